@@ -1,0 +1,98 @@
+"""The errors a user can meet.
+
+::
+
+    MidhaulError                 message + hint; shown as two lines, never a traceback
+    ├── ConfigError              an experiment file or an option is wrong   (exit 2)
+    ├── DataError                a file of images, labels or predictions is (exit 2)
+    ├── PrerequisiteError        something must be installed first          (exit 3)
+    ├── NodeError                a node does not start, answer or stop      (exit 1)
+    ├── ProviderError            an inference provider failed               (exit 1)
+    ├── SimulationError          a simulator failed                         (exit 1)
+    └── StoreError               a run cannot be written or read            (exit 1)
+
+Expected outcomes (an infeasible placement, a request that timed out, "do not retrain")
+are values, not exceptions.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, ClassVar
+
+if TYPE_CHECKING:
+    from types import ModuleType
+
+
+class MidhaulError(Exception):
+    """A problem that the user can mend.
+
+    Args:
+        message: what was expected, what was found, and where.
+        hint: the command or the key that mends it; empty when there is none.
+    """
+
+    exit_code: ClassVar[int] = 1
+
+    def __init__(self, message: str, hint: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+    def __str__(self) -> str:
+        """Message and hint, as a log shows them."""
+        return f"{self.message}\n{self.hint}" if self.hint else self.message
+
+
+class ConfigError(MidhaulError):
+    """An experiment file, a ``--set`` or an option does not fit its schema."""
+
+    exit_code = 2
+
+
+class DataError(MidhaulError):
+    """An input file is missing, unreadable or holds something else than expected."""
+
+    exit_code = 2
+
+
+class PrerequisiteError(MidhaulError):
+    """Something has to be installed or started first."""
+
+    exit_code = 3
+
+
+class NodeError(MidhaulError):
+    """A node of the testbed does not start, answer or stop."""
+
+
+class ProviderError(MidhaulError):
+    """An inference provider failed."""
+
+
+class SimulationError(MidhaulError):
+    """A simulator failed."""
+
+
+class StoreError(MidhaulError):
+    """A run cannot be written or read."""
+
+
+def require(module: str, extra: str) -> ModuleType:
+    """Import an optional library, or say in one line how to install it.
+
+    Args:
+        module: dotted module name, e.g. ``"onnxruntime"``.
+        extra: the extra of midhaul that brings it, e.g. ``"detect"``.
+
+    Raises:
+        PrerequisiteError: the library is not installed; the hint is the command.
+    """
+    try:
+        return importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        if (error.name or "").split(".")[0] != module.split(".")[0]:
+            raise
+        message = f"this needs {module}, which is not installed"
+        hint = f"pip install 'midhaul[{extra}]'"
+        raise PrerequisiteError(message, hint) from error

@@ -1,0 +1,11 @@
+"""Values that several parts of midhaul pass to each other.
+
+Frozen, slotted, keyword-only dataclasses on plain numpy. Units are in the names.
+"""
+
+from midhaul.model.detections import Detections, GroundTruth
+from midhaul.model.estimate import Estimate
+from midhaul.model.topology import Link, Topology
+from midhaul.model.verdict import Verdict
+
+__all__ = ["Detections", "Estimate", "GroundTruth", "Link", "Topology", "Verdict"]

@@ -1,0 +1,114 @@
+"""Boxes on an image: what a detector found, and what people marked."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from jaxtyping import Bool, Float32, Int32
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Detections:
+    """What a detector found on one image, as a struct of arrays.
+
+    Attributes:
+        boxes: ``(n, 4)`` corners x1, y1, x2, y2 in px of the image it was given,
+            origin at the top left, x2 and y2 exclusive.
+        scores: ``(n,)`` in [0, 1].
+        labels: ``(n,)`` indices into ``names``.
+        names: the label set, in the detector's own order.
+
+    Raises:
+        ValueError: the arrays disagree in length, or a label has no name.
+    """
+
+    boxes: Float32[np.ndarray, "n 4"]
+    scores: Float32[np.ndarray, " n"]
+    labels: Int32[np.ndarray, " n"]
+    names: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        """Check the shapes against each other."""
+        _check_boxes(self.boxes, self.labels, self.names)
+        if self.scores.shape != self.labels.shape:
+            message = f"{len(self.labels)} labels but scores {self.scores.shape}"
+            raise ValueError(message)
+
+    def __len__(self) -> int:
+        """Number of boxes."""
+        return len(self.labels)
+
+    @classmethod
+    def empty(cls, names: Sequence[str]) -> Detections:
+        """No box at all."""
+        return cls(
+            boxes=np.zeros((0, 4), np.float32),
+            scores=np.zeros(0, np.float32),
+            labels=np.zeros(0, np.int32),
+            names=tuple(names),
+        )
+
+    def take(self, which: Bool[np.ndarray, " n"] | Int32[np.ndarray, " m"]) -> Detections:
+        """The boxes that a mask or an index picks, in that order."""
+        return Detections(
+            boxes=self.boxes[which],
+            scores=self.scores[which],
+            labels=self.labels[which],
+            names=self.names,
+        )
+
+    def scaled(self, x: float, y: float) -> Detections:
+        """The same boxes on an image ``x`` times as wide and ``y`` times as high."""
+        return Detections(
+            boxes=self.boxes * np.array([x, y, x, y], np.float32),
+            scores=self.scores,
+            labels=self.labels,
+            names=self.names,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class GroundTruth:
+    """Human boxes of one image.
+
+    Attributes:
+        boxes: ``(n, 4)`` corners x1, y1, x2, y2 in px.
+        labels: ``(n,)`` indices into ``names``.
+        is_crowd: ``(n,)`` true where a box marks a group that is not judged.
+        areas_px: ``(n,)`` area that decides small, medium or large (COCO: of the mask).
+        names: the label set of the data set.
+
+    Raises:
+        ValueError: the arrays disagree in length, or a label has no name.
+    """
+
+    boxes: Float32[np.ndarray, "n 4"]
+    labels: Int32[np.ndarray, " n"]
+    is_crowd: Bool[np.ndarray, " n"]
+    areas_px: Float32[np.ndarray, " n"]
+    names: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        """Check the shapes against each other."""
+        _check_boxes(self.boxes, self.labels, self.names)
+        if not len(self.labels) == len(self.is_crowd) == len(self.areas_px):
+            message = "labels, is_crowd and areas_px must have one entry per box"
+            raise ValueError(message)
+
+    def __len__(self) -> int:
+        """Number of boxes."""
+        return len(self.labels)
+
+
+def _check_boxes(boxes: np.ndarray, labels: np.ndarray, names: tuple[str, ...]) -> None:
+    if boxes.shape != (len(labels), 4):
+        message = f"boxes must have shape ({len(labels)}, 4), found {boxes.shape}"
+        raise ValueError(message)
+    if len(labels) and not (0 <= labels.min() and labels.max() < len(names)):
+        message = f"labels must lie in 0..{len(names) - 1}, found {labels.max()}"
+        raise ValueError(message)

@@ -1,0 +1,31 @@
+"""A number with its uncertainty."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Estimate:
+    """A headline number: its value, the interval around it and what it rests on.
+
+    Attributes:
+        value: the point estimate; NaN when there is nothing to estimate from.
+        low: lower end of the confidence interval; NaN when there is none.
+        high: upper end of the confidence interval; NaN when there is none.
+        n: number of independent units behind it (images, requests, blocks).
+        unit: SI base unit or ``""`` for a pure number.
+    """
+
+    value: float
+    low: float
+    high: float
+    n: int
+    unit: str = ""
+
+    @property
+    def relative_half_width(self) -> float:
+        """Half the interval over the value's size; infinite for a value of zero."""
+        if self.value == 0:
+            return float("inf")
+        return (self.high - self.low) / 2 / abs(self.value)

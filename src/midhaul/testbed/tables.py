@@ -1,0 +1,187 @@
+"""The tables that the testbed's experiments write."""
+
+from __future__ import annotations
+
+import pyarrow as pa
+
+from midhaul.runs.tables import Column, Table
+
+_INT = pa.int64()
+_FLOAT = pa.float64()
+_STRING = pa.string()
+_BOOL = pa.bool_()
+
+_CONFIGURATION = Column(
+    "configuration", pa.int32(), "Number of the configuration, from 0."
+)
+_BLOCK = Column("block", pa.int32(), "Number of the randomised block, from 0.")
+
+CONFIGURATIONS = Table(
+    "configurations",
+    "One combination of the grid: what a block measures once.",
+    (
+        _CONFIGURATION,
+        Column("name", _STRING, "Its short name, unique in the run."),
+        Column("detector", _STRING, "Detector whose answer counts, short name."),
+        Column("edge_detector", _STRING, "Detector on the edges; null for none."),
+        Column("cloud_detector", _STRING, "Detector in the cloud; null for none."),
+        Column("preprocessing", _STRING, "The preprocessing in words."),
+        Column("encode", _STRING, "keep, jpeg:QUALITY or webp:QUALITY."),
+        Column("quality", pa.int32(), "Quality of the codec; null where kept."),
+        Column("resize", _FLOAT, "Factor on width and height."),
+        Column("gray", _BOOL, "True where the image is reduced to one channel."),
+        Column("forward", _STRING, "What an edge forwards to its cloud."),
+        Column("settings", _STRING, "All varied settings, as JSON."),
+    ),
+)
+
+REQUESTS = Table(
+    "requests",
+    "One request of the workload, whatever became of it.",
+    (
+        _CONFIGURATION,
+        _BLOCK,
+        Column("request", _INT, "Number of the request in its cell, from 0."),
+        Column("is_warmup", _BOOL, "True before the cell was steady; not judged."),
+        Column("node", _STRING, "Name of the node that was asked."),
+        Column("images", pa.list_(_STRING), "Ids of the images sent."),
+        Column("status", _STRING, "ok, timeout, refused, broken or http-CODE."),
+        Column("error", _STRING, "What the node or the client said; null when ok."),
+        Column("answered_by", _STRING, "Node whose detections are the answer."),
+        Column("planned_ns", _INT, "Planned send, since the cell began."),
+        Column("sent_ns", _INT, "Actual send, since the cell began."),
+        Column("done_ns", _INT, "Answer decoded, since the cell began."),
+        Column("latency_ns", _INT, "done - planned: what a user of the system waits."),
+        Column("service_ns", _INT, "done - sent."),
+        Column("queue_ns", _INT, "Wait in the edge before work began."),
+        Column("decode_ns", _INT, "Decoding at the edge."),
+        Column("preprocess_ns", _INT, "Gray and resize at the edge."),
+        Column("encode_ns", _INT, "Encoding at the edge."),
+        Column("inference_ns", _INT, "Detector at the edge, its own pre- and post-"
+               "processing included."),
+        Column("forward_ns", _INT, "Edge waits for its cloud, network included."),
+        Column("cloud_queue_ns", _INT, "Wait in the cloud before work began."),
+        Column("cloud_decode_ns", _INT, "Decoding in the cloud."),
+        Column("cloud_inference_ns", _INT, "Detector in the cloud."),
+        Column("node_ns", _INT, "All the time between body read and answer written, "
+               "by the edge's own clock."),
+        Column("network_ns", _INT, "service - node: what remains for client, link and "
+               "HTTP between workload and edge."),
+        Column("backhaul_ns", _INT, "forward - cloud: what remains for link and HTTP "
+               "between edge and cloud."),
+        Column("access_up_bytes", _INT, "Body sent by the workload."),
+        Column("access_down_bytes", _INT, "Body of the answer to the workload."),
+        Column("backhaul_up_bytes", _INT, "Body sent by the edge to its cloud."),
+        Column("backhaul_down_bytes", _INT, "Body of the cloud's answer."),
+    ),
+)
+
+DETECTIONS = Table(
+    "detections",
+    "The answer for one image under one configuration, with its boxes.",
+    (
+        _CONFIGURATION,
+        Column("image", _STRING, "Id of the image."),
+        Column("answered_by", _STRING, "Role of the node whose boxes these are."),
+        Column("forwarded", _BOOL, "True where the edge sent the image on."),
+        Column("received_bytes", _INT, "Bytes of the image as received."),
+        Column("prepared_bytes", _INT, "Bytes of the image after preprocessing."),
+        Column("boxes", pa.list_(pa.float32()), "x1 y1 x2 y2 per box, px of the "
+               "received image, flat."),
+        Column("scores", pa.list_(pa.float32()), "Score per box."),
+        Column("labels", pa.list_(_STRING), "Label per box."),
+    ),
+)
+
+USAGE = Table(
+    "usage",
+    "One node over one monitor period.",
+    (
+        _CONFIGURATION,
+        _BLOCK,
+        Column("node", _STRING, "Name of the node, or workload."),
+        Column("begin_ns", _INT, "Begin of the period, since the cell began."),
+        Column("period_ns", _INT, "Length of the period."),
+        Column("cpu_s", _FLOAT, "CPU seconds of the process tree in the period."),
+        Column("rss_bytes", _INT, "Resident memory of the process tree at its end."),
+        Column("sent_bytes", _INT, "Bytes that left through the node's links; null "
+               "where no link is shaped."),
+        Column("received_bytes", _INT, "Bytes that came in through its links."),
+        Column("cpu_pressure", _FLOAT, "Share of the period in which some task of the "
+               "machine waited for a CPU (PSI)."),
+        Column("steal", _FLOAT, "Share of the machine's CPU time that the host took."),
+        Column("throttled_s", _FLOAT, "Time for which a CPU limit held the node back."),
+    ),
+)
+
+LINKS = Table(
+    "links",
+    "One link measured by itself before a block.",
+    (
+        _BLOCK,
+        Column("link", _STRING, "source->target."),
+        Column("rate_bps", _FLOAT, "Rate asked for; null when unlimited."),
+        Column("measured_rate_bps", _FLOAT, "Rate found."),
+        Column("delay_s", _FLOAT, "Delay asked for."),
+        Column("measured_delay_s", _FLOAT, "Delay found."),
+        Column("error", _FLOAT, "Largest relative error of the two."),
+    ),
+)
+
+CELLS = Table(
+    "cells",
+    "One configuration in one block; written last, so its other rows are complete.",
+    (
+        _CONFIGURATION,
+        _BLOCK,
+        Column("position", pa.int32(), "Place of the cell in its block, from 0."),
+        Column("n_requests", _INT, "Requests judged."),
+        Column("n_warmup", _INT, "Requests before the cell was steady."),
+        Column("n_errors", _INT, "Judged requests that were not ok."),
+        Column("duration_s", _FLOAT, "From the first planned send to the last answer."),
+        Column("planned_rate_hz", _FLOAT, "Rate asked for; null for closed loops."),
+        Column("achieved_rate_hz", _FLOAT, "Requests sent per second."),
+        Column("late_p99_s", _FLOAT, "99th percentile of sent - planned."),
+        Column("is_valid", _BOOL, "True when nothing speaks against the cell."),
+        Column("reasons", pa.list_(_STRING), "Why it is not valid."),
+        Column("advice", pa.list_(_STRING), "What to change, per reason."),
+    ),
+)
+
+SUMMARY = Table(
+    "summary",
+    "One metric of one configuration over all blocks, with its interval.",
+    (
+        _CONFIGURATION,
+        Column("metric", _STRING, "Name of the metric, see the reference."),
+        Column("value", _FLOAT, "Point estimate."),
+        Column("low", _FLOAT, "Lower end of the 95 % interval; null without one."),
+        Column("high", _FLOAT, "Upper end of the 95 % interval; null without one."),
+        Column("n", _INT, "Independent units behind it."),
+        Column("unit", _STRING, "SI unit, or empty."),
+        Column("is_model", _BOOL, "True where stated coefficients make the number, "
+               "not a measurement."),
+    ),
+)
+
+CLASSES = Table(
+    "classes",
+    "One class of the data set under one configuration.",
+    (
+        _CONFIGURATION,
+        Column("label", _STRING, "Name of the class."),
+        Column("support", _INT, "Ground-truth boxes of the class."),
+        Column("ap", _FLOAT, "AP at IoU 0.50:0.95; null without support."),
+        Column("ap50", _FLOAT, "AP at IoU 0.50."),
+        Column("threshold", _FLOAT, "Score from which a detection counts below."),
+        Column("precision", _FLOAT, "Precision at IoU 0.5."),
+        Column("recall", _FLOAT, "Recall at IoU 0.5."),
+        Column("f1", _FLOAT, "F1 at IoU 0.5."),
+        Column("f1_calibrated", _FLOAT, "F1 at the threshold chosen for this detector "
+               "on other images."),
+    ),
+)
+
+TABLES = (
+    CONFIGURATIONS, REQUESTS, DETECTIONS, USAGE, LINKS, CELLS, SUMMARY, CLASSES,
+)
