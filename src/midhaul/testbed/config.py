@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
-from midhaul.runs.config import Config
+from midhaul.runs.config import Config, Section, Spec
 
 Encode = Annotated[
     str, Field(pattern=r"^(keep|(jpeg|webp):([1-9][0-9]?|100))$", examples=["jpeg:75"])
@@ -16,16 +16,10 @@ Resize = Annotated[float, Field(gt=0, le=1)]
 Forward = Literal["nothing", "results", "image", "image+results", "uncertain"]
 Scenario = Literal["single stream", "multi stream", "server", "offline", "bursts"]
 ArrivalKind = Literal["constant", "poisson", "gamma", "file"]
-GridValue = str | bool | int | float
+GridValue = Spec | bool | int | float
 
 
-class Part(BaseModel):
-    """A table of an experiment file: strict, closed and frozen."""
-
-    model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
-
-
-class DataConfig(Part):
+class DataConfig(Section):
     """Images and their ground truth."""
 
     kind: Literal["builtin", "coco", "yolo", "voc"] = Field(
@@ -65,7 +59,7 @@ class DataConfig(Part):
         return self
 
 
-class NodeConfig(Part):
+class NodeConfig(Section):
     """One node: an HTTP server in a process of its own."""
 
     name: str = Field(pattern=r"^[a-z][a-z0-9-]*$", description="Unique name.")
@@ -73,8 +67,8 @@ class NodeConfig(Part):
     cloud: str | None = Field(
         default=None, description="The cloud that an edge forwards to."
     )
-    detector: str = Field(
-        default="",
+    detector: Spec = Field(
+        default=Spec(""),
         description="What it runs, e.g. builtin:street-s or onnx:model.onnx; empty for "
         "nothing.",
     )
@@ -128,7 +122,7 @@ class NodeConfig(Part):
         return self
 
 
-class LinkConfig(Part):
+class LinkConfig(Section):
     """A shaped link; without one, two nodes talk over bare loopback."""
 
     source: str = Field(description="Sending node, or workload.")
@@ -144,7 +138,7 @@ class LinkConfig(Part):
     delay_s: float = Field(default=0.0, ge=0, description="Delay of one way.")
 
 
-class LoadConfig(Part):
+class LoadConfig(Section):
     """What the workload sends, and when."""
 
     scenario: Scenario = Field(
@@ -202,7 +196,7 @@ class LoadConfig(Part):
         return self
 
 
-class CostConfig(Part):
+class CostConfig(Section):
     """Coefficients of the cost and energy models."""
 
     edge_usd_per_hour: float = Field(
@@ -222,7 +216,7 @@ class CostConfig(Part):
     )
 
 
-class JudgeConfig(Part):
+class JudgeConfig(Section):
     """How answers are judged."""
 
     threshold: float = Field(
@@ -242,8 +236,8 @@ class AccuracyConfig(Config):
     data: DataConfig = Field(
         default_factory=DataConfig, description="Images and their ground truth."
     )
-    detectors: tuple[str, ...] = Field(
-        default=("builtin:street-n", "builtin:street-s", "builtin:street-m"),
+    detectors: tuple[Spec, ...] = Field(
+        default=(Spec("builtin:street-n"), Spec("builtin:street-s")),
         min_length=1,
         description="Detectors to compare.",
     )
@@ -274,7 +268,7 @@ class TestbedConfig(Config):
     )
     nodes: tuple[NodeConfig, ...] = Field(
         default=(
-            NodeConfig(name="cloud", role="cloud", detector="builtin:street-m"),
+            NodeConfig(name="cloud", role="cloud", detector=Spec("builtin:street-m")),
             NodeConfig(name="edge1", role="edge", cloud="cloud", forward="image"),
             NodeConfig(name="edge2", role="edge", cloud="cloud", forward="image"),
         ),
@@ -351,8 +345,8 @@ class OverheadConfig(TestbedConfig):
     )
     nodes: tuple[NodeConfig, ...] = Field(
         default=(
-            NodeConfig(name="cloud", role="cloud", detector="null"),
-            NodeConfig(name="edge1", role="edge", cloud="cloud", detector="null"),
+            NodeConfig(name="cloud", role="cloud", detector=Spec("null")),
+            NodeConfig(name="edge1", role="edge", cloud="cloud", detector=Spec("null")),
         ),
         min_length=1,
         description="The nodes; every detector is replaced by null.",
