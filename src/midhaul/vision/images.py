@@ -1,0 +1,337 @@
+"""Pictures as bytes and as pixels, and what an edge does to them on the way.
+
+The order is fixed: gray, then resize, then encode. ``keep`` writes a changed JPEG with
+the quantisation tables and the subsampling that it came with, so that a resize is not
+paid for with a better (and larger) JPEG than the one received; an image that nothing
+changes is forwarded byte for byte.
+"""
+
+from __future__ import annotations
+
+import io
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import cv2
+import numpy as np
+from jaxtyping import UInt8
+from PIL import Image, UnidentifiedImageError
+
+from midhaul.errors import ConfigError, DataError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+Pixels = UInt8[np.ndarray, "h w 3"]
+"""RGB, one byte per channel, origin at the top left."""
+
+# Formats with a decoder that only reads bytes; EPS, for one, would start a program.
+_FORMATS = ("BMP", "GIF", "JPEG", "PNG", "TIFF", "WEBP")
+_MAX_PIXELS = 100_000_000
+_MAX_RESIZE = 8.0
+_CODECS = {"jpeg": "JPEG", "webp": "WebP"}
+_DEEP_GRAY = ("I;16", "I;16L", "I;16B")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Preprocessing:
+    """What is done to an image before it is shown to a detector or sent on.
+
+    Attributes:
+        gray: reduce to one channel of luma.
+        resize: factor on width and on height, above 0 and at most 8.
+        encode: ``keep``, ``jpeg:QUALITY`` or ``webp:QUALITY`` with a quality of 1..100.
+
+    Raises:
+        ConfigError: a value is outside of its range.
+    """
+
+    gray: bool = False
+    resize: float = 1.0
+    encode: str = "keep"
+
+    def __post_init__(self) -> None:
+        """Check the ranges."""
+        if not 0 < self.resize <= _MAX_RESIZE:
+            message = f"resize must be above 0 and at most 8, found {self.resize}"
+            raise ConfigError(message, "use 0.5 for half the width and height")
+        _parse_encode(self.encode)
+
+    @property
+    def is_identity(self) -> bool:
+        """True when images pass as they are."""
+        return not self.gray and self.resize == 1 and self.encode == "keep"
+
+    @property
+    def codec(self) -> str:
+        """``keep``, ``jpeg`` or ``webp``."""
+        return _parse_encode(self.encode)[0]
+
+    @property
+    def quality(self) -> int | None:
+        """Quality of the codec; None where the received one is kept."""
+        return _parse_encode(self.encode)[1]
+
+    @property
+    def label(self) -> str:
+        """The steps in words, e.g. ``resize 50 %, JPEG 75``."""
+        steps: list[str] = []
+        if self.gray:
+            steps.append("gray")
+        if self.resize != 1:
+            steps.append(f"resize {self.resize * 100:g} %")
+        if self.quality is not None:
+            steps.append(f"{_CODECS[self.codec]} {self.quality}")
+        return ", ".join(steps) or "as received"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prepared:
+    """An image after preprocessing, still encoded, and what that took.
+
+    Attributes:
+        data: the bytes to show or to send.
+        width: width of the received image in px.
+        height: height of the received image in px.
+        scale_x: prepared px per received px, across.
+        scale_y: prepared px per received px, down.
+        decode_ns: time to decode the received image; 0 when that was not needed.
+        preprocess_ns: time for gray and resize.
+        encode_ns: time to encode.
+        where: name of the image, for messages.
+    """
+
+    data: bytes
+    width: int
+    height: int
+    scale_x: float
+    scale_y: float
+    decode_ns: int
+    preprocess_ns: int
+    encode_ns: int
+    where: str = "image"
+
+    def see(self, clock: Callable[[], int] = time.perf_counter_ns) -> tuple[Pixels, int]:
+        """The pixels that a detector must see: decoded from ``data``.
+
+        Returns:
+            The pixels, and the time that decoding took in ns; it comes on top of
+            ``decode_ns``.
+
+        Raises:
+            DataError: the bytes hold no whole image.
+        """
+        begin = clock()
+        pixels = decode(self.data, where=self.where)
+        return pixels, clock() - begin
+
+
+def decode(
+    data: bytes, *, where: str = "image", max_pixels: int = _MAX_PIXELS
+) -> Pixels:
+    """Decode a whole image into RGB.
+
+    Args:
+        data: a JPEG, PNG, WebP, BMP, GIF or TIFF file; of several frames the first.
+        where: name of the image, for messages.
+        max_pixels: refuse images that hold more, before their pixels are decoded.
+
+    Returns:
+        ``(h, w, 3)`` pixels as they are stored: an EXIF orientation is not applied,
+        because the boxes of COCO are in stored pixels. Alpha is dropped and 16 bit
+        gray keeps its upper byte.
+
+    Raises:
+        DataError: this is no image, it is cut off, or it is too large.
+    """
+    image = _open(data, where=where, max_pixels=max_pixels)
+    try:
+        image.load()
+        if image.mode in _DEEP_GRAY:
+            deep = np.asarray(image).astype(np.uint16)
+            return np.repeat((deep >> 8).astype(np.uint8)[:, :, None], 3, axis=2)
+        if image.mode == "P" and "transparency" in image.info:
+            image = image.convert("RGBA")
+        return np.asarray(image if image.mode == "RGB" else image.convert("RGB"))
+    except (OSError, ValueError, SyntaxError, EOFError) as error:
+        message = f"{where} is cut off or damaged: {error}"
+        raise DataError(message, "fetch or save the file again") from error
+
+
+def transform(pixels: Pixels, preprocessing: Preprocessing) -> Pixels:
+    """Apply gray and resize.
+
+    Returns:
+        New pixels with three channels (equal ones where gray), or the very array given
+        when there is nothing to do. Shrinking averages areas, enlarging is cubic.
+    """
+    result: np.ndarray = pixels
+    if preprocessing.gray:
+        result = cv2.cvtColor(result, cv2.COLOR_RGB2GRAY)
+    if preprocessing.resize != 1:
+        how = cv2.INTER_AREA if preprocessing.resize < 1 else cv2.INTER_CUBIC
+        size = scaled_size(pixels.shape[1], pixels.shape[0], preprocessing.resize)
+        result = cv2.resize(result, size, interpolation=how)
+    if preprocessing.gray:
+        result = cv2.cvtColor(result, cv2.COLOR_GRAY2RGB)
+    return result
+
+
+def scaled_size(width: int, height: int, factor: float) -> tuple[int, int]:
+    """Width and height in px after a resize; at least one pixel each."""
+    return max(1, round(width * factor)), max(1, round(height * factor))
+
+
+def encode(pixels: Pixels, preprocessing: Preprocessing, *, source: bytes) -> bytes:
+    """Write transformed pixels as a file.
+
+    Args:
+        pixels: what :func:`transform` returned.
+        preprocessing: says how to encode, and whether one channel is enough.
+        source: the received file: the pattern for ``keep``.
+
+    Returns:
+        The received bytes themselves when the preprocessing is the identity. With
+        ``keep``, a JPEG is written with the tables and subsampling of the received
+        one, a WebP at quality 80 unless it was lossless, everything else as PNG.
+
+    Raises:
+        DataError: the codec cannot hold an image of this size.
+    """
+    if preprocessing.is_identity:
+        return source
+    kind, options, is_gray = _writing(preprocessing, source)
+    if (preprocessing.gray or is_gray) and kind != "WEBP":
+        pixels = np.ascontiguousarray(pixels[:, :, 0])
+    target = io.BytesIO()
+    try:
+        Image.fromarray(pixels).save(target, kind, **options)
+    except (OSError, ValueError) as error:
+        height, width = pixels.shape[:2]
+        message = f"{kind} cannot hold an image of {width}x{height} px: {error}"
+        raise DataError(message, "choose a smaller resize or another codec") from error
+    return target.getvalue()
+
+
+def prepare(
+    data: bytes,
+    preprocessing: Preprocessing,
+    *,
+    where: str = "image",
+    clock: Callable[[], int] = time.perf_counter_ns,
+) -> Prepared:
+    """Take a received image through gray, resize and encode, and time each.
+
+    The identity only reads the header: the image is decoded when somebody asks to
+    :meth:`~Prepared.see` it.
+
+    Raises:
+        DataError: the bytes hold no whole image.
+    """
+    if preprocessing.is_identity:
+        width, height = size(data, where=where)
+        return Prepared(
+            data=data, width=width, height=height, scale_x=1.0, scale_y=1.0,
+            decode_ns=0, preprocess_ns=0, encode_ns=0, where=where,
+        )  # fmt: skip
+    begin = clock()
+    pixels = decode(data, where=where)
+    decoded = clock()
+    changed = transform(pixels, preprocessing)
+    transformed = clock()
+    written = encode(changed, preprocessing, source=data)
+    encoded = clock()
+    height, width = pixels.shape[:2]
+    return Prepared(
+        data=written,
+        width=width,
+        height=height,
+        scale_x=changed.shape[1] / width,
+        scale_y=changed.shape[0] / height,
+        decode_ns=decoded - begin,
+        preprocess_ns=transformed - decoded,
+        encode_ns=encoded - transformed,
+        where=where,
+    )
+
+
+def size(
+    data: bytes, *, where: str = "image", max_pixels: int = _MAX_PIXELS
+) -> tuple[int, int]:
+    """Width and height in px, from the header alone.
+
+    Raises:
+        DataError: this is no image, or it is too large.
+    """
+    return _open(data, where=where, max_pixels=max_pixels).size
+
+
+def _open(data: bytes, *, where: str, max_pixels: int) -> Image.Image:
+    if not data:
+        message = f"{where} should be an image but is empty (0 bytes)"
+        raise DataError(message, "fetch or save the file again")
+    try:
+        image = Image.open(io.BytesIO(data), formats=_FORMATS)
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        message = f"{where} is larger than {max_pixels:,} px: {error}"
+        raise DataError(message, "shrink the image first") from error
+    except (UnidentifiedImageError, OSError, ValueError, SyntaxError) as error:
+        message = (
+            f"{where} should be an image ({', '.join(_FORMATS)}), found "
+            f"{len(data):,} bytes that start with {data[:8]!r}"
+        )
+        raise DataError(message, "fetch or save the file again") from error
+    if image.width * image.height > max_pixels:
+        message = (
+            f"{where} is {image.width}x{image.height} px, more than {max_pixels:,} px"
+        )
+        raise DataError(message, "shrink the image first")
+    return image
+
+
+def _parse_encode(text: str) -> tuple[str, int | None]:
+    if text == "keep":
+        return "keep", None
+    codec, _, quality = text.partition(":")
+    if codec in _CODECS and quality.isdecimal() and 1 <= int(quality) <= 100:  # noqa: PLR2004
+        return codec, int(quality)
+    message = (
+        f"encode must be keep, jpeg:QUALITY or webp:QUALITY with a quality of 1..100, "
+        f"found {text!r}"
+    )
+    raise ConfigError(message, 'for example encode = "jpeg:75"')
+
+
+def _writing(
+    preprocessing: Preprocessing, source: bytes
+) -> tuple[str, dict[str, Any], bool]:
+    """Format, options of the encoder, and whether the received file was gray."""
+    if preprocessing.codec == "jpeg":
+        return "JPEG", {"quality": preprocessing.quality}, False
+    if preprocessing.codec == "webp":
+        return "WEBP", {"quality": preprocessing.quality}, False
+    received = _open(source, where="image", max_pixels=_MAX_PIXELS)
+    if received.format in ("JPEG", "MPO"):
+        is_gray = received.mode == "L"
+        one = preprocessing.gray or is_gray
+        return "JPEG", _jpeg_options(received, one_channel=one), is_gray
+    if received.format == "WEBP":
+        is_lossless = b"VP8L" in source[:64]
+        return "WEBP", {"lossless": is_lossless, "quality": 80}, False
+    return "PNG", {}, received.mode in ("1", "L", *_DEEP_GRAY)
+
+
+def _jpeg_options(received: Any, *, one_channel: bool) -> dict[str, Any]:
+    """Tables, sampling and scan order of a received JPEG, as Pillow's options."""
+    layers = received.layer[:1] if one_channel else received.layer[:3]
+    options: dict[str, Any] = {
+        "qtables": [received.quantization[layer[3]] for layer in layers],
+        "progressive": bool(received.info.get("progressive", 0)),
+    }
+    if not one_channel and len(received.layer) == 3:  # noqa: PLR2004
+        factors = [layer[1:3] for layer in received.layer]
+        sampling = {(1, 1): "4:4:4", (2, 1): "4:2:2", (2, 2): "4:2:0"}
+        if factors[1:] == [(1, 1), (1, 1)] and factors[0] in sampling:
+            options["subsampling"] = sampling[factors[0]]
+    return options
