@@ -1,0 +1,28 @@
+"""Quantiles, bootstrap intervals, corrections and distances, on plain numpy."""
+
+from midhaul.stats.bootstrap import Difference, bootstrap, paired_bootstrap
+from midhaul.stats.comparisons import holm
+from midhaul.stats.distances import kolmogorov_smirnov, wasserstein
+from midhaul.stats.quantiles import quantile, quantile_interval, required_samples
+from midhaul.stats.statistics import (
+    Statistic,
+    mean_statistic,
+    quantile_statistic,
+    ratio_statistic,
+)
+
+__all__ = [
+    "Difference",
+    "Statistic",
+    "bootstrap",
+    "holm",
+    "kolmogorov_smirnov",
+    "mean_statistic",
+    "paired_bootstrap",
+    "quantile",
+    "quantile_interval",
+    "quantile_statistic",
+    "ratio_statistic",
+    "required_samples",
+    "wasserstein",
+]

@@ -1,0 +1,164 @@
+"""Quantiles, what surrounds them, and how many samples a claim about one needs.
+
+Quantiles here are values that occurred: the smallest one whose share of the weight
+reaches ``q`` (the inverse of the empirical distribution, Hyndman and Fan's type 1).
+Repeating a value and giving it twice the weight are then the same thing.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from midhaul.model import Estimate
+
+if TYPE_CHECKING:
+    from jaxtyping import Float64
+
+
+def quantile(
+    values: Float64[np.ndarray, " n"],
+    q: float,
+    weights: Float64[np.ndarray, " n"] | None = None,
+) -> float:
+    """The smallest value whose share of the weight reaches ``q``.
+
+    Args:
+        values: in any order; none gives NaN.
+        q: in [0, 1]; 0.99 for the 99th percentile.
+        weights: not negative; equal weights when absent.
+
+    Raises:
+        ValueError: ``q`` lies outside [0, 1], or the lengths differ.
+
+    Example:
+        >>> quantile(np.array([3.0, 1.0, 2.0]), 0.5)
+        2.0
+    """
+    _check_share("q", q)
+    if len(values) == 0:
+        return math.nan
+    if weights is not None and len(weights) != len(values):
+        message = f"{len(values)} values but {len(weights)} weights"
+        raise ValueError(message)
+    if weights is not None and not np.any(weights > 0):
+        return math.nan
+    method = "inverted_cdf"
+    return float(np.quantile(values, q, weights=weights, method=method))
+
+
+def quantile_interval(
+    values: Float64[np.ndarray, " n"],
+    q: float,
+    level: float = 0.95,
+    *,
+    unit: str = "",
+) -> Estimate:
+    """A quantile with an interval between two of the values themselves.
+
+    The number of values below the true quantile is binomial, whatever they are
+    distributed like; the ends are the order statistics that leave at most half of
+    ``1 - level`` on either side (Conover, Practical Nonparametric Statistics, 3.2).
+
+    Args:
+        values: independent ones, in any order.
+        q: in (0, 1).
+        level: confidence that the interval covers the true quantile, at least.
+        unit: unit of the values, handed on.
+
+    Returns:
+        The quantile; an end is NaN where the values are too few to bound that side.
+    """
+    _check_share("q", q)
+    _check_share("level", level)
+    n = len(values)
+    if n == 0:
+        return Estimate(value=math.nan, low=math.nan, high=math.nan, n=0, unit=unit)
+    ordered = np.sort(values)
+    cdf = _binomial_cdf(n, q)
+    tail = (1 - level) / 2
+    below = int(np.searchsorted(cdf, tail, side="right"))
+    above = int(np.searchsorted(cdf, 1 - tail, side="left")) + 1
+    return Estimate(
+        value=quantile(values, q),
+        low=float(ordered[below - 1]) if below >= 1 else math.nan,
+        high=float(ordered[above - 1]) if above <= n else math.nan,
+        n=n,
+        unit=unit,
+    )
+
+
+def required_samples(q: float, *, n_over: int = 0, confidence: float = 0.99) -> int:
+    """How many samples the claim "the ``q`` quantile is at most x" needs.
+
+    It is the least n for which n samples, of which at most ``n_over`` exceed x, would
+    be seen with probability ``1 - confidence`` or less if the claim were false. This
+    is the rule by which MLPerf's load generator stops early: 459 samples for p99
+    when none exceeds, 662 when one may.
+
+    Args:
+        q: the quantile claimed, in (0, 1).
+        n_over: samples that may exceed the value claimed.
+        confidence: in (0, 1).
+
+    Raises:
+        ValueError: an argument is out of its range.
+
+    Example:
+        >>> required_samples(0.99)
+        459
+    """
+    _check_open("q", q)
+    _check_open("confidence", confidence)
+    if n_over < 0:
+        message = f"n_over must not be negative, found {n_over}"
+        raise ValueError(message)
+
+    def is_enough(n: int) -> bool:
+        return _log_at_most(n_over, n, 1 - q) <= math.log1p(-confidence)
+
+    high = n_over + 1
+    while not is_enough(high):
+        high *= 2
+    low = high // 2
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (low, middle) if is_enough(middle) else (middle, high)
+    return high
+
+
+def _log_at_most(k: int, n: int, p: float) -> float:
+    """Logarithm of P(Binomial(n, p) <= k), for a small k."""
+    i = np.arange(min(k, n) + 1)
+    logs = _log_choose(n)[i] + i * math.log(p) + (n - i) * math.log1p(-p)
+    peak = float(logs.max())
+    return peak + math.log(float(np.exp(logs - peak).sum()))
+
+
+def _binomial_cdf(n: int, p: float) -> Float64[np.ndarray, " n+1"]:
+    """P(Binomial(n, p) <= k) for k = 0..n."""
+    if p in (0.0, 1.0):
+        return np.array([1.0 if p == 0 or k == n else 0.0 for k in range(n + 1)])
+    k = np.arange(n + 1)
+    logs = _log_choose(n) + k * math.log(p) + (n - k) * math.log1p(-p)
+    return np.cumsum(np.exp(logs))
+
+
+def _log_choose(n: int) -> Float64[np.ndarray, " n+1"]:
+    """Logarithms of the binomial coefficients of n."""
+    factorial = np.concatenate([[0.0], np.cumsum(np.log(np.arange(1, n + 1)))])
+    return factorial[n] - factorial - factorial[::-1]
+
+
+def _check_share(name: str, value: float) -> None:
+    if not 0 <= value <= 1:
+        message = f"{name} must lie in [0, 1], found {value}"
+        raise ValueError(message)
+
+
+def _check_open(name: str, value: float) -> None:
+    if not 0 < value < 1:
+        message = f"{name} must lie between 0 and 1, found {value}"
+        raise ValueError(message)

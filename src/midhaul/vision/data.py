@@ -1,0 +1,195 @@
+"""A data set: images with the boxes that people marked on them."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, TypeAlias
+
+from midhaul.errors import DataError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+
+    import numpy as np
+
+    from midhaul.model import GroundTruth
+
+DatasetKind: TypeAlias = Literal["coco", "yolo", "voc", "builtin"]
+
+_SHOWN = 3
+"""How many of many things an error message names."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Dataset:
+    """Images and their ground truth.
+
+    Attributes:
+        name: for tables and titles.
+        names: the label set.
+        image_ids: in the order of the data set, unique.
+        truth: the human boxes of every image id; labels are indices into ``names``.
+        sizes: width and height in px of every image id, as stored.
+        source: from an image id to the bytes of its file.
+        notes: what the reader mended or left out, a sentence each.
+
+    Raises:
+        ValueError: an image has no truth or no size, or an id is repeated.
+    """
+
+    name: str
+    names: tuple[str, ...]
+    image_ids: tuple[str, ...]
+    truth: Mapping[str, GroundTruth]
+    sizes: Mapping[str, tuple[int, int]]
+    source: Callable[[str], bytes]
+    notes: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Check that every image has what it needs."""
+        if len(set(self.image_ids)) != len(self.image_ids):
+            message = "image ids must be unique"
+            raise ValueError(message)
+        for image_id in self.image_ids:
+            if image_id not in self.truth or image_id not in self.sizes:
+                message = f"image {image_id} lacks its truth or its size"
+                raise ValueError(message)
+
+    def __len__(self) -> int:
+        """Number of images."""
+        return len(self.image_ids)
+
+    def read(self, image_id: str) -> bytes:
+        """The bytes of an image's file.
+
+        Raises:
+            DataError: the file cannot be read.
+            KeyError: no such image.
+        """
+        if image_id not in self.truth:
+            raise KeyError(image_id)
+        return self.source(image_id)
+
+    def size(self, image_id: str) -> tuple[int, int]:
+        """Width and height of an image in px, as stored."""
+        return self.sizes[image_id]
+
+    def subset(self, ids: Iterable[str]) -> Dataset:
+        """The images named, in the order named.
+
+        Raises:
+            DataError: an id is not of this data set.
+        """
+        chosen = tuple(ids)
+        known = set(self.image_ids)
+        if missing := [i for i in chosen if i not in known]:
+            message = f"{self.name} has no {name_some('image', missing)}"
+            raise DataError(message, "use ids of the data set")
+        return replace(self, image_ids=chosen)
+
+    def sample(self, n: int, rng: np.random.Generator) -> Dataset:
+        """Up to ``n`` images drawn without replacement, in the data set's order."""
+        if n >= len(self):
+            return self
+        drawn = sorted(rng.choice(len(self), n, replace=False).tolist())
+        return self.subset(self.image_ids[i] for i in drawn)
+
+    def split(
+        self, fraction: float, rng: np.random.Generator
+    ) -> tuple[Dataset, Dataset]:
+        """Two parts that share no image: for choosing thresholds, and for judging.
+
+        Every image is ranked by a hash of its id, so neither the order of the data
+        set nor its other images decide on which side of another image it falls.
+
+        Args:
+            fraction: share of the first part, in [0, 1]; both parts get at least one
+                image unless the fraction is 0 or 1.
+            rng: the source of chance; it decides the hash.
+        """
+        if not 0 <= fraction <= 1:
+            message = f"fraction must lie in [0, 1], found {fraction}"
+            raise ValueError(message)
+        salt = rng.bytes(16)
+        n = round(fraction * len(self))
+        if 0 < fraction < 1 and len(self) > 1:
+            n = min(max(n, 1), len(self) - 1)
+        ranked = sorted(self.image_ids, key=lambda i: _hash(salt, i))
+        first = set(ranked[:n])
+        return (
+            self.subset(i for i in self.image_ids if i in first),
+            self.subset(i for i in self.image_ids if i not in first),
+        )
+
+
+def open_dataset(
+    kind: DatasetKind,
+    *,
+    images: Path | str | None = None,
+    annotations: Path | str | None = None,
+    names: Sequence[str] | Path | str | None = None,
+    select: Path | str | None = None,
+    n_images: int = 100,
+    seed: int = 0,
+    split: Literal["evaluation", "calibration", "training"] = "evaluation",
+) -> Dataset:
+    """Open a data set by its kind.
+
+    Args:
+        kind: ``coco`` (one JSON file), ``yolo`` (a text file per image), ``voc`` (an
+            XML file per image) or ``builtin`` (scenes that midhaul draws itself).
+        images: folder of the images; for yolo and voc also the folder above it.
+        annotations: coco: the JSON file. yolo: folder of the label files, by default
+            ``labels`` beside ``images``. voc: folder of the XML files, by default
+            ``Annotations`` beside ``JPEGImages``.
+        names: the label set, or a file that holds it; yolo: by default the
+            ``data.yaml``, ``classes.txt`` or ``obj.names`` near the labels. voc: by
+            default the names found, sorted.
+        select: file with one image name per line (``ImageSets/Main/val.txt``); all
+            images when absent. yolo and voc only.
+        n_images: builtin: how many scenes.
+        seed: builtin: which scenes.
+        split: builtin: from which part scenes come.
+
+    Raises:
+        DataError: something is missing or is not what it should be.
+    """
+    if kind == "builtin":
+        from midhaul.vision.builtin_data import builtin_dataset  # noqa: PLC0415 - extra
+
+        return builtin_dataset(n_images, seed=seed, split=split)
+    if images is None:
+        message = f"a data set of kind {kind} needs the folder of its images"
+        raise DataError(message, "set data.images")
+    folder = Path(images)
+    labels = None if annotations is None else Path(annotations)
+    if kind == "coco":
+        from midhaul.vision.coco import read_coco  # noqa: PLC0415 - only what is used
+
+        if labels is None:
+            message = "a data set of kind coco needs its JSON file"
+            raise DataError(message, "set data.annotations")
+        return read_coco(folder, labels)
+    listed = None if select is None else Path(select)
+    if kind == "yolo":
+        from midhaul.vision.yolo import read_yolo  # noqa: PLC0415 - only what is used
+
+        return read_yolo(folder, labels, names=names, select=listed)
+    from midhaul.vision.voc import read_voc  # noqa: PLC0415 - only what is used
+
+    return read_voc(folder, labels, names=names, select=listed)
+
+
+def name_some(what: str, items: Sequence[object]) -> str:
+    """The first few of many things, and how many they are, for a message."""
+    shown = ", ".join(str(i) for i in items[:_SHOWN])
+    if len(items) == 1:
+        return f"{what} {shown}"
+    more = ", …" if len(items) > _SHOWN else ""
+    return f"{len(items)} {what}s ({shown}{more})"
+
+
+def _hash(salt: bytes, image_id: str) -> bytes:
+    return hashlib.blake2b(image_id.encode(), key=salt, digest_size=8).digest()
