@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeVar, cast
+from typing import TYPE_CHECKING, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
@@ -116,6 +116,6 @@ def _validated(model: _Model, settings: Mapping[str, GridValue]) -> _Model:
         first = error.errors()[0]
         place = ".".join(str(step) for step in first["loc"])
         shown = ", ".join(f"{k} = {v}" for k, v in settings.items())
-        text = cast("str", first["msg"])
+        text = first["msg"]
         message = f"grid: {place} {text} (in the combination {shown})"
         raise ConfigError(message, "change the values of the grid") from error
