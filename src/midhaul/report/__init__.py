@@ -1,0 +1,34 @@
+"""Reports: tables and figures from runs, as one HTML file that needs nothing else."""
+
+from midhaul.report.html import render, write
+from midhaul.report.page import (
+    Cell,
+    Code,
+    DataTable,
+    Figure,
+    Gallery,
+    Headline,
+    Item,
+    Notice,
+    Page,
+    Picture,
+    Section,
+)
+from midhaul.report.pictures import figure_png
+
+__all__ = [
+    "Cell",
+    "Code",
+    "DataTable",
+    "Figure",
+    "Gallery",
+    "Headline",
+    "Item",
+    "Notice",
+    "Page",
+    "Picture",
+    "Section",
+    "figure_png",
+    "render",
+    "write",
+]

@@ -1,0 +1,186 @@
+"""What a report holds: a page of sections, and the items of a section.
+
+These are values without looks. :mod:`midhaul.report.html` turns a page into one file.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    import altair as alt
+
+    from midhaul.model import Verdict
+
+Tone = Literal["", "good", "bad", "muted"]
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """One field of a table that is shown as a text and sorted by something else.
+
+    Attributes:
+        text: what is shown.
+        order: what the table is sorted by; the text when it is None.
+        tone: colour of the text, for verdicts and side remarks.
+        note: shown when the pointer rests on the cell; empty for none.
+    """
+
+    text: str
+    order: float | str | None = None
+    tone: Tone = ""
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DataTable:
+    """A table that the reader can sort.
+
+    Attributes:
+        title: a few words.
+        columns: one heading per column.
+        rows: one tuple of fields per row, as long as ``columns``.
+        caption: what to see in it; empty for none.
+        is_folded: True where only the heading shows until the reader opens it.
+
+    Raises:
+        ValueError: a row is longer or shorter than the headings.
+    """
+
+    title: str
+    columns: tuple[str, ...]
+    rows: tuple[tuple[Cell | str | float | None, ...], ...]
+    caption: str = ""
+    is_folded: bool = False
+
+    def __post_init__(self) -> None:
+        """Hold every row to the number of headings."""
+        for number, row in enumerate(self.rows):
+            if len(row) != len(self.columns):
+                message = (
+                    f"table {self.title!r} has {len(self.columns)} columns but row "
+                    f"{number} has {len(row)} fields"
+                )
+                raise ValueError(message)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Figure:
+    """A chart with what it shows.
+
+    Attributes:
+        title: a few words.
+        chart: an Altair chart; its data travel inside the page.
+        caption: what is drawn, and over what; read out in place of the picture.
+        is_model: True where stated coefficients, not measurements, make the numbers.
+    """
+
+    title: str
+    chart: alt.TopLevelMixin
+    caption: str = ""
+    is_model: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Notice:
+    """A remark that must be seen.
+
+    Attributes:
+        text: one or more paragraphs.
+        tone: ``"warning"`` where a number may mislead without it.
+    """
+
+    text: str
+    tone: Literal["info", "warning"] = "info"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Headline:
+    """The few numbers that a reader takes away.
+
+    Attributes:
+        numbers: pairs of a name and a number in words, then a remark below it.
+    """
+
+    numbers: tuple[tuple[str, str, str], ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Picture:
+    """An image with a line below it.
+
+    Attributes:
+        data: the bytes of the file.
+        media_type: ``image/jpeg``, ``image/png`` or ``image/webp``.
+        caption: what it shows; read out in place of the picture.
+    """
+
+    data: bytes = field(repr=False)
+    media_type: str
+    caption: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Gallery:
+    """Pictures side by side.
+
+    Attributes:
+        title: a few words.
+        pictures: in reading order.
+        caption: what to see in them.
+    """
+
+    title: str
+    pictures: tuple[Picture, ...]
+    caption: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Code:
+    """Text shown as it is, such as a configuration file.
+
+    Attributes:
+        title: a few words.
+        text: the text.
+        is_folded: True where only the title shows until the reader opens it.
+    """
+
+    title: str
+    text: str
+    is_folded: bool = True
+
+
+Item = Figure | DataTable | Notice | Headline | Gallery | Code
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Section:
+    """A chapter of the page.
+
+    Attributes:
+        title: a few words; also its entry in the table of contents.
+        text: paragraphs, parted by an empty line; ``**bold**`` and back-quoted code.
+        items: what it shows, in reading order.
+    """
+
+    title: str
+    text: str = ""
+    items: tuple[Item, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Page:
+    """A report.
+
+    Attributes:
+        title: names the experiment.
+        subtitle: names the run: when, where, by which version.
+        verdict: may its measurements be believed; None where nothing is judged.
+        sections: in reading order.
+    """
+
+    title: str
+    subtitle: str = ""
+    verdict: Verdict | None = None
+    sections: tuple[Section, ...] = ()

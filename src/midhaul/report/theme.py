@@ -1,0 +1,129 @@
+"""How charts look: one palette and one set of axes for every chart of a page."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any, cast
+
+import altair as alt
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from midhaul.report.page import Figure
+
+LANGUAGE_VERSION = ".".join(alt.SCHEMA_VERSION.lstrip("v").split(".")[:2])
+"""Version of Vega-Lite that the charts are written in, ``major.minor``."""
+
+WIDTH = 720
+"""Width of a chart in px, its axes not counted."""
+
+INK = "#1f2933"
+FAINT = "#52606d"
+LINE = "#d9e2ec"
+FONT = 'system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", sans-serif'
+
+PALETTE = (
+    "#0072b2",
+    "#d55e00",
+    "#009e73",
+    "#cc79a7",
+    "#e69f00",
+    "#56b4e9",
+    "#6b4c9a",
+    "#7a5230",
+    "#4d4d4d",
+    "#a2142f",
+)
+"""Colours that people with any of the usual colour blindnesses can tell apart: the
+eight of Okabe and Ito without yellow, which is too faint on white, and four dark ones."""
+
+SHAPES = ("circle", "square", "triangle-up", "diamond", "cross", "triangle-down")
+
+
+def colours(names: Sequence[str]) -> dict[str, str]:
+    """One colour per name, the same in every chart that is given the same names."""
+    return {name: PALETTE[i % len(PALETTE)] for i, name in enumerate(names)}
+
+
+def colour_scale(names: Sequence[str]) -> alt.Scale:
+    """The scale that gives each name its colour, in this order."""
+    return alt.Scale(domain=list(names), range=list(colours(names).values()))
+
+
+def shape_scale(names: Sequence[str]) -> alt.Scale:
+    """The scale that gives each name its mark, so that colour is never all there is."""
+    shapes = [SHAPES[i % len(SHAPES)] for i in range(len(names))]
+    return alt.Scale(domain=list(names), range=shapes)
+
+
+def specification(figure: Figure) -> dict[str, Any]:
+    """The chart of a figure as Vega-Lite, with the look of the page and rounded data.
+
+    Numbers keep five digits, which no eye can tell from all of them and which halves
+    the size of a page.
+    """
+    spec = cast("dict[str, Any]", figure.chart.to_dict())
+    for key in ("data", "datasets"):
+        if key in spec:
+            spec[key] = _rounded(spec[key])
+    spec["config"] = _CONFIG
+    spec["description"] = f"{figure.title}. {figure.caption}".strip()
+    spec.setdefault("autosize", {"type": "pad", "contains": "padding"})
+    return spec
+
+
+def _rounded(value: Any) -> Any:  # noqa: ANN401 - any JSON value
+    if isinstance(value, float):
+        return float(f"{value:.5g}") if math.isfinite(value) else None
+    if isinstance(value, dict):
+        items = cast("Mapping[str, object]", value).items()
+        return {key: _rounded(entry) for key, entry in items}
+    if isinstance(value, list):
+        return [_rounded(entry) for entry in cast("Sequence[object]", value)]
+    return value
+
+
+_CONFIG: dict[str, Any] = {
+    "font": FONT,
+    "background": "white",
+    "padding": 4,
+    "view": {"stroke": None, "continuousWidth": WIDTH, "continuousHeight": 300},
+    "axis": {
+        "labelColor": FAINT,
+        "labelFontSize": 12,
+        "labelLimit": 260,
+        "titleColor": INK,
+        "titleFontSize": 12,
+        "titleFontWeight": 500,
+        "titlePadding": 8,
+        "gridColor": "#e4e9ee",
+        "domainColor": "#9aa5b1",
+        "tickColor": "#9aa5b1",
+        "tickSize": 4,
+    },
+    "axisBand": {"grid": False},
+    "legend": {
+        "labelColor": INK,
+        "labelFontSize": 12,
+        "labelLimit": 320,
+        "titleColor": INK,
+        "titleFontSize": 12,
+        "titleFontWeight": 500,
+        "orient": "top",
+        "columns": 5,
+        "symbolSize": 90,
+        "symbolStrokeWidth": 2,
+    },
+    "header": {
+        "labelColor": INK,
+        "labelFontSize": 12,
+        "labelFontWeight": 600,
+        "titleColor": INK,
+        "titleFontSize": 12,
+    },
+    "title": {"color": INK, "fontSize": 13, "fontWeight": 600, "anchor": "start"},
+    "point": {"size": 60, "filled": True},
+    "line": {"strokeWidth": 2},
+    "range": {"category": list(PALETTE)},
+}
