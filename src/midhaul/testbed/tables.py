@@ -57,22 +57,64 @@ REQUESTS = Table(
         Column("decode_ns", _INT, "Decoding at the edge."),
         Column("preprocess_ns", _INT, "Gray and resize at the edge."),
         Column("encode_ns", _INT, "Encoding at the edge."),
-        Column("inference_ns", _INT, "Detector at the edge, its own pre- and post-"
-               "processing included."),
+        Column(
+            "inference_ns",
+            _INT,
+            "Detector at the edge, its own pre- and post-processing included.",
+        ),
         Column("forward_ns", _INT, "Edge waits for its cloud, network included."),
         Column("cloud_queue_ns", _INT, "Wait in the cloud before work began."),
         Column("cloud_decode_ns", _INT, "Decoding in the cloud."),
         Column("cloud_inference_ns", _INT, "Detector in the cloud."),
-        Column("node_ns", _INT, "All the time between body read and answer written, "
-               "by the edge's own clock."),
-        Column("network_ns", _INT, "service - node: what remains for client, link and "
-               "HTTP between workload and edge."),
-        Column("backhaul_ns", _INT, "forward - cloud: what remains for link and HTTP "
-               "between edge and cloud."),
+        Column(
+            "node_ns",
+            _INT,
+            "All the time between body read and answer written, "
+            "by the edge's own clock.",
+        ),
+        Column(
+            "network_ns",
+            _INT,
+            "service - node: what remains for client, link and "
+            "HTTP between workload and edge.",
+        ),
+        Column(
+            "backhaul_ns",
+            _INT,
+            "forward - cloud: what remains for link and HTTP between edge and cloud.",
+        ),
         Column("access_up_bytes", _INT, "Body sent by the workload."),
         Column("access_down_bytes", _INT, "Body of the answer to the workload."),
         Column("backhaul_up_bytes", _INT, "Body sent by the edge to its cloud."),
         Column("backhaul_down_bytes", _INT, "Body of the cloud's answer."),
+    ),
+)
+
+IMAGES = Table(
+    "images",
+    "One image of the data set with its ground truth, which stays with the collector.",
+    (
+        Column("image", _STRING, "Id of the image."),
+        Column(
+            "is_calibration",
+            _BOOL,
+            "True where it serves to choose thresholds; it is not judged then.",
+        ),
+        Column("width_px", pa.int32(), "Width as stored."),
+        Column("height_px", pa.int32(), "Height as stored."),
+        Column("file_bytes", _INT, "Size of its file."),
+        Column("boxes", pa.list_(pa.float32()), "x1 y1 x2 y2 per box, px, flat."),
+        Column("labels", pa.list_(_STRING), "Label per box."),
+        Column(
+            "is_crowd",
+            pa.list_(_BOOL),
+            "True where a box marks a group that is not judged.",
+        ),
+        Column(
+            "areas_px",
+            pa.list_(pa.float32()),
+            "Area per box that decides small, medium or large.",
+        ),
     ),
 )
 
@@ -86,8 +128,11 @@ DETECTIONS = Table(
         Column("forwarded", _BOOL, "True where the edge sent the image on."),
         Column("received_bytes", _INT, "Bytes of the image as received."),
         Column("prepared_bytes", _INT, "Bytes of the image after preprocessing."),
-        Column("boxes", pa.list_(pa.float32()), "x1 y1 x2 y2 per box, px of the "
-               "received image, flat."),
+        Column(
+            "boxes",
+            pa.list_(pa.float32()),
+            "x1 y1 x2 y2 per box, px of the received image, flat.",
+        ),
         Column("scores", pa.list_(pa.float32()), "Score per box."),
         Column("labels", pa.list_(_STRING), "Label per box."),
     ),
@@ -104,11 +149,18 @@ USAGE = Table(
         Column("period_ns", _INT, "Length of the period."),
         Column("cpu_s", _FLOAT, "CPU seconds of the process tree in the period."),
         Column("rss_bytes", _INT, "Resident memory of the process tree at its end."),
-        Column("sent_bytes", _INT, "Bytes that left through the node's links; null "
-               "where no link is shaped."),
+        Column(
+            "sent_bytes",
+            _INT,
+            "Bytes that left through the node's links; null where no link is shaped.",
+        ),
         Column("received_bytes", _INT, "Bytes that came in through its links."),
-        Column("cpu_pressure", _FLOAT, "Share of the period in which some task of the "
-               "machine waited for a CPU (PSI)."),
+        Column(
+            "cpu_pressure",
+            _FLOAT,
+            "Share of the period in which some task of the "
+            "machine waited for a CPU (PSI).",
+        ),
         Column("steal", _FLOAT, "Share of the machine's CPU time that the host took."),
         Column("throttled_s", _FLOAT, "Time for which a CPU limit held the node back."),
     ),
@@ -159,8 +211,11 @@ SUMMARY = Table(
         Column("high", _FLOAT, "Upper end of the 95 % interval; null without one."),
         Column("n", _INT, "Independent units behind it."),
         Column("unit", _STRING, "SI unit, or empty."),
-        Column("is_model", _BOOL, "True where stated coefficients make the number, "
-               "not a measurement."),
+        Column(
+            "is_model",
+            _BOOL,
+            "True where stated coefficients make the number, not a measurement.",
+        ),
     ),
 )
 
@@ -177,11 +232,22 @@ CLASSES = Table(
         Column("precision", _FLOAT, "Precision at IoU 0.5."),
         Column("recall", _FLOAT, "Recall at IoU 0.5."),
         Column("f1", _FLOAT, "F1 at IoU 0.5."),
-        Column("f1_calibrated", _FLOAT, "F1 at the threshold chosen for this detector "
-               "on other images."),
+        Column(
+            "f1_calibrated",
+            _FLOAT,
+            "F1 at the threshold chosen for this detector on other images.",
+        ),
     ),
 )
 
 TABLES = (
-    CONFIGURATIONS, REQUESTS, DETECTIONS, USAGE, LINKS, CELLS, SUMMARY, CLASSES,
+    CONFIGURATIONS,
+    IMAGES,
+    REQUESTS,
+    DETECTIONS,
+    USAGE,
+    LINKS,
+    CELLS,
+    SUMMARY,
+    CLASSES,
 )
