@@ -1,0 +1,1 @@
+"""Long-running processes: thin shells around the areas."""

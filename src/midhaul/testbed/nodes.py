@@ -1,0 +1,202 @@
+"""Settings of a node: what it is, and what it does with an image."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal, cast
+
+from midhaul.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from midhaul.vision.images import Preprocessing
+
+Role = Literal["edge", "cloud"]
+Forward = Literal["nothing", "results", "image", "image+results", "uncertain"]
+
+FORWARDS: tuple[Forward, ...] = (
+    "nothing",
+    "results",
+    "image",
+    "image+results",
+    "uncertain",
+)
+"""What an edge may forward to its cloud."""
+
+VARIABLE = ("detector", "preprocessing", "forward", "forward_below")
+"""Settings that a running node takes over from ``PUT /settings``."""
+
+
+def _as_received() -> Preprocessing:
+    from midhaul.vision.images import Preprocessing  # noqa: PLC0415 - needs an extra
+
+    return Preprocessing()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeSettings:
+    """One node of the testbed.
+
+    Attributes:
+        name: unique in its topology.
+        role: an edge is asked by the workload, a cloud by its edges.
+        cloud: name of the cloud to which an edge forwards; None for none.
+        detector: spec of the detector it runs; None where it runs none.
+        preprocessing: what it does to an image before anything else.
+        forward: what an edge forwards: ``nothing``, its ``results``, the prepared
+            ``image``, ``image+results``, or the image only where it is ``uncertain``.
+        forward_below: an image is uncertain when its best score is below this.
+        threads: threads of the detector, and of every numerical library.
+        workers: requests worked on at once.
+        cpu_limit: cores it may use, such as 0.5; None for no limit.
+        memory_limit_bytes: memory it may use; None for no limit.
+        monitor_period_s: seconds between two rows of its usage.
+        workdir: folder for its log and working directory; None for a temporary one.
+        port: TCP port it listens on; 0 for a free one.
+        seed: for detectors that draw numbers.
+        max_body_bytes: largest request it accepts.
+        timeout_s: for reading a request, and for its cloud's answer.
+
+    Raises:
+        ConfigError: the settings contradict each other.
+    """
+
+    name: str
+    role: Role = "edge"
+    cloud: str | None = None
+    detector: str | None = None
+    preprocessing: Preprocessing = field(default_factory=_as_received)
+    forward: Forward = "nothing"
+    forward_below: float = 0.5
+    threads: int = 1
+    workers: int = 1
+    cpu_limit: float | None = None
+    memory_limit_bytes: int | None = None
+    monitor_period_s: float = 1.0
+    workdir: str | None = None
+    port: int = 0
+    seed: int = 0
+    max_body_bytes: int = 64 << 20
+    timeout_s: float = 60.0
+
+    def __post_init__(self) -> None:
+        """Refuse settings that contradict each other."""
+        if problem := _contradiction(self):
+            message = f"node {self.name}: {problem}"
+            raise ConfigError(message)
+
+    def to_dict(self) -> dict[str, Any]:
+        """All settings as a JSON object."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> NodeSettings:
+        """The settings in a JSON object.
+
+        Raises:
+            ConfigError: a key is unknown, or a value does not fit.
+        """
+        return cls(**_fitting(cls, values))
+
+    def variable(self) -> dict[str, Any]:
+        """The settings that ``PUT /settings`` changes, as a JSON object."""
+        return {name: self.to_dict()[name] for name in VARIABLE}
+
+    def changed(self, values: Mapping[str, Any]) -> NodeSettings:
+        """These settings with some of the variable ones replaced.
+
+        Args:
+            values: a JSON object with keys of :data:`VARIABLE`.
+
+        Raises:
+            ConfigError: a key is not variable, or a value does not fit.
+        """
+        if fixed := sorted(set(values) - set(VARIABLE)):
+            message = (
+                f"node {self.name}: a running node changes {', '.join(VARIABLE)}; "
+                f"found {', '.join(fixed)}"
+            )
+            raise ConfigError(message)
+        return dataclasses.replace(self, **_fitting(type(self), values))
+
+
+def _contradiction(node: NodeSettings) -> str:
+    """Why the settings cannot be meant; empty when they can."""
+    if node.forward not in FORWARDS:
+        return f"forward is one of {', '.join(FORWARDS)}; found {node.forward!r}"
+    if node.role not in ("edge", "cloud"):
+        return f"role is edge or cloud; found {node.role!r}"
+    if node.role == "cloud" and (node.forward != "nothing" or node.cloud is not None):
+        return "a cloud forwards nothing and has no cloud of its own"
+    if node.forward != "nothing" and node.cloud is None:
+        return f"it forwards {node.forward!r} but names no cloud"
+    if node.forward in ("results", "uncertain") and node.detector is None:
+        return f"it forwards {node.forward!r} but has no detector to decide by"
+    if not 0 <= node.port < 1 << 16:
+        return f"port lies in 0..65535; found {node.port}"
+    low = min(node.threads, node.workers, node.max_body_bytes)
+    if low < 1 or node.timeout_s <= 0 or node.monitor_period_s <= 0:
+        return (
+            "threads, workers, max_body_bytes, timeout_s and monitor_period_s "
+            "are positive"
+        )
+    if node.cpu_limit is not None and node.cpu_limit <= 0:
+        return f"cpu_limit is a positive number of cores; found {node.cpu_limit}"
+    if node.memory_limit_bytes is not None and node.memory_limit_bytes <= 0:
+        return f"memory_limit_bytes is positive; found {node.memory_limit_bytes}"
+    return ""
+
+
+def _fitting(cls: type[NodeSettings], values: Mapping[str, Any]) -> dict[str, Any]:
+    """The values as the constructor takes them."""
+    known = {f.name for f in dataclasses.fields(cls)}
+    if unknown := sorted(set(values) - known):
+        message = f"settings of a node are {', '.join(sorted(known))}; found {unknown}"
+        raise ConfigError(message)
+    fitting = dict(values)
+    if isinstance(steps := fitting.get("preprocessing"), dict):
+        fitting["preprocessing"] = _preprocessing(cast("dict[str, Any]", steps))
+    _check_types(fitting)
+    return fitting
+
+
+def _preprocessing(steps: dict[str, Any]) -> Preprocessing:
+    from midhaul.vision.images import Preprocessing  # noqa: PLC0415 - needs an extra
+
+    try:
+        return Preprocessing(**steps)
+    except (TypeError, ValueError) as error:
+        message = f"preprocessing: {error}"
+        raise ConfigError(message) from error
+
+
+_NUMBERS = ("forward_below", "cpu_limit", "monitor_period_s", "timeout_s")
+_INTEGERS = (
+    "threads",
+    "workers",
+    "memory_limit_bytes",
+    "port",
+    "seed",
+    "max_body_bytes",
+)
+
+_TEXTS = ("name", "role", "cloud", "detector", "forward", "workdir")
+_OPTIONAL = ("cloud", "detector", "cpu_limit", "memory_limit_bytes", "workdir")
+
+
+def _check_types(values: Mapping[str, Any]) -> None:
+    kinds: tuple[tuple[tuple[str, ...], tuple[type, ...], str], ...] = (
+        (_NUMBERS, (int, float), "a number"),
+        (_INTEGERS, (int,), "a whole number"),
+        (_TEXTS, (str,), "text"),
+    )
+    for names, types, words in kinds:
+        for name in names:
+            value: object = values.get(name)
+            if name not in values or (value is None and name in _OPTIONAL):
+                continue
+            if not isinstance(value, types) or isinstance(value, bool):
+                message = f"{name} is {words}; found {value!r}"
+                raise ConfigError(message)
