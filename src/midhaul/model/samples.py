@@ -1,0 +1,44 @@
+"""What a run's metric rests on, so that two runs can be compared unit by unit."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from jaxtyping import Float64
+
+Statistic = Callable[[Float64[np.ndarray, "b n"]], Float64[np.ndarray, " b"]]
+"""A statistic of n units as a function of how often each unit counts, b times over."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MetricSamples:
+    """One metric of one configuration, as a function of its independent units.
+
+    Attributes:
+        metric: name of the metric, e.g. ``latency_p99_s``.
+        configuration: name of the configuration it belongs to.
+        units: ids of the independent units (images, blocks); units with the same id
+            in two runs are paired.
+        statistic: the metric from ``(b, n)`` weights of the ``n`` units, ``(b,)``.
+        better: which direction is an improvement.
+        unit: SI base unit or ``""``.
+
+    Raises:
+        ValueError: a unit's id is repeated.
+    """
+
+    metric: str
+    configuration: str
+    units: tuple[str, ...]
+    statistic: Statistic
+    better: Literal["higher", "lower"]
+    unit: str = ""
+
+    def __post_init__(self) -> None:
+        """Check that no unit counts twice."""
+        if len(set(self.units)) != len(self.units):
+            message = f"{self.metric} of {self.configuration} has repeated unit ids"
+            raise ValueError(message)

@@ -1,0 +1,291 @@
+"""Reading an experiment file, with ``--set`` laid over it.
+
+Order: the kind's defaults, the file, then each ``--set a.b=value`` in turn. A value is
+written as in TOML; what is no TOML is taken as text. A step of the key is a key, the
+index of a list entry or the ``name`` of one: ``nodes.edge1.detector``.
+
+A relative path is taken from the folder of the file; one given with ``--set`` from the
+current folder. Environment variables are not expanded.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from dataclasses import dataclass, field
+from datetime import date, datetime, time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar, cast
+
+from pydantic import ValidationError
+from pydantic_core import to_json
+
+from midhaul.errors import ConfigError
+from midhaul.runs import schema
+from midhaul.runs.config import Config, Spec
+from midhaul.runs.mistakes import Mistake, mistakes, suggestion
+from midhaul.runs.toml_lines import key_lines
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from pydantic import BaseModel
+
+    Plain = dict[str, Any]
+    Place = tuple[str | int, ...]
+
+_Config = TypeVar("_Config", bound=Config)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Override:
+    """One value laid over the file.
+
+    Attributes:
+        key: the steps of its key.
+        value: what TOML made of it.
+        folder: where its relative paths begin.
+    """
+
+    key: tuple[str, ...]
+    value: object
+    folder: Path
+
+    @property
+    def name(self) -> str:
+        """The key with points between its steps."""
+        return ".".join(self.key)
+
+    @classmethod
+    def parse(cls, text: str) -> Override:
+        """Read ``a.b=value`` as ``--set`` gives it.
+
+        Raises:
+            ConfigError: it has no key or no ``=``.
+        """
+        key, equals, value = text.partition("=")
+        if not equals or not key.strip():
+            message = f"--set expects KEY=VALUE, found {text!r}"
+            raise ConfigError(message, "for example --set load.rate_hz=20")
+        return cls(key=parse_key(key), value=parse_value(value), folder=Path.cwd())
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExperimentFile:
+    """An experiment file as it is written, not yet held against a kind's schema.
+
+    Attributes:
+        path: where it lies.
+        values: all of it but ``sweep``.
+        sweep: values by dotted key, from its table ``sweep``.
+        lines: line of each key, as far as they are known.
+    """
+
+    path: Path
+    values: Plain
+    sweep: Mapping[str, list[object]] = field(default_factory=dict[str, list[object]])
+    lines: Mapping[Place, int] = field(default_factory=dict["Place", int])
+
+    @property
+    def kind(self) -> str:
+        """The kind that it names.
+
+        Raises:
+            ConfigError: it names none.
+        """
+        kind = self.values.get("kind")
+        if not isinstance(kind, str):
+            message = f"{self.path}: expected a key kind, a text, found {kind!r}"
+            hint = 'begin the file with kind = "...", see midhaul new --help'
+            raise ConfigError(message, hint)
+        return kind
+
+    def config(self, model: type[_Config], overrides: Sequence[Override]) -> _Config:
+        """The complete config of a kind.
+
+        Raises:
+            ConfigError: all mistakes of the file and the overrides at once.
+        """
+        values = cast("Plain", _copy(self.values))
+        found: list[Mistake] = []
+        placed: dict[Place, Path] = {}
+        for override in overrides:
+            try:
+                placed[_lay(values, model, override)] = override.folder
+            except ConfigError as error:
+                found.append(Mistake(f"--set {override.name}", None, error.message))
+        schema.join_dotted_keys(model, values)
+        config = self._validate(model, values, found, set(placed))
+        if not _resolve(config, values, placed, self.path.parent):
+            return config
+        return self._validate(model, values, found, set(placed))
+
+    def _validate(
+        self,
+        model: type[_Config],
+        values: Plain,
+        found: list[Mistake],
+        placed: set[Place],
+    ) -> _Config:
+        try:
+            config = model.model_validate_json(to_json(values, inf_nan_mode="constants"))
+        except ValidationError as error:
+            lines = {k: n for k, n in self.lines.items() if k not in placed}
+            found = [*found, *mistakes(model, error, values, lines)]
+        else:
+            if not found:
+                return config
+        count = "a mistake" if len(found) == 1 else f"{len(found)} mistakes"
+        listed = "".join(f"\n  {mistake}" for mistake in found)
+        message = f"{self.path} has {count}:{listed}"
+        raise ConfigError(message, f"midhaul new {self.kind} prints every key")
+
+
+def read_file(path: Path) -> ExperimentFile:
+    """Read an experiment file.
+
+    Raises:
+        ConfigError: it is missing, unreadable or no TOML.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError as error:
+        message = f"there is no experiment file {path}"
+        raise ConfigError(message, f"midhaul new KIND --out {path}") from error
+    except (OSError, UnicodeDecodeError) as error:
+        message = f"experiment file {path} cannot be read: {error}"
+        raise ConfigError(message) from error
+    try:
+        values = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        message = f"{path} is no TOML: {error}"
+        raise ConfigError(message, "texts need quotes, and = stands in each") from error
+    sweep = values.pop("sweep", {})
+    if not isinstance(sweep, dict):
+        message = f"{path}: sweep must be a table of lists, found {sweep!r}"
+        raise ConfigError(message, '[sweep] and below it "load.rate_hz" = [5, 10]')
+    lists = dict(_dotted(cast("Plain", sweep)))
+    for key, value in lists.items():
+        if not isinstance(value, list) or not value:
+            message = f"{path}: sweep.{key} must be a list of values, found {value!r}"
+            raise ConfigError(message, f'"{key}" = [first, second]')
+    return ExperimentFile(
+        path=path,
+        values=values,
+        sweep=cast("dict[str, list[object]]", lists),
+        lines=key_lines(text),
+    )
+
+
+def parse_key(text: str) -> tuple[str, ...]:
+    """The steps of a dotted key; a step in quotes may have points in it.
+
+    Raises:
+        ConfigError: it is no key.
+    """
+    try:
+        node: object = tomllib.loads(f"{text.strip()} = 0")
+    except tomllib.TOMLDecodeError as error:
+        message = f"expected a key such as load.rate_hz, found {text!r}"
+        raise ConfigError(message) from error
+    steps: list[str] = []
+    while isinstance(node, dict):
+        (step, node), *_ = cast("dict[str, object]", node).items()
+        steps.append(step)
+    return tuple(steps)
+
+
+def parse_value(text: str) -> object:
+    """A value as TOML writes it; anything else is the text itself."""
+    try:
+        parsed = tomllib.loads(f"value = {text}")
+    except tomllib.TOMLDecodeError:
+        return text
+    value = parsed["value"]
+    if len(parsed) > 1 or isinstance(value, date | datetime | time):
+        return text
+    return value
+
+
+def _copy(value: object) -> object:
+    if isinstance(value, dict):
+        return {k: _copy(v) for k, v in cast("Plain", value).items()}
+    if isinstance(value, list):
+        return [_copy(v) for v in cast("list[object]", value)]
+    return value
+
+
+def _dotted(values: Plain, prefix: str = "") -> Iterator[tuple[str, object]]:
+    for key, value in values.items():
+        if isinstance(value, dict):
+            yield from _dotted(cast("Plain", value), f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
+
+
+def _lay(values: Plain, model: type[BaseModel], override: Override) -> Place:
+    """Put one override into the values; lists of the defaults are made visible."""
+    node: Plain | list[object] = values
+    place: Place = ()
+    for depth, text in enumerate(override.key):
+        step = _step(node, text, place)
+        place = (*place, step)
+        if depth + 1 == len(override.key):
+            node[step] = override.value  # type: ignore[index, call-overload]
+            break
+        if isinstance(node, dict) and step not in node:
+            default = schema.default_at(model, place)
+            node[cast("str", step)] = default if isinstance(default, list) else {}
+        below = node[step]  # type: ignore[index, call-overload]
+        if not isinstance(below, dict | list):
+            message = f"{_text(place)} is {below!r}, it has nothing below it"
+            raise ConfigError(message)
+        node = cast("Plain | list[object]", below)
+    return place
+
+
+def _step(node: Plain | list[object], text: str, place: Place) -> str | int:
+    if isinstance(node, dict):
+        return text
+    if text.isdecimal() and int(text) < len(node):
+        return int(text)
+    entries = [e for e in node if isinstance(e, dict)]
+    names = [cast("Plain", entry).get("name") for entry in entries]
+    if text in names:
+        return names.index(text)
+    known = [name for name in names if isinstance(name, str)]
+    shown = ", ".join(known) or f"0 to {len(node) - 1}"
+    message = f"{_text(place)} has no entry {text!r}, there is {shown}"
+    raise ConfigError(message + suggestion(text, known))
+
+
+def _text(place: Place) -> str:
+    return ".".join(str(step) for step in place)
+
+
+def _resolve(
+    config: BaseModel, values: Plain, placed: Mapping[Place, Path], folder: Path
+) -> bool:
+    """Make the paths in ``values`` absolute; True when there were any."""
+    changed = False
+    for place, value in schema.leaves(config):
+        if not isinstance(value, Path | Spec):
+            continue
+        holder: Any = values
+        try:
+            for step in place[:-1]:
+                holder = holder[step]
+            written = holder[place[-1]]
+        except (KeyError, IndexError, TypeError):
+            continue  # a default
+        base = next((f for p, f in placed.items() if place[: len(p)] == p), folder)
+        absolute = _absolute(value, base)
+        if written != absolute:
+            holder[place[-1]] = absolute
+            changed = True
+    return changed
+
+
+def _absolute(value: Path | Spec, folder: Path) -> str:
+    if isinstance(value, Spec):
+        return str(value.resolved(folder))
+    return str((folder / value.expanduser()).resolve())

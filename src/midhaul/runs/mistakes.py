@@ -1,0 +1,137 @@
+"""What pydantic found wrong, in words that help to mend it."""
+
+from __future__ import annotations
+
+import difflib
+import json
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, cast
+
+from midhaul.runs import schema
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from pydantic import BaseModel, ValidationError
+    from pydantic_core import ErrorDetails
+
+    Place = tuple[str | int, ...]
+
+_CHOICE = re.compile(r"'([^']*)'")
+_LONGEST = 60
+
+
+@dataclass(frozen=True, slots=True)
+class Mistake:
+    """One mistake of an experiment file.
+
+    Attributes:
+        place: dotted key.
+        line: its line in the file; None where it is not in the file.
+        text: what is wrong with it.
+    """
+
+    place: str
+    line: int | None
+    text: str
+
+    def __str__(self) -> str:
+        """Line, key and text."""
+        line = f"line {self.line}, " if self.line is not None else ""
+        return f"{line}{self.place}: {self.text}" if self.place else line + self.text
+
+
+def suggestion(found: str, known: Iterable[str]) -> str:
+    """``"; did you mean 'x'?"``, or nothing when no known word is near."""
+    near = difflib.get_close_matches(found, list(known), n=1, cutoff=0.6)
+    return f"; did you mean {near[0]!r}?" if near else ""
+
+
+def mistakes(
+    model: type[BaseModel],
+    error: ValidationError,
+    values: object,
+    lines: Mapping[Place, int],
+) -> list[Mistake]:
+    """One mistake per place, in the order of the file.
+
+    Args:
+        model: what the values were held against.
+        error: what pydantic says.
+        values: the values, to tell keys from the names of union members.
+        lines: line of each key.
+    """
+    texts: dict[Place, list[str]] = {}
+    for detail in error.errors(include_url=False):
+        place = _place(detail["loc"], values, is_missing=detail["type"] == "missing")
+        said = texts.setdefault(place, [])
+        text = _text(model, detail, place)
+        if text not in said:
+            said.append(text)
+    found = [
+        Mistake(".".join(map(str, place)), _line(place, lines), ", or ".join(said))
+        for place, said in texts.items()
+    ]
+    return sorted(found, key=lambda m: (m.line is None, m.line or 0))
+
+
+def _place(loc: Place, values: Any, *, is_missing: bool) -> Place:
+    """The place of an error without the names of union members."""
+    place: list[str | int] = []
+    for index, step in enumerate(loc):
+        is_last = index + 1 == len(loc)
+        if isinstance(values, dict) and (step in values or (is_last and is_missing)):
+            values = cast("dict[Any, Any]", values).get(step)
+        elif isinstance(values, list) and isinstance(step, int):
+            values = cast("list[Any]", values)[step]
+        else:
+            continue
+        place.append(step)
+    return tuple(place)
+
+
+def _line(place: Place, lines: Mapping[Place, int]) -> int | None:
+    for length in range(len(place), 0, -1):
+        if (line := lines.get(place[:length])) is not None:
+            return line
+    return None
+
+
+def _text(model: type[BaseModel], detail: ErrorDetails, place: Place) -> str:
+    message, kind, found = detail["msg"], detail["type"], detail["input"]
+    if kind == "missing":
+        return "this key is required"
+    if kind == "extra_forbidden":
+        owners = schema.models_at(model, place[:-1])
+        known = [name for owner in owners for name in owner.model_fields]
+        near = suggestion(str(place[-1]), known)
+        return "unknown key" + (near or f", known are {', '.join(dict.fromkeys(known))}")
+    if kind in {"value_error", "assertion_error"}:
+        return message.partition(", ")[2]
+    if kind == "string_pattern_mismatch":
+        pattern = detail.get("ctx", {}).get("pattern", "")
+        return f"expected a text like {pattern}, found {_shown(found)}"
+    text = message.replace("Input should be ", "expected ").replace("a valid ", "a ")
+    text = text.replace("array", "list").replace("dictionary", "table")
+    text = text.replace("an object", "a table").replace("a string", "a text")
+    return f"{text}, found {_shown(found)}{_nearest(detail, found)}"
+
+
+def _nearest(detail: ErrorDetails, found: object) -> str:
+    context = detail.get("ctx", {})
+    if detail["type"] == "literal_error":
+        return suggestion(str(found), _choices(context.get("expected", "")))
+    if detail["type"] == "union_tag_invalid":
+        tag = str(context.get("tag", ""))
+        return suggestion(tag, _choices(context.get("expected_tags", "")))
+    return ""
+
+
+def _choices(text: str) -> Sequence[str]:
+    return _CHOICE.findall(text)
+
+
+def _shown(value: object) -> str:
+    text = json.dumps(value, default=str, ensure_ascii=False)
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…"

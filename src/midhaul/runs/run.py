@@ -1,0 +1,319 @@
+"""One run: a folder with the config, a manifest, Parquet tables and other files."""
+
+from __future__ import annotations
+
+import json
+import re
+import secrets
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import duckdb
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from midhaul.errors import StoreError
+from midhaul.model import Verdict
+from midhaul.runs import machine, store
+from midhaul.runs.template import dump_config
+from midhaul.runs.manifest import NAME, Manifest, Status
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Mapping, Sequence
+    from pathlib import Path
+
+    from midhaul.runs.config import Config
+    from midhaul.runs.tables import Table
+
+    Clock = Callable[[], datetime]
+
+_PART = re.compile(r"part-(\d{4,})\.parquet")
+
+
+def utc_now() -> datetime:
+    """The time of day."""
+    return datetime.now(UTC)
+
+
+class Run:
+    """A run that is being written, or one to be read.
+
+    Use :meth:`create`, :meth:`resume` or :meth:`open`.
+
+    Attributes:
+        dir: the folder.
+        manifest: what the run says about itself.
+        verdict: whether it may be believed; None as long as nobody judged.
+    """
+
+    def __init__(self, folder: Path, manifest: Manifest, clock: Clock) -> None:
+        self.dir = folder
+        self.manifest = manifest
+        self.verdict: Verdict | None = manifest.verdict
+        self._clock = clock
+        self._notes: list[str] = list(manifest.notes)
+
+    @classmethod
+    def create(
+        cls,
+        root: Path,
+        kind: str,
+        config: Config,
+        *,
+        group: str | None = None,
+        point: Mapping[str, object] | None = None,
+        clock: Clock = utc_now,
+    ) -> Run:
+        """Make the folder of a new run below ``root``, with status ``running``.
+
+        Args:
+            root: the folder of all runs; made when it is missing.
+            kind: the kind of the experiment.
+            config: the complete config.
+            group: what the points of one sweep share.
+            point: the keys a sweep varies, with this run's values.
+            clock: the time of day, UTC.
+
+        Raises:
+            StoreError: the folder cannot be written.
+        """
+        created = clock()
+        name = f"{created:%Y%m%dT%H%M%SZ}-{kind}-{config.hash()}"
+        folder = _new_folder(root, name)
+        manifest = Manifest(
+            id=folder.name,
+            kind=kind,
+            status="running",
+            created=created,
+            process=machine.this_process(),
+            seed=config.seed,
+            config_hash=config.hash(),
+            code_version=machine.code_version(),
+            commit=machine.commit(),
+            versions=machine.versions(),
+            machine=machine.machine(),
+            group=group,
+            point=dict(point) if point is not None else None,
+        )
+        run = cls(folder, manifest, clock)
+        run.save("config.toml", dump_config(config))
+        run._save_manifest()
+        return run
+
+    @classmethod
+    def open(cls, folder: Path) -> Run:
+        """The run in ``folder``, to be read.
+
+        Raises:
+            StoreError: there is no run.
+        """
+        return cls(folder, Manifest.read(folder), utc_now)
+
+    @classmethod
+    def resume(cls, folder: Path, *, clock: Clock = utc_now) -> Run:
+        """Continue the unfinished run in ``folder`` in this process.
+
+        Raises:
+            StoreError: it is finished, or another process is at it.
+        """
+        old = Manifest.read(folder)
+        if old.status == "done" or is_running(old):
+            state = "finished" if old.status == "done" else "being run by a process"
+            message = f"run {old.id} is {state}: there is nothing to resume"
+            raise StoreError(message, f"midhaul show {old.id}")
+        change = {
+            "status": "running",
+            "ended": None,
+            "error": None,
+            "verdict": None,
+            "resumed": (*old.resumed, clock()),
+            "process": machine.this_process(),
+        }
+        run = cls(folder, old.model_copy(update=change), clock)
+        run._save_manifest()
+        return run
+
+    @property
+    def id(self) -> str:
+        """The name of the folder."""
+        return self.manifest.id
+
+    @property
+    def status(self) -> str:
+        """running, done, failed or interrupted; killed when its process is gone."""
+        status = self.manifest.status
+        if status == "running" and not is_running(self.manifest):
+            return "killed"
+        return status
+
+    def write(
+        self,
+        table: Table,
+        rows: Sequence[Mapping[str, object]] | pa.Table,
+        part: int | None = None,
+    ) -> int:
+        """Write one part of a table; it is there as a whole or not at all.
+
+        Args:
+            table: the table's columns.
+            rows: its rows.
+            part: number of the part, which is replaced when it exists; None for the
+                next free one.
+
+        Returns:
+            The number of the part.
+
+        Raises:
+            StoreError: it cannot be written; what was written before is kept.
+            ValueError: the rows do not fit the table.
+        """
+        data = rows if isinstance(rows, pa.Table) else table.from_rows(rows)
+        if not data.schema.equals(table.schema):
+            data = data.select([c.name for c in table.columns]).cast(table.schema)
+        if part is None:
+            part = max(self.parts(table.name), default=-1) + 1
+        store.write_whole(
+            self._part(table.name, part),
+            lambda path: pq.write_table(data, path, compression="zstd"),
+        )
+        return part
+
+    def parts(self, name: str) -> list[int]:
+        """Numbers of the parts that a table has, ascending."""
+        folder = self.dir / "tables" / name
+        if not folder.is_dir():
+            return []
+        found = (_PART.fullmatch(file.name) for file in folder.iterdir())
+        return sorted(int(match[1]) for match in found if match)
+
+    def drop(self, name: str, parts: Collection[int]) -> None:
+        """Delete parts of a table; the ones that are not there are no error."""
+        with store.store_errors(self.dir / "tables" / name):
+            for part in parts:
+                self._part(name, part).unlink(missing_ok=True)
+
+    def read(self, table: Table) -> pa.Table:
+        """All rows of a table; none when nothing was written yet.
+
+        Raises:
+            StoreError: a part is damaged.
+        """
+        parts = [self._read_part(table, part) for part in self.parts(table.name)]
+        return pa.concat_tables([table.schema.empty_table(), *parts])
+
+    def tables(self) -> list[str]:
+        """Names of the tables that have rows."""
+        folder = self.dir / "tables"
+        names = sorted(f.name for f in folder.iterdir()) if folder.is_dir() else []
+        return [name for name in names if self.parts(name)]
+
+    def sql(self, query: str) -> pa.Table:
+        """The answer of DuckDB to a query over the run's tables, by their names.
+
+        Raises:
+            StoreError: the query is wrong or a table is damaged.
+        """
+        try:
+            with duckdb.connect() as database:
+                for name in self.tables():
+                    files = [str(self._part(name, p)) for p in self.parts(name)]
+                    relation = database.read_parquet(files)
+                    relation.create_view(name)
+                return database.sql(query).to_arrow_table()
+        except (duckdb.Error, AttributeError) as error:
+            message = f"run {self.id} cannot answer the query: {error}"
+            hint = f"its tables: {', '.join(self.tables()) or 'none yet'}"
+            raise StoreError(message, hint) from error
+
+    def file(self, name: str) -> Path:
+        """Where to put a file that is no table; its folder exists."""
+        path = self.dir / "files" / name
+        with store.store_errors(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+        return path
+
+    def save(self, name: str, text: str) -> Path:
+        """Write a text file of the run as a whole, by its path in the folder.
+
+        Raises:
+            StoreError: it cannot be written.
+        """
+        path = self.dir / name
+        store.write_whole(path, lambda temporary: _write_text(temporary, text))
+        return path
+
+    def log(self, event: str, **fields: object) -> None:
+        """Append a line to ``log.jsonl``.
+
+        Raises:
+            StoreError: it cannot be written.
+        """
+        line = {"time": self._clock().isoformat(), "event": event, **fields}
+        path = self.dir / "log.jsonl"
+        with store.store_errors(path), path.open("a") as file:
+            file.write(json.dumps(line, default=str) + "\n")
+
+    def note(self, text: str) -> None:
+        """Keep a remark for the manifest, once."""
+        if text not in self._notes:
+            self._notes.append(text)
+
+    def finish(
+        self,
+        status: Status = "done",
+        error: str | None = None,
+        verdict: Verdict | None = None,
+    ) -> None:
+        """Say how the run ended; ``verdict`` defaults to the one set before.
+
+        Raises:
+            StoreError: the manifest cannot be written.
+        """
+        if verdict is not None:
+            self.verdict = verdict
+        change: dict[str, Any] = {
+            "status": status,
+            "error": error,
+            "ended": self._clock(),
+            "verdict": self.verdict,
+            "notes": tuple(self._notes),
+        }
+        self.manifest = self.manifest.model_copy(update=change)
+        self._save_manifest()
+
+    def _save_manifest(self) -> None:
+        self.save(NAME, json.dumps(self.manifest.plain(), indent=2) + "\n")
+
+    def _part(self, name: str, part: int) -> Path:
+        return self.dir / "tables" / name / f"part-{part:04d}.parquet"
+
+    def _read_part(self, table: Table, part: int) -> pa.Table:
+        path = self._part(table.name, part)
+        try:
+            data = pq.read_table(path, partitioning=None)
+            return data.select([c.name for c in table.columns]).cast(table.schema)
+        except (OSError, pa.ArrowException, KeyError) as error:
+            message = f"{path} cannot be read as table {table.name}: {error}"
+            raise StoreError(message, "delete that file to read the others") from error
+
+
+def is_running(manifest: Manifest) -> bool:
+    """Whether a process is still at the run."""
+    return manifest.status == "running" and machine.is_alive(manifest.process)
+
+
+def _new_folder(root: Path, name: str) -> Path:
+    with store.store_errors(root / name):
+        root.mkdir(parents=True, exist_ok=True)
+        folder = root / name
+        while True:
+            try:
+                folder.mkdir()
+            except FileExistsError:
+                folder = root / f"{name}-{secrets.token_hex(2)}"
+            else:
+                return folder
+
+
+def _write_text(path: Path, text: str) -> None:
+    path.write_text(text, encoding="utf-8")
