@@ -181,6 +181,9 @@ class LoadConfig(Section):
         description="Highest percentile to be claimed; too few requests for it make "
         "the run invalid.",
     )
+    latency_bound_s: float | None = Field(
+        default=None, gt=0, description="Latency that is good enough; gives goodput."
+    )
     max_error_rate: float = Field(
         default=0.0, ge=0, le=1, description="Share of failed requests that is borne."
     )
@@ -233,9 +236,7 @@ class JudgeConfig(Section):
 class AccuracyConfig(Config):
     """Detectors by preprocessing over a data set: accuracy and bytes, no nodes."""
 
-    kind: str = Field(
-        default="testbed.accuracy", description="Kind of the experiment."
-    )
+    kind: str = Field(default="testbed.accuracy", description="Kind of the experiment.")
     data: DataConfig = Field(
         default_factory=DataConfig, description="Images and their ground truth."
     )
@@ -330,9 +331,7 @@ class TestbedConfig(Config):
 class MeasureConfig(TestbedConfig):
     """The running testbed: accuracy, latency, bytes and cost of every configuration."""
 
-    kind: str = Field(
-        default="testbed.measure", description="Kind of the experiment."
-    )
+    kind: str = Field(default="testbed.measure", description="Kind of the experiment.")
     grid: dict[str, tuple[GridValue, ...]] = Field(
         default_factory=dict,
         description="Settings to vary, all combinations: ROLE.KEY or NODE.KEY of a "
@@ -343,9 +342,7 @@ class MeasureConfig(TestbedConfig):
 class OverheadConfig(TestbedConfig):
     """What midhaul itself costs: the testbed with detectors that do nothing."""
 
-    kind: str = Field(
-        default="testbed.overhead", description="Kind of the experiment."
-    )
+    kind: str = Field(default="testbed.overhead", description="Kind of the experiment.")
     nodes: tuple[NodeConfig, ...] = Field(
         default=(
             NodeConfig(name="cloud", role="cloud", detector=Spec("null")),
