@@ -42,12 +42,6 @@ class DataConfig(Section):
     n_scenes: int = Field(
         default=64, ge=1, description="Scenes to generate (builtin only)."
     )
-    n_calibration: int = Field(
-        default=0,
-        ge=0,
-        description="Images set apart to choose each detector's threshold; 0 for a "
-        "fifth of a data set of at least 50 images, and none of a smaller one.",
-    )
 
     @model_validator(mode="after")
     def _folders_are_given(self) -> Self:

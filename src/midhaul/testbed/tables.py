@@ -96,9 +96,10 @@ IMAGES = Table(
     (
         Column("image", _STRING, "Id of the image."),
         Column(
-            "is_calibration",
-            _BOOL,
-            "True where it serves to choose thresholds; it is not judged then.",
+            "fold",
+            pa.int32(),
+            "Half of the data set, 0 or 1: an image is judged at the threshold that "
+            "serves the other half best.",
         ),
         Column("width_px", pa.int32(), "Width as stored."),
         Column("height_px", pa.int32(), "Height as stored."),
