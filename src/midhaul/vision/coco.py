@@ -1,0 +1,215 @@
+"""Reader of COCO's object detection format: a folder of images and one JSON file.
+
+Differences from the format: crowd regions keep their box only (masks are not read),
+and an image's id is the text of its number.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, cast
+
+from midhaul.errors import DataError
+from midhaul.vision.data import Dataset, name_some
+from midhaul.vision.files import (
+    ImageFiles,
+    check_all_found,
+    check_folder,
+    read_bytes,
+)
+from midhaul.vision.truth import TruthBuilder
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+_LISTS = ("images", "annotations", "categories")
+_N_CORNERS = 4
+
+
+@dataclass(frozen=True, slots=True)
+class _Item:
+    """One object of a list of the file, read key by key."""
+
+    place: str
+    values: dict[str, Any]
+
+    def get(self, key: str) -> Any:  # noqa: ANN401 - JSON holds anything
+        if key not in self.values:
+            message = f"{self.place} lacks the key {key!r}"
+            raise DataError(message, "check that the file is in COCO's format")
+        return self.values[key]
+
+    def key(self, key: str) -> str:
+        value = self.get(key)
+        if isinstance(value, bool) or not isinstance(value, int | str):
+            message = f"{self.place}: {key} must be a whole number, found {value!r}"
+            raise DataError(message, "check that the file is in COCO's format")
+        return str(value)
+
+    def text(self, key: str) -> str:
+        value = self.get(key)
+        if not isinstance(value, str) or not value:
+            message = f"{self.place}: {key} must be text, found {value!r}"
+            raise DataError(message, "check that the file is in COCO's format")
+        return value
+
+    def number(self, key: str) -> float:
+        return _number(self.get(key), f"{self.place}: {key}")
+
+    def length(self, key: str) -> int:
+        value = self.get(key)
+        if isinstance(value, bool) or not isinstance(value, int) or value <= 0:
+            message = f"{self.place}: {key} must be a number of px, found {value!r}"
+            raise DataError(message, "check that the file is in COCO's format")
+        return value
+
+
+def read_coco(images: Path, annotations: Path) -> Dataset:
+    """Read a data set in COCO's format.
+
+    Args:
+        images: folder that ``file_name`` is relative to.
+        annotations: the JSON file (``instances_val2017.json`` and the like).
+
+    Raises:
+        DataError: with file, place and the way to mend it.
+    """
+    check_folder(images, "images", "data.images")
+    document = _load(annotations)
+    names, label_of = _categories(document["categories"], annotations)
+    paths: dict[str, Path] = {}
+    sizes: dict[str, tuple[int, int]] = {}
+    for item in document["images"]:
+        image_id = item.key("id")
+        if image_id in sizes:
+            message = f"{item.place}: image id {image_id} is there twice"
+            raise DataError(message, "give every image an id of its own")
+        sizes[image_id] = (item.length("width"), item.length("height"))
+        paths[image_id] = _path_of(images, item)
+    missing = [str(p.relative_to(images)) for p in paths.values() if not p.is_file()]
+    check_all_found(missing, len(paths), images)
+
+    builder = TruthBuilder(names)
+    _add_boxes(builder, document["annotations"], label_of, sizes)
+    if not paths or not builder.n_boxes:
+        what = "boxes" if paths else "images"
+        message = f"{annotations} holds no {what}: nothing can be judged"
+        raise DataError(message, "set data.annotations to another file")
+    return Dataset(
+        name=annotations.stem,
+        names=names,
+        image_ids=tuple(paths),
+        truth=builder.build(paths),
+        sizes=sizes,
+        source=ImageFiles(paths),
+        notes=builder.notes,
+    )
+
+
+def _load(path: Path) -> dict[str, list[_Item]]:
+    """The three lists of the file."""
+    try:
+        document = json.loads(read_bytes(path))
+    except (ValueError, RecursionError) as error:
+        message = f"expected JSON in {path}, found something else: {error}"
+        raise DataError(message, "download or export the file again") from error
+    if not isinstance(document, dict):
+        message = f"expected COCO ground truth in {path}, found a JSON list"
+        hint = "a list is how COCO stores detections; set data.annotations to the truth"
+        raise DataError(message, hint)
+    table = cast("dict[str, Any]", document)
+    missing = [k for k in _LISTS if not isinstance(table.get(k), list)]
+    if missing:
+        found = ", ".join(sorted(table)[:8]) or "no keys"
+        message = f"{path} is not in COCO's format: no list {', '.join(missing)}"
+        hint = "expected images, annotations and categories"
+        raise DataError(f"{message} (found {found})", hint)
+    return {k: _items(table[k], f"{path}: {k}") for k in _LISTS}
+
+
+def _items(values: list[Any], place: str) -> list[_Item]:
+    items: list[_Item] = []
+    for i, value in enumerate(values):
+        if not isinstance(value, dict):
+            message = f"{place}[{i}] must be an object, found {value!r}"
+            raise DataError(message, "check that the file is in COCO's format")
+        items.append(_Item(f"{place}[{i}]", cast("dict[str, Any]", value)))
+    return items
+
+
+def _categories(
+    items: list[_Item], path: Path
+) -> tuple[tuple[str, ...], dict[str, int]]:
+    """Names in the order of their ids, and the index of each id."""
+    names: dict[str, str] = {}
+    for item in items:
+        category = item.key("id")
+        if category in names:
+            message = f"{item.place}: category id {category} is there twice"
+            raise DataError(message, "give every category an id of its own")
+        names[category] = item.text("name")
+    if not names:
+        message = f"{path} has no categories"
+        raise DataError(message, "set data.annotations to a file with categories")
+    ordered = sorted(names, key=lambda k: (not k.isdigit(), k.zfill(20)))
+    labels = tuple(names[k] for k in ordered)
+    if repeated := sorted({n for n in labels if labels.count(n) > 1}):
+        message = f"{path}: {name_some('category name', repeated)} used more than once"
+        raise DataError(message, "give every category a name of its own")
+    return labels, {k: i for i, k in enumerate(ordered)}
+
+
+def _path_of(images: Path, item: _Item) -> Path:
+    path = images / item.text("file_name")
+    if not path.resolve().is_relative_to(images.resolve()):
+        message = f"{item.place}: file_name leads out of {images}"
+        raise DataError(message, "use names relative to the folder of the images")
+    return path
+
+
+def _add_boxes(
+    builder: TruthBuilder,
+    items: list[_Item],
+    label_of: dict[str, int],
+    sizes: dict[str, tuple[int, int]],
+) -> None:
+    seen: set[str] = set()
+    for item in items:
+        box_id = item.key("id")
+        if box_id in seen:
+            message = f"{item.place}: annotation id {box_id} is there twice"
+            raise DataError(message, "give every annotation an id of its own")
+        seen.add(box_id)
+        image_id, category = item.key("image_id"), item.key("category_id")
+        if image_id not in sizes:
+            message = f"{item.place}: image id {image_id} is not among the images"
+            raise DataError(message, "add the image, or remove the annotation")
+        if category not in label_of:
+            message = f"{item.place}: category id {category} is not in categories"
+            raise DataError(message, "add the category, or remove the annotation")
+        x, y, width, height = _box(item)
+        builder.add(
+            image_id,
+            (x, y, x + width, y + height),
+            label=label_of[category],
+            size=sizes[image_id],
+            where=item.place,
+            is_crowd=bool(item.values.get("iscrowd", 0)),
+            area_px=item.number("area") if "area" in item.values else None,
+        )
+
+
+def _box(item: _Item) -> list[float]:
+    box = item.get("bbox")
+    if not isinstance(box, list) or len(cast("list[Any]", box)) != _N_CORNERS:
+        message = f"{item.place}: bbox must be [x, y, width, height], found {box!r}"
+        raise DataError(message, "check that the file is in COCO's format")
+    return [_number(v, f"{item.place}: bbox") for v in cast("list[Any]", box)]
+
+
+def _number(value: object, place: str) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        message = f"{place} must hold numbers, found {value!r}"
+        raise DataError(message, "check that the file is in COCO's format")
+    return float(value)

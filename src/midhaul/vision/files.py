@@ -1,0 +1,122 @@
+"""Image files of a data set: finding them, their sizes and their bytes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from PIL import Image, UnidentifiedImageError
+
+from midhaul.errors import DataError
+from midhaul.vision.data import name_some
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+_SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
+
+
+@dataclass(frozen=True, slots=True)
+class ImageFiles:
+    """A source of images: one file per id.
+
+    Attributes:
+        paths: file of every image id.
+    """
+
+    paths: Mapping[str, Path]
+
+    def __call__(self, image_id: str) -> bytes:
+        """The bytes of the file.
+
+        Raises:
+            DataError: the file cannot be read.
+        """
+        return read_bytes(self.paths[image_id])
+
+
+def list_images(folder: Path) -> dict[str, Path]:
+    """Image files below a folder by relative path without suffix, sorted.
+
+    Raises:
+        DataError: there is no such folder, it holds no image, or two files differ in
+            their suffix only.
+    """
+    check_folder(folder, "images", "data.images")
+    found: dict[str, Path] = {}
+    for path in sorted(folder.rglob("*")):
+        if path.suffix.lower() not in _SUFFIXES or not path.is_file():
+            continue
+        key = path.relative_to(folder).with_suffix("").as_posix()
+        if key in found:
+            message = f"image {key} is there twice: {found[key].name} and {path.name}"
+            raise DataError(f"{message} in {path.parent}", "remove one of the two")
+        found[key] = path
+    if not found:
+        message = f"no image found in {folder} (looked for {', '.join(sorted(_SUFFIXES))})"
+        raise DataError(message, "set data.images to the folder of the images")
+    return found
+
+
+def image_size(path: Path) -> tuple[int, int]:
+    """Width and height in px as stored, from the head of the file.
+
+    Raises:
+        DataError: the file is no image.
+    """
+    try:
+        with Image.open(path) as image:
+            return image.size
+    except (UnidentifiedImageError, OSError, Image.DecompressionBombError) as error:
+        message = f"expected an image in {path}, found something else: {error}"
+        raise DataError(message, "replace or remove this file") from error
+
+
+def check_folder(folder: Path, what: str, key: str) -> None:
+    """Say which folder is missing, and which key names it.
+
+    Raises:
+        DataError: there is no such folder.
+    """
+    if not folder.is_dir():
+        found = "found a file" if folder.exists() else "nothing is there"
+        message = f"expected a folder of {what} at {folder}, {found}"
+        raise DataError(message, f"set {key} to the folder of the {what}")
+
+
+def check_all_found(missing: Sequence[str], n_expected: int, folder: Path) -> None:
+    """Name the first few of the images that are missing.
+
+    Raises:
+        DataError: an image is missing.
+    """
+    if missing:
+        message = f"{name_some('image', missing)} of {n_expected} not found in {folder}"
+        raise DataError(message, "complete the folder, or set data.images to another")
+
+
+def read_bytes(path: Path) -> bytes:
+    """The bytes of a file.
+
+    Raises:
+        DataError: it cannot be read.
+    """
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        message = f"{path} cannot be read: {error.strerror}"
+        raise DataError(message, "check that the file is there and readable") from error
+
+
+def read_text(path: Path) -> str:
+    """The text of a UTF-8 file, with or without a byte order mark.
+
+    Raises:
+        DataError: it cannot be read, or holds no UTF-8.
+    """
+    try:
+        return read_bytes(path).decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        message = f"expected UTF-8 text in {path}, found other bytes at {error.start}"
+        raise DataError(message, "save the file as UTF-8") from error

@@ -1,0 +1,185 @@
+"""Reader of Pascal VOC's format: one XML file per image.
+
+Corners in VOC's files count pixels from 1 and include the last one; here they count
+from 0 and exclude it. Objects marked ``difficult`` are not judged: they are kept as
+regions in which a detection counts neither for nor against the detector (VOC lets one
+detection off per such object, we let off all of them, as COCO does for crowds).
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+from xml.etree.ElementTree import Element, TreeBuilder
+from xml.parsers import expat
+
+from midhaul.errors import DataError
+from midhaul.vision.data import Dataset
+from midhaul.vision.files import (
+    ImageFiles,
+    check_all_found,
+    check_folder,
+    image_size,
+    list_images,
+    read_bytes,
+)
+from midhaul.vision.names import names_from_file, names_given
+from midhaul.vision.selection import select_images
+from midhaul.vision.truth import TruthBuilder
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+_CORNERS = ("xmin", "ymin", "xmax", "ymax")
+
+
+def read_voc(
+    images: Path,
+    annotations: Path | None = None,
+    *,
+    names: Sequence[str] | Path | str | None = None,
+    select: Path | None = None,
+) -> Dataset:
+    """Read a folder of images and its folder of XML files.
+
+    Args:
+        images: ``JPEGImages``, or the folder above it.
+        annotations: folder of the XML files, named like the images; ``Annotations``
+            beside the images when absent.
+        names: label set, or a file with one name per line; the names that occur,
+            sorted, when absent.
+        select: file with one image per line (``ImageSets/Main/val.txt``); all images
+            that have an XML file when absent.
+
+    Raises:
+        DataError: with file, place and the way to mend it.
+    """
+    if (images / "JPEGImages").is_dir():
+        images = images / "JPEGImages"
+    folder = images.parent / "Annotations" if annotations is None else annotations
+    check_folder(folder, "XML files", "data.annotations")
+    paths, files = _pair(list_images(images), folder, images, select)
+    roots = {i: _parse(files[i]) for i in paths}
+    known = _names(names, roots)
+    sizes = {i: _size(roots[i], paths[i], files[i]) for i in paths}
+    builder = TruthBuilder(known)
+    for image_id, root in roots.items():
+        _add_boxes(builder, root, image_id, sizes[image_id], files[image_id], known)
+    if not builder.n_boxes:
+        message = f"no boxes in {len(files)} XML files of {folder}"
+        raise DataError(message, "set data.annotations to another folder")
+    return Dataset(
+        name=images.parent.name or images.name,
+        names=known,
+        image_ids=tuple(paths),
+        truth=builder.build(paths),
+        sizes=sizes,
+        source=ImageFiles(paths),
+        notes=builder.notes,
+    )
+
+
+def _pair(
+    found: dict[str, Path], folder: Path, images: Path, select: Path | None
+) -> tuple[dict[str, Path], dict[str, Path]]:
+    """The images to read and the XML file of each."""
+    files = {p.stem: p for p in sorted(folder.glob("*.xml"))}
+    if not files:
+        message = f"no XML file found in {folder}"
+        raise DataError(message, "set data.annotations to the folder of the XML files")
+    if select is None:
+        check_all_found([f for f in files if f not in found], len(files), images)
+        return {i: found[i] for i in files}, files
+    chosen = select_images(found, select)
+    if bare := [i for i in chosen if i not in files]:
+        message = f"no XML file for image {bare[0]} ({len(bare)} in all) in {folder}"
+        raise DataError(message, "complete the folder, or shorten data.select")
+    return chosen, files
+
+
+def _parse(file: Path) -> Element:
+    """The root of an XML file; a file that declares entities is refused."""
+
+    def refuse(*_: object) -> None:
+        message = f"{file} declares a document type, which a label file never needs"
+        raise DataError(message, "remove the DOCTYPE")
+
+    builder = TreeBuilder()
+    parser = expat.ParserCreate()
+    parser.buffer_text = True
+    parser.StartElementHandler = builder.start
+    parser.EndElementHandler = builder.end
+    parser.CharacterDataHandler = builder.data
+    parser.StartDoctypeDeclHandler = refuse
+    try:
+        parser.Parse(read_bytes(file), True)  # noqa: FBT003 - expat takes no keyword
+    except expat.ExpatError as error:
+        message = f"expected XML in {file}, found something else: {error}"
+        raise DataError(message, "download or export the file again") from error
+    root = builder.close()
+    if root.tag != "annotation":
+        message = f"expected <annotation> in {file}, found <{root.tag}>"
+        raise DataError(message, "set data.annotations to Pascal VOC's XML files")
+    return root
+
+
+def _names(
+    given: Sequence[str] | Path | str | None, roots: dict[str, Element]
+) -> tuple[str, ...]:
+    if given is None:
+        found = {_text(o, "name", "") for r in roots.values() for o in r.iter("object")}
+        return tuple(sorted(found - {""}))
+    if isinstance(given, str):
+        return names_from_file(Path(given))
+    return names_from_file(given) if isinstance(given, Path) else names_given(given)
+
+
+def _size(root: Element, image: Path, file: Path) -> tuple[int, int]:
+    """Width and height as the image file has them; the XML must not say otherwise."""
+    actual = image_size(image)
+    stated = tuple(_text(root, f"size/{side}", "0") for side in ("width", "height"))
+    if "0" not in stated and stated != tuple(map(str, actual)):
+        message = (
+            f"{file} says {stated[0]}×{stated[1]} px, but {image} has "
+            f"{actual[0]}×{actual[1]}"
+        )
+        raise DataError(message, "use the images that were labelled, in their size")
+    return actual
+
+
+def _add_boxes(  # noqa: PLR0913 - one call
+    builder: TruthBuilder,
+    root: Element,
+    image_id: str,
+    size: tuple[int, int],
+    file: Path,
+    names: tuple[str, ...],
+) -> None:
+    for number, item in enumerate(root.findall("object"), 1):
+        where = f"{file}, object {number}"
+        name = _text(item, "name", "")
+        if name not in names:
+            message = f"{where}: expected a known name, found {name!r}"
+            raise DataError(message, "correct the object, or add it to data.names")
+        x1, y1, x2, y2 = (_corner(item, corner, where) for corner in _CORNERS)
+        builder.add(
+            image_id,
+            (x1 - 1, y1 - 1, x2, y2),
+            label=names.index(name),
+            size=size,
+            where=where,
+            is_crowd=_text(item, "difficult", "0") == "1",
+        )
+
+
+def _corner(item: Element, corner: str, where: str) -> float:
+    text = _text(item, f"bndbox/{corner}", "")
+    try:
+        return float(text)
+    except ValueError as error:
+        message = f"{where}: {corner} must be a number, found {text!r}"
+        raise DataError(message, "correct or remove this object") from error
+
+
+def _text(item: Element, path: str, default: str) -> str:
+    return (item.findtext(path) or default).strip()
