@@ -1,0 +1,328 @@
+"""From the raw outputs of a network to candidate boxes, one function per family.
+
+Every decoder drops what is below the score threshold before it computes a single box,
+so its cost follows the number of candidates and not the size of the grid. Boxes are in px
+of the network's input.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from jaxtyping import Float32, Int32
+
+from midhaul.errors import DataError
+from midhaul.model import Detections
+from midhaul.vision.suppression import suppress
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from midhaul.vision.card import Card
+    from midhaul.vision.geometry import Geometry
+
+# Candidates that go into the suppression at most, the best ones.
+_MAX_CANDIDATES = 1000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Candidates:
+    """Boxes before suppression.
+
+    Attributes:
+        boxes: corners x1, y1, x2, y2 in px of the network's input.
+        scores: in [0, 1].
+        numbers: the network's own numbers of the labels, from 0.
+    """
+
+    boxes: Float32[np.ndarray, "n 4"]
+    scores: Float32[np.ndarray, " n"]
+    numbers: Int32[np.ndarray, " n"]
+
+
+class OutputDecoder:
+    """Turns the outputs of one model into detections, as its card says."""
+
+    def __init__(self, card: Card) -> None:
+        self._card = card
+        self._decode = _FAMILIES[card.decoder]
+        self._names = card.names
+        used = [bool(name) for name in card.numbered_labels]
+        # Index into names by number; -1 where a number is not in use.
+        self._index = np.where(used, np.cumsum(used) - 1, -1).astype(np.int32)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The label set."""
+        return self._names
+
+    def __call__(self, outputs: Sequence[np.ndarray], geometry: Geometry) -> Detections:
+        """Decode, suppress, and carry the boxes back to the image.
+
+        Raises:
+            DataError: the outputs do not fit the card.
+        """
+        card = self._card
+        found = self._decode(outputs, card)
+        numbers = found.numbers - card.first_label
+        inside = (numbers >= 0) & (numbers < len(self._index))
+        if not inside.all() and card.first_label == 0:
+            raise _mismatch(
+                card,
+                f"labels has {len(self._index)} numbers",
+                f"the model answers number {found.numbers.max()}",
+            )
+        labels = np.where(inside, self._index[np.where(inside, numbers, 0)], -1)
+        used = labels >= 0
+        boxes, scores = found.boxes[used], found.scores[used]
+        labels = labels[used].astype(np.int32)
+        keep = suppress(
+            boxes, scores, labels, iou=card.nms_iou, limit=card.max_detections
+        )
+        return Detections(
+            boxes=geometry.to_image(boxes[keep]),
+            scores=np.clip(scores[keep], 0, 1),
+            labels=labels[keep],
+            names=self._names,
+        )
+
+
+def decode_fastestdet(outputs: Sequence[np.ndarray], card: Card) -> Candidates:
+    """One grid: objectness, box and classes per cell (FastestDet).
+
+    The output is ``(1, 5 + classes, h, w)``. A score is objectness^0.6 times class^0.4; the
+    centre is off its cell's corner by tanh, the sides are a sigmoid of the whole input.
+    """
+    (output,) = _take(outputs, card, 1)
+    n_labels = len(card.numbered_labels)
+    _check_shape(card, output, (1, 5 + n_labels, None, None))
+    rows, columns = output.shape[2:]
+    grid = output[0].reshape(5 + n_labels, -1)
+    best = grid[5:].argmax(axis=0)
+    chance = np.take_along_axis(grid[5:], best[None], axis=0)[0]
+    scores = np.maximum(grid[0], 0) ** 0.6 * np.maximum(chance, 0) ** 0.4
+    cells = _best(scores, card.score_threshold)
+    x, y, w, h = grid[1:5, cells]
+    size_px = np.array([card.input_width, card.input_height], np.float32)
+    shape = np.array([columns, rows], np.float32)
+    corner = np.stack([cells % columns, cells // columns], axis=1)
+    centre = (corner + np.tanh(np.stack([x, y], axis=1))) / shape * size_px
+    sides = _sigmoid(np.stack([w, h], axis=1)) * size_px
+    return _from_centres(centre, sides, scores[cells], best[cells])
+
+
+def decode_yolox(outputs: Sequence[np.ndarray], card: Card) -> Candidates:
+    """Anchor-free grids, one row per cell (YOLOX).
+
+    The output is ``(1, cells, 5 + classes)``: centre offset and log sides in strides,
+    objectness, classes. A score is objectness times the best class.
+    """
+    (output,) = _take(outputs, card, 1)
+    n_labels = len(card.numbered_labels)
+    corners, strides = _grid(card)
+    _check_shape(card, output, (1, len(strides), 5 + n_labels))
+    rows = np.flatnonzero(output[0, :, 4] >= card.score_threshold)
+    found = output[0, rows]
+    best = found[:, 5:].argmax(axis=1)
+    scores = found[:, 4] * np.take_along_axis(found[:, 5:], best[:, None], axis=1)[:, 0]
+    keep = _best(scores, card.score_threshold)
+    rows, found = rows[keep], found[keep]
+    stride = strides[rows, None]
+    centre = (corners[rows] + found[:, :2]) * stride
+    sides = np.exp(np.minimum(found[:, 2:4], 20)) * stride
+    return _from_centres(centre, sides, scores[keep], best[keep])
+
+
+def decode_gfl(outputs: Sequence[np.ndarray], card: Card) -> Candidates:
+    """Classes, and each side of a box as a distribution (GFL: NanoDet, PicoDet).
+
+    Per stride one output ``(cells, classes)`` of probabilities and one ``(cells, 4 * bins)``
+    of logits. The distance from a cell's centre to a side is the mean of the softmax over
+    the bins, in strides (Li et al. 2020, equation 5). A cell may answer several classes.
+    """
+    n_labels = len(card.numbered_labels)
+    corners, strides = _grid(card)
+    flat = [np.reshape(output, (-1, output.shape[-1])) for output in outputs]
+    classes = _by_cells(card, flat, strides, n_labels)
+    sides = [one for one in flat if not any(one is other for other in classes)]
+    sides = _by_cells(card, sides, strides, None)
+    chances = np.concatenate(classes)
+    logits = np.concatenate(sides)
+    rows, numbers = np.nonzero(chances >= card.score_threshold)
+    scores = chances[rows, numbers]
+    keep = _best(scores, card.score_threshold)
+    rows, numbers = rows[keep], numbers[keep]
+    bins = logits.shape[1] // 4
+    picked = logits[rows].reshape(-1, 4, bins)
+    weights = np.exp(picked - picked.max(axis=2, keepdims=True))
+    steps = np.arange(bins, dtype=np.float32)
+    distances = weights @ steps / weights.sum(axis=2) * strides[rows, None]
+    centre = (corners[rows] + np.float32(0.5)) * strides[rows, None]
+    boxes = np.concatenate([centre - distances[:, :2], centre + distances[:, 2:]], axis=1)
+    return Candidates(
+        boxes=boxes.astype(np.float32),
+        scores=scores[keep],
+        numbers=numbers.astype(np.int32),
+    )
+
+
+def decode_yolo_fastestv2(outputs: Sequence[np.ndarray], card: Card) -> Candidates:
+    """Anchors that share their classes (Yolo-FastestV2).
+
+    The output is ``(cells, 4 * anchors + anchors + classes)``, all after the sigmoid or
+    softmax: boxes, objectness per anchor, classes. Centres reach half a cell beyond their
+    own; sides are up to four times the anchor.
+    """
+    (output,) = _take(outputs, card, 1)
+    n_labels, n_anchors = len(card.numbered_labels), len(card.anchors[0]) // 2
+    corners, strides = _grid(card)
+    output = output.reshape(-1, output.shape[-1])
+    _check_shape(card, output, (len(strides), 5 * n_anchors + n_labels))
+    best = output[:, 5 * n_anchors :].argmax(axis=1)
+    chance = output[np.arange(len(output)), 5 * n_anchors + best]
+    scores = (output[:, 4 * n_anchors : 5 * n_anchors] * chance[:, None]).reshape(-1)
+    keep = _best(scores, card.score_threshold)
+    cells, anchors = np.divmod(keep, n_anchors)
+    per_stride = np.array(card.anchors, np.float32).reshape(len(card.strides), -1, 2)
+    level = np.searchsorted(_ends(card), cells, side="right")
+    raw = output[:, : 4 * n_anchors].reshape(-1, n_anchors, 4)[cells, anchors]
+    centre = (raw[:, :2] * 2 - np.float32(0.5) + corners[cells]) * strides[cells, None]
+    sides = (raw[:, 2:] * 2) ** 2 * per_stride[level, anchors]
+    return _from_centres(centre, sides, scores[keep], best[cells])
+
+
+def decode_boxes(outputs: Sequence[np.ndarray], card: Card) -> Candidates:
+    """Graphs that already end in boxes, labels and scores, in the card's order."""
+    boxes, numbers, scores = _take(outputs, card, 3)
+    boxes = boxes.reshape(-1, 4).astype(np.float32)
+    scores = scores.reshape(-1).astype(np.float32)
+    numbers = numbers.reshape(-1)
+    if not len(boxes) == len(scores) == len(numbers):
+        raise _mismatch(
+            card,
+            "the outputs are boxes, labels and scores",
+            f"they hold {len(boxes)}, {len(numbers)} and {len(scores)} entries",
+        )
+    keep = _best(scores, card.score_threshold)
+    boxes = boxes[keep]
+    if card.box_order == "yxyx":
+        boxes = boxes[:, [1, 0, 3, 2]]
+    if card.box_unit == "fraction":
+        boxes = boxes * np.array([card.input_width, card.input_height] * 2, np.float32)
+    return Candidates(
+        boxes=boxes,
+        scores=scores[keep],
+        numbers=np.rint(numbers[keep]).astype(np.int32),
+    )
+
+
+_FAMILIES: dict[str, Callable[[Sequence[np.ndarray], Card], Candidates]] = {
+    "boxes": decode_boxes,
+    "fastestdet": decode_fastestdet,
+    "gfl": decode_gfl,
+    "yolo-fastestv2": decode_yolo_fastestv2,
+    "yolox": decode_yolox,
+}
+
+
+def _best(scores: np.ndarray, threshold: float) -> np.ndarray:
+    """Indices of the best scores that reach the threshold, in their own order."""
+    found = np.flatnonzero(scores >= threshold)
+    if len(found) > _MAX_CANDIDATES:
+        top = np.argpartition(-scores[found], _MAX_CANDIDATES)[:_MAX_CANDIDATES]
+        found = found[np.sort(top)]
+    return found
+
+
+def _from_centres(
+    centre: np.ndarray, sides: np.ndarray, scores: np.ndarray, numbers: np.ndarray
+) -> Candidates:
+    boxes = np.concatenate([centre - sides / 2, centre + sides / 2], axis=1)
+    return Candidates(
+        boxes=boxes.astype(np.float32),
+        scores=scores.astype(np.float32),
+        numbers=numbers.astype(np.int32),
+    )
+
+
+def _sigmoid(values: np.ndarray) -> np.ndarray:
+    return 0.5 + 0.5 * np.tanh(values / 2)
+
+
+def _shapes(card: Card) -> list[tuple[int, int]]:
+    """Rows and columns of the grid of each stride."""
+    return [
+        (-(-card.input_height // stride), -(-card.input_width // stride))
+        for stride in card.strides
+    ]
+
+
+def _ends(card: Card) -> np.ndarray:
+    """Number of cells up to and with each stride."""
+    return np.cumsum([rows * columns for rows, columns in _shapes(card)])
+
+
+def _grid(card: Card) -> tuple[np.ndarray, np.ndarray]:
+    """Column and row ``(cells, 2)``, and stride ``(cells,)``, of every cell."""
+    corners: list[np.ndarray] = []
+    strides: list[np.ndarray] = []
+    for (rows, columns), stride in zip(_shapes(card), card.strides, strict=True):
+        y, x = np.mgrid[:rows, :columns]
+        corners.append(np.stack([x.reshape(-1), y.reshape(-1)], axis=1))
+        strides.append(np.full(rows * columns, stride))
+    return (
+        np.concatenate(corners).astype(np.float32),
+        np.concatenate(strides).astype(np.float32),
+    )
+
+
+def _by_cells(
+    card: Card, arrays: list[np.ndarray], strides: np.ndarray, columns: int | None
+) -> list[np.ndarray]:
+    """One array per stride, found by its number of cells (and columns)."""
+    found: list[np.ndarray] = []
+    for stride in card.strides:
+        cells = int(np.count_nonzero(strides == stride))
+        match = [
+            one
+            for one in arrays
+            if len(one) == cells and columns in (None, one.shape[1])
+        ]
+        if not match or (columns is None and match[0].shape[1] % 4):
+            raise _mismatch(
+                card,
+                f"an output has {cells} cells of {columns or '4 x bins'} numbers "
+                f"for stride {stride}",
+                f"the outputs are {', '.join(str(one.shape) for one in arrays)}",
+            )
+        found.append(match[0])
+    return found
+
+
+def _take(outputs: Sequence[np.ndarray], card: Card, n: int) -> Sequence[np.ndarray]:
+    if len(outputs) < n:
+        raise _mismatch(card, f"the model has {n} outputs", f"it has {len(outputs)}")
+    return outputs[:n]
+
+
+def _check_shape(card: Card, output: np.ndarray, shape: tuple[int | None, ...]) -> None:
+    is_same = len(shape) == output.ndim and all(
+        want in (None, found) for want, found in zip(shape, output.shape, strict=True)
+    )
+    if not is_same:
+        wanted = ", ".join("any" if one is None else str(one) for one in shape)
+        raise _mismatch(
+            card,
+            f"the output has shape ({wanted}) for {len(card.numbered_labels)} labels",
+            f"it has {output.shape}",
+        )
+
+
+def _mismatch(card: Card, expected: str, found: str) -> DataError:
+    message = (
+        f"the card of {card.name} does not fit {card.file}: by decoder "
+        f"{card.decoder} {expected}, but {found}"
+    )
+    return DataError(message, "correct decoder, labels, strides or input size in the card")

@@ -1,0 +1,1 @@
+"""One module per kind of detector; each has a ``load`` that the spec leads to."""
