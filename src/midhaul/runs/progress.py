@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Generator
     from contextlib import AbstractContextManager
 
 
@@ -44,7 +44,7 @@ class SilentProgress:
     """Progress that nobody sees."""
 
     @contextmanager
-    def task(self, name: str, total: float | None = None) -> Iterator[Task]:
+    def task(self, name: str, total: float | None = None) -> Generator[Task]:
         """Begin a piece of work, unseen."""
         del name, total
         yield _SilentTask()

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from midhaul.errors import StoreError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Generator
     from pathlib import Path
 
 _TEMPORARY = ".part"
@@ -19,7 +19,7 @@ _FORBIDDEN = {errno.EACCES, errno.EPERM, errno.EROFS}
 
 
 @contextlib.contextmanager
-def store_errors(path: Path) -> Iterator[None]:
+def store_errors(path: Path) -> Generator[None]:
     """Turn the system's errors about ``path`` into a StoreError that helps."""
     try:
         yield

@@ -1,0 +1,165 @@
+"""The kinds of experiment: where each one's parts are, imported when used.
+
+A part is named ``module:attribute``. Configs need the core only, so that ``new``,
+``ls`` and ``show`` work without the libraries that an experiment needs.
+"""
+
+from __future__ import annotations
+
+import importlib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, cast
+
+from midhaul.errors import ConfigError, PrerequisiteError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from midhaul.model.samples import MetricSamples
+    from midhaul.report import Page
+    from midhaul.runs.config import Config
+    from midhaul.runs.experiment_file import ExperimentFile, Override
+    from midhaul.runs.perform import Experiment
+    from midhaul.runs.run import Run
+    from midhaul.runs.tables import Table
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Kind:
+    """A kind of experiment.
+
+    Attributes:
+        name: what an experiment file says as ``kind``.
+        summary: what it is for, in a sentence.
+        config: its config class.
+        run: the function that fills a run.
+        tables: the tables it writes.
+        report: the function that makes a page from a run.
+        samples: the function that gives a run's metrics unit by unit, to compare.
+        extra: the extra of midhaul that brings what it imports.
+        headline: the metrics that a summary shows, all when empty.
+        is_exclusive: true when it measures time, so that nothing may run beside it.
+    """
+
+    name: str
+    summary: str
+    config: str
+    run: str
+    tables: str
+    report: str
+    samples: str
+    extra: str
+    headline: tuple[str, ...] = ()
+    is_exclusive: bool = False
+
+    def load_config(self) -> type[Config]:
+        """The config class."""
+        return self._load(self.config)
+
+    def load_run(self) -> Experiment:
+        """The function that fills a run."""
+        return self._load(self.run)
+
+    def load_tables(self) -> tuple[Table, ...]:
+        """The tables it writes."""
+        return self._load(self.tables)
+
+    def build_page(self, run: Run) -> Page:
+        """The report of a run."""
+        return self._load(self.report)(run)
+
+    def samples_of(self, run: Run) -> list[MetricSamples]:
+        """A run's metrics, unit by unit."""
+        return self._load(self.samples)(run)
+
+    def _load(self, reference: str) -> Any:
+        """Import a part.
+
+        Raises:
+            PrerequisiteError: a library of the kind's extra is not installed.
+        """
+        module, _, attribute = reference.partition(":")
+        try:
+            return getattr(importlib.import_module(module), attribute)
+        except ModuleNotFoundError as error:
+            missing = (error.name or "").partition(".")[0]
+            if missing == "midhaul":
+                raise
+            message = f"{self.name} needs {missing}, which is not installed"
+            hint = f"pip install 'midhaul[{self.extra}]'"
+            raise PrerequisiteError(message, hint) from error
+
+
+KINDS: dict[str, Kind] = {
+    kind.name: kind
+    for kind in (
+        Kind(
+            name="testbed.measure",
+            summary="Measure running nodes: accuracy, latency, bytes, cost.",
+            config="midhaul.testbed.config:MeasureConfig",
+            run="midhaul.testbed.experiments:measure",
+            tables="midhaul.testbed.tables:TABLES",
+            report="midhaul.testbed.figures:build",
+            samples="midhaul.testbed.samples:samples",
+            extra="testbed",
+            is_exclusive=True,
+        ),
+        Kind(
+            name="testbed.accuracy",
+            summary="Judge detectors by preprocessings over a data set, no nodes.",
+            config="midhaul.testbed.config:AccuracyConfig",
+            run="midhaul.testbed.experiments:accuracy",
+            tables="midhaul.testbed.tables:TABLES",
+            report="midhaul.testbed.figures:build",
+            samples="midhaul.testbed.samples:samples",
+            extra="testbed",
+        ),
+        Kind(
+            name="testbed.overhead",
+            summary="Measure what midhaul itself costs, with a detector of no work.",
+            config="midhaul.testbed.config:OverheadConfig",
+            run="midhaul.testbed.experiments:overhead",
+            tables="midhaul.testbed.tables:TABLES",
+            report="midhaul.testbed.figures:build",
+            samples="midhaul.testbed.samples:samples",
+            extra="testbed",
+            is_exclusive=True,
+        ),
+    )
+}
+
+
+def kind_named(name: str) -> Kind:
+    """The kind of that name.
+
+    Raises:
+        ConfigError: there is none.
+    """
+    if name in KINDS:
+        return KINDS[name]
+    from midhaul.runs.mistakes import suggestion  # noqa: PLC0415  for errors only
+
+    message = f"expected a kind of experiment, found {name!r}{suggestion(name, KINDS)}"
+    raise ConfigError(message, f"kinds: {', '.join(KINDS)}")
+
+
+def load_experiment(
+    file: ExperimentFile, overrides: Sequence[Override]
+) -> tuple[Kind, Config]:
+    """The kind of an experiment file and its complete config.
+
+    Raises:
+        ConfigError: all mistakes at once.
+    """
+    kind = kind_of(file, overrides)
+    return kind, file.config(kind.load_config(), overrides)
+
+
+def kind_of(file: ExperimentFile, overrides: Sequence[Override]) -> Kind:
+    """The kind that a file names, unless an override names another.
+
+    Raises:
+        ConfigError: neither names a kind that there is.
+    """
+    named = [o.value for o in overrides if o.key == ("kind",)]
+    return kind_named(cast("str", named[-1]) if named else file.kind)

@@ -1,0 +1,242 @@
+"""Many runs of one experiment file, each with other values, that share a group.
+
+A point is finished when a run of the same config by the same code is done: starting a
+sweep again runs what is missing, resumes what was cut off and repeats nothing.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import itertools
+import random
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, TypeVar
+
+from midhaul.errors import ConfigError, StoreError
+from midhaul.runs import listing, store
+from midhaul.runs.config import Config
+from midhaul.runs.experiment_file import Override, parse_key
+from midhaul.runs.perform import Experiment, in_words, perform
+from midhaul.runs.run import Run
+from midhaul.runs.workers import run_apart
+
+if TYPE_CHECKING:
+    from collections.abc import Generator, Iterator, Mapping, Sequence
+    from pathlib import Path
+
+    from midhaul.model import Verdict
+    from midhaul.runs.experiment_file import ExperimentFile
+    from midhaul.runs.progress import Progress
+
+_Config = TypeVar("_Config", bound=Config)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Point:
+    """One combination of a sweep's values.
+
+    Attributes:
+        settings: its value of each varied key.
+        config: the complete config.
+    """
+
+    settings: Mapping[str, object]
+    config: Config
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sweep:
+    """A kind's experiment and the points it is to visit.
+
+    Attributes:
+        kind: name of the kind.
+        experiment: what each point runs; importable by name in other processes.
+        points: all different.
+    """
+
+    kind: str
+    experiment: Experiment
+    points: tuple[Point, ...]
+
+    @property
+    def group(self) -> str:
+        """Twelve hex digits that the points' runs share."""
+        hashes = "".join(sorted(point.config.hash() for point in self.points))
+        return hashlib.sha256((self.kind + hashes).encode()).hexdigest()[:12]
+
+    def shuffled(self) -> list[Point]:
+        """The points in an order left to the seed of the first."""
+        points = sorted(self.points, key=lambda point: point.config.hash())
+        seed = self.points[0].config.seed if self.points else 0
+        random.Random(seed).shuffle(points)  # noqa: S311  no secret
+        return points
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """What became of a point.
+
+    Attributes:
+        point: the point.
+        status: ``skipped`` when it was finished before.
+        run: id of its run; None when none could be begun.
+        error: why it failed.
+        verdict: whether the run may be believed.
+    """
+
+    point: Point
+    status: Literal["done", "skipped", "failed", "killed", "running"]
+    run: str | None
+    error: str | None = None
+    verdict: Verdict | None = None
+
+
+def points_of(
+    file: ExperimentFile,
+    model: type[_Config],
+    overrides: Sequence[Override],
+    over: Sequence[tuple[str, Sequence[Override]]],
+) -> tuple[Point, ...]:
+    """All combinations of the file's ``[sweep]`` and of ``--over``.
+
+    Args:
+        file: the experiment file.
+        model: the config of its kind.
+        overrides: laid over the file first.
+        over: the values of each further key; a key of ``[sweep]`` is replaced.
+
+    Raises:
+        ConfigError: a value does not fit its key, or nothing varies.
+    """
+    folder = file.path.parent
+    axes = {
+        key: [Override(key=parse_key(key), value=v, folder=folder) for v in values]
+        for key, values in file.sweep.items()
+    }
+    axes |= {key: list(values) for key, values in over}
+    if not axes:
+        message = f"{file.path} varies nothing"
+        raise ConfigError(message, "add a table [sweep], or --over load.rate_hz=5,10")
+    points: dict[str, Point] = {}
+    for values in itertools.product(*axes.values()):
+        config = file.config(model, [*overrides, *values])
+        settings = {key: value.value for key, value in zip(axes, values, strict=True)}
+        points.setdefault(config.hash(), Point(settings=settings, config=config))
+    return tuple(points.values())
+
+
+def run_sweep(
+    sweep: Sweep, root: Path, progress: Progress, *, jobs: int = 1
+) -> list[Outcome]:
+    """Visit every point that is not finished, in random order.
+
+    A point that fails is an outcome, and the others are visited all the same.
+
+    Args:
+        sweep: what to visit.
+        root: the folder of all runs.
+        progress: where to tell it.
+        jobs: points at once, each in a process of its own; with 1 they run in this one.
+
+    Returns:
+        One outcome per point, in the order of ``sweep.points``.
+
+    Raises:
+        StoreError: another process is at the same sweep.
+    """
+    with _only_one(root, sweep), progress.task("points", len(sweep.points)) as task:
+        outcomes: dict[str, Outcome] = {}
+        visit = _visit_apart(sweep, root, jobs) if jobs > 1 else _visit(
+            sweep, root, progress
+        )
+        for outcome in visit:
+            outcomes[outcome.point.config.hash()] = outcome
+            task.advance()
+            if outcome.error is not None:
+                progress.note(f"a point failed: {outcome.error.splitlines()[0]}")
+    return [outcomes[point.config.hash()] for point in sweep.points]
+
+
+def begin_point(root: Path, sweep: Sweep, point: Point) -> Run:
+    """The run of a point: the one that was cut off, or a new one."""
+    if (old := listing.unfinished(root, point.config.hash())) is not None:
+        return Run.resume(old.dir)
+    return Run.create(
+        root, sweep.kind, point.config, group=sweep.group, point=point.settings
+    )
+
+
+def _visit(sweep: Sweep, root: Path, progress: Progress) -> Iterator[Outcome]:
+    for point in sweep.shuffled():
+        if (outcome := _settled(root, point)) is not None:
+            yield outcome
+            continue
+        try:
+            run = begin_point(root, sweep, point)
+            perform(sweep.experiment, point.config, run, progress)
+        except Exception as error:  # noqa: BLE001  a failed point is an outcome
+            yield _outcome(root, point, in_words(error))
+        else:
+            yield _outcome(root, point)
+
+
+def _visit_apart(sweep: Sweep, root: Path, jobs: int) -> Iterator[Outcome]:
+    waiting: dict[str, Point] = {}
+    for point in sweep.shuffled():
+        if (outcome := _settled(root, point)) is not None:
+            yield outcome
+        else:
+            waiting[point.config.hash()] = point
+    calls = {key: (sweep, root, point) for key, point in waiting.items()}
+    for key, error in run_apart(run_point, calls, jobs):
+        yield _outcome(root, waiting[key], error)
+
+
+def run_point(sweep: Sweep, root: Path, point: Point, progress: Progress) -> None:
+    """Run one point; what a worker process does."""
+    run = begin_point(root, sweep, point)
+    perform(sweep.experiment, point.config, run, progress)
+
+
+def _settled(root: Path, point: Point) -> Outcome | None:
+    """The outcome of a point that is finished or being run elsewhere."""
+    for run in reversed(listing.runs_of(root, point.config.hash())):
+        if run.status == "done":
+            verdict = run.verdict
+            return Outcome(point=point, status="skipped", run=run.id, verdict=verdict)
+        if run.status == "running":
+            error = f"run {run.id} is being run by another process"
+            return Outcome(point=point, status="running", run=run.id, error=error)
+    return None
+
+
+def _outcome(root: Path, point: Point, error: str | None = None) -> Outcome:
+    """What the newest run of a point says, or the error that kept it from saying so."""
+    runs = listing.runs_of(root, point.config.hash())
+    if not runs:
+        text = error or "its process was killed before it began"
+        return Outcome(point=point, status="failed", run=None, error=text)
+    run = runs[-1]
+    if run.status == "done":
+        return Outcome(point=point, status="done", run=run.id, verdict=run.verdict)
+    status = "killed" if run.status == "killed" and error is None else "failed"
+    text = error or run.manifest.error or "its process was killed"
+    return Outcome(point=point, status=status, run=run.id, error=text)
+
+
+@contextlib.contextmanager
+def _only_one(root: Path, sweep: Sweep) -> Generator[None]:
+    """Hold a lock that the system releases when this process ends, however it does."""
+    path = root / f".sweep-{sweep.group}.lock"
+    with store.store_errors(path):
+        root.mkdir(parents=True, exist_ok=True)
+        file = path.open("w")
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            message = f"another process runs this sweep (group {sweep.group})"
+            raise StoreError(message, f"midhaul ls --out {root}") from error
+        yield
