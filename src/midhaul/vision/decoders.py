@@ -100,17 +100,15 @@ def decode_fastestdet(outputs: Sequence[np.ndarray], card: Card) -> Candidates:
     _check_shape(card, output, (1, 5 + n_labels, None, None))
     rows, columns = output.shape[2:]
     grid = output[0].reshape(5 + n_labels, -1)
-    best = grid[5:].argmax(axis=0)
-    chance = np.take_along_axis(grid[5:], best[None], axis=0)[0]
-    scores = np.maximum(grid[0], 0) ** 0.6 * np.maximum(chance, 0) ** 0.4
-    cells = _best(scores, card.score_threshold)
+    scores = np.maximum(grid[0], 0) ** 0.6 * np.maximum(grid[5:], 0) ** 0.4
+    numbers, cells, scores = _pairs(scores, card.score_threshold)
     x, y, w, h = grid[1:5, cells]
     size_px = np.array([card.input_width, card.input_height], np.float32)
     shape = np.array([columns, rows], np.float32)
     corner = np.stack([cells % columns, cells // columns], axis=1)
     centre = (corner + np.tanh(np.stack([x, y], axis=1))) / shape * size_px
     sides = _sigmoid(np.stack([w, h], axis=1)) * size_px
-    return _from_centres(centre, sides, scores[cells], best[cells])
+    return _from_centres(centre, sides, scores, numbers)
 
 
 def decode_yolox(outputs: Sequence[np.ndarray], card: Card) -> Candidates:
@@ -125,14 +123,13 @@ def decode_yolox(outputs: Sequence[np.ndarray], card: Card) -> Candidates:
     _check_shape(card, output, (1, len(strides), 5 + n_labels))
     rows = np.flatnonzero(output[0, :, 4] >= card.score_threshold)
     found = output[0, rows]
-    best = found[:, 5:].argmax(axis=1)
-    scores = found[:, 4] * np.take_along_axis(found[:, 5:], best[:, None], axis=1)[:, 0]
-    keep = _best(scores, card.score_threshold)
+    scores = found[:, 4:5] * found[:, 5:]
+    keep, numbers, scores = _pairs(scores, card.score_threshold)
     rows, found = rows[keep], found[keep]
     stride = strides[rows, None]
     centre = (corners[rows] + found[:, :2]) * stride
     sides = np.exp(np.minimum(found[:, 2:4], 20)) * stride
-    return _from_centres(centre, sides, scores[keep], best[keep])
+    return _from_centres(centre, sides, scores, numbers)
 
 
 def decode_gfl(outputs: Sequence[np.ndarray], card: Card) -> Candidates:
@@ -150,10 +147,7 @@ def decode_gfl(outputs: Sequence[np.ndarray], card: Card) -> Candidates:
     sides = _by_cells(card, sides, strides, None)
     chances = np.concatenate(classes)
     logits = np.concatenate(sides)
-    rows, numbers = np.nonzero(chances >= card.score_threshold)
-    scores = chances[rows, numbers]
-    keep = _best(scores, card.score_threshold)
-    rows, numbers = rows[keep], numbers[keep]
+    rows, numbers, scores = _pairs(chances, card.score_threshold)
     bins = logits.shape[1] // 4
     picked = logits[rows].reshape(-1, 4, bins)
     weights = np.exp(picked - picked.max(axis=2, keepdims=True))
@@ -163,7 +157,7 @@ def decode_gfl(outputs: Sequence[np.ndarray], card: Card) -> Candidates:
     boxes = np.concatenate([centre - distances[:, :2], centre + distances[:, 2:]], axis=1)
     return Candidates(
         boxes=boxes.astype(np.float32),
-        scores=scores[keep],
+        scores=scores,
         numbers=numbers.astype(np.int32),
     )
 
@@ -180,17 +174,18 @@ def decode_yolo_fastestv2(outputs: Sequence[np.ndarray], card: Card) -> Candidat
     corners, strides = _grid(card)
     output = output.reshape(-1, output.shape[-1])
     _check_shape(card, output, (len(strides), 5 * n_anchors + n_labels))
-    best = output[:, 5 * n_anchors :].argmax(axis=1)
-    chance = output[np.arange(len(output)), 5 * n_anchors + best]
-    scores = (output[:, 4 * n_anchors : 5 * n_anchors] * chance[:, None]).reshape(-1)
-    keep = _best(scores, card.score_threshold)
-    cells, anchors = np.divmod(keep, n_anchors)
+    objectness = output[:, 4 * n_anchors : 5 * n_anchors]
+    rows = np.flatnonzero(objectness.reshape(-1) >= card.score_threshold)
+    cells, anchors = np.divmod(rows, n_anchors)
+    scores = objectness[cells, anchors, None] * output[cells, 5 * n_anchors :]
+    keep, numbers, scores = _pairs(scores, card.score_threshold)
+    cells, anchors = cells[keep], anchors[keep]
     per_stride = np.array(card.anchors, np.float32).reshape(len(card.strides), -1, 2)
     level = np.searchsorted(_ends(card), cells, side="right")
     raw = output[:, : 4 * n_anchors].reshape(-1, n_anchors, 4)[cells, anchors]
     centre = (raw[:, :2] * 2 - np.float32(0.5) + corners[cells]) * strides[cells, None]
     sides = (raw[:, 2:] * 2) ** 2 * per_stride[level, anchors]
-    return _from_centres(centre, sides, scores[keep], best[cells])
+    return _from_centres(centre, sides, scores, numbers)
 
 
 def decode_boxes(outputs: Sequence[np.ndarray], card: Card) -> Candidates:
@@ -234,6 +229,16 @@ def _best(scores: np.ndarray, threshold: float) -> np.ndarray:
         top = np.argpartition(-scores[found], _MAX_CANDIDATES)[:_MAX_CANDIDATES]
         found = found[np.sort(top)]
     return found
+
+
+def _pairs(
+    table: np.ndarray, threshold: float
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Row, column and score of the best entries that reach the threshold."""
+    flat = table.reshape(-1)
+    keep = _best(flat, threshold)
+    rows, columns = np.divmod(keep, table.shape[1])
+    return rows, columns, flat[keep]
 
 
 def _from_centres(

@@ -99,8 +99,8 @@ class InputBuffer:
             )
             return _resized(pixels, target, how), geometry
         ratio = min(card.input_width / width, card.input_height / height)
-        new_width = max(1, int(width * ratio))
-        new_height = max(1, int(height * ratio))
+        new_width = max(1, round(width * ratio))
+        new_height = max(1, round(height * ratio))
         is_centred = card.letterbox_anchor == "centre"
         left = (card.input_width - new_width) // 2 if is_centred else 0
         top = (card.input_height - new_height) // 2 if is_centred else 0
