@@ -12,7 +12,7 @@ from midhaul.model import Detections
 from midhaul.vision.files import read_text
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
     from pathlib import Path
 
 _SAME = (
@@ -69,11 +69,7 @@ def map_labels(
     """
     if detections.names == names:
         return detections, {}
-    index = {n: i for i, n in enumerate(names)}
-    for pair in _SAME:
-        for a, b in (pair, pair[::-1]):
-            if a in index and b not in index:
-                index[b] = index[a]
+    index = _index(names)
     table = np.array([index.get(n, -1) for n in detections.names], np.int32)
     mapped = table[detections.labels]
     known = mapped >= 0
@@ -85,3 +81,19 @@ def map_labels(
         names=names,
     )
     return kept, dict(sorted(unknown.items()))
+
+
+def unknown_labels(names: tuple[str, ...], known: Collection[str]) -> tuple[str, ...]:
+    """The names of a data set that stand for none of a detector's labels."""
+    index = _index(tuple(known))
+    return tuple(n for n in names if n not in index)
+
+
+def _index(names: tuple[str, ...]) -> dict[str, int]:
+    """The place of every name, and of the other name of the same class."""
+    index = {n: i for i, n in enumerate(names)}
+    for pair in _SAME:
+        for name, other in (pair, pair[::-1]):
+            if name in index and other not in index:
+                index[other] = index[name]
+    return index

@@ -1,0 +1,174 @@
+"""Judging a detector's answers against the ground truth of a data set."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, TypeAlias, get_args
+
+import numpy as np
+
+from midhaul.errors import DataError
+from midhaul.vision.average_precision import average_precision
+from midhaul.vision.coco_scores import CocoScores, coco_scores
+from midhaul.vision.data import name_some
+from midhaul.vision.matching import Matches, match
+from midhaul.vision.names import map_labels, unknown_labels
+from midhaul.vision.thresholds import (
+    DEFAULT_THRESHOLD,
+    THESIS_THRESHOLD,
+    Averages,
+    ClassScores,
+    averages,
+    best_threshold,
+    class_scores,
+    count,
+    of_weights,
+    thesis_f1,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from midhaul.model import Detections, GroundTruth
+    from midhaul.vision.average_precision import OfWeights
+    from midhaul.vision.data import Dataset
+
+Metric: TypeAlias = Literal[
+    "ap",
+    "ap50",
+    "ap75",
+    "f1",
+    "precision",
+    "recall",
+    "macro_f1",
+    "macro_precision",
+    "macro_recall",
+]
+"""The metrics that have an interval."""
+
+_IOU_INDICES = {"ap": None, "ap50": (0,), "ap75": (5,)}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Judgement:
+    """A detector's answers for a data set, matched with the ground truth.
+
+    Attributes:
+        names: label set of the data set.
+        image_ids: the images judged; weights of a statistic are in this order.
+        truths: their ground truth.
+        answers: their detections, with the data set's labels.
+        matches: which detections found which boxes.
+        unknown: detections of labels that the data set does not have, counted by
+            label; they are not judged.
+        never: labels of the data set that the detector does not know; their AP and
+            recall are 0 whatever the images show.
+    """
+
+    names: tuple[str, ...]
+    image_ids: tuple[str, ...]
+    truths: tuple[GroundTruth, ...]
+    answers: tuple[Detections, ...]
+    matches: Matches
+    unknown: Mapping[str, int]
+    never: tuple[str, ...]
+
+    def coco(self) -> CocoScores:
+        """COCO's scores, from the library that computes them."""
+        return coco_scores(self.truths, self.answers)
+
+    def per_class(self, threshold: float = DEFAULT_THRESHOLD) -> ClassScores:
+        """Precision, recall and F1 of every class at a score threshold, IoU 0.5."""
+        return class_scores(self.matches, self.names, threshold)
+
+    def averages(self, threshold: float = DEFAULT_THRESHOLD) -> Averages:
+        """Precision, recall and F1 over all classes at a score threshold, IoU 0.5."""
+        return averages(self.matches, threshold)
+
+    def f1(self, threshold: float = DEFAULT_THRESHOLD) -> float:
+        """F1 of all detections together at a score threshold, IoU 0.5."""
+        return self.averages(threshold).f1
+
+    def thesis_f1(self, threshold: float = THESIS_THRESHOLD) -> float:
+        """F1 averaged the predecessor's way, to show its bias."""
+        return thesis_f1(self.matches, threshold)
+
+    def statistic(
+        self, metric: Metric, threshold: float = DEFAULT_THRESHOLD
+    ) -> OfWeights:
+        """A metric as a function of how often each image counts.
+
+        Args:
+            metric: AP needs no threshold, the others do; plain names are those of all
+                detections together.
+            threshold: score from which a detection counts.
+
+        Returns:
+            ``(b, n)`` weights of the n images to ``(b,)`` values, for ``midhaul.stats``.
+
+        Raises:
+            ValueError: no such metric.
+        """
+        if metric not in get_args(Metric):
+            message = f"metric must be one of {', '.join(get_args(Metric))}: {metric!r}"
+            raise ValueError(message)
+        if metric in _IOU_INDICES:
+            return average_precision(self.matches, _IOU_INDICES[metric])
+        counts = count(self.matches, threshold)
+        plain = metric.removeprefix("macro_")
+        return of_weights(counts, plain, is_macro=plain != metric)
+
+
+def judge(predictions: Mapping[str, Detections], dataset: Dataset) -> Judgement:
+    """Match a detector's answers with the ground truth of a data set.
+
+    Args:
+        predictions: boxes in px of the stored image, for every image of the data set;
+            an image on which nothing was found has empty detections. Answers for
+            other images are not looked at.
+        dataset: the images to judge by.
+
+    Raises:
+        DataError: an image has no answer, or an answer holds a number that is none.
+    """
+    if not dataset.image_ids:
+        message = f"{dataset.name} has no images to judge by"
+        raise DataError(message, "use a data set with at least one image")
+    if missing := [i for i in dataset.image_ids if i not in predictions]:
+        message = f"no answer for {name_some('image', missing)} of {len(dataset)}"
+        raise DataError(message, "judge a subset of the data set, or run the rest")
+    unknown: dict[str, int] = {}
+    answers: list[Detections] = []
+    labels: set[str] = set()
+    for image_id in dataset.image_ids:
+        answer = predictions[image_id]
+        _check_finite(answer, image_id)
+        mapped, dropped = map_labels(answer, dataset.names)
+        answers.append(mapped)
+        labels |= set(answer.names)
+        for label, n in dropped.items():
+            unknown[label] = unknown.get(label, 0) + n
+    truths = tuple(dataset.truth[i] for i in dataset.image_ids)
+    return Judgement(
+        names=dataset.names,
+        image_ids=dataset.image_ids,
+        truths=truths,
+        answers=tuple(answers),
+        matches=match(truths, answers),
+        unknown=dict(sorted(unknown.items())),
+        never=unknown_labels(dataset.names, labels),
+    )
+
+
+def calibrate_threshold(judgement: Judgement) -> float:
+    """The score threshold that maximises F1 on these images.
+
+    Judge by it on *other* images (``Dataset.split``): on the same ones it flatters.
+    """
+    return best_threshold(judgement.matches)
+
+
+def _check_finite(answer: Detections, image_id: str) -> None:
+    if not (np.isfinite(answer.boxes).all() and np.isfinite(answer.scores).all()):
+        message = f"the answer for image {image_id} holds numbers that are not finite"
+        raise DataError(message, "check the detector, or the file of its detections")

@@ -1,0 +1,175 @@
+"""Which detections are right: COCO's matching, done once for all that is asked later.
+
+Within an image and a class, detections pick boxes of the ground truth in the order of
+falling score; each picks the free box of the highest IoU that reaches the threshold.
+Only when no such box is left may it fall on a crowd region (IoU there is the share of
+the detection that it covers), and then it counts neither way. The rules are those of
+Lin et al. 2014 (Microsoft COCO) as pycocotools applies them: at most 100 detections per
+image and class, thresholds 0.50, 0.55, …, 0.95.
+
+A detection's match does not depend on those of lower score, so leaving out what lies
+below a score threshold needs no second matching.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from jaxtyping import Bool, Float32, Float64, Int, Int32
+
+    from midhaul.model import Detections, GroundTruth
+
+IOU_THRESHOLDS: Float64[np.ndarray, " 10"] = np.linspace(0.5, 0.95, 10)
+MAX_DETECTIONS = 100
+"""Detections per image and class that count, best first."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Matches:
+    """Every detection of a data set with what became of it.
+
+    Detections are sorted by class, then by falling score, then by image.
+
+    Attributes:
+        images: ``(d,)`` number of the image.
+        labels: ``(d,)`` class.
+        scores: ``(d,)`` falling within a class.
+        is_true: ``(10, d)`` whether it found a box, per IoU threshold.
+        is_ignored: ``(10, d)`` whether it fell on a crowd region.
+        support: ``(n, c)`` boxes to be found, per image and class.
+    """
+
+    images: Int32[np.ndarray, " d"]
+    labels: Int32[np.ndarray, " d"]
+    scores: Float64[np.ndarray, " d"]
+    is_true: Bool[np.ndarray, "10 d"]
+    is_ignored: Bool[np.ndarray, "10 d"]
+    support: Int32[np.ndarray, "n c"]
+
+    def of_label(self, label: int) -> slice:
+        """Where the detections of a class stand."""
+        begin, end = np.searchsorted(self.labels, [label, label + 1])
+        return slice(int(begin), int(end))
+
+
+def match(truths: Sequence[GroundTruth], answers: Sequence[Detections]) -> Matches:
+    """Match the answers for images with their ground truth.
+
+    Args:
+        truths: of each image, with one label set.
+        answers: for each image in the same order, with the same label set.
+    """
+    n_classes = len(truths[0].names) if truths else 0
+    support = np.zeros((len(truths), n_classes), np.int32)
+    parts: list[tuple[np.ndarray, ...]] = []
+    for i, (truth, answer) in enumerate(zip(truths, answers, strict=True)):
+        counted = truth.labels[~truth.is_crowd]
+        support[i] = np.bincount(counted, minlength=n_classes)
+        parts.extend(_match_image(i, truth, answer))
+    if not parts:
+        parts.append(_part(0, 0, np.zeros(0), 0))
+    images, labels, scores = (np.concatenate([p[k] for p in parts]) for k in range(3))
+    is_true, is_ignored = (np.concatenate([p[k] for p in parts], 1) for k in (3, 4))
+    order = np.lexsort((images, -scores, labels))
+    return Matches(
+        images=images[order],
+        labels=labels[order],
+        scores=scores[order],
+        is_true=is_true[:, order],
+        is_ignored=is_ignored[:, order],
+        support=support,
+    )
+
+
+def iou(
+    boxes: Float64[np.ndarray, "n 4"],
+    others: Float64[np.ndarray, "m 4"],
+    is_crowd: Bool[np.ndarray, " m"],
+) -> Float64[np.ndarray, "n m"]:
+    """Intersection over union; over the box's own area where the other is a crowd."""
+    corner = np.maximum(boxes[:, None, :2], others[None, :, :2])
+    opposite = np.minimum(boxes[:, None, 2:], others[None, :, 2:])
+    shared = np.prod(np.maximum(opposite - corner, 0), axis=2)
+    areas = np.prod(boxes[:, 2:] - boxes[:, :2], axis=1)[:, None]
+    other_areas = np.prod(others[:, 2:] - others[:, :2], axis=1)[None, :]
+    union = np.where(is_crowd[None, :], areas, areas + other_areas - shared)
+    return np.divide(shared, union, out=np.zeros_like(shared), where=union > 0)
+
+
+def _match_image(
+    image: int, truth: GroundTruth, answer: Detections
+) -> list[tuple[np.ndarray, ...]]:
+    """What became of the detections on one image, class by class."""
+    # Classes in turn, within each by falling score; the sort is stable.
+    order = np.lexsort((-answer.scores, answer.labels))
+    labels = answer.labels[order]
+    present, begins = np.unique(labels, return_index=True)
+    parts: list[tuple[np.ndarray, ...]] = []
+    ends = np.append(begins[1:], len(order))
+    for label, begin, end in zip(present, begins, ends, strict=True):
+        kept = order[begin:end][:MAX_DETECTIONS]
+        part = _part(image, int(label), answer.scores[kept].astype(np.float64), len(kept))
+        which = truth.labels == label
+        if which.any():
+            _match_class(answer.boxes[kept], truth, which, part[3], part[4])
+        parts.append(part)
+    return parts
+
+
+def _part(
+    image: int, label: int, scores: Float64[np.ndarray, " d"], n: int
+) -> tuple[np.ndarray, ...]:
+    n_thresholds = len(IOU_THRESHOLDS)
+    return (
+        np.full(n, image, np.int32),
+        np.full(n, label, np.int32),
+        scores,
+        np.zeros((n_thresholds, n), np.bool_),
+        np.zeros((n_thresholds, n), np.bool_),
+    )
+
+
+def _match_class(
+    boxes: Float32[np.ndarray, "d 4"],
+    truth: GroundTruth,
+    which: Bool[np.ndarray, " g"],
+    is_true: Bool[np.ndarray, "t d"],
+    is_ignored: Bool[np.ndarray, "t d"],
+) -> None:
+    """Fill in what became of the detections of one class, best first."""
+    # Boxes to be found come first; of equal IoU the later one is picked.
+    chosen = np.flatnonzero(which)
+    chosen = chosen[np.argsort(truth.is_crowd[chosen], kind="stable")]
+    is_crowd = truth.is_crowd[chosen]
+    n_real = int(np.count_nonzero(~is_crowd))
+    overlaps = iou(
+        boxes.astype(np.float64), truth.boxes[chosen].astype(np.float64), is_crowd
+    )
+    is_free = np.ones((len(IOU_THRESHOLDS), n_real), np.bool_)
+    reachable = np.flatnonzero(overlaps.max(axis=1) >= IOU_THRESHOLDS[0])
+    for d in reachable:
+        row = overlaps[d]
+        found, pick = _pick(row[:n_real], is_free)
+        is_true[:, d] = found
+        is_free[np.flatnonzero(found), pick[found]] = False
+        if n_real < len(row):
+            is_ignored[:, d] = ~found & (row[n_real:].max() >= IOU_THRESHOLDS)
+
+
+def _pick(
+    row: Float64[np.ndarray, " g"], is_free: Bool[np.ndarray, "t g"]
+) -> tuple[Bool[np.ndarray, " t"], Int[np.ndarray, " t"]]:
+    """Per threshold, whether a free box is reached, and the best one."""
+    if not len(row):
+        n_thresholds = len(is_free)
+        return np.zeros(n_thresholds, np.bool_), np.zeros(n_thresholds, np.int64)
+    candidates = np.where(is_free, row, -1.0)[:, ::-1]
+    pick = len(row) - 1 - np.argmax(candidates, axis=1)
+    best = np.take_along_axis(candidates, (len(row) - 1 - pick)[:, None], axis=1)[:, 0]
+    return best >= IOU_THRESHOLDS, pick
