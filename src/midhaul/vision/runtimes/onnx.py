@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
 import onnxruntime as ort
 
-from midhaul.errors import ConfigError, DataError
+from midhaul.errors import DataError
 from midhaul.vision.card import find_card
 from midhaul.vision.decoders import OutputDecoder
 from midhaul.vision.geometry import InputBuffer
+from midhaul.vision.runtimes.files import model_file
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
 
     from midhaul.model import Detections
     from midhaul.vision.card import Card
@@ -117,25 +118,6 @@ def load(
     del seed
     file = model_file(location, kind="onnx")
     return OnnxDetector(file, find_card(file, options.get("card")), threads=threads)
-
-
-def model_file(location: str, *, kind: str) -> Path:
-    """The file of a model, after a look at its ending.
-
-    Raises:
-        ConfigError: the ending is not that of the kind.
-        DataError: there is no such file.
-    """
-    file = Path(location)
-    if file.suffix.lower() != f".{kind}":
-        message = f"{kind}: needs a file that ends in .{kind}, found {location}"
-        other = {".onnx": "onnx", ".tflite": "tflite"}.get(file.suffix.lower())
-        hint = f"did you mean {other}:{location}?" if other else ""
-        raise ConfigError(message, hint)
-    if not file.is_file():
-        message = f"model file {file} does not exist"
-        raise DataError(message, f"give the path of a .{kind} file")
-    return file
 
 
 def _session(file: Path, threads: int) -> Any:

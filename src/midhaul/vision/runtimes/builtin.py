@@ -1,0 +1,39 @@
+"""The small detectors that ship with midhaul."""
+
+from __future__ import annotations
+
+from importlib import resources
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from midhaul.errors import ConfigError
+from midhaul.vision.card import read_card
+from midhaul.vision.detector import suggestion
+from midhaul.vision.runtimes.onnx import OnnxDetector
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+_WEIGHTS = Path(str(resources.files("midhaul.vision"))) / "weights"
+
+
+def builtin_names() -> tuple[str, ...]:
+    """Names of the detectors that ship with midhaul."""
+    return tuple(sorted(file.stem for file in _WEIGHTS.glob("*.onnx")))
+
+
+def load(
+    location: str, options: Mapping[str, str], *, threads: int, seed: int
+) -> OnnxDetector:
+    """Load a detector by its name. ``seed`` is not used.
+
+    Raises:
+        ConfigError: there is none of this name.
+    """
+    del options, seed
+    known = builtin_names()
+    if location not in known:
+        message = f"there is no built-in detector {location!r}"
+        raise ConfigError(message, suggestion(location, known))
+    card = read_card(_WEIGHTS / f"{location}.toml")
+    return OnnxDetector(_WEIGHTS / f"{location}.onnx", card, threads=threads)

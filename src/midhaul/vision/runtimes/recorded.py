@@ -1,0 +1,230 @@
+"""Replays detections that were recorded before, in the time that they took.
+
+The Parquet file has one row per box: ``image_id``, ``provider``, ``label``, ``score``,
+``x1``, ``y1``, ``x2``, ``y2`` in px of the image that was recorded. With the columns ``width``
+and ``height`` (px of that image) boxes follow a resize; without them they cannot.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from midhaul.errors import ConfigError, DataError
+from midhaul.model import Detections
+from midhaul.vision.detector import suggestion
+from midhaul.vision.runtimes.files import read_float
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from midhaul.vision.images import Pixels
+
+_COLUMNS = ("image_id", "provider", "label", "score", "x1", "y1", "x2", "y2")
+_SIZES = ("width", "height")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recording:
+    """What one provider answered.
+
+    Attributes:
+        provider: its name.
+        names: every label in the file, sorted.
+        answers: detections per image, best first; images on which the provider found
+            nothing but another one did are there, and empty.
+        sizes: width and height in px of the recorded image, where known.
+    """
+
+    provider: str
+    names: tuple[str, ...]
+    answers: Mapping[str, Detections]
+    sizes: Mapping[str, tuple[float, float]]
+
+
+class RecordedDetector:
+    """Looks an image's answer up by its id.
+
+    Args:
+        recording: the answers.
+        service_s: mean time that an answer takes; the CPU is free meanwhile.
+        cv: standard deviation of that time over its mean; it follows a gamma
+            distribution, and is constant where 0.
+        rng: draws the times.
+        sleep: how to wait.
+    """
+
+    def __init__(
+        self,
+        recording: Recording,
+        *,
+        service_s: float,
+        cv: float,
+        rng: np.random.Generator,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self._recording = recording
+        self._service_s = service_s
+        self._cv = cv
+        self._rng = rng
+        self._sleep = sleep
+
+    @property
+    def name(self) -> str:
+        """What tables and charts call it: its provider."""
+        return self._recording.provider
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The label set."""
+        return self._recording.names
+
+    @property
+    def caveat(self) -> str:
+        """What reports must say beside its numbers."""
+        if self._service_s == 0:
+            return "recorded detections: no service time"
+        return "recorded detections: drawn service times"
+
+    def detect(self, pixels: Pixels, *, image_id: str = "") -> Detections:
+        """Replay the answer to ``image_id``, on an image of the size of ``pixels``.
+
+        Raises:
+            DataError: the image is not in the file, or was recorded at another size.
+        """
+        found = self._recording.answers.get(image_id)
+        if found is None:
+            message = f"no detections are recorded for image {image_id!r}"
+            hint = "choose images of the recording, e.g. " + ", ".join(
+                list(self._recording.answers)[:3]
+            )
+            raise DataError(message, hint)
+        height, width = pixels.shape[:2]
+        if image_id in self._recording.sizes:
+            was = self._recording.sizes[image_id]
+            found = found.scaled(width / was[0], height / was[1])
+        elif len(found) and _centres_leave(found.boxes, width, height):
+            message = (
+                f"detections of image {image_id!r} were recorded on an image larger "
+                f"than the {width}x{height} px shown"
+            )
+            raise DataError(message, "do not resize, or add columns width and height")
+        if self._service_s > 0:
+            self._sleep(self._draw_s())
+        limit = np.array([width, height] * 2, np.float32)
+        return Detections(
+            boxes=np.clip(found.boxes, 0, limit, dtype=np.float32),
+            scores=found.scores,
+            labels=found.labels,
+            names=found.names,
+        )
+
+    def _draw_s(self) -> float:
+        if self._cv == 0:
+            return self._service_s
+        shape = 1 / self._cv**2
+        return float(self._rng.gamma(shape, self._service_s / shape))
+
+
+def read_recording(file: Path, provider: str | None) -> Recording:
+    """Read the answers of one provider.
+
+    Args:
+        file: a Parquet file; ids of images may be integers.
+        provider: whose answers; None where the file holds one provider only.
+
+    Raises:
+        DataError: the file is missing or holds something else.
+        ConfigError: there is no such provider in it, or none was named.
+    """
+    table = _read(file)
+    ids: list[str] = pc.unique(table["image_id"]).to_pylist()
+    names = tuple(sorted(pc.unique(table["label"]).to_pylist()))
+    providers = sorted(pc.unique(table["provider"]).to_pylist())
+    if provider is None and len(providers) == 1:
+        provider = providers[0]
+    if provider is None or provider not in providers:
+        message = f"{file} has no detections of provider {provider!r}"
+        if provider is None:
+            message = f"{file} holds {len(providers)} providers; name one"
+        raise ConfigError(message, suggestion(provider or "", providers))
+    sizes: dict[str, tuple[float, float]] = {}
+    if set(_SIZES) <= set(table.column_names):
+        columns = [table[name].to_pylist() for name in ("image_id", *_SIZES)]
+        sizes = {one: (w, h) for one, w, h in zip(*columns, strict=True)}
+    answers = {one: Detections.empty(names) for one in ids}
+    answers |= _split(table.filter(pc.equal(table["provider"], provider)), names)
+    return Recording(provider=provider, names=names, answers=answers, sizes=sizes)
+
+
+def load(
+    location: str, options: Mapping[str, str], *, threads: int, seed: int
+) -> RecordedDetector:
+    """Load the recording of one ``provider``, with ``service_s`` and ``cv``.
+
+    Raises:
+        ConfigError: an option is wrong.
+        DataError: the file is missing or holds something else.
+    """
+    del threads
+    return RecordedDetector(
+        read_recording(Path(location), options.get("provider")),
+        service_s=read_float(options, "service_s", 0.0),
+        cv=read_float(options, "cv", 0.0),
+        rng=np.random.default_rng(seed),
+    )
+
+
+def _read(file: Path) -> Any:
+    try:
+        found = pq.ParquetFile(file).schema_arrow.names
+        missing = [name for name in _COLUMNS if name not in found]
+        if missing:
+            message = (
+                f"{file} should have the columns {', '.join(_COLUMNS)}, but has no "
+                f"{', '.join(missing)}"
+            )
+            raise DataError(message)
+        wanted = [name for name in (*_COLUMNS, *_SIZES) if name in found]
+        table = pq.read_table(file, columns=wanted)
+        texts = {name: pa.string() for name in _COLUMNS[:3]}
+        fields = [(name, texts.get(name, pa.float32())) for name in wanted]
+        return table.cast(pa.schema(fields))
+    except (OSError, pa.ArrowException) as error:
+        reason = str(error).splitlines()[0]
+        message = f"recorded detections {file} cannot be read: {reason}"
+        raise DataError(message, "give the path of a Parquet file") from error
+
+
+def _split(table: Any, names: tuple[str, ...]) -> dict[str, Detections]:
+    """Detections by image, best first."""
+    ids = np.array(table["image_id"].to_pylist(), dtype=object)
+    scores = table["score"].to_numpy().astype(np.float32)
+    boxes = np.stack([table[key].to_numpy() for key in _COLUMNS[4:]], axis=1)
+    index = {name: number for number, name in enumerate(names)}
+    labels = np.array([index[one] for one in table["label"].to_pylist()], np.int32)
+    order = np.argsort(-scores, kind="stable")
+    rows: dict[str, list[int]] = {}
+    for row in order.tolist():
+        rows.setdefault(ids[row], []).append(row)
+    return {
+        image: Detections(
+            boxes=boxes[take].astype(np.float32),
+            scores=np.clip(scores[take], 0, 1),
+            labels=labels[take],
+            names=names,
+        )
+        for image, take in rows.items()
+    }
+
+
+def _centres_leave(boxes: np.ndarray, width: int, height: int) -> bool:
+    centres = (boxes[:, :2] + boxes[:, 2:]) / 2
+    return bool((centres > np.array([width, height])).any())
