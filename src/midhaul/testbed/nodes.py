@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, cast
 
-from midhaul.errors import ConfigError
+from midhaul.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
 
     from midhaul.vision.images import Preprocessing
 
@@ -122,6 +124,58 @@ class NodeSettings:
         return dataclasses.replace(self, **_fitting(type(self), values))
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeFile:
+    """What a node's process is told at its start, as a JSON file.
+
+    Attributes:
+        settings: of the node.
+        cloud_url: where it reaches its cloud; None where it has none.
+        host: address it listens on.
+        fd: file descriptor of a socket that listens already; None to open one.
+        is_attached: true when it ends as soon as its standard input does, so that it
+            never outlives the program that started it.
+    """
+
+    settings: NodeSettings
+    cloud_url: str | None = None
+    host: str = "127.0.0.1"
+    fd: int | None = None
+    is_attached: bool = False
+
+    def write(self, file: Path) -> None:
+        """Write the file."""
+        file.write_text(json.dumps(dataclasses.asdict(self), indent=2) + "\n")
+
+    @classmethod
+    def read(cls, file: Path) -> NodeFile:
+        """Read a file that :meth:`write` or a person wrote.
+
+        Raises:
+            DataError: it is missing or no JSON object.
+            ConfigError: the settings in it do not fit.
+        """
+        try:
+            found: object = json.loads(file.read_text())
+        except (OSError, ValueError) as error:
+            message = f"{file} should be the JSON file of a node: {error}"
+            raise DataError(message) from error
+        known = {f.name for f in dataclasses.fields(cls)}
+        values = cast("dict[str, Any]", found) if isinstance(found, dict) else {}
+        if "settings" not in values or not set(values) <= known:
+            message = (
+                f"{file} should be a JSON object with 'settings' and perhaps "
+                f"{', '.join(sorted(known - {'settings'}))}"
+            )
+            raise DataError(message)
+        settings: object = values.pop("settings")
+        if not isinstance(settings, dict):
+            message = f"{file}: settings should be a JSON object"
+            raise DataError(message)
+        node = NodeSettings.from_dict(cast("dict[str, Any]", settings))
+        return cls(settings=node, **values)
+
+
 def _contradiction(node: NodeSettings) -> str:
     """Why the settings cannot be meant; empty when they can."""
     if node.forward not in FORWARDS:
@@ -155,7 +209,9 @@ def _fitting(cls: type[NodeSettings], values: Mapping[str, Any]) -> dict[str, An
     if unknown := sorted(set(values) - known):
         message = f"settings of a node are {', '.join(sorted(known))}; found {unknown}"
         raise ConfigError(message)
-    fitting = dict(values)
+    fitting = {k: v for k, v in values.items() if not (k == "detector" and v == "")}
+    if "detector" in values:
+        fitting.setdefault("detector", None)
     if isinstance(steps := fitting.get("preprocessing"), dict):
         fitting["preprocessing"] = _preprocessing(cast("dict[str, Any]", steps))
     _check_types(fitting)

@@ -138,16 +138,16 @@ def unpack_detections(part: bytes | memoryview, names: Sequence[str]) -> Detecti
     if not np.isfinite(rows).all():
         message = "packed detections hold a number that is not finite"
         raise DataError(message)
-    try:
-        return Detections(
-            boxes=rows[:, :4].astype(np.float32),
-            scores=rows[:, 4].astype(np.float32),
-            labels=rows[:, 5].astype(np.int32),
-            names=tuple(names),
-        )
-    except ValueError as error:
-        message = f"packed detections: {error}"
-        raise DataError(message) from error
+    labels = rows[:, 5]
+    if len(rows) and not (labels.min() >= 0 and labels.max() < len(names)):
+        message = f"packed detections point beyond the {len(names)} labels they name"
+        raise DataError(message)
+    return Detections(
+        boxes=rows[:, :4].astype(np.float32),
+        scores=rows[:, 4].astype(np.float32),
+        labels=labels.astype(np.int32),
+        names=tuple(names),
+    )
 
 
 def pack_request(items: Sequence[Item]) -> Request:

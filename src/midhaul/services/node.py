@@ -1,0 +1,120 @@
+"""A node's process: an HTTP server on loopback around :class:`Application`."""
+
+from __future__ import annotations
+
+import errno
+import logging
+import os
+import signal
+import socket
+import sys
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import uvicorn
+
+from midhaul.errors import DataError, MidhaulError, NodeError
+from midhaul.services.application import Application
+from midhaul.testbed.nodes import NodeFile
+
+if TYPE_CHECKING:
+    from types import FrameType
+
+_BACKLOG = 2048
+_KEEPALIVE_S = 75  # longer than any client of ours keeps an idle connection
+_GRACE_S = 10
+
+
+def serve(file: Path) -> None:
+    """Serve a node until it is told to stop by SIGTERM or SIGINT.
+
+    Args:
+        file: JSON as :class:`midhaul.testbed.nodes.NodeFile` writes it.
+
+    Raises:
+        MidhaulError: the file is wrong, its port is in use, or its detector cannot be
+            loaded.
+    """
+    signal.signal(signal.SIGTERM, _leave)
+    node = NodeFile.read(file)
+    if node.settings.workdir is not None:
+        _enter(Path(node.settings.workdir))
+    listening = _listen(node)
+    if node.is_attached:
+        threading.Thread(target=_end_with_stdin, daemon=True).start()
+    failures: list[MidhaulError] = []
+
+    def fail(error: MidhaulError) -> None:
+        failures.append(error)
+        server.should_exit = True
+
+    server = uvicorn.Server(
+        uvicorn.Config(
+            Application(node.settings, cloud_url=node.cloud_url, on_failure=fail),
+            log_level=logging.WARNING,
+            access_log=False,
+            backlog=_BACKLOG,
+            date_header=False,
+            http="httptools",
+            lifespan="on",
+            loop="uvloop" if sys.platform != "win32" else "asyncio",
+            server_header=False,
+            timeout_graceful_shutdown=_GRACE_S,
+            timeout_keep_alive=_KEEPALIVE_S,
+            ws="none",
+        )
+    )
+    server.run(sockets=[listening])
+    if failures:
+        raise failures[0]
+
+
+def _listen(node: NodeFile) -> socket.socket:
+    """The socket to serve: one that was handed over, or a new one."""
+    if node.fd is not None:
+        return socket.socket(fileno=node.fd)
+    listening = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    port = node.settings.port
+    try:
+        listening.bind((node.host, port))
+    except OSError as error:
+        listening.close()
+        reason = "is in use" if error.errno == errno.EADDRINUSE else str(error)
+        message = f"node {node.settings.name}: port {port} on {node.host} {reason}"
+        hint = "choose another port, or 0 for a free one"
+        raise NodeError(message, hint) from error
+    return listening
+
+
+def _enter(workdir: Path) -> None:
+    try:
+        workdir.mkdir(parents=True, exist_ok=True)
+        os.chdir(workdir)
+    except OSError as error:
+        message = f"the working directory {workdir} cannot be used: {error.strerror}"
+        raise DataError(message) from error
+
+
+def _leave(_signal: int, _frame: FrameType | None) -> None:
+    sys.exit(0)
+
+
+def _end_with_stdin() -> None:
+    """Stop as soon as the program that started this one is gone."""
+    while os.read(0, 1024):
+        pass
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+def main() -> None:
+    """Serve the node of the file that is the only argument."""
+    try:
+        serve(Path(sys.argv[1]))
+    except MidhaulError as error:
+        sys.exit(str(error))
+
+
+if __name__ == "__main__":
+    main()
