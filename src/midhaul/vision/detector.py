@@ -101,7 +101,7 @@ _RUNTIMES = {
     ),
     "torchvision": _Runtime(
         module="torchvision",
-        needs=(("torch", "learn"), ("torchvision", "learn")),
+        needs=(("torch", "learn"),),
         options=("weights",),
         example="torchvision:ssdlite320_mobilenet_v3_large?weights=DEFAULT",
     ),
@@ -135,7 +135,8 @@ def parse_spec(spec: str) -> DetectorSpec:
         key, equals, value = pair.partition("=")
         if key not in runtime.options:
             message = f"unknown option {key!r} of detector {spec!r}"
-            raise ConfigError(message, suggestion(key, runtime.options))
+            hint = suggestion(key, runtime.options) or f"{kind} takes no options"
+            raise ConfigError(message, hint)
         if not equals or not value or key in options:
             message = f"option {key} of detector {spec!r} must be given once, as {key}=VALUE"
             raise ConfigError(message)
@@ -197,4 +198,4 @@ def suggestion(found: str, known: Iterable[str]) -> str:
     close = get_close_matches(found, known, n=1)
     if close:
         return f"did you mean {close[0]}?"
-    return f"choose one of: {', '.join(known)}" if known else "it takes no options"
+    return f"choose one of: {', '.join(known)}" if known else ""
