@@ -9,7 +9,7 @@ none is lost for judging.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from midhaul.stats import Statistic
     from midhaul.vision.accuracy import Judgement, Metric
+    from midhaul.vision.coco_scores import CocoScores
     from midhaul.vision.matching import Matches
     from midhaul.vision.thresholds import Counts
 
@@ -103,7 +104,8 @@ def byte_metrics(detections: pa.Table, configuration: str) -> list[MetricSamples
     received = detections["received_bytes"].to_numpy().astype(np.float64)
     prepared = detections["prepared_bytes"].to_numpy().astype(np.float64)
     forwarded = detections["forwarded"].to_numpy(zero_copy_only=False)
-    found: dict[str, tuple[Statistic, Literal["B", ""]]] = {
+    units: list[Any] = detections["image"].to_pylist()
+    found: dict[str, tuple[Statistic, str]] = {
         "received_bytes": (mean_statistic(received), "B"),
         "prepared_bytes": (mean_statistic(prepared), "B"),
         "size_left": (ratio_statistic(prepared, received), ""),
@@ -113,7 +115,7 @@ def byte_metrics(detections: pa.Table, configuration: str) -> list[MetricSamples
         MetricSamples(
             metric=name,
             configuration=configuration,
-            units=tuple(detections["image"].to_pylist()),
+            units=tuple(units),
             statistic=statistic,
             better="lower",
             unit=unit,
@@ -123,13 +125,18 @@ def byte_metrics(detections: pa.Table, configuration: str) -> list[MetricSamples
 
 
 def class_rows(
-    judgement: Judgement, calibration: Calibration, threshold: float
+    judgement: Judgement, coco: CocoScores, calibration: Calibration, threshold: float
 ) -> list[dict[str, object]]:
     """Rows of the table ``classes``, without their configuration.
 
     Classes that neither the ground truth nor the answers show are left out.
+
+    Args:
+        judgement: the answers, matched with the ground truth.
+        coco: their scores.
+        calibration: the thresholds chosen.
+        threshold: score from which a detection counts, for all detectors alike.
     """
-    coco = judgement.coco()
     scores = judgement.per_class(threshold)
     calibrated = _class_f1(calibration.counts)
     rows: list[dict[str, object]] = []

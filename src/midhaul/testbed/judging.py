@@ -1,0 +1,127 @@
+"""The accuracy half of an experiment: answer every image once, then judge.
+
+Every step is a part of a table that is there as a whole or not at all, numbered by what
+it holds, so an experiment that was killed goes on where it stopped.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+
+from midhaul.runs.parallel import n_jobs, parallel
+from midhaul.testbed.answers import answer, plan_tasks
+from midhaul.testbed.collection import image_rows
+from midhaul.testbed.plan import configuration_row
+from midhaul.testbed.summary import JudgeTask, judge_configuration
+from midhaul.testbed.tables import (
+    CLASSES,
+    CONFIGURATIONS,
+    DETECTIONS,
+    IMAGES,
+    SUMMARY,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from midhaul.runs.progress import Progress
+    from midhaul.runs.run import Run
+    from midhaul.testbed.config import DataConfig, JudgeConfig
+    from midhaul.testbed.grid import Configuration
+    from midhaul.vision.data import Dataset
+
+_LABELS = "labels.json"
+
+
+def write_frame(
+    run: Run, configurations: Sequence[Configuration], dataset: Dataset, seed: int
+) -> None:
+    """Write what is compared, and on what: configurations, images, ground truth.
+
+    Args:
+        run: to write to; what it has already is written again, the same.
+        configurations: what is compared.
+        dataset: the images.
+        seed: of the experiment.
+    """
+    rows = [configuration_row(configuration) for configuration in configurations]
+    run.write(CONFIGURATIONS, rows, part=0)
+    run.write(IMAGES, image_rows(dataset, seed), part=0)
+    run.file(_LABELS).write_text(json.dumps(dataset.names), encoding="utf-8")
+    for note in dataset.notes:
+        run.note(note)
+
+
+def label_set(run: Run) -> tuple[str, ...]:
+    """The label set of the data set of a run."""
+    return tuple(json.loads(run.file(_LABELS).read_text(encoding="utf-8")))
+
+
+def answer_all(
+    run: Run,
+    configurations: Sequence[Configuration],
+    images: Sequence[str],
+    data: DataConfig,
+    *,
+    seed: int,
+    jobs: int,
+    progress: Progress,
+) -> None:
+    """Fill the table ``detections``, a part per task; parts that are there stay.
+
+    Raises:
+        MidhaulError: a detector or an image cannot be loaded, or a detector fails.
+    """
+    tasks = plan_tasks(configurations, images, data, seed)
+    done = set(run.parts(DETECTIONS.name))
+    open_tasks = [number for number in range(len(tasks)) if number not in done]
+    n_images = sum(len(tasks[number].images) for number in open_tasks)
+    with progress.task("answering images", n_images) as bar:
+        results = parallel(
+            answer, [tasks[number] for number in open_tasks], jobs=n_jobs(jobs)
+        )
+        for place, rows in results:
+            number = open_tasks[place]
+            run.write(DETECTIONS, rows, part=number)
+            bar.advance(len(tasks[number].images))
+
+
+def judge_all(
+    run: Run, judge: JudgeConfig, *, seed: int, jobs: int, progress: Progress
+) -> None:
+    """Fill the accuracy part of ``summary`` and ``classes``, a part a configuration."""
+    tasks = judge_tasks(run, judge, seed)
+    with progress.task("judging answers", len(tasks)) as bar:
+        for place, judged in parallel(judge_configuration, tasks, jobs=n_jobs(jobs)):
+            number = tasks[place].configuration
+            run.write(CLASSES, judged.classes, part=number)
+            run.write(SUMMARY, judged.summary, part=number)
+            for note in judged.notes:
+                run.note(note)
+            bar.advance()
+
+
+def judge_tasks(run: Run, judge: JudgeConfig, seed: int) -> list[JudgeTask]:
+    """What it takes to judge each configuration of a run that has its answers."""
+    detections, images = run.read(DETECTIONS), run.read(IMAGES)
+    owners = detections["configuration"].to_numpy()
+    names = label_set(run)
+    configurations: list[dict[str, Any]] = run.read(CONFIGURATIONS).to_pylist()
+    return [
+        JudgeTask(
+            configuration=row["configuration"],
+            name=row["name"],
+            detections=detections.filter(pa.array(owners == row["configuration"])),
+            images=images,
+            names=names,
+            threshold=judge.threshold,
+            n_resamples=judge.n_resamples,
+            seed=seed,
+        )
+        for row in configurations
+        if np.any(owners == row["configuration"])
+    ]
