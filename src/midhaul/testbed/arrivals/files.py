@@ -24,9 +24,7 @@ _HINT = (
 )
 
 
-def read_arrivals(
-    file: Path, *, loops: bool = False, speed: float = 1.0
-) -> Recorded:
+def read_arrivals(file: Path, *, loops: bool = False, speed: float = 1.0) -> Recorded:
     """Read planned sends from a file.
 
     Args:
