@@ -109,11 +109,14 @@ def _end_with_stdin() -> None:
 
 
 def main() -> None:
-    """Serve the node of the file that is the only argument."""
+    """Serve the node of the file that is the only argument.
+
+    A launcher shows the last line that a node wrote, so an error is one line here.
+    """
     try:
         serve(Path(sys.argv[1]))
     except MidhaulError as error:
-        sys.exit(str(error))
+        sys.exit(f"{error.message} ({error.hint})" if error.hint else error.message)
 
 
 if __name__ == "__main__":
