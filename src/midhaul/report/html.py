@@ -14,7 +14,7 @@ import hashlib
 import json
 import re
 from importlib import resources
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import jinja2
 import vl_convert
@@ -34,8 +34,10 @@ from midhaul.report.page import (
 from midhaul.report.theme import LANGUAGE_VERSION, specification
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
+_EXPORT = "window.vegaEmbed = vegaEmbed;"
 _KINDS: dict[type[Item], str] = {
     Code: "code",
     DataTable: "table",
@@ -84,7 +86,7 @@ def write(page: Page, file: Path) -> None:
 @functools.cache
 def _library() -> str:
     """The drawing library as one script that may stand in a page."""
-    text = vl_convert.javascript_bundle(vl_version=LANGUAGE_VERSION)
+    text = vl_convert.javascript_bundle(_EXPORT, LANGUAGE_VERSION)
     return "\n" + text.replace("</script", r"<\/script").replace("<!--", r"<\!--")
 
 
@@ -102,14 +104,15 @@ def _template() -> jinja2.Template:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters.update(
-        anchor=_anchor,
-        cell=_cell,
-        data_url=_data_url,
-        kind=_kind,
-        prose=_prose,
-        spec=_spec,
-    )
+    filters: dict[str, Callable[..., object]] = {
+        "anchor": _anchor,
+        "cell": _cell,
+        "data_url": _data_url,
+        "kind": _kind,
+        "prose": _prose,
+        "spec": _spec,
+    }
+    cast("dict[str, Callable[..., object]]", environment.filters).update(filters)
     return environment.from_string(_source("template.html"))
 
 

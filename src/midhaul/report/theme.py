@@ -63,7 +63,7 @@ def specification(figure: Figure) -> dict[str, Any]:
     Numbers keep five digits, which no eye can tell from all of them and which halves
     the size of a page.
     """
-    spec = cast("dict[str, Any]", figure.chart.to_dict())
+    spec = figure.chart.to_dict()
     for key in ("data", "datasets"):
         if key in spec:
             spec[key] = _rounded(spec[key])

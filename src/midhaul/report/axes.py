@@ -1,0 +1,197 @@
+"""What the axes, colours and lists of a chart mean, and how Vega-Lite is told.
+
+A row is a mapping from field to value. A number that has an interval brings its ends in
+the fields ``<field>_low`` and ``<field>_high``; where they are missing nothing is drawn.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import altair as alt
+
+from midhaul.report.theme import colour_scale, shape_scale
+
+Rows = Sequence[Mapping[str, Any]]
+Chart = alt.LayerChart | alt.FacetChart
+
+
+@dataclass(frozen=True, slots=True)
+class Axis:
+    """A field and how it is shown.
+
+    Attributes:
+        field: key in the rows.
+        title: with its unit.
+        format: d3 number format.
+        order: the categories in order; None for a number.
+        is_log: True for a logarithmic scale.
+        from_zero: True where the scale must begin at zero.
+    """
+
+    field: str
+    title: str
+    format: str = ".3~g"
+    order: tuple[str, ...] | None = None
+    is_log: bool = False
+    from_zero: bool = False
+
+    @property
+    def scale(self) -> alt.Scale:
+        """The scale of a number."""
+        if self.is_log:
+            return alt.Scale(type="log", nice=False, padding=12)
+        return alt.Scale(zero=self.from_zero, nice=True)
+
+    @property
+    def tooltip(self) -> alt.Tooltip:
+        """The field as a line of the tooltip."""
+        if self.order is not None:
+            return alt.Tooltip(self.field, type="nominal", title=self.title)
+        return alt.Tooltip(
+            self.field, type="quantitative", title=self.title, format=self.format
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Series:
+    """The field that tells lines, bars or marks apart by colour.
+
+    Attributes:
+        field: key in the rows.
+        title: heading of the legend.
+        names: all names, in the order that fixes their colours on the whole page.
+    """
+
+    field: str
+    title: str
+    names: tuple[str, ...]
+
+    def colour(self, *, legend: bool = True) -> alt.Color:
+        """The encoding, with a legend only where it tells something."""
+        shown = alt.Legend() if legend and len(self.names) > 1 else None
+        scale = colour_scale(self.names)
+        return alt.Color(
+            self.field, type="nominal", title=self.title, scale=scale, legend=shown
+        )
+
+    def shape(self) -> alt.Shape:
+        """The same as marks."""
+        shown = alt.Legend() if len(self.names) > 1 else None
+        return alt.Shape(
+            self.field,
+            type="nominal",
+            title=self.title,
+            scale=shape_scale(self.names),
+            legend=shown,
+        )
+
+    @property
+    def tooltip(self) -> alt.Tooltip:
+        """The name as a line of the tooltip."""
+        return alt.Tooltip(self.field, type="nominal", title=self.title)
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """A list from which the reader picks what a chart shows.
+
+    Attributes:
+        field: key in the rows.
+        title: in front of the list.
+        options: what can be picked.
+        value: what is picked when the page opens, and in print.
+    """
+
+    field: str
+    title: str
+    options: tuple[str, ...]
+    value: str
+
+    def on(self, chart: Chart) -> Chart:
+        """The chart with the list, showing only rows that fit."""
+        name = f"pick_{self.field}"
+        bind = alt.binding_select(options=list(self.options), name=f"{self.title} ")
+        pick = alt.param(name=name, value=self.value, bind=bind)
+        return chart.add_params(pick).transform_filter(
+            f"datum[{self.field!r}] === {name}"
+        )
+
+
+def chart_of(rows: Rows) -> alt.Chart:
+    """A chart without marks over rows that travel inside it."""
+    return alt.Chart(alt.InlineData(values=[dict(row) for row in rows]))
+
+
+def legend_click(series: Series) -> alt.Parameter:
+    """The names that the reader clicked in the legend; all of them at first."""
+    return alt.selection_point(fields=[series.field], bind="legend")
+
+
+def dimmed(click: alt.Parameter) -> Any:  # noqa: ANN401 - Altair's condition types
+    """The opacity that shows only what was clicked."""
+    return alt.when(click).then(alt.value(1)).otherwise(alt.value(0.1))
+
+
+def across(axis: Axis) -> alt.X:
+    """The axis from left to right."""
+    if axis.order is not None:
+        order = list(axis.order)
+        angle = -35 if max(map(len, (*order, ""))) * len(order) > 110 else 0
+        look = alt.Axis(labelAngle=angle)
+        return alt.X(
+            axis.field, type="nominal", title=axis.title, sort=order, axis=look
+        )
+    look = alt.Axis(format=axis.format or alt.Undefined)
+    return alt.X(
+        axis.field,
+        type="quantitative",
+        title=axis.title,
+        scale=axis.scale,
+        axis=look,
+    )
+
+
+def upwards(axis: Axis) -> alt.Y:
+    """The axis from bottom to top, or the rows from top to bottom."""
+    if axis.order is not None:
+        order = list(axis.order)
+        return alt.Y(axis.field, type="nominal", title=None, sort=order)
+    look = alt.Axis(format=axis.format or alt.Undefined)
+    return alt.Y(
+        axis.field,
+        type="quantitative",
+        title=axis.title,
+        scale=axis.scale,
+        axis=look,
+    )
+
+
+def interval(
+    base: alt.Chart, channel: Literal["x", "y"], axis: Axis, *, width: float = 1.6
+) -> alt.Chart:
+    """A thin line from the lower to the upper end of each number's interval."""
+    low, high = f"{axis.field}_low", f"{axis.field}_high"
+    known = f"isValid(datum[{low!r}]) && isValid(datum[{high!r}])"
+    rule = base.transform_filter(known).mark_rule(strokeWidth=width)
+    if channel == "x":
+        start = alt.X(low, type="quantitative", title=axis.title, scale=axis.scale)
+        return rule.encode(x=start, x2=alt.X2(high))
+    start = alt.Y(low, type="quantitative", title=axis.title, scale=axis.scale)
+    return rule.encode(y=start, y2=alt.Y2(high))
+
+
+def number_tooltips(axis: Axis) -> list[alt.Tooltip]:
+    """A number and its interval, as lines of the tooltip."""
+    ends = [
+        alt.Tooltip(
+            f"{axis.field}_{end}",
+            type="quantitative",
+            title=f"its interval, {word} end",
+            format=axis.format,
+        )
+        for end, word in (("low", "lower"), ("high", "upper"))
+    ]
+    return [axis.tooltip, *ends]

@@ -1,0 +1,252 @@
+"""The charts of a report, each from plain rows (see :mod:`midhaul.report.axes`).
+
+Every chart with series dims the others when a name in its legend is clicked.
+"""
+
+from __future__ import annotations
+
+import altair as alt
+
+from midhaul.report.axes import (
+    Axis,
+    Chart,
+    Rows,
+    Series,
+    across,
+    chart_of,
+    dimmed,
+    interval,
+    legend_click,
+    number_tooltips,
+    upwards,
+)
+from midhaul.report.theme import FAINT, INK, WIDTH
+
+
+def bars(rows: Rows, value: Axis, label: Axis, series: Series) -> Chart:
+    """Horizontal bars from zero, each with its interval and its number.
+
+    Args:
+        rows: one per bar.
+        value: what the bars measure.
+        label: the category of each bar, in the order from top to bottom.
+        series: decides the colours; no legend, as the bars are labelled.
+    """
+    end = f"{value.field}_end"
+    farthest = f"max(datum[{value.field!r}], datum['{value.field}_high'] || 0)"
+    base = chart_of(rows).transform_calculate(**{end: farthest})
+    base = base.encode(y=upwards(label))
+    bar = base.mark_bar(opacity=0.8, height={"band": 0.68}).encode(
+        x=across(value),
+        color=series.colour(legend=False),
+        tooltip=[label.tooltip, *number_tooltips(value)],
+    )
+    number = base.mark_text(align="left", dx=7, color=INK, fontSize=12).encode(
+        x=alt.X(end, type="quantitative"),
+        text=alt.Text(value.field, type="quantitative", format=value.format),
+    )
+    rule = interval(base, "x", value).encode(color=alt.value(INK))
+    return alt.layer(bar, rule, number).properties(
+        width=WIDTH - 160, height=alt.Step(30)
+    )
+
+
+def lines(rows: Rows, x: Axis, y: Axis, series: Series) -> Chart:
+    """One line per series over an axis, each point with its interval.
+
+    Args:
+        rows: one per point; the field ``path`` parts a series into several lines.
+        x: where the points are; a category or a number.
+        y: how high they are.
+        series: the lines.
+    """
+    click = legend_click(series)
+    base = chart_of(rows).encode(x=across(x), color=series.colour())
+    base = base.encode(opacity=dimmed(click))
+    line = base.mark_line(strokeWidth=2).encode(
+        y=upwards(y), detail=alt.Detail("path", type="nominal")
+    )
+    points = base.mark_point(size=70, filled=True).encode(
+        y=upwards(y),
+        shape=series.shape(),
+        tooltip=[series.tooltip, x.tooltip, *number_tooltips(y)],
+    )
+    layers = (interval(base, "y", y), line, points.add_params(click))
+    return alt.layer(*layers).properties(width=WIDTH, height=320)
+
+
+def dots(
+    rows: Rows, value: Axis, label: Axis, series: Series, *, step: int = 8
+) -> Chart:
+    """One row per category with one mark per series, each with its interval.
+
+    Args:
+        rows: one per mark.
+        value: where the marks are.
+        label: the rows, in the order from top to bottom.
+        series: the marks within a row.
+        step: height in px that each mark takes.
+    """
+    click = legend_click(series)
+    offset = alt.YOffset(series.field, type="nominal", sort=list(series.names))
+    stripes = alt.Axis(grid=True, tickBand="extent")
+    order = list(label.order or ())
+    rank = alt.Y(label.field, type="nominal", title=None, sort=order, axis=stripes)
+    base = chart_of(rows).encode(y=rank, yOffset=offset, color=series.colour())
+    base = base.encode(opacity=dimmed(click))
+    marks = base.mark_point(size=46, filled=True).encode(
+        x=across(value),
+        shape=series.shape(),
+        tooltip=[label.tooltip, series.tooltip, *number_tooltips(value)],
+    )
+    height = alt.Step(step * max(2, len(series.names)) + 4, **{"for": "position"})
+    layers = (interval(base, "x", value), marks.add_params(click))
+    return alt.layer(*layers).properties(width=WIDTH - 120, height=height)
+
+
+def tiles(rows: Rows, x: Axis, y: Axis, value: Axis, facet: Series) -> Chart:
+    """A small coloured table per series: what two settings do together.
+
+    Args:
+        rows: one per tile.
+        x: the columns.
+        y: the rows.
+        value: what colour and number show.
+        facet: one table per name.
+    """
+    values = [float(row[value.field]) for row in rows]
+    middle = min(values) + 0.6 * (max(values) - min(values))
+    light = alt.when(f"datum[{value.field!r}] > {middle}").then(alt.value("white"))
+    colour = alt.Color(
+        value.field,
+        type="quantitative",
+        title=value.title,
+        scale=alt.Scale(scheme="blues", zero=False),
+    )
+    base = chart_of(rows).encode(x=across(x), y=upwards(y))
+    tile = base.mark_rect(stroke="white").encode(
+        color=colour,
+        tooltip=[facet.tooltip, x.tooltip, y.tooltip, *number_tooltips(value)],
+    )
+    number = base.mark_text(fontSize=11).encode(
+        text=alt.Text(value.field, type="quantitative", format=value.format),
+        color=light.otherwise(alt.value(INK)),
+    )
+    header = alt.Facet(facet.field, type="nominal", title=None, sort=list(facet.names))
+    table = alt.layer(tile, number).properties(width=alt.Step(66), height=alt.Step(30))
+    return table.facet(facet=header, columns=2, spacing=28)
+
+
+def stack(rows: Rows, value: Axis, label: Axis, parts: Series, total: Axis) -> Chart:
+    """Horizontal bars made of parts.
+
+    Args:
+        rows: one per part of a bar, with the length of the whole bar in ``total``.
+        value: length of a part.
+        label: the bars, in the order from top to bottom.
+        parts: the parts, in the order from left to right.
+        total: the length of the whole bar, written behind it.
+    """
+    rank = f"indexof({list(parts.names)!r}, datum[{parts.field!r}])"
+    base = chart_of(rows).encode(y=upwards(label))
+    bar = base.mark_bar(height={"band": 0.74}, stroke="white", strokeWidth=0.6)
+    bar = bar.transform_calculate(rank=rank).encode(
+        x=alt.X(value.field, type="quantitative", title=value.title, stack="zero"),
+        color=parts.colour(),
+        order=alt.Order("rank", type="quantitative"),
+        tooltip=[label.tooltip, parts.tooltip, value.tooltip, total.tooltip],
+    )
+    number = base.mark_text(align="left", dx=6, color=INK).encode(
+        x=alt.X(total.field, type="quantitative", aggregate="max"),
+        text=alt.Text(
+            total.field, type="quantitative", aggregate="max", format=total.format
+        ),
+    )
+    return alt.layer(bar, number).properties(width=WIDTH - 120, height=alt.Step(27))
+
+
+def front(rows: Rows, x: Axis, y: Axis, name: Axis, series: Series) -> Chart:
+    """Marks of a trade-off, with a line through those that no other mark beats.
+
+    Args:
+        rows: one per mark; ``on_front`` is true where nothing is better in both.
+        x: what should be small.
+        y: what should be large.
+        name: what a mark is called in the tooltip.
+        series: colours of the marks.
+    """
+    click = legend_click(series)
+    best = chart_of([row for row in rows if row["on_front"]])
+    line = best.mark_line(
+        interpolate="step-after", color="#7b8794", strokeDash=[5, 3]
+    ).encode(
+        x=across(x), y=upwards(y), order=alt.Order(x.field, type="quantitative")
+    )
+    base = chart_of(rows).encode(x=across(x), y=upwards(y))
+    ring = base.transform_filter("datum.on_front").mark_point(
+        size=170, filled=False, color=INK, strokeWidth=1.2
+    )
+    coloured = base.encode(color=series.colour(), opacity=dimmed(click))
+    marks = coloured.mark_point(size=55, filled=True).encode(
+        shape=series.shape(),
+        tooltip=[name.tooltip, *number_tooltips(x), *number_tooltips(y)],
+    )
+    wide = interval(coloured, "x", x, width=1)
+    high = interval(coloured, "y", y, width=1)
+    layers = (line, wide, high, ring, marks.add_params(click))
+    return alt.layer(*layers).properties(width=WIDTH, height=340)
+
+
+def over_time(
+    rows: Rows, x: Axis, y: Axis, series: Series, *, height: int = 180
+) -> Chart:
+    """Steps over time, one line per series."""
+    click = legend_click(series)
+    line = chart_of(rows).mark_line(strokeWidth=1.6, interpolate="step-after")
+    line = line.encode(
+        x=across(x),
+        y=upwards(y),
+        color=series.colour(),
+        opacity=dimmed(click),
+        tooltip=[series.tooltip, x.tooltip, y.tooltip],
+    )
+    return alt.layer(line.add_params(click)).properties(width=WIDTH, height=height)
+
+
+def percentile_curves(rows: Rows, value: Axis, series: Series) -> Chart:
+    """How large a value is at each percentile, with the tail stretched.
+
+    The axis runs over the nines: 90 %, 99 % and 99.9 % are equally far apart.
+
+    Args:
+        rows: one per point of a curve, with ``nines`` (minus the decimal logarithm of
+            the share above), ``percentile`` (0 to 100) and ``is_thin`` (true where few
+            values lie beyond, drawn dotted).
+        value: what is distributed.
+        series: one curve per name.
+    """
+    click = legend_click(series)
+    places = (0, 0.30103, 1, 1.30103, 2, 3, 4)
+    label = "round(1e6 * (1 - pow(10, -datum.value))) / 1e4 + ' %'"
+    look = alt.Axis(values=list(places), labelExpr=label, labelFlush=False)
+    title = "percentile of requests"
+    x = alt.X("nines", type="quantitative", title=title, axis=look)
+    base = chart_of(rows).encode(
+        x=x, y=upwards(value), color=series.colour(), opacity=dimmed(click)
+    )
+    percentile = Axis("percentile", "percentile", ".4~g")
+    solid = base.transform_filter("!datum.is_thin").mark_line(strokeWidth=2)
+    thin = base.transform_filter("datum.is_thin || datum.is_seam").mark_line(
+        strokeWidth=1.6, strokeDash=[2, 3]
+    )
+    touch = base.mark_point(size=50, filled=True, opacity=0).encode(
+        opacity=alt.value(0),
+        tooltip=[series.tooltip, percentile.tooltip, value.tooltip],
+    )
+    guide = (
+        alt.Chart(alt.InlineData(values=[{"nines": n} for n in (1, 2, 3)]))
+        .mark_rule(color=FAINT, strokeDash=[1, 4])
+        .encode(x=x)
+    )
+    layers = (guide, thin, solid.add_params(click), touch)
+    return alt.layer(*layers).properties(width=WIDTH, height=340)

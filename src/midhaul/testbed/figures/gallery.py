@@ -1,0 +1,40 @@
+"""Worked examples: images of the run with what was detected on them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from midhaul.report import Gallery, Picture, Section
+
+if TYPE_CHECKING:
+    from midhaul.testbed.figures.view import View
+
+FOLDER = "examples"
+"""Folder below ``files/`` of a run with the pictures, ``caption.jpg`` or ``.png``."""
+
+_MOST_BYTES = 400_000
+_TYPES = {".jpg": "image/jpeg", ".jpeg": "image/jpeg", ".png": "image/png"}
+
+
+def gallery(view: View) -> Section | None:
+    """Pictures that the run left, as many as fit; None where there are none.
+
+    A file's name is its caption, with ``--`` for a comma and ``_`` for a space.
+    """
+    folder = view.run.dir / "files" / FOLDER
+    if not folder.is_dir():
+        return None
+    pictures: list[Picture] = []
+    room = _MOST_BYTES
+    for file in sorted(folder.iterdir()):
+        kind = _TYPES.get(file.suffix.lower())
+        if kind is None or file.stat().st_size > room:
+            continue
+        data = file.read_bytes()
+        room -= len(data)
+        caption = file.stem.replace("--", ", ").replace("_", " ")
+        pictures.append(Picture(data=data, media_type=kind, caption=caption))
+    if not pictures:
+        return None
+    item = Gallery(title="Images with their detections", pictures=tuple(pictures))
+    return Section(title="Examples", items=(item,))

@@ -1,0 +1,58 @@
+"""Numbers as people read them: a fitting unit, three digits, sorted by their size."""
+
+from __future__ import annotations
+
+import math
+
+from midhaul.report import Cell
+
+_NOTHING = Cell("–", order="", tone="muted")
+
+
+def duration(seconds: float | None) -> Cell:
+    """Seconds in the unit that fits."""
+    if seconds is None or math.isnan(seconds):
+        return _NOTHING
+    return Cell(duration_text(seconds), seconds)
+
+
+def duration_text(seconds: float) -> str:
+    """Seconds in the unit that fits, as text."""
+    size = abs(seconds)
+    minute, hour = 60, 3600
+    if size >= hour:
+        return f"{seconds / hour:.3g} h"
+    if size >= 2 * minute:
+        return f"{seconds / minute:.3g} min"
+    if size >= 1:
+        return f"{seconds:.3g} s"
+    if size >= 1e-3 or size == 0:
+        return f"{seconds * 1e3:.3g} ms"
+    return f"{seconds * 1e6:.3g} µs"
+
+
+def size_text(n_bytes: float) -> str:
+    """Bytes in the unit that fits; 1 kB is 1000 bytes."""
+    for unit, factor in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
+        if abs(n_bytes) >= factor:
+            return f"{n_bytes / factor:.3g} {unit}"
+    return f"{n_bytes:.3g} B"
+
+
+def rate(value: float | None, unit: str = "bit/s") -> Cell:
+    """Something per second in the unit that fits; None and infinity are no limit."""
+    if value is None or math.isnan(value):
+        return _NOTHING
+    if math.isinf(value):
+        return Cell("unlimited", value)
+    for prefix, factor in (("G", 1e9), ("M", 1e6), ("k", 1e3)):
+        if abs(value) >= factor and unit == "bit/s":
+            return Cell(f"{value / factor:.3g} {prefix}{unit}", value)
+    return Cell(f"{value:.3g} {unit}", value)
+
+
+def percent(share: float | None) -> Cell:
+    """A share in percent."""
+    if share is None or math.isnan(share):
+        return _NOTHING
+    return Cell(f"{share * 100:.2g} %" if share else "0 %", share)
