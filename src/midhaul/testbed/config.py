@@ -280,9 +280,9 @@ class TestbedConfig(Config):
     n_blocks: int = Field(
         default=3, ge=1, description="Most blocks that are spent on latency."
     )
-    precision: float = Field(
-        default=0.05,
-        gt=0,
+    precision: str = Field(
+        default="5%",
+        pattern=r"^[0-9]+(\.[0-9]+)?%$",
         description="Blocks end when half the interval of every median latency is "
         "below this share of it.",
     )
