@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import secrets
+import tomllib
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
 
     Clock = Callable[[], datetime]
 
+CONFIG = "config.toml"
+LOG = "log.jsonl"
 _PART = re.compile(r"part-(\d{4,})\.parquet")
 
 
@@ -96,7 +99,7 @@ class Run:
             point=dict(point) if point is not None else None,
         )
         run = cls(folder, manifest, clock)
-        run.save("config.toml", dump_config(config))
+        run.save(CONFIG, dump_config(config))
         run._save_manifest()
         return run
 
@@ -207,6 +210,15 @@ class Run:
         names = sorted(f.name for f in folder.iterdir()) if folder.is_dir() else []
         return [name for name in names if self.parts(name)]
 
+    def count(self, name: str) -> int:
+        """Number of rows of a table, from the ends of its files.
+
+        Raises:
+            StoreError: a part is damaged.
+        """
+        files = [self._part(name, part) for part in self.parts(name)]
+        return sum(_n_rows(file) for file in files)
+
     def sql(self, query: str) -> pa.Table:
         """The answer of DuckDB to a query over the run's tables, by their names.
 
@@ -224,6 +236,19 @@ class Run:
             message = f"run {self.id} cannot answer the query: {error}"
             hint = f"its tables: {', '.join(self.tables()) or 'none yet'}"
             raise StoreError(message, hint) from error
+
+    def config_values(self) -> dict[str, Any]:
+        """The complete config as it stands in ``config.toml``.
+
+        Raises:
+            StoreError: it cannot be read.
+        """
+        path = self.dir / CONFIG
+        try:
+            return tomllib.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            message = f"{path} cannot be read: {error}"
+            raise StoreError(message) from error
 
     def file(self, name: str) -> Path:
         """Where to put a file that is no table; its folder exists."""
@@ -249,7 +274,7 @@ class Run:
             StoreError: it cannot be written.
         """
         line = {"time": self._clock().isoformat(), "event": event, **fields}
-        path = self.dir / "log.jsonl"
+        path = self.dir / LOG
         with store.store_errors(path), path.open("a") as file:
             file.write(json.dumps(line, default=str) + "\n")
 
@@ -295,6 +320,14 @@ class Run:
         except (OSError, pa.ArrowException, KeyError) as error:
             message = f"{path} cannot be read as table {table.name}: {error}"
             raise StoreError(message, "delete that file to read the others") from error
+
+
+def _n_rows(path: Path) -> int:
+    try:
+        return pq.read_metadata(path).num_rows
+    except (OSError, pa.ArrowException) as error:
+        message = f"{path} cannot be read: {error}"
+        raise StoreError(message, "delete that file to read the others") from error
 
 
 def is_running(manifest: Manifest) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import textwrap
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, cast
 
 import tomlkit
@@ -36,6 +36,10 @@ class Key:
     default: str
     is_required: bool
     description: str
+
+    def plain(self) -> dict[str, object]:
+        """The fields by name."""
+        return asdict(self)
 
 
 def keys(model: type[BaseModel], prefix: str = "") -> Iterator[Key]:

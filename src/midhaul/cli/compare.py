@@ -1,0 +1,184 @@
+"""``midhaul compare``: does the second run differ from the first?"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from midhaul.cli.options import RUNS, Json, Out, RunName
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from midhaul.model import Estimate
+    from midhaul.runs.differences import Difference
+    from midhaul.stats.compare import Comparison
+
+Gates = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--gate",
+        metavar="METRIC=±X%",
+        help="Exit with 1 when a metric got worse by more than X %; +X% allows it to "
+        "rise by no more than that, -X% to fall; may be repeated.",
+    ),
+]
+Seed = Annotated[int, typer.Option("--seed", help="Seed of the resampling.")]
+_GATE = re.compile(r"(?P<metric>[^=]+)=(?P<sign>\+-|±|\+|-)?(?P<size>\d+(\.\d+)?)%")
+
+
+@dataclass(frozen=True, slots=True)
+class Gate:
+    """How much a metric may change.
+
+    Attributes:
+        metric: its name.
+        sign: ``+`` bounds its rise, ``-`` its fall, ``±`` its getting worse.
+        tolerance: largest relative change.
+    """
+
+    metric: str
+    sign: str
+    tolerance: float
+
+    @classmethod
+    def parse(cls, text: str) -> Gate:
+        """Read ``latency_p50_s=±5%``.
+
+        Raises:
+            ConfigError: it is written otherwise.
+        """
+        from midhaul.errors import ConfigError
+
+        found = _GATE.fullmatch(text.strip())
+        if found is None:
+            message = f"--gate expects METRIC=±X%, found {text!r}"
+            raise ConfigError(message, "for example --gate latency_p50_s=±5%")
+        sign = found["sign"] or "±"
+        sign = "±" if sign == "+-" else sign
+        return cls(found["metric"].strip(), sign, float(found["size"]) / 100)
+
+    def judge(self, found: Comparison) -> str | None:
+        """Why a comparison does not pass; None when it does."""
+        place = f"{found.metric} of {found.configuration}"
+        if found.result == "unknown":
+            return f"{place} cannot be judged: too few units"
+        if found.result == "tie":
+            return None
+        rose = found.difference.value > 0
+        is_bad = found.result == "worse" if self.sign == "±" else rose == (self.sign == "+")
+        change = found.ratio.value - 1
+        if not is_bad or abs(change) <= self.tolerance:
+            return None
+        return f"{place} changed by {change:+.1%}, allowed is {self}"
+
+    def __str__(self) -> str:
+        """The tolerance as it is written."""
+        return f"{self.sign}{self.tolerance * 100:g} %"
+
+
+def compare(
+    first: RunName,
+    second: RunName,
+    *,
+    gate: Gates = None,
+    seed: Seed = 0,
+    out: Out = RUNS,
+    json: Json = False,
+) -> None:
+    """Compare two runs metric by metric: better, worse or a tie."""
+    import numpy as np
+
+    from midhaul.cli import output
+    from midhaul.kinds import kind_named
+    from midhaul.runs.differences import differences
+    from midhaul.runs.listing import find_run
+    from midhaul.stats.compare import compare as compare_samples
+
+    gates = [Gate.parse(text) for text in gate or ()]
+    runs = [find_run(out, name) for name in (first, second)]
+    samples = [kind_named(run.manifest.kind).samples_of(run) for run in runs]
+    found = compare_samples(samples[0], samples[1], np.random.default_rng(seed))
+    unlike = differences(runs[0], runs[1])
+    failures = judge(gates, found)
+    if json:
+        output.print_json(
+            {
+                "runs": [run.id for run in runs],
+                "differences": [asdict(one) for one in unlike],
+                "comparisons": [asdict(one) for one in found],
+                "failures": failures,
+            }
+        )
+    else:
+        _print_differences(unlike)
+        _print_comparisons(found)
+    for text in failures:
+        output.say(f"gate: {text}")
+    if failures:
+        raise typer.Exit(1)
+
+
+def judge(gates: Sequence[Gate], found: Sequence[Comparison]) -> list[str]:
+    """Why the gates do not hold, one sentence per comparison.
+
+    Raises:
+        ConfigError: a gate names a metric that the runs do not share.
+    """
+    from midhaul.errors import ConfigError
+    from midhaul.runs.mistakes import suggestion
+
+    known = list(dict.fromkeys(one.metric for one in found))
+    for gate in gates:
+        if gate.metric not in known:
+            near = suggestion(gate.metric, known)
+            message = f"--gate: both runs have no metric {gate.metric!r}{near}"
+            raise ConfigError(message, f"they share: {', '.join(known) or 'none'}")
+    texts = [g.judge(one) for g in gates for one in found if one.metric == g.metric]
+    return [text for text in texts if text is not None]
+
+
+def _print_differences(unlike: Sequence[Difference]) -> None:
+    from midhaul.cli import output
+
+    if not unlike:
+        output.print_line("same code, config, libraries and machine")
+        return
+    rows = [[one.about, one.key, one.first, one.second] for one in unlike]
+    output.print_table(["differs", "key", "first", "second"], rows)
+
+
+def _print_comparisons(found: Sequence[Comparison]) -> None:
+    from midhaul.cli import output
+
+    if not found:
+        output.print_line("the runs share no metric of the same configuration")
+        return
+    rows = [
+        [
+            one.configuration,
+            one.metric,
+            one.first,
+            one.second,
+            one.difference.unit,
+            _interval(one.difference),
+            _interval(one.ratio),
+            one.p_value,
+            one.result,
+        ]
+        for one in found
+    ]
+    columns = ["configuration", "metric", "first", "second", "unit", "second - first"]
+    output.print_table([*columns, "second / first", "p (Holm)", "result"], rows)
+    if any(not one.is_paired for one in found):
+        output.print_line("some metrics share no units: compared without pairing")
+
+
+def _interval(estimate: Estimate) -> str:
+    from midhaul.cli.output import number
+
+    ends = f"[{number(estimate.low)}, {number(estimate.high)}]"
+    return f"{number(estimate.value)} {ends}"

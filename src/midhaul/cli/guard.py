@@ -1,0 +1,82 @@
+"""How errors end: two lines on stderr and an exit code, never a traceback."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+import traceback
+from typing import TYPE_CHECKING, Any
+
+import typer
+from typer.core import TyperGroup
+
+from midhaul.errors import MidhaulError
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
+
+INTERRUPTED = 130
+
+EXTRAS = {
+    "PIL": "detect",
+    "aiohttp": "serve",
+    "ai_edge_litert": "tflite",
+    "altair": "report",
+    "cv2": "detect",
+    "faster_coco_eval": "detect",
+    "httptools": "serve",
+    "jinja2": "report",
+    "markupsafe": "report",
+    "onnx": "learn",
+    "onnxruntime": "detect",
+    "psutil": "serve",
+    "torch": "learn",
+    "torchvision": "learn",
+    "uvicorn": "serve",
+    "uvloop": "serve",
+    "vl_convert": "report",
+}
+"""The extra that brings each optional library, by the module's name."""
+
+
+class Verbs(TyperGroup):
+    """The verbs, with the one place where their errors become exit codes."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the verb."""
+        with guarded(debug=bool(ctx.params.get("debug"))):
+            return super().invoke(ctx)
+
+
+@contextlib.contextmanager
+def guarded(*, debug: bool) -> Generator[None]:
+    """Turn what escapes from a verb into its message and its exit code."""
+    try:
+        yield
+        sys.stdout.flush()
+    except MidhaulError as error:
+        _show(error, error.message, error.hint, debug=debug)
+        raise typer.Exit(error.exit_code) from error
+    except KeyboardInterrupt as error:
+        _show(error, "interrupted", "", debug=debug)
+        raise typer.Exit(INTERRUPTED) from error
+    except BrokenPipeError as error:
+        # Nobody reads on: end quietly, and let the interpreter flush into nothing.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise typer.Exit(0) from error
+    except ModuleNotFoundError as error:
+        module = (error.name or "").partition(".")[0]
+        if module not in EXTRAS:
+            raise
+        message = f"this needs {module}, which is not installed"
+        _show(error, message, f"pip install 'midhaul[{EXTRAS[module]}]'", debug=debug)
+        raise typer.Exit(3) from error
+
+
+def _show(error: BaseException, message: str, hint: str, *, debug: bool) -> None:
+    if debug:
+        traceback.print_exception(error)
+    print(f"midhaul: {message}", file=sys.stderr)
+    if hint:
+        print(f"hint: {hint}", file=sys.stderr)

@@ -1,0 +1,34 @@
+"""Options that several verbs take."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+File = Annotated[
+    Path, typer.Argument(help="The experiment file.", metavar="FILE", show_default=False)
+]
+Set = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        metavar="KEY=VALUE",
+        help="Lay a value over the file, e.g. load.rate_hz=20 or "
+        "nodes.edge1.resize=0.5; may be repeated.",
+    ),
+]
+Out = Annotated[Path, typer.Option("--out", metavar="DIR", help="Folder of all runs.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")]
+Open = Annotated[bool, typer.Option("--open", help="Open it in the browser.")]
+NoReport = Annotated[bool, typer.Option("--no-report", help="Write no report.")]
+RunName = Annotated[
+    str,
+    typer.Argument(
+        metavar="RUN",
+        help="A run: its folder, its id, the beginning of its id, or last.",
+        show_default=False,
+    ),
+]
+RUNS = Path("runs")

@@ -1,0 +1,102 @@
+"""What goes to stdout (results) and to stderr (messages)."""
+
+from __future__ import annotations
+
+import io
+import json
+import math
+import sys
+from typing import TYPE_CHECKING, Any, cast
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+_WIDE = 10_000
+
+
+def print_json(value: object) -> None:
+    """Print a value as JSON; a number that JSON has not is null."""
+    text = json.dumps(_finite(value), indent=2, default=str, ensure_ascii=False)
+    sys.stdout.write(text + "\n")
+
+
+def print_table(
+    columns: Sequence[str], rows: Iterable[Iterable[object]], title: str = ""
+) -> None:
+    """Print a table; numbers are set to the right, and None is a dash."""
+    cells = [list(row) for row in rows]
+    table = Table(
+        title=title or None, box=SIMPLE_HEAD, title_justify="left", pad_edge=False
+    )
+    for index, column in enumerate(columns):
+        known = [row[index] for row in cells if row[index] is not None]
+        is_number = bool(known) and all(isinstance(c, int | float) for c in known)
+        table.add_column(column, justify="right" if is_number else "left")
+    for row in cells:
+        table.add_row(*(Text(shown(cell)) for cell in row))
+    _print_rich(table)
+
+
+def print_line(text: str = "") -> None:
+    """Print a line of the result, as it is."""
+    sys.stdout.write(text + "\n")
+
+
+def say(text: str) -> None:
+    """Print a message on stderr."""
+    print(text, file=sys.stderr)
+
+
+def shown(value: object) -> str:
+    """A value as a table shows it: four significant digits, thousands apart."""
+    if value is None:
+        return "-"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, float):
+        return number(value)
+    return str(value)
+
+
+def number(value: float) -> str:
+    """A number with four significant digits."""
+    if math.isnan(value):
+        return "-"
+    if value and (abs(value) >= 1e6 or abs(value) < 1e-3):  # noqa: PLR2004
+        return f"{value:.3e}"
+    if abs(value) >= 1000:  # noqa: PLR2004  more digits before the point than kept
+        return f"{value:.0f}"
+    return f"{value:.4g}"
+
+
+
+def stderr() -> Console:
+    """The console of stderr."""
+    return Console(stderr=True)
+
+
+def _print_rich(table: Table) -> None:
+    """Print for a terminal as wide as it is, for a file or a pipe as wide as needed."""
+    if sys.stdout.isatty():
+        Console().print(table)
+        return
+    console = Console(width=_WIDE, file=io.StringIO())
+    with console.capture() as captured:
+        console.print(table)
+    lines = captured.get().strip("\n").splitlines()
+    sys.stdout.writelines(line.rstrip() + "\n" for line in lines)
+
+
+def _finite(value: object) -> Any:
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if isinstance(value, dict):
+        return {k: _finite(v) for k, v in cast("Mapping[Any, object]", value).items()}
+    if isinstance(value, list | tuple):
+        return [_finite(v) for v in cast("Sequence[object]", value)]
+    return value

@@ -1,0 +1,116 @@
+"""``midhaul run``: one experiment file, one run."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from midhaul.cli.options import RUNS, File, Json, NoReport, Open, Out, Set
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from midhaul.kinds import Kind
+    from midhaul.runs.config import Config
+    from midhaul.runs.run import Run
+
+Resume = Annotated[
+    bool,
+    typer.Option(
+        "--resume",
+        help="Continue the newest unfinished run of the same config by the same code; "
+        "begin a new one when there is none.",
+    ),
+]
+
+
+def run(
+    file: File,
+    *,
+    set_: Set = None,
+    out: Out = RUNS,
+    resume: Resume = False,
+    no_report: NoReport = False,
+    open_: Open = False,
+    json: Json = False,
+) -> None:
+    """Run an experiment file: a folder with tables, a summary and a report."""
+    from midhaul.cli.results import print_result
+
+    kind, done = run_file(file, set_ or (), out, resume=resume)
+    print_result(kind, done, as_json=json, with_report=not no_report, open_it=open_)
+
+
+def run_file(
+    file: Path, overrides: Sequence[str], out: Path, *, resume: bool = False
+) -> tuple[Kind, Run]:
+    """Run an experiment file and return the finished run.
+
+    Raises:
+        MidhaulError: the file is wrong, or the experiment failed.
+    """
+    from midhaul.errors import ConfigError
+    from midhaul.kinds import load_experiment
+    from midhaul.runs.experiment_file import Override, read_file
+
+    source = read_file(file)
+    if source.sweep:
+        message = f"{file} has a table [sweep]: it describes many runs"
+        raise ConfigError(message, f"midhaul sweep {file}")
+    kind, config = load_experiment(source, [Override.parse(text) for text in overrides])
+    experiment = kind.load_run()
+    started = _begin(out, kind, config, resume=resume)
+    _perform(experiment, config, started)
+    return kind, started
+
+
+def _begin(out: Path, kind: Kind, config: Config, *, resume: bool) -> Run:
+    from midhaul.cli.output import say
+    from midhaul.runs.listing import unfinished
+    from midhaul.runs.run import Run
+
+    old = unfinished(out, config.hash()) if resume else None
+    if old is not None:
+        say(f"resuming {old.dir}")
+        return Run.resume(old.dir)
+    if resume:
+        say("no unfinished run of this config by this code: beginning a new one")
+    started = Run.create(out, kind.name, config)
+    say(f"run {started.dir}")
+    return started
+
+
+def _perform(experiment: Any, config: Config, started: Run) -> None:
+    from midhaul.cli.output import say
+    from midhaul.cli.progress import shown_progress
+    from midhaul.errors import MidhaulError
+    from midhaul.runs.perform import perform
+    from midhaul.runs.workers import stop_on_terminate
+
+    stop_on_terminate()
+    try:
+        with shown_progress() as progress:
+            perform(experiment, config, started, progress)
+    except KeyboardInterrupt:
+        say(f"what was measured is in {started.dir}; continue with: {resume_command()}")
+        raise
+    except ModuleNotFoundError:
+        raise
+    except MidhaulError as error:
+        kept = f"what was measured before is in {started.dir}"
+        hint = f"{error.hint}; {kept}" if error.hint else kept
+        raise type(error)(error.message, hint) from error
+    except Exception as error:
+        message = f"the experiment failed: {type(error).__name__}: {error}"
+        hint = f"the traceback is in {started.dir / 'log.jsonl'}; please report it"
+        raise MidhaulError(message, hint) from error
+
+
+def resume_command() -> str:
+    """The command of this process with ``--resume``."""
+    words = ["midhaul", *sys.argv[1:]]
+    return shlex.join(words if "--resume" in words else [*words, "--resume"])

@@ -1,0 +1,28 @@
+"""``midhaul serve``: one long-running process in the foreground."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(help="Serve a node in the foreground.", no_args_is_help=True)
+
+
+@app.callback()
+def group() -> None:
+    """Serve a node in the foreground."""
+
+
+@app.command()
+def node(
+    file: Annotated[
+        Path,
+        typer.Argument(metavar="FILE", help="Its settings, JSON.", show_default=False),
+    ],
+) -> None:
+    """Serve one node of a testbed until SIGTERM or Ctrl-C."""
+    from midhaul.services.node import serve
+
+    serve(file)

@@ -1,0 +1,141 @@
+"""``midhaul show``: what a run is and what it found."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from midhaul.cli.options import RUNS, Json, Out
+
+if TYPE_CHECKING:
+    from midhaul.runs.run import Run
+
+Table = Annotated[
+    str | None, typer.Option("--table", metavar="NAME", help="Print this table.")
+]
+Query = Annotated[
+    str | None,
+    typer.Option("--sql", metavar="QUERY", help="Print the answer to this query."),
+]
+Config = Annotated[bool, typer.Option("--config", help="Print the complete config.")]
+Log = Annotated[bool, typer.Option("--log", help="Print the log.")]
+Limit = Annotated[
+    int, typer.Option("--limit", min=0, help="Rows of a table to print; 0 for all.")
+]
+Name = Annotated[
+    str,
+    typer.Argument(
+        metavar="[RUN]", help="A run: its folder, id, beginning of its id, or last."
+    ),
+]
+
+
+def show(
+    name: Name = "last",
+    *,
+    table: Table = None,
+    sql: Query = None,
+    config: Config = False,
+    log: Log = False,
+    limit: Limit = 50,
+    out: Out = RUNS,
+    json: Json = False,
+) -> None:
+    """Show a run: how it ended, its summary, its tables, its config or its log."""
+    from midhaul.cli import output
+    from midhaul.runs.listing import find_run
+    from midhaul.runs.run import LOG
+
+    run = find_run(out, name)
+    if table is not None or sql is not None:
+        _show_rows(run, table, sql, limit=limit, as_json=json)
+    elif config:
+        _show_config(run, as_json=json)
+    elif log:
+        output.print_line("\n".join(_lines(run, LOG)))
+    else:
+        _show_run(run, as_json=json)
+
+
+def _show_rows(
+    run: Run, table: str | None, sql: str | None, *, limit: int, as_json: bool
+) -> None:
+    from midhaul.cli import output
+    from midhaul.errors import StoreError
+    from midhaul.runs.mistakes import suggestion
+
+    known = run.tables()
+    if table is not None and table not in known:
+        message = f"run {run.id} has no table {table!r}{suggestion(table, known)}"
+        raise StoreError(message, f"its tables: {', '.join(known) or 'none yet'}")
+    query = sql if sql is not None else f'FROM "{table}"'
+    found = run.sql(query)
+    shown = found if limit == 0 else found.slice(0, limit)
+    if as_json:
+        output.print_json(shown.to_pylist())
+        return
+    output.print_table(found.column_names, [r.values() for r in shown.to_pylist()])
+    if len(shown) < len(found):
+        output.say(f"{len(shown)} of {len(found)} rows; --limit 0 prints all")
+
+
+def _show_config(run: Run, *, as_json: bool) -> None:
+    from midhaul.cli import output
+    from midhaul.runs.run import CONFIG
+
+    if as_json:
+        output.print_json(run.config_values())
+    else:
+        output.print_line("\n".join(_lines(run, CONFIG)))
+
+
+def _lines(run: Run, name: str) -> list[str]:
+    from midhaul.errors import StoreError
+
+    try:
+        return (run.dir / name).read_text(encoding="utf-8").splitlines()
+    except OSError as error:
+        message = f"run {run.id} has no {name}: {error.strerror}"
+        raise StoreError(message) from error
+
+
+def _show_run(run: Run, *, as_json: bool) -> None:
+    from midhaul.cli import output
+    from midhaul.cli.results import REPORT, print_summary, print_verdict, summary
+    from midhaul.kinds import KINDS
+
+    rows = summary(run)
+    counts = {name: run.count(name) for name in run.tables()}
+    report = run.dir / REPORT
+    if as_json:
+        plain = {**run.manifest.plain(), "status": run.status, "dir": str(run.dir)}
+        plain["report"] = str(report) if report.exists() else None
+        output.print_json({"run": plain, "rows": counts, "summary": rows})
+        return
+    manifest = run.manifest
+    facts: dict[str, object] = {
+        "run": run.dir,
+        "kind": manifest.kind,
+        "status": run.status,
+        "created": f"{manifest.created:%Y-%m-%d %H:%M:%S} UTC",
+        "config": manifest.config_hash,
+        "code": f"{manifest.code_version} {manifest.commit or ''}".strip(),
+        "machine": ", ".join(
+            str(manifest.machine[key])
+            for key in ("cpu", "cores", "os", "kernel")
+            if key in manifest.machine
+        ),
+        "tables": ", ".join(f"{name} ({n})" for name, n in counts.items()),
+    }
+    if report.exists():
+        facts["report"] = report
+    if manifest.error:
+        facts["error"] = manifest.error
+    for key, value in facts.items():
+        output.print_line(f"{key:8} {value}")
+    for text in manifest.notes:
+        output.print_line(f"note     {text}")
+    headline = KINDS[manifest.kind].headline if manifest.kind in KINDS else ()
+    print_summary(headline, rows)
+    print_verdict(run.verdict)
