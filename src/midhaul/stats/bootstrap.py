@@ -1,9 +1,15 @@
 """Bootstrap intervals of anything that is a function of the units' weights.
 
 Efron's bootstrap: draw as many units as there are, with replacement, and see how the
-statistic spreads. The ends are percentiles of the replicates, at levels widened by
-Hesterberg's expansion, because plain percentiles are too narrow for few units
-(Hesterberg 2015, What Teachers Should Know About the Bootstrap, section 4.3).
+statistic spreads. The ends are percentiles of the replicates, with two amendments.
+
+1. Replicates are moved so that their mean is the value found. Repeated units lift some
+   statistics (average precision by several points for 161 images), and plain
+   percentiles would lie that much too high. The interval is thus one for the value to
+   be expected from as many units as these.
+2. The levels are widened by Hesterberg's expansion, because plain percentiles are too
+   narrow for few units (Hesterberg 2015, What Teachers Should Know About the
+   Bootstrap, section 4.3).
 """
 
 from __future__ import annotations
@@ -26,6 +32,9 @@ if TYPE_CHECKING:
 
 _CHUNK = 4_000_000
 """Weights drawn at once."""
+
+_FEWEST_UNITS = 2
+"""An interval needs a spread."""
 
 _NORMAL_UNITS = 500
 """From this many units on, Student's t is as good as normal."""
@@ -104,17 +113,22 @@ def paired_bootstrap(
     value, replicates = _replicate(difference, n_units, rng, n_resamples)
     low, high = _interval(replicates, n_units, level)
     estimate = Estimate(value=value, low=low, high=high, n=n_units, unit=unit)
-    return Difference(estimate=estimate, p_value=_p_value(replicates, n_units))
+    return Difference(estimate=estimate, p_value=_p_value(replicates))
 
 
 def _replicate(
     statistic: Statistic, n_units: int, rng: np.random.Generator, n_resamples: int
 ) -> tuple[float, Float64[np.ndarray, " b"]]:
+    """The value and its replicates around it; no replicate where too few exist."""
     if n_units == 0:
         return math.nan, np.zeros(0)
     value = float(statistic(np.ones((1, n_units)))[0])
     parts = [statistic(w) for w in _draw(n_units, rng, n_resamples)]
-    return value, np.concatenate(parts) if parts else np.zeros(0)
+    replicates = np.concatenate(parts) if parts else np.zeros(0)
+    known = replicates[~np.isnan(replicates)]
+    if n_units < _FEWEST_UNITS or 2 * len(known) <= n_resamples or math.isnan(value):
+        return value, np.zeros(0)
+    return value, known + (value - float(known.mean()))
 
 
 def _draw(
@@ -136,20 +150,19 @@ def _interval(
     if not 0 < level < 1:
         message = f"level must lie between 0 and 1, found {level}"
         raise ValueError(message)
-    known = replicates[~np.isnan(replicates)]
-    if n_units < 2 or len(known) * 2 <= len(replicates):  # noqa: PLR2004 - half
+    if not len(replicates):
         return math.nan, math.nan
     tail = _expanded_tail(n_units, (1 - level) / 2)
-    low, high = np.quantile(known, [tail, 1 - tail])
+    low, high = np.quantile(replicates, [tail, 1 - tail])
     return float(low), float(high)
 
 
-def _p_value(replicates: Float64[np.ndarray, " b"], n_units: int) -> float:
-    known = replicates[~np.isnan(replicates)]
-    if n_units < 2 or len(known) * 2 <= len(replicates):  # noqa: PLR2004 - half
+def _p_value(replicates: Float64[np.ndarray, " b"]) -> float:
+    """Twice the share of replicates on the other side of zero."""
+    if not len(replicates):
         return math.nan
-    rarer = min(np.count_nonzero(known <= 0), np.count_nonzero(known >= 0))
-    return min(1.0, 2 * (rarer + 1) / (len(known) + 1))
+    rarer = min(np.count_nonzero(replicates <= 0), np.count_nonzero(replicates >= 0))
+    return min(1.0, 2 * (rarer + 1) / (len(replicates) + 1))
 
 
 def _expanded_tail(n_units: int, tail: float) -> float:

@@ -144,7 +144,7 @@ def _over(samples: MetricSamples, shared: Sequence[str]) -> Statistic:
     return statistic
 
 
-def _paired(  # noqa: PLR0913  two statistics and how to resample them
+def _paired(
     a: Statistic,
     b: Statistic,
     n: int,
@@ -161,7 +161,7 @@ def _paired(  # noqa: PLR0913  two statistics and how to resample them
     return found.estimate, ratio, found.p_value
 
 
-def _unpaired(  # noqa: PLR0913  two statistics and how to resample them
+def _unpaired(
     a: Statistic,
     b: Statistic,
     n: tuple[int, int],

@@ -79,11 +79,12 @@ def quantile_statistic(
 
     def statistic(weights: Float64[np.ndarray, "b n"]) -> Float64[np.ndarray, " b"]:
         result = np.full(len(weights), np.nan)
+        if not len(ordered):
+            return result
         for rows in _chunks(len(weights), len(ordered)):
             reached = np.cumsum(weights[rows][:, owner], axis=1)
-            total = reached[:, -1:] if len(ordered) else np.zeros((len(reached), 1))
-            has_weight = total[:, 0] > 0
-            share = reached[has_weight] / total[has_weight]
+            has_weight = reached[:, -1] > 0
+            share = reached[has_weight] / reached[has_weight, -1:]
             # The first value with weight of its own, also for q = 0.
             first = np.argmax((share >= q) & (share > 0), axis=1)
             result[rows][has_weight] = ordered[first]
