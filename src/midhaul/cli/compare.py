@@ -69,7 +69,9 @@ class Gate:
         if found.result == "tie":
             return None
         rose = found.difference.value > 0
-        is_bad = found.result == "worse" if self.sign == "±" else rose == (self.sign == "+")
+        is_bad = (
+            found.result == "worse" if self.sign == "±" else rose == (self.sign == "+")
+        )
         change = found.ratio.value - 1
         if not is_bad or abs(change) <= self.tolerance:
             return None

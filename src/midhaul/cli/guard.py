@@ -77,6 +77,6 @@ def guarded(*, debug: bool) -> Generator[None]:
 def _show(error: BaseException, message: str, hint: str, *, debug: bool) -> None:
     if debug:
         traceback.print_exception(error)
-    print(f"midhaul: {message}", file=sys.stderr)
+    sys.stderr.write(f"midhaul: {message}\n")
     if hint:
-        print(f"hint: {hint}", file=sys.stderr)
+        sys.stderr.write(f"hint: {hint}\n")

@@ -37,7 +37,10 @@ def ls(
     ]
     if json:
         output.print_json(
-            [{**r.manifest.plain(), "status": r.status, "dir": str(r.dir)} for r in runs]
+            [
+                {**r.manifest.plain(), "status": r.status, "dir": str(r.dir)}
+                for r in runs
+            ]
         )
         return
     if not runs:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
@@ -18,23 +19,11 @@ Weights = Annotated[
 
 @app.command()
 def ls(*, json: Json = False) -> None:
-    """List the built-in detectors and the models whose cards midhaul brings."""
+    """List the detectors that are known by name, with their licences."""
     from midhaul.cli import output
-    from midhaul.vision.card import shipped_cards
-    from midhaul.vision.runtimes.builtin import builtin_cards
+    from midhaul.vision.export import known_models
 
-    cards = [(f"builtin:{card.name}", card) for card in builtin_cards()]
-    cards += [(f"onnx:{card.file}", card) for card in shipped_cards()]
-    rows = [
-        {
-            "detector": spec,
-            "input": f"{card.input_width}x{card.input_height}",
-            "decoder": card.decoder,
-            "labels": len(card.names),
-            "licence": card.licence,
-        }
-        for spec, card in cards
-    ]
+    rows = [asdict(model) for model in known_models()]
     if json:
         output.print_json(rows)
     else:
@@ -49,6 +38,7 @@ def export(
     ],
     *,
     weights: Weights = "DEFAULT",
+    seed: Annotated[int, typer.Option("--seed", help="Seed of random weights.")] = 0,
     out: Annotated[
         Path | None, typer.Option("--out", metavar="FILE", help="The ONNX file.")
     ] = None,
@@ -56,10 +46,11 @@ def export(
 ) -> None:
     """Export a detector of torchvision to ONNX, with its model card beside it."""
     from midhaul.cli import output
-    from midhaul.vision.export import export as export_model
+    from midhaul.vision.export import export_torchvision
 
-    file = export_model(name, weights, out if out is not None else Path(f"{name}.onnx"))
+    file = out if out is not None else Path(f"{name}.onnx")
+    card = export_torchvision(name, weights, file, seed=seed)
     if json:
-        output.print_json({"file": str(file), "card": str(file.with_suffix(".toml"))})
+        output.print_json({"file": str(file), "card": str(card)})
     else:
-        output.print_line(str(file))
+        output.print_line(f"{file}\n{card}")

@@ -8,7 +8,8 @@ from typing import Annotated
 import typer
 
 File = Annotated[
-    Path, typer.Argument(help="The experiment file.", metavar="FILE", show_default=False)
+    Path,
+    typer.Argument(help="The experiment file.", metavar="FILE", show_default=False),
 ]
 Set = Annotated[
     list[str] | None,

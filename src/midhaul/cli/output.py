@@ -49,7 +49,7 @@ def print_line(text: str = "") -> None:
 
 def say(text: str) -> None:
     """Print a message on stderr."""
-    print(text, file=sys.stderr)
+    sys.stderr.write(text + "\n")
 
 
 def shown(value: object) -> str:
@@ -72,7 +72,6 @@ def number(value: float) -> str:
     if abs(value) >= 1000:  # noqa: PLR2004  more digits before the point than kept
         return f"{value:.0f}"
     return f"{value:.4g}"
-
 
 
 def stderr() -> Console:

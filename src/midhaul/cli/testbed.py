@@ -19,7 +19,9 @@ STATE = Path(".midhaul-testbed")
 
 
 @app.command()
-def up(file: File, *, set_: Set = None, state: State = STATE, json: Json = False) -> None:
+def up(
+    file: File, *, set_: Set = None, state: State = STATE, json: Json = False
+) -> None:
     """Start the nodes and links of an experiment file and leave them running."""
     from midhaul.cli.progress import shown_progress
     from midhaul.kinds import load_experiment

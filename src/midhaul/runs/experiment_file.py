@@ -127,7 +127,9 @@ class ExperimentFile:
         placed: set[Place],
     ) -> _Config:
         try:
-            config = model.model_validate_json(to_json(values, inf_nan_mode="constants"))
+            config = model.model_validate_json(
+                to_json(values, inf_nan_mode="constants")
+            )
         except ValidationError as error:
             lines = {k: n for k, n in self.lines.items() if k not in placed}
             found = [*found, *mistakes(model, error, values, lines)]

@@ -18,7 +18,7 @@ LAST = "last"
 
 
 def list_runs(root: Path, pattern: str = "*") -> Iterator[Run]:
-    """The runs below ``root``, oldest first; folders without a manifest are passed over.
+    """The runs below ``root``, oldest first; other folders are passed over.
 
     Raises:
         StoreError: a manifest is damaged.
@@ -40,14 +40,18 @@ def find_run(root: Path, name: str) -> Run:
     """
     if (Path(name) / NAME).is_file():
         return Run.open(Path(name))
-    ids = [folder.name for folder in sorted(root.glob("*")) if (folder / NAME).is_file()]
+    ids = [
+        folder.name for folder in sorted(root.glob("*")) if (folder / NAME).is_file()
+    ]
     found = ids[-1:] if name == LAST else [i for i in ids if i.startswith(name)]
     if name in found:
         found = [name]
     if len(found) == 1:
         return Run.open(root / found[0])
     if found:
-        message = f"{name!r} begins the ids of {len(found)} runs: {', '.join(found[:5])}"
+        message = (
+            f"{name!r} begins the ids of {len(found)} runs: {', '.join(found[:5])}"
+        )
         raise StoreError(message, "give more of the id")
     near = difflib.get_close_matches(name, ids, n=1)
     hint = f"did you mean {near[0]}?" if near else f"midhaul ls --out {root}"

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
-from datetime import datetime  # noqa: TC003  pydantic reads the annotation
-from pathlib import Path
-from typing import Any, Literal
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from midhaul.errors import StoreError
 from midhaul.model import Verdict
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 SCHEMA_VERSION = 1
 NAME = "manifest.json"

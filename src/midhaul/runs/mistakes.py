@@ -106,7 +106,9 @@ def _text(model: type[BaseModel], detail: ErrorDetails, place: Place) -> str:
         owners = schema.models_at(model, place[:-1])
         known = [name for owner in owners for name in owner.model_fields]
         near = suggestion(str(place[-1]), known)
-        return "unknown key" + (near or f", known are {', '.join(dict.fromkeys(known))}")
+        return "unknown key" + (
+            near or f", known are {', '.join(dict.fromkeys(known))}"
+        )
     if kind in {"value_error", "assertion_error"}:
         return message.partition(", ")[2]
     if kind == "string_pattern_mismatch":

@@ -21,7 +21,9 @@ class Task(Protocol):
 class Progress(Protocol):
     """Where an experiment reports its progress."""
 
-    def task(self, name: str, total: float | None = None) -> AbstractContextManager[Task]:
+    def task(
+        self, name: str, total: float | None = None
+    ) -> AbstractContextManager[Task]:
         """Begin a piece of work; it ends with the ``with`` block.
 
         Args:

@@ -14,15 +14,15 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from midhaul.errors import StoreError
-from midhaul.model import Verdict
 from midhaul.runs import machine, store
-from midhaul.runs.template import dump_config
 from midhaul.runs.manifest import NAME, Manifest, Status
+from midhaul.runs.template import dump_config
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence
     from pathlib import Path
 
+    from midhaul.model import Verdict
     from midhaul.runs.config import Config
     from midhaul.runs.tables import Table
 

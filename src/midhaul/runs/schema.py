@@ -4,7 +4,16 @@ from __future__ import annotations
 
 from pathlib import Path
 from types import NoneType, UnionType
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Union, cast, get_args, get_origin
+from typing import (
+    TYPE_CHECKING,
+    Annotated,
+    Any,
+    Literal,
+    Union,
+    cast,
+    get_args,
+    get_origin,
+)
 
 from annotated_types import Ge, Gt, Le, Lt, MinLen
 from pydantic import BaseModel
@@ -36,7 +45,9 @@ def models(annotation: Any) -> list[type[BaseModel]]:
     return [model for inner in get_args(annotation) for model in models(inner)]
 
 
-def models_at(model: type[BaseModel], place: Sequence[str | int]) -> list[type[BaseModel]]:
+def models_at(
+    model: type[BaseModel], place: Sequence[str | int]
+) -> list[type[BaseModel]]:
     """The models that can stand at a place below ``model``; indices are skipped."""
     found = [model]
     for step in place:
@@ -120,11 +131,10 @@ def type_name(annotation: Any) -> str:
         return " or ".join(type_name(a) for a in inner if a is not NoneType)
     if origin in {tuple, list}:
         return f"list of {type_name(inner[0])}"
+    known = "table" if models(annotation) else _NAMES.get(annotation)
     if origin is dict:
-        return f"names, each with a {type_name(inner[1])}"
-    if models(annotation):
-        return "table"
-    return _NAMES.get(annotation, getattr(annotation, "__name__", str(annotation)))
+        known = f"names, each with a {type_name(inner[1])}"
+    return known or getattr(annotation, "__name__", str(annotation))
 
 
 def bounds(metadata: Sequence[Any]) -> str:

@@ -148,8 +148,10 @@ def run_sweep(
     """
     with _only_one(root, sweep), progress.task("points", len(sweep.points)) as task:
         outcomes: dict[str, Outcome] = {}
-        visit = _visit_apart(sweep, root, jobs) if jobs > 1 else _visit(
-            sweep, root, progress
+        visit = (
+            _visit_apart(sweep, root, jobs)
+            if jobs > 1
+            else _visit(sweep, root, progress)
         )
         for outcome in visit:
             outcomes[outcome.point.config.hash()] = outcome

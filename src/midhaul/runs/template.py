@@ -96,7 +96,9 @@ class _Writer:
     def _entry(self, name: str, field: FieldInfo, item: object) -> list[str]:
         comment = self._comment(field, brief=False)
         if item is None:
-            return [*comment, f"# {name} ="] if self.explain else [f"# {name} is not set"]
+            return (
+                [*comment, f"# {name} ="] if self.explain else [f"# {name} is not set"]
+            )
         return [*comment, f"{_key(name)} = {_toml(schema.plain(item))}"]
 
     def _table(self, field: FieldInfo, item: Any, place: tuple[str, ...]) -> list[str]:
@@ -119,7 +121,10 @@ class _Writer:
 
     def _absent(self, field: FieldInfo, title: str, comment: list[str]) -> list[str]:
         if not self.explain:
-            return ["", f"# no [[{title}]]" if item_is_list(field) else f"# no [{title}]"]
+            return [
+                "",
+                f"# no [[{title}]]" if item_is_list(field) else f"# no [{title}]",
+            ]
         mark = ("[[", "]]") if item_is_list(field) else ("[", "]")
         lines = [*comment, f"# {mark[0]}{title}{mark[1]}"]
         for inner in schema.models(field.annotation)[:1]:

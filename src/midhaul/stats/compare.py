@@ -132,7 +132,7 @@ def _compare(
 
 
 def _over(samples: MetricSamples, shared: Sequence[str]) -> Statistic:
-    """A statistic of some of the units, in the order given; the others weigh nothing."""
+    """A statistic of some of the units, in that order; the others weigh nothing."""
     places = {unit: index for index, unit in enumerate(samples.units)}
     index = np.array([places[unit] for unit in shared])
 
