@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pyarrow as pa
 
 from midhaul.model.samples import MetricSamples
 from midhaul.stats import ratio_statistic
@@ -12,8 +13,6 @@ from midhaul.testbed.cost import Energy, Prices, Usage, j_per_request, usd_per_r
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-    import pyarrow as pa
 
     from midhaul.testbed.config import CostConfig, NodeConfig
 
@@ -65,8 +64,8 @@ def cost_metrics(
 
 
 def _rows_of(table: pa.Table, configuration: int) -> list[dict[str, Any]]:
-    rows: list[dict[str, Any]] = table.to_pylist()
-    return [row for row in rows if row["configuration"] == configuration]
+    is_mine = table["configuration"].to_numpy() == configuration
+    return table.filter(pa.array(is_mine)).to_pylist()
 
 
 def _usage(

@@ -4,18 +4,43 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from midhaul.model import Verdict
 from midhaul.runs.config import Spec
+from midhaul.testbed.blocks import Bench, measure_blocks, overall_verdict
 from midhaul.testbed.config import LoadConfig, NodeConfig
 from midhaul.testbed.grid import expand
-from midhaul.testbed.judging import answer_all, judge_all, write_frame
-from midhaul.testbed.plan import dataset_of
+from midhaul.testbed.judging import (
+    answer_all,
+    judge_all,
+    known_answers,
+    picture,
+    write_frame,
+)
+from midhaul.testbed.plan import dataset_of, name_of
+from midhaul.testbed.rig import Rig
+from midhaul.testbed.samples import configurations_of, measured, request_tables
+from midhaul.testbed.summary import summary_rows
+from midhaul.testbed.tables import SUMMARY
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from midhaul.model import Detections
     from midhaul.runs.progress import Progress
     from midhaul.runs.run import Run
-    from midhaul.testbed.config import AccuracyConfig
+    from midhaul.testbed.config import (
+        AccuracyConfig,
+        MeasureConfig,
+        OverheadConfig,
+        TestbedConfig,
+    )
     from midhaul.testbed.grid import Configuration
+    from midhaul.vision.data import Dataset
+
+MAX_LOAD_IMAGES = 500
+"""Images that the workload holds in memory to send; accuracy is judged on all."""
 
 
 def accuracy(config: AccuracyConfig, run: Run, progress: Progress) -> None:
@@ -42,6 +67,7 @@ def accuracy(config: AccuracyConfig, run: Run, progress: Progress) -> None:
         progress=progress,
     )
     judge_all(run, config.judge, seed=config.seed, jobs=config.jobs, progress=progress)
+    picture(run, configurations, dataset, config.judge.threshold)
     run.verdict = Verdict()
 
 
@@ -66,3 +92,95 @@ def accuracy_configurations(config: AccuracyConfig) -> tuple[Configuration, ...]
         gray=config.gray[0],
     )
     return expand(varied, [fixed], LoadConfig())
+
+
+def measure(config: MeasureConfig, run: Run, progress: Progress) -> None:
+    """Measure running nodes: accuracy, latency, bytes and cost.
+
+    Args:
+        config: the experiment.
+        run: the run to fill, new or resumed.
+        progress: where to tell how far it is.
+
+    Raises:
+        MidhaulError: an image or a detector cannot be loaded, or nodes do not live.
+    """
+    dataset = dataset_of(config.data, config.seed)
+    configurations = configurations_of(config)
+    write_frame(run, configurations, dataset, config.seed)
+    answer_all(
+        run,
+        configurations,
+        dataset.image_ids,
+        config.data,
+        seed=config.seed,
+        jobs=config.jobs,
+        progress=progress,
+    )
+    judge_all(run, config.judge, seed=config.seed, jobs=config.jobs, progress=progress)
+    picture(run, configurations, dataset, config.judge.threshold)
+    answers = known_answers(run, configurations, config.seed)
+    _measure(config, configurations, dataset, answers, run, progress)
+
+
+def overhead(config: OverheadConfig, run: Run, progress: Progress) -> None:
+    """Measure what midhaul itself costs: every detector is replaced by null.
+
+    Args:
+        config: the experiment.
+        run: the run to fill, new or resumed.
+        progress: where to tell how far it is.
+
+    Raises:
+        MidhaulError: an image cannot be loaded, or nodes do not live.
+    """
+    nodes = tuple(
+        node.model_copy(update={"detector": Spec("null" if node.detector else "")})
+        for node in config.nodes
+    )
+    config = config.model_copy(update={"nodes": nodes})
+    dataset = dataset_of(config.data, config.seed)
+    configurations = configurations_of(config)
+    write_frame(run, configurations, dataset, config.seed)
+    _measure(config, configurations, dataset, {}, run, progress)
+
+
+def _measure(  # noqa: PLR0913
+    config: TestbedConfig,
+    configurations: Sequence[Configuration],
+    dataset: Dataset,
+    answers: Mapping[int, Mapping[str, Detections]],
+    run: Run,
+    progress: Progress,
+) -> None:
+    """Run the nodes, measure blocks and sum up, whatever comes in between."""
+    order = np.random.default_rng([config.seed, 8]).permutation(len(dataset))
+    chosen = [dataset.image_ids[place] for place in order[:MAX_LOAD_IMAGES]]
+    images = {image: dataset.read(image) for image in chosen}
+    try:
+        with Rig(config, run.dir / "files" / "nodes") as rig:
+            bench = Bench(
+                rig=rig, run=run, seed=config.seed, images=images, answers=answers
+            )
+            measure_blocks(config, configurations, bench, progress)
+    finally:
+        _sum_up(config, configurations, run)
+
+
+def _sum_up(
+    config: TestbedConfig, configurations: Sequence[Configuration], run: Run
+) -> None:
+    """Write the measured part of ``summary`` and judge the run."""
+    tables = request_tables(run)
+    n = len(configurations)
+    for configuration in configurations:
+        index = configuration.index
+        rows = summary_rows(
+            measured(tables, config, configuration),
+            index,
+            np.random.default_rng([config.seed, 9, index]),
+            config.judge.n_resamples,
+        )
+        run.write(SUMMARY, rows, part=n + index)
+    names = [name_of(configuration) for configuration in configurations]
+    run.verdict = overall_verdict(run, configurations, names)

@@ -13,9 +13,10 @@ import numpy as np
 import pyarrow as pa
 
 from midhaul.runs.parallel import n_jobs, parallel
-from midhaul.testbed.answers import answer, plan_tasks
-from midhaul.testbed.collection import image_rows
-from midhaul.testbed.plan import configuration_row
+from midhaul.testbed.answers import answer, pipelines_of, plan_tasks
+from midhaul.testbed.collection import image_rows, stored_detections
+from midhaul.testbed.pictures import write_examples
+from midhaul.testbed.plan import configuration_row, name_of
 from midhaul.testbed.summary import JudgeTask, judge_configuration
 from midhaul.testbed.tables import (
     CLASSES,
@@ -28,6 +29,7 @@ from midhaul.testbed.tables import (
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from midhaul.model import Detections
     from midhaul.runs.progress import Progress
     from midhaul.runs.run import Run
     from midhaul.testbed.config import DataConfig, JudgeConfig
@@ -125,3 +127,37 @@ def judge_tasks(run: Run, judge: JudgeConfig, seed: int) -> list[JudgeTask]:
         for row in configurations
         if np.any(owners == row["configuration"])
     ]
+
+
+def known_answers(
+    run: Run, configurations: Sequence[Configuration], seed: int
+) -> dict[int, dict[str, Detections]]:
+    """The judged answers of every configuration, by image.
+
+    A configuration whose edges differ is left out: which of them answers an image is
+    up to the load.
+    """
+    detections = run.read(DETECTIONS)
+    owners = detections["configuration"].to_numpy()
+    return {
+        c.index: stored_detections(detections.filter(pa.array(owners == c.index)))
+        for c in configurations
+        if len(pipelines_of(c, seed)) == 1
+    }
+
+
+def picture(
+    run: Run,
+    configurations: Sequence[Configuration],
+    dataset: Dataset,
+    threshold: float,
+) -> None:
+    """Leave worked examples for the report: the first and the last configuration."""
+    shown = configurations[:: max(1, len(configurations) - 1)]
+    detections = run.read(DETECTIONS)
+    owners = detections["configuration"].to_numpy()
+    answers = {
+        name_of(c): stored_detections(detections.filter(pa.array(owners == c.index)))
+        for c in shown
+    }
+    write_examples(run.file("examples"), dataset, answers, threshold)

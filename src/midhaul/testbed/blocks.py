@@ -1,0 +1,254 @@
+"""The latency half of an experiment: randomised complete blocks of cells.
+
+A block visits every configuration once, in an order of its own, with the same images in
+the same order and the same arrivals, so that configurations are compared in pairs and
+slow drift of the machine meets all of them alike (randomised complete block design).
+Blocks are added until every median latency is known well enough.
+
+A cell counts once its row in ``cells`` is written, which comes last; a killed experiment
+measures the cell it was in again.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from midhaul.errors import NodeError
+from midhaul.model import Verdict
+from midhaul.stats import bootstrap
+from midhaul.testbed.agreement import Agreement
+from midhaul.testbed.plan import scenario_of, stop_of, warmup_of
+from midhaul.testbed.request_metrics import median_latency, requests_of
+from midhaul.testbed.tables import CELLS, LINKS, REQUESTS, USAGE
+from midhaul.testbed.validity import (
+    Conditions,
+    Limits,
+    cell_facts,
+    judge_cell,
+    judge_percentile,
+)
+from midhaul.testbed.workload import run_load
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from midhaul.model import Detections
+    from midhaul.runs.progress import Progress
+    from midhaul.runs.run import Run
+    from midhaul.testbed.config import TestbedConfig
+    from midhaul.testbed.grid import Configuration
+    from midhaul.testbed.rig import Rig
+
+_MAX_CRASHES = 3
+"""Cells in a row in which a node may end before the experiment does."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bench:
+    """All that a cell needs beside its configuration.
+
+    Attributes:
+        rig: the running nodes and links.
+        run: where rows go.
+        seed: of the experiment.
+        images: encoded bytes by id.
+        answers: what each configuration is known to answer, by image; empty for
+            configurations whose answers are not known.
+    """
+
+    rig: Rig
+    run: Run
+    seed: int
+    images: Mapping[str, bytes]
+    answers: Mapping[int, Mapping[str, Detections]]
+
+
+def measure_blocks(
+    config: TestbedConfig,
+    configurations: Sequence[Configuration],
+    bench: Bench,
+    progress: Progress,
+) -> None:
+    """Measure blocks until every median latency is known, or all blocks are spent.
+
+    Raises:
+        NodeError: nodes end again and again, or do not start.
+    """
+    precision = float(config.precision.rstrip("%")) / 100
+    total = config.n_blocks * len(configurations)
+    done = set(bench.run.parts(CELLS.name))
+    widest = float("inf")
+    with progress.task("measuring cells", total) as bar:
+        bar.advance(len(done))
+        for block in range(config.n_blocks):
+            first = block * len(configurations)
+            cells = range(first, first + len(configurations))
+            if not done.issuperset(cells):
+                _measure_block(block, configurations, bench, done, bar.advance)
+            widest = widest_interval(bench.run, configurations, config.seed)
+            if widest <= precision:
+                bar.advance(total - first - len(configurations))
+                return
+    progress.note(
+        f"all {config.n_blocks} blocks are spent: the least certain median latency is "
+        f"known to ±{widest:.1%}, {config.precision} was asked for"
+    )
+
+
+def widest_interval(
+    run: Run, configurations: Sequence[Configuration], seed: int
+) -> float:
+    """The largest relative half-width of all median latencies; infinite without any."""
+    table = run.read(REQUESTS)
+    widths = [0.0]
+    for configuration in configurations:
+        requests = requests_of(table, configuration.index)
+        if not requests.is_ok.any():
+            continue
+        estimate = bootstrap(
+            median_latency(requests),
+            len(requests.batches),
+            np.random.default_rng([seed, 7, configuration.index]),
+        )
+        widths.append(estimate.relative_half_width)
+    return float(np.nanmax(widths)) if len(widths) > 1 else float("inf")
+
+
+def _measure_block(
+    block: int,
+    configurations: Sequence[Configuration],
+    bench: Bench,
+    done: set[int],
+    advance: Callable[[float], None],
+) -> None:
+    order = np.random.default_rng([bench.seed, 4, block]).permutation(
+        len(configurations)
+    )
+    link_errors = _measure_links(block, bench)
+    n_crashes = 0
+    for position, index in enumerate(order.tolist()):
+        cell = block * len(configurations) + index
+        if cell in done:
+            continue
+        dead = _measure_cell(
+            configurations[index], block, position, cell, link_errors, bench
+        )
+        advance(1)
+        n_crashes = n_crashes + 1 if dead else 0
+        if n_crashes == _MAX_CRASHES:
+            name, end = next(iter(dead.items()))
+            message = f"node {name} ended in {n_crashes} cells in a row: {end}"
+            raise NodeError(message, f"its log is in {bench.rig.folder}")
+        if dead:
+            bench.rig.restart()
+
+
+def _measure_links(block: int, bench: Bench) -> dict[str, float]:
+    """Let the links measure themselves; their errors by name."""
+    rows = bench.rig.measure_links(block)
+    if rows:
+        bench.run.write(LINKS, rows, part=block)
+    return {str(row["link"]): _number(row["error"]) for row in rows}
+
+
+def _measure_cell(
+    configuration: Configuration,
+    block: int,
+    position: int,
+    cell: int,
+    link_errors: Mapping[str, float],
+    bench: Bench,
+) -> dict[str, str]:
+    """Measure one configuration once and write its rows.
+
+    Returns:
+        How nodes ended, by name, of those that did.
+    """
+    load = configuration.load
+    scenario = scenario_of(load)
+    images = list(bench.images)
+    np.random.default_rng([bench.seed, 5, block]).shuffle(images)
+    agreement = Agreement(bench.answers.get(configuration.index, {}))
+    bench.rig.configure(configuration.nodes)
+    watch = bench.rig.watch()
+    with watch:
+        found = run_load(
+            scenario,
+            bench.rig.urls,
+            bench.images,
+            images,
+            stop=stop_of(load),
+            rng=np.random.default_rng([bench.seed, 6, block]),
+            timeout_s=load.timeout_s,
+            warmup=warmup_of(load),
+            on_done=agreement.add,
+        )
+    conditions = Conditions(
+        link_errors=link_errors,
+        throttled=watch.throttled,
+        steal=watch.steal,
+        foreign_cpu=watch.foreign_cpu,
+        dead_nodes=bench.rig.dead(),
+    )
+    limits = Limits(percentile=None, max_error_rate=load.max_error_rate)
+    verdict = judge_cell(found, scenario, limits=limits, conditions=conditions)
+    verdict += agreement.verdict()
+    marks = {"configuration": configuration.index, "block": block}
+    requests = [record.row(**marks) for record in found.records]
+    bench.run.write(REQUESTS, requests, part=cell)
+    bench.run.write(USAGE, [marks | row for row in watch.rows], part=cell)
+    facts = cell_facts(found, scenario)
+    row = facts.row(verdict, position=position, **marks)
+    bench.run.write(CELLS, [row], part=cell)
+    return dict(conditions.dead_nodes)
+
+
+def overall_verdict(
+    run: Run, configurations: Sequence[Configuration], names: Sequence[str]
+) -> Verdict:
+    """Whether a run may be believed: its cells' reasons, each kind of them said once.
+
+    Percentiles are claimed for a configuration over all of its blocks.
+
+    Args:
+        run: with its table ``cells``.
+        configurations: what was measured.
+        names: their names.
+    """
+    cells: list[dict[str, Any]] = run.read(CELLS).to_pylist()
+    if not cells:
+        reason = "At least one cell was to be measured, found none."
+        return Verdict(reasons=(reason,), advice=("Look at the run's log.",))
+    found: dict[str, list[str]] = {}
+    for cell in cells:
+        place = f"{names[cell['configuration']]}, block {cell['block']}"
+        for reason, advice in zip(cell["reasons"], cell["advice"], strict=True):
+            found.setdefault(advice, []).append(f"{place}: {reason}")
+    verdict = Verdict(
+        reasons=tuple(_once(said, len(cells)) for said in found.values()),
+        advice=tuple(found),
+    )
+    for configuration in configurations:
+        n = sum(
+            cell["n_requests"] - cell["n_errors"]
+            for cell in cells
+            if cell["configuration"] == configuration.index
+        )
+        share = configuration.load.percentile / 100
+        if scenario_of(configuration.load).is_latency_meaningful:
+            verdict += judge_percentile(n, share)
+    return verdict
+
+
+def _once(said: Sequence[str], n_cells: int) -> str:
+    """A reason that several cells give, by its first occurrence."""
+    if n_cells == 1:
+        return said[0].partition(": ")[2]
+    return f"{len(said)} of {n_cells} cells ({said[0].rstrip('.')})."
+
+
+def _number(value: object) -> float:
+    return float(value) if isinstance(value, (int, float)) else float("nan")

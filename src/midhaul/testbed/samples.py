@@ -1,0 +1,90 @@
+"""A run's metrics unit by unit: what its summary is made of, and what is compared."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from midhaul.model.samples import MetricSamples
+from midhaul.runs.experiment_file import read_file
+from midhaul.testbed.accuracy_metrics import accuracy_metrics, byte_metrics
+from midhaul.testbed.config import AccuracyConfig, MeasureConfig, OverheadConfig
+from midhaul.testbed.cost_metrics import cost_metrics
+from midhaul.testbed.grid import expand
+from midhaul.testbed.judging import judge_tasks
+from midhaul.testbed.plan import name_of
+from midhaul.testbed.request_metrics import goodput, request_metrics, requests_of
+from midhaul.testbed.summary import judged_answers
+from midhaul.testbed.tables import CELLS, REQUESTS, USAGE
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from midhaul.runs.run import Run
+    from midhaul.testbed.config import TestbedConfig
+    from midhaul.testbed.grid import Configuration
+
+_CONFIGS = {
+    "testbed.accuracy": AccuracyConfig,
+    "testbed.measure": MeasureConfig,
+    "testbed.overhead": OverheadConfig,
+}
+
+
+def samples(run: Run) -> list[MetricSamples]:
+    """All metrics of a run that have independent units.
+
+    Args:
+        run: finished, or killed: what it has is what there is.
+    """
+    source = read_file(run.dir / "config.toml")
+    config = source.config(_CONFIGS[run.manifest.kind], [])
+    found: list[MetricSamples] = []
+    for task in judge_tasks(run, config.judge, config.seed):
+        judgement, calibration = judged_answers(task)
+        found += accuracy_metrics(judgement, calibration, task.threshold, task.name)
+        found += byte_metrics(task.detections, task.name)
+    if isinstance(config, AccuracyConfig):
+        return found
+    tables = request_tables(run)
+    for configuration in configurations_of(config):
+        found += measured(tables, config, configuration)
+    return found
+
+
+def request_tables(run: Run) -> dict[str, pa.Table]:
+    """The tables behind what nodes were measured to do, by name."""
+    return {table.name: run.read(table) for table in (REQUESTS, USAGE, CELLS)}
+
+
+def configurations_of(config: TestbedConfig) -> tuple[Configuration, ...]:
+    """What an experiment on running nodes compares."""
+    grid = config.grid if isinstance(config, MeasureConfig) else {}
+    return expand(grid, config.nodes, config.load)
+
+
+def measured(
+    tables: dict[str, pa.Table], config: TestbedConfig, configuration: Configuration
+) -> list[MetricSamples]:
+    """The metrics of a configuration that its requests and their costs give.
+
+    Args:
+        tables: ``requests``, ``usage`` and ``cells`` of a run.
+        config: the experiment.
+        configuration: one of its configurations.
+    """
+    name = name_of(configuration)
+    requests = requests_of(tables[REQUESTS.name], configuration.index)
+    found = request_metrics(requests, name)
+    bound_s = configuration.load.latency_bound_s
+    if bound_s is not None and requests.batches:
+        found.append(
+            MetricSamples(
+                metric="goodput",
+                configuration=name,
+                units=requests.batches,
+                statistic=goodput(requests, bound_s),
+                better="higher",
+            )
+        )
+    nodes = configuration.nodes
+    return found + cost_metrics(tables, configuration.index, name, nodes, config.cost)
