@@ -14,7 +14,7 @@ _SIDE_PX = 160
 def judged_images(
     draw: st.DrawFn, max_images: int = 5, max_classes: int = 3, max_boxes: int = 6
 ) -> tuple[list[GroundTruth], list[Detections]]:
-    """Images with ground truth, crowds among it, and the answers of a middling detector.
+    """Images with ground truth, crowds among it, and a middling detector's answers.
 
     Corners are whole and scores coarse, so that equal overlaps and equal scores occur.
     """

@@ -14,14 +14,14 @@ NAMES = ("person", "car", "bus")
 SIZE = (100, 80)
 
 _TRUTH = {
-    # id: (label, box, is_crowd)
+    # By id: label, box and whether it is a crowd.
     "a": [("person", (10, 10, 30, 50), False), ("car", (40, 20, 90, 60), False)],
     "b": [("person", (0, 0, 50, 80), True), ("person", (60, 10, 80, 60), False)],
     "c": [],
     "d": [("bus", (0, 0, 80, 70), False), ("car", (5, 5, 15, 15), False)],
 }
 _ANSWERS = {
-    # id: (label, box, score); what becomes of it at IoU 0.5
+    # By id: label, box and score; beside it what becomes of it at IoU 0.5.
     "a": [
         ("person", (10, 10, 30, 50), 0.9),  # right
         ("car", (40, 20, 90, 55), 0.8),  # right, IoU 0.875

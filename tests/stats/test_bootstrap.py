@@ -78,7 +78,7 @@ def test_too_few_units() -> None:
 
 
 def test_replicates_that_do_not_exist() -> None:
-    """Where most replicates do not exist there is no interval, else the rest gives it."""
+    """Without most replicates there is no interval, else the rest gives it."""
     rng = np.random.default_rng(0)
     rare = ratio_statistic(np.eye(4)[0], np.eye(4)[0])
     assert bootstrap(rare, 4, rng).low == 1.0

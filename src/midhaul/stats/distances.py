@@ -10,9 +10,7 @@ if TYPE_CHECKING:
     from jaxtyping import Float64
 
 
-def wasserstein(
-    a: Float64[np.ndarray, " n"], b: Float64[np.ndarray, " m"]
-) -> float:
+def wasserstein(a: Float64[np.ndarray, " n"], b: Float64[np.ndarray, " m"]) -> float:
     """The area between two empirical distribution functions, in the values' unit.
 
     It is the least mean distance by which the values of one sample must be moved to

@@ -14,9 +14,7 @@ from typing import TypeAlias
 import numpy as np
 from jaxtyping import Float64, Int
 
-Statistic: TypeAlias = Callable[
-    [Float64[np.ndarray, "b n"]], Float64[np.ndarray, " b"]
-]
+Statistic: TypeAlias = Callable[[Float64[np.ndarray, "b n"]], Float64[np.ndarray, " b"]]
 """(b, n) weights of n units to b values; NaN where the weights leave nothing."""
 
 _CHUNK = 2_000_000

@@ -104,7 +104,7 @@ class Judgement:
             threshold: score from which a detection counts.
 
         Returns:
-            ``(b, n)`` weights of the n images to ``(b,)`` values, for ``midhaul.stats``.
+            From ``(b, n)`` weights of the n images to ``(b,)`` values.
 
         Raises:
             ValueError: no such metric.

@@ -8,7 +8,8 @@ looked at: with ``w`` the weights of the images that hold the detections,
     precision_k = the same sum / sum of w over all detections up to k
 
 and every step of recall brings in as many of the 101 points as it passes. Whole
-weights give what COCO's evaluation gives for a data set with the images repeated.
+weights give what COCO's evaluation gives for a data set with the images repeated, save
+that it ranks equal scores by the place of their image.
 """
 
 from __future__ import annotations
@@ -28,9 +29,7 @@ if TYPE_CHECKING:
 
     from midhaul.vision.matching import Matches
 
-OfWeights: TypeAlias = Callable[
-    [Float64[np.ndarray, "b n"]], Float64[np.ndarray, " b"]
-]
+OfWeights: TypeAlias = Callable[[Float64[np.ndarray, "b n"]], Float64[np.ndarray, " b"]]
 """(b, n) weights of n images to b values."""
 
 _RECALLS = np.linspace(0.0, 1.0, 101)
@@ -59,7 +58,9 @@ def average_precision(
         is_known = ~np.isnan(per_class)
         n_known = is_known.sum(axis=1)
         total = np.where(is_known, per_class, 0.0).sum(axis=1)
-        return np.divide(total, n_known, out=np.full(len(total), np.nan), where=n_known > 0)
+        return np.divide(
+            total, n_known, out=np.full(len(total), np.nan), where=n_known > 0
+        )
 
     return statistic
 
@@ -74,7 +75,9 @@ def class_average_precision(
         where = matches.of_label(label)
         width = where.stop - where.start
         for rows in _chunks(len(weights), width):
-            total = _of_class(matches, where, weights[rows], to_find[rows, label], thresholds)
+            total = _of_class(
+                matches, where, weights[rows], to_find[rows, label], thresholds
+            )
             result[rows, label] = total / len(thresholds)
     result[to_find == 0] = np.nan
     return result

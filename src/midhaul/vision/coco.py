@@ -34,7 +34,7 @@ class _Item:
     place: str
     values: dict[str, Any]
 
-    def get(self, key: str) -> Any:  # noqa: ANN401 - JSON holds anything
+    def get(self, key: str) -> Any:
         if key not in self.values:
             message = f"{self.place} lacks the key {key!r}"
             raise DataError(message, "check that the file is in COCO's format")
@@ -122,9 +122,9 @@ def _load(path: Path) -> dict[str, list[_Item]]:
     missing = [k for k in _LISTS if not isinstance(table.get(k), list)]
     if missing:
         found = ", ".join(sorted(table)[:8]) or "no keys"
-        message = f"{path} is not in COCO's format: no list {', '.join(missing)}"
-        hint = "expected images, annotations and categories"
-        raise DataError(f"{message} (found {found})", hint)
+        lacks = f"no list {', '.join(missing)} (found {found})"
+        message = f"{path} is not in COCO's format: {lacks}"
+        raise DataError(message, "expected images, annotations and categories")
     return {k: _items(table[k], f"{path}: {k}") for k in _LISTS}
 
 

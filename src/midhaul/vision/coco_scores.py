@@ -126,11 +126,11 @@ def _corner_and_size(boxes: np.ndarray) -> list[list[float]]:
     return np.concatenate([wide[:, :2], wide[:, 2:] - wide[:, :2]], axis=1).tolist()
 
 
-def _known(values: Any) -> Float64[np.ndarray, "..."]:  # noqa: ANN401 - untyped library
+def _known(values: Any) -> Float64[np.ndarray, ...]:
     array = np.asarray(values, np.float64)
     return np.where(array == _NO_VALUE, np.nan, array)
 
 
-def _mean(values: Float64[np.ndarray, "..."]) -> float:
+def _mean(values: Float64[np.ndarray, ...]) -> float:
     known = values[~np.isnan(values)]
     return float(known.mean()) if len(known) else float("nan")

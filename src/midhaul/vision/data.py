@@ -187,8 +187,9 @@ def name_some(what: str, items: Sequence[object]) -> str:
     shown = ", ".join(str(i) for i in items[:_SHOWN])
     if len(items) == 1:
         return f"{what} {shown}"
+    many = f"{what}es" if what.endswith("x") else f"{what}s"
     more = ", …" if len(items) > _SHOWN else ""
-    return f"{len(items)} {what}s ({shown}{more})"
+    return f"{len(items)} {many} ({shown}{more})"
 
 
 def _hash(salt: bytes, image_id: str) -> bytes:

@@ -50,11 +50,14 @@ def list_images(folder: Path) -> dict[str, Path]:
             continue
         key = path.relative_to(folder).with_suffix("").as_posix()
         if key in found:
-            message = f"image {key} is there twice: {found[key].name} and {path.name}"
-            raise DataError(f"{message} in {path.parent}", "remove one of the two")
+            both = f"{found[key].name} and {path.name} in {path.parent}"
+            message = f"image {key} is there twice: {both}"
+            raise DataError(message, "remove one of the two")
         found[key] = path
     if not found:
-        message = f"no image found in {folder} (looked for {', '.join(sorted(_SUFFIXES))})"
+        message = (
+            f"no image found in {folder} (looked for {', '.join(sorted(_SUFFIXES))})"
+        )
         raise DataError(message, "set data.images to the folder of the images")
     return found
 

@@ -109,12 +109,14 @@ def _match_image(
     # Classes in turn, within each by falling score; the sort is stable.
     order = np.lexsort((-answer.scores, answer.labels))
     labels = answer.labels[order]
-    present, begins = np.unique(labels, return_index=True)
+    present, counts = np.unique(labels, return_counts=True)
     parts: list[tuple[np.ndarray, ...]] = []
-    ends = np.append(begins[1:], len(order))
-    for label, begin, end in zip(present, begins, ends, strict=True):
-        kept = order[begin:end][:MAX_DETECTIONS]
-        part = _part(image, int(label), answer.scores[kept].astype(np.float64), len(kept))
+    ends = np.cumsum(counts)
+    for label, n, end in zip(present, counts, ends, strict=True):
+        kept = order[end - n : end][:MAX_DETECTIONS]
+        part = _part(
+            image, int(label), answer.scores[kept].astype(np.float64), len(kept)
+        )
         which = truth.labels == label
         if which.any():
             _match_class(answer.boxes[kept], truth, which, part[3], part[4])

@@ -47,7 +47,7 @@ class TruthBuilder:
         self._clipped: list[str] = []
         self._flat: list[str] = []
 
-    def add(  # noqa: PLR0913 - a box is that many things
+    def add(
         self,
         image_id: str,
         box: tuple[float, float, float, float],

@@ -147,7 +147,7 @@ def _size(root: Element, image: Path, file: Path) -> tuple[int, int]:
     return actual
 
 
-def _add_boxes(  # noqa: PLR0913 - one call
+def _add_boxes(
     builder: TruthBuilder,
     root: Element,
     image_id: str,

@@ -46,7 +46,7 @@ def read_yolo(
         labels: folder of the label files, laid out like that of the images; found by
             replacing the last ``images`` in the path by ``labels`` when absent.
         names: label set in the order of its numbers, or a file that holds it (a
-            ``data.yaml``, or one name per line); looked for near the labels when absent.
+            ``data.yaml``, or one name per line); by default looked for near the labels.
         select: file with one image per line; all images when absent.
 
     Raises:
@@ -115,7 +115,9 @@ def _add_boxes(
 def _parse(line: str, where: str, names: tuple[str, ...]) -> tuple[int, list[float]]:
     fields = line.split()
     if len(fields) != _N_FIELDS:
-        message = f"{where}: expected class cx cy width height, found {len(fields)} fields"
+        message = (
+            f"{where}: expected class cx cy width height, found {len(fields)} fields"
+        )
         hint = "more fields are polygons or scores: export detection labels instead"
         raise DataError(message, hint)
     try:
@@ -124,11 +126,15 @@ def _parse(line: str, where: str, names: tuple[str, ...]) -> tuple[int, list[flo
         message = f"{where}: expected a class number and four shares, found {line!r}"
         raise DataError(message, "correct or remove this line") from error
     if not 0 <= label < len(names):
-        message = f"{where}: class {label} is not one of the {len(names)} names (from 0)"
+        message = (
+            f"{where}: class {label} is not one of the {len(names)} names (from 0)"
+        )
         raise DataError(message, "correct the line, or give all names in data.names")
     for value in values:
         if not (math.isfinite(value) and -_TOLERANCE <= value <= 1 + _TOLERANCE):
-            message = f"{where}: expected shares of the image in [0, 1], found {value:g}"
+            message = (
+                f"{where}: expected shares of the image in [0, 1], found {value:g}"
+            )
             hint = "divide px by the image's width and height"
             raise DataError(message, hint)
     return label, values
