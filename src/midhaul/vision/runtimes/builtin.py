@@ -14,12 +14,19 @@ from midhaul.vision.runtimes.onnx import OnnxDetector
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from midhaul.vision.card import Card
+
 _WEIGHTS = Path(str(resources.files("midhaul.vision"))) / "weights"
 
 
 def builtin_names() -> tuple[str, ...]:
     """Names of the detectors that ship with midhaul."""
     return tuple(sorted(file.stem for file in _WEIGHTS.glob("*.onnx")))
+
+
+def builtin_cards() -> tuple[Card, ...]:
+    """Cards of the detectors that ship with midhaul, by name."""
+    return tuple(read_card(_WEIGHTS / f"{name}.toml") for name in builtin_names())
 
 
 def load(
