@@ -20,6 +20,18 @@ if TYPE_CHECKING:
 
 _CHOICE = re.compile(r"'([^']*)'")
 _LONGEST = 60
+_WORDS = {
+    "a valid integer": "a whole number",
+    "a valid number": "a number",
+    "a valid string": "a text",
+    "a valid boolean": "true or false",
+    "a valid array": "a list",
+    "a valid dictionary": "a table",
+    "an object": "a table",
+    "expected greater": "expected a value greater",
+    "expected less": "expected a value less",
+}
+"""Pydantic's words and those of an experiment file."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,9 +126,9 @@ def _text(model: type[BaseModel], detail: ErrorDetails, place: Place) -> str:
     if kind == "string_pattern_mismatch":
         pattern = detail.get("ctx", {}).get("pattern", "")
         return f"expected a text like {pattern}, found {_shown(found)}"
-    text = message.replace("Input should be ", "expected ").replace("a valid ", "a ")
-    text = text.replace("array", "list").replace("dictionary", "table")
-    text = text.replace("an object", "a table").replace("a string", "a text")
+    text = message.replace("Input should be ", "expected ")
+    for theirs, ours in _WORDS.items():
+        text = text.replace(theirs, ours)
     return f"{text}, found {_shown(found)}{_nearest(detail, found)}"
 
 

@@ -87,11 +87,17 @@ class _Writer:
             item = getattr(value, name)
             if brief and self.explain and item == _default(field):
                 continue
-            if _is_table(field, item):
+            if self._is_table(field, item):
                 tables += self._table(field, item, (*place, name))
             else:
                 lines += self._entry(name, field, item)
         return lines + tables
+
+    def _is_table(self, field: FieldInfo, item: object) -> bool:
+        """Whether a value takes a heading; an absent table only for its explanation."""
+        if isinstance(item, BaseModel | dict):
+            return True
+        return bool(schema.models(field.annotation)) and (self.explain or bool(item))
 
     def _entry(self, name: str, field: FieldInfo, item: object) -> list[str]:
         comment = self._comment(field, brief=False)
@@ -120,11 +126,6 @@ class _Writer:
         return lines
 
     def _absent(self, field: FieldInfo, title: str, comment: list[str]) -> list[str]:
-        if not self.explain:
-            return [
-                "",
-                f"# no [[{title}]]" if item_is_list(field) else f"# no [{title}]",
-            ]
         mark = ("[[", "]]") if item_is_list(field) else ("[", "]")
         lines = [*comment, f"# {mark[0]}{title}{mark[1]}"]
         for inner in schema.models(field.annotation)[:1]:
@@ -149,12 +150,6 @@ class _Writer:
 def item_is_list(field: FieldInfo) -> bool:
     """Whether a field holds a list of tables rather than one."""
     return schema.type_name(field.annotation).startswith("list")
-
-
-def _is_table(field: FieldInfo, item: object) -> bool:
-    if isinstance(item, BaseModel | dict):
-        return True
-    return bool(schema.models(field.annotation))
 
 
 def _default(field: FieldInfo) -> object:
