@@ -4,8 +4,8 @@ A scene is a function of ``(seed, index, split)``. The three splits spawn differ
 streams of chance from one seed, so no scene that a detector was trained on can come up
 in an evaluation, whatever its seed.
 
-What counts as truth: the box of a thing is the extent of those of its pixels that can be
-seen, exclusive at the right and below, so it ends where another thing or the image's
+What counts as truth: the box of a thing is the extent of those of its pixels that can
+be seen, exclusive at the right and below, so it ends where another thing or the image's
 border hides the rest. Things of which less than 30 % can be seen, or whose box is less
 than 5 px on a side, are drawn but are no truth. The area is the number of seen pixels.
 """
@@ -17,19 +17,20 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
-import cv2
 import numpy as np
 from PIL import Image
 
 from midhaul.model import GroundTruth
-from midhaul.vision.scenes_backdrop import View, backdrop, cut_noise, lit_windows
+from midhaul.vision.scenes_backdrop import View, backdrop, lit_windows
+from midhaul.vision.scenes_canvas import Canvas, Item, light, photograph, place
+from midhaul.vision.scenes_colours import chance
 from midhaul.vision.scenes_objects import SKETCHES
 from midhaul.vision.scenes_scenery import STREET_FURNITURE, pole, round_sign
 
 if TYPE_CHECKING:
-    from jaxtyping import Bool, Int16, UInt8
+    from jaxtyping import UInt8
 
-    from midhaul.vision.scenes_sketch import Lamp, Sketch
+    from midhaul.vision.scenes_sketch import Sketch
 
 Split: TypeAlias = Literal["evaluation", "calibration", "training"]
 
@@ -66,33 +67,6 @@ class Scene:
     is_night: bool
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Item:
-    sketch: Sketch
-    label: int
-    x_m: float
-    px_per_m: float
-    lift_m: float
-    is_mirrored: bool
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Glow:
-    x_px: float
-    y_px: float
-    radius_px: float
-    colour: tuple[int, int, int]
-
-
-@dataclass(slots=True, kw_only=True)
-class _Canvas:
-    pixels: UInt8[np.ndarray, "h w 3"]
-    owner: Int16[np.ndarray, "h w"]
-    windows: Bool[np.ndarray, "h w"]
-    drawn_px: list[int]
-    glows: list[tuple[int, _Glow]]
-
-
 def make_scene(
     seed: int,
     index: int,
@@ -115,7 +89,7 @@ def make_scene(
     rng = np.random.Generator(np.random.PCG64(sequence))
     view = _view(rng, width, height)
     street = backdrop(rng, view, (width, height))
-    canvas = _Canvas(
+    canvas = Canvas(
         pixels=street,
         windows=lit_windows(street, view),
         owner=np.full((height, width), -1, np.int16),
@@ -125,10 +99,10 @@ def make_scene(
     items = sorted(_items(rng, view, width), key=lambda item: item.px_per_m)
     haze = rng.uniform(0.0, 0.35) * (not view.is_night)
     for item in items:
-        _place(canvas, view, item, haze)
+        place(canvas, view, item, haze)
     truth = _truth(canvas, items)
-    pixels = _light(rng, canvas, view)
-    return Scene(pixels=_photograph(rng, pixels), truth=truth, is_night=view.is_night)
+    pixels = light(rng, canvas, view)
+    return Scene(pixels=photograph(rng, pixels), truth=truth, is_night=view.is_night)
 
 
 def encode_scene(scene: Scene) -> bytes:
@@ -147,14 +121,14 @@ def builtin_scene_bytes(seed: int, index: int, split: Split = "evaluation") -> b
 def _view(rng: np.random.Generator, width: int, height: int) -> View:
     horizon = height * rng.uniform(0.26, 0.42)
     nearest = height * rng.uniform(0.13, 0.2)
-    is_along = bool(rng.random() < 0.5)
+    is_along = chance(rng, 0.5)
     return View(
         horizon_px=horizon,
         vanishing_px=width * rng.uniform(0.3, 0.7),
         camera_m=(height * 0.98 - horizon) / nearest,
         nearest=nearest,
         is_along=is_along,
-        is_night=bool(rng.random() < 0.35),
+        is_night=chance(rng, 0.35),
         road_m=rng.uniform(3.0, 5.0) if is_along else rng.uniform(0.35, 0.6),
     )
 
@@ -163,8 +137,8 @@ def _scale(rng: np.random.Generator, view: View) -> float:
     return view.nearest * math.exp(rng.uniform(math.log(_SMALLEST_SHARE), 0.0))
 
 
-def _items(rng: np.random.Generator, view: View, width: int) -> list[_Item]:
-    items: list[_Item] = []
+def _items(rng: np.random.Generator, view: View, width: int) -> list[Item]:
+    items: list[Item] = []
     for _ in range(int(rng.integers(2, 6))):
         draw = STREET_FURNITURE[int(rng.integers(len(STREET_FURNITURE)))]
         items.append(_item(rng, view, width, draw(rng), -1))
@@ -173,7 +147,7 @@ def _items(rng: np.random.Generator, view: View, width: int) -> list[_Item]:
         name = LABELS[label]
         if name in _HUNG:
             items += _hung(rng, view, width, SKETCHES[name](rng), label)
-            if rng.random() < 0.5:
+            if chance(rng, 0.5):
                 items += _hung(rng, view, width, round_sign(rng), -1)
         else:
             items.append(_item(rng, view, width, SKETCHES[name](rng), label))
@@ -182,7 +156,7 @@ def _items(rng: np.random.Generator, view: View, width: int) -> list[_Item]:
 
 def _item(
     rng: np.random.Generator, view: View, width: int, sketch: Sketch, label: int
-) -> _Item:
+) -> Item:
     scale = _scale(rng, view)
     x_px = rng.uniform(-0.04, 1.0) * width - sketch.width_m * scale * 0.3
     is_vehicle = label >= 0 and LABELS[label] in _VEHICLES
@@ -193,19 +167,19 @@ def _item(
     elif is_vehicle:
         share = math.log(1.1 * (0.2 + view.road_m))
         scale = view.nearest * math.exp(rng.uniform(math.log(_SMALLEST_SHARE), share))
-    return _Item(
+    return Item(
         sketch=sketch,
         label=label,
         x_m=x_px / scale,
         px_per_m=scale,
         lift_m=0.0,
-        is_mirrored=bool(rng.random() < 0.5),
+        is_mirrored=chance(rng, 0.5),
     )
 
 
 def _hung(
     rng: np.random.Generator, view: View, width: int, sketch: Sketch, label: int
-) -> list[_Item]:
+) -> list[Item]:
     scale, lift = _scale(rng, view), rng.uniform(1.6, 2.4)
     x_m = rng.uniform(0.0, 0.96) * width / scale
     if view.is_along:
@@ -214,7 +188,7 @@ def _hung(
     middle = x_m + sketch.width_m / 2 - 0.08
     parts = ((pole(lift + 0.1), -1, middle, 0.0), (sketch, label, x_m, lift))
     return [
-        _Item(
+        Item(
             sketch=part,
             label=part_label,
             x_m=x,
@@ -226,74 +200,7 @@ def _hung(
     ]
 
 
-def _place(canvas: _Canvas, view: View, item: _Item, haze: float) -> None:
-    colours, cover = item.sketch.rasterise(item.px_per_m)
-    if item.is_mirrored:
-        colours, cover = colours[:, ::-1], cover[:, ::-1]
-    scale = item.px_per_m
-    left = round(item.x_m * scale)
-    foot = round(view.row(scale) - item.lift_m * scale)
-    number = len(canvas.drawn_px)
-    canvas.drawn_px.append(int(np.count_nonzero(cover > 127)))
-    if not item.lift_m:
-        start, end = item.sketch.foot_m or (0.0, item.sketch.width_m)
-        middle = left + (start + end) / 2 * scale
-        _shadow(canvas.pixels, (middle, foot), ((end - start) * scale, scale))
-    _blend(canvas, (left, foot - cover.shape[0]), (colours, cover), number, haze / scale)
-    for lamp in item.sketch.lamps:
-        canvas.glows.append((number, _glow(item, lamp, left, foot)))
-
-
-def _glow(item: _Item, lamp: Lamp, left: int, foot: int) -> _Glow:
-    scale = item.px_per_m
-    x = item.sketch.width_m - lamp.x_m if item.is_mirrored else lamp.x_m
-    return _Glow(
-        x_px=left + x * scale,
-        y_px=foot - lamp.y_m * scale,
-        radius_px=lamp.radius_m * scale,
-        colour=lamp.colour,
-    )
-
-
-def _shadow(
-    pixels: np.ndarray, foot: tuple[float, float], size: tuple[float, float]
-) -> None:
-    (middle, low), (wide, scale) = foot, size
-    rx, ry = wide * 0.55 + scale * 0.15, scale * 0.16
-    y0, y1 = max(int(low - ry), 0), min(int(low + ry) + 2, pixels.shape[0])
-    x0, x1 = max(int(middle - rx), 0), min(int(middle + rx) + 2, pixels.shape[1])
-    if y0 >= y1 or x0 >= x1:
-        return
-    y, x = np.ogrid[y0:y1, x0:x1]
-    distance = ((x - middle) / rx) ** 2 + ((y - low) / ry) ** 2
-    dark = 1.0 - 0.6 * np.clip(1.0 - distance, 0.0, 1.0).astype(np.float32) ** 0.5
-    part = pixels[y0:y1, x0:x1]
-    pixels[y0:y1, x0:x1] = (part * dark[..., None]).astype(np.uint8)
-
-
-def _blend(
-    canvas: _Canvas,
-    corner: tuple[int, int],
-    sprite: tuple[np.ndarray, np.ndarray],
-    number: int,
-    haze: float,
-) -> None:
-    colours, cover = sprite
-    (x, y), (h, w) = corner, cover.shape
-    height, width = canvas.owner.shape
-    x0, y0, x1, y1 = max(x, 0), max(y, 0), min(x + w, width), min(y + h, height)
-    if x0 >= x1 or y0 >= y1:
-        return
-    cover = cover[y0 - y : y1 - y, x0 - x : x1 - x]
-    colours = colours[y0 - y : y1 - y, x0 - x : x1 - x]
-    share = cover[..., None].astype(np.float32) * (1 / 255)
-    front = colours + (190.0 - colours) * np.float32(min(haze * 4.0, 0.6))
-    behind = canvas.pixels[y0:y1, x0:x1]
-    canvas.pixels[y0:y1, x0:x1] = np.rint(behind + (front - behind) * share)
-    canvas.owner[y0:y1, x0:x1][cover > 127] = number
-
-
-def _truth(canvas: _Canvas, items: list[_Item]) -> GroundTruth:
+def _truth(canvas: Canvas, items: list[Item]) -> GroundTruth:
     boxes: list[tuple[int, int, int, int]] = []
     labels: list[int] = []
     areas: list[int] = []
@@ -319,55 +226,3 @@ def _truth(canvas: _Canvas, items: list[_Item]) -> GroundTruth:
         areas_px=np.array(areas, np.float32),
         names=LABELS,
     )
-
-
-def _light(
-    rng: np.random.Generator, canvas: _Canvas, view: View
-) -> UInt8[np.ndarray, "h w 3"]:
-    height, width = canvas.owner.shape
-    small = (math.ceil(height / 8), math.ceil(width / 8))
-    y, x = np.mgrid[0 : small[0], 0 : small[1]].astype(np.float32)
-    if not view.is_night:
-        slope = rng.uniform(-0.25, 0.25, 2)
-        tint = np.array([rng.uniform(0.94, 1.06), 1.0, rng.uniform(0.94, 1.06)])
-        base = rng.uniform(0.8, 1.1)
-        base = base + slope[0] * (x / small[1] - 0.5) + slope[1] * (y / small[0] - 0.5)
-        light = (base[..., None] * tint).astype(np.float32)
-        return _times(canvas.pixels, light)
-    ambient = rng.uniform(0.26, 0.45)
-    light = np.full((*small, 3), ambient, np.float32)
-    light *= np.array([0.86, 0.92, 1.12], np.float32)
-    glow = np.zeros((*small, 3), np.float32)
-    for number, lamp in canvas.glows:
-        px, py = int(lamp.x_px), int(lamp.y_px)
-        inside = 0 <= px < width and 0 <= py < height
-        if inside and canvas.owner[py, px] != number:
-            continue
-        distance = (x - lamp.x_px / 8) ** 2 + (y - lamp.y_px / 8) ** 2
-        radius = max(lamp.radius_px / 8, 0.3)
-        colour = np.array(lamp.colour, np.float32) / 255
-        light += np.exp(-distance / (2 * (radius * 4) ** 2))[..., None] * colour * 0.22
-        glow += np.exp(-distance / (2 * radius**2))[..., None] * colour * 100
-    lit = _times(canvas.pixels, np.minimum(light, 1.1))
-    shining = canvas.windows & (canvas.owner < 0)
-    lit[shining] = cv2.convertScaleAbs(canvas.pixels[shining], alpha=0.8)
-    shine = cv2.resize(glow, (width, height), interpolation=cv2.INTER_LINEAR)
-    return cv2.add(lit, cv2.convertScaleAbs(shine))
-
-
-def _times(pixels: np.ndarray, light: np.ndarray) -> UInt8[np.ndarray, "h w 3"]:
-    height, width = pixels.shape[:2]
-    full = cv2.resize(light, (width, height), interpolation=cv2.INTER_LINEAR)
-    return cv2.multiply(pixels, full, dtype=cv2.CV_8U)
-
-
-def _photograph(
-    rng: np.random.Generator, pixels: UInt8[np.ndarray, "h w 3"]
-) -> UInt8[np.ndarray, "h w 3"]:
-    height, width = pixels.shape[:2]
-    blur = rng.uniform(0.0, 0.8)
-    if blur > 0.3:  # noqa: PLR2004
-        pixels = cv2.GaussianBlur(pixels, (3, 3), blur)
-    strength = rng.uniform(1.0, 5.0) / 64.0
-    noise = cut_noise(rng, (width, height))
-    return cv2.addWeighted(pixels, 1.0, noise, strength, 0.0, dtype=cv2.CV_8U)

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 import cv2
 import numpy as np
 
+from midhaul.vision.scenes_colours import chance
+
 if TYPE_CHECKING:
     from jaxtyping import Bool, Int16, UInt8
 
@@ -74,7 +76,9 @@ def _grain(width: int, height: int) -> Int16[np.ndarray, "h w"]:
     return np.rint(total).astype(np.int16)
 
 
-def _cut(tile: np.ndarray, rng: np.random.Generator, size: tuple[int, int]) -> np.ndarray:
+def _cut(
+    tile: np.ndarray, rng: np.random.Generator, size: tuple[int, int]
+) -> np.ndarray:
     width, height = size
     y, x = (int(v) for v in rng.integers(0, _NOISE_MARGIN_PX, 2))
     return tile[y : y + height, x : x + width]
@@ -137,7 +141,7 @@ def facade(
 
 def _shop(rng: np.random.Generator, front: np.ndarray, top: int) -> None:
     height, width = front.shape[:2]
-    awning = _jitter(rng, (150, 60, 60) if rng.random() < 0.5 else (50, 90, 110), 0.4)
+    awning = _jitter(rng, (150, 60, 60) if chance(rng, 0.5) else (50, 90, 110), 0.4)
     front[top:] = (54, 58, 66)
     stripe = int(rng.integers(5, 12))
     for x in range(0, width, stripe):
@@ -174,7 +178,9 @@ def _road_along(rng: np.random.Generator, image: np.ndarray, view: View) -> None
     pavement = _jitter(rng, (158, 152, 144), 0.15)
     image[int(view.horizon_px) :] = pavement
 
-    def between(left_m: float, right_m: float, ks: tuple[float, float], c: Colour) -> None:
+    def between(
+        left_m: float, right_m: float, ks: tuple[float, float], c: Colour
+    ) -> None:
         corners = [
             (view.column(left_m, ks[0]), view.row(ks[0])),
             (view.column(right_m, ks[0]), view.row(ks[0])),
@@ -190,7 +196,7 @@ def _road_along(rng: np.random.Generator, image: np.ndarray, view: View) -> None
     while view.row(start) < height:
         between(-0.1, 0.1, (start, start * 1.18), (226, 224, 214))
         start *= 1.45
-    if rng.random() < 0.5:
+    if chance(rng, 0.5):
         k = float(rng.uniform(0.35, 0.8)) * view.nearest
         for i in range(-int(half), int(half)):
             between(i + 0.2, i + 0.7, (k, k * 1.14), (226, 224, 214))
@@ -202,12 +208,21 @@ def _houses_along(rng: np.random.Generator, image: np.ndarray, view: View) -> No
         edge_m = side * (view.road_m + rng.uniform(3.0, 5.5))
         near = view.nearest * 1.6
         tall_m = rng.uniform(7.0, 14.0)
-        for near_k, far_k in ((near, near * 0.42), (near * 0.42, near * 0.17), (near * 0.17, 2.0)):
+        for near_k, far_k in (
+            (near, near * 0.42),
+            (near * 0.42, near * 0.17),
+            (near * 0.17, 2.0),
+        ):
             texture = facade(rng, 220, 200, is_night=view.is_night)
             top_m = tall_m * rng.uniform(0.7, 1.2)
             corners = [
                 (view.column(edge_m, k), view.row(k) - up * k)
-                for k, up in ((far_k, top_m), (near_k, top_m), (near_k, 0.0), (far_k, 0.0))
+                for k, up in (
+                    (far_k, top_m),
+                    (near_k, top_m),
+                    (near_k, 0.0),
+                    (far_k, 0.0),
+                )
             ]
             source = np.array([(0, 0), (220, 0), (220, 200), (0, 200)], np.float32)
             warp = cv2.getPerspectiveTransform(source, np.array(corners, np.float32))
@@ -230,7 +245,7 @@ def _houses_along(rng: np.random.Generator, image: np.ndarray, view: View) -> No
 
 
 def _road_across(rng: np.random.Generator, image: np.ndarray, view: View) -> None:
-    height, width = image.shape[:2]
+    width = image.shape[1]
     back = view.row(view.nearest * _WALL_SHARE)
     x = int(rng.integers(-60, 0))
     while x < width:
@@ -240,8 +255,10 @@ def _road_across(rng: np.random.Generator, image: np.ndarray, view: View) -> Non
         x0, y0 = max(x, 0), max(top, 0)
         x1 = min(x + wide, width)
         if x1 > x0:
-            image[y0 : int(back), x0:x1] = front[y0 - top : int(back) - top, x0 - x : x1 - x]
-        x += wide + (int(rng.integers(10, 60)) if rng.random() < 0.25 else 0)
+            image[y0 : int(back), x0:x1] = front[
+                y0 - top : int(back) - top, x0 - x : x1 - x
+            ]
+        x += wide + (int(rng.integers(10, 60)) if chance(rng, 0.25) else 0)
     pavement = _jitter(rng, (158, 152, 144), 0.15)
     image[int(back) :] = pavement
     start = view.row(view.nearest * 0.2)

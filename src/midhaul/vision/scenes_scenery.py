@@ -83,23 +83,23 @@ def letter_box(rng: np.random.Generator) -> Sketch:
 def round_sign(rng: np.random.Generator) -> Sketch:
     """A round sign: no entry, no parking, or a limit; no class."""
     sketch = Sketch(width_m=1.0, height_m=1.0)
-    kind = int(rng.integers(4))
+    kind = ("no entry", "one way", "no parking", "limit")[int(rng.integers(4))]
     red, white, blue = (196, 26, 34), (240, 238, 234), (34, 70, 160)
-    sketch.disc(0.5, 0.5, 0.5, white if kind < 2 else red)
-    if kind == 0:
+    sketch.disc(0.5, 0.5, 0.5, white if kind in ("no entry", "one way") else red)
+    if kind == "no entry":
         sketch.disc(0.5, 0.5, 0.46, red)
         sketch.box(0.2, 0.42, 0.8, 0.58, white)
-    elif kind == 1:
+    elif kind == "one way":
         sketch.disc(0.5, 0.5, 0.46, blue)
         sketch.polygon([(0.3, 0.4), (0.7, 0.4), (0.5, 0.8)], white)
-    elif kind == 2:
+    elif kind == "no parking":
         sketch.disc(0.5, 0.5, 0.38, blue)
         sketch.stroke([(0.2, 0.8), (0.8, 0.2)], 0.1, red)
     else:
         sketch.disc(0.5, 0.5, 0.37, white)
         for x in (0.36, 0.64):
-            turn = [x + 0.09 * math.cos(t) for t in (0, 2, 4, 6)]
-            sketch.polygon([(turn[0], 0.34), (turn[0], 0.66), (turn[2], 0.66)], (20, 20, 20))
+            left, right = x + 0.09, x + 0.09 * math.cos(4)
+            sketch.polygon([(left, 0.34), (left, 0.66), (right, 0.66)], (20, 20, 20))
     return sketch
 
 

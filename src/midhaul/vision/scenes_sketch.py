@@ -84,7 +84,9 @@ class Sketch:
         """Draw a line of some width through the points."""
         self._parts.append((np.array(points, np.float64), colour, width_m))
 
-    def ring(self, x: float, y: float, r: float, width_m: float, colour: Colour) -> None:
+    def ring(
+        self, x: float, y: float, r: float, width_m: float, colour: Colour
+    ) -> None:
         """Draw a circle's line only; what lies inside stays open."""
         turn = np.linspace(0.0, 2 * math.pi, 25)
         points = np.stack([x + r * np.cos(turn), y + r * np.sin(turn)], axis=1)
@@ -94,7 +96,9 @@ class Sketch:
         """Add a light."""
         self.lamps.append(Lamp(x_m=x, y_m=y, radius_m=radius_m, colour=colour))
 
-    def rasterise(self, px_per_m: float) -> tuple[UInt8[np.ndarray, "h w 3"], np.ndarray]:
+    def rasterise(
+        self, px_per_m: float
+    ) -> tuple[UInt8[np.ndarray, "h w 3"], np.ndarray]:
         """Colours and coverage at a scale, anti-aliased by oversampling.
 
         Returns:
@@ -111,16 +115,20 @@ class Sketch:
         origin = np.array([0.0, height * over])
         for points, colour, width_m in self._parts:
             corners = np.rint((points * flip + origin) * (1 << _FRACTION_BITS) - 8)
-            outline = [corners.astype(np.int32)]
-            if width_m:
-                thick = max(round(width_m * scale), 1)
-                cv2.polylines(
-                    colours, outline, False, colour, thick, shift=_FRACTION_BITS
-                )
-                cv2.polylines(cover, outline, False, 255, thick, shift=_FRACTION_BITS)
-            else:
-                cv2.fillPoly(colours, outline, colour, shift=_FRACTION_BITS)
-                cv2.fillPoly(cover, outline, 255, shift=_FRACTION_BITS)
+            outline, shift = [corners.astype(np.int32)], _FRACTION_BITS
+            for target, ink in ((colours, colour), (cover, 255)):
+                if width_m:
+                    thick = max(round(width_m * scale), 1)
+                    cv2.polylines(
+                        target,
+                        outline,
+                        isClosed=False,
+                        color=ink,
+                        thickness=thick,
+                        shift=shift,
+                    )
+                else:
+                    cv2.fillPoly(target, outline, ink, shift=shift)
         if over > 1:
             size = (width, height)
             colours = cv2.resize(colours, size, interpolation=cv2.INTER_AREA)
