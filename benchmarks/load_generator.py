@@ -1,9 +1,10 @@
 """How fast and how truly does the load generator send?
 
-Against one null node, in one run: the highest open-loop rate that passes its verdict, as
-a share of what wrk reaches closed-loop; how late sends are as the rate grows; and whether
-its percentiles are those of MLPerf's load generator. The rate at which the generator
-alone, with nothing to talk to, makes requests is printed beside them: its own limit.
+Against one null node, in one run: the highest open-loop rate that passes its verdict,
+as a share of what wrk reaches closed-loop; how late sends are as the rate grows; and
+whether its percentiles are those of MLPerf's load generator. The rate at which the
+generator alone, with nothing to talk to, makes requests is printed beside them: its own
+limit.
 
     python benchmarks/load_generator.py [--quick]
 
@@ -203,7 +204,7 @@ def wrk(url: str, data: bytes, folder: Path, duration_s: float) -> float:
     rates: list[float] = []
     for connections in CONNECTIONS:
         options = ["-t1", f"-c{connections}", f"-d{duration_s:.0f}", "-s", str(script)]
-        said = subprocess.run(  # noqa: S603 - a program we looked up
+        said = subprocess.run(
             [program, *options, f"{url}/infer"],
             capture_output=True,
             text=True,

@@ -23,7 +23,6 @@ import uvloop
 from midhaul.stats import bootstrap, quantile_statistic
 from midhaul.testbed.arrivals import Recorded
 from midhaul.testbed.launcher import LocalLauncher
-from midhaul.testbed.load import Load
 from midhaul.testbed.nodes import NodeSettings
 from midhaul.testbed.scenarios import Server, Stop
 from midhaul.testbed.workload import run_load
@@ -31,6 +30,8 @@ from midhaul.wire import Client
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Sequence
+
+    from midhaul.testbed.load import Load
 
 PERCENTILES = (50, 90, 99)
 _TIMEOUT_S = 30.0

@@ -5,9 +5,8 @@ from __future__ import annotations
 import io
 
 import pytest
-from PIL import Image
-
 from benchmarks.loadgen_driver import PERCENTILES, compare
+from PIL import Image
 
 ATTEMPTS = 3
 

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import uvloop
 
 from midhaul.testbed.clock import Clock, SpinClock, precise_clock
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 def run(loop: str, work: Callable[[Clock], Any]) -> Any:

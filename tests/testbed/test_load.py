@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.testbed.virtual import FakeNodes, FakeReply, VirtualClock, run_virtually
 
 from midhaul.testbed.arrivals import Constant, Poisson, Recorded
 from midhaul.testbed.load import Guard, generate
@@ -24,7 +25,6 @@ from midhaul.testbed.scenarios import (
 )
 from midhaul.testbed.tables import REQUESTS
 from midhaul.testbed.warmup import Warmup
-from tests.testbed.virtual import FakeNodes, FakeReply, VirtualClock, run_virtually
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

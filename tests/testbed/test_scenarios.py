@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import given
@@ -18,6 +18,9 @@ from midhaul.testbed.scenarios import (
     cycle_length,
     node_of,
 )
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 @given(in_a_row=st.integers(1, 20), n_nodes=st.integers(1, 9))
@@ -43,7 +46,7 @@ def test_nodes_take_turns() -> None:
         (lambda: Offline(in_flight=0), "in_flight"),
         (lambda: Bursts(requests=0), "requests"),
         (lambda: Bursts(images_per_request=0), "images_per_request"),
-        (lambda: Stop(), "count or a duration_s"),
+        (Stop, "count or a duration_s"),
         (lambda: Stop(count=0), "count"),
         (lambda: Stop(duration_s=0.0), "duration_s"),
     ],

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 SERVER = Server(arrivals=Poisson(rate_hz=10))
 
 
-def load(  # noqa: PLR0913
+def load(
     n: int = 100,
     *,
     n_warmup: int = 10,

@@ -1,9 +1,9 @@
 """The workload's clock: what time it is, and waking up on time.
 
-Event loops count timers in milliseconds, which is too coarse for planned sends. On Linux
-a timer of the kernel wakes the loop instead: within a tenth of a millisecond, at a tenth
-of the CPU time that waiting in a busy loop takes from the nodes beside it. Elsewhere the
-busy loop is what remains; it is kept short.
+Event loops count timers in milliseconds, which is too coarse for planned sends. On
+Linux a timer of the kernel wakes the loop instead: within a tenth of a millisecond, at
+a tenth of the CPU time that waiting in a busy loop takes from the nodes beside it.
+Elsewhere the busy loop is what remains; it is kept short.
 """
 
 from __future__ import annotations

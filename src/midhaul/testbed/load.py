@@ -1,8 +1,8 @@
 """The load generator: sends what a scenario says and records what became of it.
 
 An open loop counts latency from the *planned* send and never waits for an answer, so a
-stalled node cannot hide its own queue ("coordinated omission", Tene). In a closed loop a
-request is planned for the moment at which the previous one was answered.
+stalled node cannot hide its own queue ("coordinated omission", Tene). In a closed loop
+a request is planned for the moment at which the previous one was answered.
 """
 
 from __future__ import annotations
@@ -209,7 +209,7 @@ async def _send_pile(
 class _Cell:
     """The state of a running load: what was sent, what is outstanding, how it goes."""
 
-    def __init__(  # noqa: PLR0913
+    def __init__(
         self,
         *,
         scenario: Scenario,

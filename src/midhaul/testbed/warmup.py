@@ -1,8 +1,8 @@
 """Warm-up: a cell is measured once two windows in a row agree.
 
 A window is a fixed number of answered requests in order of their completion. Two agree
-when their median latencies differ by no more than a tolerance, or by no more than chance
-explains: when the distribution-free intervals of the two medians overlap.
+when their median latencies differ by no more than a tolerance, or by no more than
+chance explains: when the distribution-free intervals of the two medians overlap.
 """
 
 from __future__ import annotations

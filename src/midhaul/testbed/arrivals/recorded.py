@@ -6,10 +6,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-from jaxtyping import Float64
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from jaxtyping import Float64
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
