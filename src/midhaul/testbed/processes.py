@@ -1,8 +1,10 @@
-"""CPU time of other processes, finer than the tick of 10 ms that ``/proc`` counts in."""
+"""What other processes use: CPU time (finer than ticks of 10 ms), memory, children."""
 
 from __future__ import annotations
 
+import contextlib
 import time
+from pathlib import Path
 
 import psutil
 
@@ -28,3 +30,38 @@ def cpu_s(pid: int) -> float | None:
     except psutil.Error:
         return None
     return times.user + times.system
+
+
+def tree(pid: int) -> list[int]:
+    """A process and all below it; empty when it is gone."""
+    try:
+        process = psutil.Process(pid)
+        if process.status() == psutil.STATUS_ZOMBIE:
+            return []
+    except psutil.Error:
+        return []
+    found = [pid]
+    for parent in found:
+        found.extend(_children(parent))
+    return found
+
+
+def rss_bytes(pids: list[int]) -> int:
+    """Resident memory of some processes; those that are gone have none."""
+    total = 0
+    for pid in pids:
+        with contextlib.suppress(psutil.Error):
+            total += psutil.Process(pid).memory_info().rss
+    return total
+
+
+def _children(pid: int) -> list[int]:
+    """Children of a process; Linux lists them, elsewhere every process is looked at."""
+    try:
+        tasks = list(Path(f"/proc/{pid}/task").iterdir())
+        texts = [(task / "children").read_text() for task in tasks]
+    except OSError:
+        with contextlib.suppress(psutil.Error):
+            return [child.pid for child in psutil.Process(pid).children()]
+        return []
+    return [int(number) for text in texts for number in text.split()]
