@@ -46,7 +46,7 @@ SPECS = {
         neck=20,
         head_depth=1,
         is_head_separable=True,
-        iterations=4000,
+        iterations=3000,
     ),
     "street-s": NetSpec(
         channels=(8, 16, 24, 32, 48),
@@ -54,7 +54,7 @@ SPECS = {
         neck=24,
         head_depth=1,
         is_head_separable=True,
-        iterations=4000,
+        iterations=3000,
     ),
     "street-m": NetSpec(
         channels=(12, 24, 40, 56, 64),
@@ -62,7 +62,7 @@ SPECS = {
         neck=40,
         head_depth=1,
         is_head_separable=False,
-        iterations=3500,
+        iterations=2400,
     ),
     "street-l": NetSpec(
         channels=(16, 32, 56, 72, 80),
@@ -70,7 +70,7 @@ SPECS = {
         neck=48,
         head_depth=1,
         is_head_separable=False,
-        iterations=3500,
+        iterations=2400,
     ),
     "street-x": NetSpec(
         channels=(24, 40, 64, 72, 64),
@@ -78,7 +78,7 @@ SPECS = {
         neck=48,
         head_depth=2,
         is_head_separable=False,
-        iterations=3500,
+        iterations=2400,
     ),
 }
 """The five, from the smallest to the largest."""

@@ -77,12 +77,12 @@ def _draw(pixels_file: Path, truth_file: Path, n_scenes: int) -> None:
 def sample(
     scenes: TrainingScenes, rng: np.random.Generator, batch: int
 ) -> tuple[np.ndarray, list[tuple[np.ndarray, np.ndarray]]]:
-    """Random crops, mirrored half of the time, brighter or darker a little.
+    """Random crops, mirrored half of the time.
 
     Returns:
-        Pixels ``(batch, h, w, 3)`` float32 in 0..255 and per crop boxes and labels.
+        Pixels ``(batch, h, w, 3)`` uint8 and per crop boxes and labels.
     """
-    crops = np.empty((batch, CROP_HEIGHT, CROP_WIDTH, 3), np.float32)
+    crops = np.empty((batch, CROP_HEIGHT, CROP_WIDTH, 3), np.uint8)
     truths: list[tuple[np.ndarray, np.ndarray]] = []
     for i, index in enumerate(rng.integers(len(scenes.boxes), size=batch)):
         x = int(rng.integers(0, WIDTH - CROP_WIDTH + 1))
@@ -98,9 +98,9 @@ def sample(
         if rng.random() < _MIRRORED:
             crop = crop[:, ::-1]
             boxes = boxes[:, [2, 1, 0, 3]] * [-1, 1, -1, 1] + [CROP_WIDTH, 0] * 2
-        crops[i] = crop * np.float32(rng.uniform(0.8, 1.2))
+        crops[i] = crop
         truths.append((boxes.astype(np.float32), labels))
-    return np.clip(crops, 0.0, 255.0), truths
+    return crops, truths
 
 
 def cell_centres(width: int, height: int) -> tuple[np.ndarray, np.ndarray]:

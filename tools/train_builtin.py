@@ -45,6 +45,7 @@ WEIGHTS = Path(__file__).parent.parent / "src" / "midhaul" / "vision" / "weights
 CACHE = Path(tempfile.gettempdir()) / "midhaul-builtin"
 N_SCENES = 6000
 WARM_UP = 100
+GAINS = (0.8, 1.2)
 PEAK_RATE = 2.5e-3
 DECAY = 5e-4
 AVERAGING = 0.997
@@ -128,7 +129,9 @@ def train(spec: NetSpec, scenes: TrainingScenes, *, seed: int, steps: int) -> St
         for group in optimiser.param_groups:
             group["lr"] = rate_at(step, steps)
         crops, truths = sample(scenes, rng, spec.batch)
-        x = torch.from_numpy((crops - MEAN) / STD).permute(0, 3, 1, 2)
+        x = torch.from_numpy(crops).permute(0, 3, 1, 2).float()
+        gains = rng.uniform(*GAINS, (spec.batch, 1, 1, 1)).astype(np.float32)
+        x = x.mul_(torch.from_numpy(gains)).clamp_(0.0, 255.0).sub_(MEAN).div_(STD)
         with torch.autocast("cpu", torch.bfloat16):
             raw = net(x)
         loss = loss_of(raw.float(), truths)
