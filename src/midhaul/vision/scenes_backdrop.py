@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 
 from midhaul.vision.scenes_colours import chance
+from midhaul.vision.scenes_houses import facade, jitter
 
 if TYPE_CHECKING:
     from jaxtyping import Bool, Int16, UInt8
@@ -91,64 +92,6 @@ def cut_noise(
     return _cut(noise(*size), rng, size)
 
 
-def _jitter(rng: np.random.Generator, colour: Colour, spread: float) -> Colour:
-    shift = rng.uniform(1.0 - spread, 1.0 + spread)
-    red, green, blue = (
-        int(np.clip(part * shift * rng.uniform(0.94, 1.06), 0, 255)) for part in colour
-    )
-    return red, green, blue
-
-
-def facade(
-    rng: np.random.Generator, width: int, height: int, *, is_night: bool
-) -> UInt8[np.ndarray, "h w 3"]:
-    """The front of a house: courses of brick, rows of windows, a shop below."""
-    walls: tuple[Colour, ...] = (
-        (150, 92, 74),
-        (188, 170, 140),
-        (140, 140, 138),
-        (170, 110, 88),
-        (202, 196, 180),
-        (112, 100, 96),
-    )
-    wall = _jitter(rng, walls[int(rng.integers(len(walls)))], 0.15)
-    front = np.empty((height, width, 3), np.uint8)
-    front[:] = wall
-    course = int(rng.integers(4, 8))
-    front[::course] = [int(part * 0.86) for part in wall]
-    n_rows, n_columns = max(height // 46, 1), max(width // 36, 1)
-    row_px, column_px = height / (n_rows + 0.6), width / n_columns
-    share = rng.uniform(0.45, 0.65)
-    frame = _jitter(rng, (226, 222, 210), 0.1)
-    lit = rng.random((n_rows, n_columns)) < (0.35 if is_night else 0.06)
-    glint = rng.uniform(0.6, 1.4, (n_rows, n_columns))
-    for row in range(n_rows):
-        y0, y1 = int((row + 0.25) * row_px), int((row + 0.85) * row_px)
-        for column in range(n_columns):
-            x0 = int((column + 0.5 - share / 2) * column_px)
-            x1 = int((column + 0.5 + share / 2) * column_px)
-            glass: Colour = (255, 214, 130) if lit[row, column] else (62, 80, 98)
-            scale = float(glint[row, column])
-            scale = min(scale, 1.1) if lit[row, column] else scale
-            front[y0:y1, x0:x1] = frame
-            front[y0 + 2 : y1 - 2, x0 + 2 : x1 - 2] = [
-                min(255, int(part * scale)) for part in glass
-            ]
-            front[(y0 + y1) // 2, x0:x1] = frame
-    _shop(rng, front, int(n_rows * row_px))
-    return front
-
-
-def _shop(rng: np.random.Generator, front: np.ndarray, top: int) -> None:
-    height, width = front.shape[:2]
-    awning = _jitter(rng, (150, 60, 60) if chance(rng, 0.5) else (50, 90, 110), 0.4)
-    front[top:] = (54, 58, 66)
-    stripe = int(rng.integers(5, 12))
-    for x in range(0, width, stripe):
-        colour = awning if (x // stripe) % 2 else (230, 226, 216)
-        front[top : top + max((height - top) // 4, 2), x : x + stripe] = colour
-
-
 def _sky(rng: np.random.Generator, image: np.ndarray, view: View) -> None:
     far = 0.0 if view.is_along else view.nearest * _WALL_SHARE
     rows = int(view.row(far)) + 1
@@ -156,8 +99,8 @@ def _sky(rng: np.random.Generator, image: np.ndarray, view: View) -> None:
         top, low = (8, 10, 26), (34, 34, 56)
     else:
         top, low = (
-            _jitter(rng, (112, 156, 214), 0.25),
-            _jitter(rng, (206, 216, 226), 0.12),
+            jitter(rng, (112, 156, 214), 0.25),
+            jitter(rng, (206, 216, 226), 0.12),
         )
     ramp = np.linspace(0.0, 1.0, rows, dtype=np.float32)[:, None, None]
     sky = np.array(top, np.float32) * (1 - ramp) + np.array(low, np.float32) * ramp
@@ -174,8 +117,8 @@ def _strip(
 def _road_along(rng: np.random.Generator, image: np.ndarray, view: View) -> None:
     height = image.shape[0]
     far, near = 1.5, view.nearest * 1.3
-    asphalt = _jitter(rng, (92, 92, 96), 0.2)
-    pavement = _jitter(rng, (158, 152, 144), 0.15)
+    asphalt = jitter(rng, (92, 92, 96), 0.2)
+    pavement = jitter(rng, (158, 152, 144), 0.15)
     image[int(view.horizon_px) :] = pavement
 
     def between(
@@ -259,12 +202,12 @@ def _road_across(rng: np.random.Generator, image: np.ndarray, view: View) -> Non
                 y0 - top : int(back) - top, x0 - x : x1 - x
             ]
         x += wide + (int(rng.integers(10, 60)) if chance(rng, 0.25) else 0)
-    pavement = _jitter(rng, (158, 152, 144), 0.15)
+    pavement = jitter(rng, (158, 152, 144), 0.15)
     image[int(back) :] = pavement
     start = view.row(view.nearest * 0.2)
     end = view.row(view.nearest * (0.2 + view.road_m))
     image[int(start) - 2 : int(start)] = (196, 192, 184)
-    image[int(start) : int(end)] = _jitter(rng, (92, 92, 96), 0.2)
+    image[int(start) : int(end)] = jitter(rng, (92, 92, 96), 0.2)
     image[int(end) : int(end) + 3] = (196, 192, 184)
     middle, dash = int((start * 2 + end) / 3), int(rng.integers(20, 40))
     for x in range(int(rng.integers(0, dash)), width, dash * 2):
