@@ -52,7 +52,8 @@ def _is_runnable(page: Path) -> bool:
 @pytest.mark.timeout(300)
 def test_blocks_of_a_page_do_what_the_page_says(page: Path, tmp_path: Path) -> None:
     """Commands end as shown and print what is shown; files and code are valid."""
-    (tmp_path / "examples").symlink_to(ROOT / "examples")
+    for name in ("examples", "tools"):
+        (tmp_path / name).symlink_to(ROOT / name)
     for block in blocks(page):
         _try(block, tmp_path)
     assert _metrics_of_runs(tmp_path) <= _documented_metrics()
