@@ -90,6 +90,9 @@ class Kind:
             raise PrerequisiteError(message, hint) from error
 
 
+_ACCURACY = ("ap", "ap50", "f1_calibrated")
+_LATENCY = ("latency_p50_s", "latency_p90_s", "throughput_hz")
+
 KINDS: dict[str, Kind] = {
     kind.name: kind
     for kind in (
@@ -102,6 +105,7 @@ KINDS: dict[str, Kind] = {
             report="midhaul.testbed.figures:build",
             samples="midhaul.testbed.samples:samples",
             extra="testbed",
+            headline=(*_ACCURACY, *_LATENCY, "backhaul_up_bytes", "usd_per_1000"),
             is_exclusive=True,
         ),
         Kind(
@@ -113,6 +117,7 @@ KINDS: dict[str, Kind] = {
             report="midhaul.testbed.figures:build",
             samples="midhaul.testbed.samples:samples",
             extra="testbed",
+            headline=(*_ACCURACY, "prepared_bytes", "size_left"),
         ),
         Kind(
             name="testbed.overhead",
@@ -123,6 +128,7 @@ KINDS: dict[str, Kind] = {
             report="midhaul.testbed.figures:build",
             samples="midhaul.testbed.samples:samples",
             extra="testbed",
+            headline=(*_LATENCY, "stage_queue_s", "stage_decode_s", "stage_network_s"),
             is_exclusive=True,
         ),
     )

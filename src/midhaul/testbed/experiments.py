@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -173,6 +173,8 @@ def _sum_up(
     """Write the measured part of ``summary`` and judge the run."""
     tables = request_tables(run)
     n = len(configurations)
+    judged: list[dict[str, Any]] = run.read(SUMMARY).to_pylist()
+    f1 = {row["configuration"]: row["value"] for row in judged if row["metric"] == "f1"}
     for configuration in configurations:
         index = configuration.index
         rows = summary_rows(
@@ -181,6 +183,27 @@ def _sum_up(
             np.random.default_rng([config.seed, 9, index]),
             config.judge.n_resamples,
         )
-        run.write(SUMMARY, rows, part=n + index)
+        run.write(
+            SUMMARY, [*rows, *_f1_per_s(rows, f1.get(index), index)], part=n + index
+        )
     names = [name_of(configuration) for configuration in configurations]
     run.verdict = overall_verdict(run, configurations, names)
+
+
+def _f1_per_s(
+    rows: Sequence[Mapping[str, Any]], f1: float | None, configuration: int
+) -> list[dict[str, object]]:
+    """The thesis's trade-off as a row of ``summary``: F1 over the mean latency."""
+    latencies = [row for row in rows if row["metric"] == "latency_mean_s"]
+    if f1 is None or not latencies or not latencies[0]["value"]:
+        return []
+    return [
+        {
+            "configuration": configuration,
+            "metric": "f1_per_s",
+            "value": f1 / latencies[0]["value"],
+            "n": latencies[0]["n"],
+            "unit": "1/s",
+            "is_model": False,
+        }
+    ]

@@ -16,7 +16,12 @@ import numpy as np
 import pyarrow as pa
 
 from midhaul.model.samples import MetricSamples
-from midhaul.stats import mean_statistic, quantile_statistic, ratio_statistic
+from midhaul.stats import (
+    mean_statistic,
+    quantile_statistic,
+    ratio_statistic,
+    required_samples,
+)
 
 if TYPE_CHECKING:
     from jaxtyping import Bool, Float64, Int64
@@ -102,7 +107,7 @@ def requests_of(table: pa.Table, configuration: int) -> Requests:
 def request_metrics(requests: Requests, configuration: str) -> list[MetricSamples]:
     """All metrics that the requests of one configuration give.
 
-    A percentile is left out when there are not ten requests beyond it; failed requests
+    A percentile is left out when there are too few requests to claim it; failed requests
     count in ``error_rate`` alone.
 
     Args:
@@ -148,7 +153,7 @@ def _latencies(requests: Requests) -> dict[str, Statistic]:
         "service_p50_s": quantile_statistic(service_s, batch, n, q=0.5),
     }
     for name, q in _QUANTILES.items():
-        if q == 0.5 or len(latency_s) * (1 - q) >= 9.99:  # noqa: PLR2004 - ten beyond
+        if q == 0.5 or len(latency_s) >= required_samples(q):  # noqa: PLR2004
             found[name] = quantile_statistic(latency_s, batch, n, q=q)
     return found
 

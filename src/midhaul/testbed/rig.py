@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from midhaul.testbed.launcher import LocalLauncher, launch
 from midhaul.testbed.links import Links
 from midhaul.testbed.plan import WORKLOAD, links_of, settings_of
+from midhaul.testbed.watch import Watch
 from midhaul.wire import Client
 
 if TYPE_CHECKING:
@@ -80,6 +81,11 @@ class Rig:
     def measure_links(self, block: int) -> list[dict[str, Any]]:
         """Rows of the table ``links``: each measured by itself just now."""
         return [{"block": block, **found.row()} for found in self._links.measure()]
+
+    def watch(self) -> Watch:
+        """Watch what the nodes use; for a ``with`` block around a cell."""
+        periods = {node.name: node.monitor_period_s for node in self._config.nodes}
+        return Watch(nodes=self._nodes, periods_s=periods, links=self._links)
 
     def dead(self) -> dict[str, str]:
         """How nodes ended, by name, of those that did: the last line of their log."""
