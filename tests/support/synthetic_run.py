@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
+import pyarrow as pa
 
 from midhaul.model import Verdict
 from midhaul.runs.config import Spec
@@ -32,7 +33,9 @@ DETECTORS = {
 }
 """Name to F1 on untouched images and seconds of inference."""
 
+N_WARMUP = 4
 NODES = ("cloud", "edge1", "edge2")
+_ANSWERED = ("done_ns", "latency_ns", "service_ns", "network_ns")
 _STAGES = {"queue": 0.002, "decode": 0.004, "preprocess": 0.0012, "encode": 0.003}
 
 
@@ -49,6 +52,8 @@ class Shape:
     n_requests: int = 60
     is_measured: bool = True
     is_judged: bool = True
+    has_summary: bool = True
+    fails: bool = False
     status: Status = "done"
     verdict: Verdict = Verdict()
 
@@ -67,14 +72,15 @@ def synthetic_run(root: Path, shape: Shape | None = None, *, seed: int = 0) -> R
     configurations = _configurations(shape)
     run.write(tables.CONFIGURATIONS, configurations)
     if shape.is_measured:
-        for number, block in enumerate(range(shape.n_blocks)):
+        for block in range(shape.n_blocks):
             order = rng.permutation(len(configurations))
             for position, index in enumerate(order):
                 cell = (configurations[index], block, position)
                 _write_cell(run, shape, rng, *cell)
-            run.write(tables.LINKS, _links(rng, number))
-    run.write(tables.SUMMARY, _summary(rng, shape, configurations))
-    if shape.is_judged:
+            run.write(tables.LINKS, _links(rng, block))
+    if shape.has_summary:
+        run.write(tables.SUMMARY, _summary(rng, shape, configurations))
+    if shape.is_judged and shape.has_summary:
         run.write(tables.CLASSES, _classes(rng, shape, configurations))
     run.finish(shape.status, verdict=shape.verdict)
     return Run.open(run.dir)
@@ -173,22 +179,24 @@ def _write_cell(
     columns["sent_ns"] = columns["planned_ns"] + np.int64(rng.exponential(8e4, n))
     columns["done_ns"] = columns["sent_ns"] + service
     columns["latency_ns"] = columns["done_ns"] - columns["planned_ns"]
-    requests = [
-        {
-            "configuration": row["configuration"],
-            "block": block,
-            "request": i,
-            "is_warmup": i < 4,
-            "node": NODES[1 + i % 2],
-            "images": [f"{i:04d}"],
-            "status": "ok" if i % 59 else "timeout",
-            "error": None if i % 59 else "no answer within 30 s",
-            "answered_by": "cloud",
-            **{key: int(values[i]) for key, values in columns.items()},
-        }
-        for i in range(n)
-    ]
-    run.write(tables.REQUESTS, requests)
+    is_ok = np.arange(n) % 59 > 0
+    if shape.fails:
+        is_ok[:] = False
+    keys: dict[str, object] = {
+        "configuration": np.full(n, row["configuration"], np.int32),
+        "block": np.full(n, block, np.int32),
+        "request": np.arange(n),
+        "is_warmup": np.arange(n) < N_WARMUP,
+        "node": np.where(np.arange(n) % 2, "edge2", "edge1"),
+        "images": [[f"{i:04d}"] for i in range(n)],
+        "status": np.where(is_ok, "ok", "timeout"),
+        "error": np.where(is_ok, None, "no answer within 30 s"),
+        "answered_by": np.where(is_ok, "cloud", None),
+    }
+    gone = {k: pa.array(v, mask=~is_ok) for k, v in columns.items() if k in _ANSWERED}
+    columns_of = tables.REQUESTS.schema
+    data = {field.name: (keys | columns | gone)[field.name] for field in columns_of}
+    run.write(tables.REQUESTS, pa.table(data, schema=columns_of))
     duration_s = float(columns["done_ns"].max() / 1e9)
     run.write(tables.USAGE, _usage(rng, row, block, duration_s))
     late = rng.random() < 0.02
@@ -196,9 +204,9 @@ def _write_cell(
         "configuration": row["configuration"],
         "block": block,
         "position": position,
-        "n_requests": n - 4,
-        "n_warmup": 4,
-        "n_errors": sum(r["status"] != "ok" for r in requests[4:]),
+        "n_requests": n - N_WARMUP,
+        "n_warmup": N_WARMUP,
+        "n_errors": int(np.count_nonzero(~is_ok[N_WARMUP:])),
         "duration_s": duration_s,
         "planned_rate_hz": 12.0,
         "achieved_rate_hz": 11.96,
@@ -286,9 +294,12 @@ def _summary(
         values = _bytes(row)
         if shape.is_judged:
             values |= _judged(row)
-        if shape.is_measured:
+        if shape.is_measured and shape.fails:
+            values["error_rate"] = (1.0, 0, "")
+        elif shape.is_measured:
             values |= _measured(row)
-            values["f1_per_s"] = (_f1(row) / values["latency_mean_s"][0], 0.03, "Hz")
+        if shape.is_judged and "latency_mean_s" in values:
+            values["f1_per_s"] = (_f1(row) / values["latency_mean_s"][0], 0.03, "1/s")
         for metric, (value, relative, unit) in values.items():
             moved = value * float(rng.normal(1, relative / 6)) if relative else value
             rows.append(

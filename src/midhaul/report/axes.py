@@ -1,7 +1,7 @@
 """What the axes, colours and lists of a chart mean, and how Vega-Lite is told.
 
-A row is a mapping from field to value. A number that has an interval brings its ends in
-the fields ``<field>_low`` and ``<field>_high``; where they are missing nothing is drawn.
+A row is a mapping from field to value. A number that has an interval brings its ends
+in the fields ``<field>_low`` and ``<field>_high``; without them nothing is drawn.
 """
 
 from __future__ import annotations
@@ -12,8 +12,15 @@ from typing import Any, Literal
 
 import altair as alt
 
-from midhaul.report.theme import colour_scale, shape_scale
+from midhaul.report.theme import PALETTE, colour_scale, shape_scale
 
+DIGITS = ",.3~r"
+"""Number format: three significant digits, thousands parted, no exponent."""
+
+TICKS = ",~r"
+"""Number format of axes: as many digits as its steps need, no exponent."""
+
+_LETTERS = 110  # that fit side by side below a chart
 Rows = Sequence[Mapping[str, Any]]
 Chart = alt.LayerChart | alt.FacetChart
 
@@ -33,7 +40,7 @@ class Axis:
 
     field: str
     title: str
-    format: str = ".3~g"
+    format: str = DIGITS
     order: tuple[str, ...] | None = None
     is_log: bool = False
     from_zero: bool = False
@@ -63,16 +70,18 @@ class Series:
         field: key in the rows.
         title: heading of the legend.
         names: all names, in the order that fixes their colours on the whole page.
+        palette: their colours; reused when there are more names.
     """
 
     field: str
     title: str
     names: tuple[str, ...]
+    palette: tuple[str, ...] = PALETTE
 
     def colour(self, *, legend: bool = True) -> alt.Color:
         """The encoding, with a legend only where it tells something."""
         shown = alt.Legend() if legend and len(self.names) > 1 else None
-        scale = colour_scale(self.names)
+        scale = colour_scale(self.names, self.palette)
         return alt.Color(
             self.field, type="nominal", title=self.title, scale=scale, legend=shown
         )
@@ -130,7 +139,7 @@ def legend_click(series: Series) -> alt.Parameter:
     return alt.selection_point(fields=[series.field], bind="legend")
 
 
-def dimmed(click: alt.Parameter) -> Any:  # noqa: ANN401 - Altair's condition types
+def dimmed(click: alt.Parameter) -> Any:
     """The opacity that shows only what was clicked."""
     return alt.when(click).then(alt.value(1)).otherwise(alt.value(0.1))
 
@@ -139,12 +148,13 @@ def across(axis: Axis) -> alt.X:
     """The axis from left to right."""
     if axis.order is not None:
         order = list(axis.order)
-        angle = -35 if max(map(len, (*order, ""))) * len(order) > 110 else 0
+        is_long = max(map(len, (*order, ""))) * len(order) > _LETTERS
+        angle = -35 if is_long else 0
         look = alt.Axis(labelAngle=angle)
         return alt.X(
             axis.field, type="nominal", title=axis.title, sort=order, axis=look
         )
-    look = alt.Axis(format=axis.format or alt.Undefined)
+    look = alt.Axis(format=TICKS, tickCount=8)
     return alt.X(
         axis.field,
         type="quantitative",
@@ -159,7 +169,7 @@ def upwards(axis: Axis) -> alt.Y:
     if axis.order is not None:
         order = list(axis.order)
         return alt.Y(axis.field, type="nominal", title=None, sort=order)
-    look = alt.Axis(format=axis.format or alt.Undefined)
+    look = alt.Axis(format=TICKS)
     return alt.Y(
         axis.field,
         type="quantitative",
@@ -170,28 +180,49 @@ def upwards(axis: Axis) -> alt.Y:
 
 
 def interval(
-    base: alt.Chart, channel: Literal["x", "y"], axis: Axis, *, width: float = 1.6
-) -> alt.Chart:
-    """A thin line from the lower to the upper end of each number's interval."""
+    rows: Rows,
+    base: alt.Chart,
+    channel: Literal["x", "y"],
+    axis: Axis,
+    *,
+    width: float = 1.6,
+) -> list[alt.Chart]:
+    """A thin line from the lower to the upper end of each number's interval.
+
+    Args:
+        rows: the rows of ``base``; without any interval there is no layer.
+        base: chart with the encodings that the line shares with the mark.
+        channel: direction of the line.
+        axis: the number.
+        width: of the line in px.
+    """
+    if not _has_interval(rows, axis):
+        return []
     low, high = f"{axis.field}_low", f"{axis.field}_high"
     known = f"isValid(datum[{low!r}]) && isValid(datum[{high!r}])"
     rule = base.transform_filter(known).mark_rule(strokeWidth=width)
     if channel == "x":
         start = alt.X(low, type="quantitative", title=axis.title, scale=axis.scale)
-        return rule.encode(x=start, x2=alt.X2(high))
+        return [rule.encode(x=start, x2=alt.X2(high))]
     start = alt.Y(low, type="quantitative", title=axis.title, scale=axis.scale)
-    return rule.encode(y=start, y2=alt.Y2(high))
+    return [rule.encode(y=start, y2=alt.Y2(high))]
 
 
-def number_tooltips(axis: Axis) -> list[alt.Tooltip]:
-    """A number and its interval, as lines of the tooltip."""
+def number_tooltips(rows: Rows, axis: Axis) -> list[alt.Tooltip]:
+    """A number and, where the rows have one, its interval, as lines of the tooltip."""
+    if not _has_interval(rows, axis):
+        return [axis.tooltip]
     ends = [
         alt.Tooltip(
             f"{axis.field}_{end}",
             type="quantitative",
-            title=f"its interval, {word} end",
+            title=f"95 % interval, {word} end",
             format=axis.format,
         )
         for end, word in (("low", "lower"), ("high", "upper"))
     ]
     return [axis.tooltip, *ends]
+
+
+def _has_interval(rows: Rows, axis: Axis) -> bool:
+    return any(row.get(f"{axis.field}_low") is not None for row in rows)

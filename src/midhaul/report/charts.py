@@ -8,6 +8,7 @@ from __future__ import annotations
 import altair as alt
 
 from midhaul.report.axes import (
+    TICKS,
     Axis,
     Chart,
     Rows,
@@ -39,14 +40,14 @@ def bars(rows: Rows, value: Axis, label: Axis, series: Series) -> Chart:
     bar = base.mark_bar(opacity=0.8, height={"band": 0.68}).encode(
         x=across(value),
         color=series.colour(legend=False),
-        tooltip=[label.tooltip, *number_tooltips(value)],
+        tooltip=[label.tooltip, *number_tooltips(rows, value)],
     )
     number = base.mark_text(align="left", dx=7, color=INK, fontSize=12).encode(
         x=alt.X(end, type="quantitative"),
         text=alt.Text(value.field, type="quantitative", format=value.format),
     )
-    rule = interval(base, "x", value).encode(color=alt.value(INK))
-    return alt.layer(bar, rule, number).properties(
+    dark = base.encode(color=alt.value(INK))
+    return alt.layer(bar, *interval(rows, dark, "x", value), number).properties(
         width=WIDTH - 160, height=alt.Step(30)
     )
 
@@ -69,9 +70,9 @@ def lines(rows: Rows, x: Axis, y: Axis, series: Series) -> Chart:
     points = base.mark_point(size=70, filled=True).encode(
         y=upwards(y),
         shape=series.shape(),
-        tooltip=[series.tooltip, x.tooltip, *number_tooltips(y)],
+        tooltip=[series.tooltip, x.tooltip, *number_tooltips(rows, y)],
     )
-    layers = (interval(base, "y", y), line, points.add_params(click))
+    layers = (*interval(rows, base, "y", y), line, points.add_params(click))
     return alt.layer(*layers).properties(width=WIDTH, height=320)
 
 
@@ -97,10 +98,10 @@ def dots(
     marks = base.mark_point(size=46, filled=True).encode(
         x=across(value),
         shape=series.shape(),
-        tooltip=[label.tooltip, series.tooltip, *number_tooltips(value)],
+        tooltip=[label.tooltip, series.tooltip, *number_tooltips(rows, value)],
     )
     height = alt.Step(step * max(2, len(series.names)) + 4, **{"for": "position"})
-    layers = (interval(base, "x", value), marks.add_params(click))
+    layers = (*interval(rows, base, "x", value), marks.add_params(click))
     return alt.layer(*layers).properties(width=WIDTH - 120, height=height)
 
 
@@ -126,7 +127,7 @@ def tiles(rows: Rows, x: Axis, y: Axis, value: Axis, facet: Series) -> Chart:
     base = chart_of(rows).encode(x=across(x), y=upwards(y))
     tile = base.mark_rect(stroke="white").encode(
         color=colour,
-        tooltip=[facet.tooltip, x.tooltip, y.tooltip, *number_tooltips(value)],
+        tooltip=[facet.tooltip, x.tooltip, y.tooltip, *number_tooltips(rows, value)],
     )
     number = base.mark_text(fontSize=11).encode(
         text=alt.Text(value.field, type="quantitative", format=value.format),
@@ -147,11 +148,18 @@ def stack(rows: Rows, value: Axis, label: Axis, parts: Series, total: Axis) -> C
         parts: the parts, in the order from left to right.
         total: the length of the whole bar, written behind it.
     """
+    ruler = alt.Axis(format=TICKS, tickCount=8)
     rank = f"indexof({list(parts.names)!r}, datum[{parts.field!r}])"
     base = chart_of(rows).encode(y=upwards(label))
     bar = base.mark_bar(height={"band": 0.74}, stroke="white", strokeWidth=0.6)
     bar = bar.transform_calculate(rank=rank).encode(
-        x=alt.X(value.field, type="quantitative", title=value.title, stack="zero"),
+        x=alt.X(
+            value.field,
+            type="quantitative",
+            title=value.title,
+            stack="zero",
+            axis=ruler,
+        ),
         color=parts.colour(),
         order=alt.Order("rank", type="quantitative"),
         tooltip=[label.tooltip, parts.tooltip, value.tooltip, total.tooltip],
@@ -179,9 +187,7 @@ def front(rows: Rows, x: Axis, y: Axis, name: Axis, series: Series) -> Chart:
     best = chart_of([row for row in rows if row["on_front"]])
     line = best.mark_line(
         interpolate="step-after", color="#7b8794", strokeDash=[5, 3]
-    ).encode(
-        x=across(x), y=upwards(y), order=alt.Order(x.field, type="quantitative")
-    )
+    ).encode(x=across(x), y=upwards(y), order=alt.Order(x.field, type="quantitative"))
     base = chart_of(rows).encode(x=across(x), y=upwards(y))
     ring = base.transform_filter("datum.on_front").mark_point(
         size=170, filled=False, color=INK, strokeWidth=1.2
@@ -189,11 +195,11 @@ def front(rows: Rows, x: Axis, y: Axis, name: Axis, series: Series) -> Chart:
     coloured = base.encode(color=series.colour(), opacity=dimmed(click))
     marks = coloured.mark_point(size=55, filled=True).encode(
         shape=series.shape(),
-        tooltip=[name.tooltip, *number_tooltips(x), *number_tooltips(y)],
+        tooltip=[name.tooltip, *number_tooltips(rows, x), *number_tooltips(rows, y)],
     )
-    wide = interval(coloured, "x", x, width=1)
-    high = interval(coloured, "y", y, width=1)
-    layers = (line, wide, high, ring, marks.add_params(click))
+    wide = interval(rows, coloured, "x", x, width=1)
+    high = interval(rows, coloured, "y", y, width=1)
+    layers = (line, *wide, *high, ring, marks.add_params(click))
     return alt.layer(*layers).properties(width=WIDTH, height=340)
 
 
@@ -228,13 +234,15 @@ def percentile_curves(rows: Rows, value: Axis, series: Series) -> Chart:
     click = legend_click(series)
     places = (0, 0.30103, 1, 1.30103, 2, 3, 4)
     label = "round(1e6 * (1 - pow(10, -datum.value))) / 1e4 + ' %'"
-    look = alt.Axis(values=list(places), labelExpr=label, labelFlush=False)
+    look = alt.Axis(
+        values=list(places), labelExpr=label, gridDash=[1, 4], gridColor=FAINT
+    )
     title = "percentile of requests"
     x = alt.X("nines", type="quantitative", title=title, axis=look)
     base = chart_of(rows).encode(
         x=x, y=upwards(value), color=series.colour(), opacity=dimmed(click)
     )
-    percentile = Axis("percentile", "percentile", ".4~g")
+    percentile = Axis("percentile", "percentile", ".5~r")
     solid = base.transform_filter("!datum.is_thin").mark_line(strokeWidth=2)
     thin = base.transform_filter("datum.is_thin || datum.is_seam").mark_line(
         strokeWidth=1.6, strokeDash=[2, 3]
@@ -243,10 +251,5 @@ def percentile_curves(rows: Rows, value: Axis, series: Series) -> Chart:
         opacity=alt.value(0),
         tooltip=[series.tooltip, percentile.tooltip, value.tooltip],
     )
-    guide = (
-        alt.Chart(alt.InlineData(values=[{"nines": n} for n in (1, 2, 3)]))
-        .mark_rule(color=FAINT, strokeDash=[1, 4])
-        .encode(x=x)
-    )
-    layers = (guide, thin, solid.add_params(click), touch)
+    layers = (thin, solid.add_params(click), touch)
     return alt.layer(*layers).properties(width=WIDTH, height=340)

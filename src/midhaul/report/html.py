@@ -111,6 +111,7 @@ def _template() -> jinja2.Template:
         "kind": _kind,
         "prose": _prose,
         "spec": _spec,
+        "words": _words,
     }
     cast("dict[str, Callable[..., object]]", environment.filters).update(filters)
     return environment.from_string(_source("template.html"))
@@ -143,13 +144,16 @@ def _cell(value: Cell | str | float | None) -> Cell:
 
 def _prose(text: str) -> Markup:
     """Paragraphs with bold words and code; everything else is shown as it is."""
-    paragraphs: list[str] = []
-    for part in re.split(r"\n\s*\n", text.strip()):
-        safe = str(escape(part))
-        safe = re.sub(r"\*\*(.+?)\*\*", r"<strong>\1</strong>", safe)
-        safe = re.sub(r"`(.+?)`", r"<code>\1</code>", safe)
-        paragraphs.append(f"<p>{safe}</p>")
-    return Markup("\n".join(paragraphs))  # noqa: S704 - escaped above
+    parts = re.split(r"\n\s*\n", text.strip())
+    return Markup("\n").join(Markup("<p>%s</p>") % _words(part) for part in parts)
+
+
+def _words(text: str) -> Markup:
+    """One line with bold words and code; everything else is shown as it is."""
+    safe = str(escape(text))
+    safe = re.sub(r"\*\*(.+?)\*\*", r"<strong>\1</strong>", safe)
+    safe = re.sub(r"`(.+?)`", r"<code>\1</code>", safe)
+    return Markup(safe)  # noqa: S704 - escaped above
 
 
 def _data_url(data: bytes, media_type: str) -> str:

@@ -65,10 +65,17 @@
 
   for (const table of document.querySelectorAll("table.sortable")) {
     [...table.tHead.rows[0].cells].forEach((head, column) => {
-      const button = document.createElement("button");
-      button.type = "button";
+      // A span, as Chromium prints no button in the heading that it repeats per page.
+      const button = document.createElement("span");
+      button.role = "button";
+      button.tabIndex = 0;
       button.textContent = head.textContent;
       button.addEventListener("click", () => sort(table, column, head));
+      button.addEventListener("keydown", (event) => {
+        if (event.key !== "Enter" && event.key !== " ") return;
+        event.preventDefault();
+        sort(table, column, head);
+      });
       head.replaceChildren(button);
     });
     if (table.tBodies[0].rows.length > 12) filter(table);

@@ -24,7 +24,7 @@ class Cell:
         text: what is shown.
         order: what the table is sorted by; the text when it is None.
         tone: colour of the text, for verdicts and side remarks.
-        note: shown when the pointer rests on the cell; empty for none.
+        note: shown small below the text; empty for none.
     """
 
     text: str

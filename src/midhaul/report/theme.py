@@ -36,19 +36,30 @@ PALETTE = (
     "#a2142f",
 )
 """Colours that people with any of the usual colour blindnesses can tell apart: the
-eight of Okabe and Ito without yellow, which is too faint on white, and four dark ones."""
+eight of Okabe and Ito without yellow and black, and four darker ones."""
+
+SECOND_PALETTE = (
+    "#332288",
+    "#44aa99",
+    "#aa4499",
+    "#999933",
+    "#6699cc",
+    "#882255",
+    "#117733",
+    "#661100",
+)
+"""Colours for what is not the main subject of a page (Paul Tol's muted scheme)."""
+
+NEUTRAL = "#829ab1"
+"""Colour of bars that belong to no series."""
 
 SHAPES = ("circle", "square", "triangle-up", "diamond", "cross", "triangle-down")
 
 
-def colours(names: Sequence[str]) -> dict[str, str]:
-    """One colour per name, the same in every chart that is given the same names."""
-    return {name: PALETTE[i % len(PALETTE)] for i, name in enumerate(names)}
-
-
-def colour_scale(names: Sequence[str]) -> alt.Scale:
-    """The scale that gives each name its colour, in this order."""
-    return alt.Scale(domain=list(names), range=list(colours(names).values()))
+def colour_scale(names: Sequence[str], palette: Sequence[str] = PALETTE) -> alt.Scale:
+    """The scale that gives each name its colour, in this order, round and round."""
+    shown = [palette[i % len(palette)] for i in range(len(names))]
+    return alt.Scale(domain=list(names), range=shown)
 
 
 def shape_scale(names: Sequence[str]) -> alt.Scale:
@@ -73,7 +84,7 @@ def specification(figure: Figure) -> dict[str, Any]:
     return spec
 
 
-def _rounded(value: Any) -> Any:  # noqa: ANN401 - any JSON value
+def _rounded(value: Any) -> Any:
     if isinstance(value, float):
         return float(f"{value:.5g}") if math.isfinite(value) else None
     if isinstance(value, dict):
@@ -101,6 +112,9 @@ _CONFIG: dict[str, Any] = {
         "domainColor": "#9aa5b1",
         "tickColor": "#9aa5b1",
         "tickSize": 4,
+        "labelFlush": False,
+        "labelOverlap": True,
+        "labelSeparation": 4,
     },
     "axisBand": {"grid": False},
     "legend": {

@@ -73,9 +73,9 @@ def _verdict(run: Run) -> Verdict | None:
     status = run.status
     if status == "done":
         return run.verdict
-    reason = f"The run did not end as planned: it is {status}."
+    reason = f"The run did not come to its end: it is {status}."
     if run.manifest.error:
         reason += f" {run.manifest.error}"
-    advice = f"midhaul show {run.id} says more; start the same command again to finish."
+    advice = f"`midhaul show {run.id}` says more."
     unfinished = Verdict(reasons=(reason,), advice=(advice,))
     return unfinished + run.verdict if run.verdict else unfinished

@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING
 from midhaul.report import Figure, Notice, Section
 from midhaul.report.axes import Axis, Series
 from midhaul.report.charts import bars, dots, lines, tiles
+from midhaul.report.theme import SECOND_PALETTE
 from midhaul.testbed.figures.view import detector_axis, gather, ordered
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from midhaul.report import Item
-    from midhaul.testbed.figures.view import Configuration, View
+from midhaul.testbed.figures.view import Configuration, View
 
 _F1 = Axis("f1", "F1", ".3f")
 _SIZES = {
@@ -192,7 +193,7 @@ def _thesis(view: View) -> Figure | str:
     if len({row["averaging"] for row in rows}) < len(both):
         return "The thesis's averaging: this run did not compute it."
     detectors = Axis("series", "detector", order=ordered(rows, "series", "f1"))
-    series = Series("averaging", "F1", tuple(both.values()))
+    series = Series("averaging", "F1", tuple(both.values()), SECOND_PALETTE)
     return Figure(
         title="What averaging per image hides",
         chart=dots(rows, _F1, detectors, series, step=12),

@@ -33,8 +33,8 @@ def classes(view: View) -> Section | None:
         return None
     means: dict[str, list[float]] = {}
     for row in rows:
-        means.setdefault(row["label"], []).append(row["f1"] or 0.0)
-    support = {row["label"]: int(row["support"]) for row in rows}
+        means.setdefault(str(row["label"]), []).append(float(row["f1"] or 0))
+    support = {str(row["label"]): int(row["support"]) for row in rows}
     by_f1 = sorted(means, key=lambda k: (-sum(means[k]) / len(means[k]), k))
     by_support = sorted(support, key=lambda k: (-support[k], k))
     text = (
@@ -56,7 +56,9 @@ def classes(view: View) -> Section | None:
     return Section(title="Classes", text=text, items=items)
 
 
-def _chart(view: View, rows: list[dict[str, Any]], order: list[str]) -> alt.HConcatChart:
+def _chart(
+    view: View, rows: list[dict[str, Any]], order: list[str]
+) -> alt.HConcatChart:
     label = alt.Y("label", type="nominal", title=None, sort=order)
     click = legend_click(view.series)
     tooltip = [

@@ -6,6 +6,7 @@ import math
 
 from midhaul.report import Cell
 
+_MILLI = 1e-3
 _NOTHING = Cell("–", order="", tone="muted")
 
 
@@ -26,7 +27,7 @@ def duration_text(seconds: float) -> str:
         return f"{seconds / minute:.3g} min"
     if size >= 1:
         return f"{seconds:.3g} s"
-    if size >= 1e-3 or size == 0:
+    if size >= _MILLI or size == 0:
         return f"{seconds * 1e3:.3g} ms"
     return f"{seconds * 1e6:.3g} µs"
 
@@ -37,6 +38,14 @@ def size_text(n_bytes: float) -> str:
         if abs(n_bytes) >= factor:
             return f"{n_bytes / factor:.3g} {unit}"
     return f"{n_bytes:.3g} B"
+
+
+def between(low: str, high: str) -> str:
+    """An interval, its unit written once where both ends share it."""
+    number, space, unit = low.rpartition(" ")
+    if space and high.endswith(f" {unit}"):
+        low = number
+    return f"{low} – {high}"
 
 
 def rate(value: float | None, unit: str = "bit/s") -> Cell:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from midhaul.report import Cell, DataTable, Headline, Notice, Section
 from midhaul.testbed import tables
-from midhaul.testbed.figures.numbers import duration_text, size_text
+from midhaul.testbed.figures.numbers import between, duration_text, size_text
 from midhaul.testbed.figures.view import gather
 
 if TYPE_CHECKING:
@@ -84,26 +84,28 @@ def _numbers(view: View) -> list[tuple[str, str, str]]:
 
 
 def _counts(view: View) -> list[tuple[str, str, str]]:
-    counts = [("Configurations", str(len(view.configurations)), "")]
+    n = len(view.configurations)
     cells = view.run.read(tables.CELLS).to_pylist()
-    if cells:
-        n_valid = sum(bool(cell["is_valid"]) for cell in cells)
-        n_requests = sum(cell["n_requests"] or 0 for cell in cells)
-        n_errors = sum(cell["n_errors"] or 0 for cell in cells)
-        measured = sum(cell["duration_s"] or 0.0 for cell in cells)
-        remark = f"{n_errors:,} failed, {duration_text(measured)} of load"
-        counts += [
-            ("Requests judged", f"{n_requests:,}", remark),
-            ("Cells valid", f"{n_valid} of {len(cells)}", "one configuration, one block"),
-        ]
-    return counts
+    if not cells:
+        return [("Configurations", str(n), "")]
+    n_valid = sum(bool(cell["is_valid"]) for cell in cells)
+    n_requests = sum(cell["n_requests"] or 0 for cell in cells)
+    n_errors = sum(cell["n_errors"] or 0 for cell in cells)
+    measured_s = sum(cell["duration_s"] or 0.0 for cell in cells)
+    n_blocks = len({cell["block"] for cell in cells})
+    load = f"{n_errors:,} failed; {duration_text(measured_s)} of load"
+    grid = f"{n} configurations, {n_blocks} block{'s' * (n_blocks > 1)}"
+    return [
+        ("Requests judged", f"{n_requests:,}", load),
+        ("Cells valid", f"{n_valid} of {len(cells)}", grid),
+    ]
 
 
 def _interval(metric: Metric, form: Callable[[float], str]) -> str:
     low, high = metric.estimate.low, metric.estimate.high
     if math.isnan(low) or math.isnan(high):
         return ""
-    return f"{form(low)} to {form(high)}"
+    return between(form(low), form(high))
 
 
 def _table(view: View) -> DataTable | str:

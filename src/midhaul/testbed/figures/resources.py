@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING, Any
 from midhaul.report import Figure, Section
 from midhaul.report.axes import Axis, Series
 from midhaul.report.charts import dots, over_time
+from midhaul.report.theme import SECOND_PALETTE
 from midhaul.testbed.figures.view import gather
 
 if TYPE_CHECKING:
-    from midhaul.testbed.figures.view import View
+from midhaul.testbed.figures.view import View
 
 _N_BINS = 240
-_TIME = Axis("minute", "minutes of measuring, cells end to end", ".3~g")
+_TIME = Axis("minute", "minutes of measuring, cells end to end")
 
 _LAID_OUT = """
 with lengths as (
@@ -33,7 +34,10 @@ select node, floor((start_s + begin_ns / 1e9) / bin_s) * any_value(bin_s) as beg
 from usage join starts using (block, configuration)
 group by node, floor((start_s + begin_ns / 1e9) / bin_s) order by 1, 2
 """
-_JOIN = "left join (select block, configuration, position from cells) using (block, configuration)"
+_JOIN = """
+left join (select block, configuration, position from cells)
+using (block, configuration)
+"""
 
 
 def resources(view: View) -> Section | None:
@@ -51,12 +55,11 @@ def resources(view: View) -> Section | None:
     ]
     if not rows:
         return None
-    nodes = Series("node", "node", tuple(dict.fromkeys(str(r["node"]) for r in rows)))
+    names = tuple(dict.fromkeys(str(row["node"]) for row in rows))
+    nodes = Series("node", "node", names, SECOND_PALETTE)
     items = (
         _over_time(rows, nodes, "cores", "CPU, cores busy", "CPU over time"),
-        _over_time(
-            rows, nodes, "megabytes", "resident memory, MB", "Memory over time"
-        ),
+        _over_time(rows, nodes, "megabytes", "resident memory, MB", "Memory over time"),
         _by_detector(view, nodes),
         _disturbance(rows),
     )
@@ -71,10 +74,11 @@ def resources(view: View) -> Section | None:
 def _over_time(
     rows: list[dict[str, Any]], nodes: Series, field: str, axis: str, title: str
 ) -> Figure:
-    value = Axis(field, axis, ".3~g", from_zero=True)
+    value = Axis(field, axis, from_zero=True)
+    shown = [{key: row[key] for key in ("node", "minute", field)} for row in rows]
     return Figure(
         title=title,
-        chart=over_time(rows, _TIME, value, nodes),
+        chart=over_time(shown, _TIME, value, nodes),
         caption=f"At most {_N_BINS} steps; a step of memory shows its highest value."
         if field == "megabytes"
         else f"At most {_N_BINS} steps, each the mean over its time.",
@@ -99,7 +103,7 @@ def _by_detector(view: View, nodes: Series) -> Figure | str:
     ]
     if not rows:
         return "CPU by detector: the usage belongs to no configuration."
-    value = Axis("cores", "CPU, mean cores busy", ".3~g", from_zero=True)
+    value = Axis("cores", "CPU, mean cores busy", from_zero=True)
     label = Axis("series", "detector", order=view.series.names)
     return Figure(
         title="CPU by detector and node",
@@ -109,7 +113,10 @@ def _by_detector(view: View, nodes: Series) -> Figure | str:
 
 
 def _disturbance(rows: list[dict[str, Any]]) -> Figure | str:
-    words = {"pressure": "waiting for a CPU (PSI)", "steal": "taken by the host (steal)"}
+    words = {
+        "pressure": "waiting for a CPU (PSI)",
+        "steal": "taken by the host (steal)",
+    }
     per_bin: dict[tuple[float, str], float] = {}
     for row in rows:
         for key, name in words.items():
@@ -122,8 +129,10 @@ def _disturbance(rows: list[dict[str, Any]]) -> Figure | str:
         {"minute": minute, "kind": name, "share": share}
         for (minute, name), share in sorted(per_bin.items())
     ]
-    value = Axis("share", "share of time, %", ".3~g", from_zero=True)
-    series = Series("kind", "the machine's CPU time", tuple(words.values()))
+    value = Axis("share", "share of time, %", from_zero=True)
+    series = Series(
+        "kind", "the machine's CPU time", tuple(words.values()), SECOND_PALETTE
+    )
     return Figure(
         title="Who disturbed the measurement",
         chart=over_time(shown, _TIME, value, series, height=140),

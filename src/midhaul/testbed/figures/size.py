@@ -9,14 +9,16 @@ import altair as alt
 from midhaul.report import Figure, Section
 from midhaul.report.axes import Axis, Series
 from midhaul.report.charts import bars, dots
+from midhaul.report.theme import NEUTRAL, SECOND_PALETTE
 from midhaul.testbed.figures.accuracy import encoding_axis, only, resize_axis
 from midhaul.testbed.figures.view import gather
 
 if TYPE_CHECKING:
     from midhaul.testbed.figures.view import Configuration, View
 
-_LEFT = Axis("left", "bytes left, % of those received", ".3~g", from_zero=True)
+_LEFT = Axis("left", "bytes left, % of those received", from_zero=True)
 _F1 = Axis("f1", "F1", ".3f")
+_NO_SERIES = Series("all", "", ("all",), (NEUTRAL,))
 
 
 def size(view: View) -> Section | None:
@@ -57,14 +59,16 @@ def _pair(
         return f"Size left against {word}: the run does not vary {word} alone."
     left = _labelled(view, mine, left=("size_left", 100))
     title = f"Size left against {word}"
-    charts: list[Any] = [bars(left, _LEFT, axis, view.series)]
+    left = [row | {"all": "all"} for row in left]
+    charts: list[Any] = [bars(left, _LEFT, axis, _NO_SERIES)]
     caption = "Bytes left do not depend on the detector."
     if f1 := _labelled(view, mine, f1=("f1", 1)):
         charts.append(bars(f1, _F1, axis, view.series))
         title += ", with the F1 of the best detector"
         caption += f" F1 is that of {best}, the best one at “{view.reference}”."
     wide = [chart.properties(width=290) for chart in charts]
-    return Figure(title=title, chart=alt.hconcat(*wide, spacing=44), caption=caption)
+    both = alt.hconcat(*wide, spacing=44).resolve_scale(color="independent")
+    return Figure(title=title, chart=both, caption=caption)
 
 
 def _labelled(
@@ -82,13 +86,12 @@ def _by_preprocessing(view: View) -> Figure | str:
     first = {row["preprocessing"]: row for row in reversed(rows)}
     if len(first) < 2:  # noqa: PLR2004 - one bar compares nothing
         return "Bytes by preprocessing: there is nothing to compare."
-    kilobytes = Axis("bytes", "kB per image after preprocessing", ".3~g", None)
+    kilobytes = Axis("bytes", "kB per image after preprocessing")
     label = Axis("preprocessing", "preprocessing", order=view.preprocessings)
-    one = Series("all", "", ("all",))
     shown = [row | {"all": "all"} for row in first.values()]
     return Figure(
         title="Bytes per image by preprocessing",
-        chart=bars(shown, kilobytes, label, one),
+        chart=bars(shown, kilobytes, label, _NO_SERIES),
         caption="Mean over the images of the run; 1 kB is 1000 bytes.",
     )
 
@@ -108,9 +111,9 @@ def _by_link(view: View) -> Figure | str:
     ]
     if not rows:
         return "Bytes by link: no request was sent in this run."
-    kilobytes = Axis("bytes", "kB per request", ".3~g", None, from_zero=True)
+    kilobytes = Axis("bytes", "kB per request", from_zero=True)
     label = Axis("preprocessing", "preprocessing", order=view.preprocessings)
-    series = Series("link", "link", tuple(links.values()))
+    series = Series("link", "link", tuple(links.values()), SECOND_PALETTE)
     return Figure(
         title="Bytes per request on each link",
         chart=dots(rows, kilobytes, label, series, step=9),

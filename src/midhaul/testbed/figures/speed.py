@@ -26,25 +26,25 @@ _MOST_NINES = 4
 _FEW = 10
 
 _STAGES = {
-    "late": "sent late",
-    "network_ns": "workload ↔ edge",
-    "queue_ns": "queue, edge",
-    "decode_ns": "decode",
-    "preprocess_ns": "preprocess",
-    "encode_ns": "encode",
-    "inference_ns": "inference, edge",
-    "rest": "rest of edge",
-    "backhaul_ns": "edge ↔ cloud",
-    "cloud_queue_ns": "queue, cloud",
-    "cloud_decode_ns": "decode, cloud",
-    "cloud_inference_ns": "inference, cloud",
+    "late": ("sent late", "#9aa5b1"),
+    "network_ns": ("network, workload to edge", "#e69f00"),
+    "queue_ns": ("queue, edge", "#d3ebe1"),
+    "decode_ns": ("decode, edge", "#9dd6bf"),
+    "preprocess_ns": ("preprocess", "#62bd99"),
+    "encode_ns": ("encode", "#1f9a70"),
+    "inference_ns": ("inference, edge", "#00664a"),
+    "rest": ("rest, edge", "#b7c4bd"),
+    "backhaul_ns": ("network, edge to cloud", "#d55e00"),
+    "cloud_queue_ns": ("queue, cloud", "#cfe3f2"),
+    "cloud_decode_ns": ("decode, cloud", "#7fb4dc"),
+    "cloud_inference_ns": ("inference, cloud", "#0072b2"),
 }
 _OK = "not is_warmup and status = 'ok' and latency_ns is not null"
 
 
 def speed(view: View) -> Section | None:
     """Latency, its distribution and its parts; None where nothing was answered."""
-    if not view.knows("latency_mean_s"):
+    if not view.knows("latency_mean_s") and not _has_answers(view):
         return None
     text = (
         "Latency is what a user waits: from the moment a request was **planned** to "
@@ -62,12 +62,19 @@ def speed(view: View) -> Section | None:
     return Section(title="Latency", text=text, items=gather(items))
 
 
-def _mean(view: View) -> Figure:
+def _has_answers(view: View) -> bool:
+    if "requests" not in view.has:
+        return False
+    query = f"select count(*) as n from requests where {_OK}"  # noqa: S608 - ours
+    return view.run.sql(query).to_pylist()[0]["n"] > 0
+
+
+def _mean(view: View) -> Figure | str:
     rows = view.rows(view.at(view.reference), ms=("latency_mean_s", _MS))
-    value = Axis("ms", "mean latency, ms", ".3~g")
-    slowest_last = Axis(
-        "series", "detector", order=ordered(rows, "series", "ms")[::-1]
-    )
+    if not rows:
+        return "Mean latency: it was not computed yet."
+    value = Axis("ms", "mean latency, ms")
+    slowest_last = Axis("series", "detector", order=ordered(rows, "series", "ms")[::-1])
     return Figure(
         title="Mean latency by detector",
         chart=bars(rows, value, slowest_last, view.series),
@@ -75,14 +82,16 @@ def _mean(view: View) -> Figure:
     )
 
 
-def _percentiles(view: View) -> Figure:
+def _percentiles(view: View) -> Figure | str:
     rows = [
         {**row, "statistic": words}
         for metric, words in _LATENCIES.items()
         for row in view.rows(view.configurations, ms=(metric, _MS))
     ]
+    if not rows:
+        return "Percentiles of latency: they were not computed yet."
     label = Axis("statistic", "statistic", order=tuple(_LATENCIES.values()))
-    value = Axis("ms", "latency, ms", ".3~g", is_log=True)
+    value = Axis("ms", "latency, ms", is_log=True)
     chart = dots(rows, value, label, view.series, step=11)
     return Figure(
         title="Latency from the median to the tail",
@@ -104,7 +113,7 @@ def _f1_per_second(view: View) -> Figure | str:
         title="F1 per second",
         chart=bars(
             rows,
-            Axis("rate", "F1 over mean latency, 1/s", ".3~g"),
+            Axis("rate", "F1 over mean latency, 1/s"),
             detector_axis(rows, "rate"),
             view.series,
         ),
@@ -116,7 +125,8 @@ def _f1_per_second(view: View) -> Figure | str:
 def _curves(view: View) -> Figure | str:
     if "requests" not in view.has:
         return "The distribution of latencies: the run kept no requests."
-    shares = [1 - 10 ** (-k / _PER_DECADE) for k in range(_MOST_NINES * _PER_DECADE + 1)]
+    nines = range(_MOST_NINES * _PER_DECADE + 1)
+    shares = [1 - 10 ** (-k / _PER_DECADE) for k in nines]
     query = (
         "select configuration, count(*) as n, "  # noqa: S608 - no foreign text in it
         f"quantile_cont(latency_ns, {shares!r}) as quantiles "
@@ -127,11 +137,11 @@ def _curves(view: View) -> Figure | str:
     for found in view.run.sql(query).to_pylist():
         c = of[found["configuration"]]
         label = {"series": c.series, "preprocessing": c.preprocessing}
-        for point in _curve(found["n"], shares, found["quantiles"]):
-            rows.append(label | point)
+        curve = _curve(found["n"], shares, found["quantiles"])
+        rows.extend(label | point for point in curve)
     if not rows:
         return "The distribution of latencies: no request was answered."
-    value = Axis("ms", "latency, ms", ".3~g", is_log=True)
+    value = Axis("ms", "latency, ms", is_log=True)
     chart = percentile_curves(rows, value, view.series)
     return Figure(
         title="Distribution of latency",
@@ -172,9 +182,11 @@ def _stages(view: View) -> tuple[Figure | str, ...]:
     if not rows:
         return ("Where the time goes: no request was answered.",)
     used = {row["part"] for row in rows}
-    parts = Series("part", "stage", tuple(s for s in _STAGES.values() if s in used))
-    value = Axis("ms", "mean time, ms", ".3~g")
-    total = Axis("total", "latency, ms", ".3~g")
+    shown = [stage for stage in _STAGES.values() if stage[0] in used]
+    names, palette = zip(*shown, strict=True)
+    parts = Series("part", "stage", names, palette)
+    value = Axis("ms", "mean time, ms")
+    total = Axis("total", "latency, ms")
     here = [row for row in rows if row["preprocessing"] == view.reference]
     detectors = Axis("series", "detector", order=ordered(here, "series", "total")[::-1])
     by_detector = Figure(
@@ -182,9 +194,9 @@ def _stages(view: View) -> tuple[Figure | str, ...]:
         chart=preprocessing_choice(view).on(
             stack(rows, value, detectors, parts, total)
         ),
-        caption="Means over the answered requests. What no node claims is the "
-        "network's and HTTP's: service minus the edge's own time, and forwarding "
-        "minus the cloud's.",
+        caption="Means over the answered requests: green at the edge, blue in the "
+        "cloud, orange between them. What no node claims is the network's and HTTP's: "
+        "service minus the edge's own time, and forwarding minus the cloud's.",
     )
     if len(view.preprocessings) == 1:
         return (by_detector,)
@@ -212,9 +224,7 @@ def _stage_rows(view: View) -> list[dict[str, Any]]:
     for found in view.run.sql(query).to_pylist():
         c = of[found["configuration"]]
         found["late"] = found["late"] or 0
-        found["rest"] = found["latency_ns"] - found["late"] - sum(
-            found[k] for k in own
-        )
+        found["rest"] = found["latency_ns"] - found["late"] - sum(found[k] for k in own)
         rows += [
             {
                 "series": c.series,
@@ -223,7 +233,7 @@ def _stage_rows(view: View) -> list[dict[str, Any]]:
                 "ms": found[key] / 1e6,
                 "total": found["latency_ns"] / 1e6,
             }
-            for key, words in _STAGES.items()
+            for key, (words, _) in _STAGES.items()
             if found[key] > 0
         ]
     return rows

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from midhaul.report import DataTable, Figure, Section
+from midhaul.report import Cell, DataTable, Figure, Section
 from midhaul.report.axes import Axis
 from midhaul.report.charts import front
 from midhaul.testbed.figures.view import gather
@@ -25,22 +25,26 @@ class _Price:
         factor: from its unit to the one shown.
         words: its name.
         unit: the one shown.
+        is_in_table: True where the table of the best weighs it too.
     """
 
     metrics: tuple[str, ...]
     factor: float
     words: str
     unit: str
+    is_in_table: bool = True
 
 
 _PRICES = (
     _Price(("latency_p50_s",), 1e3, "median latency", "ms"),
-    _Price(("latency_p99_s", "latency_p90_s"), 1e3, "tail latency", "ms"),
+    _Price(
+        ("latency_p99_s", "latency_p90_s"), 1e3, "tail latency", "ms", is_in_table=False
+    ),
     _Price(
         ("backhaul_up_bytes", "prepared_bytes"), 1e-3, "bytes sent to the cloud", "kB"
     ),
     _Price(("usd_per_1000",), 1, "cost of 1000 requests", "USD"),
-    _Price(("joule_per_request",), 1, "energy per request", "J"),
+    _Price(("joule_per_request",), 1, "energy per request", "J", is_in_table=False),
 )
 _LARGE_RATIO = 8
 
@@ -90,7 +94,7 @@ def _front(view: View, price: _Price) -> Figure | str:
     prices = [float(row["price"]) for row in rows]
     is_log = min(prices) > 0 and max(prices) / min(prices) > _LARGE_RATIO
     words = _WORDS.get(metric, price.words)
-    x = Axis("price", f"{words}, {price.unit}", ".3~g", is_log=is_log)
+    x = Axis("price", f"{words}, {price.unit}", is_log=is_log)
     found = next(m for c in view.configurations if (m := view.metric(c, metric)))
     return Figure(
         title=f"F1 against {words}",
@@ -115,7 +119,9 @@ _WORDS = {
 
 
 def _best_table(view: View) -> DataTable | str:
-    known = [(p, m) for p in _PRICES if (m := _metric(view, p)) is not None]
+    known = [
+        (p, m) for p in _PRICES if p.is_in_table and (m := _metric(view, p)) is not None
+    ]
     rows: list[dict[str, Any]] = view.rows(
         view.configurations,
         f1=("f1", 1),
@@ -134,11 +140,11 @@ def _best_table(view: View) -> DataTable | str:
             (
                 row["series"],
                 row["preprocessing"],
-                round(row["f1"], 3),
-                *(float(f"{row[m]:.3g}") for _, m in known),
+                Cell(f"{row['f1']:.3f}", row["f1"]),
+                *(Cell(f"{row[m]:.3g}", row[m]) for _, m in known),
             )
             for row in kept
         ),
-        caption=f"{len(kept)} of {len(rows)}: no other one is at least as good in every "
-        "column and better in one.",
+        caption=f"{len(kept)} of {len(rows)}: no other one is at least as good in "
+        "every column and better in one.",
     )

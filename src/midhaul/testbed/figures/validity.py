@@ -45,7 +45,7 @@ def _count(cells: list[dict[str, Any]]) -> Item | str:
     if n_bad:
         text = f"**{n_bad} of {len(cells)} cells are not valid.** The reasons follow."
         return Notice(text=text, tone="warning")
-    return Notice(text=f"All {len(cells)} cells are valid.")
+    return Notice(text=f"No cell is in doubt; there are {len(cells)}.")
 
 
 def _reasons(cells: list[dict[str, Any]]) -> Item | str:
@@ -55,7 +55,7 @@ def _reasons(cells: list[dict[str, Any]]) -> Item | str:
         advice = [*(cell["advice"] or []), *[""] * len(reasons)]
         found.update(zip(reasons, advice, strict=False))
     if not found:
-        return "Reasons against cells: there are none."
+        return ""
     return DataTable(
         title="Reasons against cells",
         columns=("cells", "reason", "what to change"),
@@ -73,7 +73,7 @@ def _failures(view: View) -> Item | str:
     )
     rows = view.run.sql(query).to_pylist()
     if not rows:
-        return "Failed requests: there are none."
+        return Notice(text="No request failed.")
     return DataTable(
         title="Failed requests",
         columns=("status", "node", "requests", "for example"),

@@ -88,6 +88,7 @@ class View:
     """
 
     def __init__(self, run: Run) -> None:
+        """Read what every section needs of ``run``."""
         self.run = run
         self.has = frozenset(run.tables())
         rows = run.read(tables.CONFIGURATIONS).to_pylist()
@@ -172,12 +173,12 @@ def detector_axis(rows: Sequence[Mapping[str, Any]], value: str) -> Axis:
 
 
 def gather(items: Iterable[Item | str]) -> tuple[Item, ...]:
-    """The items of a section; a text says why one was left out and ends in a notice."""
+    """The items of a section; a text says why one was left out, for a notice."""
     shown: list[Item] = []
     missing: list[str] = []
     for item in items:
         if isinstance(item, str):
-            missing.append(item)
+            missing += [item] if item else []
         else:
             shown.append(item)
     if missing:
