@@ -1,10 +1,10 @@
 """Makes torchvision from PyPI importable beside the CPU build of torch.
 
-That wheel is linked against CUDA, so its operators do not load without it, and the import
-ends in "operator torchvision::nms does not exist". ``install`` gives torch the two
-operators that detection models need, in Python, and imports torchvision. For inference on
-the CPU and for ONNX export only, and for tests only: users install torchvision from
-the same index as torch.
+That wheel is linked against CUDA, so its operators do not load without it, and the
+import ends in "operator torchvision::nms does not exist". ``install`` gives torch the
+two operators that detection models need, in Python, and imports torchvision. For
+inference on the CPU and for ONNX export only, and for tests only: users install
+torchvision from the same index as torch.
 """
 
 from __future__ import annotations
@@ -33,8 +33,9 @@ def install() -> Any:
         "qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
     )
     library.define(
-        "roi_align(Tensor input, Tensor rois, float spatial_scale, SymInt pooled_height, "
-        "SymInt pooled_width, int sampling_ratio, bool aligned) -> Tensor",
+        "roi_align(Tensor input, Tensor rois, float spatial_scale, "
+        "SymInt pooled_height, SymInt pooled_width, int sampling_ratio, bool aligned) "
+        "-> Tensor",
     )
     library.impl("nms", _nms, "CPU")
     library.impl("roi_align", _roi_align, "CPU")
@@ -42,8 +43,8 @@ def install() -> Any:
     torchvision = importlib.import_module("torchvision")
     for name in ("extension", "ops.boxes", "ops.roi_align"):
         module = importlib.import_module(f"torchvision.{name}")
-        module._assert_has_ops = _has_them  # noqa: SLF001
-        module._has_ops = _is_there  # noqa: SLF001
+        module._assert_has_ops = _has_them
+        module._has_ops = _is_there
     return torchvision
 
 
@@ -58,7 +59,9 @@ def _is_there() -> bool:
     return True
 
 
-def _nms(dets: torch.Tensor, scores: torch.Tensor, iou_threshold: float) -> torch.Tensor:
+def _nms(
+    dets: torch.Tensor, scores: torch.Tensor, iou_threshold: float
+) -> torch.Tensor:
     boxes = dets.detach().numpy()
     order = np.argsort(-scores.detach().numpy(), kind="stable")
     areas = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
@@ -74,7 +77,7 @@ def _nms(dets: torch.Tensor, scores: torch.Tensor, iou_threshold: float) -> torc
     return torch.tensor(kept, dtype=torch.int64)
 
 
-def _roi_align(  # noqa: PLR0913
+def _roi_align(
     features: torch.Tensor,
     rois: torch.Tensor,
     spatial_scale: float,
@@ -92,7 +95,9 @@ def _roi_align(  # noqa: PLR0913
     parts: list[torch.Tensor] = []
     for some in torch.split(rois, _CHUNK):
         ends = some[:, 1:] * spatial_scale - (0.5 if aligned else 0.0)
-        yl, yh, wy = _samples(ends[:, 1], ends[:, 3], pooled_height * n, height, aligned)
+        yl, yh, wy = _samples(
+            ends[:, 1], ends[:, 3], pooled_height * n, height, aligned
+        )
         xl, xh, wx = _samples(ends[:, 0], ends[:, 2], pooled_width * n, width, aligned)
         batch = some[:, 0].long()[:, None, None]
         total = 0

@@ -219,6 +219,8 @@ def _contradictions(card: Card) -> list[str]:
         or any(len(pairs) % 2 or not pairs for pairs in card.anchors)
     ):
         found.append("anchors needs one list of widths and heights per stride")
-    if card.decoder == "boxes" and not 3 <= len(card.outputs):
+    if card.decoder == "boxes" and len(card.outputs) < len(
+        ("boxes", "labels", "scores")
+    ):
         found.append("decoder boxes needs outputs = [boxes, labels, scores]")
     return found

@@ -1,12 +1,13 @@
 """From the raw outputs of a network to candidate boxes, one function per family.
 
-Every decoder drops what is below the score threshold before it computes a single box,
-so its cost follows the number of candidates and not the size of the grid. Boxes are in px
-of the network's input.
+Every decoder drops what is below the score threshold before it computes a single box, so
+its cost follows the number of candidates and not the size of the grid. Boxes are in px of
+the network's input.
 """
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -14,14 +15,11 @@ import numpy as np
 from jaxtyping import Float32, Int32
 
 from midhaul.errors import DataError
-from midhaul.model import Detections
-from midhaul.vision.suppression import suppress
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from midhaul.vision.card import Card
-    from midhaul.vision.geometry import Geometry
 
 # Candidates that go into the suppression at most, the best ones.
 _MAX_CANDIDATES = 1000
@@ -42,58 +40,11 @@ class Candidates:
     numbers: Int32[np.ndarray, " n"]
 
 
-class OutputDecoder:
-    """Turns the outputs of one model into detections, as its card says."""
-
-    def __init__(self, card: Card) -> None:
-        self._card = card
-        self._decode = _FAMILIES[card.decoder]
-        self._names = card.names
-        used = [bool(name) for name in card.numbered_labels]
-        # Index into names by number; -1 where a number is not in use.
-        self._index = np.where(used, np.cumsum(used) - 1, -1).astype(np.int32)
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """The label set."""
-        return self._names
-
-    def __call__(self, outputs: Sequence[np.ndarray], geometry: Geometry) -> Detections:
-        """Decode, suppress, and carry the boxes back to the image.
-
-        Raises:
-            DataError: the outputs do not fit the card.
-        """
-        card = self._card
-        found = self._decode(outputs, card)
-        numbers = found.numbers - card.first_label
-        inside = (numbers >= 0) & (numbers < len(self._index))
-        if not inside.all() and card.first_label == 0:
-            raise _mismatch(
-                card,
-                f"labels has {len(self._index)} numbers",
-                f"the model answers number {found.numbers.max()}",
-            )
-        labels = np.where(inside, self._index[np.where(inside, numbers, 0)], -1)
-        used = labels >= 0
-        boxes, scores = found.boxes[used], found.scores[used]
-        labels = labels[used].astype(np.int32)
-        keep = suppress(
-            boxes, scores, labels, iou=card.nms_iou, limit=card.max_detections
-        )
-        return Detections(
-            boxes=geometry.to_image(boxes[keep]),
-            scores=np.clip(scores[keep], 0, 1),
-            labels=labels[keep],
-            names=self._names,
-        )
-
-
 def decode_fastestdet(outputs: Sequence[np.ndarray], card: Card) -> Candidates:
     """One grid: objectness, box and classes per cell (FastestDet).
 
-    The output is ``(1, 5 + classes, h, w)``. A score is objectness^0.6 times class^0.4; the
-    centre is off its cell's corner by tanh, the sides are a sigmoid of the whole input.
+    The output is ``(1, 5 + classes, h, w)``. A score is objectness^0.6 times class^0.4;
+    the centre is off its cell's corner by tanh, the sides are a sigmoid of the input's.
     """
     (output,) = _take(outputs, card, 1)
     n_labels = len(card.numbered_labels)
@@ -119,15 +70,15 @@ def decode_yolox(outputs: Sequence[np.ndarray], card: Card) -> Candidates:
     """
     (output,) = _take(outputs, card, 1)
     n_labels = len(card.numbered_labels)
-    corners, strides = _grid(card)
-    _check_shape(card, output, (1, len(strides), 5 + n_labels))
+    grid = _grid(card)
+    _check_shape(card, output, (1, len(grid.strides), 5 + n_labels))
     rows = np.flatnonzero(output[0, :, 4] >= card.score_threshold)
     found = output[0, rows]
     scores = found[:, 4:5] * found[:, 5:]
     keep, numbers, scores = _pairs(scores, card.score_threshold)
     rows, found = rows[keep], found[keep]
-    stride = strides[rows, None]
-    centre = (corners[rows] + found[:, :2]) * stride
+    stride = grid.strides[rows, None]
+    centre = (grid.corners[rows] + found[:, :2]) * stride
     sides = np.exp(np.minimum(found[:, 2:4], 20)) * stride
     return _from_centres(centre, sides, scores, numbers)
 
@@ -135,16 +86,16 @@ def decode_yolox(outputs: Sequence[np.ndarray], card: Card) -> Candidates:
 def decode_gfl(outputs: Sequence[np.ndarray], card: Card) -> Candidates:
     """Classes, and each side of a box as a distribution (GFL: NanoDet, PicoDet).
 
-    Per stride one output ``(cells, classes)`` of probabilities and one ``(cells, 4 * bins)``
-    of logits. The distance from a cell's centre to a side is the mean of the softmax over
-    the bins, in strides (Li et al. 2020, equation 5). A cell may answer several classes.
+    Per stride one output ``(cells, classes)`` of probabilities and one of logits,
+    ``(cells, 4 * bins)``. The distance from a cell's centre to a side is the mean of the
+    softmax over the bins, in strides (Li et al. 2020, equation 5).
     """
     n_labels = len(card.numbered_labels)
-    corners, strides = _grid(card)
+    grid = _grid(card)
     flat = [np.reshape(output, (-1, output.shape[-1])) for output in outputs]
-    classes = _by_cells(card, flat, strides, n_labels)
+    classes = _by_cells(card, flat, n_labels)
     sides = [one for one in flat if not any(one is other for other in classes)]
-    sides = _by_cells(card, sides, strides, None)
+    sides = _by_cells(card, sides, None)
     chances = np.concatenate(classes)
     logits = np.concatenate(sides)
     rows, numbers, scores = _pairs(chances, card.score_threshold)
@@ -152,9 +103,10 @@ def decode_gfl(outputs: Sequence[np.ndarray], card: Card) -> Candidates:
     picked = logits[rows].reshape(-1, 4, bins)
     weights = np.exp(picked - picked.max(axis=2, keepdims=True))
     steps = np.arange(bins, dtype=np.float32)
-    distances = weights @ steps / weights.sum(axis=2) * strides[rows, None]
-    centre = (corners[rows] + np.float32(0.5)) * strides[rows, None]
-    boxes = np.concatenate([centre - distances[:, :2], centre + distances[:, 2:]], axis=1)
+    distances = weights @ steps / weights.sum(axis=2) * grid.strides[rows, None]
+    centre = (grid.corners[rows] + np.float32(0.5)) * grid.strides[rows, None]
+    low, high = centre - distances[:, :2], centre + distances[:, 2:]
+    boxes = np.concatenate([low, high], axis=1)
     return Candidates(
         boxes=boxes.astype(np.float32),
         scores=scores,
@@ -165,15 +117,15 @@ def decode_gfl(outputs: Sequence[np.ndarray], card: Card) -> Candidates:
 def decode_yolo_fastestv2(outputs: Sequence[np.ndarray], card: Card) -> Candidates:
     """Anchors that share their classes (Yolo-FastestV2).
 
-    The output is ``(cells, 4 * anchors + anchors + classes)``, all after the sigmoid or
-    softmax: boxes, objectness per anchor, classes. Centres reach half a cell beyond their
-    own; sides are up to four times the anchor.
+    The output is ``(cells, 4 * anchors + anchors + classes)``, after the sigmoid or
+    softmax: boxes, objectness per anchor, classes. Centres reach half a cell beyond
+    their own; sides are up to four times the anchor.
     """
     (output,) = _take(outputs, card, 1)
     n_labels, n_anchors = len(card.numbered_labels), len(card.anchors[0]) // 2
-    corners, strides = _grid(card)
+    grid = _grid(card)
     output = output.reshape(-1, output.shape[-1])
-    _check_shape(card, output, (len(strides), 5 * n_anchors + n_labels))
+    _check_shape(card, output, (len(grid.strides), 5 * n_anchors + n_labels))
     objectness = output[:, 4 * n_anchors : 5 * n_anchors]
     rows = np.flatnonzero(objectness.reshape(-1) >= card.score_threshold)
     cells, anchors = np.divmod(rows, n_anchors)
@@ -181,9 +133,10 @@ def decode_yolo_fastestv2(outputs: Sequence[np.ndarray], card: Card) -> Candidat
     keep, numbers, scores = _pairs(scores, card.score_threshold)
     cells, anchors = cells[keep], anchors[keep]
     per_stride = np.array(card.anchors, np.float32).reshape(len(card.strides), -1, 2)
-    level = np.searchsorted(_ends(card), cells, side="right")
+    level = np.searchsorted(grid.ends, cells, side="right")
     raw = output[:, : 4 * n_anchors].reshape(-1, n_anchors, 4)[cells, anchors]
-    centre = (raw[:, :2] * 2 - np.float32(0.5) + corners[cells]) * strides[cells, None]
+    centre = raw[:, :2] * 2 - np.float32(0.5) + grid.corners[cells]
+    centre *= grid.strides[cells, None]
     sides = (raw[:, 2:] * 2) ** 2 * per_stride[level, anchors]
     return _from_centres(centre, sides, scores, numbers)
 
@@ -195,7 +148,7 @@ def decode_boxes(outputs: Sequence[np.ndarray], card: Card) -> Candidates:
     scores = scores.reshape(-1).astype(np.float32)
     numbers = numbers.reshape(-1)
     if not len(boxes) == len(scores) == len(numbers):
-        raise _mismatch(
+        raise mismatch(
             card,
             "the outputs are boxes, labels and scores",
             f"they hold {len(boxes)}, {len(numbers)} and {len(scores)} entries",
@@ -213,7 +166,7 @@ def decode_boxes(outputs: Sequence[np.ndarray], card: Card) -> Candidates:
     )
 
 
-_FAMILIES: dict[str, Callable[[Sequence[np.ndarray], Card], Candidates]] = {
+FAMILIES: dict[str, Callable[[Sequence[np.ndarray], Card], Candidates]] = {
     "boxes": decode_boxes,
     "fastestdet": decode_fastestdet,
     "gfl": decode_gfl,
@@ -256,47 +209,53 @@ def _sigmoid(values: np.ndarray) -> np.ndarray:
     return 0.5 + 0.5 * np.tanh(values / 2)
 
 
-def _shapes(card: Card) -> list[tuple[int, int]]:
-    """Rows and columns of the grid of each stride."""
-    return [
-        (-(-card.input_height // stride), -(-card.input_width // stride))
-        for stride in card.strides
-    ]
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class _Grid:
+    """Every cell of the grids of all strides, the finest grid first.
+
+    Attributes:
+        corners: column and row of each cell, ``(cells, 2)``.
+        strides: px per cell of its grid, ``(cells,)``.
+        ends: number of cells up to and with each stride.
+    """
+
+    corners: np.ndarray
+    strides: np.ndarray
+    ends: np.ndarray
 
 
-def _ends(card: Card) -> np.ndarray:
-    """Number of cells up to and with each stride."""
-    return np.cumsum([rows * columns for rows, columns in _shapes(card)])
+def _grid(card: Card) -> _Grid:
+    return _make_grid(card.input_height, card.input_width, card.strides)
 
 
-def _grid(card: Card) -> tuple[np.ndarray, np.ndarray]:
-    """Column and row ``(cells, 2)``, and stride ``(cells,)``, of every cell."""
+@functools.cache
+def _make_grid(height: int, width: int, strides: tuple[int, ...]) -> _Grid:
     corners: list[np.ndarray] = []
-    strides: list[np.ndarray] = []
-    for (rows, columns), stride in zip(_shapes(card), card.strides, strict=True):
-        y, x = np.mgrid[:rows, :columns]
+    for stride in strides:
+        y, x = np.mgrid[: -(-height // stride), : -(-width // stride)]
         corners.append(np.stack([x.reshape(-1), y.reshape(-1)], axis=1))
-        strides.append(np.full(rows * columns, stride))
-    return (
-        np.concatenate(corners).astype(np.float32),
-        np.concatenate(strides).astype(np.float32),
+    cells = [len(one) for one in corners]
+    return _Grid(
+        corners=np.concatenate(corners).astype(np.float32),
+        strides=np.repeat(np.array(strides, np.float32), cells),
+        ends=np.cumsum(cells),
     )
 
 
 def _by_cells(
-    card: Card, arrays: list[np.ndarray], strides: np.ndarray, columns: int | None
+    card: Card, arrays: list[np.ndarray], columns: int | None
 ) -> list[np.ndarray]:
     """One array per stride, found by its number of cells (and columns)."""
     found: list[np.ndarray] = []
-    for stride in card.strides:
-        cells = int(np.count_nonzero(strides == stride))
+    all_cells = np.diff(_grid(card).ends, prepend=0)
+    for stride, cells in zip(card.strides, all_cells.tolist(), strict=True):
         match = [
             one
             for one in arrays
             if len(one) == cells and columns in (None, one.shape[1])
         ]
         if not match or (columns is None and match[0].shape[1] % 4):
-            raise _mismatch(
+            raise mismatch(
                 card,
                 f"an output has {cells} cells of {columns or '4 x bins'} numbers "
                 f"for stride {stride}",
@@ -308,7 +267,7 @@ def _by_cells(
 
 def _take(outputs: Sequence[np.ndarray], card: Card, n: int) -> Sequence[np.ndarray]:
     if len(outputs) < n:
-        raise _mismatch(card, f"the model has {n} outputs", f"it has {len(outputs)}")
+        raise mismatch(card, f"the model has {n} outputs", f"it has {len(outputs)}")
     return outputs[:n]
 
 
@@ -318,16 +277,17 @@ def _check_shape(card: Card, output: np.ndarray, shape: tuple[int | None, ...]) 
     )
     if not is_same:
         wanted = ", ".join("any" if one is None else str(one) for one in shape)
-        raise _mismatch(
+        raise mismatch(
             card,
             f"the output has shape ({wanted}) for {len(card.numbered_labels)} labels",
             f"it has {output.shape}",
         )
 
 
-def _mismatch(card: Card, expected: str, found: str) -> DataError:
+def mismatch(card: Card, expected: str, found: str) -> DataError:
+    """The error of a card that does not fit its model."""
     message = (
         f"the card of {card.name} does not fit {card.file}: by decoder "
         f"{card.decoder} {expected}, but {found}"
     )
-    return DataError(message, "correct decoder, labels, strides or input size in the card")
+    return DataError(message, "correct decoder, labels, strides or size in the card")

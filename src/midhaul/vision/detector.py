@@ -138,7 +138,7 @@ def parse_spec(spec: str) -> DetectorSpec:
             hint = suggestion(key, runtime.options) or f"{kind} takes no options"
             raise ConfigError(message, hint)
         if not equals or not value or key in options:
-            message = f"option {key} of detector {spec!r} must be given once, as {key}=VALUE"
+            message = f"option {key} of {spec!r} must be given once, as {key}=VALUE"
             raise ConfigError(message)
         options[key] = value
     return DetectorSpec(kind=kind, location=location, options=options)

@@ -57,7 +57,11 @@ class Geometry:
 
 
 class InputBuffer:
-    """The input of one model, refilled for every image; one image at a time."""
+    """The input of one model, refilled for every image; one image at a time.
+
+    Args:
+        card: says how large it is and what is in it.
+    """
 
     def __init__(self, card: Card) -> None:
         self._card = card
@@ -76,7 +80,8 @@ class InputBuffer:
         """
         fitted, geometry = self._fit(pixels)
         height, width = fitted.shape[:2]
-        shape = (height, width, 3) if self._card.layout == "nhwc" else (3, height, width)
+        is_last = self._card.layout == "nhwc"
+        shape = (height, width, 3) if is_last else (3, height, width)
         if self._array is None or self._array.shape != shape:
             self._array = np.empty(shape, self._card.dtype)
         self._convert(fitted, self._array)

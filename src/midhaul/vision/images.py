@@ -8,30 +8,35 @@ changes is forwarded byte for byte.
 
 from __future__ import annotations
 
-import io
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import cv2
-import numpy as np
-from jaxtyping import UInt8
-from PIL import Image, UnidentifiedImageError
 
-from midhaul.errors import ConfigError, DataError
+from midhaul.errors import ConfigError
+from midhaul.vision.codecs import Pixels, decode, size, write, write_like
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-Pixels = UInt8[np.ndarray, "h w 3"]
-"""RGB, one byte per channel, origin at the top left."""
+    import numpy as np
 
-# Formats with a decoder that only reads bytes; EPS, for one, would start a program.
-_FORMATS = ("BMP", "GIF", "JPEG", "PNG", "TIFF", "WEBP")
-_MAX_PIXELS = 100_000_000
+__all__ = [
+    "Pixels",
+    "Prepared",
+    "Preprocessing",
+    "decode",
+    "encode",
+    "prepare",
+    "scaled_size",
+    "size",
+    "transform",
+]
+
 _MAX_RESIZE = 8.0
+_MAX_QUALITY = 100
 _CODECS = {"jpeg": "JPEG", "webp": "WebP"}
-_DEEP_GRAY = ("I;16", "I;16L", "I;16B")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,7 +117,9 @@ class Prepared:
     encode_ns: int
     where: str = "image"
 
-    def see(self, clock: Callable[[], int] = time.perf_counter_ns) -> tuple[Pixels, int]:
+    def see(
+        self, clock: Callable[[], int] = time.perf_counter_ns
+    ) -> tuple[Pixels, int]:
         """The pixels that a detector must see: decoded from ``data``.
 
         Returns:
@@ -125,38 +132,6 @@ class Prepared:
         begin = clock()
         pixels = decode(self.data, where=self.where)
         return pixels, clock() - begin
-
-
-def decode(
-    data: bytes, *, where: str = "image", max_pixels: int = _MAX_PIXELS
-) -> Pixels:
-    """Decode a whole image into RGB.
-
-    Args:
-        data: a JPEG, PNG, WebP, BMP, GIF or TIFF file; of several frames the first.
-        where: name of the image, for messages.
-        max_pixels: refuse images that hold more, before their pixels are decoded.
-
-    Returns:
-        ``(h, w, 3)`` pixels as they are stored: an EXIF orientation is not applied,
-        because the boxes of COCO are in stored pixels. Alpha is dropped and 16 bit
-        gray keeps its upper byte.
-
-    Raises:
-        DataError: this is no image, it is cut off, or it is too large.
-    """
-    image = _open(data, where=where, max_pixels=max_pixels)
-    try:
-        image.load()
-        if image.mode in _DEEP_GRAY:
-            deep = np.asarray(image).astype(np.uint16)
-            return np.repeat((deep >> 8).astype(np.uint8)[:, :, None], 3, axis=2)
-        if image.mode == "P" and "transparency" in image.info:
-            image = image.convert("RGBA")
-        return np.asarray(image if image.mode == "RGB" else image.convert("RGB"))
-    except (OSError, ValueError, SyntaxError, EOFError) as error:
-        message = f"{where} is cut off or damaged: {error}"
-        raise DataError(message, "fetch or save the file again") from error
 
 
 def transform(pixels: Pixels, preprocessing: Preprocessing) -> Pixels:
@@ -201,17 +176,10 @@ def encode(pixels: Pixels, preprocessing: Preprocessing, *, source: bytes) -> by
     """
     if preprocessing.is_identity:
         return source
-    kind, options, is_gray = _writing(preprocessing, source)
-    if (preprocessing.gray or is_gray) and kind != "WEBP":
-        pixels = np.ascontiguousarray(pixels[:, :, 0])
-    target = io.BytesIO()
-    try:
-        Image.fromarray(pixels).save(target, kind, **options)
-    except (OSError, ValueError) as error:
-        height, width = pixels.shape[:2]
-        message = f"{kind} cannot hold an image of {width}x{height} px: {error}"
-        raise DataError(message, "choose a smaller resize or another codec") from error
-    return target.getvalue()
+    quality, is_gray = preprocessing.quality, preprocessing.gray
+    if quality is None:
+        return write_like(source, pixels, one_channel=is_gray)
+    return write(pixels, preprocessing.codec, quality, one_channel=is_gray)
 
 
 def prepare(
@@ -256,82 +224,14 @@ def prepare(
     )
 
 
-def size(
-    data: bytes, *, where: str = "image", max_pixels: int = _MAX_PIXELS
-) -> tuple[int, int]:
-    """Width and height in px, from the header alone.
-
-    Raises:
-        DataError: this is no image, or it is too large.
-    """
-    return _open(data, where=where, max_pixels=max_pixels).size
-
-
-def _open(data: bytes, *, where: str, max_pixels: int) -> Image.Image:
-    if not data:
-        message = f"{where} should be an image but is empty (0 bytes)"
-        raise DataError(message, "fetch or save the file again")
-    try:
-        image = Image.open(io.BytesIO(data), formats=_FORMATS)
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        message = f"{where} is larger than {max_pixels:,} px: {error}"
-        raise DataError(message, "shrink the image first") from error
-    except (UnidentifiedImageError, OSError, ValueError, SyntaxError) as error:
-        message = (
-            f"{where} should be an image ({', '.join(_FORMATS)}), found "
-            f"{len(data):,} bytes that start with {data[:8]!r}"
-        )
-        raise DataError(message, "fetch or save the file again") from error
-    if image.width * image.height > max_pixels:
-        message = (
-            f"{where} is {image.width}x{image.height} px, more than {max_pixels:,} px"
-        )
-        raise DataError(message, "shrink the image first")
-    return image
-
-
 def _parse_encode(text: str) -> tuple[str, int | None]:
     if text == "keep":
         return "keep", None
     codec, _, quality = text.partition(":")
-    if codec in _CODECS and quality.isdecimal() and 1 <= int(quality) <= 100:  # noqa: PLR2004
+    if codec in _CODECS and quality.isdecimal() and 1 <= int(quality) <= _MAX_QUALITY:
         return codec, int(quality)
     message = (
         f"encode must be keep, jpeg:QUALITY or webp:QUALITY with a quality of 1..100, "
         f"found {text!r}"
     )
     raise ConfigError(message, 'for example encode = "jpeg:75"')
-
-
-def _writing(
-    preprocessing: Preprocessing, source: bytes
-) -> tuple[str, dict[str, Any], bool]:
-    """Format, options of the encoder, and whether the received file was gray."""
-    if preprocessing.codec == "jpeg":
-        return "JPEG", {"quality": preprocessing.quality}, False
-    if preprocessing.codec == "webp":
-        return "WEBP", {"quality": preprocessing.quality}, False
-    received = _open(source, where="image", max_pixels=_MAX_PIXELS)
-    if received.format in ("JPEG", "MPO"):
-        is_gray = received.mode == "L"
-        one = preprocessing.gray or is_gray
-        return "JPEG", _jpeg_options(received, one_channel=one), is_gray
-    if received.format == "WEBP":
-        is_lossless = b"VP8L" in source[:64]
-        return "WEBP", {"lossless": is_lossless, "quality": 80}, False
-    return "PNG", {}, received.mode in ("1", "L", *_DEEP_GRAY)
-
-
-def _jpeg_options(received: Any, *, one_channel: bool) -> dict[str, Any]:
-    """Tables, sampling and scan order of a received JPEG, as Pillow's options."""
-    layers = received.layer[:1] if one_channel else received.layer[:3]
-    options: dict[str, Any] = {
-        "qtables": [received.quantization[layer[3]] for layer in layers],
-        "progressive": bool(received.info.get("progressive", 0)),
-    }
-    if not one_channel and len(received.layer) == 3:  # noqa: PLR2004
-        factors = [layer[1:3] for layer in received.layer]
-        sampling = {(1, 1): "4:4:4", (2, 1): "4:2:2", (2, 2): "4:2:0"}
-        if factors[1:] == [(1, 1), (1, 1)] and factors[0] in sampling:
-            options["subsampling"] = sampling[factors[0]]
-    return options

@@ -20,9 +20,9 @@ def suppress(
     """Greedy suppression within each label.
 
     Boxes are visited from the best score down (the first of equals first); one that
-    overlaps a kept box of its label by more than ``iou`` goes. Chunks of sorted boxes are
-    compared as a matrix, and the visit ends as soon as ``limit`` boxes are kept, so the
-    time grows with what is kept, not with the square of what is given.
+    overlaps a kept box of its label by more than ``iou`` goes. Chunks of sorted boxes
+    are compared as a matrix, and the visit ends as soon as ``limit`` boxes are kept, so
+    the time grows with what is kept, not with the square of what is given.
 
     Args:
         boxes: corners x1, y1, x2, y2.

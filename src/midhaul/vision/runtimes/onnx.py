@@ -10,8 +10,8 @@ import onnxruntime as ort
 
 from midhaul.errors import DataError
 from midhaul.vision.card import find_card
-from midhaul.vision.decoders import OutputDecoder
 from midhaul.vision.geometry import InputBuffer
+from midhaul.vision.outputs import OutputDecoder
 from midhaul.vision.runtimes.files import model_file
 
 if TYPE_CHECKING:
@@ -73,16 +73,16 @@ class OnnxDetector:
         return self._decoder(outputs, geometry)
 
     def _check_input(self, file: Path) -> str:
-        inputs: Any = self._session.get_inputs()
+        inputs: list[Any] = self._session.get_inputs()
         card = self._card
         size = (card.input_height, card.input_width)
         shapes = {
             "nchw": (1, 3, *size), "nhwc": (1, *size, 3), "chw": (3, *size),
         }  # fmt: skip
         wanted = shapes[card.layout]
-        found = tuple(inputs[0].shape) if inputs else ()
+        found: list[Any] = inputs[0].shape if inputs else []
         fits = len(inputs) == 1 and len(found) == len(wanted) and all(
-            not isinstance(one, int) or one == want or want == 0
+            want in (one, 0) or not isinstance(one, int)  # a name stands for any size
             for one, want in zip(found, wanted, strict=True)
         )  # fmt: skip
         if not fits or _TYPES.get(inputs[0].type) != card.dtype:

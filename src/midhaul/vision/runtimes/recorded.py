@@ -1,8 +1,8 @@
 """Replays detections that were recorded before, in the time that they took.
 
 The Parquet file has one row per box: ``image_id``, ``provider``, ``label``, ``score``,
-``x1``, ``y1``, ``x2``, ``y2`` in px of the image that was recorded. With the columns ``width``
-and ``height`` (px of that image) boxes follow a resize; without them they cannot.
+``x1``, ``y1``, ``x2``, ``y2`` in px of the image that was recorded. With the columns
+``width`` and ``height`` (px of that image) boxes follow a resize; without, they cannot.
 """
 
 from __future__ import annotations
@@ -160,7 +160,8 @@ def read_recording(file: Path, provider: str | None) -> Recording:
         columns = [table[name].to_pylist() for name in ("image_id", *_SIZES)]
         sizes = {one: (w, h) for one, w, h in zip(*columns, strict=True)}
     answers = {one: Detections.empty(names) for one in ids}
-    answers |= _split(table.filter(pc.equal(table["provider"], provider)), names)
+    is_his = pa.array([one == provider for one in table["provider"].to_pylist()])
+    answers |= _split(table.filter(is_his), names)
     return Recording(provider=provider, names=names, answers=answers, sizes=sizes)
 
 
@@ -205,7 +206,7 @@ def _read(file: Path) -> Any:
 
 def _split(table: Any, names: tuple[str, ...]) -> dict[str, Detections]:
     """Detections by image, best first."""
-    ids = np.array(table["image_id"].to_pylist(), dtype=object)
+    ids: list[str] = table["image_id"].to_pylist()
     scores = table["score"].to_numpy().astype(np.float32)
     boxes = np.stack([table[key].to_numpy() for key in _COLUMNS[4:]], axis=1)
     index = {name: number for number, name in enumerate(names)}

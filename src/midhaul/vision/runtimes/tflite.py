@@ -9,8 +9,8 @@ import numpy as np
 
 from midhaul.errors import DataError, require
 from midhaul.vision.card import find_card
-from midhaul.vision.decoders import OutputDecoder
 from midhaul.vision.geometry import InputBuffer
+from midhaul.vision.outputs import OutputDecoder
 from midhaul.vision.runtimes.files import model_file
 
 if TYPE_CHECKING:

@@ -15,13 +15,13 @@ from midhaul.vision.detector import suggestion
 from midhaul.vision.geometry import Geometry
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Generator, Mapping
 
     from midhaul.vision.images import Pixels
 
-# COCO box AP on val2017 (of persons for the keypoint model) as torchvision states it for
-# the default weights: published, not measured here. Kept so that a list of models needs
-# no torch; a test holds it against torchvision's metadata.
+# COCO box AP on val2017 (of persons for the keypoint model) as torchvision states it
+# for the default weights: published, not measured here. Kept so that a list of models
+# needs no torch; a test holds it against torchvision's metadata.
 PUBLISHED_AP = {
     "fasterrcnn_mobilenet_v3_large_320_fpn": 0.228,
     "fasterrcnn_mobilenet_v3_large_fpn": 0.328,
@@ -209,7 +209,7 @@ def _published_model(models: Any, name: str, weights: Any) -> Any:
             name, weights=weights, weights_backbone=None, progress=False
         )
     except (OSError, RuntimeError) as error:
-        message = f"the weights of {name} cannot be downloaded from {weights.url}: {error}"
+        message = f"weights of {name} cannot be downloaded from {weights.url}: {error}"
         hint = (
             f"download that file where there is a network, keep its name, and use "
             f"torchvision:{name}?weights=FILE (or ?weights=none for cost only)"
@@ -226,11 +226,12 @@ def _read_state(torch: Any, file: Path) -> Any:
     except Exception as error:  # whatever a file that is no state dict makes of it
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         message = f"weights {file} hold no plain state dict: {reason}"
-        raise DataError(message, "save them with torch.save(model.state_dict())") from error
+        hint = "save them with torch.save(model.state_dict(), FILE)"
+        raise DataError(message, hint) from error
 
 
 @contextlib.contextmanager
-def _seeded(torch: Any, seed: int) -> Iterator[None]:
+def _seeded(torch: Any, seed: int) -> Generator[None]:
     """Random numbers of torch from a seed, without touching its global state."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
