@@ -55,7 +55,7 @@ class Shape:
     has_summary: bool = True
     fails: bool = False
     status: Status = "done"
-    verdict: Verdict = Verdict()
+    verdict: Verdict | None = None
 
 
 def synthetic_run(root: Path, shape: Shape | None = None, *, seed: int = 0) -> Run:
@@ -82,7 +82,7 @@ def synthetic_run(root: Path, shape: Shape | None = None, *, seed: int = 0) -> R
         run.write(tables.SUMMARY, _summary(rng, shape, configurations))
     if shape.is_judged and shape.has_summary:
         run.write(tables.CLASSES, _classes(rng, shape, configurations))
-    run.finish(shape.status, verdict=shape.verdict)
+    run.finish(shape.status, verdict=shape.verdict or Verdict())
     return Run.open(run.dir)
 
 

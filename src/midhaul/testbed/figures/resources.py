@@ -11,7 +11,7 @@ from midhaul.report.theme import SECOND_PALETTE
 from midhaul.testbed.figures.view import gather
 
 if TYPE_CHECKING:
-from midhaul.testbed.figures.view import View
+    from midhaul.testbed.figures.view import View
 
 _N_BINS = 240
 _TIME = Axis("minute", "minutes of measuring, cells end to end")
