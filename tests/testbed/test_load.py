@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from tests.testbed.virtual import FakeNodes, FakeReply, VirtualClock, run_virtually
 
 from midhaul.testbed.arrivals import Constant, Poisson, Recorded
-from midhaul.testbed.load import Guard, generate
+from midhaul.testbed.load import generate
+from midhaul.testbed.running import Guard
 from midhaul.testbed.scenarios import (
     Bursts,
     MultiStream,

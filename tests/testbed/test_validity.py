@@ -21,7 +21,7 @@ from midhaul.testbed.validity import (
 )
 
 if TYPE_CHECKING:
-    from midhaul.testbed.load import Ending
+    from midhaul.testbed.running import Ending
 
 SERVER = Server(arrivals=Poisson(rate_hz=10))
 

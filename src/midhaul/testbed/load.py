@@ -7,40 +7,26 @@ a request is planned for the moment at which the previous one was answered.
 
 from __future__ import annotations
 
-import asyncio
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
-from midhaul.testbed.records import RequestRecord
-from midhaul.testbed.scenarios import Offline, Server, cycle_length, node_of
+from midhaul.testbed.running import Guard, RunningLoad
+from midhaul.testbed.scenarios import Offline, Server, cycle_length
 from midhaul.testbed.warmup import SteadyWatch
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Sequence
+    from collections.abc import Callable, Sequence
 
     import numpy as np
 
     from midhaul.testbed.clock import Clock
+    from midhaul.testbed.records import RequestRecord
+    from midhaul.testbed.running import Ending, OnDone
     from midhaul.testbed.scenarios import Scenario, Stop
-    from midhaul.testbed.target import Reply, Target
+    from midhaul.testbed.target import Target
     from midhaul.testbed.warmup import Warmup
 
-    OnDone = Callable[[RequestRecord, Reply], None]
-
-Ending = Literal["complete", "arrivals over", "too many outstanding", "nobody answers"]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Guard:
-    """When a load is ended early, because going on would prove nothing.
-
-    Attributes:
-        max_outstanding: requests on their way at once; bounds the memory.
-        max_failures: failures in a row.
-    """
-
-    max_outstanding: int = 10_000
-    max_failures: int = 100
+    IsOver = Callable[[int, float], bool]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,7 +88,7 @@ async def generate(  # noqa: PLR0913
     if not images or not nodes:
         message = f"a load needs images and nodes, found {len(images)} and {len(nodes)}"
         raise ValueError(message)
-    cell = _Cell(
+    running = RunningLoad(
         scenario=scenario,
         target=target,
         images=tuple(images),
@@ -116,219 +102,95 @@ async def generate(  # noqa: PLR0913
     is_steady = True
     try:
         if warmup is not None:
-            is_steady = await _warm_up(cell, warmup, warm_rng)
-        cell.is_warmup = False
-        await _send_all(cell, judged_rng, stop.is_reached)
-        await cell.drain()
+            is_steady = await _warm_up(running, warmup, warm_rng)
+        running.is_warmup = False
+        await _send_all(running, judged_rng, stop.is_reached)
+        await running.drain()
     finally:
-        cell.cancel()
+        running.cancel()
     return Load(
-        records=tuple(sorted(cell.records, key=lambda record: record.request)),
-        ending=cell.ending,
+        records=tuple(sorted(running.records, key=lambda record: record.request)),
+        ending=running.ending,
         is_steady=is_steady,
     )
 
 
-async def _warm_up(cell: _Cell, warmup: Warmup, rng: np.random.Generator) -> bool:
+async def _warm_up(
+    running: RunningLoad, warmup: Warmup, rng: np.random.Generator
+) -> bool:
     """Send until two windows agree, or no longer; true when they agreed."""
-    watch = SteadyWatch(warmup, cycle=cycle_length(cell.scenario, len(cell.nodes)))
-    cell.watch = watch
+    watch = SteadyWatch(
+        warmup, cycle=cycle_length(running.scenario, len(running.nodes))
+    )
+    running.watch = watch
 
     def is_over(n: int, elapsed_s: float) -> bool:
         del elapsed_s
         return watch.is_steady or n >= warmup.max_requests
 
-    await _send_all(cell, rng, is_over)
+    await _send_all(running, rng, is_over)
     return watch.is_steady
 
 
 async def _send_all(
-    cell: _Cell, rng: np.random.Generator, is_over: Callable[[int, float], bool]
+    running: RunningLoad,
+    rng: np.random.Generator,
+    is_over: IsOver,
 ) -> None:
-    """One phase of a cell: send until it is over or the guard ends the load.
+    """One phase of a load: send until it is over or the guard ends it.
 
     Args:
-        cell: whose requests are sent.
+        running: the load.
         rng: chance of the arrivals.
         is_over: of the number sent and the seconds they were planned over.
     """
-    match cell.scenario:
+    match running.scenario:
         case Server():
-            await _send_open(cell, cell.scenario, rng, is_over)
+            await _send_open(running, running.scenario, rng, is_over)
         case Offline():
-            await _send_pile(cell, cell.scenario, is_over)
+            await _send_pile(running, running.scenario, is_over)
         case _:
-            await _send_closed(cell, is_over)
+            await _send_closed(running, is_over)
 
 
 async def _send_open(
-    cell: _Cell,
+    running: RunningLoad,
     scenario: Server,
     rng: np.random.Generator,
-    is_over: Callable[[int, float], bool],
+    is_over: IsOver,
 ) -> None:
     """Send when the arrivals say so, whatever was answered."""
-    begin_ns = cell.clock.now_ns()
+    begin_ns = running.clock.now_ns()
     for number, offset_s in enumerate(scenario.arrivals.times(rng)):
-        if not cell.goes_on or is_over(number, offset_s):
+        if not running.goes_on or is_over(number, offset_s):
             return
         planned_ns = begin_ns + round(offset_s * 1e9)
-        await cell.clock.sleep_until_ns(planned_ns)
-        cell.start(number, planned_ns)
-    if not cell.is_warmup:
-        cell.ending = "arrivals over"
+        await running.clock.sleep_until_ns(planned_ns)
+        running.start(number, planned_ns)
+    if not running.is_warmup:
+        running.ending = "arrivals over"
 
 
-async def _send_closed(cell: _Cell, is_over: Callable[[int, float], bool]) -> None:
+async def _send_closed(running: RunningLoad, is_over: IsOver) -> None:
     """Send when the previous request was answered."""
-    begin_ns = planned_ns = cell.clock.now_ns()
+    begin_ns = planned_ns = running.clock.now_ns()
     number = 0
-    while cell.goes_on and not is_over(number, (planned_ns - begin_ns) / 1e9):
-        planned_ns = await cell.ask(number, planned_ns)
+    while running.goes_on and not is_over(number, (planned_ns - begin_ns) / 1e9):
+        planned_ns = await running.ask(number, planned_ns)
         number += 1
 
 
-async def _send_pile(
-    cell: _Cell, scenario: Offline, is_over: Callable[[int, float], bool]
-) -> None:
+async def _send_pile(running: RunningLoad, scenario: Offline, is_over: IsOver) -> None:
     """Send as fast as answers come, some requests at once, all planned at the begin."""
-    begin_ns = cell.clock.now_ns()
+    begin_ns = running.clock.now_ns()
     number = 0
 
     async def work() -> None:
         nonlocal number
-        while cell.goes_on and not is_over(number, cell.since_s(begin_ns)):
+        while running.goes_on and not is_over(number, running.since_s(begin_ns)):
             number += 1
-            await cell.ask(number - 1, begin_ns)
+            await running.ask(number - 1, begin_ns)
 
     for _ in range(scenario.in_flight):
-        cell.spawn(work())
-    await cell.drain()
-
-
-class _Cell:
-    """The state of a running load: what was sent, what is outstanding, how it goes."""
-
-    def __init__(
-        self,
-        *,
-        scenario: Scenario,
-        target: Target,
-        images: tuple[str, ...],
-        nodes: tuple[str, ...],
-        clock: Clock,
-        timeout_s: float,
-        guard: Guard,
-        on_done: OnDone | None,
-    ) -> None:
-        self.scenario = scenario
-        self.nodes = nodes
-        self.clock = clock
-        self.is_warmup = True
-        self.ending: Ending = "complete"
-        self.watch: SteadyWatch | None = None
-        self.records: list[RequestRecord] = []
-        self._target = target
-        self._images = images
-        self._timeout_s = timeout_s
-        self._guard = guard
-        self._on_done = on_done
-        self._begin_ns = clock.now_ns()
-        self._n_sent = 0
-        self._n_failures = 0
-        self._tasks: set[asyncio.Task[object]] = set()
-        self._fault: BaseException | None = None
-
-    @property
-    def goes_on(self) -> bool:
-        """False once something ended the load."""
-        return self.ending == "complete" and self._fault is None
-
-    def since_s(self, begin_ns: int) -> float:
-        """Seconds since a moment of the clock."""
-        return (self.clock.now_ns() - begin_ns) / 1e9
-
-    def start(self, number: int, planned_ns: int) -> None:
-        """Send a request and do not wait for its answer."""
-        self.spawn(self.ask(number, planned_ns))
-        if len(self._tasks) > self._guard.max_outstanding:
-            self.ending = "too many outstanding"
-
-    def spawn(self, work: Coroutine[None, None, object]) -> None:
-        """Run something beside the rest; its exception ends the load."""
-        task: asyncio.Task[object] = asyncio.ensure_future(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._finish)
-
-    async def drain(self) -> None:
-        """Wait for everything that still runs.
-
-        Raises:
-            BaseException: what the target or ``on_done`` raised.
-        """
-        while self._tasks and self._fault is None:
-            await asyncio.wait(self._tasks, return_when=asyncio.FIRST_EXCEPTION)
-        if self._fault is not None:
-            raise self._fault
-
-    def cancel(self) -> None:
-        """Give up what still runs."""
-        for task in self._tasks:
-            task.cancel()
-
-    def _finish(self, task: asyncio.Task[object]) -> None:
-        self._tasks.discard(task)
-        if not task.cancelled() and task.exception() is not None:
-            self._fault = self._fault or task.exception()
-
-    def ask(self, number: int, planned_ns: int) -> Coroutine[None, None, int]:
-        """Send a request of the phase that is on; returns when its answer was there."""
-        request = self._n_sent
-        self._n_sent += 1
-        return self._ask(number, planned_ns, request, is_warmup=self.is_warmup)
-
-    async def _ask(
-        self, number: int, planned_ns: int, request: int, *, is_warmup: bool
-    ) -> int:
-        node = self.nodes[node_of(self.scenario, number, len(self.nodes))]
-        images = self._images_of(number)
-        sent_ns = self.clock.now_ns()
-        reply = await self._target.send(node, images, timeout_s=self._timeout_s)
-        done_ns = self.clock.now_ns()
-        record = RequestRecord(
-            request=request,
-            is_warmup=is_warmup,
-            node=node,
-            images=images,
-            planned_ns=planned_ns - self._begin_ns,
-            sent_ns=sent_ns - self._begin_ns,
-            done_ns=done_ns - self._begin_ns,
-            status=reply.status,
-            error=reply.error,
-            sent_bytes=reply.sent_bytes,
-            received_bytes=reply.received_bytes,
-            meta=reply.meta,
-        )
-        self.records.append(record)
-        self._follow(record)
-        if self._on_done is not None:
-            self._on_done(record, reply)
-        return done_ns
-
-    def _images_of(self, number: int) -> tuple[str, ...]:
-        size = self.scenario.images_per_request
-        n = len(self._images)
-        return tuple(self._images[(number * size + i) % n] for i in range(size))
-
-    def _follow(self, record: RequestRecord) -> None:
-        """Let a finished request count for steadiness and for failures in a row."""
-        if not record.is_ok:
-            self._n_failures += 1
-            if self._n_failures >= self._guard.max_failures:
-                self.ending = "nobody answers"
-            return
-        self._n_failures = 0
-        if record.is_warmup and self.watch is not None:
-            is_felt = self.scenario.is_latency_meaningful
-            felt_ns = record.latency_ns if is_felt else record.service_ns
-            self.watch.add(felt_ns / 1e9)
+        running.spawn(work())
+    await running.drain()

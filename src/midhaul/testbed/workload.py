@@ -17,8 +17,9 @@ if TYPE_CHECKING:
 
     import numpy as np
 
-    from midhaul.testbed.load import Guard, Load
+    from midhaul.testbed.load import Load
     from midhaul.testbed.records import RequestRecord
+    from midhaul.testbed.running import Guard
     from midhaul.testbed.scenarios import Scenario, Stop
     from midhaul.testbed.target import Reply
     from midhaul.testbed.warmup import Warmup
