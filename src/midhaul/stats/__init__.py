@@ -1,11 +1,16 @@
 """Quantiles, bootstrap intervals, corrections and distances, on plain numpy."""
 
-from midhaul.stats.bootstrap import Difference, bootstrap, paired_bootstrap
+from midhaul.model.samples import Statistic
+from midhaul.stats.bootstrap import (
+    Difference,
+    bootstrap,
+    independent_bootstrap,
+    paired_bootstrap,
+)
 from midhaul.stats.comparisons import holm
 from midhaul.stats.distances import kolmogorov_smirnov, wasserstein
 from midhaul.stats.quantiles import quantile, quantile_interval, required_samples
 from midhaul.stats.statistics import (
-    Statistic,
     mean_statistic,
     quantile_statistic,
     ratio_statistic,
@@ -16,6 +21,7 @@ __all__ = [
     "Statistic",
     "bootstrap",
     "holm",
+    "independent_bootstrap",
     "kolmogorov_smirnov",
     "mean_statistic",
     "paired_bootstrap",

@@ -9,7 +9,9 @@ statistic spreads. The ends are percentiles of the replicates, with two amendmen
    be expected from as many units as these.
 2. The levels are widened by Hesterberg's expansion, because plain percentiles are too
    narrow for few units (Hesterberg 2015, What Teachers Should Know About the
-   Bootstrap, section 4.3).
+   Bootstrap, section 4.3). Fewer than eight units have too few different replicates
+   for any percentile: there the standard deviation of the replicates is taken as often
+   as Student's t says.
 """
 
 from __future__ import annotations
@@ -26,15 +28,24 @@ from midhaul.model import Estimate
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from jaxtyping import Float64
+    from jaxtyping import Float64, Int
 
-    from midhaul.stats.statistics import Statistic
+    from midhaul.model.samples import Statistic
 
 _CHUNK = 4_000_000
 """Weights drawn at once."""
 
 _FEWEST_UNITS = 2
 """An interval needs a spread."""
+
+_FEW_UNITS = 8
+"""Below this, the replicates do not reach far enough out for percentiles."""
+
+_FEWEST_BEYOND = 10
+"""Replicates beyond zero that tell their own share."""
+
+_LEAST_P_VALUE = 1e-15
+"""Below this the tail of Student's t is rounding."""
 
 _NORMAL_UNITS = 500
 """From this many units on, Student's t is as good as normal."""
@@ -46,9 +57,10 @@ class Difference:
 
     Attributes:
         estimate: first minus second, with its interval.
-        p_value: two-sided; NaN where there is none. Never below
-            ``2 / (n_resamples + 1)``: correcting m comparisons at level a needs
-            at least ``2 m / a`` resamples before any can pass.
+        p_value: two-sided; NaN where there is none. One minus the level at which the
+            interval just leaves out zero. Where fewer than ten replicates lie beyond
+            zero their share is taken from a normal tail, so that a correction for
+            many comparisons does not need a multitude of replicates.
     """
 
     estimate: Estimate
@@ -57,7 +69,7 @@ class Difference:
 
 def bootstrap(
     statistic: Statistic,
-    n_units: int,
+    n_units: int | tuple[int, ...],
     rng: np.random.Generator,
     *,
     n_resamples: int = 1000,
@@ -68,7 +80,8 @@ def bootstrap(
 
     Args:
         statistic: function of the units' weights.
-        n_units: number of independent units.
+        n_units: number of independent units, or of each of several groups of them;
+            a group is drawn from by itself, and their weights stand side by side.
         rng: the source of chance.
         n_resamples: replicates drawn.
         level: confidence of the interval.
@@ -76,11 +89,11 @@ def bootstrap(
 
     Returns:
         The value at weights of one, and the interval; NaN ends for fewer than two
-        units or where more than half of the replicates do not exist.
+        units or where half of the replicates or more do not exist.
     """
-    value, replicates = _replicate(statistic, n_units, rng, n_resamples)
-    low, high = _interval(replicates, n_units, level)
-    return Estimate(value=value, low=low, high=high, n=n_units, unit=unit)
+    groups = (n_units,) if isinstance(n_units, int) else n_units
+    value, replicates = _replicate(statistic, groups, rng, n_resamples)
+    return _estimate(value, replicates, groups, level, unit)
 
 
 def paired_bootstrap(
@@ -110,69 +123,132 @@ def paired_bootstrap(
     def difference(weights: Float64[np.ndarray, "b n"]) -> Float64[np.ndarray, " b"]:
         return statistic_a(weights) - statistic_b(weights)
 
+    value, replicates = _replicate(difference, (n_units,), rng, n_resamples)
+    estimate = _estimate(value, replicates, (n_units,), level, unit)
+    p_value = _p_value(value, replicates, (n_units,))
+    return Difference(estimate=estimate, p_value=p_value)
+
+
+def independent_bootstrap(
+    statistic_a: Statistic,
+    statistic_b: Statistic,
+    n_units: tuple[int, int],
+    rng: np.random.Generator,
+    *,
+    n_resamples: int = 1000,
+    level: float = 0.95,
+    unit: str = "",
+) -> Difference:
+    """The difference a - b of two statistics, each of units of its own.
+
+    Args:
+        statistic_a: function of the weights of the first units.
+        statistic_b: function of the weights of the second units.
+        n_units: number of independent units of each.
+        rng: the source of chance.
+        n_resamples: replicates drawn.
+        level: confidence of the interval.
+        unit: SI unit of the statistics, handed on.
+    """
+    n_first = n_units[0]
+
+    def difference(weights: Float64[np.ndarray, "b n"]) -> Float64[np.ndarray, " b"]:
+        return statistic_a(weights[:, :n_first]) - statistic_b(weights[:, n_first:])
+
     value, replicates = _replicate(difference, n_units, rng, n_resamples)
-    low, high = _interval(replicates, n_units, level)
-    estimate = Estimate(value=value, low=low, high=high, n=n_units, unit=unit)
-    return Difference(estimate=estimate, p_value=_p_value(replicates))
+    estimate = _estimate(value, replicates, n_units, level, unit)
+    p_value = _p_value(value, replicates, n_units)
+    return Difference(estimate=estimate, p_value=p_value)
 
 
 def _replicate(
-    statistic: Statistic, n_units: int, rng: np.random.Generator, n_resamples: int
+    statistic: Statistic,
+    n_units: tuple[int, ...],
+    rng: np.random.Generator,
+    n_resamples: int,
 ) -> tuple[float, Float64[np.ndarray, " b"]]:
     """The value and its replicates around it; no replicate where too few exist."""
-    if n_units == 0:
+    if 0 in n_units:
         return math.nan, np.zeros(0)
-    value = float(statistic(np.ones((1, n_units)))[0])
+    value = float(statistic(np.ones((1, sum(n_units))))[0])
     parts = [statistic(w) for w in _draw(n_units, rng, n_resamples)]
     replicates = np.concatenate(parts) if parts else np.zeros(0)
     known = replicates[~np.isnan(replicates)]
-    if n_units < _FEWEST_UNITS or 2 * len(known) <= n_resamples or math.isnan(value):
+    is_too_few = min(n_units) < _FEWEST_UNITS or 2 * len(known) <= n_resamples
+    if is_too_few or math.isnan(value):
         return value, np.zeros(0)
     return value, known + (value - float(known.mean()))
 
 
 def _draw(
-    n_units: int, rng: np.random.Generator, n_resamples: int
+    n_units: tuple[int, ...], rng: np.random.Generator, n_resamples: int
 ) -> Iterator[Float64[np.ndarray, "b n"]]:
-    """How often each unit is drawn, in chunks of resamples."""
-    step = max(1, _CHUNK // n_units)
+    """How often each unit is drawn among those of its kind, in chunks of resamples."""
+    step = max(1, _CHUNK // sum(n_units))
     for begin in range(0, n_resamples, step):
         n_rows = min(step, n_resamples - begin)
-        drawn = rng.integers(0, n_units, (n_rows, n_units))
-        drawn += np.arange(n_rows)[:, None] * n_units
-        counts = np.bincount(drawn.ravel(), minlength=n_rows * n_units)
-        yield counts.reshape(n_rows, n_units).astype(np.float64)
+        parts = [_draw_counts(n, n_rows, rng) for n in n_units]
+        yield np.concatenate(parts, axis=1).astype(np.float64)
 
 
-def _interval(
-    replicates: Float64[np.ndarray, " b"], n_units: int, level: float
-) -> tuple[float, float]:
+def _draw_counts(
+    n: int, n_rows: int, rng: np.random.Generator
+) -> Int[np.ndarray, "b n"]:
+    drawn = rng.integers(0, n, (n_rows, n))
+    drawn += np.arange(n_rows)[:, None] * n
+    return np.bincount(drawn.ravel(), minlength=n_rows * n).reshape(n_rows, n)
+
+
+def _estimate(
+    value: float,
+    replicates: Float64[np.ndarray, " b"],
+    n_units: tuple[int, ...],
+    level: float,
+    unit: str,
+) -> Estimate:
     if not 0 < level < 1:
         message = f"level must lie between 0 and 1, found {level}"
         raise ValueError(message)
-    if not len(replicates):
-        return math.nan, math.nan
-    tail = _expanded_tail(n_units, (1 - level) / 2)
-    low, high = np.quantile(replicates, [tail, 1 - tail])
-    return float(low), float(high)
+    low = high = math.nan
+    n = min(n_units)
+    if len(replicates):
+        t = _solve(lambda x: _tail(x, n), (1 - level) / 2)
+        z = t * math.sqrt(n / (n - 1))
+        if n < _FEW_UNITS:
+            low, high = value - z * replicates.std(), value + z * replicates.std()
+        else:
+            tail = NormalDist().cdf(-z)
+            low, high = np.quantile(replicates, [tail, 1 - tail])
+    return Estimate(
+        value=value, low=float(low), high=float(high), n=sum(n_units), unit=unit
+    )
 
 
-def _p_value(replicates: Float64[np.ndarray, " b"]) -> float:
-    """Twice the share of replicates on the other side of zero."""
+def _p_value(
+    value: float, replicates: Float64[np.ndarray, " b"], n_units: tuple[int, ...]
+) -> float:
+    """One minus the level at which the interval just leaves out zero, two-sided."""
     if not len(replicates):
         return math.nan
-    rarer = min(np.count_nonzero(replicates <= 0), np.count_nonzero(replicates >= 0))
-    return min(1.0, 2 * (rarer + 1) / (len(replicates) + 1))
+    if value == 0:
+        return 1.0
+    spread = float(replicates.std())
+    if spread == 0:
+        return 2.0 ** (1 - min(n_units))
+    beyond = np.count_nonzero(replicates <= 0 if value > 0 else replicates >= 0)
+    z = -NormalDist().inv_cdf((beyond + 1) / (len(replicates) + 2))
+    if beyond < _FEWEST_BEYOND:
+        z = max(z, abs(value) / spread)
+    n = min(n_units)
+    tail = _tail(max(z, 0.0) * math.sqrt((n - 1) / n), n)
+    return max(2 * tail, _LEAST_P_VALUE)
 
 
-def _expanded_tail(n_units: int, tail: float) -> float:
-    """The share to cut off so that few units do not make the interval too narrow."""
-    normal = NormalDist()
+def _tail(t: float, n_units: int) -> float:
+    """P(T > t) of Student's t for a mean of some units, normal for many."""
     if n_units > _NORMAL_UNITS:
-        t = -normal.inv_cdf(tail)
-    else:
-        t = _solve(lambda x: _student_tail(x, n_units - 1), tail)
-    return normal.cdf(-t * math.sqrt(n_units / (n_units - 1)))
+        return NormalDist().cdf(-t)
+    return _student_tail(t, n_units - 1)
 
 
 def _student_tail(t: float, df: int) -> float:

@@ -13,8 +13,11 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from midhaul.model import Estimate
-from midhaul.stats.bootstrap import bootstrap, paired_bootstrap
+from midhaul.stats.bootstrap import (
+    bootstrap,
+    independent_bootstrap,
+    paired_bootstrap,
+)
 from midhaul.stats.comparisons import holm
 
 if TYPE_CHECKING:
@@ -22,12 +25,12 @@ if TYPE_CHECKING:
 
     from jaxtyping import Float64
 
+    from midhaul.model import Estimate
     from midhaul.model.samples import MetricSamples, Statistic
 
 Result = Literal["better", "worse", "tie", "unknown"]
 
-_FEWEST_RESAMPLES = 2000
-_MOST_RESAMPLES = 20_000
+_N_RESAMPLES = 2000
 _FEWEST_SHARED = 2
 
 
@@ -88,9 +91,7 @@ def compare(
         if (key := (one.metric, one.configuration)) in others
     ]
     bound = 1 - level
-    needed = math.ceil(4 * len(pairs) / bound)
-    n_resamples = min(max(needed, _FEWEST_RESAMPLES), _MOST_RESAMPLES)
-    found = [_compare(one, two, rng, n_resamples, level) for one, two in pairs]
+    found = [_compare(one, two, rng, _N_RESAMPLES, level) for one, two in pairs]
     adjusted = holm([one.p_value for one in found])
     return [
         replace(one, p_value=float(p), result=_result(one, float(p), bound))
@@ -169,37 +170,16 @@ def _unpaired(
     n_resamples: int,
     level: float,
 ) -> tuple[Estimate, Estimate, float]:
-    total = sum(n)
-    if 0 in n:
-        nothing = Estimate(value=math.nan, low=math.nan, high=math.nan, n=total)
-        return nothing, nothing, math.nan
-    drawn_a = a(rng.multinomial(n[0], np.full(n[0], 1 / n[0]), n_resamples) * 1.0)
-    drawn_b = b(rng.multinomial(n[1], np.full(n[1], 1 / n[1]), n_resamples) * 1.0)
-    value_a, value_b = a(np.ones((1, n[0]))), b(np.ones((1, n[1])))
-    few = min(n) < _FEWEST_SHARED
-    difference = _estimate(value_b - value_a, drawn_b - drawn_a, total, level, few=few)
-    ratio = _estimate(value_b / value_a, drawn_b / drawn_a, total, level, few=few)
-    known = (drawn_b - drawn_a)[np.isfinite(drawn_b - drawn_a)]
-    if few or 2 * len(known) <= n_resamples:
-        return difference, ratio, math.nan
-    rarer = min(np.count_nonzero(known <= 0), np.count_nonzero(known >= 0))
-    return difference, ratio, min(1.0, 2 * (rarer + 1) / (len(known) + 1))
+    turned = (n[1], n[0])
+    found = independent_bootstrap(
+        b, a, turned, rng, n_resamples=n_resamples, level=level
+    )
 
+    def ratio_of(weights: Float64[np.ndarray, "b n"]) -> Float64[np.ndarray, " b"]:
+        return _finite(b(weights[:, : n[1]]) / a(weights[:, n[1] :]))
 
-def _estimate(
-    value: Float64[np.ndarray, " 1"],
-    drawn: Float64[np.ndarray, " b"],
-    n: int,
-    level: float,
-    *,
-    few: bool,
-) -> Estimate:
-    known = drawn[np.isfinite(drawn)]
-    low = high = math.nan
-    if not few and 2 * len(known) > len(drawn):
-        low, high = np.quantile(known, [(1 - level) / 2, (1 + level) / 2])
-    point = float(_finite(value)[0])
-    return Estimate(value=point, low=float(low), high=float(high), n=n)
+    ratio = bootstrap(ratio_of, turned, rng, n_resamples=n_resamples, level=level)
+    return found.estimate, ratio, found.p_value
 
 
 def _finite(values: Float64[np.ndarray, " b"]) -> Float64[np.ndarray, " b"]:

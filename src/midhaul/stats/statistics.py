@@ -1,21 +1,24 @@
 """Statistics as functions of the weight of each unit.
 
 A *unit* is what was drawn independently: an image, a request, a block. A ``Statistic``
-takes how often each unit counts and returns a number. Weights of one give the plain
-value; multinomial weights give a bootstrap replicate. Whatever can be written this way
-(a mean, a quantile, average precision) is resampled and paired by the same code.
+takes how often each unit counts and returns a number, NaN where the weights leave
+nothing. Weights of one give the plain value; multinomial weights give a bootstrap
+replicate. Whatever can be written this way (a mean, a quantile, average precision) is
+resampled and paired by the same code.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from typing import TypeAlias
+from typing import TYPE_CHECKING
 
 import numpy as np
-from jaxtyping import Float64, Int
 
-Statistic: TypeAlias = Callable[[Float64[np.ndarray, "b n"]], Float64[np.ndarray, " b"]]
-"""(b, n) weights of n units to b values; NaN where the weights leave nothing."""
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from jaxtyping import Float64, Int
+
+    from midhaul.model.samples import Statistic
 
 _CHUNK = 2_000_000
 """Numbers held at once, so that many values do not fill the memory."""

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from midhaul.model import Detections, GroundTruth
-    from midhaul.vision.average_precision import OfWeights
+    from midhaul.model.samples import Statistic
     from midhaul.vision.data import Dataset
 
 Metric: TypeAlias = Literal[
@@ -95,7 +95,7 @@ class Judgement:
 
     def statistic(
         self, metric: Metric, threshold: float = DEFAULT_THRESHOLD
-    ) -> OfWeights:
+    ) -> Statistic:
         """A metric as a function of how often each image counts.
 
         Args:

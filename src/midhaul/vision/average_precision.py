@@ -14,23 +14,19 @@ that it ranks equal scores by the place of their image.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING
 
 import numpy as np
-from jaxtyping import Float64
 
 from midhaul.vision.matching import IOU_THRESHOLDS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from jaxtyping import Bool
+    from jaxtyping import Bool, Float64
 
+    from midhaul.model.samples import Statistic
     from midhaul.vision.matching import Matches
-
-OfWeights: TypeAlias = Callable[[Float64[np.ndarray, "b n"]], Float64[np.ndarray, " b"]]
-"""(b, n) weights of n images to b values."""
 
 _RECALLS = np.linspace(0.0, 1.0, 101)
 _CHUNK = 4_000_000
@@ -39,7 +35,7 @@ _CHUNK = 4_000_000
 
 def average_precision(
     matches: Matches, thresholds: Sequence[int] | None = None
-) -> OfWeights:
+) -> Statistic:
     """AP over classes and IoU thresholds, as a function of the images' weights.
 
     Args:

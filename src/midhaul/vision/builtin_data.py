@@ -31,7 +31,9 @@ def builtin_dataset(
         message = (
             f"expected at least one scene of a seed ≥ 0, found {n_images} of {seed}"
         )
-        raise DataError(message, "set data.n_images and data.seed")
+        raise DataError(
+            message, "set data.n_scenes to 1 or more, and seed to 0 or more"
+        )
     image_ids = tuple(f"scene-{seed}-{split}-{i:05d}" for i in range(n_images))
     scenes = _Scenes(seed, split, image_ids)
     return Dataset(

@@ -15,7 +15,7 @@ import numpy as np
 if TYPE_CHECKING:
     from jaxtyping import Float64, Int32
 
-    from midhaul.vision.average_precision import OfWeights
+    from midhaul.model.samples import Statistic
     from midhaul.vision.matching import Matches
 
 DEFAULT_THRESHOLD = 0.5
@@ -132,7 +132,7 @@ def averages(matches: Matches, threshold: float) -> Averages:
     )
 
 
-def of_weights(counts: Counts, metric: str, *, is_macro: bool) -> OfWeights:
+def of_weights(counts: Counts, metric: str, *, is_macro: bool) -> Statistic:
     """Precision, recall or F1 as a function of how often each image counts.
 
     Args:
