@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from midhaul.runs.template import Key
 
 FOLDER = Path(__file__).parent.parent / "docs" / "reference"
-_HEAD = "<!-- Written by tools/reference.py: change the code, then run that. -->\n\n"
+_END = "<!-- Written by tools/reference.py: change the code, then run that. -->\n"
 _HIDDEN_OPTIONS = {"--help", "--install-completion", "--show-completion"}
 _WIDTH = 72
 _ROLE = re.compile(r":\w+:`~?([^`]+)`")
@@ -65,7 +65,7 @@ def pages() -> dict[str, str]:
         "tables.md": tables_page(),
         "api.md": api_page(),
     }
-    return {name: _HEAD + text.rstrip() + "\n" for name, text in texts.items()}
+    return {name: f"{text.rstrip()}\n\n{_END}" for name, text in texts.items()}
 
 
 def stale(folder: Path = FOLDER) -> list[str]:
