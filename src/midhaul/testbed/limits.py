@@ -107,6 +107,8 @@ class Throttle:
         self._helper = subprocess.Popen(  # noqa: S603 - our own module
             [sys.executable, "-m", module, str(pid), str(cores), str(fd), mode],
             stdin=subprocess.PIPE if is_attached else subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=None if is_attached else subprocess.DEVNULL,
             pass_fds=(fd,),
             start_new_session=True,
         )
@@ -182,12 +184,30 @@ def limit_memory(pid: int, name: str, n_bytes: int) -> Held:
     return held
 
 
+def release_left(pid: int, name: str) -> None:
+    """Remove the cgroups of a process that another program had limited.
+
+    Args:
+        pid: of the process, which has ended.
+        name: of the node.
+    """
+    for controller in ("cpu", "memory"):
+        for version, parent in _parents(controller):
+            folder = parent / _cgroup_name(pid, name)
+            if folder.is_dir():
+                CgroupLimit(folder, version).release()
+
+
+def _cgroup_name(pid: int, name: str) -> str:
+    return f"midhaul-{name}-{pid}"
+
+
 def _cgroup(
     pid: int, name: str, controller: str, in_files: dict[int, dict[str, str]]
 ) -> CgroupLimit | None:
     """Put a process into a new cgroup; None where no cgroup can be made."""
     for version, parent in _parents(controller):
-        folder = parent / f"midhaul-{name}-{pid}"
+        folder = parent / _cgroup_name(pid, name)
         try:
             folder.mkdir()
         except OSError:

@@ -188,12 +188,16 @@ class Links:
                         found.append(_measure(road.down, far, near))
         return found
 
-    def stop(self) -> None:
-        """End the shaper; doing it twice is harmless."""
+    def stop(self, *, with_detached: bool = False) -> None:
+        """End the shaper; doing it twice is harmless.
+
+        Args:
+            with_detached: whether it ends even if it was to live on.
+        """
         if self._control is not None:
             self._control.close()
             self._control = None
-        if self._process is not None and self._is_attached:
+        if self._process is not None and (self._is_attached or with_detached):
             self._process.terminate()
             self._process.wait()
             self._process = None
@@ -252,6 +256,8 @@ class Links:
             self._process = subprocess.Popen(  # noqa: S603 - our own module
                 [sys.executable, "-m", "midhaul.testbed.shaper", str(fd), mode],
                 stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=None if self._is_attached else subprocess.DEVNULL,
                 pass_fds=(fd,),
                 start_new_session=True,
             )
