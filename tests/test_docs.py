@@ -54,8 +54,12 @@ def test_blocks_of_a_page_do_what_the_page_says(page: Path, tmp_path: Path) -> N
     """Commands end as shown and print what is shown; files and code are valid."""
     for name in ("examples", "tools"):
         (tmp_path / name).symlink_to(ROOT / name)
-    for block in blocks(page):
-        _try(block, tmp_path)
+    try:
+        for block in blocks(page):
+            _try(block, tmp_path)
+    finally:
+        if (tmp_path / ".midhaul-testbed").exists():
+            run_command("midhaul testbed down", tmp_path)
     assert _metrics_of_runs(tmp_path) <= _documented_metrics()
 
 
