@@ -23,6 +23,20 @@ if TYPE_CHECKING:
 
 __all__ = ["build"]
 
+_ALWAYS = (overview, validity, environment)
+_CHAPTERS = (
+    overview,
+    accuracy,
+    tradeoffs,
+    speed,
+    size,
+    classes,
+    gallery,
+    resources,
+    validity,
+    environment,
+)
+
 
 def build(run: Run) -> Page:
     """The report of a run of the testbed, whatever the run got to.
@@ -34,18 +48,8 @@ def build(run: Run) -> Page:
         run: finished, failed, killed or still running.
     """
     view = View(run)
-    parts = (
-        overview(view),
-        accuracy(view),
-        tradeoffs(view),
-        speed(view),
-        size(view),
-        classes(view),
-        gallery(view),
-        resources(view),
-        validity(view),
-        environment(view),
-    )
+    chapters = _CHAPTERS if view.configurations else _ALWAYS
+    parts = [chapter(view) for chapter in chapters]
     manifest = run.manifest
     subtitle = (
         f"Run {manifest.id}, {manifest.created:%d %B %Y, %H:%M} UTC, midhaul "
