@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.support.toy_kind import ToyConfig
 
 from midhaul.runs.config import Spec
-from tests.support.toy_kind import ToyConfig
 
 
 def test_hash_is_the_same_on_every_machine() -> None:

@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.support.toy_kind import ToyConfig
 
 from midhaul.errors import ConfigError
 from midhaul.runs.config import Spec
 from midhaul.runs.experiment_file import Override, parse_key, parse_value, read_file
-from tests.support.toy_kind import ToyConfig
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+Write = Callable[[str], "Path"]
 
 
 @pytest.fixture
-def write(tmp_path: Path):
+def write(tmp_path: Path) -> Write:
     """Write an experiment file and return its path."""
 
     def _write(text: str) -> Path:
@@ -41,14 +47,14 @@ def complaint(path: Path, *overrides: str) -> str:
     return caught.value.message
 
 
-def test_defaults_then_file_then_set(write) -> None:
+def test_defaults_then_file_then_set(write: Write) -> None:
     """The file goes over the defaults, a set goes over the file, the last set wins."""
     path = write("n_steps = 5\nfactor = 2\n")
     config = load(path, "factor=3", "factor=4.5")
     assert (config.seed, config.n_steps, config.factor) == (0, 5, 4.5)
 
 
-def test_all_mistakes_are_told_at_once_with_their_lines(write) -> None:
+def test_all_mistakes_are_told_at_once_with_their_lines(write: Write) -> None:
     """Each mistake has its line and key, in the order of the file."""
     path = write(
         'n_stps = 3\nmode = "fats"\nfactor = "x"\n'
@@ -61,10 +67,12 @@ def test_all_mistakes_are_told_at_once_with_their_lines(write) -> None:
     assert lines[2].endswith("; did you mean 'fast'?")
     assert lines[3] == '  line 4, factor: expected a number, found "x"'
     assert lines[4] == "  line 7, workers.1.name: this key is required"
-    assert lines[5].startswith("  line 8, workers.1.speed: expected a value greater than 0")
+    assert lines[5].startswith(
+        "  line 8, workers.1.speed: expected a value greater than 0"
+    )
 
 
-def test_mistakes_of_set_are_told_along(write) -> None:
+def test_mistakes_of_set_are_told_along(write: Write) -> None:
     """A wrong --set is one of the mistakes, without a line of the file."""
     text = complaint(write("n_stps = 3\n"), "workers.cid.speed=2", "factor=y")
     assert "--set workers.cid.speed: workers has no entry 'cid', there is ann" in text
@@ -72,13 +80,13 @@ def test_mistakes_of_set_are_told_along(write) -> None:
     assert '\n  factor: expected a number, found "y"' in text
 
 
-def test_numbers_in_quotes_are_no_numbers(write) -> None:
+def test_numbers_in_quotes_are_no_numbers(write: Write) -> None:
     """Nothing is converted behind the user's back."""
     assert "expected a whole number" in complaint(write('n_steps = "3"\n'))
     assert "found true" in complaint(write("factor = true\n"))
 
 
-def test_an_unknown_key_far_from_all_lists_the_known(write) -> None:
+def test_an_unknown_key_far_from_all_lists_the_known(write: Write) -> None:
     """Without a near word, the known keys are told."""
     assert "known are name, speed, tool" in complaint(
         write('[[workers]]\nname = "a"\nzzzzzz = 1\n')
@@ -95,20 +103,22 @@ def test_a_missing_file_a_folder_and_no_toml_are_config_errors(tmp_path: Path) -
             read_file(tmp_path / f"{name}.toml")
 
 
-def test_entries_are_found_by_index_and_by_name_even_among_defaults(write) -> None:
+def test_entries_are_found_by_index_and_by_name_even_among_defaults(
+    write: Write,
+) -> None:
     """List entries of the defaults can be changed one by one."""
     config = load(write(""), "workers.bob.speed=2", "workers.0.speed=3.5")
     assert [(w.name, w.speed) for w in config.workers] == [("ann", 3.5), ("bob", 2.0)]
 
 
-def test_keys_below_an_absent_table_can_be_set(write) -> None:
+def test_keys_below_an_absent_table_can_be_set(write: Write) -> None:
     """A set makes the tables that its key goes through."""
     spare = load(write(""), "spare.name=cid", "spare.speed=2").spare
     assert spare is not None
     assert (spare.name, spare.speed) == ("cid", 2.0)
 
 
-def test_nothing_can_be_set_below_a_plain_value(write) -> None:
+def test_nothing_can_be_set_below_a_plain_value(write: Write) -> None:
     """A key that goes through a number is a mistake, not a crash."""
     assert "it has nothing below it" in complaint(write("n_steps = 3\n"), "n_steps.a=1")
 
@@ -154,7 +164,7 @@ def test_keys_may_be_quoted() -> None:
     assert parse_key('grid."edge.encode"') == ("grid", "edge.encode")
 
 
-def test_dotted_names_of_a_mapping_are_joined(write) -> None:
+def test_dotted_names_of_a_mapping_are_joined(write: Write) -> None:
     """Where any name may stand, edge.encode is one name, quoted or not."""
     path = write("[grid]\nedge.encode = [1]\n")
     config = load(path, "grid.cloud.detector=['x']")
@@ -162,7 +172,7 @@ def test_dotted_names_of_a_mapping_are_joined(write) -> None:
 
 
 def test_paths_of_the_file_begin_at_its_folder_and_of_set_at_the_current(
-    write, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    write: Write, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """Both hold for paths and for specs, also inside of lists."""
     here = tmp_path / "here"
@@ -179,7 +189,7 @@ def test_paths_of_the_file_begin_at_its_folder_and_of_set_at_the_current(
     assert config.workers[0].tool == Spec(f"onnx:{here}/n.onnx")
 
 
-def test_the_table_sweep_is_read_apart(write) -> None:
+def test_the_table_sweep_is_read_apart(write: Write) -> None:
     """Its keys are dotted, and its values are lists."""
     file = read_file(write("[sweep]\nn_steps = [1, 2]\nworkers.ann.speed = [1.5]\n"))
     assert file.sweep == {"n_steps": [1, 2], "workers.ann.speed": [1.5]}

@@ -6,11 +6,11 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 import pytest
+from tests.support.toy_kind import NAME, ToyConfig
 
 from midhaul.errors import StoreError
 from midhaul.runs.listing import find_run, list_runs, runs_of, unfinished
 from midhaul.runs.run import Run
-from tests.support.toy_kind import NAME, ToyConfig
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -7,13 +7,13 @@ import logging
 from typing import TYPE_CHECKING
 
 import pytest
+from tests.support import toy_kind
+from tests.support.toy_kind import NAME, STEPS, ToyConfig
 
 from midhaul.errors import NodeError
 from midhaul.runs.perform import perform
 from midhaul.runs.progress import SilentProgress
 from midhaul.runs.run import Run
-from tests.support import toy_kind
-from tests.support.toy_kind import NAME, STEPS, ToyConfig
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -12,12 +12,12 @@ import pyarrow as pa
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from tests.support.toy_kind import NAME, STEPS, ToyConfig
 
 from midhaul.errors import StoreError
 from midhaul.model import Verdict
 from midhaul.runs.manifest import Manifest
 from midhaul.runs.run import Run
-from tests.support.toy_kind import NAME, STEPS, ToyConfig
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+from tests.support.toy_kind import NAME, STEPS, ToyConfig
 
 from midhaul.errors import StoreError
 from midhaul.runs.run import Run
 from midhaul.runs.store import write_whole
-from tests.support.toy_kind import NAME, STEPS, ToyConfig
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 _FILL = """
 import resource, signal, sys
@@ -83,7 +86,9 @@ def test_a_full_disk_is_one_error_and_earlier_rows_stay(tmp_path: Path) -> None:
     """The same on a disk of half a megabyte, where one may be mounted."""
     mount = ["mount", "-t", "tmpfs", "-o", "size=512k", "tmpfs", str(tmp_path)]
     try:
-        mounted = subprocess.run(mount, check=False, capture_output=True).returncode == 0
+        mounted = (
+            subprocess.run(mount, check=False, capture_output=True).returncode == 0
+        )
     except FileNotFoundError:
         mounted = False
     if not mounted:
@@ -100,4 +105,4 @@ def test_a_full_disk_is_one_error_and_earlier_rows_stay(tmp_path: Path) -> None:
         assert Run.open(run.dir).read(STEPS)["step"].to_pylist() == [1]
         assert Run.open(run.dir).status == "failed"
     finally:
-        subprocess.run(["umount", str(tmp_path)], check=True)
+        subprocess.run(["umount", "--lazy", str(tmp_path)], check=True)

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from tests.support.toy_kind import ToyConfig, Worker
 
 from midhaul.runs.experiment_file import read_file
 from midhaul.runs.template import dump_config, keys, template
-from tests.support.toy_kind import ToyConfig, Worker
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -17,12 +17,11 @@ from midhaul.errors import NodeError
 from midhaul.kinds import KINDS, Kind
 from midhaul.model import Verdict
 from midhaul.model.samples import MetricSamples
-from midhaul.report import Notice, Page, Section
-from midhaul.runs.config import Config, Spec
-from midhaul.runs.config import Section as ConfigSection
+from midhaul.runs.config import Config, Section, Spec
 from midhaul.runs.tables import Column, Table
 
 if TYPE_CHECKING:
+    from midhaul.report import Page
     from midhaul.runs.progress import Progress
     from midhaul.runs.run import Run
 
@@ -51,7 +50,7 @@ SUMMARY = Table(
 TABLES = (STEPS, SUMMARY)
 
 
-class Worker(ConfigSection):
+class Worker(Section):
     """One worker."""
 
     name: str = Field(description="Its name.")
@@ -115,8 +114,9 @@ def samples(run: Run) -> list[MetricSamples]:
 
 def build(run: Run) -> Page:
     """A page that says the id."""
-    section = Section(title="Steps", items=(Notice(run.id),))
-    return Page(title="Toy", subtitle="", verdict=run.verdict, sections=(section,))
+    from midhaul.report import Page  # noqa: PLC0415  heavy, and seldom needed
+
+    return Page(title="Toy", subtitle=run.id, verdict=run.verdict)
 
 
 KIND = Kind(
@@ -133,8 +133,9 @@ KIND = Kind(
 
 def main() -> None:
     """Run the command line with the toy kind in it."""
-    from midhaul.__main__ import main as command_line  # noqa: PLC0415  for scripts only
     from tests.support import toy_kind  # noqa: PLC0415  by its importable name
+
+    from midhaul.__main__ import main as command_line  # noqa: PLC0415  for scripts only
 
     KINDS[NAME] = toy_kind.KIND
     command_line()

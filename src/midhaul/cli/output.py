@@ -87,8 +87,8 @@ def _print_rich(table: Table) -> None:
     console = Console(width=_WIDE, file=io.StringIO())
     with console.capture() as captured:
         console.print(table)
-    lines = captured.get().strip("\n").splitlines()
-    sys.stdout.writelines(line.rstrip() + "\n" for line in lines)
+    lines = [line.rstrip() for line in captured.get().splitlines()]
+    print_line("\n".join(lines).strip("\n"))
 
 
 def _finite(value: object) -> Any:

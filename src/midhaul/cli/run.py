@@ -91,9 +91,8 @@ def _perform(experiment: Any, config: Config, started: Run) -> None:
     from midhaul.runs.perform import perform
     from midhaul.runs.workers import stop_on_terminate
 
-    stop_on_terminate()
     try:
-        with shown_progress() as progress:
+        with stop_on_terminate(), shown_progress() as progress:
             perform(experiment, config, started, progress)
     except KeyboardInterrupt:
         say(f"what was measured is in {started.dir}; continue with: {resume_command()}")

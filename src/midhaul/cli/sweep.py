@@ -55,9 +55,8 @@ def sweep(
         output.say(f"{kind.name} measures time: one point after the other")
         jobs = 1
     output.say(f"sweep {planned.group}: {len(planned.points)} points")
-    stop_on_terminate()
     try:
-        with shown_progress() as progress:
+        with stop_on_terminate(), shown_progress() as progress:
             outcomes = run_sweep(planned, out, progress, jobs=jobs)
     except KeyboardInterrupt:
         output.say("interrupted; the same command finishes what is missing")

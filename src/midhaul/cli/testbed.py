@@ -24,12 +24,17 @@ def up(
 ) -> None:
     """Start the nodes and links of an experiment file and leave them running."""
     from midhaul.cli.progress import shown_progress
+    from midhaul.errors import ConfigError
     from midhaul.kinds import load_experiment
     from midhaul.runs.experiment_file import Override, read_file
     from midhaul.testbed import interactive
+    from midhaul.testbed.config import TestbedConfig
 
     overrides = [Override.parse(text) for text in set_ or ()]
-    _, config = load_experiment(read_file(file), overrides)
+    kind, config = load_experiment(read_file(file), overrides)
+    if not isinstance(config, TestbedConfig):
+        message = f"expected an experiment with nodes, found {kind.name} in {file}"
+        raise ConfigError(message, "midhaul new testbed.measure prints one")
     with shown_progress() as progress:
         interactive.up(config, state, progress)
     _print(state, as_json=json)

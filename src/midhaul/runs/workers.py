@@ -19,7 +19,7 @@ from midhaul.runs.perform import in_words
 from midhaul.runs.progress import SilentProgress
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Generator, Iterator, Mapping
     from multiprocessing.context import SpawnProcess
     from types import FrameType
 
@@ -61,7 +61,8 @@ def run_apart(
         _stop([process for _, process, _ in active.values()])
 
 
-def stop_on_terminate() -> None:
+@contextlib.contextmanager
+def stop_on_terminate() -> Generator[None]:
     """Treat SIGTERM like Ctrl-C, once, so that a run ends as interrupted."""
 
     def interrupt(number: int, frame: FrameType | None) -> None:
@@ -69,7 +70,11 @@ def stop_on_terminate() -> None:
         signal.signal(number, signal.SIG_IGN)
         raise KeyboardInterrupt
 
-    signal.signal(signal.SIGTERM, interrupt)
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _stop(processes: list[SpawnProcess]) -> None:
@@ -97,9 +102,8 @@ def _work(
     sender: connection.Connection,
 ) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent passes it on
-    stop_on_terminate()
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    with sender, contextlib.suppress(KeyboardInterrupt):
+    with sender, contextlib.suppress(KeyboardInterrupt), stop_on_terminate():
         try:
             function(*arguments, SilentProgress())
         except Exception as error:  # noqa: BLE001  the parent tells it

@@ -1,0 +1,88 @@
+"""What every kind of experiment, and every package, promises."""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+import re
+from typing import TYPE_CHECKING
+
+import pytest
+
+import midhaul
+from midhaul.kinds import KINDS, Kind
+from midhaul.runs.config import Config
+from midhaul.runs.schema import models
+from midhaul.runs.tables import Table
+from midhaul.runs.template import keys
+
+if TYPE_CHECKING:
+    from pydantic import BaseModel
+
+_UNITS = re.compile(r"_(ms|msec|sec|secs|seconds|mb|kb|bytes_s|mbps|kbps|usec|us)$")
+
+
+@pytest.fixture(params=KINDS.values(), ids=KINDS)
+def kind(request: pytest.FixtureRequest) -> Kind:
+    """Every kind in turn."""
+    return request.param
+
+
+def test_every_key_is_described_in_a_sentence(kind: Kind) -> None:
+    """The experiment file and the reference are made from the descriptions."""
+    for key in keys(kind.load_config()):
+        assert key.description[:1].isupper() or key.description[:1].islower(), key.name
+        assert key.description.endswith("."), key.name
+
+
+def test_every_config_is_strict_frozen_and_closed(kind: Kind) -> None:
+    """No key is converted, changed or unknown."""
+    for model in nested(kind.load_config()):
+        assert model.model_config.get("strict"), model
+        assert model.model_config.get("frozen"), model
+        assert model.model_config.get("extra") == "forbid", model
+
+
+def test_every_part_of_a_kind_is_there(kind: Kind) -> None:
+    """Config, run, tables, report and samples can be imported."""
+    assert issubclass(kind.load_config(), Config)
+    assert callable(kind.load_run())
+    assert all(isinstance(table, Table) for table in kind.load_tables())
+    for reference in (kind.report, kind.samples):
+        module, _, name = reference.partition(":")
+        assert callable(getattr(importlib.import_module(module), name))
+
+
+def test_every_column_is_described_and_has_si_units(kind: Kind) -> None:
+    """No milliseconds, no kilobytes; each table says what a row is."""
+    for table in kind.load_tables():
+        assert table.doc.endswith("."), table.name
+        names = [column.name for column in table.columns]
+        assert len(set(names)) == len(names), table.name
+        for column in table.columns:
+            assert column.doc.endswith("."), f"{table.name}.{column.name}"
+            assert not _UNITS.search(column.name), f"{table.name}.{column.name}"
+
+
+def test_a_config_with_all_defaults_is_valid(kind: Kind) -> None:
+    """An experiment file may hold its kind and nothing else."""
+    config = kind.load_config().model_validate({"kind": kind.name})
+    assert config.kind == kind.name
+
+
+def nested(model: type[BaseModel]) -> set[type[BaseModel]]:
+    """A config class and those of its tables."""
+    found = {model}
+    for field in model.model_fields.values():
+        for inner in models(field.annotation):
+            found |= nested(inner)
+    return found
+
+
+def test_every_module_says_what_it_is() -> None:
+    """Each file begins with a docstring; whoever opens it knows where they are."""
+    for info in pkgutil.walk_packages(midhaul.__path__, "midhaul."):
+        spec = info.module_finder.find_spec(info.name, None)  # type: ignore[call-arg]
+        assert spec is not None
+        source = spec.loader.get_source(info.name)  # type: ignore[union-attr]
+        assert source.lstrip().startswith('"""'), info.name

@@ -1,0 +1,95 @@
+"""What parts of midhaul may import when they are merely looked at."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from midhaul.kinds import KINDS
+
+_LIGHT = {
+    # the standard library and midhaul itself are allowed anyway
+    "annotated_doc",
+    "attr",  # rich looks whether it is there
+    "click",
+    "colorama",
+    "markdown_it",
+    "mdurl",
+    "pygments",
+    "rich",
+    "shellingham",
+    "typer",
+    "typing_extensions",
+}
+"""What ``--help`` may import: what the command line is drawn with."""
+
+_CORE = _LIGHT | {
+    "cloudpickle",  # pyarrow takes it along where it is installed
+    "cython_runtime",
+    "_duckdb",
+    "annotated_types",
+    "duckdb",
+    "jaxtyping",
+    "numpy",
+    "pyarrow",
+    "pydantic",
+    "pydantic_core",
+    "tomlkit",
+    "typing_inspection",
+    "wadler_lindig",
+}
+"""What the core depends on, directly or not."""
+
+_PRIVATE = ("_cython_", "_editable", "_sysconfigdata", "_virtualenv")
+"""Modules that Python, Cython and installers add by themselves."""
+
+_TELL = """
+import contextlib, io, sys
+before = set(sys.modules)
+sys.argv = ["midhaul", *sys.argv[1:]]
+from midhaul.__main__ import main
+with contextlib.redirect_stdout(io.StringIO()), contextlib.suppress(SystemExit):
+    main()
+loaded = {name.partition(".")[0] for name in set(sys.modules) - before}
+print(*sorted(loaded - sys.stdlib_module_names))
+"""
+
+
+def imported(*arguments: str) -> set[str]:
+    """The packages, other than Python's own, that a call of midhaul imports."""
+    command = [sys.executable, "-c", _TELL, *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    return {
+        name
+        for name in done.stdout.split()
+        if name != "midhaul" and not name.startswith(_PRIVATE)
+    }
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["run", "--help"], ["--version"]])
+def test_help_imports_nothing_heavy(arguments: list[str]) -> None:
+    """Neither numpy nor pydantic nor anything that an experiment needs."""
+    assert imported(*arguments) <= _LIGHT
+
+
+@pytest.mark.parametrize("arguments", [["new"], ["ls"], ["show"], ["doctor"]])
+def test_looking_at_runs_needs_the_core_only(arguments: list[str]) -> None:
+    """What works in the core install imports no library of an extra."""
+    assert imported(*arguments) <= _CORE
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_the_file_of_a_kind_needs_the_core_only(name: str) -> None:
+    """A config class imports no library of an extra."""
+    assert imported("new", name) <= _CORE
+
+
+def test_importing_midhaul_imports_nothing() -> None:
+    """``import midhaul`` gives the version."""
+    code = "import sys; before = set(sys.modules); import midhaul; "
+    code += "print(*(set(sys.modules) - before - {'midhaul'}))"
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert set(done.stdout.split()) <= {"__future__"}
