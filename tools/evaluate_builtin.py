@@ -14,7 +14,7 @@ import json
 import statistics
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -34,44 +34,51 @@ WEIGHTS = Path(__file__).parent.parent / "src" / "midhaul" / "vision" / "weights
 QUALITIES = tuple(Preprocessing(encode=f"jpeg:{q}") for q in (95, 75, 50, 25, 10))
 SIZES = tuple(Preprocessing(resize=share) for share in (1.0, 0.75, 0.5, 0.25))
 N_TIMED = 40
+Scores = dict[str, float]
 
 
 def main() -> None:
-    """Read the command line, judge every detector under every preprocessing."""
+    """Read the command line, judge, record, print the tables of all records."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n", maxsplit=1)[0])
     parser.add_argument("--scenes", type=int, default=400)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--models", nargs="*", help="all that are shipped by default")
-    parser.add_argument("--no-record", action="store_true", help="print only")
     options = parser.parse_args()
-    names: list[str] = options.models or [
-        json.loads(file.read_text())["model"] for file in _records()
-    ]
+    shipped = [str(record["model"]) for record in _records()]
+    judged = shipped if options.models is None else options.models
     dataset = builtin_dataset(options.scenes, seed=options.seed)
-    detectors = {name: load_detector(f"builtin:{name}") for name in names}
+    detectors = {name: load_detector(f"builtin:{name}") for name in shipped}
     times_ms = _times_ms(detectors, dataset)
-    scores: dict[tuple[str, str], dict[str, float]] = {}
-    sizes: dict[str, float] = {}
-    for preprocessing in dict.fromkeys((*SIZES, *QUALITIES)):
-        answers, n_bytes = _answers(detectors, dataset, preprocessing)
-        sizes[preprocessing.label] = n_bytes / len(dataset)
-        for name in names:
+    results: dict[str, dict[str, Scores]] = {name: {} for name in judged}
+    for preprocessing in dict.fromkeys((*SIZES, *QUALITIES)) if judged else ():
+        wanted = {name: detectors[name] for name in judged}
+        answers, n_bytes = _answers(wanted, dataset, preprocessing)
+        for name in judged:
             coco = judge(answers[name], dataset).coco()
             values = {key: round(float(getattr(coco, key)), 4) for key in _KEYS}
-            scores[name, preprocessing.label] = values
-    _print_models(names, scores, times_ms)
-    _print_curves("quality", QUALITIES, names, scores, sizes)
-    _print_curves("size", SIZES, names, scores, sizes)
-    if not options.no_record:
-        _record(names, scores, times_ms, options.scenes, options.seed)
+            values["mean_bytes"] = round(n_bytes / len(dataset), 1)
+            results[name][preprocessing.label] = values
+    for record in _records():
+        name = record["model"]
+        if name in results:
+            scenes = {"split": "evaluation", "seed": options.seed}
+            scenes["indices"] = [0, options.scenes]
+            by = results[name]
+            record["evaluation"] = {"scenes": scenes, "by_preprocessing": by}
+        record["cpu_ms"] = round(times_ms[name], 2)
+        text = json.dumps(record, indent=2) + "\n"
+        (WEIGHTS / f"{name}.json").write_text(text)
+    _print_models(_records())
+    _print_curves("quality", QUALITIES, _records())
+    _print_curves("size", SIZES, _records())
 
 
 _KEYS = ("ap", "ap50", "ap75", "ap_small", "ap_medium", "ap_large")
 
 
-def _records() -> list[Path]:
-    files = WEIGHTS.glob("*.json")
-    return sorted(files, key=lambda f: json.loads(f.read_text())["gmac"])
+def _records() -> list[dict[str, Any]]:
+    records = [json.loads(file.read_text()) for file in WEIGHTS.glob("*.json")]
+    return sorted(records, key=lambda record: record["gmac"])
 
 
 def _answers(
@@ -91,7 +98,7 @@ def _answers(
 
 
 def _times_ms(detectors: Mapping[str, Detector], dataset: Dataset) -> dict[str, float]:
-    """Median of one image, one thread; the detectors take turns."""
+    """Median CPU time of one image in this thread; the detectors take turns."""
     images = [
         prepare(dataset.read(image_id), Preprocessing()).see()[0]
         for image_id in dataset.image_ids[:N_TIMED]
@@ -100,70 +107,45 @@ def _times_ms(detectors: Mapping[str, Detector], dataset: Dataset) -> dict[str, 
     for pixels in images:
         for name, detector in detectors.items():
             detector.detect(pixels)
-            begin = time.perf_counter_ns()
+            begin = time.thread_time_ns()
             detector.detect(pixels)
-            taken[name].append((time.perf_counter_ns() - begin) / 1e6)
+            taken[name].append((time.thread_time_ns() - begin) / 1e6)
     return {name: statistics.median(values) for name, values in taken.items()}
 
 
-def _print_models(
-    names: Sequence[str],
-    scores: Mapping[tuple[str, str], Mapping[str, float]],
-    times_ms: Mapping[str, float],
-) -> None:
+def _print_models(records: Sequence[dict[str, Any]]) -> None:
     print(
-        "\n| detector | parameters | GMAC | ms | AP | AP50 | small | medium | large |"
+        "\n| detector | parameters | GMAC | CPU ms | AP | AP50 | small | medium | large |"
     )
     print("|---|---|---|---|---|---|---|---|---|")
-    for name in names:
-        record = json.loads((WEIGHTS / f"{name}.json").read_text())
-        values = scores[name, Preprocessing().label]
+    for record in records:
+        values = record["evaluation"]["by_preprocessing"][Preprocessing().label]
         cells = [
             f"{record['parameters']:,}",
             f"{record['gmac']:.3f}",
-            f"{times_ms[name]:.1f}",
+            f"{record['cpu_ms']:.1f}",
             *(f"{values[k]:.3f}" for k in _KEYS if k != "ap75"),
         ]
-        print(f"| {name} | {' | '.join(cells)} |")
+        print(f"| {record['model']} | {' | '.join(cells)} |")
 
 
 def _print_curves(
-    title: str,
-    settings: Sequence[Preprocessing],
-    names: Sequence[str],
-    scores: Mapping[tuple[str, str], Mapping[str, float]],
-    sizes: Mapping[str, float],
+    title: str, settings: Sequence[Preprocessing], records: Sequence[dict[str, Any]]
 ) -> None:
+    names = [record["model"] for record in records]
+    curves = [record["evaluation"]["by_preprocessing"] for record in records]
     print(f"\nAP50 by {title}:\n\n| preprocessing | kB | {' | '.join(names)} |")
     print("|---" * (len(names) + 2) + "|")
     for setting in settings:
-        values = [f"{scores[name, setting.label]['ap50']:.3f}" for name in names]
-        kilobytes = sizes[setting.label] / 1000
+        values = [f"{curve[setting.label]['ap50']:.3f}" for curve in curves]
+        kilobytes = curves[0][setting.label]["mean_bytes"] / 1000
         print(f"| {setting.label} | {kilobytes:.1f} | {' | '.join(values)} |")
-    for name in names:
-        curve = np.array([scores[name, s.label]["ap50"] for s in settings])
-        falls = bool((np.diff(curve) <= 0).all())
-        print(f"{name}: {'monotone' if falls else 'NOT monotone'}, {np.ptp(curve):.3f}")
-
-
-def _record(
-    names: Sequence[str],
-    scores: Mapping[tuple[str, str], Mapping[str, float]],
-    times_ms: Mapping[str, float],
-    n_scenes: int,
-    seed: int,
-) -> None:
-    for name in names:
-        file = WEIGHTS / f"{name}.json"
-        record = json.loads(file.read_text())
-        record["evaluation"] = {
-            "scenes": {"split": "evaluation", "seed": seed, "indices": [0, n_scenes]},
-            "one_thread_ms": round(times_ms[name], 2),
-            "by_preprocessing": {
-                label: values for (of, label), values in scores.items() if of == name
-            },
-        }
-        file.write_text(json.dumps(record, indent=2) + "\n")
+    print()
+    for name, curve in zip(names, curves, strict=True):
+        ap50 = np.array([curve[setting.label]["ap50"] for setting in settings])
+        falls = bool((np.diff(ap50) <= 0).all())
+        verdict = "falls at every step" if falls else "does NOT fall at every step"
+        print(f"{name}: {verdict}, by {np.ptp(ap50):.3f} in all")
 
 
 if __name__ == "__main__":
