@@ -109,7 +109,8 @@ def opened(browser: Driver, report: Path) -> tuple[Driver, list[str], list[str]]
     while not browser.execute_script(drawn):
         assert time.monotonic() < end, "the charts are not drawn"
         time.sleep(0.1)
-X
+    log = browser.get_log("performance")
+    events = [json.loads(entry["message"])["message"] for entry in log]
     asked = [
         event["params"]["request"]["url"]
         for event in events

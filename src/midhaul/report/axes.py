@@ -150,7 +150,7 @@ def across(axis: Axis) -> alt.X:
         order = list(axis.order)
         is_long = max(map(len, (*order, ""))) * len(order) > _LETTERS
         angle = -35 if is_long else 0
-        look = alt.Axis(labelAngle=angle)
+        look = alt.Axis(labelAngle=angle, labelOverlap=False)
         return alt.X(
             axis.field, type="nominal", title=axis.title, sort=order, axis=look
         )
@@ -168,7 +168,8 @@ def upwards(axis: Axis) -> alt.Y:
     """The axis from bottom to top, or the rows from top to bottom."""
     if axis.order is not None:
         order = list(axis.order)
-        return alt.Y(axis.field, type="nominal", title=None, sort=order)
+        look = alt.Axis(labelOverlap=False)
+        return alt.Y(axis.field, type="nominal", title=None, sort=order, axis=look)
     look = alt.Axis(format=TICKS)
     return alt.Y(
         axis.field,

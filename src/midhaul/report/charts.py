@@ -90,7 +90,7 @@ def dots(
     """
     click = legend_click(series)
     offset = alt.YOffset(series.field, type="nominal", sort=list(series.names))
-    stripes = alt.Axis(grid=True, tickBand="extent")
+    stripes = alt.Axis(grid=True, tickBand="extent", labelOverlap=False)
     order = list(label.order or ())
     rank = alt.Y(label.field, type="nominal", title=None, sort=order, axis=stripes)
     base = chart_of(rows).encode(y=rank, yOffset=offset, color=series.colour())

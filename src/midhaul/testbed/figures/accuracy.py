@@ -128,7 +128,7 @@ def _by_encoding(view: View) -> Figure | str:
         title="F1 against quality",
         chart=lines(rows, axis, _F1, view.series),
         caption="Every image at its received size. A quality is a setting of the "
-        "codec, not a share of bytes; the bytes are in the next chapter.",
+        "codec, not a share of bytes; the chapter on bytes has those.",
     )
 
 

@@ -59,7 +59,8 @@ def classes(view: View) -> Section | None:
 def _chart(
     view: View, rows: list[dict[str, Any]], order: list[str]
 ) -> alt.HConcatChart:
-    label = alt.Y("label", type="nominal", title=None, sort=order)
+    every = alt.Axis(labelOverlap=False)
+    label = alt.Y("label", type="nominal", title=None, sort=order, axis=every)
     click = legend_click(view.series)
     tooltip = [
         alt.Tooltip("label", type="nominal", title="class"),
@@ -90,9 +91,9 @@ def _chart(
             x=alt.X(
                 "support",
                 type="quantitative",
-                title="support, boxes",
-                scale=alt.Scale(type="symlog"),
-                axis=alt.Axis(tickCount=5, format="~s"),
+                title="support, boxes (square root)",
+                scale=alt.Scale(type="sqrt"),
+                axis=alt.Axis(tickCount=4, format=",~r"),
             ),
             tooltip=[tooltip[0], tooltip[3]],
         )

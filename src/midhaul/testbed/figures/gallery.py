@@ -32,9 +32,14 @@ def gallery(view: View) -> Section | None:
             continue
         data = file.read_bytes()
         room -= len(data)
-        caption = file.stem.replace("--", ", ").replace("_", " ")
+        parts = file.stem.replace("_", " ").split("--")
+        caption = ", ".join(part.strip() for part in parts)
         pictures.append(Picture(data=data, media_type=kind, caption=caption))
     if not pictures:
         return None
-    item = Gallery(title="Images with their detections", pictures=tuple(pictures))
+    item = Gallery(
+        title="Images with their detections",
+        pictures=tuple(pictures),
+        caption="Human boxes are white, detections amber with label and score.",
+    )
     return Section(title="Examples", items=(item,))
