@@ -62,7 +62,7 @@ SPECS = {
         neck=40,
         head_depth=1,
         is_head_separable=False,
-        iterations=2400,
+        iterations=2000,
     ),
     "street-l": NetSpec(
         channels=(16, 32, 56, 72, 80),
@@ -70,7 +70,7 @@ SPECS = {
         neck=48,
         head_depth=1,
         is_head_separable=False,
-        iterations=2400,
+        iterations=1600,
     ),
     "street-x": NetSpec(
         channels=(24, 40, 64, 72, 64),

@@ -114,10 +114,9 @@ def _times_ms(detectors: Mapping[str, Detector], dataset: Dataset) -> dict[str, 
 
 
 def _print_models(records: Sequence[dict[str, Any]]) -> None:
-    print(
-        "\n| detector | parameters | GMAC | CPU ms | AP | AP50 | small | medium | large |"
-    )
-    print("|---|---|---|---|---|---|---|---|---|")
+    titles = ("parameters", "GMAC", "CPU ms", "AP", "AP50", "small", "medium", "large")
+    print(f"\n| detector | {' | '.join(titles)} |")
+    print("|---" * (len(titles) + 1) + "|")
     for record in records:
         values = record["evaluation"]["by_preprocessing"][Preprocessing().label]
         cells = [
