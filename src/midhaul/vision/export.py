@@ -126,13 +126,14 @@ def _resize_by_size(torch: Any, transform: Any) -> None:
     """
     if transform.fixed_size is not None:
         return
-    # As tensors: a number over a tensor would be traced as a product with its inverse.
+    # Of one element each: the exporter would make single precision of a mere number.
     ends = (transform.min_size[-1], transform.max_size)
-    shortest, longest = (torch.tensor(float(end), dtype=torch.double) for end in ends)
+    shortest, longest = (torch.tensor([end], dtype=torch.double) for end in ends)
 
     def resize(image: Any, target: Any = None) -> tuple[Any, Any]:
         shape = torch.onnx.operators.shape_as_tensor(image)[-2:].double()
-        scale = torch.minimum(shortest / shape.min(), longest / shape.max())
+        short, long = shape.amin(0, keepdim=True), shape.amax(0, keepdim=True)
+        scale = torch.minimum(shortest / short, longest / long)
         height, width = torch.floor(shape * scale).long()
         size = (height, width)
         resized = torch.nn.functional.interpolate(
