@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
+import sys
+import time
 from importlib import resources
 from typing import TYPE_CHECKING
 from xml.etree import ElementTree as ET
@@ -125,11 +128,26 @@ def _voc(folder: Path) -> None:
 
 
 def _model(folder: Path) -> None:
-    """``model.onnx``: a detector that midhaul ships, under another name."""
+    """``model.onnx`` and ``model.toml``: a detector of midhaul under another name."""
     weights = resources.files("midhaul.vision") / "weights"
-    first = min(f.name for f in weights.iterdir() if f.name.endswith(".onnx"))
-    with resources.as_file(weights / first) as source:
+    name = min(f.name for f in weights.iterdir() if f.name.endswith(".onnx"))
+    with resources.as_file(weights / name) as source:
         shutil.copy(source, folder / "model.onnx")
+    card = (weights / name.replace(".onnx", ".toml")).read_text(encoding="utf-8")
+    (folder / "model.toml").write_text(card.replace(name, "model.onnx"), "utf-8")
+
+
+def _killed_run(folder: Path) -> None:
+    """``runs/`` with a run of ``long.toml`` that was killed after its first part."""
+    command = [sys.executable, "-m", "midhaul", "run", "long.toml"]
+    with subprocess.Popen(
+        command, cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    ) as process:
+        parts = folder.glob("runs/*/tables/detections/*.parquet")
+        while not any(parts) and process.poll() is None:
+            time.sleep(0.02)
+            parts = folder.glob("runs/*/tables/detections/*.parquet")
+        process.kill()
 
 
 GIFTS: dict[str, Callable[[Path], None]] = {
@@ -137,5 +155,6 @@ GIFTS: dict[str, Callable[[Path], None]] = {
     "yolo": _yolo,
     "voc": _voc,
     "model": _model,
+    "killed run": _killed_run,
 }
 """What a page can ask for with ``<!-- given: NAME -->``."""
