@@ -1,0 +1,50 @@
+"""Every example runs, on tiny data."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from midhaul.kinds import KINDS
+from midhaul.runs.experiment_file import read_file
+from midhaul.runs.run import Run
+
+EXAMPLES = Path(__file__).parent.parent / "examples"
+NODES = ("n_blocks=1", "load.n_requests=3", "load.max_warmup=0", "load.percentile=50.0")
+TINY = {
+    "accuracy.toml": ("data.n_scenes=3", 'encode=["jpeg:50"]', "judge.n_resamples=100"),
+    "accuracy-coco.toml": ("data.n_images=3", "judge.n_resamples=100"),
+    "measure.toml": ("data.n_scenes=3", "judge.n_resamples=100", *NODES),
+    "overhead.toml": ("data.n_scenes=3", "judge.n_resamples=100", *NODES),
+    "testbed-coco.toml": (
+        "data.n_images=3",
+        "judge.n_resamples=100",
+        'grid={"edge.encode" = ["keep", "jpeg:25"], "edge.resize" = [0.5]}',
+        *NODES,
+    ),
+}
+
+
+def test_every_example_is_tried_and_every_kind_has_one() -> None:
+    """Nothing in the folder is forgotten, and no kind is without its example."""
+    files = sorted(EXAMPLES.glob("*.toml"))
+    assert [file.name for file in files] == sorted(TINY)
+    assert {read_file(file).kind for file in files} == set(KINDS)
+
+
+@pytest.mark.parametrize("name", sorted(TINY))
+def test_example(name: str, tmp_path: Path, request: pytest.FixtureRequest) -> None:
+    """The example ends well, with a report and a summary."""
+    if "coco" in name:
+        request.getfixturevalue("data_dir")
+    words = [word for setting in TINY[name] for word in ("--set", setting)]
+    command = [sys.executable, "-m", "midhaul", "run", str(EXAMPLES / name)]
+    subprocess.run([*command, *words, "--out", str(tmp_path)], check=True, timeout=300)
+    (folder,) = tmp_path.iterdir()
+    run = Run.open(folder)
+    assert run.status == "done"
+    assert "summary" in run.tables()
+    assert (folder / "report" / "index.html").stat().st_size > 100_000
