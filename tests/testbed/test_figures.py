@@ -189,7 +189,7 @@ def test_one_configuration_makes_a_page(tmp_path: Path) -> None:
     page = build(synthetic_run(tmp_path, shape))
     assert "F1 by detector" in figures(page)
     assert "the run has one encoding only" in notices(page)
-    assert "there is one configuration only" in notices(page)
+    assert "Trade-offs" not in titles(page)
     assert render(page)
 
 

@@ -120,7 +120,9 @@ class Choice:
     value: str
 
     def on(self, chart: Chart) -> Chart:
-        """The chart with the list, showing only rows that fit."""
+        """The chart with the list, showing only rows that fit; not for one option."""
+        if len(self.options) == 1:
+            return chart
         name = f"pick_{self.field}"
         bind = alt.binding_select(options=list(self.options), name=f"{self.title} ")
         pick = alt.param(name=name, value=self.value, bind=bind)

@@ -37,8 +37,11 @@ def bars(rows: Rows, value: Axis, label: Axis, series: Series) -> Chart:
     farthest = f"max(datum[{value.field!r}], datum['{value.field}_high'] || 0)"
     base = chart_of(rows).transform_calculate(**{end: farthest})
     base = base.encode(y=upwards(label))
+    length = across(value)
+    if not any(row[value.field] > 0 for row in rows):
+        length = length.scale(domain=[0, 1])
     bar = base.mark_bar(opacity=0.8, height={"band": 0.68}).encode(
-        x=across(value),
+        x=length,
         color=series.colour(legend=False),
         tooltip=[label.tooltip, *number_tooltips(rows, value)],
     )

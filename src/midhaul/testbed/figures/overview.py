@@ -94,11 +94,15 @@ def _counts(view: View) -> list[tuple[str, str, str]]:
     measured_s = sum(cell["duration_s"] or 0.0 for cell in cells)
     n_blocks = len({cell["block"] for cell in cells})
     load = f"{n_errors:,} failed; {duration_text(measured_s)} of load"
-    grid = f"{n} configurations, {n_blocks} block{'s' * (n_blocks > 1)}"
+    grid = f"{_counted(n, 'configuration')}, {_counted(n_blocks, 'block')}"
     return [
         ("Requests judged", f"{n_requests:,}", load),
         ("Cells valid", f"{n_valid} of {len(cells)}", grid),
     ]
+
+
+def _counted(n: int, word: str) -> str:
+    return f"{n} {word}" if n == 1 else f"{n} {word}s"
 
 
 def _interval(metric: Metric, form: Callable[[float], str]) -> str:

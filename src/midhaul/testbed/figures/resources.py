@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     from midhaul.testbed.figures.view import View
 
 _N_BINS = 240
-_TIME = Axis("minute", "minutes of measuring, cells end to end")
+_MINUTE_S = 60
+_LONG_S = 300
 
 _LAID_OUT = """
 with lengths as (
@@ -31,6 +32,7 @@ with lengths as (
 select node, floor((start_s + begin_ns / 1e9) / bin_s) * any_value(bin_s) as begin_s,
     sum(cpu_s) * 1e9 / sum(period_ns) as cores, max(rss_bytes) / 1e6 as megabytes,
     avg(steal) * 100 as steal, avg(cpu_pressure) * 100 as pressure,
+    any_value(bin_s) * {bins} as end_s,
 from usage join starts using (block, configuration)
 group by node, floor((start_s + begin_ns / 1e9) / bin_s) order by 1, 2
 """
@@ -50,9 +52,7 @@ def resources(view: View) -> Section | None:
         rank="coalesce(position, 1000000)" if has_cells else "configuration",
         join=_JOIN if has_cells else "",
     )
-    rows: list[dict[str, Any]] = [
-        row | {"minute": row["begin_s"] / 60} for row in view.run.sql(query).to_pylist()
-    ]
+    rows = _with_ends(view.run.sql(query).to_pylist())
     if not rows:
         return None
     names = tuple(dict.fromkeys(str(row["node"]) for row in rows))
@@ -71,14 +71,32 @@ def resources(view: View) -> Section | None:
     return Section(title="Usage", text=text, items=gather(items))
 
 
+def _with_ends(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The rows, each node's last one again where time ends."""
+    last = {row["node"]: row | {"begin_s": row["end_s"]} for row in rows}
+    return [*rows, *last.values()]
+
+
+def _time(rows: list[dict[str, Any]]) -> tuple[Axis, float]:
+    """The axis of time, and seconds per unit."""
+    is_long = rows[0]["end_s"] > _LONG_S
+    unit = "minutes" if is_long else "seconds"
+    axis = Axis("elapsed", f"{unit} of measuring, cells end to end", ",.4~r")
+    return axis, _MINUTE_S if is_long else 1
+
+
 def _over_time(
     rows: list[dict[str, Any]], nodes: Series, field: str, axis: str, title: str
 ) -> Figure:
     value = Axis(field, axis, from_zero=True)
-    shown = [{key: row[key] for key in ("node", "minute", field)} for row in rows]
+    time, scale = _time(rows)
+    shown = [
+        {"node": r["node"], "elapsed": r["begin_s"] / scale, field: r[field]}
+        for r in rows
+    ]
     return Figure(
         title=title,
-        chart=over_time(shown, _TIME, value, nodes),
+        chart=over_time(shown, time, value, nodes),
         caption=f"At most {_N_BINS} steps; a step of memory shows its highest value."
         if field == "megabytes"
         else f"At most {_N_BINS} steps, each the mean over its time.",
@@ -121,13 +139,14 @@ def _disturbance(rows: list[dict[str, Any]]) -> Figure | str:
     for row in rows:
         for key, name in words.items():
             if row[key] is not None:
-                place = (row["minute"], name)
+                place = (row["begin_s"], name)
                 per_bin[place] = max(per_bin.get(place, 0.0), row[key])
     if not per_bin:
         return "Disturbance by others: this machine tells neither pressure nor steal."
+    time, scale = _time(rows)
     shown = [
-        {"minute": minute, "kind": name, "share": share}
-        for (minute, name), share in sorted(per_bin.items())
+        {"elapsed": begin_s / scale, "kind": name, "share": share}
+        for (begin_s, name), share in sorted(per_bin.items())
     ]
     value = Axis("share", "share of time, %", from_zero=True)
     series = Series(
@@ -135,7 +154,7 @@ def _disturbance(rows: list[dict[str, Any]]) -> Figure | str:
     )
     return Figure(
         title="Who disturbed the measurement",
-        chart=over_time(shown, _TIME, value, series, height=140),
+        chart=over_time(shown, time, value, series, height=140),
         caption="Of the whole machine. Where these are high, latencies say more about "
         "the neighbours than about the testbed.",
     )

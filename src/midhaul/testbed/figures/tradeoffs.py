@@ -50,8 +50,8 @@ _LARGE_RATIO = 8
 
 
 def tradeoffs(view: View) -> Section | None:
-    """Pareto fronts of F1 against each price; None without accuracy."""
-    if not view.knows("f1"):
+    """Pareto fronts of F1 against each price; None where there is nothing to trade."""
+    if not view.knows("f1") or len(view.configurations) == 1:
         return None
     text = (
         "Each mark is one configuration. The dashed line joins those that no other "
@@ -88,7 +88,7 @@ def _front(view: View, price: _Price) -> Figure | str:
         return f"F1 against {price.words}: this run has no such number."
     rows = view.rows(view.configurations, f1=("f1", 1), price=(metric, price.factor))
     if len(rows) < 2:  # noqa: PLR2004 - one mark trades nothing
-        return f"F1 against {price.words}: there is one configuration only."
+        return f"F1 against {price.words}: one configuration only has such a number."
     best = pareto([(row["price"], -row["f1"]) for row in rows])
     shown = [row | {"on_front": b} for row, b in zip(rows, best, strict=True)]
     prices = [float(row["price"]) for row in rows]

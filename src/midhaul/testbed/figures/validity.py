@@ -43,7 +43,7 @@ def _count(cells: list[dict[str, Any]]) -> Item | str:
         return "Cells: none was completed."
     n_bad = sum(not cell["is_valid"] for cell in cells)
     if n_bad:
-        text = f"**{n_bad} of {len(cells)} cells are not valid.** The reasons follow."
+        text = f"**Not valid: {n_bad} of {len(cells)} cells.** The reasons follow."
         return Notice(text=text, tone="warning")
     return Notice(text=f"No cell is in doubt; there are {len(cells)}.")
 
