@@ -19,7 +19,9 @@ from midhaul.stats import (
 )
 
 
-@pytest.mark.parametrize(("n", "lowest"), [(3, 0.92), (20, 0.92), (100, 0.93)])
+@pytest.mark.parametrize(
+    ("n", "lowest"), [(3, 0.92), (20, 0.92), (100, 0.93), (600, 0.93)]
+)
 def test_covers_a_normal_mean(n: int, lowest: float) -> None:
     """The interval covers the mean of a normal sample about as often as it says."""
     rng = np.random.default_rng(11)

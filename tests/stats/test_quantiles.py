@@ -56,6 +56,8 @@ def test_quantile_interval_without_bound() -> None:
     assert math.isnan(quantile_interval(np.arange(100.0), 0.99).high)
     assert math.isfinite(quantile_interval(np.arange(1000.0), 0.99).high)
     assert math.isnan(quantile_interval(np.zeros(0), 0.5).value)
+    with pytest.raises(ValueError, match="between 0 and 1"):
+        quantile_interval(np.zeros(3), 1.0)
 
 
 @pytest.mark.parametrize("q", [0.5, 0.9])

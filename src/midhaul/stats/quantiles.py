@@ -71,8 +71,8 @@ def quantile_interval(
     Returns:
         The quantile; an end is NaN where the values are too few to bound that side.
     """
-    _check_share("q", q)
-    _check_share("level", level)
+    _check_open("q", q)
+    _check_open("level", level)
     n = len(values)
     if n == 0:
         return Estimate(value=math.nan, low=math.nan, high=math.nan, n=0, unit=unit)
@@ -139,8 +139,6 @@ def _log_at_most(k: int, n: int, p: float) -> float:
 
 def _binomial_cdf(n: int, p: float) -> Float64[np.ndarray, " n+1"]:
     """P(Binomial(n, p) <= k) for k = 0..n."""
-    if p in (0.0, 1.0):
-        return np.array([1.0 if p == 0 or k == n else 0.0 for k in range(n + 1)])
     k = np.arange(n + 1)
     logs = _log_choose(n) + k * math.log(p) + (n - k) * math.log1p(-p)
     return np.cumsum(np.exp(logs))

@@ -58,11 +58,18 @@ class _Item:
         return _number(self.get(key), f"{self.place}: {key}")
 
     def length(self, key: str) -> int:
-        value = self.get(key)
-        if isinstance(value, bool) or not isinstance(value, int) or value <= 0:
-            message = f"{self.place}: {key} must be a number of px, found {value!r}"
+        value = self.number(key)
+        if not value.is_integer() or value <= 0:
+            message = f"{self.place}: {key} must be a number of px, found {value:g}"
             raise DataError(message, "check that the file is in COCO's format")
-        return value
+        return int(value)
+
+    def flag(self, key: str) -> bool:
+        value = self.values.get(key, 0)
+        if value not in (0, 1):  # a set would not take lists
+            message = f"{self.place}: {key} must be 0 or 1, found {value!r}"
+            raise DataError(message, "check that the file is in COCO's format")
+        return bool(value)
 
 
 def read_coco(images: Path, annotations: Path) -> Dataset:
@@ -195,7 +202,7 @@ def _add_boxes(
             label=label_of[category],
             size=sizes[image_id],
             where=item.place,
-            is_crowd=bool(item.values.get("iscrowd", 0)),
+            is_crowd=item.flag("iscrowd"),
             area_px=item.number("area") if "area" in item.values else None,
         )
 
