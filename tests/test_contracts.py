@@ -5,9 +5,9 @@ from __future__ import annotations
 import importlib
 import pkgutil
 import re
-from typing import TYPE_CHECKING
 
 import pytest
+from pydantic import BaseModel
 
 import midhaul
 from midhaul.kinds import KINDS, Kind
@@ -15,9 +15,6 @@ from midhaul.runs.config import Config
 from midhaul.runs.schema import models
 from midhaul.runs.tables import Table
 from midhaul.runs.template import keys
-
-if TYPE_CHECKING:
-    from pydantic import BaseModel
 
 _UNITS = re.compile(r"_(ms|msec|sec|secs|seconds|mb|kb|bytes_s|mbps|kbps|usec|us)$")
 
@@ -68,6 +65,17 @@ def test_a_config_with_all_defaults_is_valid(kind: Kind) -> None:
     """An experiment file may hold its kind and nothing else."""
     config = kind.load_config().model_validate({"kind": kind.name})
     assert config.kind == kind.name
+
+
+def test_a_table_without_keys_is_the_default_one(kind: Kind) -> None:
+    """``[data]`` with nothing below it means the same as no ``[data]`` at all."""
+    for model in nested(kind.load_config()):
+        for name, field in model.model_fields.items():
+            if field.is_required():
+                continue
+            default = field.get_default(call_default_factory=True)
+            if isinstance(default, BaseModel):
+                assert default == type(default)(), f"{model.__name__}.{name}"
 
 
 def nested(model: type[BaseModel]) -> set[type[BaseModel]]:

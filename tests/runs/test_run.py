@@ -160,7 +160,10 @@ def test_a_killed_run_is_recognised_and_resumed(tmp_path: Path) -> None:
     assert run.manifest.status == "running"
     assert run.status == "killed"
     assert run.read(STEPS)["step"].to_pylist() == [1]
+    leftover = folder / "tables" / "steps" / ".part-0001.parquet.9.part"
+    leftover.write_bytes(b"half")
     again = Run.resume(folder)
+    assert not leftover.exists()
     assert again.status == Run.open(folder).status == "running"
     assert len(again.manifest.resumed) == 1
     with pytest.raises(StoreError, match="being run by a process"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Annotated
@@ -64,6 +65,8 @@ class Gate:
     def judge(self, found: Comparison) -> str | None:
         """Why a comparison does not pass; None when it does."""
         place = f"{found.metric} of {found.configuration}"
+        if math.isnan(found.first) and math.isnan(found.second):
+            return None  # neither run has the metric
         if found.result == "unknown":
             return f"{place} cannot be judged: too few units"
         if found.result == "tie":

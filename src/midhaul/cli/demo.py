@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-from midhaul.cli.options import RUNS, Json, Open, Out, Set
+from midhaul.cli.options import RUNS, Json, Open, Out, Resume, Set
 
 
 def demo(
-    *, set_: Set = None, out: Out = RUNS, open_: Open = False, json: Json = False
+    *,
+    set_: Set = None,
+    out: Out = RUNS,
+    resume: Resume = False,
+    open_: Open = False,
+    json: Json = False,
 ) -> None:
     """Run a testbed of two edges and a cloud over built-in scenes, to a report."""
     from importlib import resources
@@ -16,5 +21,5 @@ def demo(
 
     packaged = resources.files("midhaul.cli").joinpath("demo.toml")
     with resources.as_file(packaged) as file:
-        kind, done = run_file(file, set_ or (), out)
+        kind, done = run_file(file, set_ or (), out, resume=resume)
     print_result(kind, done, as_json=json, with_report=True, open_it=open_)

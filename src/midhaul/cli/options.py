@@ -32,4 +32,12 @@ RunName = Annotated[
         show_default=False,
     ),
 ]
+Resume = Annotated[
+    bool,
+    typer.Option(
+        "--resume",
+        help="Continue the newest unfinished run of the same config by the same code; "
+        "begin a new one when there is none.",
+    ),
+]
 RUNS = Path("runs")

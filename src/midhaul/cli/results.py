@@ -96,7 +96,7 @@ def print_summary(headline: Sequence[str], rows: list[dict[str, Any]]) -> None:
     cells: dict[str, dict[str, str]] = {}
     for row in rows:
         name = str(row.get("name") or row["configuration"])
-        cells.setdefault(name, {})[row["metric"]] = _estimate(row)
+        cells.setdefault(name, {})[row["metric"]] = estimate(row)
     if len(cells) == 1:
         ((name, found),) = cells.items()
         lines = [[metric, found.get(metric, "-"), units[metric]] for metric in metrics]
@@ -114,7 +114,8 @@ def open_file(file: Path) -> None:
     webbrowser.open(file.resolve().as_uri())
 
 
-def _estimate(row: dict[str, Any]) -> str:
+def estimate(row: dict[str, Any]) -> str:
+    """A row of a summary in words: the value and half its interval."""
     value = row["value"]
     if value is None:
         return "-"

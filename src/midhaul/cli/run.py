@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import shlex
 import sys
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
-import typer
-
-from midhaul.cli.options import RUNS, File, Json, NoReport, Open, Out, Set
+from midhaul.cli.options import RUNS, File, Json, NoReport, Open, Out, Resume, Set
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -17,15 +15,6 @@ if TYPE_CHECKING:
     from midhaul.kinds import Kind
     from midhaul.runs.config import Config
     from midhaul.runs.run import Run
-
-Resume = Annotated[
-    bool,
-    typer.Option(
-        "--resume",
-        help="Continue the newest unfinished run of the same config by the same code; "
-        "begin a new one when there is none.",
-    ),
-]
 
 
 def run(
@@ -99,10 +88,9 @@ def _perform(experiment: Any, config: Config, started: Run) -> None:
         raise
     except ModuleNotFoundError:
         raise
-    except MidhaulError as error:
-        kept = f"what was measured before is in {started.dir}"
-        hint = f"{error.hint}; {kept}" if error.hint else kept
-        raise type(error)(error.message, hint) from error
+    except MidhaulError:
+        say(f"what was measured before is in {started.dir}")
+        raise
     except Exception as error:
         message = f"the experiment failed: {type(error).__name__}: {error}"
         hint = f"the traceback is in {started.dir / 'log.jsonl'}; please report it"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, cast
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
@@ -63,7 +63,10 @@ def sweep(
         raise
     if not no_report:
         _write_reports(kind, out, outcomes)
-    _print(planned, outcomes, as_json=json)
+    if json:
+        _print_json(planned.group, out, outcomes)
+    else:
+        _print(kind, out, outcomes)
     failed = [o for o in outcomes if o.status not in {"done", "skipped"}]
     if failed:
         output.say(f"{len(failed)} of {len(outcomes)} points failed; see the table")
@@ -124,28 +127,50 @@ def _write_reports(kind: Kind, out: Path, outcomes: Sequence[Outcome]) -> None:
                 return
 
 
-def _print(planned: Sweep, outcomes: Sequence[Outcome], *, as_json: bool) -> None:
+def _print(kind: Kind, out: Path, outcomes: Sequence[Outcome]) -> None:
+    """Print a line per point, with its headline where it has one configuration."""
+    from midhaul.cli import output
+    from midhaul.cli.results import estimate
+
+    found = [_summary(out, outcome) for outcome in outcomes]
+    known = {row["metric"]: row["unit"] for rows in found for row in rows}
+    is_single = all(len({r["configuration"] for r in rows}) < 2 for rows in found)  # noqa: PLR2004  none or one
+    metrics = [m for m in kind.headline or known if m in known] if is_single else []
+    keys = list(outcomes[0].point.settings)
+    lines: list[list[object]] = []
+    for outcome, rows in zip(outcomes, found, strict=True):
+        values = {row["metric"]: estimate(row) for row in rows}
+        settings = [outcome.point.settings[key] for key in keys]
+        facts = [outcome.status, _verdict(outcome), outcome.run, _error(outcome)]
+        lines.append([*settings, *(values.get(m) for m in metrics), *facts])
+    heads = [f"{m} [{known[m]}]" if known[m] else m for m in metrics]
+    output.print_table([*keys, *heads, "status", "verdict", "run", "error"], lines)
+
+
+def _print_json(group: str, out: Path, outcomes: Sequence[Outcome]) -> None:
     from midhaul.cli import output
 
-    if as_json:
-        points = [
-            {
-                "settings": dict(o.point.settings),
-                "status": o.status,
-                "run": o.run,
-                "error": o.error,
-                "is_valid": o.verdict.is_valid if o.verdict is not None else None,
-            }
-            for o in outcomes
-        ]
-        output.print_json({"group": planned.group, "points": points})
-        return
-    keys = list(planned.points[0].settings)
-    rows = [
-        [*(o.point.settings[k] for k in keys), o.status, _verdict(o), o.run, _error(o)]
+    points = [
+        {
+            "settings": dict(o.point.settings),
+            "status": o.status,
+            "run": o.run,
+            "error": o.error,
+            "is_valid": o.verdict.is_valid if o.verdict is not None else None,
+            "summary": _summary(out, o),
+        }
         for o in outcomes
     ]
-    output.print_table([*keys, "status", "verdict", "run", "error"], rows)
+    output.print_json({"group": group, "points": points})
+
+
+def _summary(out: Path, outcome: Outcome) -> list[dict[str, Any]]:
+    from midhaul.cli.results import summary
+    from midhaul.runs.run import Run
+
+    if outcome.run is None or outcome.status not in {"done", "skipped"}:
+        return []
+    return summary(Run.open(out / outcome.run))
 
 
 def _verdict(outcome: Outcome) -> str | None:

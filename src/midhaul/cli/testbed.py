@@ -47,12 +47,16 @@ def status(*, state: State = STATE, json: Json = False) -> None:
 
 
 @app.command()
-def down(*, state: State = STATE) -> None:
+def down(*, state: State = STATE, json: Json = False) -> None:
     """Stop the nodes."""
     from midhaul.cli import output
     from midhaul.testbed import interactive
 
-    for name in interactive.down(state):
+    stopped = interactive.down(state)
+    if json:
+        output.print_json({"stopped": stopped})
+        return
+    for name in stopped:
         output.print_line(f"stopped {name}")
 
 

@@ -225,7 +225,7 @@ def _dotted(values: Plain, prefix: str = "") -> Iterator[tuple[str, object]]:
 
 
 def _lay(values: Plain, model: type[BaseModel], override: Override) -> Place:
-    """Put one override into the values; lists of the defaults are made visible."""
+    """Put one override into the values; defaults that it goes through come along."""
     node: Plain | list[object] = values
     place: Place = ()
     for depth, text in enumerate(override.key):
@@ -236,7 +236,9 @@ def _lay(values: Plain, model: type[BaseModel], override: Override) -> Place:
             break
         if isinstance(node, dict) and step not in node:
             default = schema.default_at(model, place)
-            node[cast("str", step)] = default if isinstance(default, list) else {}
+            node[cast("str", step)] = (
+                default if isinstance(default, list | dict) else {}
+            )
         below = node[step]  # type: ignore[index, call-overload]
         if not isinstance(below, dict | list):
             message = f"{_text(place)} is {below!r}, it has nothing below it"

@@ -132,6 +132,7 @@ class Run:
             "resumed": (*old.resumed, clock()),
             "process": machine.this_process(),
         }
+        store.remove_leftovers(folder)
         run = cls(folder, old.model_copy(update=change), clock)
         run._save_manifest()
         return run

@@ -55,6 +55,13 @@ def write_whole(path: Path, write: Callable[[Path], None]) -> None:
             raise
 
 
+def remove_leftovers(folder: Path) -> None:
+    """Delete what writers that were killed left unfinished below a folder."""
+    with store_errors(folder):
+        for path in folder.rglob(f".*{_TEMPORARY}"):
+            path.unlink(missing_ok=True)
+
+
 def _sync(path: Path) -> None:
     descriptor = os.open(path, os.O_RDONLY)
     try:
