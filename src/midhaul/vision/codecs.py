@@ -146,8 +146,11 @@ def _open(data: bytes, *, where: str, max_pixels: int) -> Image.Image:
 def _jpeg_options(received: Any, *, one_channel: bool) -> dict[str, Any]:
     """Tables, sampling and scan order of a received JPEG, as Pillow's options."""
     layers = received.layer[:1] if one_channel else received.layer[:3]
+    tables = [received.quantization[layer[3]] for layer in layers]
+    while len(tables) > 1 and tables[-1] == tables[-2]:
+        tables.pop()  # the last one serves the remaining channels
     options: dict[str, Any] = {
-        "qtables": [received.quantization[layer[3]] for layer in layers],
+        "qtables": tables,
         "progressive": bool(received.info.get("progressive", 0)),
     }
     if not one_channel and len(received.layer) == _RGB_CHANNELS:
