@@ -10,12 +10,12 @@ from urllib.parse import urlsplit
 
 import numpy as np
 import pytest
+from tests.services.stations import Quarter, jpeg, served
 
 from midhaul.testbed.nodes import NodeSettings
 from midhaul.vision.images import Preprocessing
 from midhaul.wire import Client, Item
 from midhaul.wire.message import FRAMES, IMAGE_HEADER, pack
-from tests.services.stations import Quarter, jpeg, served
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -80,9 +80,7 @@ def test_an_edge_and_its_cloud_answer_together() -> None:
 
 def test_results_travel_to_the_cloud() -> None:
     """An edge that forwards only results keeps its own answer."""
-    edge = NodeSettings(
-        name="edge1", cloud="cloud", forward="results", detector="null"
-    )
+    edge = NodeSettings(name="edge1", cloud="cloud", forward="results", detector="null")
     there = Quarter()
     with served(CLOUD, there) as cloud_url, served(edge, Quarter(), cloud_url) as url:
         answer = ask(url, [("a", jpeg())])

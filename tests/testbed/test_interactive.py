@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING
 
 import psutil
 import pytest
+from tests.services.stations import jpeg
 
 from midhaul.errors import DataError, MidhaulError
 from midhaul.runs.progress import SilentProgress
 from midhaul.testbed import interactive
 from midhaul.testbed.config import LinkConfig, NodeConfig, TestbedConfig
 from midhaul.wire import Client
-from tests.services.stations import jpeg
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -103,7 +103,10 @@ def test_a_node_that_died_is_told(state: Path) -> None:
     deadline = time.monotonic() + 10
     while interactive.status(state)[0].status != "dead":
         assert time.monotonic() < deadline
-    assert [node.status for node in interactive.status(state)] == ["dead", "not answering"]
+    assert [node.status for node in interactive.status(state)] == [
+        "dead",
+        "not answering",
+    ]
     assert interactive.down(state) == ["edge1"]
 
 

@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING
 
 import psutil
 import pytest
+from tests.services.stations import jpeg
 
 from midhaul.errors import NodeError
 from midhaul.testbed.launcher import LocalLauncher, launch
 from midhaul.testbed.nodes import NodeSettings
 from midhaul.wire import Client
-from tests.services.stations import jpeg
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from midhaul.errors import ConfigError, DataError
 from midhaul.testbed.nodes import VARIABLE, NodeFile, NodeSettings
 from midhaul.vision.images import Preprocessing
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 EDGE = NodeSettings(
     name="edge1",
@@ -93,7 +95,9 @@ def test_a_node_file_comes_back_as_it_was(tmp_path: Path) -> None:
     assert NodeFile.read(file) == node
 
 
-@pytest.mark.parametrize("text", ["", "[]", "{}", '{"settings": 1}', '{"settings": {}, "a": 1}'])
+@pytest.mark.parametrize(
+    "text", ["", "[]", "{}", '{"settings": 1}', '{"settings": {}, "a": 1}']
+)
 def test_a_file_that_is_no_node_file_is_refused(tmp_path: Path, text: str) -> None:
     """A start file with something else in it is a DataError that names it."""
     file = tmp_path / "node.json"

@@ -138,9 +138,7 @@ def test_durations_are_sums_in_nanoseconds() -> None:
     """A request's stages are the sums over its images, never wrapped."""
     second = 1_700_000_000
     looks = [
-        Look(
-            item=Item(image="a"), prepared=None, detections=None, inference_ns=second
-        )
+        Look(item=Item(image="a"), prepared=None, detections=None, inference_ns=second)
     ] * 2
     assert durations(looks)["inference_ns"] == 2 * second
 
@@ -153,7 +151,7 @@ def test_a_truncated_image_is_bad_data() -> None:
 
 def test_a_detector_that_fails_is_named() -> None:
     """What a detector throws becomes one line with node, detector and image."""
-    with pytest.raises(NodeError, match="edge1.*corner.*'bad'.*cannot see$"):
+    with pytest.raises(NodeError, match=r"edge1.*corner.*'bad'.*cannot see$"):
         process(_edge("nothing", Corner()), None, "bad", _jpeg())
 
 

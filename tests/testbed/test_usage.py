@@ -6,14 +6,16 @@ import math
 import subprocess
 import sys
 import time
+from itertools import pairwise
 from typing import TYPE_CHECKING
+
+from tests.testbed.test_links import ends, transfer
 
 from midhaul.model import Link
 from midhaul.testbed.links import Links
 from midhaul.testbed.processes import cpu_s, tree
 from midhaul.testbed.tables import USAGE
 from midhaul.testbed.usage import Monitor, Watched, watch_workload
-from tests.testbed.test_links import ends, transfer
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -57,7 +59,7 @@ def test_cpu_time_of_another_process_is_fine_grained() -> None:
 
 
 def test_a_process_tree_is_accounted_for() -> None:
-    """A child's CPU seconds are its parent's, and agree with the clock of the kernel."""
+    """A child's CPU seconds are its parent's, and agree with the kernel's clock."""
     process = spawn(PARENT)
     try:
         while len(tree(process.pid)) < 2:
@@ -93,7 +95,7 @@ def test_periods_follow_on_each_other() -> None:
     time.sleep(0.32)
     rows = monitor.stop()
     assert len(rows) >= 4
-    for row, following in zip(rows, rows[1:], strict=False):
+    for row, following in pairwise(rows):
         assert row["begin_ns"] + row["period_ns"] == following["begin_ns"]
     assert rows[0]["begin_ns"] >= 0
 
@@ -117,7 +119,9 @@ def test_a_dead_node_is_survived() -> None:
 
 def test_bytes_of_shaped_links_are_in_the_rows() -> None:
     """Bytes through links are split over periods and add up; without links: null."""
-    links_of = [Link(source="workload", target="edge1", rate_bps=math.inf, delay_s=0.001)]
+    links_of = [
+        Link(source="workload", target="edge1", rate_bps=math.inf, delay_s=0.001)
+    ]
     with Links(links_of) as links, ends(links) as [(near, far)]:
         monitor = Monitor([watch_workload(0.05)], links)
         monitor.start()

@@ -133,7 +133,9 @@ def test_a_request_that_does_not_fit_is_refused(
 def test_an_answer_comes_back_as_it_was() -> None:
     """Durations and boxes of an answer survive the wire."""
     body = message.pack_answer(
-        {"node_ns": 2**40}, [{"image": "a"}, {"image": "b"}], [_detections(0), _detections(4)]
+        {"node_ns": 2**40},
+        [{"image": "a"}, {"image": "b"}],
+        [_detections(0), _detections(4)],
     )
     meta, found = message.unpack_answer(body)
     assert meta["node_ns"] == 2**40

@@ -220,9 +220,7 @@ class Application:
             meta, [s.entry() for s in settled], [s.detections for s in settled]
         )
 
-    async def _forward(
-        self, parcels: list[Item]
-    ) -> tuple[list[Reply], dict[str, Any]]:
+    async def _forward(self, parcels: list[Item]) -> tuple[list[Reply], dict[str, Any]]:
         """Ask the cloud; what it answered per parcel, and what that took."""
         cloud = f"node {self._settings.name}: its cloud {self._settings.cloud}"
         if self._cloud_url is None:

@@ -49,9 +49,19 @@ def serve(file: Path) -> None:
         failures.append(error)
         server.should_exit = True
 
-    server = uvicorn.Server(
+    server = server_of(
+        Application(node.settings, cloud_url=node.cloud_url, on_failure=fail)
+    )
+    server.run(sockets=[listening])
+    if failures:
+        raise failures[0]
+
+
+def server_of(application: Application) -> uvicorn.Server:
+    """The HTTP server that nodes run in, for any application."""
+    return uvicorn.Server(
         uvicorn.Config(
-            Application(node.settings, cloud_url=node.cloud_url, on_failure=fail),
+            application,
             log_level=logging.WARNING,
             access_log=False,
             backlog=_BACKLOG,
@@ -65,9 +75,6 @@ def serve(file: Path) -> None:
             ws="none",
         )
     )
-    server.run(sockets=[listening])
-    if failures:
-        raise failures[0]
 
 
 def _listen(node: NodeFile) -> socket.socket:

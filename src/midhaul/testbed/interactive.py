@@ -1,8 +1,8 @@
-"""Nodes that run until they are told to stop: ``midhaul testbed up``, ``status``, ``down``.
+"""Nodes that run until told to stop: ``midhaul testbed up``, ``status``, ``down``.
 
-What runs is written to ``testbed.json`` in a folder, beside the logs. A process is known
-by its number and the time of its start, so that a number given to another process since
-is never taken for a node, and a state that a reboot left behind is harmless.
+What runs is written to ``testbed.json`` in a folder, beside the logs. A process is
+known by its number and the time of its start, so that a number given to another process
+since is never taken for a node, and a state that a reboot left behind is harmless.
 """
 
 from __future__ import annotations

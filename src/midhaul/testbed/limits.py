@@ -34,7 +34,7 @@ class Held(Protocol):
 
     @property
     def means(self) -> str:
-        """How it is held: ``cgroup v2``, ``cgroup v1``, ``stop and continue`` …"""
+        """How it is held, such as ``cgroup v2`` or ``stop and continue``."""
         ...
 
     def throttled_s(self) -> float:
@@ -145,9 +145,7 @@ class AddressSpace:
         """There is nothing to clean up."""
 
 
-def limit_cpu(
-    pid: int, name: str, cores: float, *, is_attached: bool = True
-) -> Held:
+def limit_cpu(pid: int, name: str, cores: float, *, is_attached: bool = True) -> Held:
     """Hold a process to some cores, by a cgroup if possible.
 
     Args:

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from midhaul.errors import NodeError
 from midhaul.model import Link
+from midhaul.testbed.processes import prompt
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -144,9 +145,7 @@ class Links:
             return url
         port = int(url.rsplit(":", 1)[1])
         with self._lock:
-            said = self._order(
-                do="add", port=port, up=_clock(up), down=_clock(down)
-            )
+            said = self._order(do="add", port=port, up=_clock(up), down=_clock(down))
             self._roads.append(_Road(up=up, down=down))
         return f"http://{_HOST}:{said['port']}"
 
@@ -175,7 +174,7 @@ class Links:
         """
         if not self._roads:
             return []
-        with self._lock:
+        with self._lock, prompt():
             found: list[LinkMeasurement] = []
             for channel, road in enumerate(self._roads):
                 near, far = self._ends(do="probe", channel=channel)
@@ -202,9 +201,7 @@ class Links:
             self._process.wait()
             self._process = None
 
-    def _calibrate(
-        self, channel: int, near: socket.socket, far: socket.socket
-    ) -> None:
+    def _calibrate(self, channel: int, near: socket.socket, far: socket.socket) -> None:
         """Find what the shaper adds to delays, and have it let go that much earlier."""
         road = self._roads[channel]
         early_s = [
@@ -236,7 +233,7 @@ class Links:
             while b"\n" not in self._lines:
                 chunk = control.recv(1 << 16)
                 if not chunk:
-                    raise ConnectionResetError  # noqa: TRY301 - like a broken socket
+                    raise ConnectionResetError
                 self._lines += chunk
         except OSError as error:
             message = "the shaper of the links does not answer; it may have been killed"
@@ -278,7 +275,9 @@ def _added_s(link: Link, source: socket.socket, target: socket.socket) -> float:
     return max(0.0, statistics.median(pings) - asked_s)
 
 
-def _measure(link: Link, source: socket.socket, target: socket.socket) -> LinkMeasurement:
+def _measure(
+    link: Link, source: socket.socket, target: socket.socket
+) -> LinkMeasurement:
     """The best of a few measurements of one direction."""
     best: LinkMeasurement | None = None
     for _ in range(_N_ATTEMPTS):

@@ -178,29 +178,40 @@ class NodeFile:
 
 def _contradiction(node: NodeSettings) -> str:
     """Why the settings cannot be meant; empty when they can."""
-    if node.forward not in FORWARDS:
-        return f"forward is one of {', '.join(FORWARDS)}; found {node.forward!r}"
-    if node.role not in ("edge", "cloud"):
-        return f"role is edge or cloud; found {node.role!r}"
-    if node.role == "cloud" and (node.forward != "nothing" or node.cloud is not None):
-        return "a cloud forwards nothing and has no cloud of its own"
-    if node.forward != "nothing" and node.cloud is None:
-        return f"it forwards {node.forward!r} but names no cloud"
-    if node.forward in ("results", "uncertain") and node.detector is None:
-        return f"it forwards {node.forward!r} but has no detector to decide by"
-    if not 0 <= node.port < 1 << 16:
-        return f"port lies in 0..65535; found {node.port}"
-    low = min(node.threads, node.workers, node.max_body_bytes)
-    if low < 1 or node.timeout_s <= 0 or node.monitor_period_s <= 0:
-        return (
-            "threads, workers, max_body_bytes, timeout_s and monitor_period_s "
-            "are positive"
-        )
-    if node.cpu_limit is not None and node.cpu_limit <= 0:
-        return f"cpu_limit is a positive number of cores; found {node.cpu_limit}"
-    if node.memory_limit_bytes is not None and node.memory_limit_bytes <= 0:
-        return f"memory_limit_bytes is positive; found {node.memory_limit_bytes}"
-    return ""
+    is_cloud = node.role == "cloud"
+    needs_detector = node.forward in ("results", "uncertain")
+    least = min(node.threads, node.workers, node.max_body_bytes)
+    rules = (
+        (node.forward in FORWARDS, f"forward is one of {', '.join(FORWARDS)}"),
+        (node.role in ("edge", "cloud"), "role is edge or cloud"),
+        (
+            not is_cloud or (node.forward == "nothing" and node.cloud is None),
+            "a cloud forwards nothing and has no cloud of its own",
+        ),
+        (
+            node.forward == "nothing" or node.cloud is not None,
+            f"it forwards {node.forward!r} but names no cloud",
+        ),
+        (
+            not needs_detector or node.detector is not None,
+            f"it forwards {node.forward!r} but has no detector to decide by",
+        ),
+        (0 <= node.port < 1 << 16, f"port lies in 0..65535; found {node.port}"),
+        (least >= 1, "threads, workers and max_body_bytes are at least 1"),
+        (
+            min(node.timeout_s, node.monitor_period_s) > 0,
+            "timeout_s and monitor_period_s are positive",
+        ),
+        (
+            node.cpu_limit is None or node.cpu_limit > 0,
+            f"cpu_limit is a positive number of cores; found {node.cpu_limit}",
+        ),
+        (
+            node.memory_limit_bytes is None or node.memory_limit_bytes > 0,
+            f"memory_limit_bytes is positive; found {node.memory_limit_bytes}",
+        ),
+    )
+    return next((problem for is_kept, problem in rules if not is_kept), "")
 
 
 def _fitting(cls: type[NodeSettings], values: Mapping[str, Any]) -> dict[str, Any]:

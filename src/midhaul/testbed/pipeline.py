@@ -1,10 +1,10 @@
 """What happens to an image on its way: look, forward, settle.
 
 The edge *looks* at an image (prepares it, and shows it to its detector if it has one),
-decides which *parcel* of it goes to the cloud, and *settles* whose boxes are the answer:
-those of the cloud where it looked, else its own, always in px of the image received.
-Nodes do the forwarding by HTTP between these steps; :func:`process` does all of it in
-one process, which is how accuracy is judged without nodes.
+decides which *parcel* of it goes to the cloud, and *settles* whose boxes are the
+answer: those of the cloud where it looked, else its own, always in px of the image
+received. Nodes do the forwarding by HTTP between these steps; :func:`process` does all
+of it in one process, which is how accuracy is judged without nodes.
 """
 
 from __future__ import annotations
@@ -169,7 +169,8 @@ def parcel(station: Station, looked: Look) -> Item | None:
         case "uncertain":
             found = looked.detections
             best = 0.0 if found is None or not len(found) else float(found.scores.max())
-            return Item(image=image, data=data) if best < settings.forward_below else None
+            is_uncertain = best < settings.forward_below
+            return Item(image=image, data=data) if is_uncertain else None
 
 
 def settle(

@@ -1,9 +1,10 @@
-"""The process that all shaped links run through: a TCP proxy with a clock per direction.
+"""The process behind all shaped links: a TCP proxy with a clock per direction.
 
     python -m midhaul.testbed.shaper FD attached|detached
 
-It is told what to do by JSON lines over the socket FD (see :mod:`midhaul.testbed.links`)
-and answers each with one line. An attached one ends when that socket is closed.
+It is told what to do by JSON lines over the socket FD (by
+:mod:`midhaul.testbed.links`) and answers each with one line. An attached one ends when
+that socket is closed.
 
 Pieces wait in bounded queues, so that a fast sender is held back by TCP as it would be
 by a slow link. Timers of an event loop are usually rounded to a millisecond, which is
@@ -16,7 +17,6 @@ import asyncio
 import contextlib
 import json
 import logging
-import os
 import select
 import selectors
 import socket
@@ -24,6 +24,7 @@ import sys
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from midhaul.testbed.processes import prompt
 from midhaul.testbed.shaper_pipe import Pipe
 
 if TYPE_CHECKING:
@@ -36,7 +37,6 @@ _BACKLOG = 2048
 _AHEAD_S = 0.008
 _AT_ONCE_S = 0.0002
 _LEAST_PIECES = 16
-_NICENESS = -10
 
 
 class FineSelector(selectors.DefaultSelector):
@@ -221,12 +221,14 @@ async def obey_all(control: socket.socket, *, is_attached: bool) -> None:
 def main() -> None:
     """Serve the socket that the arguments name."""
     fd, mode = sys.argv[1:]
-    with contextlib.suppress(OSError):
-        os.nice(_NICENESS)
     control = socket.socket(fileno=int(fd))
-    with asyncio.Runner(
-        loop_factory=lambda: asyncio.SelectorEventLoop(FineSelector())
-    ) as runner, contextlib.suppress(KeyboardInterrupt):
+    with (
+        asyncio.Runner(
+            loop_factory=lambda: asyncio.SelectorEventLoop(FineSelector())
+        ) as runner,
+        prompt(),
+        contextlib.suppress(KeyboardInterrupt),
+    ):
         runner.run(obey_all(control, is_attached=mode == "attached"))
 
 

@@ -184,7 +184,9 @@ class Monitor:
             return None
 
 
-def _row(watched: Watched, before: _Sight, now: _Sight, begin_ns: int) -> dict[str, Any]:
+def _row(
+    watched: Watched, before: _Sight, now: _Sight, begin_ns: int
+) -> dict[str, Any]:
     """What happened between two looks."""
     period_ns = now.time_ns - before.time_ns
     row: dict[str, Any] = {

@@ -191,7 +191,7 @@ def unpack_request(
     if not body:
         message = "a request carries an image, got an empty body"
         raise DataError(message)
-    if content_type.split(";")[0].strip() != FRAMES:
+    if content_type.split(";", 1)[0].strip() != FRAMES:
         return [Item(image=unquote(image), data=body)]
     meta, parts = unpack(body)
     items = [_item(entry, parts) for entry in _entries(meta)]
