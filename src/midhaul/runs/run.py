@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import json
-import re
 import secrets
 import tomllib
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-import duckdb
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from midhaul.errors import StoreError
-from midhaul.runs import machine, store
+from midhaul.runs import machine, parts, store
 from midhaul.runs.manifest import NAME, Manifest, Status
 from midhaul.runs.template import dump_config
 
@@ -30,7 +27,6 @@ if TYPE_CHECKING:
 
 CONFIG = "config.toml"
 LOG = "log.jsonl"
-_PART = re.compile(r"part-(\d{4,})\.parquet")
 
 
 def utc_now() -> datetime:
@@ -171,29 +167,19 @@ class Run:
             StoreError: it cannot be written; what was written before is kept.
             ValueError: the rows do not fit the table.
         """
-        data = rows if isinstance(rows, pa.Table) else table.from_rows(rows)
-        if not data.schema.equals(table.schema):
-            data = data.select([c.name for c in table.columns]).cast(table.schema)
         if part is None:
             part = max(self.parts(table.name), default=-1) + 1
-        store.write_whole(
-            self._part(table.name, part),
-            lambda path: pq.write_table(data, path, compression="zstd"),
-        )
+        parts.write(self._part(table.name, part), table, rows)
         return part
 
     def parts(self, name: str) -> list[int]:
         """Numbers of the parts that a table has, ascending."""
-        folder = self.dir / "tables" / name
-        if not folder.is_dir():
-            return []
-        found = (_PART.fullmatch(file.name) for file in folder.iterdir())
-        return sorted(int(match[1]) for match in found if match)
+        return parts.numbers(self._table(name))
 
-    def drop(self, name: str, parts: Collection[int]) -> None:
+    def drop(self, name: str, numbers: Collection[int]) -> None:
         """Delete parts of a table; the ones that are not there are no error."""
-        with store.store_errors(self.dir / "tables" / name):
-            for part in parts:
+        with store.store_errors(self._table(name)):
+            for part in numbers:
                 self._part(name, part).unlink(missing_ok=True)
 
     def read(self, table: Table) -> pa.Table:
@@ -202,8 +188,8 @@ class Run:
         Raises:
             StoreError: a part is damaged.
         """
-        parts = [self._read_part(table, part) for part in self.parts(table.name)]
-        return pa.concat_tables([table.schema.empty_table(), *parts])
+        found = [parts.read(file, table) for file in self._files(table.name)]
+        return pa.concat_tables([table.schema.empty_table(), *found])
 
     def tables(self) -> list[str]:
         """Names of the tables that have rows."""
@@ -217,8 +203,7 @@ class Run:
         Raises:
             StoreError: a part is damaged.
         """
-        files = [self._part(name, part) for part in self.parts(name)]
-        return sum(_n_rows(file) for file in files)
+        return sum(parts.count(file) for file in self._files(name))
 
     def sql(self, query: str) -> pa.Table:
         """The answer of DuckDB to a query over the run's tables, by their names.
@@ -227,13 +212,8 @@ class Run:
             StoreError: the query is wrong or a table is damaged.
         """
         try:
-            with duckdb.connect() as database:
-                for name in self.tables():
-                    files = [str(self._part(name, p)) for p in self.parts(name)]
-                    relation = database.read_parquet(files)
-                    relation.create_view(name)
-                return database.sql(query).to_arrow_table()
-        except (duckdb.Error, AttributeError) as error:
+            return parts.query(query, {n: self._files(n) for n in self.tables()})
+        except ValueError as error:
             message = f"run {self.id} cannot answer the query: {error}"
             hint = f"its tables: {', '.join(self.tables()) or 'none yet'}"
             raise StoreError(message, hint) from error
@@ -310,25 +290,14 @@ class Run:
     def _save_manifest(self) -> None:
         self.save(NAME, json.dumps(self.manifest.plain(), indent=2) + "\n")
 
+    def _table(self, name: str) -> Path:
+        return self.dir / "tables" / name
+
     def _part(self, name: str, part: int) -> Path:
-        return self.dir / "tables" / name / f"part-{part:04d}.parquet"
+        return parts.file_of(self._table(name), part)
 
-    def _read_part(self, table: Table, part: int) -> pa.Table:
-        path = self._part(table.name, part)
-        try:
-            data = pq.read_table(path, partitioning=None)
-            return data.select([c.name for c in table.columns]).cast(table.schema)
-        except (OSError, pa.ArrowException, KeyError) as error:
-            message = f"{path} cannot be read as table {table.name}: {error}"
-            raise StoreError(message, "delete that file to read the others") from error
-
-
-def _n_rows(path: Path) -> int:
-    try:
-        return pq.read_metadata(path).num_rows
-    except (OSError, pa.ArrowException) as error:
-        message = f"{path} cannot be read: {error}"
-        raise StoreError(message, "delete that file to read the others") from error
+    def _files(self, name: str) -> list[Path]:
+        return [self._part(name, part) for part in self.parts(name)]
 
 
 def is_running(manifest: Manifest) -> bool:

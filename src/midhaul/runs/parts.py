@@ -1,0 +1,100 @@
+"""Tables as folders of Parquet files, each there as a whole or not at all."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+import duckdb
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from midhaul.errors import StoreError
+from midhaul.runs import store
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+    from midhaul.runs.tables import Table
+
+_PART = re.compile(r"part-(\d{4,})\.parquet")
+
+
+def file_of(folder: Path, part: int) -> Path:
+    """The file of a part of the table in ``folder``."""
+    return folder / f"part-{part:04d}.parquet"
+
+
+def numbers(folder: Path) -> list[int]:
+    """Numbers of the parts in ``folder``, ascending; temporary files are none."""
+    if not folder.is_dir():
+        return []
+    found = (_PART.fullmatch(file.name) for file in folder.iterdir())
+    return sorted(int(match[1]) for match in found if match)
+
+
+def write(
+    file: Path, table: Table, rows: Sequence[Mapping[str, object]] | pa.Table
+) -> None:
+    """Write one part, in the columns and types of its table.
+
+    Raises:
+        StoreError: it cannot be written.
+        ValueError: the rows do not fit the table.
+    """
+    data = rows if isinstance(rows, pa.Table) else table.from_rows(rows)
+    if not data.schema.equals(table.schema):
+        data = data.select([c.name for c in table.columns]).cast(table.schema)
+    store.write_whole(file, lambda path: pq.write_table(data, path, compression="zstd"))
+
+
+def read(file: Path, table: Table) -> pa.Table:
+    """The rows of one part.
+
+    Raises:
+        StoreError: it is damaged, or of another table.
+    """
+    try:
+        data = pq.ParquetFile(file).read()
+        return data.select([c.name for c in table.columns]).cast(table.schema)
+    except (OSError, pa.ArrowException, KeyError) as error:
+        message = f"{file} cannot be read as table {table.name}: {error}"
+        raise StoreError(message, "delete that file to read the others") from error
+
+
+def count(file: Path) -> int:
+    """The number of rows of one part, from the file's end.
+
+    Raises:
+        StoreError: it is damaged.
+    """
+    try:
+        return pq.read_metadata(file).num_rows
+    except (OSError, pa.ArrowException) as error:
+        message = f"{file} cannot be read: {error}"
+        raise StoreError(message, "delete that file to read the others") from error
+
+
+def query(text: str, files: Mapping[str, Sequence[Path]]) -> pa.Table:
+    """The answer of DuckDB to a query.
+
+    Args:
+        text: SQL.
+        files: the parts of each table, by the name that the query knows it by.
+
+    Raises:
+        ValueError: the query is wrong, gives no rows, or a part is damaged.
+    """
+    try:
+        with duckdb.connect() as database:
+            for name, parts in files.items():
+                relation = database.read_parquet([str(file) for file in parts])
+                relation.create_view(name)
+            answer = database.sql(text)
+            if answer is None:  # pyright: ignore[reportUnnecessaryComparison]
+                message = "it gives no rows"
+                raise ValueError(message)
+            return answer.to_arrow_table()
+    except duckdb.Error as error:
+        raise ValueError(str(error)) from error
