@@ -30,11 +30,16 @@ class DataConfig(Section):
     )
     annotations: Path | None = Field(
         default=None,
-        description="COCO JSON file, or folder of YOLO labels or of VOC XML files.",
+        description="COCO JSON file, or folder of YOLO labels or VOC XML files; those "
+        "are found beside the images where it is not given.",
     )
     names: tuple[str, ...] = Field(
         default=(),
         description="Labels of a YOLO folder, in the order of their numbers.",
+    )
+    select: Path | None = Field(
+        default=None,
+        description="File with one image name a line, to use only those (yolo, voc).",
     )
     n_images: int = Field(
         default=0, ge=0, description="Images to use, drawn with the seed; 0 for all."
@@ -45,11 +50,11 @@ class DataConfig(Section):
 
     @model_validator(mode="after")
     def _folders_are_given(self) -> Self:
-        if self.kind == "builtin":
-            return self
-        needed = {"images": self.images, "annotations": self.annotations}
-        if missing := [key for key, value in needed.items() if value is None]:
-            message = f"data of kind {self.kind} needs {' and '.join(missing)}"
+        if self.kind != "builtin" and self.images is None:
+            message = f"data of kind {self.kind} needs images"
+            raise ValueError(message)
+        if self.kind == "coco" and self.annotations is None:
+            message = "data of kind coco needs annotations"
             raise ValueError(message)
         return self
 

@@ -51,6 +51,7 @@ def dataset_of(data: DataConfig, seed: int) -> Dataset:
         images=data.images,
         annotations=data.annotations,
         names=data.names or None,
+        select=data.select,
         n_images=data.n_scenes,
         seed=seed,
     )
