@@ -109,7 +109,7 @@ def main() -> int:
         ),
         figure("rate_error", best.rate_error if best else 1.0, "1", most=0.01),
         *lateness(cells),
-        *agreement(data, count=300 if is_quick else 600),
+        *agreement(data, duration_s=20 if is_quick else 60),
     ]
     return 0 if all(is_fine) else 1
 
@@ -148,17 +148,20 @@ def lateness(cells: Sequence[Cell]) -> list[bool]:
     ]
 
 
-def agreement(data: bytes, *, count: int) -> list[bool]:
-    """Percentiles beside those of MLPerf's generator, in lengths of our interval."""
-    for _ in range(ATTEMPTS):
-        compared, _load = compare(rate_hz=20, count=count, data=data, service_s=0.02)
+def agreement(data: bytes, *, duration_s: float) -> list[bool]:
+    """Percentiles beside those of MLPerf's generator, in lengths of the interval.
+
+    An interval of 95 % misses one time in twenty, so one more attempt is allowed.
+    """
+    for seed in range(2):
+        compared = compare(rate_hz=10, duration_s=duration_s, data=data, seed=seed)
         for one in compared:
             print(
-                f"p{one.percentile}: MLPerf {one.theirs_s * 1e3:.2f} ms, "
-                f"ours {one.ours_s * 1e3:.2f} ms "
-                f"[{one.low_s * 1e3:.2f}, {one.high_s * 1e3:.2f}]"
+                f"p{one.percentile}: MLPerf {one.theirs_s * 1e3:.2f} ms, ours "
+                f"{one.ours_s * 1e3:.2f} ms, difference in "
+                f"[{one.low_s * 1e3:.2f}, {one.high_s * 1e3:.2f}] ms"
             )
-        if all(one.is_inside for one in compared):
+        if all(one.agrees for one in compared):
             break
     return [
         figure(f"mlperf_p{one.percentile}_offset", one.offset, "interval", most=1.0)

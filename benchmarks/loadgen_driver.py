@@ -1,5 +1,9 @@
 """MLPerf's load generator as a second opinion: its Server scenario against a node.
 
+Both generators drive the same node at the same time, each at half of the rate, so that
+whatever slows the machine for a while slows both. Poisson arrivals see what any other
+Poisson arrivals see (Wolff 1982), so the two must find the same percentiles.
+
 Needs ``mlcommons-loadgen``. Used by ``load_generator.py`` and by the tests.
 """
 
@@ -9,6 +13,8 @@ import asyncio
 import json
 import tempfile
 import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,8 +26,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import uvloop
 
-from midhaul.stats import bootstrap, quantile_statistic
-from midhaul.testbed.arrivals import Recorded
+from midhaul.stats import paired_bootstrap, quantile, quantile_statistic
+from midhaul.testbed.arrivals import Poisson
 from midhaul.testbed.launcher import LocalLauncher
 from midhaul.testbed.nodes import NodeSettings
 from midhaul.testbed.scenarios import Server, Stop
@@ -31,23 +37,26 @@ from midhaul.wire import Client
 if TYPE_CHECKING:
     from collections.abc import Generator, Sequence
 
-    from midhaul.testbed.load import Load
-
 PERCENTILES = (50, 90, 99)
 _TIMEOUT_S = 30.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Opinion:
-    """What MLPerf's load generator did and found.
+class Found:
+    """What a generator did and found.
 
     Attributes:
-        planned_s: when each query was scheduled, from the first.
-        percentiles_s: latency by percentile, as its summary states it.
+        planned_s: when each request was planned, by the monotonic clock.
+        latency_s: from then to its answer.
     """
 
     planned_s: np.ndarray
-    percentiles_s: dict[int, float]
+    latency_s: np.ndarray
+
+    def between(self, begin_s: float, end_s: float) -> Found:
+        """The requests planned in a span of time."""
+        is_in = (self.planned_s >= begin_s) & (self.planned_s < end_s)
+        return Found(planned_s=self.planned_s[is_in], latency_s=self.latency_s[is_in])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,71 +65,96 @@ class Comparison:
 
     Attributes:
         percentile: which.
-        theirs_s: what MLPerf's generator states.
-        ours_s: what ours finds for the same arrivals.
-        low_s: lower end of the bootstrap interval of ours.
+        ours_s: latency as ours finds it.
+        theirs_s: latency as MLPerf's finds it.
+        low_s: lower end of the bootstrap interval of ours minus theirs, seconds of the
+            run being the units.
         high_s: upper end.
     """
 
     percentile: int
-    theirs_s: float
     ours_s: float
+    theirs_s: float
     low_s: float
     high_s: float
 
     @property
-    def is_inside(self) -> bool:
-        """True when their percentile lies within our interval."""
-        return self.low_s <= self.theirs_s <= self.high_s
+    def agrees(self) -> bool:
+        """True when no difference lies within the interval."""
+        return self.low_s <= 0 <= self.high_s
 
     @property
     def offset(self) -> float:
-        """Their distance from ours, in lengths of the interval on that side."""
-        is_above = self.theirs_s >= self.ours_s
-        side = self.high_s - self.ours_s if is_above else self.ours_s - self.low_s
-        return abs(self.theirs_s - self.ours_s) / side if side else float("inf")
+        """The difference, in lengths of the interval towards no difference."""
+        difference = self.ours_s - self.theirs_s
+        side = difference - self.low_s if difference > 0 else self.high_s - difference
+        return abs(difference) / side if side else float("inf")
 
 
 def compare(
-    *, rate_hz: float, count: int, data: bytes, service_s: float = 0.01, cv: float = 0.5
-) -> tuple[list[Comparison], Load]:
-    """Both generators against the same node, one after the other.
-
-    MLPerf's draws the Poisson arrivals; ours plays the same ones again, and the node,
-    started afresh, draws the same service times. What is left to differ is how the two
-    send, wait and count.
+    *,
+    rate_hz: float,
+    duration_s: float,
+    data: bytes,
+    service_s: float = 0.02,
+    cv: float = 0.5,
+    seed: int = 0,
+) -> list[Comparison]:
+    """Both generators against the same node at the same time.
 
     Args:
-        rate_hz: mean rate of the arrivals.
-        count: queries.
+        rate_hz: mean rate of the Poisson arrivals of each.
+        duration_s: of the run.
         data: an encoded image.
-        service_s: mean service time of the node.
+        service_s: mean service time of the node, which serves one at a time.
         cv: its coefficient of variation.
+        seed: of our arrivals; theirs are the same every time.
     """
-    with tempfile.TemporaryDirectory() as name:
+    with tempfile.TemporaryDirectory() as name, ThreadPoolExecutor(1) as beside:
         folder = Path(name)
-        spec = f"{_recording(folder)}?service_s={service_s}&cv={cv}"
-        node = NodeSettings(name="edge", detector=f"recorded:{spec}")
+        spec = f"recorded:{_recording(folder)}?service_s={service_s}&cv={cv}"
         with LocalLauncher(folder) as launcher:
-            url = launcher.start(node, {}).url
-            theirs = ask_mlperf(url, data, rate_hz=rate_hz, count=count, folder=folder)
-        with LocalLauncher(folder) as launcher:
-            ours = run_load(
-                Server(arrivals=Recorded(times_s=theirs.planned_s)),
-                {"edge": launcher.start(node, {}).url},
-                {"scene": data},
-                ["scene"],
-                stop=Stop(count=count),
-                rng=np.random.default_rng(0),
-                timeout_s=_TIMEOUT_S,
-            )
-    latency_s = np.array([record.latency_ns for record in ours.judged]) / 1e9
-    return [_compared(latency_s, theirs, p) for p in PERCENTILES], ours
+            url = launcher.start(NodeSettings(name="edge", detector=spec), {}).url
+            count = round(rate_hz * duration_s)
+            asking = beside.submit(ask_mlperf, url, data, rate_hz, count, folder)
+            ours = ask_ours(url, data, rate_hz, duration_s, seed)
+            theirs = asking.result()
+    begin_s = max(ours.planned_s.min(), theirs.planned_s.min())
+    end_s = min(ours.planned_s.max(), theirs.planned_s.max())
+    both = ours.between(begin_s, end_s), theirs.between(begin_s, end_s)
+    return [_compared(*both, begin_s, percentile) for percentile in PERCENTILES]
+
+
+def ask_ours(
+    url: str, data: bytes, rate_hz: float, duration_s: float, seed: int
+) -> Found:
+    """Drive a node by our generator, server scenario.
+
+    Args:
+        url: of the node.
+        data: an encoded image.
+        rate_hz: mean rate of its Poisson arrivals.
+        duration_s: of the load.
+        seed: of its arrivals.
+    """
+    begin_s = time.monotonic()
+    load = run_load(
+        Server(arrivals=Poisson(rate_hz=rate_hz)),
+        {"edge": url},
+        {"scene": data},
+        ["scene"],
+        stop=Stop(duration_s=duration_s),
+        rng=np.random.default_rng(seed),
+        timeout_s=_TIMEOUT_S,
+    )
+    planned = np.array([record.planned_ns for record in load.judged]) / 1e9
+    latency = np.array([record.latency_ns for record in load.judged]) / 1e9
+    return Found(planned_s=begin_s + planned, latency_s=latency)
 
 
 def ask_mlperf(
-    url: str, data: bytes, *, rate_hz: float, count: int, folder: Path
-) -> Opinion:
+    url: str, data: bytes, rate_hz: float, count: int, folder: Path
+) -> Found:
     """Drive a node by MLPerf's generator, Server scenario.
 
     Args:
@@ -150,7 +184,10 @@ def ask_mlperf(
                 reply = mlperf_loadgen.QuerySampleResponse(query, 0, 0)
                 mlperf_loadgen.QuerySamplesComplete([reply])
 
+        issued: list[float] = []
+
         def issue(queries: Sequence[Any]) -> None:
+            issued.append(time.monotonic())
             for query in queries:
                 asyncio.run_coroutine_threadsafe(ask(query.id), loop)
 
@@ -162,40 +199,59 @@ def ask_mlperf(
         mlperf_loadgen.DestroyQSL(library)
         mlperf_loadgen.DestroySUT(system)
         _result(client.close(), loop)
-    return _opinion(folder)
+    return _logged(folder, issued[0])
 
 
-def _opinion(folder: Path) -> Opinion:
-    """Read what MLPerf's generator logged."""
+def _logged(folder: Path, begin_s: float) -> Found:
+    """What MLPerf's generator logged, query by query.
+
+    Raises:
+        ValueError: its queries and its summary disagree, so the log was misread.
+    """
     planned: dict[int, float] = {}
+    latency: dict[int, float] = {}
     trace = folder / "mlperf_log_trace.json"
     for line in trace.read_text(encoding="utf-8").splitlines():
         if '"name":"Sample"' in line and '"ph":"b"' in line:
             event = json.loads(line.rstrip(","))
-            planned[event["args"]["query_seq"]] = event["ts"] / 1e6
-    found: dict[int, float] = {}
-    detail = folder / "mlperf_log_detail.txt"
-    for line in detail.read_text(encoding="utf-8").splitlines():
-        entry = json.loads(line.removeprefix(":::MLLOG "))
-        for percentile in PERCENTILES:
-            if entry["key"] == f"result_{percentile}.00_percentile_latency_ns":
-                found[percentile] = entry["value"] / 1e9
-    times = np.array([planned[number] for number in sorted(planned)])
-    return Opinion(planned_s=times - times[0], percentiles_s=found)
-
-
-def _compared(latency_s: np.ndarray, theirs: Opinion, percentile: int) -> Comparison:
-    ours = bootstrap(
-        quantile_statistic(latency_s, q=percentile / 100),
-        len(latency_s),
-        np.random.default_rng(percentile),
+            query = event["args"]["query_seq"]
+            planned[query] = event["ts"] / 1e6
+            latency[query] = event["args"]["complete_ns"] / 1e9
+    order = sorted(planned)
+    found = Found(
+        planned_s=np.array([planned[query] for query in order]) - planned[0] + begin_s,
+        latency_s=np.array([latency[query] for query in order]),
     )
+    detail = (folder / "mlperf_log_detail.txt").read_text(encoding="utf-8")
+    for percentile in PERCENTILES:
+        key = f'"result_{percentile}.00_percentile_latency_ns"'
+        (line,) = (line for line in detail.splitlines() if key in line)
+        stated = json.loads(line.removeprefix(":::MLLOG "))["value"] / 1e9
+        rank = np.searchsorted(np.sort(found.latency_s), stated) / len(order)
+        if abs(rank - percentile / 100) > 1.5 / len(order):
+            message = f"MLPerf states p{percentile} {stated} s, its queries say {rank}"
+            raise ValueError(message)
+    return found
+
+
+def _compared(
+    ours: Found, theirs: Found, begin_s: float, percentile: int
+) -> Comparison:
+    q = percentile / 100
+    seconds = [(found.planned_s - begin_s).astype(int) for found in (ours, theirs)]
+    n_units = 1 + max(unit.max() for unit in seconds)
+    difference = paired_bootstrap(
+        quantile_statistic(ours.latency_s, seconds[0], n_units, q=q),
+        quantile_statistic(theirs.latency_s, seconds[1], n_units, q=q),
+        n_units,
+        np.random.default_rng(percentile),
+    ).estimate
     return Comparison(
         percentile=percentile,
-        theirs_s=theirs.percentiles_s[percentile],
-        ours_s=ours.value,
-        low_s=ours.low,
-        high_s=ours.high,
+        ours_s=quantile(ours.latency_s, q),
+        theirs_s=quantile(theirs.latency_s, q),
+        low_s=difference.low,
+        high_s=difference.high,
     )
 
 

@@ -86,15 +86,20 @@ def measure_frozen(node: LocalNode, scenario: Scenario) -> tuple[np.ndarray, flo
 def test_an_open_loop_sees_the_freeze(
     node: LocalNode, arrivals: Constant | Poisson
 ) -> None:
-    """Under 50 requests per second a freeze of 1 s makes p99 about 1 s."""
+    """Under 50 requests per second a freeze of 1 s makes p99 about 1 s.
+
+    Afterwards the node works off the 50 that waited, in no time unless the machine is
+    busy; one in five requests was long over by then.
+    """
     latency_s, frozen_s = measure_frozen(node, Server(arrivals=arrivals))
-    assert 0.7 <= np.quantile(latency_s, 0.99) / frozen_s <= 1.6
+    backlog_s = 50 * np.quantile(latency_s, 0.2)
+    assert 0.7 * frozen_s <= np.quantile(latency_s, 0.99) <= 1.6 * frozen_s + backlog_s
     # A quarter of the requests meet the freeze, for half of its length on average.
-    assert np.quantile(latency_s, 0.9) / frozen_s >= 0.3
+    assert np.quantile(latency_s, 0.9) >= 0.3 * frozen_s
 
 
 def test_a_closed_loop_does_not(node: LocalNode) -> None:
     """The same freeze is a single request of a closed loop, and p99 stays small."""
     latency_s, frozen_s = measure_frozen(node, SingleStream())
-    assert max(latency_s) / frozen_s >= 0.7
-    assert np.quantile(latency_s, 0.99) / frozen_s <= 0.3
+    assert max(latency_s) >= 0.7 * frozen_s
+    assert np.quantile(latency_s, 0.99) <= 0.3 * frozen_s + 5 * np.median(latency_s)

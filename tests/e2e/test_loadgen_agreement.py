@@ -13,19 +13,16 @@ ATTEMPTS = 3
 
 @pytest.mark.slow
 def test_percentiles_agree_with_mlperf_loadgen() -> None:
-    """p50, p90 and p99 as MLPerf's generator states them lie in our intervals.
+    """Driving one node at the same time, both find the same p50, p90 and p99.
 
-    The two run one after the other, so a neighbour on the machine may slow only one of
-    them; some attempts are allowed, each with both.
+    Each of three intervals of 95 % misses one time in twenty, so some attempts are
+    allowed.
     """
     file = io.BytesIO()
     Image.new("RGB", (64, 48), "gray").save(file, "JPEG")
-    for _ in range(ATTEMPTS):
-        compared, load = compare(
-            rate_hz=20, count=160, data=file.getvalue(), service_s=0.02
-        )
-        assert len(load.judged) == 160
+    for seed in range(ATTEMPTS):
+        compared = compare(rate_hz=10, duration_s=15, data=file.getvalue(), seed=seed)
         assert [one.percentile for one in compared] == list(PERCENTILES)
-        if all(one.is_inside for one in compared):
+        if all(one.agrees for one in compared):
             return
     pytest.fail(f"percentiles differ: {compared}")
