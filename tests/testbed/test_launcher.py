@@ -16,6 +16,7 @@ import pytest
 from tests.services.stations import jpeg
 
 from midhaul.errors import NodeError
+from midhaul.testbed.checks import check_launcher
 from midhaul.testbed.launcher import LocalLauncher, launch
 from midhaul.testbed.nodes import NodeSettings
 from midhaul.wire import Client
@@ -34,6 +35,11 @@ def ask(url: str, image: bytes, *, timeout_s: float = 20) -> Answer:
             return await client.infer(url, [("a", image)], timeout_s=timeout_s)
 
     return asyncio.run(go())
+
+
+def test_the_local_launcher_keeps_its_promises(tmp_path: Path) -> None:
+    """Processes on this machine pass the conformance suite of launchers."""
+    check_launcher(LocalLauncher(tmp_path))
 
 
 def test_a_topology_starts_answers_and_stops(tmp_path: Path) -> None:
