@@ -78,7 +78,7 @@
       });
       head.replaceChildren(button);
     });
-    if (table.tBodies[0].rows.length > 24) filter(table);
+    if (table.tBodies[0].rows.length >= 24) filter(table);
   }
   for (const form of document.querySelectorAll("form.controls")) {
     form.addEventListener("submit", (event) => event.preventDefault());
