@@ -35,7 +35,16 @@ def logit(share: float) -> float:
 def test_fastestdet_reads_one_grid() -> None:
     """Cell (1, 2) of a grid of 2x4: centre 40, 24, sides 16 and 8 px."""
     output = np.zeros((1, 8, 2, 4), np.float32)
-    output[0, :, 1, 2] = [0.5, 0.5493061, 0.5493061, logit(0.25), logit(0.25), 0, 0.8, 0]
+    output[0, :, 1, 2] = [
+        0.5,
+        0.5493061,
+        0.5493061,
+        logit(0.25),
+        logit(0.25),
+        0,
+        0.8,
+        0,
+    ]
     found = OutputDecoder(card_for("fastestdet"))([output], AS_IS)
     assert found.labels.tolist() == [1]
     assert found.boxes[0] == pytest.approx([32, 20, 48, 28], abs=1e-4)
@@ -123,7 +132,9 @@ def test_weak_candidates_go_first_and_the_best_are_kept() -> None:
     card = card_for("boxes", outputs=["b", "l", "s"], nms_iou=1.0, max_detections=7)
     found = OutputDecoder(card)(outputs, AS_IS)
     assert np.array_equal(found.scores, np.sort(outputs[2])[::-1][:7])
-    card = card_for("boxes", outputs=["b", "l", "s"], nms_iou=1.0, score_threshold=0.999)
+    card = card_for(
+        "boxes", outputs=["b", "l", "s"], nms_iou=1.0, score_threshold=0.999
+    )
     assert (OutputDecoder(card)(outputs, AS_IS).scores >= 0.999).all()
 
 
