@@ -275,7 +275,9 @@ detector = "recorded:{tmp_path}/scenes.parquet?provider=good&service_s=1.7&cv=0"
     )
     command = midhaul("run", file, "--out", tmp_path / "runs", "--no-report")
     subprocess.run(command, check=True, timeout=120)
-    found = rows(only_run(tmp_path / "runs"), "SELECT latency_ns, inference_ns FROM requests")
+    found = rows(
+        only_run(tmp_path / "runs"), "SELECT latency_ns, inference_ns FROM requests"
+    )
     for row in found:
         assert row["latency_ns"] >= row["inference_ns"] >= 1_700_000_000
         assert np.isclose(row["inference_ns"], 1.7e9, rtol=0.2)

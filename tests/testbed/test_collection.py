@@ -24,7 +24,9 @@ def test_a_stored_data_set_is_the_same() -> None:
     assert again.image_ids == dataset.image_ids
     assert again.names == dataset.names
     for image in dataset.image_ids:
-        np.testing.assert_array_equal(again.truth[image].boxes, dataset.truth[image].boxes)
+        np.testing.assert_array_equal(
+            again.truth[image].boxes, dataset.truth[image].boxes
+        )
         np.testing.assert_array_equal(
             again.truth[image].labels, dataset.truth[image].labels
         )

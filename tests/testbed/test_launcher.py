@@ -18,6 +18,7 @@ from tests.services.stations import jpeg
 from midhaul.errors import NodeError
 from midhaul.testbed.checks import check_launcher
 from midhaul.testbed.launcher import LocalLauncher, launch
+from midhaul.testbed.limits import release_left
 from midhaul.testbed.nodes import NodeSettings
 from midhaul.wire import Client
 
@@ -138,22 +139,40 @@ def test_a_port_in_use_is_named(tmp_path: Path) -> None:
             launcher.start(NodeSettings(name="edge1", port=port), {})
 
 
+def test_a_folder_that_cannot_be_used_is_told(tmp_path: Path) -> None:
+    """A working directory that is a file ends in an error that names both."""
+    (tmp_path / "file").touch()
+    settings = NodeSettings(name="edge1", workdir=str(tmp_path / "file"))
+    with (
+        LocalLauncher(tmp_path) as launcher,
+        pytest.raises(NodeError, match=r"edge1 cannot use .*file"),
+    ):
+        launcher.start(settings, {})
+
+
 def test_no_node_outlives_its_launcher(tmp_path: Path) -> None:
-    """Nodes end when the program that started them is killed."""
+    """Nodes and links end when the program that started them is killed."""
     program = (
         "import pathlib, sys, time\n"
+        "from midhaul.model import Link\n"
         "from midhaul.testbed.launcher import LocalLauncher\n"
+        "from midhaul.testbed.links import Links\n"
         "from midhaul.testbed.nodes import NodeSettings\n"
         "launcher = LocalLauncher(pathlib.Path(sys.argv[1]))\n"
-        "print(launcher.start(NodeSettings(name='edge1'), {}).pid, flush=True)\n"
+        "node = launcher.start(NodeSettings(name='edge1', cpu_limit=0.5), {})\n"
+        "links = Links([Link(source='workload', target='edge1', delay_s=0.1)])\n"
+        "links.connect('workload', 'edge1', node.url)\n"
+        "print(node.pid, links.pid, flush=True)\n"
         "time.sleep(60)\n"
     )
     with subprocess.Popen(
         [sys.executable, "-c", program, str(tmp_path)], stdout=subprocess.PIPE
     ) as parent:
         assert parent.stdout is not None
-        node = psutil.Process(int(parent.stdout.readline()))
-        assert node.is_running()
+        pids = [int(text) for text in parent.stdout.readline().split()]
+        processes = [psutil.Process(pid) for pid in pids]
+        assert all(process.is_running() for process in processes)
         parent.kill()
-    psutil.wait_procs([node], timeout=20)
-    assert not node.is_running() or node.status() == psutil.STATUS_ZOMBIE
+    _, left = psutil.wait_procs(processes, timeout=20)
+    release_left(pids[0], "edge1")
+    assert all(process.status() == psutil.STATUS_ZOMBIE for process in left)

@@ -55,6 +55,8 @@ def test_an_empty_detector_is_none() -> None:
         {"detector": 3},
         {"preprocessing": {"resize": 0.5, "colour": True}},
         {"preprocessing": {"encode": "jpeg:101"}},
+        {"preprocessing": {"resize": "half"}},
+        {"preprocessing": 5},
         {"detector": None},
     ],
 )

@@ -20,13 +20,13 @@ from midhaul.errors import NodeError
 from midhaul.model import Verdict
 from midhaul.stats import bootstrap
 from midhaul.testbed.agreement import Agreement
+from midhaul.testbed.facts import cell_facts
 from midhaul.testbed.plan import scenario_of, stop_of, warmup_of
 from midhaul.testbed.request_metrics import median_latency, requests_of
 from midhaul.testbed.tables import CELLS, LINKS, REQUESTS, USAGE
 from midhaul.testbed.validity import (
     Conditions,
     Limits,
-    cell_facts,
     judge_cell,
     judge_percentile,
 )

@@ -275,6 +275,16 @@ class LocalLauncher:
 
     def _spawn(self, settings: NodeSettings, urls: Mapping[str, str]) -> LocalNode:
         folder = Path(settings.workdir) if settings.workdir else self._folder
+        try:
+            return self._spawn_in(folder, settings, urls)
+        except OSError as error:
+            message = f"node {settings.name} cannot use its folder {folder}: {error}"
+            hint = "make room there, or choose another workdir"
+            raise NodeError(message, hint) from error
+
+    def _spawn_in(
+        self, folder: Path, settings: NodeSettings, urls: Mapping[str, str]
+    ) -> LocalNode:
         folder.mkdir(parents=True, exist_ok=True)
         log_file = folder / f"{settings.name}.log"
         listening = _listen(settings)

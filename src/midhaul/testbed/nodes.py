@@ -225,6 +225,9 @@ def _fitting(cls: type[NodeSettings], values: Mapping[str, Any]) -> dict[str, An
         fitting.setdefault("detector", None)
     if isinstance(steps := fitting.get("preprocessing"), dict):
         fitting["preprocessing"] = _preprocessing(cast("dict[str, Any]", steps))
+    elif "preprocessing" in fitting:
+        message = f"preprocessing is an object of steps; found {steps!r}"
+        raise ConfigError(message)
     _check_types(fitting)
     return fitting
 

@@ -77,7 +77,7 @@ class Requests:
 
     def column(self, name: str) -> Float64[np.ndarray, " n"]:
         """A column as numbers; NaN where it is null."""
-        values = self.table[name].cast("float64")
+        values = self.table[name].cast(pa.float64())
         return values.to_numpy().astype(np.float64)
 
 
