@@ -13,7 +13,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from midhaul.testbed.launcher import LocalLauncher
-from midhaul.testbed.limits import AddressSpace, Throttle, limit_cpu, limit_memory
+from midhaul.testbed.limits import (
+    AddressSpace,
+    CgroupLimit,
+    Throttle,
+    limit_cpu,
+    limit_memory,
+)
 from midhaul.testbed.nodes import NodeSettings
 from midhaul.testbed.processes import cpu_s
 from midhaul.testbed.throttle import Budget
@@ -105,6 +111,20 @@ def test_a_memory_limit_is_enforced() -> None:
     held.release()
     assert said == b""
     assert process.returncode != 0
+
+
+def test_limits_of_the_dead_are_swept_away() -> None:
+    """A cgroup that a killed program left behind goes with the next limit."""
+    with spin() as first:
+        held = limit_cpu(first.pid, "left", CORES)
+        first.kill()
+    with spin() as second:
+        other = limit_cpu(second.pid, "other", CORES)
+        if isinstance(held, CgroupLimit):
+            assert not held.folder.exists()
+        second.kill()
+    held.release()
+    other.release()
 
 
 def test_what_needs_nothing_is_harmless() -> None:

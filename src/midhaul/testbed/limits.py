@@ -20,6 +20,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
+import psutil
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -206,6 +208,7 @@ def _cgroup(
     """Put a process into a new cgroup; None where no cgroup can be made."""
     for version, parent in _parents(controller):
         folder = parent / _cgroup_name(pid, name)
+        _sweep(parent)
         try:
             folder.mkdir()
         except OSError:
@@ -221,6 +224,15 @@ def _cgroup(
             continue
         return CgroupLimit(folder, version)
     return None
+
+
+def _sweep(parent: Path) -> None:
+    """Remove what programs that were killed have left: cgroups of dead processes."""
+    for folder in parent.glob("midhaul-*-*"):
+        number = folder.name.rpartition("-")[2]
+        if number.isdecimal() and not psutil.pid_exists(int(number)):
+            with contextlib.suppress(OSError):
+                folder.rmdir()
 
 
 def _parents(controller: str) -> Iterator[tuple[int, Path]]:
