@@ -28,6 +28,8 @@ class NetSpec:
         is_head_separable: the head's convolutions are depthwise and pointwise.
         iterations: length of the training, in batches.
         batch: crops in a batch.
+        is_stem_patched: the stem looks at squares of 4x4 px once and is the whole stage
+            at stride 4.
     """
 
     channels: tuple[int, int, int, int, int]
@@ -37,16 +39,18 @@ class NetSpec:
     is_head_separable: bool
     iterations: int
     batch: int = 16
+    is_stem_patched: bool = False
 
 
 SPECS = {
     "street-n": NetSpec(
-        channels=(8, 12, 20, 32, 32),
+        channels=(16, 16, 24, 32, 32),
         depths=(0, 0, 1, 1),
         neck=20,
         head_depth=1,
         is_head_separable=True,
-        iterations=3000,
+        iterations=4000,
+        is_stem_patched=True,
     ),
     "street-s": NetSpec(
         channels=(8, 16, 24, 32, 48),
@@ -95,6 +99,14 @@ def _conv(
     )
 
 
+def _patches(outputs: int) -> nn.Sequential:
+    return nn.Sequential(
+        nn.Conv2d(3, outputs, 4, 4, bias=False),
+        nn.BatchNorm2d(outputs),
+        nn.ReLU(inplace=True),
+    )
+
+
 def _head_conv(channels: int, *, is_separable: bool) -> nn.Sequential:
     if is_separable:
         return nn.Sequential(
@@ -127,12 +139,16 @@ class StreetNet(nn.Module):
     def __init__(self, spec: NetSpec, n_classes: int) -> None:
         super().__init__()
         stem, *stages = spec.channels
-        self.stem = _conv(3, stem, 3, 2)
+        self.stem = _patches(stem) if spec.is_stem_patched else _conv(3, stem, 3, 2)
         self.stages = nn.ModuleList()
         before = stem
-        for channels, depth in zip(stages, spec.depths, strict=True):
+        for level, (channels, depth) in enumerate(
+            zip(stages, spec.depths, strict=True)
+        ):
+            is_strided = level > 0 or not spec.is_stem_patched
+            down = [_conv(before, channels, 3, 2)] if is_strided else []
             blocks = [Bottleneck(channels) for _ in range(depth)]
-            self.stages.append(nn.Sequential(_conv(before, channels, 3, 2), *blocks))
+            self.stages.append(nn.Sequential(*down, *blocks))
             before = channels
         self.laterals = nn.ModuleList(_conv(c, spec.neck, 1) for c in stages[1:])
         self.smooth = nn.ModuleList(
