@@ -146,8 +146,8 @@ class StreetNet(nn.Module):
             zip(stages, spec.depths, strict=True)
         ):
             is_strided = level > 0 or not spec.is_stem_patched
-            down = [_conv(before, channels, 3, 2)] if is_strided else []
             blocks = [Bottleneck(channels) for _ in range(depth)]
+            down = [_conv(before, channels, 3, 2)] if is_strided else []
             self.stages.append(nn.Sequential(*down, *blocks))
             before = channels
         self.laterals = nn.ModuleList(_conv(c, spec.neck, 1) for c in stages[1:])
