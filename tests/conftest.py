@@ -6,6 +6,11 @@ import os
 from pathlib import Path
 
 import pytest
+from jaxtyping import install_import_hook
+
+# Values are checked by the shapes and types in their annotations, in the tests only.
+# The hook must come before anything imports them.
+install_import_hook("midhaul.model", "beartype.beartype")
 
 ROOT = Path(__file__).parent.parent
 

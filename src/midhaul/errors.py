@@ -91,7 +91,7 @@ def require(module: str, extra: str) -> ModuleType:
     try:
         return importlib.import_module(module)
     except ModuleNotFoundError as error:
-        if (error.name or "").split(".")[0] != module.split(".")[0]:
+        if (error.name or "").partition(".")[0] != module.partition(".")[0]:
             raise
         message = f"this needs {module}, which is not installed"
         hint = f"pip install 'midhaul[{extra}]'"

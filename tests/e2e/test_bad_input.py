@@ -10,10 +10,10 @@ import sys
 from pathlib import Path
 
 import pytest
-
-from midhaul.runs.run import Run
 from tests.support.recorded_scenes import record_scenes
 from tests.support.tiny_coco import write_coco
+
+from midhaul.runs.run import Run
 
 ACCURACY = """
 kind = "testbed.accuracy"

@@ -14,9 +14,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+from tests.support.recorded_scenes import record_scenes
 
 from midhaul.runs.run import Run
-from tests.support.recorded_scenes import record_scenes
 
 N_SCENES = 6
 EXPERIMENT = """
@@ -189,7 +189,7 @@ def test_a_killed_run_is_finished_by_running_it_again(
     attempt: int, experiment: Path, finished: Run, tmp_path: Path
 ) -> None:
     """SIGKILL at a random moment: every cell once, accuracy tables identical."""
-    moment_s = random.Random(os.urandom(8)).uniform(1.5, 14)  # noqa: S311
+    moment_s = random.Random(os.urandom(8)).uniform(1.5, 14)
     command = midhaul("run", experiment, "--out", tmp_path, "--resume", "--no-report")
     process = subprocess.Popen(command, start_new_session=True)
     time.sleep(moment_s)

@@ -46,17 +46,7 @@ def record_scenes(file: Path, n_scenes: int, seed: int = 0) -> None:
                             "y2": max(y2, y1 + 1),
                         }
                     )
-        for provider in KEPT:  # every image has an answer
-            rows.append(
-                {
-                    "image_id": image,
-                    "provider": provider,
-                    "label": truth.names[0] if truth.names else "car",
-                    "score": 0.01,
-                    "x1": 0.0,
-                    "y1": 0.0,
-                    "x2": 5.0,
-                    "y2": 5.0,
-                }
-            )
+        nothing = {"label": truth.names[0], "score": 0.01, "x1": 0.0, "y1": 0.0}
+        nothing |= {"x2": 5.0, "y2": 5.0}  # every image has an answer
+        rows += [{"image_id": image, "provider": p, **nothing} for p in KEPT]
     pq.write_table(pa.Table.from_pylist(rows), file)

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 from jaxtyping import Bool, Float32, Int32
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -53,7 +50,9 @@ class Detections:
             names=tuple(names),
         )
 
-    def take(self, which: Bool[np.ndarray, " n"] | Int32[np.ndarray, " m"]) -> Detections:
+    def take(
+        self, which: Bool[np.ndarray, " n"] | Int32[np.ndarray, " m"]
+    ) -> Detections:
         """The boxes that a mask or an index picks, in that order."""
         return Detections(
             boxes=self.boxes[which],
@@ -109,6 +108,6 @@ def _check_boxes(boxes: np.ndarray, labels: np.ndarray, names: tuple[str, ...]) 
     if boxes.shape != (len(labels), 4):
         message = f"boxes must have shape ({len(labels)}, 4), found {boxes.shape}"
         raise ValueError(message)
-    if len(labels) and not (0 <= labels.min() and labels.max() < len(names)):
+    if len(labels) and not (labels.min() >= 0 and labels.max() < len(names)):
         message = f"labels must lie in 0..{len(names) - 1}, found {labels.max()}"
         raise ValueError(message)

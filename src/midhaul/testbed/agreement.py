@@ -6,7 +6,7 @@ same, so the first answer to every image in a cell is compared with the judged o
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
@@ -43,7 +43,7 @@ class Agreement:
         """Keep the first answer to each image; cheap, for it runs beside the load."""
         if not record.is_ok:
             return
-        answer: Answer = reply  # pyright: ignore[reportAssignmentType] - over HTTP
+        answer = cast("Answer", reply)  # nodes are asked over HTTP
         for image, found in zip(record.images, answer.detections, strict=True):
             if image in self._judged and image not in self._answered:
                 self._answered[image] = found

@@ -5,8 +5,8 @@ the same order and the same arrivals, so that configurations are compared in pai
 slow drift of the machine meets all of them alike (randomised complete block design).
 Blocks are added until every median latency is known well enough.
 
-A cell counts once its row in ``cells`` is written, which comes last; a killed experiment
-measures the cell it was in again.
+A cell counts once its row in ``cells`` is written, which comes last; an experiment that
+was killed measures the cell it was in again.
 """
 
 from __future__ import annotations

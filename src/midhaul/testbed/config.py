@@ -127,13 +127,15 @@ class LinkConfig(Section):
 
     source: str = Field(description="Sending node, or workload.")
     target: str = Field(description="Receiving node.")
-    rate_bps: float = Field(
-        default=float("inf"), gt=0, description="Bits per second from source to target."
+    rate_bps: float | None = Field(
+        default=None,
+        gt=0,
+        description="Bits per second from source to target; unlimited without.",
     )
-    back_rate_bps: float = Field(
-        default=0.0,
-        ge=0,
-        description="Bits per second from target to source; 0 for the same.",
+    back_rate_bps: float | None = Field(
+        default=None,
+        gt=0,
+        description="Bits per second from target to source; the same without.",
     )
     delay_s: float = Field(default=0.0, ge=0, description="Delay of one way.")
 

@@ -145,7 +145,7 @@ def overhead(config: OverheadConfig, run: Run, progress: Progress) -> None:
     _measure(config, configurations, dataset, {}, run, progress)
 
 
-def _measure(  # noqa: PLR0913
+def _measure(
     config: TestbedConfig,
     configurations: Sequence[Configuration],
     dataset: Dataset,

@@ -90,20 +90,12 @@ def links_of(links: Sequence[LinkConfig]) -> tuple[Link, ...]:
     """Both directions of every link of the file."""
     found: list[Link] = []
     for link in links:
-        back = link.back_rate_bps or link.rate_bps
+        up = link.rate_bps or float("inf")
+        down = link.back_rate_bps or up
+        ends = ((link.source, link.target, up), (link.target, link.source, down))
         found += [
-            Link(
-                source=link.source,
-                target=link.target,
-                rate_bps=link.rate_bps,
-                delay_s=link.delay_s,
-            ),
-            Link(
-                source=link.target,
-                target=link.source,
-                rate_bps=back,
-                delay_s=link.delay_s,
-            ),
+            Link(source=source, target=target, rate_bps=rate, delay_s=link.delay_s)
+            for source, target, rate in ends
         ]
     return tuple(found)
 

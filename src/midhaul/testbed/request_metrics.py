@@ -107,8 +107,8 @@ def requests_of(table: pa.Table, configuration: int) -> Requests:
 def request_metrics(requests: Requests, configuration: str) -> list[MetricSamples]:
     """All metrics that the requests of one configuration give.
 
-    A percentile is left out when there are too few requests to claim it; failed requests
-    count in ``error_rate`` alone.
+    A percentile is left out when there are too few requests to claim it; failed
+    requests count in ``error_rate`` alone.
 
     Args:
         requests: its requests.

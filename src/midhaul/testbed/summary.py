@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-import pyarrow as pa
 
 from midhaul.stats import bootstrap
 from midhaul.testbed.accuracy_metrics import (
@@ -21,6 +20,8 @@ from midhaul.vision.accuracy import judge
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+
+    import pyarrow as pa
 
     from midhaul.model.samples import MetricSamples
     from midhaul.testbed.accuracy_metrics import Calibration
