@@ -53,11 +53,11 @@ SPECS = {
         is_stem_patched=True,
     ),
     "street-s": NetSpec(
-        channels=(8, 16, 24, 32, 48),
+        channels=(8, 16, 32, 48, 48),
         depths=(0, 1, 1, 1),
-        neck=24,
+        neck=32,
         head_depth=1,
-        is_head_separable=True,
+        is_head_separable=False,
         iterations=3000,
     ),
     "street-m": NetSpec(
