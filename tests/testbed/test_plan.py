@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
@@ -13,6 +13,9 @@ from midhaul.testbed.arrivals import Constant, Gamma, Poisson, Recorded
 from midhaul.testbed.config import DataConfig, LinkConfig, LoadConfig, NodeConfig
 from midhaul.testbed.grid import expand
 from midhaul.testbed.scenarios import Bursts, MultiStream, Offline, Server, SingleStream
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 CLOUD = NodeConfig(name="cloud", role="cloud", detector=Spec("builtin:street-m"))
 EDGE = NodeConfig(

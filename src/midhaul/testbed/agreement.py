@@ -83,5 +83,6 @@ def _are_within(a: Detections, b: Detections) -> bool:
     names_b = np.array(b.names, object)[b.labels]
     names_a = np.array(a.names, object)[a.labels[sure]]
     apart = np.abs(a.boxes[sure][:, None, :] - b.boxes[None, :, :]).max(axis=2)
-    is_there = (apart <= TOLERANCE_PX) & (names_a[:, None] == names_b[None, :])
+    is_near = apart <= TOLERANCE_PX
+    is_there = is_near & (names_a[:, None] == names_b[None, :])
     return bool(is_there.any(axis=1).all())

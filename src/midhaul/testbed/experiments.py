@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -174,7 +175,7 @@ def _sum_up(
     tables = request_tables(run)
     n = len(configurations)
     judged: list[dict[str, Any]] = run.read(SUMMARY).to_pylist()
-    f1 = {row["configuration"]: row["value"] for row in judged if row["metric"] == "f1"}
+    f1 = {row["configuration"]: row for row in judged if row["metric"] == "f1"}
     for configuration in configurations:
         index = configuration.index
         rows = summary_rows(
@@ -183,27 +184,39 @@ def _sum_up(
             np.random.default_rng([config.seed, 9, index]),
             config.judge.n_resamples,
         )
-        run.write(
-            SUMMARY, [*rows, *_f1_per_s(rows, f1.get(index), index)], part=n + index
-        )
+        run.write(SUMMARY, [*rows, *_f1_per_s(rows, f1.get(index))], part=n + index)
     names = [name_of(configuration) for configuration in configurations]
     run.verdict = overall_verdict(run, configurations, names)
 
 
 def _f1_per_s(
-    rows: Sequence[Mapping[str, Any]], f1: float | None, configuration: int
+    rows: Sequence[Mapping[str, Any]], f1: Mapping[str, Any] | None
 ) -> list[dict[str, object]]:
-    """The thesis's trade-off as a row of ``summary``: F1 over the mean latency."""
-    latencies = [row for row in rows if row["metric"] == "latency_mean_s"]
-    if f1 is None or not latencies or not latencies[0]["value"]:
+    """The thesis's trade-off as a row of ``summary``: F1 over the mean latency.
+
+    F1 varies with the images and latency with the requests, independently of each
+    other, so the relative widths of their intervals add up as squares.
+    """
+    latency = next((row for row in rows if row["metric"] == "latency_mean_s"), None)
+    if f1 is None or latency is None or not f1["value"] or not latency["value"]:
         return []
+    value = f1["value"] / latency["value"]
+    low = high = None
+    if f1["low"] is not None and latency["low"] is not None:
+        down = math.hypot(
+            1 - f1["low"] / f1["value"], latency["high"] / latency["value"] - 1
+        )
+        up = math.hypot(
+            f1["high"] / f1["value"] - 1, 1 - latency["low"] / latency["value"]
+        )
+        low, high = max(0.0, value * (1 - down)), value * (1 + up)
     return [
         {
-            "configuration": configuration,
+            **latency,
             "metric": "f1_per_s",
-            "value": f1 / latencies[0]["value"],
-            "n": latencies[0]["n"],
+            "value": value,
+            "low": low,
+            "high": high,
             "unit": "1/s",
-            "is_model": False,
         }
     ]
