@@ -69,7 +69,7 @@ class Agreement:
 
 
 def are_same(a: Detections, b: Detections) -> bool:
-    """Whether two answers have the same sure boxes: label by label, corner by corner."""
+    """Whether two answers have the same sure boxes, by label and corners."""
     return _are_within(a, b) and _are_within(b, a)
 
 
