@@ -25,13 +25,14 @@ def plain(
     return kept
 
 
-def overlap(a: np.ndarray, b: np.ndarray) -> float:
-    """Intersection over union."""
+def overlap(one: np.ndarray, two: np.ndarray) -> float:
+    """Intersection over union, in double precision."""
+    a, b = one.tolist(), two.tolist()
     width = max(0.0, min(a[2], b[2]) - max(a[0], b[0]))
     height = max(0.0, min(a[3], b[3]) - max(a[1], b[1]))
     shared = width * height
-    areas = [(one[2] - one[0]) * (one[3] - one[1]) for one in (a, b)]
-    return float(shared / (sum(areas) - shared)) if shared else 0.0
+    areas = [(box[2] - box[0]) * (box[3] - box[1]) for box in (a, b)]
+    return shared / (sum(areas) - shared) if shared else 0.0
 
 
 @given(
@@ -52,7 +53,7 @@ def test_equals_the_plain_one(seed: int, n: int, iou: float, limit: int) -> None
     assert kept.tolist() == plain(boxes, scores, labels, iou)[:limit]
 
 
-@pytest.mark.parametrize("n", [255, 256, 257, 700])
+@pytest.mark.parametrize("n", [127, 128, 129, 700])
 def test_chunks_do_not_show(n: int) -> None:
     """More boxes than are compared at once give the same answer."""
     rng = np.random.default_rng(n)

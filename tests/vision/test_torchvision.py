@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from midhaul.errors import ConfigError, DataError, PrerequisiteError
-from midhaul.vision.checks import check_detector, noise
+from midhaul.vision.checks import check_detector
 from midhaul.vision.detector import caveat, load_detector, short_name
 
 torch = pytest.importorskip("torch")
@@ -43,9 +43,9 @@ def lively_weights(name: str, file: Path) -> Path:
     images = [torch.from_numpy(noise_planes(240, 320, seed)) for seed in (1, 2)]
     with torch.no_grad():
         for key, value in model.state_dict().items():
-            if "cls_" in key or "classification_head" in key:
-                if key.endswith("weight") and value.ndim > 1:
-                    value.add_(torch.randn(value.shape, generator=generator) * 0.05)
+            is_of_classes = "cls_" in key or "classification_head" in key
+            if is_of_classes and key.endswith("weight") and value.ndim > 1:
+                value.add_(torch.randn(value.shape, generator=generator) * 0.05)
         for norm in norms:
             norm.train()
             norm.momentum = 1.0
@@ -283,9 +283,10 @@ def test_export_refuses_what_it_cannot_write(tmp_path: Path) -> None:
 def test_the_shim_pools_like_a_plain_average() -> None:
     """RoIAlign of a plane x + 10 y gives the coordinates of its bins."""
     y, x = torch.meshgrid(torch.arange(20.0), torch.arange(30.0), indexing="ij")
+    aligned = False
     rois = torch.tensor([[0.0, 4.0, 6.0, 18.0, 20.0]])
     found = torch.ops.torchvision.roi_align(
-        (x + 10 * y)[None, None], rois, 0.5, 7, 7, 2, False
+        (x + 10 * y)[None, None], rois, 0.5, 7, 7, 2, aligned
     )
     columns = 2 + (torch.arange(7) + 0.5)
     rows = 3 + (torch.arange(7) + 0.5)

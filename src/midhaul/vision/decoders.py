@@ -1,8 +1,8 @@
 """From the raw outputs of a network to candidate boxes, one function per family.
 
-Every decoder drops what is below the score threshold before it computes a single box, so
-its cost follows the number of candidates and not the size of the grid. Boxes are in px of
-the network's input.
+Every decoder drops what is below the score threshold before it computes a single box,
+so its cost follows the number of candidates and not the size of the grid. Boxes are in
+px of the network's input.
 """
 
 from __future__ import annotations
@@ -51,8 +51,10 @@ def decode_fastestdet(outputs: Sequence[np.ndarray], card: Card) -> Candidates:
     _check_shape(card, output, (1, 5 + n_labels, None, None))
     rows, columns = output.shape[2:]
     grid = output[0].reshape(5 + n_labels, -1)
-    scores = np.maximum(grid[0], 0) ** 0.6 * np.maximum(grid[5:], 0) ** 0.4
-    numbers, cells, scores = _pairs(scores, card.score_threshold)
+    # Scores to the power of 2.5, for they cost one product each and sort alike.
+    powers = np.maximum(grid[0], 0) ** 1.5 * np.maximum(grid[5:], 0)
+    numbers, cells, powers = _pairs(powers, card.score_threshold**2.5)
+    scores = powers**0.4
     x, y, w, h = grid[1:5, cells]
     size_px = np.array([card.input_width, card.input_height], np.float32)
     shape = np.array([columns, rows], np.float32)
@@ -87,8 +89,8 @@ def decode_gfl(outputs: Sequence[np.ndarray], card: Card) -> Candidates:
     """Classes, and each side of a box as a distribution (GFL: NanoDet, PicoDet).
 
     Per stride one output ``(cells, classes)`` of probabilities and one of logits,
-    ``(cells, 4 * bins)``. The distance from a cell's centre to a side is the mean of the
-    softmax over the bins, in strides (Li et al. 2020, equation 5).
+    ``(cells, 4 * bins)``. The distance from a cell's centre to a side is the mean of
+    the softmax over the bins, in strides (Li et al. 2020, equation 5).
     """
     n_labels = len(card.numbered_labels)
     grid = _grid(card)

@@ -1,4 +1,4 @@
-"""From the outputs of a network to detections on the image: decode, suppress, map back."""
+"""From the outputs of a network to detections: decode, suppress, map to the image."""
 
 from __future__ import annotations
 

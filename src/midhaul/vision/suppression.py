@@ -6,7 +6,7 @@ import numpy as np
 from jaxtyping import Float32, Int32, Int64
 
 # Boxes compared at once: small enough for the cache, large enough to spare the loop.
-_CHUNK = 256
+_CHUNK = 128
 
 
 def suppress(
@@ -37,13 +37,14 @@ def suppress(
     order = np.argsort(-scores, kind="stable")
     if iou >= 1:
         return order[:limit]
+    sorted_boxes = _Boxes(boxes[order], labels[order])
     kept = order[:0]
     for begin in range(0, len(order), _CHUNK):
-        chunk = order[begin : begin + _CHUNK]
+        chunk = np.arange(begin, min(begin + _CHUNK, len(order)))
         if len(kept):
-            beaten = _overlap(boxes, labels, chunk, kept, iou).any(axis=1)
+            beaten = sorted_boxes.overlap(chunk, kept, iou).any(axis=1)
             chunk = chunk[~beaten]
-        clash = _overlap(boxes, labels, chunk, chunk, iou)
+        clash = sorted_boxes.overlap(chunk, chunk, iou)
         alive = np.ones(len(chunk), bool)
         for row in np.flatnonzero(np.triu(clash, 1).any(axis=1)):
             if alive[row]:
@@ -51,22 +52,23 @@ def suppress(
         kept = np.concatenate([kept, chunk[alive]])
         if len(kept) >= limit:
             break
-    return kept[:limit]
+    return order[kept[:limit]]
 
 
-def _overlap(
-    boxes: np.ndarray, labels: np.ndarray, a: np.ndarray, b: np.ndarray, iou: float
-) -> np.ndarray:
-    """Whether boxes ``a`` (rows) and ``b`` (columns) share a label and overlap."""
-    one, two = boxes[a][:, None], boxes[b][None]
-    low = np.maximum(one[..., :2], two[..., :2])
-    high = np.minimum(one[..., 2:], two[..., 2:])
-    size = np.maximum(high - low, 0)
-    shared = size[..., 0] * size[..., 1]
-    union = _area(one) + _area(two) - shared
-    return (shared > iou * union) & (labels[a][:, None] == labels[b][None])
+class _Boxes:
+    """Boxes as columns, so that comparing many with many runs over flat memory."""
 
+    def __init__(self, boxes: np.ndarray, labels: np.ndarray) -> None:
+        self._columns = np.ascontiguousarray(boxes.T)
+        self._areas = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
+        self._labels = labels
 
-def _area(boxes: np.ndarray) -> np.ndarray:
-    sides = boxes[..., 2:] - boxes[..., :2]
-    return sides[..., 0] * sides[..., 1]
+    def overlap(self, a: np.ndarray, b: np.ndarray, iou: float) -> np.ndarray:
+        """Whether boxes ``a`` (rows) and ``b`` (columns) share a label and overlap."""
+        ax1, ay1, ax2, ay2 = self._columns[:, a, None]
+        bx1, by1, bx2, by2 = self._columns[:, b]
+        width = np.minimum(ax2, bx2) - np.maximum(ax1, bx1)
+        height = np.minimum(ay2, by2) - np.maximum(ay1, by1)
+        shared = np.maximum(width, 0) * np.maximum(height, 0)
+        union = self._areas[a, None] + self._areas[b] - shared
+        return (shared > iou * union) & (self._labels[a, None] == self._labels[b])
