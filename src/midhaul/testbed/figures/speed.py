@@ -96,7 +96,7 @@ def _percentiles(view: View) -> Figure | str:
     return Figure(
         title="Latency from the median to the tail",
         chart=preprocessing_choice(view).on(chart),
-        caption="A percentile is shown where at least ten requests lie beyond it.",
+        caption="A percentile is shown where there are enough requests to claim it.",
     )
 
 
