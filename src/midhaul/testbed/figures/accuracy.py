@@ -199,7 +199,8 @@ def _thesis(view: View) -> Figure | str:
         chart=dots(rows, _F1, detectors, series, step=12),
         caption="The thesis that this testbed succeeds averaged F1 over the classes of "
         "each image, then over images, and skipped detections of classes that the "
-        "image does not show. It is another number than the F1 of the data set, and may rank detectors otherwise.",
+        "image does not show. That is another number than the F1 of the data set, "
+        "and it may rank detectors otherwise.",
     )
 
 
