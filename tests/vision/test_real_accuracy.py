@@ -1,4 +1,4 @@
-"""The real detectors reach the accuracy that their authors' code reaches."""
+"""The real detectors reach the accuracy that is known of their weights."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 pytestmark = [pytest.mark.slow, pytest.mark.needs_data]
 
-# AP50 and AP in % on the 161 images, by pycocotools from the authors' preprocessing.
+# AP50 and AP in % on the 161 images, by pycocotools, as README.md of the data has them.
 KNOWN = {
     "onnx:FastestDet.onnx": (30.0, 15.9),
     "onnx:yolo-fastestv2.onnx": (26.8, 13.8),

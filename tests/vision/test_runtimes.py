@@ -143,7 +143,7 @@ def test_a_card_that_does_not_fit_a_tflite_model_is_refused(
 @pytest.mark.needs_data
 @pytest.mark.parametrize("provider", sorted(REAL))
 def test_real_models_answer_what_was_recorded(data_dir: Path, provider: str) -> None:
-    """Card, preprocessing and decoder give the boxes that the authors' code gave."""
+    """Card, preprocessing and decoder give the boxes of the reference."""
     kind, file = REAL[provider].split(":")
     if kind == "tflite":
         pytest.importorskip("ai_edge_litert")

@@ -90,7 +90,7 @@ def decode_gfl(outputs: Sequence[np.ndarray], card: Card) -> Candidates:
 
     Per stride one output ``(cells, classes)`` of probabilities and one of logits,
     ``(cells, 4 * bins)``. The distance from a cell's centre to a side is the mean of
-    the softmax over the bins, in strides (Li et al. 2020, equation 5).
+    the softmax over the bins, in strides (Generalized Focal Loss, Li et al. 2020).
     """
     n_labels = len(card.numbered_labels)
     grid = _grid(card)
