@@ -25,11 +25,8 @@ _EXTRA = re.compile(r"extra == ['\"](?P<extra>[\w-]+)['\"]")
 
 _TOOLS = {
     "git": ("records the commit of a checkout", "apt-get install git"),
-    "docker": ("nodes as containers", "https://docs.docker.com/engine/install/"),
-    "tc": ("links shaped by the kernel", "apt-get install iproute2"),
-    "ffmpeg": ("videos as image sources", "apt-get install ffmpeg"),
     "wrk": ("the benchmark of the load generator", "apt-get install wrk"),
-    "mosquitto": ("MQTT between nodes", "apt-get install mosquitto"),
+    "chromium": ("the browser tests of reports", "apt-get install chromium"),
 }
 """Programs that some part can use: for what, and where they come from."""
 
