@@ -162,7 +162,25 @@ def export(net: StreetNet, file: Path) -> None:
             output_names=["output"],
             dynamo=False,
         )
-    onnx.checker.check_model(onnx.load(file))
+    model = onnx.load(file)
+    shorten_names(model)
+    onnx.checker.check_model(model)
+    onnx.save(model, file)
+
+
+def shorten_names(model: onnx.ModelProto) -> None:
+    """Number what is inside the graph; the exporter's long names cost kilobytes."""
+    graph = model.graph
+    ends = [value.name for value in (*graph.input, *graph.output)]
+    short = {name: name for name in (*ends, "")}
+    for node in graph.node:
+        node.name = ""
+        for names in (node.input, node.output):
+            for i, name in enumerate(names):
+                names[i] = short.setdefault(name, f"t{len(short)}")
+    for tensor in graph.initializer:
+        tensor.name = short[tensor.name]
+    del graph.value_info[:]
 
 
 def main() -> None:
