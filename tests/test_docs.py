@@ -124,6 +124,16 @@ def _documented_metrics() -> set[str]:
     return set(re.findall(r"^\| `(\w+)` \|", text, re.MULTILINE))
 
 
+def test_documented_metrics_are_those_of_the_code() -> None:
+    """No page of metrics names one that nothing computes."""
+    code = "".join(
+        file.read_text(encoding="utf-8")
+        for file in (ROOT / "src" / "midhaul" / "testbed").rglob("*.py")
+        if "figures" not in file.parts
+    )
+    assert [name for name in _documented_metrics() if f'"{name}"' not in code] == []
+
+
 def test_reference_is_what_the_code_says() -> None:
     """The generated pages in the repository are not stale."""
     assert reference.stale() == [], "run: python tools/reference.py"
