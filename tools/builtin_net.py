@@ -53,12 +53,12 @@ SPECS = {
         is_stem_patched=True,
     ),
     "street-s": NetSpec(
-        channels=(8, 16, 32, 48, 48),
-        depths=(0, 1, 1, 1),
-        neck=32,
+        channels=(8, 12, 24, 32, 32),
+        depths=(0, 0, 1, 1),
+        neck=24,
         head_depth=1,
         is_head_separable=False,
-        iterations=3000,
+        iterations=2400,
     ),
     "street-m": NetSpec(
         channels=(12, 24, 40, 56, 64),
