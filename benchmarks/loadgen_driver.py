@@ -239,7 +239,7 @@ def _compared(
 ) -> Comparison:
     q = percentile / 100
     seconds = [(found.planned_s - begin_s).astype(int) for found in (ours, theirs)]
-    n_units = 1 + max(unit.max() for unit in seconds)
+    n_units = 1 + max(int(unit.max()) for unit in seconds)
     difference = paired_bootstrap(
         quantile_statistic(ours.latency_s, seconds[0], n_units, q=q),
         quantile_statistic(theirs.latency_s, seconds[1], n_units, q=q),
