@@ -8,7 +8,7 @@ image and turns it into the float32 input of a detector, and infers nothing:
   JSON in JSON, a new connection per request, two re-encodes through the disk (quality
   100, then 75, both optimised);
 - ``floor``: the same work behind the least HTTP server there is, on its event loop,
-  with the faster decoder of OpenCV and a node's environment variables.
+  and a node's environment variables.
 
     python benchmarks/request_path.py [--quick] [--data DIR]
 
@@ -34,6 +34,7 @@ import cv2
 import flask
 import numpy as np
 import requests
+import simplejpeg
 import uvicorn
 import uvloop
 from PIL import Image
@@ -194,8 +195,7 @@ def floor() -> Callable[[Scope, Receive, Send], Awaitable[None]]:
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         body = await read_body(scope, receive, max_bytes=1 << 30, timeout_s=TIMEOUT_S)
-        coded = np.frombuffer(body, np.uint8)
-        detector.detect(cv2.imdecode(coded, cv2.IMREAD_COLOR_RGB))
+        detector.detect(simplejpeg.decode_jpeg(body, "RGB"))
         await write(send, HTTP_OK, b"{}", b"application/json")
 
     return app

@@ -74,6 +74,28 @@ def test_other_modes_become_rgb() -> None:
     assert decode(target.getvalue()).shape == (48, 64, 3)
 
 
+@pytest.mark.parametrize("subsampling", ["4:4:4", "4:2:2", "4:2:0"])
+@pytest.mark.parametrize("progressive", [False, True])
+def test_jpegs_decode_to_the_pixels_of_pillow(
+    subsampling: str, *, progressive: bool
+) -> None:
+    """The shorter way to the same library gives the same pixels, bit for bit."""
+    for pixels in (picture(), picture(63, 47), picture()[:, :, 0]):
+        options = {} if pixels.ndim == 2 else {"subsampling": subsampling}
+        data = saved(pixels, progressive=progressive, **options)
+        with Image.open(io.BytesIO(data)) as image:
+            assert np.array_equal(decode(data), np.asarray(image.convert("RGB")))
+
+
+def test_a_jpeg_with_something_behind_it_is_an_image() -> None:
+    """Cameras append their own; what Pillow reads is read."""
+    data = saved(picture())
+    assert np.array_equal(decode(data + b"some maker's notes"), decode(data))
+    stray = data[:-2] + b"stray" + data[-2:]
+    with Image.open(io.BytesIO(stray)) as image:
+        assert np.array_equal(decode(stray), np.asarray(image))
+
+
 def test_exif_orientation_is_not_applied() -> None:
     """Boxes of COCO are in stored pixels, so pixels stay as they are stored."""
     exif = Image.Exif()

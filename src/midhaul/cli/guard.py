@@ -31,6 +31,7 @@ EXTRAS = {
     "onnx": "learn",
     "onnxruntime": "detect",
     "psutil": "serve",
+    "simplejpeg": "detect",
     "torch": "learn",
     "torchvision": "learn",
     "uvicorn": "serve",

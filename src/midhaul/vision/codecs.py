@@ -1,11 +1,13 @@
-"""Image files to pixels and back, through Pillow."""
+"""Image files to pixels and back: Pillow, and simplejpeg where it gives the same."""
 
 from __future__ import annotations
 
+import contextlib
 import io
 from typing import Any
 
 import numpy as np
+import simplejpeg
 from jaxtyping import UInt8
 from PIL import Image, UnidentifiedImageError
 
@@ -18,6 +20,7 @@ Pixels = UInt8[np.ndarray, "h w 3"]
 _FORMATS = ("BMP", "GIF", "JPEG", "PNG", "TIFF", "WEBP")
 _MAX_PIXELS = 100_000_000
 _RGB_CHANNELS = 3
+_PLAIN_MODES = ("L", "RGB")
 _DEEP_GRAY = ("I;16", "I;16L", "I;16B")
 _RECEIVED_WEBP_QUALITY = 80  # a WebP does not tell its own
 
@@ -41,6 +44,11 @@ def decode(
         DataError: this is no image, it is cut off, or it is too large.
     """
     image = _open(data, where=where, max_pixels=max_pixels)
+    if image.format == "JPEG" and image.mode in _PLAIN_MODES:
+        # The same library below, without Pillow's copies. What it only warns of in a
+        # file that can still be read, Pillow is asked about.
+        with contextlib.suppress(ValueError):
+            return simplejpeg.decode_jpeg(data, "RGB")
     try:
         image.load()
         if image.mode in _DEEP_GRAY:
