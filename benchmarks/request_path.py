@@ -45,7 +45,7 @@ from midhaul.services.application import Application
 from midhaul.services.http import read_body, write
 from midhaul.services.node import server_of
 from midhaul.stats import bootstrap, quantile_statistic
-from midhaul.testbed.launcher import environment
+from midhaul.testbed.local_node import environment
 from midhaul.testbed.nodes import NodeSettings
 from midhaul.wire import Client
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from midhaul.testbed.launcher import LocalNode
+    from midhaul.testbed.local_node import LocalNode
 
 DURATION_S = 4.0
 FREEZE_S = 1.0

@@ -10,7 +10,7 @@ import pytest
 from midhaul.model import Detections
 from midhaul.runs.config import Spec
 from midhaul.testbed.answers import MAX_DETECTIONS, answer, best, plan_tasks
-from midhaul.testbed.config import DataConfig, LoadConfig, NodeConfig
+from midhaul.testbed.config_parts import DataConfig, LoadConfig, NodeConfig
 from midhaul.testbed.grid import expand
 
 CLOUD = NodeConfig(name="cloud", role="cloud", detector=Spec("null"))

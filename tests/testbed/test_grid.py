@@ -6,7 +6,7 @@ import pytest
 
 from midhaul.errors import ConfigError
 from midhaul.runs.config import Spec
-from midhaul.testbed.config import LoadConfig, NodeConfig
+from midhaul.testbed.config_parts import LoadConfig, NodeConfig
 from midhaul.testbed.grid import expand
 
 CLOUD = NodeConfig(name="cloud", role="cloud", detector=Spec("null"))

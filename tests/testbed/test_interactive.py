@@ -19,7 +19,8 @@ from tests.services.stations import jpeg
 from midhaul.errors import DataError, MidhaulError
 from midhaul.runs.progress import SilentProgress
 from midhaul.testbed import interactive
-from midhaul.testbed.config import LinkConfig, NodeConfig, TestbedConfig
+from midhaul.testbed.config import TestbedConfig
+from midhaul.testbed.config_parts import LinkConfig, NodeConfig
 from midhaul.wire import Client
 
 if TYPE_CHECKING:

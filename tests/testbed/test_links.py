@@ -20,7 +20,8 @@ from tests.services.stations import Quarter, jpeg, served
 
 from midhaul.errors import NodeError
 from midhaul.model import Link
-from midhaul.testbed.links import MAX_ERROR, LinkMeasurement, Links
+from midhaul.testbed.link_probe import MAX_ERROR, LinkMeasurement
+from midhaul.testbed.links import Links
 from midhaul.testbed.nodes import NodeSettings
 from midhaul.testbed.processes import prompt
 from midhaul.testbed.shaper_pipe import Pipe

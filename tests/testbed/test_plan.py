@@ -10,7 +10,7 @@ import pytest
 from midhaul.runs.config import Spec
 from midhaul.testbed import plan
 from midhaul.testbed.arrivals import Constant, Gamma, Poisson, Recorded
-from midhaul.testbed.config import DataConfig, LinkConfig, LoadConfig, NodeConfig
+from midhaul.testbed.config_parts import DataConfig, LinkConfig, LoadConfig, NodeConfig
 from midhaul.testbed.grid import expand
 from midhaul.testbed.scenarios import Bursts, MultiStream, Offline, Server, SingleStream
 

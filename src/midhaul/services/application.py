@@ -17,10 +17,9 @@ from concurrent.futures import ThreadPoolExecutor
 from time import perf_counter_ns
 from typing import TYPE_CHECKING, Any, cast
 
-import numpy as np
-
 from midhaul import __version__
 from midhaul.errors import DataError, MidhaulError
+from midhaul.services.cloud_answers import gateway_status, said_by_cloud
 from midhaul.services.http import (
     Disconnected,
     HttpError,
@@ -30,6 +29,7 @@ from midhaul.services.http import (
     write_json,
     write_text,
 )
+from midhaul.services.loading import load_and_warm
 from midhaul.testbed.pipeline import (
     Look,
     Reply,
@@ -40,7 +40,6 @@ from midhaul.testbed.pipeline import (
     replies,
     settle,
 )
-from midhaul.vision.detector import load_detector, parse_spec
 from midhaul.wire import Client
 from midhaul.wire.message import (
     FRAMES,
@@ -56,11 +55,9 @@ if TYPE_CHECKING:
     from midhaul.services.http import Receive, Scope, Send
     from midhaul.testbed.nodes import NodeSettings
     from midhaul.vision.detector import Detector
-    from midhaul.wire import Answer
 
 _LOG = logging.getLogger(__name__)
 _MAX_WAITING = 10_000
-_WARM_PX = (480, 640, 3)
 
 
 class Application:
@@ -231,10 +228,10 @@ class Application:
         )
         forward_ns = perf_counter_ns() - begin
         if not answer.is_ok:
-            raise HttpError(_gateway_status(answer), f"{cloud} failed: {answer.error}")
+            raise HttpError(gateway_status(answer), f"{cloud} failed: {answer.error}")
         try:
             came = replies(answer.meta["images"], answer.detections)
-            said = _said_by_cloud(answer, forward_ns)
+            said = said_by_cloud(answer, forward_ns)
         except DataError as error:
             raise HttpError(502, f"{cloud} failed: {error.message}") from error
         if len(came) != len(parcels):
@@ -283,62 +280,12 @@ class Application:
         }
 
 
-def load_and_warm(settings: NodeSettings) -> Detector | None:
-    """Load the detector of some settings and run it once.
-
-    Raises:
-        MidhaulError: it cannot be loaded, or fails on a plain gray image.
-    """
-    if settings.detector is None:
-        return None
-    detector = load_detector(
-        settings.detector, threads=settings.threads, seed=settings.seed
-    )
-    if parse_spec(settings.detector).kind != "recorded":
-        try:
-            detector.detect(np.full(_WARM_PX, 127, np.uint8))
-        except MidhaulError:
-            raise
-        except Exception as error:
-            text = str(error).split("\n")[0]
-            message = (
-                f"detector {detector.name} fails on a plain gray image of 640x480 px: "
-                f"{type(error).__name__}: {text}"
-            )
-            raise DataError(message) from error
-    return detector
-
-
 def _look_at_all(
     station: Station, items: list[Item], queued: int
 ) -> tuple[int, list[Look]]:
     """In a worker thread: the wait in the queue, and a look at each image."""
     queue_ns = perf_counter_ns() - queued
     return queue_ns, [look(station, item) for item in items]
-
-
-def _said_by_cloud(answer: Answer, forward_ns: int) -> dict[str, Any]:
-    """The cloud's durations and bytes, under the names that the edge reports."""
-    said: dict[str, Any] = {
-        "forward_ns": forward_ns,
-        "backhaul_up_bytes": answer.sent_bytes,
-        "backhaul_down_bytes": answer.received_bytes,
-    }
-    for name in ("queue_ns", "decode_ns", "inference_ns", "node_ns"):
-        value: object = answer.meta.get(name)
-        if not isinstance(value, int):
-            message = f"the cloud's answer has no {name}"
-            raise DataError(message)
-        said[f"cloud_{name}"] = value
-    said["backhaul_ns"] = forward_ns - said.pop("cloud_node_ns")
-    return said
-
-
-def _gateway_status(answer: Answer) -> int:
-    """What an edge answers when its cloud did not: bad input stays bad input."""
-    if answer.status == "timeout":
-        return 504
-    return 422 if answer.status == "http-422" else 502
 
 
 def _json_object(body: bytes) -> dict[str, Any]:

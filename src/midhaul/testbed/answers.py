@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from midhaul.testbed.config import DataConfig
+from midhaul.testbed.config_parts import DataConfig
 from midhaul.testbed.pipeline import Station, process
 from midhaul.testbed.plan import dataset_of, settings_of
 from midhaul.vision.detector import load_detector

@@ -6,7 +6,7 @@ import json
 import urllib.request
 from typing import TYPE_CHECKING, Any, cast
 
-from midhaul.testbed.launcher import is_ready
+from midhaul.testbed.local_node import is_ready
 from midhaul.testbed.nodes import NodeSettings
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ from midhaul.testbed.cost import Energy, Prices, Usage, j_per_request, usd_per_r
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from midhaul.testbed.config import CostConfig, NodeConfig
+    from midhaul.testbed.config_parts import CostConfig, NodeConfig
 
 _ACCESS = "access"
 _BACKHAUL = "backhaul"

@@ -10,7 +10,7 @@ import numpy as np
 from midhaul.model import Verdict
 from midhaul.runs.config import Spec
 from midhaul.testbed.blocks import Bench, measure_blocks, overall_verdict
-from midhaul.testbed.config import LoadConfig, NodeConfig
+from midhaul.testbed.config_parts import LoadConfig, NodeConfig
 from midhaul.testbed.grid import expand
 from midhaul.testbed.judging import (
     answer_all,

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from midhaul.errors import ConfigError
-from midhaul.testbed.config import GridValue, LoadConfig, NodeConfig
+from midhaul.testbed.config_parts import GridValue, LoadConfig, NodeConfig
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -16,9 +16,10 @@ from typing import TYPE_CHECKING, Any, cast
 import psutil
 
 from midhaul.errors import DataError, NodeError
-from midhaul.testbed.launcher import LocalLauncher, is_ready, launch
+from midhaul.testbed.launcher import LocalLauncher, launch
 from midhaul.testbed.limits import release_left
 from midhaul.testbed.links import Links
+from midhaul.testbed.local_node import is_ready
 from midhaul.testbed.plan import links_of, settings_of
 from midhaul.testbed.usage import WORKLOAD
 

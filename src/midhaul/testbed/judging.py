@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from midhaul.model import Detections
     from midhaul.runs.progress import Progress
     from midhaul.runs.run import Run
-    from midhaul.testbed.config import DataConfig, JudgeConfig
+    from midhaul.testbed.config_parts import DataConfig, JudgeConfig
     from midhaul.testbed.grid import Configuration
     from midhaul.vision.data import Dataset
 

@@ -27,7 +27,12 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from midhaul.testbed.arrivals import Arrivals
-    from midhaul.testbed.config import DataConfig, LinkConfig, LoadConfig, NodeConfig
+    from midhaul.testbed.config_parts import (
+        DataConfig,
+        LinkConfig,
+        LoadConfig,
+        NodeConfig,
+    )
     from midhaul.testbed.grid import Configuration
     from midhaul.testbed.scenarios import Scenario
     from midhaul.vision.data import Dataset

@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Any, Self
 
-    from midhaul.testbed.config import NodeConfig, TestbedConfig
+    from midhaul.testbed.config import TestbedConfig
+    from midhaul.testbed.config_parts import NodeConfig
     from midhaul.testbed.launcher import RunningNode
 
 _CONFIGURE_S = 120.0

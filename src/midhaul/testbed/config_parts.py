@@ -1,0 +1,234 @@
+"""The tables that the testbed's experiment files share, key by key."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+
+from midhaul.runs.config import Section, Spec
+
+Encode = Annotated[
+    str, Field(pattern=r"^(keep|(jpeg|webp):([1-9][0-9]?|100))$", examples=["jpeg:75"])
+]
+Resize = Annotated[float, Field(gt=0, le=1)]
+Forward = Literal["nothing", "results", "image", "image+results", "uncertain"]
+Scenario = Literal["single stream", "multi stream", "server", "offline", "bursts"]
+ArrivalKind = Literal["constant", "poisson", "gamma", "file"]
+GridValue = Spec | bool | int | float
+
+
+class DataConfig(Section):
+    """Images and their ground truth."""
+
+    kind: Literal["builtin", "coco", "yolo", "voc"] = Field(
+        default="builtin", description="Format of the data set."
+    )
+    images: Path | None = Field(
+        default=None, description="Folder of the images (coco, yolo, voc)."
+    )
+    annotations: Path | None = Field(
+        default=None,
+        description="COCO JSON file, or folder of YOLO labels or VOC XML files; those "
+        "are found beside the images where it is not given.",
+    )
+    names: tuple[str, ...] = Field(
+        default=(),
+        description="Labels of a YOLO folder, in the order of their numbers.",
+    )
+    select: Path | None = Field(
+        default=None,
+        description="File with one image name a line, to use only those (yolo, voc).",
+    )
+    n_images: int = Field(
+        default=0, ge=0, description="Images to use, drawn with the seed; 0 for all."
+    )
+    n_scenes: int = Field(
+        default=64, ge=1, description="Scenes to generate (builtin only)."
+    )
+
+    @model_validator(mode="after")
+    def _folders_are_given(self) -> Self:
+        if self.kind != "builtin" and self.images is None:
+            message = f"data of kind {self.kind} needs images"
+            raise ValueError(message)
+        if self.kind == "coco" and self.annotations is None:
+            message = "data of kind coco needs annotations"
+            raise ValueError(message)
+        return self
+
+
+class NodeConfig(Section):
+    """One node: an HTTP server in a process of its own."""
+
+    name: str = Field(pattern=r"^[a-z][a-z0-9-]*$", description="Unique name.")
+    role: Literal["edge", "cloud"] = Field(description="Where it stands.")
+    cloud: str | None = Field(
+        default=None, description="The cloud that an edge forwards to."
+    )
+    detector: Spec = Field(
+        default=Spec(""),
+        description="What it runs, e.g. builtin:street-s or onnx:model.onnx; empty for "
+        "nothing.",
+    )
+    gray: bool = Field(default=False, description="Reduce images to one channel.")
+    resize: Resize = Field(default=1.0, description="Factor on width and height.")
+    encode: Encode = Field(
+        default="keep", description="keep, jpeg:QUALITY or webp:QUALITY."
+    )
+    forward: Forward = Field(
+        default="nothing", description="What an edge sends on to its cloud."
+    )
+    forward_below: float = Field(
+        default=0.5,
+        ge=0,
+        le=1,
+        description="With forward = uncertain: an image goes on when its best score is "
+        "below this.",
+    )
+    threads: int = Field(default=1, ge=1, description="Threads of the detector.")
+    workers: int = Field(default=1, ge=1, description="Requests worked on at once.")
+    cpu_limit: float | None = Field(
+        default=None, gt=0, description="CPU cores it may use, e.g. 0.5."
+    )
+    memory_limit_bytes: int | None = Field(
+        default=None, gt=0, description="Memory it may use."
+    )
+    monitor_period_s: float = Field(
+        default=1.0, ge=0.05, description="Period of the usage monitor."
+    )
+    workdir: Path | None = Field(
+        default=None, description="Working directory; the run's folder by default."
+    )
+    port: int = Field(
+        default=0, ge=0, le=65535, description="TCP port; 0 for a free one."
+    )
+
+    @model_validator(mode="after")
+    def _role_fits(self) -> Self:
+        if self.role == "cloud" and self.cloud is not None:
+            message = f"{self.name} is a cloud: it forwards to nobody, drop its 'cloud'"
+            raise ValueError(message)
+        if self.role == "cloud" and self.forward != "nothing":
+            message = f"{self.name} is a cloud: it forwards to nobody, drop 'forward'"
+            raise ValueError(message)
+        if self.forward != "nothing" and self.cloud is None:
+            message = f"{self.name} forwards {self.forward} but names no cloud"
+            raise ValueError(message)
+        if self.forward in {"results", "uncertain"} and not self.detector:
+            message = f"{self.name} forwards {self.forward} but runs no detector"
+            raise ValueError(message)
+        return self
+
+
+class LinkConfig(Section):
+    """A shaped link; without one, two nodes talk over bare loopback."""
+
+    source: str = Field(description="Sending node, or workload.")
+    target: str = Field(description="Receiving node.")
+    rate_bps: float | None = Field(
+        default=None,
+        gt=0,
+        description="Bits per second from source to target; unlimited without.",
+    )
+    back_rate_bps: float | None = Field(
+        default=None,
+        gt=0,
+        description="Bits per second from target to source; the same without.",
+    )
+    delay_s: float = Field(default=0.0, ge=0, description="Delay of one way.")
+
+
+class LoadConfig(Section):
+    """What the workload sends, and when."""
+
+    scenario: Scenario = Field(
+        default="single stream",
+        description="Arrival pattern, in MLPerf's words; bursts is the thesis's.",
+    )
+    arrivals: ArrivalKind = Field(
+        default="poisson", description="Arrival process (server)."
+    )
+    rate_hz: float = Field(
+        default=10.0, gt=0, description="Requests a second (server)."
+    )
+    cv: float = Field(
+        default=2.0, gt=0, description="Coefficient of variation of the gaps (gamma)."
+    )
+    file: Path | None = Field(
+        default=None, description="Recorded arrivals, seconds (arrivals = file)."
+    )
+    n_samples: int = Field(
+        default=8, ge=1, description="Images a query (multi stream)."
+    )
+    images_per_request: int = Field(
+        default=1, ge=1, description="Images a request (bursts)."
+    )
+    requests_per_burst: int = Field(
+        default=5, ge=1, description="Requests to one edge before the next (bursts)."
+    )
+    n_requests: int = Field(
+        default=50, ge=1, description="Requests a cell, when no duration is given."
+    )
+    duration_s: float | None = Field(
+        default=None, gt=0, description="Length of a cell, instead of a count."
+    )
+    timeout_s: float = Field(default=30.0, gt=0, description="Time a request may take.")
+    percentile: float = Field(
+        default=90.0,
+        gt=0,
+        lt=100,
+        description="Highest percentile to be claimed; too few requests for it make "
+        "the run invalid.",
+    )
+    latency_bound_s: float | None = Field(
+        default=None, gt=0, description="Latency that is good enough; gives goodput."
+    )
+    max_error_rate: float = Field(
+        default=0.0, ge=0, le=1, description="Share of failed requests that is borne."
+    )
+    warmup_window: int = Field(
+        default=10, ge=2, description="Requests in a warm-up window; two must agree."
+    )
+    max_warmup: int = Field(
+        default=200, ge=0, description="Requests after which warm-up gives up; 0: none."
+    )
+
+    @model_validator(mode="after")
+    def _file_is_given(self) -> Self:
+        if self.arrivals == "file" and self.file is None:
+            message = "arrivals = file needs the key file"
+            raise ValueError(message)
+        return self
+
+
+class CostConfig(Section):
+    """Coefficients of the cost and energy models."""
+
+    edge_usd_per_hour: float = Field(
+        default=0.0, ge=0, description="Price of an edge node."
+    )
+    cloud_usd_per_hour: float = Field(
+        default=0.126, ge=0, description="Price of a cloud node (2 vCPU, 16 GiB)."
+    )
+    usd_per_gb: float = Field(
+        default=0.09, ge=0, description="Price of a gigabyte between edge and cloud."
+    )
+    joule_per_cpu_s: float = Field(
+        default=10.0, ge=0, description="Energy of a CPU second."
+    )
+    joule_per_byte: float = Field(
+        default=2e-7, ge=0, description="Energy of a byte over a link."
+    )
+
+
+class JudgeConfig(Section):
+    """How answers are judged."""
+
+    threshold: float = Field(
+        default=0.5, ge=0, le=1, description="Score from which a detection counts."
+    )
+    n_resamples: int = Field(
+        default=1000, ge=100, description="Bootstrap resamples behind each interval."
+    )
