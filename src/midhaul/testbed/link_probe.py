@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import math
-import socket
 import statistics
 import threading
 import time
@@ -14,6 +13,8 @@ from typing import TYPE_CHECKING, Any, cast
 from midhaul.errors import NodeError
 
 if TYPE_CHECKING:
+    import socket
+
     from midhaul.model import Link
 
 _LOG = logging.getLogger(__name__)

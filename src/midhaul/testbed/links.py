@@ -120,9 +120,10 @@ class Links:
     def measure(self) -> list[LinkMeasurement]:
         """Measure every direction that is slowed down, while nothing else runs.
 
-        A direction whose error is beyond :data:`~midhaul.testbed.link_probe.MAX_ERROR` is measured again, up to
-        three times in all, because another program may have held up the probe; the
-        best of the three is reported.
+        A direction that is off by more than
+        :data:`~midhaul.testbed.link_probe.MAX_ERROR` is measured again, up to three
+        times in all, because another program may have held up the probe; the best of
+        the three is reported.
         """
         if not self._roads:
             return []

@@ -113,7 +113,7 @@ def _f1_per_second(view: View) -> Figure | str:
         title="F1 per second",
         chart=bars(
             rows,
-            Axis("rate", "F1 at its own threshold over mean latency, 1/s"),
+            Axis("rate", "F1 over mean latency, 1/s"),
             detector_axis(rows, "rate"),
             view.series,
         ),
