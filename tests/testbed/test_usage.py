@@ -113,8 +113,9 @@ def test_a_dead_node_is_survived() -> None:
     of_node = [row["cpu_s"] for row in rows if row["node"] == "edge1"]
     assert of_node[0] is not None
     assert of_node[-1] is None
-    assert rows[-1]["node"] == "workload"
-    assert rows[-1]["cpu_s"] is not None
+    of_workload = [row["cpu_s"] for row in rows if row["node"] == "workload"]
+    assert len(of_workload) > 1
+    assert all(cpu_s is not None for cpu_s in of_workload)
 
 
 def test_bytes_of_shaped_links_are_in_the_rows() -> None:
