@@ -13,6 +13,7 @@ from midhaul.runs.experiment_file import read_file
 from midhaul.runs.run import Run
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
+DATA = EXAMPLES.parent.parent / "shared" / "data"
 NODES = ("n_blocks=1", "load.n_requests=3", "load.max_warmup=0", "load.percentile=50.0")
 TINY = {
     "accuracy.toml": ("data.n_scenes=3", 'encode=["jpeg:50"]', "judge.n_resamples=100"),
@@ -36,10 +37,10 @@ def test_every_example_is_tried_and_every_kind_has_one() -> None:
 
 
 @pytest.mark.parametrize("name", sorted(TINY))
-def test_example(name: str, tmp_path: Path, request: pytest.FixtureRequest) -> None:
+def test_example(name: str, tmp_path: Path) -> None:
     """The example ends well, with a report and a summary."""
-    if "coco" in name:
-        request.getfixturevalue("data_dir")
+    if "coco" in name and not DATA.is_dir():
+        pytest.skip(f"the example reads real data in {DATA}")
     words = [word for setting in TINY[name] for word in ("--set", setting)]
     command = [sys.executable, "-m", "midhaul", "run", str(EXAMPLES / name)]
     subprocess.run([*command, *words, "--out", str(tmp_path)], check=True, timeout=300)
