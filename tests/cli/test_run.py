@@ -102,6 +102,11 @@ def test_an_unforeseen_error_points_to_the_log(
     assert "AttributeError" in midhaul("show", "last", "--log").out
 
 
+def hear_interrupts() -> None:
+    """Undo what a shell does to programs in its background: make Ctrl-C count."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def test_resume_takes_up_what_was_cut_off(midhaul: Midhaul, toy_file: Path) -> None:
     """Ctrl-C ends with 130 and the command that goes on; no step is done twice."""
     arguments = ["run", str(toy_file), "--no-report", "--set", "step_s=0.1"]
@@ -113,6 +118,7 @@ def test_resume_takes_up_what_was_cut_off(midhaul: Midhaul, toy_file: Path) -> N
         stderr=subprocess.PIPE,
         text=True,
         env={**os.environ, "PYTHONPATH": paths},
+        preexec_fn=hear_interrupts,  # noqa: PLW1509 - no other threads here
     ) as child:
         deadline = time.monotonic() + 30
         while not list(Path().glob("runs/*/tables/steps/part-0001*")):
