@@ -56,19 +56,7 @@ def accuracy(config: AccuracyConfig, run: Run, progress: Progress) -> None:
         MidhaulError: an image or a detector cannot be loaded, or a detector fails.
     """
     dataset = dataset_of(config.data, config.seed)
-    configurations = accuracy_configurations(config)
-    write_frame(run, configurations, dataset, config.seed)
-    answer_all(
-        run,
-        configurations,
-        dataset.image_ids,
-        config.data,
-        seed=config.seed,
-        jobs=config.jobs,
-        progress=progress,
-    )
-    judge_all(run, config.judge, seed=config.seed, jobs=config.jobs, progress=progress)
-    picture(run, configurations, dataset, config.judge.threshold)
+    _answer_and_judge(config, accuracy_configurations(config), dataset, run, progress)
     run.verdict = Verdict()
 
 
@@ -108,18 +96,7 @@ def measure(config: MeasureConfig, run: Run, progress: Progress) -> None:
     """
     dataset = dataset_of(config.data, config.seed)
     configurations = configurations_of(config)
-    write_frame(run, configurations, dataset, config.seed)
-    answer_all(
-        run,
-        configurations,
-        dataset.image_ids,
-        config.data,
-        seed=config.seed,
-        jobs=config.jobs,
-        progress=progress,
-    )
-    judge_all(run, config.judge, seed=config.seed, jobs=config.jobs, progress=progress)
-    picture(run, configurations, dataset, config.judge.threshold)
+    _answer_and_judge(config, configurations, dataset, run, progress)
     answers = known_answers(run, configurations, config.seed)
     _measure(config, configurations, dataset, answers, run, progress)
 
@@ -144,6 +121,30 @@ def overhead(config: OverheadConfig, run: Run, progress: Progress) -> None:
     configurations = configurations_of(config)
     write_frame(run, configurations, dataset, config.seed)
     _measure(config, configurations, dataset, {}, run, progress)
+
+
+def _answer_and_judge(
+    config: AccuracyConfig | MeasureConfig,
+    configurations: Sequence[Configuration],
+    dataset: Dataset,
+    run: Run,
+    progress: Progress,
+) -> None:
+    """The half of an experiment that needs no nodes."""
+    seed, jobs = config.seed, config.jobs
+    images = dataset.image_ids
+    write_frame(run, configurations, dataset, seed)
+    answer_all(
+        run,
+        configurations,
+        images,
+        config.data,
+        seed=seed,
+        jobs=jobs,
+        progress=progress,
+    )
+    judge_all(run, config.judge, seed=seed, jobs=jobs, progress=progress)
+    picture(run, configurations, dataset, config.judge.threshold)
 
 
 def _measure(
