@@ -19,6 +19,7 @@ from tests.support.recorded_scenes import record_scenes
 from midhaul.runs.run import Run
 
 N_SCENES = 6
+PARTS = "tables/*/part-*.parquet"
 EXPERIMENT = """
 kind = "testbed.measure"
 n_blocks = 2
@@ -184,24 +185,32 @@ def test_the_report_is_one_small_file(finished: Run) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("attempt", range(3))
+@pytest.mark.parametrize("third", range(3))
 def test_a_killed_run_is_finished_by_running_it_again(
-    attempt: int, experiment: Path, finished: Run, tmp_path: Path
+    third: int, experiment: Path, finished: Run, tmp_path: Path
 ) -> None:
-    """SIGKILL at a random moment: every cell once, accuracy tables identical."""
-    moment_s = random.Random(os.urandom(8)).uniform(1.5, 14)
+    """SIGKILL at a random moment: every cell once, accuracy tables identical.
+
+    The moment is a random number of written parts, in each third of them once, so that
+    the run is always killed before its end, however fast the machine is.
+    """
+    n_parts = len(list(finished.dir.glob(PARTS)))
+    low, high = (1 + (n_parts - 8) * bound // 3 for bound in (third, third + 1))
+    n_before = random.Random(os.urandom(8)).randrange(low, high)
     command = midhaul("run", experiment, "--out", tmp_path, "--resume", "--no-report")
     process = subprocess.Popen(command, start_new_session=True)
-    time.sleep(moment_s)
-    was_running = process.poll() is None
-    if was_running:
-        os.kill(process.pid, signal.SIGKILL)
-        process.wait()
-        run = only_run(tmp_path)
-        assert run.status == "killed", f"attempt {attempt}, killed at {moment_s:.2f} s"
-        for table in run.tables():
-            run.sql(f"SELECT count(*) FROM {table}")  # noqa: S608 - our own names
-        subprocess.run(command, check=True, timeout=300)
+    deadline = time.monotonic() + 120
+    while len(list(tmp_path.glob(f"*/{PARTS}"))) < n_before:
+        assert process.poll() is None, f"ended before part {n_before} of {n_parts}"
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+    os.kill(process.pid, signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL
+    run = only_run(tmp_path)
+    assert run.status == "killed"
+    for table in run.tables():
+        run.sql(f"SELECT count(*) FROM {table}")  # noqa: S608 - our own names
+    subprocess.run(command, check=True, timeout=300)
     run = only_run(tmp_path)
     assert run.status == "done"
     assert cells_of(run) == cells_of(finished)
