@@ -36,5 +36,5 @@ $(VENV)/.demo: $(VENV)/bin/pip pyproject.toml
 	touch $@
 
 $(VENV)/.dev: $(VENV)/bin/pip pyproject.toml
-	$(BIN)/pip install --quiet --editable '.[testbed,tflite]' --group dev
+	$(BIN)/pip install --quiet --editable '.[testbed,deploy,tflite]' --group dev
 	touch $@ $(VENV)/.demo

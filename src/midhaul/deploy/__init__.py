@@ -1,0 +1,1 @@
+"""PLACE: what runs on which gateway, and how much uplink each analytic gets."""

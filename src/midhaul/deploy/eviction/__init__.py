@@ -1,0 +1,1 @@
+"""Which layers stay on a gateway's disk."""

@@ -1,0 +1,1 @@
+"""Placement: which analytics run on which gateway."""

@@ -1,0 +1,1 @@
+"""Rates: how an uplink is divided among analytics."""

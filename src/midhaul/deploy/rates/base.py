@@ -1,0 +1,131 @@
+"""What every rate allocator offers, what it is asked, and what it answers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, Protocol
+
+import numpy as np
+
+from midhaul.errors import DataError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from jaxtyping import Float64, Int64
+
+    from midhaul.deploy.curves import QosCurve
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Demands:
+    """Who wants upload rate, and what quality each rate buys: ``n`` curves in a row.
+
+    The steps of analytic ``i`` are ``offsets[i]:offsets[i + 1]`` of the flat arrays, on
+    its frontier: rates and qualities rise strictly.
+
+    Attributes:
+        names: of the analytics.
+        weights: ``(n,)`` how much each counts.
+        offsets: ``(n + 1,)`` where each one's steps begin.
+        knobs: ``(s,)`` setting of each step.
+        rates_bps: ``(s,)`` what it costs on the link, with what transports add.
+        qualities: ``(s,)`` what it gives.
+    """
+
+    names: tuple[str, ...]
+    weights: Float64[np.ndarray, " n"]
+    offsets: Int64[np.ndarray, " n1"]
+    knobs: Float64[np.ndarray, " s"]
+    rates_bps: Float64[np.ndarray, " s"]
+    qualities: Float64[np.ndarray, " s"]
+
+    def __post_init__(self) -> None:
+        """Check weights and lengths."""
+        n = len(self.names)
+        if len(self.weights) != n or len(self.offsets) != n + 1:
+            message = (
+                f"expected {n} weights and {n + 1} offsets for {n} names, found "
+                f"{len(self.weights)} and {len(self.offsets)}"
+            )
+            raise DataError(message)
+        if not (np.isfinite(self.weights).all() and (self.weights >= 0).all()):
+            message = "expected weights of at least 0"
+            raise DataError(message)
+
+    @classmethod
+    def of(
+        cls, names: Sequence[str], weights: Sequence[float], curves: Sequence[QosCurve]
+    ) -> Demands:
+        """Demands from one curve per analytic; dominated steps are left out.
+
+        Raises:
+            DataError: the lengths differ or a curve has no useful step.
+        """
+        if not len(names) == len(weights) == len(curves):
+            message = (
+                f"expected as many names, weights and curves, found {len(names)}, "
+                f"{len(weights)}, {len(curves)}"
+            )
+            raise DataError(message)
+        whole = [curve.frontier() for curve in curves]
+
+        def flat(field: str) -> Float64[np.ndarray, " s"]:
+            parts = [getattr(curve, field) for curve in whole]
+            return np.concatenate([np.zeros(0), *parts])
+
+        return cls(
+            names=tuple(names),
+            weights=np.asarray(weights, np.float64),
+            offsets=np.cumsum([0, *map(len, whole)], dtype=np.int64),
+            knobs=flat("knobs"),
+            rates_bps=flat("rates_bps"),
+            qualities=flat("qualities"),
+        )
+
+    def __len__(self) -> int:
+        """Number of analytics."""
+        return len(self.names)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class RateAllocation:
+    """How much of an uplink each analytic gets.
+
+    Attributes:
+        status: optimal where value equals bound; otherwise feasible.
+        value: sum of weight times quality.
+        bound: no allocation has a higher value; infinite without a guarantee.
+        steps: ``(n,)`` index of the step that each one's rate buys, counted within its
+            own steps; -1 where it buys none.
+        rates_bps: ``(n,)`` what each is granted; may exceed what its step needs, where
+            a baseline wastes rate. Never more than the uplink together.
+        qualities: ``(n,)`` quality of the steps; 0 where there is none.
+        price_per_bps: what one more bit/s of uplink would add to the value, about; NaN
+            when the allocator knows none.
+    """
+
+    status: Literal["optimal", "feasible"]
+    value: float
+    bound: float
+    steps: Int64[np.ndarray, " n"]
+    rates_bps: Float64[np.ndarray, " n"]
+    qualities: Float64[np.ndarray, " n"]
+    price_per_bps: float = float("nan")
+
+
+class RateAllocator(Protocol):
+    """An algorithm that divides an uplink."""
+
+    @property
+    def name(self) -> str:
+        """What tables and charts call it."""
+        ...
+
+    def allocate(self, demands: Demands, uplink_bps: float) -> RateAllocation:
+        """Rates that together do not exceed the uplink.
+
+        Raises:
+            DataError: the uplink is negative or NaN.
+        """
+        ...
