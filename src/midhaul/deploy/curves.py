@@ -105,7 +105,7 @@ class QosCurve:
         """
         best_before = np.concatenate([[0.0], np.maximum.accumulate(self.qualities)])
         better = self.qualities > best_before[:-1]
-        last_of_rate = np.append(np.diff(self.rates_bps) > 0, True)  # noqa: FBT003
+        last_of_rate = np.append(np.diff(self.rates_bps) > 0, True)
         if last_of_rate.all():
             return better
         # Within one rate only the best may stay; of() sorts it to the end.

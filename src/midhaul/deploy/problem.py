@@ -190,8 +190,8 @@ class PlacementProblem:
         startup_s: by image name, time between the end of its pull and its first answer
             (unpacking, start); zero where missing.
         backhaul_bps: rate that the pulls of all gateways share.
-        peer_bps: rate of each gateway at which others can pull layers from it; zero
-            where every layer comes over the backhaul.
+        has_peer_pulls: true where a gateway can take a layer from another one that has
+            or pulls it, so that it crosses the backhaul once at most.
         sites: by analytic name, the gateways that it may go to; all where missing.
 
     Raises:
@@ -206,7 +206,7 @@ class PlacementProblem:
     slot_s: float = math.inf
     startup_s: Mapping[str, float] = field(default_factory=dict[str, float])
     backhaul_bps: float = math.inf
-    peer_bps: float = 0.0
+    has_peer_pulls: bool = False
     sites: Mapping[str, tuple[str, ...]] = field(
         default_factory=dict[str, tuple[str, ...]]
     )
@@ -218,7 +218,7 @@ class PlacementProblem:
             raise DataError(message)
         _check_unique("analytic", [a.name for a in self.analytics])
         _check_unique("gateway", [g.name for g in self.gateways])
-        for name in ("slot_s", "backhaul_bps", "peer_bps"):
+        for name in ("slot_s", "backhaul_bps"):
             _check("placement problem", name, getattr(self, name))
         for analytic in self.analytics:
             if analytic.image not in self.images:
