@@ -161,7 +161,8 @@ def test_every_kind_key_and_column_is_documented(kind: str) -> None:
         assert key.description, f"{kind}: {key.name} has no description"
         assert f"| `{key.name}` |" in config
     for table in KINDS[kind].load_tables():
-        section = tables.partition(f"\n## {table.name}\n")[2].partition("\n## ")[0]
+        title = reference.table_title(kind, table)
+        section = tables.partition(f"\n## {title}\n")[2].partition("\n## ")[0]
         for column in table.columns:
             assert column.doc
             assert f"| `{column.name}` |" in section

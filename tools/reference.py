@@ -247,20 +247,33 @@ def tables_page() -> str:
         "[Query tables](../how-to/query-tables.md) has ways to read them.",
         "",
     ]
-    for table, owners in _tables():
+    for title, table, owners in _tables():
         kinds = ", ".join(f"`{name}`" for name in owners)
-        lines += [f"## {table.name}", "", table.doc, "", f"Declared by {kinds}.", ""]
+        lines += [f"## {title}", "", table.doc, "", f"Declared by {kinds}.", ""]
         rows = [(f"`{c.name}`", str(c.type), _cell(c.doc)) for c in table.columns]
         lines += _grid(("column", "type", "meaning"), rows)
     return "\n".join(lines)
 
 
-def _tables() -> list[tuple[Table, list[str]]]:
-    found: dict[str, tuple[Table, list[str]]] = {}
+def _tables() -> list[tuple[str, Table, list[str]]]:
+    """Each table once: its title, itself, the kinds that write it."""
+    found: dict[str, tuple[str, Table, list[str]]] = {}
     for kind in KINDS.values():
         for table in kind.load_tables():
-            found.setdefault(table.name, (table, []))[1].append(kind.name)
+            title = table_title(kind.name, table)
+            found.setdefault(title, (title, table, []))[2].append(kind.name)
     return list(found.values())
+
+
+def table_title(kind: str, table: Table) -> str:
+    """Its name, and its area where another area has a different table of that name."""
+    for other in KINDS.values():
+        for first in other.load_tables():
+            if first.name == table.name:
+                if first == table:
+                    return table.name
+                return f"{table.name} of {kind.partition('.')[0]}"
+    return table.name
 
 
 # Python

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -18,7 +17,6 @@ from midhaul.runs.run import Run
 from midhaul.testbed import tables
 from midhaul.testbed.config import AccuracyConfig
 from midhaul.testbed.figures import build
-from midhaul.testbed.figures.numbers import between, duration_text, rate, size_text
 from midhaul.testbed.figures.speed import _curve
 from midhaul.testbed.figures.tradeoffs import pareto
 from midhaul.testbed.figures.view import View
@@ -299,18 +297,3 @@ def test_the_front_is_what_nothing_beats(points: list[tuple[float, ...]]) -> Non
             better = any(o < p for o, p in zip(other, point, strict=True))
             beaten = beaten or (no_worse and better)
         assert is_kept is not beaten
-
-
-def test_numbers_have_fitting_units() -> None:
-    """Times, bytes and rates are written in the unit that people would take."""
-    assert duration_text(1.7) == "1.7 s"
-    assert duration_text(0.0123) == "12.3 ms"
-    assert duration_text(5e-5) == "50 µs"
-    assert duration_text(600) == "10 min"
-    assert size_text(1_234_567) == "1.23 MB"
-    assert size_text(999) == "999 B"
-    assert rate(20e6).text == "20 Mbit/s"
-    assert rate(math.inf).text == "unlimited"
-    assert rate(None).text == "–"
-    assert between("1 ms", "2 ms") == "1 – 2 ms"
-    assert between("900 µs", "1 ms") == "900 µs – 1 ms"

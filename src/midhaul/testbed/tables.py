@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pyarrow as pa
 
+from midhaul.runs.summary import CONFIGURATION, SUMMARY
 from midhaul.runs.tables import Column, Table
 
 _INT = pa.int64()
@@ -11,16 +12,13 @@ _FLOAT = pa.float64()
 _STRING = pa.string()
 _BOOL = pa.bool_()
 
-_CONFIGURATION = Column(
-    "configuration", pa.int32(), "Number of the configuration, from 0."
-)
 _BLOCK = Column("block", pa.int32(), "Number of the randomised block, from 0.")
 
 CONFIGURATIONS = Table(
     "configurations",
     "One combination of the grid: what a block measures once.",
     (
-        _CONFIGURATION,
+        CONFIGURATION,
         Column("name", _STRING, "Its short name, unique in the run."),
         Column("detector", _STRING, "Detector whose answer counts, short name."),
         Column("edge_detector", _STRING, "Detector on the edges; null for none."),
@@ -39,7 +37,7 @@ REQUESTS = Table(
     "requests",
     "One request of the workload, whatever became of it.",
     (
-        _CONFIGURATION,
+        CONFIGURATION,
         _BLOCK,
         Column("request", _INT, "Number of the request in its cell, from 0."),
         Column("is_warmup", _BOOL, "True before the cell was steady; not judged."),
@@ -123,7 +121,7 @@ DETECTIONS = Table(
     "detections",
     "The answer for one image under one configuration, with its boxes.",
     (
-        _CONFIGURATION,
+        CONFIGURATION,
         Column("image", _STRING, "Id of the image."),
         Column("answered_by", _STRING, "Role of the node whose boxes these are."),
         Column("forwarded", _BOOL, "True where the edge sent the image on."),
@@ -143,7 +141,7 @@ USAGE = Table(
     "usage",
     "One node over one monitor period.",
     (
-        _CONFIGURATION,
+        CONFIGURATION,
         _BLOCK,
         Column("node", _STRING, "Name of the node, or workload."),
         Column("begin_ns", _INT, "Begin of the period, since the cell began."),
@@ -185,7 +183,7 @@ CELLS = Table(
     "cells",
     "One configuration in one block; written last, so its other rows are complete.",
     (
-        _CONFIGURATION,
+        CONFIGURATION,
         _BLOCK,
         Column("position", pa.int32(), "Place of the cell in its block, from 0."),
         Column("n_requests", _INT, "Requests judged."),
@@ -201,30 +199,11 @@ CELLS = Table(
     ),
 )
 
-SUMMARY = Table(
-    "summary",
-    "One metric of one configuration over all blocks, with its interval.",
-    (
-        _CONFIGURATION,
-        Column("metric", _STRING, "Name of the metric, see the reference."),
-        Column("value", _FLOAT, "Point estimate."),
-        Column("low", _FLOAT, "Lower end of the 95 % interval; null without one."),
-        Column("high", _FLOAT, "Upper end of the 95 % interval; null without one."),
-        Column("n", _INT, "Independent units behind it."),
-        Column("unit", _STRING, "SI unit, or empty."),
-        Column(
-            "is_model",
-            _BOOL,
-            "True where stated coefficients make the number, not a measurement.",
-        ),
-    ),
-)
-
 CLASSES = Table(
     "classes",
     "One class of the data set under one configuration.",
     (
-        _CONFIGURATION,
+        CONFIGURATION,
         Column("label", _STRING, "Name of the class."),
         Column("support", _INT, "Ground-truth boxes of the class."),
         Column("ap", _FLOAT, "AP at IoU 0.50:0.95; null without support."),

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from midhaul.model import Verdict
 from midhaul.report import Page
+from midhaul.report.gathering import environment, subtitle, verdict_of
 from midhaul.testbed.figures.accuracy import accuracy
 from midhaul.testbed.figures.classes import classes
-from midhaul.testbed.figures.environment import environment
 from midhaul.testbed.figures.gallery import gallery
 from midhaul.testbed.figures.overview import overview
 from midhaul.testbed.figures.resources import resources
@@ -23,7 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = ["build"]
 
-_ALWAYS = (overview, validity, environment)
+_ALWAYS = (overview, validity)
 _CHAPTERS = (
     overview,
     accuracy,
@@ -34,7 +33,6 @@ _CHAPTERS = (
     gallery,
     resources,
     validity,
-    environment,
 )
 
 
@@ -50,16 +48,11 @@ def build(run: Run) -> Page:
     view = View(run)
     chapters = _CHAPTERS if view.configurations else _ALWAYS
     parts = [chapter(view) for chapter in chapters]
-    manifest = run.manifest
-    subtitle = (
-        f"Run {manifest.id}, {manifest.created:%d %B %Y, %H:%M} UTC, midhaul "
-        f"{manifest.versions.get('midhaul', '')}"
-    )
     return Page(
-        title=_title(manifest.kind),
-        subtitle=subtitle,
-        verdict=_verdict(run),
-        sections=tuple(part for part in parts if part is not None),
+        title=_title(run.manifest.kind),
+        subtitle=subtitle(run),
+        verdict=verdict_of(run),
+        sections=(*(part for part in parts if part is not None), environment(run)),
     )
 
 
@@ -70,16 +63,3 @@ def _title(kind: str) -> str:
         "testbed.overhead": "Testbed: what midhaul itself costs",
     }
     return titles.get(kind, kind)
-
-
-def _verdict(run: Run) -> Verdict | None:
-
-    status = run.status
-    if status == "done":
-        return run.verdict
-    reason = f"The run did not come to its end: it is {status}."
-    if run.manifest.error:
-        reason += f" {run.manifest.error}"
-    advice = f"`midhaul show {run.id}` says more."
-    unfinished = Verdict(reasons=(reason,), advice=(advice,))
-    return unfinished + run.verdict if run.verdict else unfinished

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 from midhaul.report import Figure, Notice, Section
 from midhaul.report.axes import Axis, Series
 from midhaul.report.charts import bars, dots, lines, tiles
+from midhaul.report.gathering import gather
 from midhaul.report.theme import SECOND_PALETTE
-from midhaul.testbed.figures.view import detector_axis, gather, ordered
+from midhaul.testbed.figures.view import detector_axis, ordered
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable

@@ -6,9 +6,9 @@ import math
 from typing import TYPE_CHECKING
 
 from midhaul.report import Cell, DataTable, Headline, Notice, Section
+from midhaul.report.gathering import gather
+from midhaul.report.numbers import between, duration_text, size_text
 from midhaul.testbed import tables
-from midhaul.testbed.figures.numbers import between, duration_text, size_text
-from midhaul.testbed.figures.view import gather
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 from midhaul.report import Figure, Section
 from midhaul.report.axes import Axis, Series
 from midhaul.report.charts import dots, over_time
+from midhaul.report.gathering import gather
 from midhaul.report.theme import SECOND_PALETTE
-from midhaul.testbed.figures.view import gather
 
 if TYPE_CHECKING:
     from midhaul.testbed.figures.view import View

@@ -9,9 +9,9 @@ import altair as alt
 from midhaul.report import Figure, Section
 from midhaul.report.axes import Axis, Series
 from midhaul.report.charts import bars, dots
+from midhaul.report.gathering import gather
 from midhaul.report.theme import NEUTRAL, SECOND_PALETTE
 from midhaul.testbed.figures.accuracy import encoding_axis, only, resize_axis
-from midhaul.testbed.figures.view import gather
 
 if TYPE_CHECKING:
     from midhaul.testbed.figures.view import Configuration, View

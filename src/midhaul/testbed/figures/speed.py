@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 from midhaul.report import Figure, Section
 from midhaul.report.axes import Axis, Choice, Series
 from midhaul.report.charts import bars, dots, percentile_curves, stack
-from midhaul.testbed.figures.view import detector_axis, gather, ordered
+from midhaul.report.gathering import gather
+from midhaul.testbed.figures.view import detector_axis, ordered
 
 if TYPE_CHECKING:
     from midhaul.testbed.figures.view import View

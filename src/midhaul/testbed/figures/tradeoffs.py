@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from midhaul.report import Cell, DataTable, Figure, Section
 from midhaul.report.axes import Axis
 from midhaul.report.charts import front
-from midhaul.testbed.figures.view import gather
+from midhaul.report.gathering import gather
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -6,9 +6,9 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from midhaul.report import Cell, DataTable, Notice, Section
+from midhaul.report.gathering import gather
+from midhaul.report.numbers import duration, percent, rate
 from midhaul.testbed import tables
-from midhaul.testbed.figures.numbers import duration, percent, rate
-from midhaul.testbed.figures.view import gather
 
 if TYPE_CHECKING:
     from midhaul.report import Item

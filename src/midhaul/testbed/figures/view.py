@@ -8,14 +8,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from midhaul.model import Estimate
-from midhaul.report import Notice
 from midhaul.report.axes import Axis, Series
 from midhaul.testbed import tables
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from midhaul.report import Item
     from midhaul.runs.run import Run
 
 _OWN_KEYS = ("encode", "resize", "gray")
@@ -170,21 +168,6 @@ def ordered(
 def detector_axis(rows: Sequence[Mapping[str, Any]], value: str) -> Axis:
     """Detectors from top to bottom, the one with the largest value first."""
     return Axis("series", "detector", order=ordered(rows, "series", value))
-
-
-def gather(items: Iterable[Item | str]) -> tuple[Item, ...]:
-    """The items of a section; a text says why one was left out, for a notice."""
-    shown: list[Item] = []
-    missing: list[str] = []
-    for item in items:
-        if isinstance(item, str):
-            missing += [item] if item else []
-        else:
-            shown.append(item)
-    if missing:
-        text = "**Not shown here.** " + " ".join(dict.fromkeys(missing))
-        shown.append(Notice(text=text))
-    return tuple(shown)
 
 
 def _ends(field: str, estimate: Estimate, factor: float) -> dict[str, float]:
