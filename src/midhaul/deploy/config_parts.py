@@ -1,0 +1,128 @@
+"""The tables that the experiment files of the deploy area share, key by key."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal, Self
+
+from pydantic import Field, model_validator
+
+from midhaul.runs.config import Section, Spec
+
+Placers = Literal[
+    "additive-dp", "fptas", "additive-greedy", "marginal-greedy", "milp", "mincut"
+]
+Allocators = Literal[
+    "raa", "weighted", "even", "hull", "exact", "proportional", "maxmin"
+]
+
+
+class ImagesConfig(Section):
+    """Where container images and the sizes of their layers come from."""
+
+    kind: Literal["builtin", "file", "registry", "engine"] = Field(
+        default="builtin",
+        description="builtin: 24 made-up images; file: a Parquet table of layers; "
+        "registry: manifests of any OCI registry; engine: the local Docker engine.",
+    )
+    file: Path | None = Field(
+        default=None,
+        description="Parquet file with the columns image, position, digest and "
+        "compressed_bytes, uncompressed_bytes or size_bytes (file).",
+    )
+    scale: float = Field(
+        default=1.0, gt=0, description="Factor on the sizes of the built-in images."
+    )
+    platform: str = Field(
+        default="linux/amd64",
+        pattern=r"^[a-z0-9]+/[a-z0-9_]+(/[a-z0-9]+)?$",
+        description="Which image of an index to take (registry).",
+    )
+    is_plain_http: bool = Field(
+        default=False, description="Talk to the registry without TLS (registry)."
+    )
+    uncompressed_ratio: float = Field(
+        default=1.85,
+        ge=1,
+        description="Uncompressed over compressed bytes, where only these are known.",
+    )
+
+    @model_validator(mode="after")
+    def _file_is_given(self) -> Self:
+        if self.kind == "file" and self.file is None:
+            message = "images of kind file need the key file"
+            raise ValueError(message)
+        return self
+
+
+class CurveConfig(Section):
+    """A QoS curve: what quality each upload rate buys."""
+
+    source: Spec = Field(
+        default=Spec("seed:audio-cloud"),
+        description="seed:NAME (audio-cloud, audio-gateway, yolo-cloud, yolo-gateway), "
+        "table:FILE (columns knob, rate_bps, quality), awstream:FILE, or run:FOLDER of "
+        "a testbed run.",
+    )
+    configuration: str = Field(
+        default="",
+        description="Which curve of the file, or which detector of the run; the first "
+        "by default.",
+    )
+    metric: str = Field(
+        default="f1", description="Metric of the run that is the quality (run)."
+    )
+    message_hz: float = Field(
+        default=0.0,
+        ge=0,
+        description="Messages per second: the image rate of a run; 0 for the file's.",
+    )
+
+
+class AnalyticConfig(Section):
+    """One analytic, or several of a kind."""
+
+    name: str = Field(
+        pattern=r"^[a-z0-9][a-z0-9.-]*$", description="Unique name, fit for DNS."
+    )
+    image: str = Field(description="Its container image.")
+    n: int = Field(default=1, ge=1, description="How many of it there are.")
+    weight: float = Field(default=1.0, ge=0, description="How much each counts.")
+    cloud_curve: str = Field(
+        default="", description="Curve while it runs in the cloud, one of [curves]."
+    )
+    gateway_curve: str = Field(
+        default="", description="Curve while it runs on a gateway, one of [curves]."
+    )
+    saved_bps: float | None = Field(
+        default=None,
+        ge=0,
+        description="Upload rate saved on a gateway; by default the difference of the "
+        "last steps of its curves.",
+    )
+    n_cores: float = Field(default=0.0, ge=0, description="CPU cores it keeps busy.")
+    memory_bytes: float = Field(default=0.0, ge=0, description="Memory it holds.")
+    lifetime_s: float | None = Field(
+        default=None, gt=0, description="How long it stays; for ever without."
+    )
+    sites: tuple[str, ...] = Field(
+        default=(), description="Gateways it may go to; all by default."
+    )
+
+
+class GatewayConfig(Section):
+    """One gateway and its links."""
+
+    name: str = Field(
+        default="gateway", pattern=r"^[a-z0-9][a-z0-9.-]*$", description="Unique name."
+    )
+    disk_bytes: float = Field(
+        default=3e9, ge=0, description="Disk for layers, uncompressed."
+    )
+    n_cores: float = Field(default=4.0, ge=0, description="CPU cores for analytics.")
+    memory_bytes: float = Field(default=8e9, ge=0, description="Memory for analytics.")
+    downlink_bps: float = Field(default=100e6, ge=0, description="Rate of its pulls.")
+    uplink_bps: float = Field(default=5e6, ge=0, description="Rate of its uploads.")
+    images: tuple[str, ...] = Field(
+        default=(), description="Container images whose layers it has already."
+    )
