@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import vl_convert
 
-from midhaul.report import Figure, charts
+from midhaul.report import Figure, charts, timelines
 from midhaul.report.axes import Axis, Chart, Choice, Series
 from midhaul.report.theme import LANGUAGE_VERSION, specification
 
@@ -35,6 +35,9 @@ ROWS: list[dict[str, Any]] = [
         "nines": float(i),
         "percentile": 100 * (1 - 10.0**-i),
         "is_thin": i == 2,
+        "curve": series,
+        "note": label,
+        "chosen": i,
     }
     for i, label in enumerate(LABEL.order or ())
     for j, series in enumerate(SERIES.names)
@@ -53,6 +56,16 @@ CHARTS: dict[str, Callable[[list[dict[str, Any]]], Chart]] = {
     ),
     "over_time": lambda rows: charts.over_time(rows, VALUE, OTHER, SERIES),
     "percentile_curves": lambda rows: charts.percentile_curves(rows, VALUE, SERIES),
+    "area": lambda rows: timelines.area(
+        rows, Axis("nines", "time"), VALUE, SERIES, limit=30.0
+    ),
+    "spans": lambda rows: timelines.spans(
+        rows, VALUE, Axis("total", "end"), LABEL, SERIES
+    ),
+    "steps_with_points": lambda rows: timelines.steps_with_points(
+        rows, VALUE, OTHER, "chosen"
+    ),
+    "against": lambda rows: timelines.against(rows, VALUE, OTHER, SERIES),
 }
 
 

@@ -1,0 +1,264 @@
+"""The report of deploy.plan: who sits where, who gets how much, and what is scarce."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from midhaul.deploy import tables
+from midhaul.deploy.figures.decisions import curves_figure, rates_figure, table_of
+from midhaul.deploy.figures.view import View, headline, summary_table
+from midhaul.report import Code, DataTable, Figure, Notice, Page, Section
+from midhaul.report.axes import Axis, Series
+from midhaul.report.charts import bars, stack
+from midhaul.report.gathering import environment, gather, subtitle, verdict_of
+from midhaul.report.numbers import duration_text, rate, size_text
+from midhaul.report.theme import NEUTRAL, SECOND_PALETTE
+from midhaul.report.timelines import spans
+
+if TYPE_CHECKING:
+    from midhaul.report import Item
+    from midhaul.runs.run import Run
+
+_RESOURCES = {
+    "disk_bytes": "disk",
+    "n_cores": "cores",
+    "memory_bytes": "memory",
+    "uplink_bps": "uplink",
+}
+_MOST_ROWS = 60  # of a chart with a row for each thing
+
+
+def _quality(value: float) -> str:
+    return f"{value:.4f}"
+
+
+def _percent(value: float) -> str:
+    return f"{value * 100:.3g} %"
+
+
+def _rate(value: float) -> str:
+    return rate(value).text
+
+
+def _count(value: float) -> str:
+    return f"{value:,.0f}"
+
+
+_FORMS = (
+    ("weighted_qos", "weighted quality", _quality),
+    ("weighted_qos_bound", "no plan can exceed", _quality),
+    ("gap", "gap at most", _percent),
+    ("n_on_gateways", "on gateways", _count),
+    ("saved_bps", "upload saved", _rate),
+    ("uplink_used", "uplink used", _percent),
+    ("pulled_bytes", "to pull", size_text),
+    ("last_pull_s", "pulls end after", duration_text),
+    ("solve_s", "time to plan", duration_text),
+)
+
+
+def build(run: Run) -> Page:
+    """The report of a plan, whatever the run got to."""
+    view = View(run, tables.CONFIGURATIONS)
+    chapters = (
+        _overview(view),
+        _places(view),
+        _rates(view),
+        _pulls(view),
+        _layers(view),
+        _exports(run),
+        environment(run),
+    )
+    return Page(
+        title="Plan: what runs where, and who gets how much uplink",
+        subtitle=subtitle(run),
+        verdict=verdict_of(run),
+        sections=tuple(part for part in chapters if part is not None),
+    )
+
+
+def _overview(view: View) -> Section:
+    if not view.names:
+        text = "This run has written no plan yet, so there is nothing to show."
+        return Section(title="Overview", items=(Notice(text=text, tone="warning"),))
+    wanted = (
+        ("Weighted quality", "weighted_qos", True, _quality),
+        ("Proven gap at most", "gap", False, _percent),
+        ("Upload saved", "saved_bps", True, _rate),
+        ("Analytics on gateways", "n_on_gateways", True, _count),
+    )
+    caption = (
+        "Weighted quality is the sum of weight times quality over the sum of weights. "
+        "The gap is what the plan may lack to the best one, as proven by its bound."
+    )
+    items = (
+        headline(view, wanted),
+        _scarce(view),
+        summary_table(view, _FORMS, caption),
+        _bounds(view),
+    )
+    return Section(title="Overview", items=gather(items))
+
+
+def _scarce(view: View) -> Item | str:
+    rows = view.rows(tables.PRICES)
+    first = [row for row in rows if row["configuration"] == min(view.names)]
+    if not first:
+        return ""
+    lines = "\n\n".join(str(row["sentence"]) for row in first)
+    return Notice(text=f"**What is scarce.** {lines}")
+
+
+def _bounds(view: View) -> Figure | str:
+    rows = [
+        {"name": name, "kind": kind, "value": value}
+        for number, name in view.names.items()
+        for kind, metric in (("plan", "weighted_qos"), ("bound", "weighted_qos_bound"))
+        if (value := view.value(number, metric)) is not None
+    ]
+    if not rows:
+        return "Quality and bound: no quality was computed."
+    series = Series("kind", "", ("plan", "bound"), (NEUTRAL, "#d9a441"))
+    order = tuple(f"{row['name']}, {row['kind']}" for row in rows)
+    label = Axis("label", "", order=order)
+    shown = [
+        {**row, "label": f"{row['name']}, {row['kind']}", "value": row["value"]}
+        for row in rows
+    ]
+    chart = bars(shown, Axis("value", "weighted quality", ".4f"), label, series)
+    caption = "No plan of this problem is above a bound; the rest is what may be won."
+    return Figure(
+        title="Quality, with its bound beside it", chart=chart, caption=caption
+    )
+
+
+def _places(view: View) -> Section | None:
+    rows = view.rows(tables.DECISIONS)
+    if not rows:
+        return None
+    uses = view.rows(tables.USES)
+    limited = [row for row in uses if row["capacity"] not in {None, float("inf")}]
+    items: list[Item | str] = [_use_figure(view, limited), table_of(rows)]
+    text = "Where each analytic runs, and what the gateways have left."
+    return Section(title="Who sits where", text=text, items=gather(items))
+
+
+def _use_figure(view: View, rows: list[dict[str, Any]]) -> Figure | str:
+    shown: list[dict[str, Any]] = [
+        {
+            "name": row["name"],
+            "label": f"{row['gateway']}: {_RESOURCES[row['resource']]}"
+            + (f" ({row['name']})" if len(view.names) > 1 else ""),
+            "used": 100 * row["used"] / row["capacity"] if row["capacity"] else 0.0,
+        }
+        for row in rows
+    ][:_MOST_ROWS]
+    if not shown:
+        return "Use of the gateways: none of their resources is limited."
+    label = Axis("label", "", order=tuple(row["label"] for row in shown))
+    axis = Axis("used", "used, %", ".1f", from_zero=True)
+    chart = bars(shown, axis, label, view.series)
+    return Figure(title="Use of the gateways", chart=chart, caption="Of what there is.")
+
+
+def _rates(view: View) -> Section | None:
+    rows = view.rows(tables.DECISIONS)
+    if not rows:
+        return None
+    items = (rates_figure(view, rows), curves_figure(view, rows))
+    text = (
+        "What each analytic is granted of its uplink, with what MQTT and TCP add, and "
+        "the step of its curve that this buys."
+    )
+    return Section(title="Rates", text=text, items=gather(items))
+
+
+def _pulls(view: View) -> Section | None:
+    rows = view.rows(tables.PULLS, "configuration, gateway, begins_s")
+    if not rows:
+        return None
+    shown = [
+        {
+            **row,
+            "label": f"{row['gateway']}: {row['image']}",
+            "note": f"{row['n_layers']} layers, {size_text(row['compressed_bytes'])}",
+        }
+        for row in rows
+    ][:_MOST_ROWS]
+    label = Axis("label", "pull", order=tuple(row["label"] for row in shown))
+    begin = Axis("begins_s", "s after the begin of the slot", from_zero=True)
+    end = Axis("ends_s", "end, s")
+    chart = spans(shown, begin, end, label, view.series)
+    caption = "Pulls of one gateway follow each other; a layer is pulled once."
+    figure = Figure(title="Pulls, in their order", chart=chart, caption=caption)
+    return Section(title="Pulls", items=(figure,))
+
+
+def _layers(view: View) -> Section | None:
+    rows = view.rows(tables.LAYERS)
+    if not rows:
+        return None
+    kinds = ("present already", "shared by several images", "of one image only")
+    totals: dict[tuple[str, str], dict[str, float]] = {}
+    for row in rows:
+        kind = kinds[0 if row["is_present"] else 1 if len(row["images"]) > 1 else 2]
+        part = totals.setdefault((row["name"], row["gateway"]), {})
+        part[kind] = part.get(kind, 0.0) + row["uncompressed_bytes"] / 1e6
+    shown: list[dict[str, Any]] = [
+        {
+            "label": f"{gateway} ({name})",
+            "kind": kind,
+            "value": size,
+            "total": sum(parts.values()),
+        }
+        for (name, gateway), parts in totals.items()
+        for kind, size in parts.items()
+    ]
+    label = Axis("label", "", order=tuple(dict.fromkeys(r["label"] for r in shown)))
+    series = Series("kind", "layers", kinds, SECOND_PALETTE)
+    axis = Axis("value", "MB on the disk")
+    chart = stack(shown, axis, label, series, Axis("total", "MB", ",.0f"))
+    caption = "Uncompressed. What is shared would be paid twice in an additive model."
+    figure = Figure(title="Layers by owner", chart=chart, caption=caption)
+    return Section(title="Layers", items=(figure, _shared_layers(rows)))
+
+
+def _shared_layers(rows: list[dict[str, Any]]) -> DataTable:
+    shared = [row for row in rows if len(row["images"]) > 1]
+    shared.sort(key=lambda row: -row["uncompressed_bytes"] * (len(row["images"]) - 1))
+    return DataTable(
+        title="Shared layers that save most",
+        columns=("configuration", "gateway", "layer", "images", "size"),
+        rows=tuple(
+            (
+                row["name"],
+                row["gateway"],
+                row["digest"][:24],
+                ", ".join(row["images"][:6]) + (" …" if len(row["images"]) > 6 else ""),  # noqa: PLR2004 - a line
+                size_text(row["uncompressed_bytes"]),
+            )
+            for row in shared[:20]
+        ),
+        is_folded=True,
+    )
+
+
+def _exports(run: Run) -> Section | None:
+    folder = run.dir / "files" / "export"
+    files = (
+        sorted(f for f in folder.rglob("*") if f.is_file()) if folder.is_dir() else []
+    )
+    if not files:
+        return None
+    text = (
+        "Files to apply the plan, in `files/export` of the run's folder; README.txt "
+        "there says how."
+    )
+    items = tuple(
+        Code(
+            title=file.relative_to(folder).as_posix(),
+            text=file.read_text(encoding="utf-8", errors="replace"),
+        )
+        for file in files
+    )
+    return Section(title="To apply it", text=text, items=items)
