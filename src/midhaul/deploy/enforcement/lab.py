@@ -1,0 +1,283 @@
+"""The lab: a gateway and a cloud on one machine, and a real, shaped link between them.
+
+Two network namespaces are joined by a veth pair. The kernel's token bucket (``tc tbf``)
+holds both directions to their rates, which can be changed while traffic flows. Programs
+are started inside with :meth:`Lab.command`; they see nothing but their own loopback and
+the link. Everything is removed at the end, on SIGTERM too, and what a killed run has
+left is removed by the next one.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from midhaul.errors import DataError, NodeError, PrerequisiteError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from types import TracebackType
+    from typing import Self
+
+Side = Literal["gateway", "cloud"]
+
+SIDES: tuple[Side, Side] = ("gateway", "cloud")
+ADDRESSES: dict[Side, str] = {"gateway": "10.99.0.1", "cloud": "10.99.0.2"}
+DEVICE = "eth0"
+"""The device of the link, on either side."""
+
+_PREFIX = "midhaul"
+_SIMULATE = 'simulate instead: kind = "deploy.simulate"'
+_LEAST_BPS = 1000.0  # below it the kernel's bucket cannot hold a packet
+_BURST_BYTES = 5000
+_BURST_S = 0.002
+_LEAST_QUEUE_BYTES = 30_000
+_TIMEOUT_S = 20.0
+_COUNTER = itertools.count()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Traffic:
+    """What the link has carried since it was made, Ethernet headers included.
+
+    Attributes:
+        up_bytes: gateway to cloud.
+        up_packets: the same, in packets.
+        down_bytes: cloud to gateway.
+        down_packets: the same, in packets.
+        up_dropped: packets that the full queue of the gateway has dropped.
+        down_dropped: the same for the cloud.
+    """
+
+    up_bytes: int
+    up_packets: int
+    down_bytes: int
+    down_packets: int
+    up_dropped: int
+    down_dropped: int
+
+
+class Lab:
+    """Two namespaces and the link between them; a context manager.
+
+    Args:
+        uplink_bps: rate from gateway to cloud, headers of packets included; zero
+        carries
+            nothing.
+        downlink_bps: rate from cloud to gateway.
+        queue_s: how long a packet may wait for the link, as in a modem's buffer.
+
+    Raises:
+        PrerequisiteError: this is not Linux, not root, or ``ip`` or ``tc`` is missing.
+        NodeError: the kernel refuses.
+    """
+
+    def __init__(
+        self, *, uplink_bps: float, downlink_bps: float, queue_s: float = 0.2
+    ) -> None:
+        check_prerequisites()
+        self._queue_s = queue_s
+        self._rates_bps = {"gateway": uplink_bps, "cloud": downlink_bps}
+        stem = f"{_PREFIX}-{os.getpid()}-{_started(os.getpid())}-{next(_COUNTER)}"
+        self._names: dict[Side, str] = {side: f"{stem}-{side}" for side in SIDES}
+        self._is_up = False
+        self._restore_sigterm: Any = None
+
+    def __enter__(self) -> Self:
+        """Remove what killed runs have left, then build."""
+        remove_leftovers()
+        self._catch_sigterm()
+        try:
+            self._build()
+        except BaseException:
+            self.close()
+            raise
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Remove everything."""
+        self.close()
+
+    def name(self, side: Side) -> str:
+        """Name of a side's namespace."""
+        return self._names[side]
+
+    def address(self, side: Side) -> str:
+        """Address of a side on the link."""
+        return ADDRESSES[side]
+
+    def command(self, side: Side, argv: Sequence[str] = ()) -> list[str]:
+        """How a program is started inside a side."""
+        return ["ip", "netns", "exec", self._names[side], *argv]
+
+    def set_uplink(self, rate_bps: float) -> None:
+        """Change the rate from gateway to cloud; what waits already keeps its place.
+
+        Raises:
+            DataError: the rate is negative, infinite or NaN.
+            NodeError: the kernel refuses.
+        """
+        self._shape("gateway", rate_bps)
+
+    def set_downlink(self, rate_bps: float) -> None:
+        """Change the rate from cloud to gateway, as :meth:`set_uplink` does."""
+        self._shape("cloud", rate_bps)
+
+    @property
+    def uplink_bps(self) -> float:
+        """Present rate from gateway to cloud."""
+        return self._rates_bps["gateway"]
+
+    @property
+    def downlink_bps(self) -> float:
+        """Present rate from cloud to gateway."""
+        return self._rates_bps["cloud"]
+
+    def traffic(self) -> Traffic:
+        """What the link has carried so far."""
+        up, down = (self._sent(side) for side in SIDES)
+        return Traffic(
+            up_bytes=up[0],
+            up_packets=up[1],
+            down_bytes=down[0],
+            down_packets=down[1],
+            up_dropped=up[2],
+            down_dropped=down[2],
+        )
+
+    def close(self) -> None:
+        """End what runs inside and remove the namespaces; twice is harmless."""
+        for name in self._names.values():
+            _remove(name)
+        if self._restore_sigterm is not None:
+            signal.signal(signal.SIGTERM, self._restore_sigterm)
+            self._restore_sigterm = None
+
+    def _build(self) -> None:
+        for name in self._names.values():
+            _call("ip", "netns", "add", name)
+        near, far = (self._names[side] for side in SIDES)
+        pair = ("type", "veth", "peer", "name", DEVICE, "netns", far)
+        _call("ip", "link", "add", "name", DEVICE, "netns", near, *pair)
+        for side in SIDES:
+            name = self._names[side]
+            # Real packets: a veth would pass segments of 64 KB, which no link carries.
+            _call("ip", "-n", name, "link", "set", "dev", DEVICE, "gso_max_segs", "1")
+            at = f"{ADDRESSES[side]}/30"
+            _call("ip", "-n", name, "address", "add", at, "dev", DEVICE)
+            _call("ip", "-n", name, "link", "set", "dev", "lo", "up")
+            _call("ip", "-n", name, "link", "set", "dev", DEVICE, "up")
+            self._shape(side, self._rates_bps[side])
+
+    def _shape(self, side: Side, rate_bps: float) -> None:
+        if not 0 <= rate_bps < float("inf"):
+            message = f"expected a rate of at least 0 bit/s, found {rate_bps}"
+            raise DataError(message)
+        burst = max(_BURST_BYTES, int(rate_bps * _BURST_S / 8))
+        if rate_bps == 0:
+            burst = 1  # no packet fits: the link is dead
+        limit = max(_LEAST_QUEUE_BYTES, int(rate_bps * self._queue_s / 8))
+        rate = f"{int(max(rate_bps, _LEAST_BPS))}bit"
+        head = ("tc", "-n", self._names[side], "qdisc", "replace", "dev", DEVICE)
+        bucket = ("tbf", "rate", rate, "burst", str(burst), "limit", str(limit))
+        _call(*head, "root", "handle", "1:", *bucket)
+        self._rates_bps[side] = rate_bps
+
+    def _sent(self, side: Side) -> tuple[int, int, int]:
+        """Bytes and packets that a side has sent, packets that it has dropped."""
+        name = self._names[side]
+        link = _call("ip", "-n", name, "-j", "-s", "link", "show", "dev", DEVICE)
+        sent = json.loads(link)[0]["stats64"]["tx"]
+        queues = _call("tc", "-n", name, "-j", "-s", "qdisc", "show", "dev", DEVICE)
+        root = next(queue for queue in json.loads(queues) if queue.get("root"))
+        return sent["bytes"], sent["packets"], root["drops"]
+
+    def _catch_sigterm(self) -> None:
+        """Let SIGTERM unwind the program, so that the namespaces go."""
+        is_ours = threading.current_thread() is threading.main_thread()
+        if is_ours and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
+            self._restore_sigterm = signal.signal(
+                signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM)
+            )
+
+
+def check_prerequisites() -> None:
+    """Refuse, in words, where no lab can be built.
+
+    Raises:
+        PrerequisiteError: this is not Linux, not root, or a program is missing.
+    """
+    if sys.platform != "linux":
+        message = f"the lab needs Linux, this is {sys.platform}"
+        raise PrerequisiteError(message, _SIMULATE)
+    missing = [name for name in ("ip", "tc") if shutil.which(name) is None]
+    if missing:
+        message = f"the lab needs {' and '.join(missing)}, which is not installed"
+        raise PrerequisiteError(message, f"apt install iproute2, or {_SIMULATE}")
+    if os.geteuid() != 0:
+        message = "the lab needs root for network namespaces"
+        raise PrerequisiteError(message, f"run with sudo, or {_SIMULATE}")
+
+
+def remove_leftovers() -> list[str]:
+    """Remove the namespaces of programs that are gone; their names."""
+    listed = _call("ip", "netns", "list").split("\n")
+    gone = [line.split()[0] for line in listed if line.startswith(f"{_PREFIX}-")]
+    gone = [name for name in gone if not _has_owner(name)]
+    for name in gone:
+        _remove(name)
+    return gone
+
+
+def _has_owner(name: str) -> bool:
+    """Whether the program that made a namespace still runs."""
+    parts = name.split("-")
+    if len(parts) != 5 or not parts[1].isdigit():  # noqa: PLR2004  as in Lab.__init__
+        return True  # not a name of ours
+    return _started(int(parts[1])) == parts[2]
+
+
+def _started(pid: int) -> str:
+    """When a process started, in ticks of the kernel; empty where there is none."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8")
+    except OSError:
+        return ""
+    return stat.rpartition(")")[2].split()[19]
+
+
+def _remove(name: str) -> None:
+    """End what runs in a namespace, then delete it."""
+    with contextlib.suppress(NodeError):
+        pids = [int(pid) for pid in _call("ip", "netns", "pids", name).split()]
+        for pid in pids:
+            if pid != os.getpid():
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+        _call("ip", "netns", "delete", name)
+
+
+def _call(*argv: str) -> str:
+    """Run a program of iproute2; what it says."""
+    done = subprocess.run(  # noqa: S603 - fixed programs, no shell
+        argv, capture_output=True, text=True, timeout=_TIMEOUT_S, check=False
+    )
+    if done.returncode:
+        message = f"{' '.join(argv)} failed: {done.stderr.strip()}"
+        raise NodeError(message, "network namespaces need root and CAP_NET_ADMIN")
+    return done.stdout
