@@ -27,6 +27,11 @@ _TOOLS = {
     "git": ("records the commit of a checkout", "apt-get install git"),
     "wrk": ("the benchmark of the load generator", "apt-get install wrk"),
     "chromium": ("the browser tests of reports", "apt-get install chromium"),
+    "ip": ("deploy.live's namespaces and links", "apt-get install iproute2"),
+    "tc": ("deploy.live's shaped links", "apt-get install iproute2"),
+    "docker-registry": ("deploy.live's pulls", "apt-get install docker-registry"),
+    "mosquitto": ("deploy.live's messages", "apt-get install mosquitto"),
+    "skopeo": ("a check of the registry in the tests", "apt-get install skopeo"),
 }
 """Programs that some part can use: for what, and where they come from."""
 
