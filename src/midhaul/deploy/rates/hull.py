@@ -1,0 +1,206 @@
+"""Greedy on the upper concave hulls of all QoS curves, with a fill of what is left.
+
+The division of an uplink among tables of steps is a multiple-choice knapsack: choose at
+most one step per analytic so that the rates fit and the weighted quality is largest.
+
+Algorithm: the greedy solution of its linear relaxation, Sinha and Zoltners, "The
+multiple-choice knapsack problem", Operations Research 27(3), 1979, section 2: dominated
+steps and steps below the hull of a table are never needed; the segments of all hulls
+are taken in order of their slopes. The value at the break is the bound.
+
+Differences from the paper:
+
+1. No class needs to be served: rate 0 with value 0 begins every hull.
+2. After the break, later segments are still taken where they fit.
+3. Then the best one or two changes of step that fit, of all steps and not only those of
+   a hull, are made again and again. Only steps in the core are looked at: those that an
+   allocation better than the present one can hold (Pisinger, "A minimal algorithm for
+   the multiple-choice knapsack problem", EJOR 83, 1995). It ends when nothing helps,
+   when the value is within ``gap`` of the bound, or after ``n_rounds``.
+4. The answer is never worse than the best single step, so that it is at least half of
+   the optimum: the step at the break fits alone, and it or the greedy has half of the
+   bound.
+"""
+
+from __future__ import annotations
+
+import importlib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from midhaul.deploy.rates.answer import (
+    SLACK,
+    check_uplink,
+    of_options,
+    weighted_values,
+)
+from midhaul.errors import require
+
+if TYPE_CHECKING:
+    from jaxtyping import Float64, Int64
+
+    from midhaul.deploy.rates.base import Demands, RateAllocation
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HullGreedy:
+    """Marginal greedy on concave hulls, filled up; at least half of the optimum.
+
+    Attributes:
+        gap: share of the bound within which an allocation is good enough.
+        n_rounds: changes of one or two steps, at most.
+    """
+
+    gap: float = 1e-4
+    n_rounds: int = 200
+
+    @property
+    def name(self) -> str:
+        """What tables and charts call it."""
+        return "hull"
+
+    def allocate(self, demands: Demands, uplink_bps: float) -> RateAllocation:
+        """Rates with a bound and the price of one more bit/s.
+
+        Raises:
+            DataError: the uplink is negative or NaN.
+            PrerequisiteError: Numba is not installed.
+        """
+        check_uplink(uplink_bps)
+        problem = FlatProblem(
+            offsets=demands.offsets,
+            rates_bps=demands.rates_bps,
+            values=weighted_values(demands),
+            uplink_bps=uplink_bps * (1 + SLACK),
+        )
+        found = self.search(problem)
+        return of_options(
+            demands, found.options, bound=found.bound, price_per_bps=found.price_per_bps
+        )
+
+    def search(self, problem: FlatProblem) -> Relaxation:
+        """The same on flat arrays, for algorithms that build on it."""
+        found = relax(problem)
+        single = _best_single(problem)
+        if total(problem.values, single) > total(problem.values, found.options):
+            found.options[:] = single
+        for _ in range(self.n_rounds):
+            missing = found.bound - total(problem.values, found.options)
+            if missing <= self.gap * found.bound or not _improve(problem, found):
+                break
+        return found
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class FlatProblem:
+    """A multiple-choice knapsack in flat arrays.
+
+    Attributes:
+        offsets: ``(n + 1,)`` where the options of each stream begin.
+        rates_bps: ``(s,)`` of all options, rising within a stream.
+        values: ``(s,)`` of all options, not falling within a stream.
+        uplink_bps: what is divided.
+    """
+
+    offsets: Int64[np.ndarray, " n1"]
+    rates_bps: Float64[np.ndarray, " s"]
+    values: Float64[np.ndarray, " s"]
+    uplink_bps: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Relaxation:
+    """Options that fit, and what the linear relaxation says of all others.
+
+    Attributes:
+        options: ``(n,)`` index of each stream's option; -1 for none.
+        bound: no choice of options has a higher value.
+        price_per_bps: slope at the break; 0 where everything fits.
+    """
+
+    options: Int64[np.ndarray, " n"]
+    bound: float
+    price_per_bps: float
+
+
+def relax(problem: FlatProblem) -> Relaxation:
+    """The greedy solution of the linear relaxation, without its split option.
+
+    Raises:
+        PrerequisiteError: Numba is not installed.
+    """
+    streams, ends, extra_rates, extra_values, slopes = hull_kernels().segments(
+        problem.offsets, problem.rates_bps, problem.values, problem.uplink_bps
+    )
+    options, bound, price = hull_kernels().take(
+        np.argsort(-slopes, kind="stable"),
+        streams,
+        ends,
+        extra_rates,
+        extra_values,
+        len(problem.offsets) - 1,
+        problem.uplink_bps,
+    )
+    return Relaxation(options=options, bound=bound, price_per_bps=price)
+
+
+def total(flat: Float64[np.ndarray, " s"], options: Int64[np.ndarray, " n"]) -> float:
+    """Sum of one of the flat arrays over the options that were chosen."""
+    return float(flat[options[options >= 0]].sum())
+
+
+def at_options(
+    flat: Float64[np.ndarray, " s"], options: Int64[np.ndarray, " m"]
+) -> Float64[np.ndarray, " m"]:
+    """One of the flat arrays at options; 0 where there is none."""
+    return np.append(flat, 0.0)[options]  # -1 is the last
+
+
+def hull_kernels() -> Any:
+    """The compiled kernels; imported here because Numba is an extra.
+
+    Raises:
+        PrerequisiteError: Numba is not installed.
+    """
+    require("numba", "deploy")
+    return importlib.import_module("midhaul.deploy.rates.hull_kernels")
+
+
+def _best_single(problem: FlatProblem) -> Int64[np.ndarray, " n"]:
+    """The most valuable option that fits alone, and nothing else."""
+    options = np.full(len(problem.offsets) - 1, -1)
+    fits = problem.rates_bps <= problem.uplink_bps
+    if fits.any():
+        best = int(np.argmax(np.where(fits, problem.values, -1.0)))
+        stream = int(np.searchsorted(problem.offsets, best, side="right")) - 1
+        options[stream] = best
+    return options
+
+
+def _improve(problem: FlatProblem, found: Relaxation) -> bool:
+    """Make the best change of one or two options in place; false when none helps."""
+    rates, values, chosen = problem.rates_bps, problem.values, found.options
+    missing = found.bound - total(values, chosen)
+    streams, options, _ = hull_kernels().core(
+        problem.offsets,
+        rates,
+        values,
+        problem.uplink_bps,
+        found.price_per_bps,
+        missing,
+    )
+    extra_rates = at_options(rates, options) - at_options(rates, chosen)[streams]
+    extra_values = at_options(values, options) - at_options(values, chosen)[streams]
+    order = np.argsort(extra_rates, kind="stable")
+    rest = problem.uplink_bps - total(rates, chosen)
+    one, other, gain = hull_kernels().best_pair(
+        streams[order], extra_rates[order], extra_values[order], rest
+    )
+    if gain <= SLACK * found.bound:
+        return False
+    for move in (one, other):
+        if move >= 0:
+            chosen[streams[order[move]]] = options[order[move]]
+    return True
