@@ -1,0 +1,113 @@
+"""Container registries: read them, pull from them, push to them, store their layers.
+
+What a gateway does with a container image, from top to bottom::
+
+    async with RegistryClient(plain_http=("10.0.0.1:5000",)) as client:
+        with LayerStore(folder) as store:
+            puller = Puller(store, client, rng=rng, rate_bps=100e6)
+            record = await puller.pull("10.0.0.1:5000/yolo:1", name="yolo")
+            store.hold("yolo")                    # its layers cannot be deleted now
+            ...
+            store.release("yolo")
+            for digest in policy(store.state(), n_bytes):  # an eviction policy
+                store.delete(digest)
+
+and where the images of an experiment come from::
+
+    made = make_images(images, folder / "made", scale=1 / 20)   # by name of the image
+    with RegistryServer(folder / "registry") as server:
+        async with RegistryClient(plain_http=(server.address,)) as client:
+            for name, image in made.items():
+                await push_image(client, image, f"{server.address}/{name}:1", shared)
+
+A plan with images of one's own reads them first: ``read_images(["debian:12", …])``
+(any registry) or ``read_engine()`` (a local Docker engine). Names are imported when
+they are first used, because aiohttp may be missing.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from midhaul.deploy.registry.client import RegistryClient
+    from midhaul.deploy.registry.engine import EngineImage, read_engine
+    from midhaul.deploy.registry.exchange import Limits
+    from midhaul.deploy.registry.making import MadeImage, MadeLayer, make_images
+    from midhaul.deploy.registry.manifests import Platform
+    from midhaul.deploy.registry.pull_record import LayerPull, PullRecord, Retries
+    from midhaul.deploy.registry.puller import Puller
+    from midhaul.deploy.registry.push import PushRecord, push_image
+    from midhaul.deploy.registry.reader import ImageRecord, read_image, read_images
+    from midhaul.deploy.registry.reference import Reference, parse_reference
+    from midhaul.deploy.registry.server import RegistryServer
+    from midhaul.deploy.registry.store import LayerStore
+    from midhaul.deploy.registry.store_index import (
+        StoredImage,
+        StoredLayer,
+        StoreState,
+    )
+
+__all__ = [
+    "EngineImage",
+    "ImageRecord",
+    "LayerPull",
+    "LayerStore",
+    "Limits",
+    "MadeImage",
+    "MadeLayer",
+    "Platform",
+    "PullRecord",
+    "Puller",
+    "PushRecord",
+    "Reference",
+    "RegistryClient",
+    "RegistryServer",
+    "Retries",
+    "StoreState",
+    "StoredImage",
+    "StoredLayer",
+    "make_images",
+    "parse_reference",
+    "push_image",
+    "read_engine",
+    "read_image",
+    "read_images",
+]
+
+_MODULES = {
+    "EngineImage": "engine",
+    "ImageRecord": "reader",
+    "LayerPull": "pull_record",
+    "LayerStore": "store",
+    "Limits": "exchange",
+    "MadeImage": "making",
+    "MadeLayer": "making",
+    "Platform": "manifests",
+    "PullRecord": "pull_record",
+    "Puller": "puller",
+    "PushRecord": "push",
+    "Reference": "reference",
+    "RegistryClient": "client",
+    "RegistryServer": "server",
+    "Retries": "pull_record",
+    "StoreState": "store_index",
+    "StoredImage": "store_index",
+    "StoredLayer": "store_index",
+    "make_images": "making",
+    "parse_reference": "reference",
+    "push_image": "push",
+    "read_engine": "engine",
+    "read_image": "reader",
+    "read_images": "reader",
+}
+
+
+def __getattr__(name: str) -> object:
+    """Import a public name when it is first used."""
+    if name not in _MODULES:
+        message = f"module {__name__!r} has no attribute {name!r}"
+        raise AttributeError(message)
+    module = importlib.import_module(f"{__name__}.{_MODULES[name]}")
+    return getattr(module, name)

@@ -1,0 +1,75 @@
+"""What goes wrong with a registry, as errors that name it, the image and the status."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import TYPE_CHECKING
+
+import aiohttp
+
+from midhaul.deploy.registry.auth import variables
+from midhaul.errors import DataError, NodeError, PrerequisiteError
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
+
+    from midhaul.deploy.registry.reference import Reference
+
+_OK, _UNAUTHORIZED, _FORBIDDEN, _MISSING, _TOO_MANY = 200, 401, 403, 404, 429
+
+
+@contextlib.contextmanager
+def network_errors(reference: Reference) -> Generator[None]:
+    """Turn what can happen to a connection into a NodeError.
+
+    Raises:
+        NodeError: no connection, a connection that broke, silence, too many redirects.
+    """
+    try:
+        yield
+    except (aiohttp.ClientError, TimeoutError, ConnectionError) as error:
+        reason = str(error) or type(error).__name__
+        message = f"registry {reference.registry} failed at {reference}: {reason}"
+        hint = f"is it running, and does {reference.host} lead to it? A registry that "
+        hint += "speaks plain HTTP and is not on loopback must be named in plain_http"
+        raise NodeError(message, hint) from error
+
+
+def check_status(
+    answer: aiohttp.ClientResponse, reference: Reference, what: str
+) -> None:
+    """Refuse an answer that is not a success.
+
+    Raises:
+        DataError: what was asked for is not there, or the request made no sense to it.
+        NodeError: the registry failed, or has had enough of us.
+        PrerequisiteError: it denies access.
+    """
+    status = answer.status
+    if _OK <= status < 300:  # noqa: PLR2004 - the successes of HTTP
+        return
+    if status in {_UNAUTHORIZED, _FORBIDDEN}:
+        raise denied(reference, status)
+    told = f"registry {reference.registry} answered {status} for {what} of {reference}"
+    if status == _MISSING:
+        message = f"{told}: it has none"
+        raise DataError(message, "check repository and tag; they are case-sensitive")
+    if status == _TOO_MANY:
+        raise NodeError(told, "it limits requests: wait, or give a user and a password")
+    if status >= 500:  # noqa: PLR2004 - the server's own faults
+        raise NodeError(told, "try again, or look into the registry's log")
+    raise DataError(told)
+
+
+def denied(reference: Reference, status: int) -> PrerequisiteError:
+    """The error for a registry that wants to know who asks, or knows and says no."""
+    user, password = variables(reference.registry)
+    message = f"registry {reference.registry} denies access to {reference} ({status})"
+    hint = f"set {user} and {password} in the environment, or check the name: many "
+    return PrerequisiteError(message, hint + "registries say this of what is not there")
+
+
+def mismatch(reference: Reference, what: str, expected: str, found: str) -> DataError:
+    """The error for content that is not what its digest says."""
+    message = f"{what} of {reference}: expected digest {expected}, found {found}"
+    return DataError(message, "the registry or something before it changed it")

@@ -1,0 +1,81 @@
+"""What is sent to a registry, what is taken back, and how much of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from midhaul.errors import DataError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    import aiohttp
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """How much of a registry's time and text is taken.
+
+    Attributes:
+        connect_s: longest wait for a connection.
+        read_s: longest silence while an answer is read.
+        manifest_bytes: largest manifest or configuration.
+        n_redirects: most redirects that one request follows.
+        n_connections: most connections open at once.
+    """
+
+    connect_s: float = 10.0
+    read_s: float = 30.0
+    manifest_bytes: int = 4 << 20
+    n_redirects: int = 5
+    n_connections: int = 16
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ask:
+    """One request to a registry.
+
+    Attributes:
+        method: ``GET``, ``HEAD``, ``POST`` or ``PUT``.
+        path: below ``/v2/REPOSITORY/``, or a whole URL that the registry named.
+        is_write: true where it needs the right to push.
+        headers: in addition to the usual ones.
+        parameters: of the query.
+        body: makes the body anew for each attempt.
+    """
+
+    method: str
+    path: str
+    is_write: bool = False
+    headers: Mapping[str, str] = field(default_factory=dict[str, str])
+    parameters: Mapping[str, str] = field(default_factory=dict[str, str])
+    body: Callable[[], Any] | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fetched:
+    """A manifest, verified.
+
+    Attributes:
+        body: as the registry sent it.
+        digest: of the body.
+    """
+
+    body: bytes
+    digest: str
+
+
+async def bounded(answer: aiohttp.ClientResponse, most_bytes: int, what: str) -> bytes:
+    """The body of an answer that must be small.
+
+    Raises:
+        DataError: it is not.
+    """
+    body = bytearray()
+    async for piece in answer.content.iter_any():
+        body += piece
+        if len(body) > most_bytes:
+            message = f"{what}: expected at most {most_bytes} bytes, found more"
+            raise DataError(message)
+    return bytes(body)

@@ -1,0 +1,274 @@
+"""Container images that midhaul makes: real layers of given sizes, always the same.
+
+A layer is a gzip of a tar with one file: noise, which does not compress, up to the
+compressed size that is asked, then zeros, which compress a thousandfold, up to the
+uncompressed size. Its content follows from its digest in the plan and a seed, so equal
+layers stay equal. All times are zero: with the time of its making in the header of a
+gzip, no two images would share a layer.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import struct
+import tarfile
+import zlib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from midhaul.deploy.problem import ContainerImage, Layer
+from midhaul.deploy.registry.manifests import OCI_CONFIG, OCI_LAYER, OCI_MANIFEST
+from midhaul.deploy.registry.store_files import store_errors
+from midhaul.errors import DataError
+
+if TYPE_CHECKING:
+    from collections.abc import Generator, Mapping
+    from pathlib import Path
+
+_PIECE_BYTES = 1 << 20
+_BLOCK_BYTES = 512
+_ZEROS_PER_BYTE = 1_000
+_HEAD_BYTES = 130
+_GZIP_HEAD = b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\xff"
+_CREATED = "1970-01-01T00:00:00Z"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MadeLayer:
+    """A layer as a file.
+
+    Attributes:
+        digest: of the compressed file.
+        diff_id: digest of the tar inside.
+        compressed_bytes: size of the file.
+        uncompressed_bytes: size of the tar inside.
+        path: the file.
+    """
+
+    digest: str
+    diff_id: str
+    compressed_bytes: int
+    uncompressed_bytes: int
+    path: Path
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MadeImage:
+    """An image that can be pushed.
+
+    Attributes:
+        name: as in the plan.
+        layers: from the base upwards.
+        config: its configuration, JSON.
+        manifest: its OCI manifest, JSON.
+    """
+
+    name: str
+    layers: tuple[MadeLayer, ...]
+    config: bytes
+    manifest: bytes
+
+    @property
+    def config_digest(self) -> str:
+        """Digest of the configuration."""
+        return _digest(self.config)
+
+    @property
+    def manifest_digest(self) -> str:
+        """Digest of the manifest."""
+        return _digest(self.manifest)
+
+    @property
+    def image(self) -> ContainerImage:
+        """The image as a plan sees it, with real digests and sizes."""
+        return ContainerImage(
+            name=self.name,
+            layers=tuple(
+                Layer(
+                    digest=layer.digest,
+                    compressed_bytes=layer.compressed_bytes,
+                    uncompressed_bytes=layer.uncompressed_bytes,
+                )
+                for layer in self.layers
+            ),
+        )
+
+
+def make_images(
+    images: Mapping[str, ContainerImage],
+    folder: Path,
+    *,
+    scale: float = 1.0,
+    seed: int = 0,
+    architecture: str = "amd64",
+) -> dict[str, MadeImage]:
+    """Make images of the sizes that a plan has, or of a share of them.
+
+    Sizes are met to within 2 %, or 700 bytes (compressed) and 2,048 bytes
+    (uncompressed) where those are more: a layer with one file cannot be smaller.
+
+    Args:
+        images: by name; layers with the same digest are made once.
+        folder: where the files go.
+        scale: by which all sizes are multiplied.
+        seed: another seed makes other layers of the same sizes.
+        architecture: what the images say they are for.
+
+    Returns:
+        The images, under the names given.
+
+    Raises:
+        DataError: the scale is not above zero.
+        StoreError: the folder cannot be written.
+    """
+    if not 0 < scale < float("inf"):
+        message = f"expected a scale above 0 for the images, found {scale}"
+        raise DataError(message)
+    wanted = {
+        layer.digest: layer for image in images.values() for layer in image.layers
+    }
+    with store_errors(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        layers = {
+            digest: _make_layer(layer, folder, scale, seed)
+            for digest, layer in wanted.items()
+        }
+    return {
+        name: _compose(
+            name, tuple(layers[layer.digest] for layer in image.layers), architecture
+        )
+        for name, image in images.items()
+    }
+
+
+def _make_layer(layer: Layer, folder: Path, scale: float, seed: int) -> MadeLayer:
+    key = hashlib.sha256(f"{seed} {layer.digest}".encode()).digest()
+    compressed = round(layer.compressed_bytes * scale)
+    uncompressed = round(layer.uncompressed_bytes * scale)
+    n_noise, n_zeros = _split(compressed, uncompressed)
+    temporary = folder / f".{key.hex()[:16]}.part"
+    whole, inner = hashlib.sha256(), hashlib.sha256()
+    n_whole = n_inner = 0
+    gzip = _Gzip()
+    with temporary.open("wb") as file:
+        for is_noise, piece in _tar(key, n_noise, n_zeros):
+            inner.update(piece)
+            n_inner += len(piece)
+            packed = gzip.add(piece, is_noise=is_noise)
+            whole.update(packed)
+            n_whole += file.write(packed)
+        packed = gzip.end()
+        whole.update(packed)
+        n_whole += file.write(packed)
+    path = folder / whole.hexdigest()
+    temporary.replace(path)
+    return MadeLayer(
+        digest=f"sha256:{whole.hexdigest()}",
+        diff_id=f"sha256:{inner.hexdigest()}",
+        compressed_bytes=n_whole,
+        uncompressed_bytes=n_inner,
+        path=path,
+    )
+
+
+def _split(compressed: int, uncompressed: int) -> tuple[int, int]:
+    """Bytes of noise and of zeros in the file of a layer."""
+    content = max(0, uncompressed - 3 * _BLOCK_BYTES)
+    room = max(0, compressed - _HEAD_BYTES)
+    # noise + zeros = content, noise + zeros / ZEROS_PER_BYTE = room
+    n_noise = max(0, (_ZEROS_PER_BYTE * room - content) // (_ZEROS_PER_BYTE - 1))
+    n_noise = min(n_noise, content)
+    return n_noise, content - n_noise
+
+
+def _tar(key: bytes, n_noise: int, n_zeros: int) -> Generator[tuple[bool, bytes]]:
+    """Pieces of a tar with one file; each with whether it is noise."""
+    member = tarfile.TarInfo(f"midhaul/{key.hex()[:32]}")
+    member.size = n_noise + n_zeros
+    yield False, member.tobuf(format=tarfile.GNU_FORMAT)
+    bits = np.random.SFC64(int.from_bytes(key[:16], "big"))
+    rest = n_noise
+    while rest:
+        n_bytes = min(rest, _PIECE_BYTES)
+        noise = bits.random_raw(-(-n_bytes // 8)).astype("<u8").tobytes()
+        yield True, noise[:n_bytes]
+        rest -= n_bytes
+    rest = n_zeros + -(n_noise + n_zeros) % _BLOCK_BYTES + 2 * _BLOCK_BYTES
+    while rest:
+        n_bytes = min(rest, _PIECE_BYTES)
+        yield False, bytes(n_bytes)
+        rest -= n_bytes
+
+
+class _Gzip:
+    """A gzip in which noise is stored and all else is compressed.
+
+    Deflate streams that end on a byte can follow each other, and storing noise is ten
+    times as fast as finding out that it does not compress.
+    """
+
+    def __init__(self) -> None:
+        self._is_noise = False
+        self._stream = zlib.compressobj(6, zlib.DEFLATED, -15)
+        self._crc = self._n_bytes = 0
+
+    def add(self, piece: bytes, *, is_noise: bool) -> bytes:
+        """What goes into the file for the next piece."""
+        packed = b"" if self._n_bytes else _GZIP_HEAD
+        if is_noise != self._is_noise:
+            packed += self._stream.flush(zlib.Z_FULL_FLUSH)
+            level = 0 if is_noise else 6
+            self._stream = zlib.compressobj(level, zlib.DEFLATED, -15)
+            self._is_noise = is_noise
+        self._crc = zlib.crc32(piece, self._crc)
+        self._n_bytes += len(piece)
+        return packed + self._stream.compress(piece)
+
+    def end(self) -> bytes:
+        """What ends the file."""
+        tail = struct.pack("<LL", self._crc, self._n_bytes & 0xFFFFFFFF)
+        return self._stream.flush() + tail
+
+
+def _compose(name: str, layers: tuple[MadeLayer, ...], architecture: str) -> MadeImage:
+    config = _json(
+        {
+            "architecture": architecture,
+            "os": "linux",
+            "created": _CREATED,
+            "config": {"Labels": {"org.opencontainers.image.title": name}},
+            "rootfs": {"type": "layers", "diff_ids": [x.diff_id for x in layers]},
+            "history": [{"created": _CREATED, "created_by": "midhaul"} for _ in layers],
+        }
+    )
+    manifest = _json(
+        {
+            "schemaVersion": 2,
+            "mediaType": OCI_MANIFEST,
+            "config": {
+                "mediaType": OCI_CONFIG,
+                "digest": _digest(config),
+                "size": len(config),
+            },
+            "layers": [
+                {
+                    "mediaType": OCI_LAYER,
+                    "digest": layer.digest,
+                    "size": layer.compressed_bytes,
+                }
+                for layer in layers
+            ],
+        }
+    )
+    return MadeImage(name=name, layers=layers, config=config, manifest=manifest)
+
+
+def _json(content: object) -> bytes:
+    return json.dumps(content, sort_keys=True, separators=(",", ":")).encode()
+
+
+def _digest(content: bytes) -> str:
+    return f"sha256:{hashlib.sha256(content).hexdigest()}"
