@@ -1,0 +1,200 @@
+"""The limit of every eviction policy: what one could do that knows the future.
+
+Between two uses of a layer it is kept, which takes its bytes of disk for that time, or
+it is deleted and pulled again. With ``z_k`` for "the layer is kept in gap k"::
+
+    maximise    sum_k compressed_k z_k
+    subject to  sum_{k over t} uncompressed_k z_k <= disk - held(t)  for each need t
+
+a packing of intervals: L. A. Belady, "A study of replacement algorithms for a
+virtual-storage computer", IBM Systems Journal 5, 1966, shows what is best for pages of
+one size; for several sizes the problem is NP-hard (M. Chrobak et al., "Caching Is Hard,
+Even in the Fault Model", Algorithmica 63, 2012) and HiGHS solves it.
+
+Differences from what a policy can do:
+
+1. No water marks: the limit uses the whole disk.
+2. What is not needed again is deleted at once.
+
+:class:`FarthestNextUse` knows the future and is a policy, for sequences that are too
+long for the exact search.
+"""
+
+from __future__ import annotations
+
+import bisect
+import math
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from midhaul.deploy.eviction.base import deletable, until_freed
+from midhaul.deploy.eviction.replay import fitting, in_order
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from midhaul.deploy.eviction.replay import Need
+    from midhaul.deploy.problem import ContainerImage, Layer
+    from midhaul.deploy.registry.store_index import StoreState
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OfflineLimit:
+    """The fewest bytes that must be pulled.
+
+    Attributes:
+        pulled_bytes: compressed bytes that the best found decisions pull.
+        bound_bytes: no policy pulls fewer; equal where the search ended.
+        asked_bytes: compressed bytes of all images that are served.
+        n_gaps: decisions.
+        solve_s: time that the search took.
+    """
+
+    pulled_bytes: float
+    bound_bytes: float
+    asked_bytes: int
+    n_gaps: int
+    solve_s: float
+
+    @property
+    def hit_rate(self) -> float:
+        """Share of the asked bytes that are not pulled, by the best found decisions."""
+        return 1 - self.pulled_bytes / self.asked_bytes if self.asked_bytes else 1.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Gap:
+    """A layer between two uses: events at which it takes disk without being held."""
+
+    layer: Layer
+    first: int
+    last: int
+
+
+def offline_limit(
+    needs: Sequence[Need],
+    images: Mapping[str, ContainerImage],
+    disk_bytes: float,
+    *,
+    time_limit_s: float = 60.0,
+    clock: Callable[[], float] = time.perf_counter,
+) -> OfflineLimit:
+    """The fewest compressed bytes that a disk can pull for some needs.
+
+    Args:
+        needs: as for :func:`~midhaul.deploy.eviction.replay.replay`; those that do not
+            fit beside what is held are left out, as there.
+        images: container images by name.
+        disk_bytes: uncompressed bytes that the disk has.
+        time_limit_s: for the search; what was found until then is the answer.
+        clock: seconds on any monotonic clock.
+
+    Raises:
+        DataError: an image is not known.
+        PrerequisiteError: HiGHS is not installed.
+    """
+    begin_s = clock()
+    accepted = fitting(needs, images, disk_bytes)
+    served = [needs[number] for number in in_order(needs) if accepted[number]]
+    gaps, free_bytes, first_bytes = _gaps(served, images, disk_bytes)
+    kept = bound = 0.0
+    if gaps:
+        kept, bound = _pack(gaps, free_bytes, time_limit_s)
+    total = first_bytes + sum(gap.layer.compressed_bytes for gap in gaps)
+    return OfflineLimit(
+        pulled_bytes=total - kept,
+        bound_bytes=max(0.0, total - bound),
+        asked_bytes=sum(images[need.image].compressed_bytes for need in served),
+        n_gaps=len(gaps),
+        solve_s=clock() - begin_s,
+    )
+
+
+def _gaps(
+    served: Sequence[Need], images: Mapping[str, ContainerImage], disk_bytes: float
+) -> tuple[list[_Gap], list[float], int]:
+    """Gaps, free bytes at each event, and the bytes of all first pulls."""
+    begins = [need.begin_s for need in served]
+    held_until: dict[str, float] = {}
+    last_use: dict[str, int] = {}
+    layers: dict[str, Layer] = {}
+    gaps: list[_Gap] = []
+    free_bytes: list[float] = []
+    first_bytes = 0
+    for event, need in enumerate(served):
+        for layer in images[need.image].layers:
+            until_s = held_until.get(layer.digest)
+            if until_s is None:
+                first_bytes += layer.compressed_bytes
+            elif until_s <= need.begin_s:
+                # A need at the moment of the release no longer sees it held.
+                first = bisect.bisect_left(begins, until_s)
+                first = max(first, last_use[layer.digest] + 1)
+                gaps.append(_Gap(layer=layer, first=first, last=event))
+            layers[layer.digest] = layer
+            last_use[layer.digest] = event
+            held_until[layer.digest] = max(until_s or -math.inf, need.end_s)
+        now_held = [d for d, until in held_until.items() if until > need.begin_s]
+        now = {*now_held, *(x.digest for x in images[need.image].layers)}
+        free_bytes.append(disk_bytes - sum(layers[d].uncompressed_bytes for d in now))
+    return gaps, free_bytes, first_bytes
+
+
+def _pack(
+    gaps: Sequence[_Gap], free_bytes: Sequence[float], time_limit_s: float
+) -> tuple[float, float]:
+    """Compressed bytes that are kept at best: found, and an upper bound."""
+    from midhaul.deploy.eviction.packing import pack  # noqa: PLC0415  needs HiGHS
+
+    return pack(
+        values=np.array([gap.layer.compressed_bytes for gap in gaps], np.float64),
+        sizes=np.array([gap.layer.uncompressed_bytes for gap in gaps], np.float64),
+        firsts=np.array([gap.first for gap in gaps], np.int64),
+        lasts=np.array([gap.last for gap in gaps], np.int64),
+        capacities=np.array(free_bytes, np.float64),
+        time_limit_s=time_limit_s,
+    )
+
+
+class FarthestNextUse:
+    """Deletes what is needed latest, large layers first: Belady's rule, by size.
+
+    Among layers that are needed again, the one with the largest product of the time to
+    its next use and its bytes goes first; whatever is never needed goes before.
+
+    Args:
+        needs: all of them, those to come included.
+        images: container images by name.
+    """
+
+    def __init__(
+        self, needs: Sequence[Need], images: Mapping[str, ContainerImage]
+    ) -> None:
+        self._uses: dict[str, list[float]] = {}
+        for need in sorted(needs, key=lambda need: need.begin_s):
+            for layer in images[need.image].layers:
+                self._uses.setdefault(layer.digest, []).append(need.begin_s)
+
+    @property
+    def name(self) -> str:
+        """What tables and charts call it."""
+        return "farthest-next-use"
+
+    def victims(
+        self, state: StoreState, *, n_bytes: float, kept: frozenset[str], now_s: float
+    ) -> tuple[str, ...]:
+        """Digests to delete, in order."""
+
+        def rank(digest: str) -> tuple[float, str]:
+            uses = self._uses.get(digest, [])
+            place = bisect.bisect_right(uses, now_s)
+            if place == len(uses):
+                return (-math.inf, digest)
+            size = state.layers[digest].uncompressed_bytes
+            return (-(uses[place] - now_s) * size, digest)
+
+        order = sorted(deletable(state, kept), key=rank)
+        return tuple(until_freed(state, order, n_bytes))
