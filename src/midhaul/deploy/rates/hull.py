@@ -50,10 +50,12 @@ class HullGreedy:
 
     Attributes:
         gap: share of the bound within which an allocation is good enough.
+        n_payable: changes to look at that many others pay, at most.
         n_rounds: changes of one or two steps, at most.
     """
 
     gap: float = 1e-4
+    n_payable: int = 1000
     n_rounds: int = 200
 
     @property
@@ -82,13 +84,16 @@ class HullGreedy:
 
     def search(self, problem: FlatProblem) -> Relaxation:
         """The same on flat arrays, for algorithms that build on it."""
-        found = relax(problem)
-        single = _best_single(problem)
-        if total(problem.values, single) > total(problem.values, found.options):
-            found.options[:] = single
+        hulls = Hulls.of(problem)
+        found = hulls.greedy()
         for _ in range(self.n_rounds):
-            missing = found.bound - total(problem.values, found.options)
-            if missing <= self.gap * found.bound or not _improve(problem, found):
+            value = total(problem.values, found.options)
+            if value >= found.bound * (1 - self.gap):
+                break
+            gain = _swap(problem, found)
+            if gain <= SLACK * found.bound:
+                gain = _pay(problem, hulls, found, self.n_payable)
+            if gain <= SLACK * found.bound:
                 break
         return found
 
@@ -125,25 +130,46 @@ class Relaxation:
     price_per_bps: float
 
 
-def relax(problem: FlatProblem) -> Relaxation:
-    """The greedy solution of the linear relaxation, without its split option.
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Hulls:
+    """The segments of all hulls.
 
-    Raises:
-        PrerequisiteError: Numba is not installed.
+    Attributes:
+        problem: whose hulls they are.
+        segments: stream, option at the end, extra rate, extra value and slope of each.
+        order: of falling slopes.
     """
-    streams, ends, extra_rates, extra_values, slopes = hull_kernels().segments(
-        problem.offsets, problem.rates_bps, problem.values, problem.uplink_bps
-    )
-    options, bound, price = hull_kernels().take(
-        np.argsort(-slopes, kind="stable"),
-        streams,
-        ends,
-        extra_rates,
-        extra_values,
-        len(problem.offsets) - 1,
-        problem.uplink_bps,
-    )
-    return Relaxation(options=options, bound=bound, price_per_bps=price)
+
+    problem: FlatProblem
+    segments: tuple[np.ndarray, ...]
+    order: Int64[np.ndarray, " m"]
+
+    @classmethod
+    def of(cls, problem: FlatProblem) -> Hulls:
+        """Build and sort the hulls.
+
+        Raises:
+            PrerequisiteError: Numba is not installed.
+        """
+        segments = hull_kernels().segments(
+            problem.offsets, problem.rates_bps, problem.values, problem.uplink_bps
+        )
+        order = np.argsort(-segments[-1], kind="stable")
+        return cls(problem=problem, segments=segments, order=order)
+
+    def greedy(self) -> Relaxation:
+        """Segments in order while they fit, or the best single option if better."""
+        options, bound, price = hull_kernels().take(
+            self.order,
+            *self.segments,
+            len(self.problem.offsets) - 1,
+            self.problem.uplink_bps,
+        )
+        single = _best_single(self.problem)
+        values = self.problem.values
+        if total(values, single) > total(values, options):
+            options = single
+        return Relaxation(options=options, bound=bound, price_per_bps=price)
 
 
 def total(flat: Float64[np.ndarray, " s"], options: Int64[np.ndarray, " n"]) -> float:
@@ -179,28 +205,48 @@ def _best_single(problem: FlatProblem) -> Int64[np.ndarray, " n"]:
     return options
 
 
-def _improve(problem: FlatProblem, found: Relaxation) -> bool:
-    """Make the best change of one or two options in place; false when none helps."""
-    rates, values, chosen = problem.rates_bps, problem.values, found.options
-    missing = found.bound - total(values, chosen)
-    streams, options, _ = hull_kernels().core(
+def _core(problem: FlatProblem, found: Relaxation) -> tuple[np.ndarray, ...]:
+    """Stream, option and loss of what a better allocation than this one can hold."""
+    return hull_kernels().core(
         problem.offsets,
-        rates,
-        values,
+        problem.rates_bps,
+        problem.values,
         problem.uplink_bps,
         found.price_per_bps,
-        missing,
+        found.bound - total(problem.values, found.options),
     )
+
+
+def _swap(problem: FlatProblem, found: Relaxation) -> float:
+    """Make the best change of one or two options in place; the value that it adds."""
+    rates, values, chosen = problem.rates_bps, problem.values, found.options
+    streams, options, _ = _core(problem, found)
     extra_rates = at_options(rates, options) - at_options(rates, chosen)[streams]
     extra_values = at_options(values, options) - at_options(values, chosen)[streams]
     order = np.argsort(extra_rates, kind="stable")
-    rest = problem.uplink_bps - total(rates, chosen)
     one, other, gain = hull_kernels().best_pair(
-        streams[order], extra_rates[order], extra_values[order], rest
+        streams[order],
+        extra_rates[order],
+        extra_values[order],
+        problem.uplink_bps - total(rates, chosen),
     )
-    if gain <= SLACK * found.bound:
-        return False
     for move in (one, other):
         if move >= 0:
             chosen[streams[order[move]]] = options[order[move]]
-    return True
+    return gain
+
+
+def _pay(problem: FlatProblem, hulls: Hulls, found: Relaxation, n_moves: int) -> float:
+    """Make the best change that many others pay in place; the value that it adds."""
+    streams, options, losses = _core(problem, found)
+    first = np.argsort(losses, kind="stable")[:n_moves]
+    after, gain = hull_kernels().best_paid(
+        (streams[first], options[first]),
+        found.options,
+        np.append(problem.rates_bps, 0.0),
+        np.append(problem.values, 0.0),
+        (hulls.order, *hulls.segments[:2]),
+        problem.uplink_bps - total(problem.rates_bps, found.options),
+    )
+    found.options[:] = after
+    return gain

@@ -1,4 +1,4 @@
-"""Numba kernels of the hull greedy, on flat arrays; see :mod:`midhaul.deploy.rates.hull`.
+"""Numba kernels of the hull greedy, on flat arrays.
 
 Options are indices of the flat arrays of steps, and -1 for no step. Each kernel's plain
 Python is its attribute ``py_func``; ``rates/reference.py`` has the same written simply.
@@ -66,6 +66,7 @@ def take(
     ends: Ints,
     extra_rates: Floats,
     extra_values: Floats,
+    slopes: Floats,
     n_streams: int,
     uplink: float,
 ) -> tuple[Ints, float, float]:
@@ -81,9 +82,7 @@ def take(
     chosen = np.full(n_streams, -1, np.int64)
     is_closed = np.zeros(n_streams, np.bool_)
     rest = uplink
-    value = 0.0
-    bound = -1.0
-    price = 0.0
+    value, bound, price = 0.0, -1.0, 0.0
     for segment in order:
         stream = streams[segment]
         if is_closed[stream]:
@@ -95,9 +94,9 @@ def take(
             continue
         is_closed[stream] = True
         if bound < 0:
-            price = extra_values[segment] / extra_rates[segment]
+            price = slopes[segment]
             bound = value + price * rest
-    return chosen, value if bound < 0 else bound, price
+    return chosen, max(value, bound), price
 
 
 @njit(cache=True)  # pyright: ignore[reportUntypedFunctionDecorator]
@@ -181,3 +180,51 @@ def best_pair(
         if other >= 0 and extra_values[move] + extra_values[other] > best[2]:
             best = (move, other, extra_values[move] + extra_values[other])
     return best
+
+
+@njit(cache=True)  # pyright: ignore[reportUntypedFunctionDecorator]
+def best_paid(
+    moves: tuple[Ints, Ints],
+    chosen: Ints,
+    rates: Floats,
+    values: Floats,
+    hulls: tuple[Ints, Ints, Ints],
+    rest: float,
+) -> tuple[Ints, float]:
+    """The best move to a higher option that others pay by going down their hulls.
+
+    Args:
+        moves: stream and option of each.
+        chosen: option of each stream now.
+        rates: of all options, and 0 at the end, for the option -1.
+        values: likewise.
+        hulls: order, stream and end of the segments of all hulls.
+        rest: rate that is free now.
+
+    Returns:
+        The options after the move, and the value that it adds; 0 where none adds any.
+    """
+    order, streams, ends = hulls
+    best, most = chosen, 0.0
+    for stream, option in zip(*moves):  # noqa: B905 - Numba knows no strict
+        now = chosen[stream]
+        free = rest + rates[now] - rates[option]
+        gain = values[option] - values[now]
+        if option == now or gain <= most:
+            continue
+        after = chosen.copy()
+        after[stream] = option
+        for segment in order[::-1]:
+            payer = streams[segment]
+            if free >= 0 or gain <= most:
+                break
+            if payer == stream or ends[segment] > after[payer]:
+                continue
+            is_first = segment == 0 or streams[segment - 1] != payer
+            lower = -1 if is_first else ends[segment - 1]
+            free += rates[after[payer]] - rates[lower]
+            gain += values[lower] - values[after[payer]]
+            after[payer] = lower
+        if free >= 0 and gain > most:
+            best, most = after, gain
+    return best, most
