@@ -7,12 +7,14 @@ from typing import Annotated
 
 import typer
 
-app = typer.Typer(help="Serve a node in the foreground.", no_args_is_help=True)
+app = typer.Typer(
+    help="Serve a node or a bridge in the foreground.", no_args_is_help=True
+)
 
 
 @app.callback()
 def group() -> None:
-    """Serve a node in the foreground."""
+    """Serve a node or a bridge in the foreground."""
 
 
 @app.command()
@@ -24,5 +26,20 @@ def node(
 ) -> None:
     """Serve one node of a testbed until SIGTERM or Ctrl-C."""
     from midhaul.services.node import serve
+
+    serve(file)
+
+
+@app.command()
+def bridge(
+    file: Annotated[
+        Path,
+        typer.Argument(
+            metavar="FILE", help="Its settings, TOML or JSON.", show_default=False
+        ),
+    ],
+) -> None:
+    """Forward MQTT topics at the rates of a map until SIGTERM or Ctrl-C."""
+    from midhaul.services.bridge import serve
 
     serve(file)

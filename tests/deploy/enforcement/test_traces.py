@@ -88,7 +88,7 @@ def test_a_replay_sets_each_rate_in_its_time(tmp_path: Path) -> None:
     def set_rate(rate_bps: float) -> None:
         nonlocal now
         rates.append(round(rate_bps / 8 / PACKET_BYTES))
-        now += 1.5 if len(rates) == 2 else 0.0
+        now += 2.5 if len(rates) == 2 else 0.0
 
     n = replay(trace, set_rate, duration_s=6.0, clock=lambda: now, sleep=sleep)
     assert rates == [1, 2, 4, 6, 1]

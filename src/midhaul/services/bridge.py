@@ -1,0 +1,58 @@
+"""The process of an MQTT bridge: a shell around :class:`Bridge`."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+import time
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from midhaul.deploy.enforcement.bridge_config import read_bridge
+from midhaul.errors import require
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+_PASSWORDS = {
+    "local": "MIDHAUL_BRIDGE_LOCAL_PASSWORD",
+    "remote": "MIDHAUL_BRIDGE_REMOTE_PASSWORD",
+}
+
+
+def serve(file: Path) -> None:
+    """Run a bridge until it is told to stop by SIGTERM or SIGINT.
+
+    Args:
+        file: as :class:`midhaul.deploy.enforcement.bridge_config.BridgeConfig` says.
+
+    Raises:
+        MidhaulError: the file or its rate map is wrong, or a library is missing.
+    """
+    config = read_bridge(file)
+    require("aiomqtt", "deploy")
+    from midhaul.deploy.enforcement.bridge import Bridge  # noqa: PLC0415  optional
+
+    async def live() -> None:
+        stop = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, stop.set)
+        bridge = Bridge(
+            config,
+            clock=time.monotonic,
+            rng=np.random.default_rng(),
+            passwords={
+                end: os.environ[name]
+                for end, name in _PASSWORDS.items()
+                if name in os.environ
+            },
+        )
+        sys.stdout.write(f"{config.name}: forwarding by {config.rates}\n")
+        sys.stdout.flush()
+        await bridge.run(stop)
+
+    asyncio.run(live())
