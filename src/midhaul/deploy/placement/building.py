@@ -1,0 +1,268 @@
+"""From a placement problem to arrays.
+
+Items are moves of one analytic to one gateway that can end in time and are worth
+something. Elements are layers on a gateway; where deadlines differ there is a copy of a
+layer for every deadline by which somebody may need it. The rows of each gateway are its
+disk (uncompressed bytes of layers that no running analytic holds), cores, memory, and
+one for each deadline of its pulls (:mod:`midhaul.deploy.placement.levels`); the
+backhaul that all gateways share has rows of the last sort too. The backhaul's rows are
+necessary and not sufficient: the schedule has the last word.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from midhaul.deploy.placement.assembly import (
+    BACKHAUL,
+    Assembly,
+    Resource,
+    moves_to,
+    present_on,
+)
+from midhaul.deploy.placement.base import Placement, Status
+from midhaul.deploy.placement.catalogue import Catalogue, catalogue_of
+from midhaul.deploy.placement.report import pulls_of, uses_of
+from midhaul.deploy.placement.schedule import Schedule, schedule
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from jaxtyping import Bool, Float64, Int64
+
+    from midhaul.deploy.placement.instance import Choice, Instance
+    from midhaul.deploy.placement.levels import Line
+    from midhaul.deploy.problem import PlacementProblem
+
+_MAX_ROUNDS = 5
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Built:
+    """A problem as arrays, and what its items stand for.
+
+    Attributes:
+        problem: what it was built from.
+        catalogue: its images and layers.
+        instance: the arrays.
+        analytics: ``(n,)`` index of each item's analytic.
+        gateways: ``(n,)`` index of each item's gateway.
+        deadlines_s: ``(n,)`` when each item's pull must have ended, from the begin of
+            the slot.
+        resources: what each row of the instance limits.
+        lines: by gateway index, and -1 for the backhaul: all that may be pulled.
+        line_items: by line, the item of each of its needs.
+    """
+
+    problem: PlacementProblem
+    catalogue: Catalogue
+    instance: Instance
+    analytics: Int64[np.ndarray, " n"]
+    gateways: Int64[np.ndarray, " n"]
+    deadlines_s: Float64[np.ndarray, " n"]
+    resources: tuple[Resource, ...]
+    lines: Mapping[int, Line]
+    line_items: Mapping[int, Int64[np.ndarray, " k"]]
+
+    @property
+    def images(self) -> Int64[np.ndarray, " n"]:
+        """Number of each item's container image, ``(n,)``."""
+        return self.catalogue.image_of[self.analytics]
+
+    def broken_s(
+        self, chosen: Bool[np.ndarray, " n"]
+    ) -> dict[int, Float64[np.ndarray, " d"]]:
+        """By line, the deadlines that a choice breaks; lines that keep all are not in.
+
+        The rows of the instance rule out most of them, see
+        :mod:`midhaul.deploy.placement.levels`.
+        """
+        broken = {
+            number: line.broken_s(chosen[self.line_items[number]])
+            for number, line in self.lines.items()
+        }
+        return {number: late for number, late in broken.items() if len(late)}
+
+
+def build(
+    problem: PlacementProblem,
+    *,
+    also_s: Mapping[int, Float64[np.ndarray, " d"]] | None = None,
+) -> Built:
+    """Write a problem as arrays.
+
+    Args:
+        problem: what to place.
+        also_s: by line, deadlines that get a row even where there are too many.
+    """
+    catalogue = catalogue_of(problem)
+    moves = [moves_to(problem, catalogue, g) for g in range(len(problem.gateways))]
+    analytics = np.concatenate([m.analytics for m in moves])
+    gateways = np.repeat(np.arange(len(moves)), [len(m.analytics) for m in moves])
+    deadlines = np.concatenate([m.deadlines_s for m in moves])
+    chosen = [problem.analytics[i] for i in analytics]
+    assembly = Assembly(problem, catalogue, analytics, gateways, deadlines)
+    for number in range(len(moves)):
+        assembly.add_gateway(number)
+    also_s = also_s or {}
+    for number in assembly.lines:
+        assembly.add_levels(number, also_s.get(number, np.zeros(0)))
+    return Built(
+        problem=problem,
+        catalogue=catalogue,
+        instance=assembly.instance(
+            values=np.array([a.value_bps for a in chosen], np.float64),
+            cores=np.array([a.n_cores for a in chosen], np.float64),
+            memory=np.array([a.memory_bytes for a in chosen], np.float64),
+        ),
+        analytics=analytics,
+        gateways=gateways,
+        deadlines_s=deadlines,
+        resources=tuple(row.resource for row in assembly.rows),
+        lines=assembly.lines,
+        line_items=assembly.line_items,
+    )
+
+
+def to_placement(built: Built, choice: Choice, solve_s: float) -> Placement:
+    """What a choice means: who goes where, all pulls with their times, prices.
+
+    A choice that breaks deadlines that have no row (see :meth:`Built.broken_s`), or
+    that a shared backhaul cannot carry in time, loses those analytics that bring the
+    least per byte, until all is in time.
+
+    Args:
+        built: what was chosen from.
+        choice: feasible for its instance.
+        solve_s: time that the search took.
+    """
+    chosen, timetable = _in_time(built, choice.chosen)
+    is_whole = bool((chosen == choice.chosen).all())
+    status: Status = "feasible"
+    if choice.is_timed_out:
+        status = "timed_out"
+    elif choice.is_optimal and is_whole:
+        status = "optimal"
+    problem = built.problem
+    names = [gateway.name for gateway in problem.gateways]
+    value = built.instance.value(chosen)
+    return Placement(
+        status=status,
+        value=value,
+        # The search's tolerance may leave its bound a little below its value.
+        bound=max(choice.bound, value),
+        gateway_of={
+            problem.analytics[built.analytics[i]].name: names[built.gateways[i]]
+            for i in np.flatnonzero(chosen)
+        },
+        pulls=pulls_of(built, timetable),
+        uses=uses_of(built, chosen),
+        prices=_prices(built, choice.prices),
+        solve_s=solve_s,
+    )
+
+
+def place_by(
+    problem: PlacementProblem,
+    solve: Callable[[Instance], Choice],
+    *,
+    clock: Callable[[], float] = time.perf_counter,
+) -> Placement:
+    """Build, solve and schedule; deadlines that are broken get their row, again.
+
+    Args:
+        problem: what to place.
+        solve: a search over an instance; it is asked again, a few times at most, when
+            its choice breaks deadlines that were left out.
+        clock: measures the time of building and solving, in seconds.
+    """
+    begin = clock()
+    also_s: dict[int, Float64[np.ndarray, " d"]] = {}
+    built = build(problem)
+    choice = solve(built.instance)
+    for _ in range(_MAX_ROUNDS):
+        broken = built.broken_s(choice.chosen)
+        if not broken:
+            break
+        for number, late in broken.items():
+            also_s[number] = np.union1d(also_s.get(number, np.zeros(0)), late)
+        built = build(problem, also_s=also_s)
+        choice = solve(built.instance)
+    return to_placement(built, choice, clock() - begin)
+
+
+def _in_time(
+    built: Built, chosen: Bool[np.ndarray, " n"]
+) -> tuple[Bool[np.ndarray, " n"], Schedule]:
+    """As many of the chosen as can be pulled in time, and their schedule."""
+    chosen = chosen.copy()
+    while True:
+        timetable = schedule(built, chosen)
+        late = np.flatnonzero(timetable.is_late(built))
+        if not len(late):
+            return chosen, timetable
+        first = late[np.argmin(built.deadlines_s[late])]
+        chosen &= ~_worst(built, chosen, int(first))
+
+
+def _worst(
+    built: Built, chosen: Bool[np.ndarray, " n"], late: int
+) -> Bool[np.ndarray, " n"]:
+    """The items of one image on one gateway that bring least for their bytes.
+
+    Among those due no later than the late item; on its gateway, if that alone is what
+    they are too many for.
+    """
+    number = int(built.gateways[late])
+    due = built.deadlines_s[late]
+    rivals = chosen & (built.deadlines_s <= due)
+    line = built.lines.get(number)
+    if line is not None:
+        over = line.broken_s(rivals[built.line_items[number]])
+        if len(over):
+            rivals &= built.gateways == number
+    items = np.flatnonzero(rivals)
+    positions, layers = built.catalogue.refs(built.images[items])
+    n_layers = len(built.catalogue.digests)
+    missing = np.stack(
+        [
+            built.catalogue.compressed_bytes * ~built.catalogue.marks(present_on(g))
+            for g in built.problem.gateways
+        ]
+    ).ravel()
+    keys = built.gateways[items][positions] * n_layers + layers
+    pairs = built.gateways[items] * len(built.catalogue.images) + built.images[items]
+    distinct, group_of = np.unique(pairs, return_inverse=True)
+    needs = np.unique(np.stack([group_of[positions], keys]), axis=1)
+    users = np.bincount(needs[1], minlength=len(missing))
+    own, alone = (
+        np.bincount(needs[0], weights=weights, minlength=len(distinct))
+        for weights in (
+            missing[needs[1]],
+            missing[needs[1]] * (users[needs[1]] == 1),
+        )
+    )
+    value = np.bincount(group_of, weights=built.instance.values[items])
+    worst = np.lexsort((own / value, alone / value))[-1]
+    dropped = np.zeros(len(chosen), np.bool_)
+    dropped[items[group_of == worst]] = True
+    return dropped
+
+
+def _prices(built: Built, prices: Float64[np.ndarray, " r"]) -> dict[str, float]:
+    """Prices by resource; a line none of whose deadlines matters costs nothing."""
+    if len(prices) and np.isnan(prices).all():
+        return {}
+    gateways = built.problem.gateways
+    by_resource = {
+        f"{BACKHAUL if number < 0 else gateways[number].name}.downlink_bps": 0.0
+        for number in built.lines
+    }
+    for resource, price in zip(built.resources, prices.tolist(), strict=True):
+        known = by_resource.get(resource.name, 0.0)
+        by_resource[resource.name] = known + price * resource.amount
+    return by_resource
