@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 _LOG = logging.getLogger(__name__)
 _LEAST_PAUSE_S = 0.1
 _LONGEST_PAUSE_S = 10.0
+_MANY_CALLS = 1100  # the library warns beyond; max_in_flight is 1000 at most
 _STEADY_S = 5.0  # a connection that lived that long starts the pauses anew
 
 
@@ -37,7 +38,7 @@ def client_of(
     context = None
     if endpoint.has_tls:
         context = ssl.create_default_context(cafile=endpoint.ca_file or None)
-    return aiomqtt.Client(
+    client = aiomqtt.Client(
         endpoint.host,
         endpoint.port,
         username=endpoint.username or None,
@@ -48,6 +49,8 @@ def client_of(
         tls_context=context,
         logger=_LOG,
     )
+    client.pending_calls_threshold = _MANY_CALLS
+    return client
 
 
 async def stay_connected(

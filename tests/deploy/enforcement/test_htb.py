@@ -1,0 +1,143 @@
+"""The kernel's classes: a script that can be read, and shares that hold."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from midhaul.deploy.enforcement.htb import HtbClass, HtbPlan, script
+from midhaul.deploy.enforcement.htb_apply import (
+    apply,
+    change_rates,
+    read_counts,
+    remove,
+)
+from midhaul.deploy.enforcement.lab import Lab
+from midhaul.errors import DataError, MidhaulError, NodeError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+_IS_POSSIBLE = (
+    sys.platform == "linux"
+    and os.geteuid() == 0
+    and shutil.which("ip") is not None
+    and shutil.which("tc") is not None
+)
+needs_lab = pytest.mark.skipif(not _IS_POSSIBLE, reason="needs root, ip and tc")
+_FLOOD = (
+    "import socket,sys,time\n"
+    "s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)\n"
+    "end = time.monotonic() + float(sys.argv[1])\n"
+    "while time.monotonic() < end:\n"
+    "    for port in map(int, sys.argv[2:]):\n"
+    "        s.sendto(bytes(1000), ('10.99.0.2', port))\n"
+    "    time.sleep(0.002)\n"
+)
+
+
+def _plan(**more: Any) -> HtbPlan:
+    classes = (
+        HtbClass(name="camera", rate_bps=1.2e6, match=5001),
+        HtbClass(name="micro\nphone; rm -rf /", rate_bps=0.3e6, match=5002),
+    )
+    return HtbPlan(**{"device": "eth0", "uplink_bps": 2e6, "classes": classes, **more})
+
+
+@needs_lab
+def test_classes_get_their_shares_of_a_real_link() -> None:
+    """1.2 to 0.3 Mbit/s is four to one, and new rates hold while traffic flows."""
+    with Lab(uplink_bps=2e6, downlink_bps=1e7) as lab:
+        inside = lab.command("gateway")
+        plan = _plan(parent="1:1", handle="20")
+        apply(plan, command=inside)
+        apply(plan, command=inside)  # in place of itself
+        first = _flood(lab, plan, 1.5)
+        changed = change_rates(plan, {"camera": 0.3e6}, command=inside)
+        second = _flood(lab, changed, 1.5)
+        lab.set_uplink(1e6)  # the link may change below the classes
+        assert read_counts(changed, command=inside)
+        remove(changed, command=inside)
+        remove(changed, command=inside)
+        with pytest.raises(NodeError, match="not in force"):
+            read_counts(changed, command=inside)
+    assert 3.0 < first < 5.0
+    assert 0.7 < second < 1.4
+
+
+def _flood(lab: Lab, plan: HtbPlan, duration_s: float) -> float:
+    """Fill both classes; how many times more the first has sent than the second."""
+    inside = lab.command("gateway")
+    camera, other = (one.name for one in plan.classes)
+    before = read_counts(plan, command=inside)
+    argv = [sys.executable, "-c", _FLOOD, str(duration_s), "5001", "5002"]
+    subprocess.run(lab.command("gateway", argv), check=True)
+    after = read_counts(plan, command=inside)
+    assert after[other].n_dropped > before[other].n_dropped
+    assert after[camera].n_packets > before[camera].n_packets
+    sent = {name: after[name].n_bytes - before[name].n_bytes for name in after}
+    return sent[camera] / sent[other]
+
+
+@needs_lab
+def test_the_script_goes_up_and_down(tmp_path: Path) -> None:
+    """Twice up is once up; after down the kernel has its own queue again."""
+    file = tmp_path / "shape.sh"
+    file.write_text(script(_plan()), encoding="utf-8")
+    with Lab(uplink_bps=2e6, downlink_bps=1e7) as lab:
+
+        def run(verb: str) -> str:
+            argv = lab.command("gateway", ["sh", str(file), verb])
+            done = subprocess.run(argv, capture_output=True, text=True, check=True)
+            return done.stdout
+
+        run("up")
+        run("up")
+        assert run("show").count("class htb") == 4
+        run("down")
+        assert "htb" not in run("show")
+        run("down")
+
+
+def test_a_script_says_what_each_class_is() -> None:
+    """One comment per analytic, and no name becomes a command."""
+    text = script(_plan(device="wlan0"))
+    lines = text.splitlines()
+    assert "    # camera" in lines
+    assert "    # micro phone; rm -rf /" in lines
+    assert "    # everything else" in lines
+    assert all("wlan0" in line for line in lines if line.strip().startswith("tc "))
+    subprocess.run(["sh", "-n"], input=text, text=True, check=True)
+    assert "handle 5001 fw flowid 1:10" in script(_plan(by="mark"))
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        ({"device": "eth0; reboot"}, "name of a network device"),
+        ({"uplink_bps": 0.0}, "expected an uplink"),
+        ({"uplink_bps": float("nan")}, "expected an uplink"),
+        ({"uplink_bps": 1.3e6}, "1.5e\\+06 bit/s together"),
+        ({"classes": (HtbClass(name="a", rate_bps=1.0, match=0),)}, "dport of 1"),
+        ({"classes": (HtbClass(name="a", rate_bps=1.0, match=1),) * 2}, "dport once"),
+    ],
+)
+def test_an_impossible_plan_is_refused(more: dict[str, Any], said: str) -> None:
+    """Before anything is written or run."""
+    with pytest.raises(DataError, match=said):
+        _plan(**more)
+
+
+@needs_lab
+def test_a_device_that_is_not_there_is_an_error_in_words() -> None:
+    """What tc said is in the message."""
+    with (
+        Lab(uplink_bps=1e6, downlink_bps=1e6) as lab,
+        pytest.raises(MidhaulError, match="nothere"),
+    ):
+        apply(_plan(device="nothere"), command=lab.command("cloud"))
