@@ -12,11 +12,16 @@ rises *above* a knob, that is the next larger floating-point number.
 
 from __future__ import annotations
 
-from typing import Literal
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
 from midhaul.deploy.curves import QosCurve
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 Kind = Literal["audio", "yolo"]
 Site = Literal["cloud", "gateway"]
@@ -69,3 +74,50 @@ def fitted_quality(kind: Kind, knob: float) -> float:
     if kind == "audio":
         return 0.01465 * float(np.exp(3.992 * knob)) + 0.1575
     return max(0.0, 0.1632 * float(np.log(494 * knob))) if knob > 0 else 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KnobModel:
+    """What a greedy over continuous knobs believes of an analytic.
+
+    Attributes:
+        quality: fitted quality of a knob.
+        rate_bps: the rate that the quality is held against.
+        start: knob to begin with, before anything is decided.
+        smallest: smallest useful knob.
+        priority: added to the weight when it is decided who is dropped.
+    """
+
+    quality: Callable[[float], float]
+    rate_bps: Callable[[float], float]
+    start: float
+    smallest: float
+    priority: float
+
+
+def seed_model(name: str) -> KnobModel | None:
+    """What the seed's allocator believes of an analytic, by its name.
+
+    It knows the kind by the name, holds the quality against the rate of the cloud
+    wherever the analytic runs, begins audio at knob 0, and drops audio before yolo.
+
+    Args:
+        name: of the analytic; it holds ``audio`` or ``yolo``.
+
+    Returns:
+        None for other names.
+    """
+    if "audio" in name:
+        kind: Kind = "audio"
+    elif "yolo" in name:
+        kind = "yolo"
+    else:
+        return None
+    slope, intercept = RATES_BPS["cloud"][kind]
+    return KnobModel(
+        quality=partial(fitted_quality, kind),
+        rate_bps=lambda knob: slope * knob + intercept,
+        start=0.0 if kind == "audio" else MIN_KNOBS[kind],
+        smallest=MIN_KNOBS[kind],
+        priority=float(kind == "yolo"),
+    )

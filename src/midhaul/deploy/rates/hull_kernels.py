@@ -96,7 +96,7 @@ def take(
         if bound < 0:
             price = slopes[segment]
             bound = value + price * rest
-    return chosen, max(value, bound), price
+    return chosen, float(max(value, bound)), float(price)
 
 
 @njit(cache=True)  # pyright: ignore[reportUntypedFunctionDecorator]
@@ -227,4 +227,4 @@ def best_paid(
             after[payer] = lower
         if free >= 0 and gain > most:
             best, most = after, gain
-    return best, most
+    return best, float(most)
