@@ -1,0 +1,256 @@
+"""Who asks for which analytic when, and what kind of analytic that is.
+
+A request becomes an :class:`~midhaul.deploy.problem.Analytic` by the kind of its image:
+kinds are given, none is known by name here.
+"""
+
+from __future__ import annotations
+
+import csv
+import math
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from typing import TYPE_CHECKING
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from midhaul.deploy.problem import Analytic
+from midhaul.errors import DataError
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping, Sequence
+    from pathlib import Path
+
+    import numpy as np
+
+    from midhaul.deploy.curves import QosCurve
+
+_CSV_HINT = "columns: version, analytic, arrival_min, lifetime_min"
+_PARQUET_HINT = "columns: image (or analytic), arrival_s, lifetime_s"
+_MINUTE_S = 60.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """Somebody asks for an analytic.
+
+    Attributes:
+        image: its container image.
+        arrival_s: when.
+        lifetime_s: for how long.
+
+    Raises:
+        DataError: a time is negative or NaN, or the arrival infinite.
+    """
+
+    image: str
+    arrival_s: float
+    lifetime_s: float
+
+    def __post_init__(self) -> None:
+        """Check the times."""
+        if not (self.arrival_s >= 0 and math.isfinite(self.arrival_s)):
+            message = f"request of {self.image}: arrival at {self.arrival_s} s"
+            raise DataError(message, "arrivals are at 0 s or later")
+        if not self.lifetime_s >= 0:
+            message = f"request of {self.image}: lifetime of {self.lifetime_s} s"
+            raise DataError(message, "lifetimes are at least 0 s")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AnalyticKind:
+    """What all analytics of one kind have in common.
+
+    Attributes:
+        images: pattern of the names of their images, such as ``audio*``.
+        saved_bps: upload rate that is saved while one runs on a gateway.
+        n_cores: CPU cores that each keeps busy.
+        memory_bytes: memory that each holds.
+        cloud_curve: quality by upload rate while it runs in the cloud.
+        gateway_curve: the same while it runs on a gateway.
+    """
+
+    images: str
+    saved_bps: float
+    n_cores: float
+    memory_bytes: float
+    cloud_curve: QosCurve
+    gateway_curve: QosCurve
+
+
+def poisson_requests(
+    images: Sequence[str],
+    *,
+    n_minutes: int,
+    rate_per_min: float,
+    lifetimes_min: tuple[int, int],
+    rng: np.random.Generator,
+    is_distinct: bool = True,
+) -> list[Request]:
+    """Draw requests as the seed's generator does.
+
+    Each minute a Poisson number of requests arrives, at its begin; images are uniform,
+    lifetimes uniform whole minutes.
+
+    Args:
+        images: what can be asked for.
+        n_minutes: minutes with arrivals.
+        rate_per_min: mean number of requests in a minute.
+        lifetimes_min: shortest and longest lifetime, in minutes.
+        rng: the source of chance.
+        is_distinct: true where no image is asked for twice in one minute; a minute has
+            at most as many requests as there are images then.
+
+    Raises:
+        DataError: there is no image to ask for, or a number cannot be.
+    """
+    low, high = lifetimes_min
+    if not images or rate_per_min < 0 or not 0 <= low <= high:
+        message = (
+            "expected images, a rate of at least 0 and lifetimes in order, found "
+            f"{len(images)} images, {rate_per_min} per minute, {low} to {high} minutes"
+        )
+        raise DataError(message)
+    requests: list[Request] = []
+    for minute in range(n_minutes):
+        n = int(rng.poisson(rate_per_min))
+        n = min(n, len(images)) if is_distinct else n
+        chosen = rng.choice(len(images), size=n, replace=not is_distinct)
+        lifetimes = rng.integers(low, high + 1, size=n)
+        requests += [
+            Request(
+                image=images[int(place)],
+                arrival_s=minute * _MINUTE_S,
+                lifetime_s=float(lifetime) * _MINUTE_S,
+            )
+            for place, lifetime in zip(chosen, lifetimes, strict=True)
+        ]
+    return requests
+
+
+def read_requests_csv(file: Path, version: str = "1") -> list[Request]:
+    """Read one version of the requests of a file in the seed's form.
+
+    Args:
+        file: ``version,analytic,arrival_min,lifetime_min``; the analytic names its
+            container image.
+        version: which rows to take.
+
+    Raises:
+        DataError: the file cannot be read, a column or the version is missing, or a
+            time is no number.
+    """
+    try:
+        with file.open(newline="", encoding="utf-8") as text:
+            rows = list(csv.DictReader(text))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        message = f"{file}: expected requests as CSV: {error}"
+        raise DataError(message, _CSV_HINT) from error
+    found: list[Request] = []
+    for line, row in enumerate(rows, start=2):
+        if row.get("version") != version:
+            continue
+        try:
+            request = Request(
+                image=row["analytic"],
+                arrival_s=float(row["arrival_min"]) * _MINUTE_S,
+                lifetime_s=float(row["lifetime_min"]) * _MINUTE_S,
+            )
+        except (KeyError, TypeError, ValueError) as error:
+            message = f"{file}, line {line}: expected a request, found {dict(row)}"
+            raise DataError(message, _CSV_HINT) from error
+        found.append(request)
+    if not found:
+        versions = sorted({str(row.get("version")) for row in rows})
+        message = f"{file}: no request of version {version!r}, only of {versions}"
+        raise DataError(message, _CSV_HINT)
+    return found
+
+
+def read_requests(file: Path) -> list[Request]:
+    """Read requests from a Parquet table.
+
+    Raises:
+        DataError: it cannot be read, or a column is missing.
+    """
+    try:
+        table = pq.read_table(file)
+    except (OSError, pa.ArrowException) as error:
+        message = f"{file}: expected a Parquet table of requests: {error}"
+        raise DataError(message, _PARQUET_HINT) from error
+    names = set(table.column_names)
+    image = "image" if "image" in names else "analytic"
+    if missing := {image, "arrival_s", "lifetime_s"} - names:
+        message = f"{file}: columns {sorted(missing)} are missing"
+        raise DataError(message, _PARQUET_HINT)
+    columns = [table[c].to_pylist() for c in (image, "arrival_s", "lifetime_s")]
+    try:
+        return [
+            Request(image=str(name), arrival_s=float(at), lifetime_s=float(lasts))
+            for name, at, lasts in zip(*columns, strict=True)
+        ]
+    except (TypeError, ValueError) as error:
+        message = f"{file}: expected times as numbers: {error}"
+        raise DataError(message, _PARQUET_HINT) from error
+
+
+def draw_weights(images: Collection[str], rng: np.random.Generator) -> dict[str, float]:
+    """A weight for each image, uniform in 0 to 1 with three decimals."""
+    names = sorted(images)
+    drawn = rng.uniform(0, 1, len(names)).round(3).tolist()
+    return dict(zip(names, drawn, strict=True))
+
+
+def analytics_of(
+    requests: Sequence[Request],
+    kinds: Sequence[AnalyticKind],
+    weights: Mapping[str, float],
+) -> list[Analytic]:
+    """One analytic for each request, named ``IMAGE.NUMBER``, in their order.
+
+    Args:
+        requests: who asks for what when.
+        kinds: the first whose pattern fits an image counts.
+        weights: by image; 1 where missing.
+
+    Raises:
+        DataError: an image fits no kind.
+    """
+    return [
+        _analytic(number, request, kind_of(request.image, kinds), weights)
+        for number, request in enumerate(requests)
+    ]
+
+
+def kind_of(image: str, kinds: Sequence[AnalyticKind]) -> AnalyticKind:
+    """The first kind whose pattern fits an image.
+
+    Raises:
+        DataError: none does.
+    """
+    for kind in kinds:
+        if fnmatchcase(image, kind.images):
+            return kind
+    message = (
+        f"container image {image} fits no kind of analytic: "
+        f"{', '.join(kind.images for kind in kinds) or 'there is none'}"
+    )
+    raise DataError(message, 'a last kind with images = "*" takes what is left')
+
+
+def _analytic(
+    number: int, request: Request, kind: AnalyticKind, weights: Mapping[str, float]
+) -> Analytic:
+    return Analytic(
+        name=f"{request.image}.{number}",
+        image=request.image,
+        saved_bps=kind.saved_bps,
+        weight=weights.get(request.image, 1.0),
+        n_cores=kind.n_cores,
+        memory_bytes=kind.memory_bytes,
+        cloud_curve=kind.cloud_curve,
+        gateway_curve=kind.gateway_curve,
+        arrival_s=request.arrival_s,
+        lifetime_s=request.lifetime_s,
+    )
