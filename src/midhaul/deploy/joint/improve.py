@@ -1,0 +1,162 @@
+"""Plans from prices, and better ones from them: who goes to a gateway, then rates.
+
+At prices every item has a gain and a rent, the price of what it takes. Items in order of
+gain over rent, each if it fits with the layers that it still needs, are a first plan.
+Better ones come from *exchanges*: one type of items (those that need the same layers)
+or one item leaves, another type enters first, and the order fills what is left. Rates
+are divided anew for each, unless prices show that it cannot be better than the best plan
+so far: whoever moves ``S`` has at most ``lambda U + sum_a c_a + sum of gains in S``.
+"""
+
+from __future__ import annotations
+
+import itertools
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from midhaul.deploy.rates.hull import HullGreedy
+from midhaul.errors import require
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from jaxtyping import Bool, Int64
+
+    from midhaul.deploy.joint.model import JointModel
+    from midhaul.deploy.joint.relaxation import Priced
+    from midhaul.deploy.placement.reduction import Reduced
+
+
+class Plans:
+    """The best choice of items so far, and the search for better ones.
+
+    Attributes:
+        chosen: ``(k,)`` items of the reduced instance.
+        value: what they are worth, about: rates are divided by a quick greedy.
+    """
+
+    def __init__(self, model: JointModel, reduced: Reduced) -> None:
+        """Begin with everything in the cloud."""
+        require("numba", "deploy")
+        self._model = model
+        self._reduced = reduced
+        self._allocator = HullGreedy(n_rounds=0)
+        self.chosen = np.zeros(len(reduced.items), np.bool_)
+        self.value = self._value(self.chosen)
+
+    def offer(self, chosen: Bool[np.ndarray, " k"]) -> bool:
+        """Keep a feasible choice if it is better than the best so far."""
+        value = self._value(chosen)
+        if value <= self.value or self._model.built.broken_s(self._lifted(chosen)):
+            return False
+        self.chosen, self.value = chosen, value
+        return True
+
+    def fill(
+        self, order: Int64[np.ndarray, " m"], kept: Bool[np.ndarray, " k"]
+    ) -> Bool[np.ndarray, " k"]:
+        """Items added in an order to some that are kept, each if it fits."""
+        from midhaul.deploy.placement.mincut_kernels import (  # noqa: PLC0415
+            add_in_order,
+        )
+
+        reduced = self._reduced
+        chosen = kept.copy()
+        is_taken = np.zeros(int(reduced.groups.max(initial=-1)) + 1, np.bool_)
+        is_taken[reduced.groups[chosen]] = True
+        add_in_order(
+            order,
+            reduced.types,
+            reduced.indptr,
+            reduced.indices,
+            reduced.own,
+            reduced.costs,
+            reduced.groups,
+            chosen,
+            reduced.bundles_of(chosen),
+            is_taken,
+            reduced.limits - reduced.use(chosen),
+        )
+        return chosen
+
+    def follow(self, priced: Priced) -> None:
+        """Offer the plan that fills up in the order of some prices."""
+        nobody = np.zeros(len(self.chosen), np.bool_)
+        order = self._order(priced)
+        self.offer(self.fill(order, nobody))
+        inside = priced.is_open[self._reduced.types[order]]
+        self.offer(self.fill(np.concatenate([order[inside], order[~inside]]), nobody))
+
+    def exchange(self, priced: Priced, *, limit: int, n_tries: int) -> None:
+        """Look for better choices among exchanges, until none of them helps.
+
+        Args:
+            priced: gains and rents at prices.
+            limit: types and items that may leave, and types that may enter, at most.
+            n_tries: exchanges to look at, at most.
+        """
+        order = self._order(priced)
+        is_better = True
+        while is_better:
+            is_better = False
+            for kept, first in self._exchanges(priced, limit):
+                if n_tries <= 0:
+                    return
+                n_tries -= 1
+                chosen = self.fill(np.concatenate([first, order]), kept)
+                ceiling = priced.base + float(priced.gains[chosen].sum())
+                if ceiling > self.value and self.offer(chosen):
+                    is_better = True
+                    break
+
+    def _exchanges(
+        self, priced: Priced, limit: int
+    ) -> Iterator[tuple[Bool[np.ndarray, " k"], Int64[np.ndarray, " m"]]]:
+        """Who stays and who enters first, the most promising exchanges first."""
+        reduced = self._reduced
+        profits = np.bincount(
+            reduced.types, np.maximum(priced.profits, 0.0), reduced.n_types
+        )
+        profits -= priced.type_rents
+        is_open = np.zeros(reduced.n_types, np.bool_)
+        is_open[reduced.types[self.chosen]] = True
+        by_profit = np.argsort(profits, kind="stable")
+        leaving = [
+            self.chosen & (reduced.types == t) for t in by_profit[is_open[by_profit]]
+        ]
+        items = np.flatnonzero(self.chosen)
+        items = items[np.argsort(priced.profits[items], kind="stable")]
+        singles = [np.arange(len(self.chosen)) == item for item in items[:limit]]
+        closed = by_profit[::-1][~is_open[by_profit[::-1]]][:limit]
+        entering = [
+            np.flatnonzero((reduced.types == t) & (priced.gains > 0)) for t in closed
+        ]
+        entering = [who[np.argsort(-priced.profits[who])] for who in entering]
+        leaving = [np.zeros_like(self.chosen), *leaving[:limit], *singles]
+        for out, enter in itertools.product(
+            leaving, [*entering, np.zeros(0, np.int64)]
+        ):
+            yield self.chosen & ~out, enter
+
+    def _order(self, priced: Priced) -> Int64[np.ndarray, " m"]:
+        """Items that gain, by the gain over the rent of their type, then their own."""
+        reduced = self._reduced
+        gains = np.maximum(priced.gains, 0.0)
+        rents = priced.gains - priced.profits
+        type_gains = np.bincount(reduced.types, gains, reduced.n_types)
+        type_rents = priced.type_rents + np.bincount(
+            reduced.types, rents * (gains > 0), reduced.n_types
+        )
+        density = type_gains / np.maximum(type_rents, 1e-12)
+        order = np.lexsort(
+            (-priced.profits, -density[reduced.types], priced.profits <= 0)
+        )
+        return order[gains[order] > 0]
+
+    def _lifted(self, chosen: Bool[np.ndarray, " k"]) -> Bool[np.ndarray, " i"]:
+        return self._reduced.lift(chosen, self._model.instance.n_items)
+
+    def _value(self, chosen: Bool[np.ndarray, " k"]) -> float:
+        moved = self._model.moved(self._lifted(chosen))
+        return self._model.allocate(moved, self._allocator).value
