@@ -13,6 +13,7 @@ import os
 from typing import TYPE_CHECKING
 
 import aiohttp
+import yarl
 
 from midhaul.deploy.registry.answers import (
     check_status,
@@ -112,7 +113,8 @@ class RegistryClient:
                         yield answer
                         return
                     asked = answer.headers.getall("WWW-Authenticate", [])
-                if is_retried:
+                    is_own = _origin(answer.url) == _origin(self.url(reference, ""))
+                if is_retried or not is_own:
                     break
                 self._tokens[key] = await self._authorise(
                     reference, parse_challenges(asked)
@@ -200,11 +202,15 @@ class RegistryClient:
     def _send(
         self, reference: Reference, ask: Ask, token: str | None
     ) -> contextlib.AbstractAsyncContextManager[aiohttp.ClientResponse]:
-        whole = "://" in ask.path
+        url = ask.path if "://" in ask.path else self.url(reference, ask.path)
+        is_own = _origin(url) == _origin(self.url(reference, ""))
         return self._open().request(
             ask.method,
-            ask.path if whole else self.url(reference, ask.path),
-            headers={**ask.headers, **({"Authorization": token} if token else {})},
+            url,
+            headers={
+                **ask.headers,
+                **({"Authorization": token} if token and is_own else {}),
+            },
             params=ask.parameters or None,
             data=ask.body() if ask.body else None,
             max_redirects=self.limits.n_redirects,
@@ -256,3 +262,8 @@ class RegistryClient:
             message = "enter the RegistryClient first: async with"
             raise RuntimeError(message)
         return self._session
+
+
+def _origin(url: str | yarl.URL) -> yarl.URL:
+    """Scheme, host and port: tokens and passwords go to those of the registry only."""
+    return yarl.URL(url).origin()

@@ -11,7 +11,7 @@ from typing import IO, TYPE_CHECKING
 from midhaul.errors import DataError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable
     from pathlib import Path
     from types import TracebackType
     from typing import Self
@@ -146,10 +146,15 @@ class Pace:
         piece = int(self._rate_bps * _PACED_S / 8)
         return min(_PIECE_BYTES, max(_MIN_PIECE_BYTES, piece))
 
-    async def wait(self, n_bytes: int) -> None:
+    async def wait(
+        self,
+        n_bytes: int,
+        *,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> None:
         """Wait until what was read has had its time."""
         if math.isinf(self._rate_bps):
             return
         now_s = self._clock()
         self._free_s = max(self._free_s, now_s) + 8 * n_bytes / self._rate_bps
-        await asyncio.sleep(self._free_s - now_s)
+        await sleep(self._free_s - now_s)

@@ -207,14 +207,15 @@ def parse_config(body: bytes, where: str) -> ImageConfig:
     """
     found = parse_json(body, where)
     rootfs = found.get("rootfs")
-    diff_ids = cast("dict[str, Any]", rootfs).get("diff_ids") if rootfs else None
+    inner = cast("dict[str, Any]", rootfs) if isinstance(rootfs, dict) else {}
+    diff_ids = inner.get("diff_ids")
     return ImageConfig(
         platform=_platform(
             str(found["os"]), str(found["architecture"]), str(found.get("variant", ""))
         )
         if found.get("os") and found.get("architecture")
         else None,
-        diff_ids=tuple(map(str, cast("list[object]", diff_ids or []))),
+        diff_ids=tuple(map(str, diff_ids)) if isinstance(diff_ids, list) else (),
     )
 
 
@@ -271,5 +272,5 @@ def _index(entries: list[Any], where: str) -> Index:
 def _platform(name: str, architecture: str, variant: str) -> Platform:
     digits = variant.removeprefix("v").partition(".")[0]
     usual = _VARIANTS.get(architecture, 1)
-    number = int(digits) if digits.isascii() and digits.isdigit() else usual
+    number = int(digits) if re.fullmatch(r"[0-9]{1,3}", digits) else usual
     return Platform(os=name, architecture=architecture, variant=number)

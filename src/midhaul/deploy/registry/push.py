@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from midhaul.deploy.registry.answers import check_status
-from midhaul.deploy.registry.client import RegistryClient
 from midhaul.deploy.registry.exchange import Ask
 from midhaul.deploy.registry.manifests import OCI_MANIFEST
 from midhaul.deploy.registry.reference import Reference, parse_reference
@@ -19,6 +18,7 @@ if TYPE_CHECKING:
 
     import aiohttp
 
+    from midhaul.deploy.registry.client import RegistryClient
     from midhaul.deploy.registry.making import MadeImage
 
 _CREATED = 201

@@ -250,14 +250,15 @@ class LayerStore:
             return layer.uncompressed_bytes
 
     def _touch(self, name: str, digests: tuple[str, ...], *, n_new: int) -> None:
-        now, image = self._clock(), self._state.images[name]
-        layers = dict(self._state.layers)
+        now, state = self._clock(), self._state
+        layers, images = dict(state.layers), dict(state.images)
         for digest in digests:
             n_uses = layers[digest].n_uses + n_new
             layers[digest] = replace(layers[digest], last_used_s=now, n_uses=n_uses)
-        image = replace(image, last_used_s=now, n_uses=image.n_uses + n_new)
-        images = {**self._state.images, name: image}
-        self._write(replace(self._state, layers=layers, images=images))
+        if image := images.get(name):  # its name may have moved on while it was held
+            n_uses = image.n_uses + n_new
+            images[name] = replace(image, last_used_s=now, n_uses=n_uses)
+        self._write(replace(state, layers=layers, images=images))
 
     def _write(self, state: StoreState) -> None:
         """Keep a state, also on the disk; images without any layer are forgotten."""

@@ -50,7 +50,7 @@ class StoredImage:
         pulled_s: when it was last pulled.
         last_used_s: when it was last held or released; the time of the pull before.
         n_uses: how often it was held.
-        n_pulls: how often it was pulled.
+        n_pulls: how often it was pulled, with or without missing layers.
     """
 
     name: str
