@@ -1,0 +1,162 @@
+"""Placement by minimum cuts: a value, a bound, and what each resource is worth.
+
+The steps: reduce the instance (:mod:`~midhaul.deploy.placement.reduction`), find the
+prices at which the Lagrangian bound is lowest (:mod:`~midhaul.deploy.placement.prices`;
+each evaluation is a minimum cut, :mod:`~midhaul.deploy.placement.closure`), fill up the
+closure that keeps the capacities (:mod:`~midhaul.deploy.placement.fill`), and solve
+what the bound leaves open (:mod:`~midhaul.deploy.placement.core`) while that is worth
+it.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from midhaul.deploy.placement.building import place_by
+from midhaul.deploy.placement.core import improve
+from midhaul.deploy.placement.dual import Relaxation
+from midhaul.deploy.placement.fill import feasible_part, fill
+from midhaul.deploy.placement.instance import Choice
+from midhaul.deploy.placement.prices import one_row, several_rows, with_groups
+from midhaul.deploy.placement.reduction import reduce
+
+if TYPE_CHECKING:
+    from jaxtyping import Bool
+
+    from midhaul.deploy.placement.base import Placement
+    from midhaul.deploy.placement.dual import Evaluation
+    from midhaul.deploy.placement.instance import Instance
+    from midhaul.deploy.placement.reduction import Reduced
+    from midhaul.deploy.problem import PlacementProblem
+
+OPTIMAL_GAP = 1e-7
+"""Share of the bound up to which a value counts as optimal."""
+CORE_SIZES = (300, 3000)
+"""Items in the first core, and at most in the last."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MinCutPlacer:
+    """Lagrangian minimum cuts; large problems in little time, with bound and prices.
+
+    Attributes:
+        max_gap: share of the bound that the value may be below it; cores are solved
+            only while it is more.
+        time_limit_s: when to stop looking for a better placement.
+        name: what tables and charts call it.
+    """
+
+    max_gap: float = 1e-5
+    time_limit_s: float = 60.0
+    name: str = "mincut"
+
+    def place(self, problem: PlacementProblem) -> Placement:
+        """A placement that keeps every limit of the problem.
+
+        Raises:
+            PrerequisiteError: Numba or highspy is not installed.
+        """
+        return place_by(
+            problem,
+            lambda built: solve(
+                built.instance, max_gap=self.max_gap, time_limit_s=self.time_limit_s
+            ),
+        )
+
+
+def solve(
+    instance: Instance, *, max_gap: float = 1e-5, time_limit_s: float = 60.0
+) -> Choice:
+    """A choice, a bound and prices.
+
+    Args:
+        instance: what to solve.
+        max_gap: share of the bound that the value may be below it; cores are solved
+            only while it is more.
+        time_limit_s: when to stop; the first bound and choice are always computed.
+
+    Raises:
+        PrerequisiteError: Numba or highspy is not installed.
+    """
+    end_s = time.monotonic() + time_limit_s
+    prices = np.zeros(len(instance.capacities))
+    reduced = reduce(instance)
+    if len(reduced.rows) == 0 or len(reduced.items) == 0:
+        known = _best_of_each(reduced)
+        bound, is_timed_out = float(reduced.values[known].sum()), False
+    else:
+        relaxation = Relaxation(reduced)
+        here, known = _first(relaxation, max_gap, end_s)
+        prices[reduced.rows] = here.prices
+        known, bound, is_timed_out = _close(reduced, here, known, max_gap, end_s)
+    value = float(reduced.values[known].sum())
+    return Choice(
+        chosen=reduced.lift(known, instance.n_items),
+        bound=max(bound, value),
+        is_optimal=bound - value <= OPTIMAL_GAP * bound,
+        is_timed_out=is_timed_out,
+        prices=prices,
+    )
+
+
+def _first(
+    relaxation: Relaxation, max_gap: float, end_s: float
+) -> tuple[Evaluation, Bool[np.ndarray, " k"]]:
+    """The Lagrangian near its minimum, and a choice filled up from its closure."""
+    reduced = relaxation.reduced
+    keeps: Evaluation | None = None
+    if reduced.has_choices:
+        here = with_groups(relaxation, end_s)
+    elif len(reduced.rows) == 1:
+        here, keeps = one_row(relaxation)
+    else:
+        here = several_rows(relaxation, None, end_s)
+    start = feasible_part(relaxation, here) if keeps is None else keeps.chosen
+    best = fill(reduced, start, here.prices)
+    if here.bound - reduced.values[best].sum() > max_gap * here.bound:
+        afresh = fill(reduced, np.zeros_like(best), here.prices)
+        if reduced.values[afresh].sum() > reduced.values[best].sum():
+            best = afresh
+    return here, best
+
+
+def _close(
+    reduced: Reduced,
+    here: Evaluation,
+    known: Bool[np.ndarray, " k"],
+    max_gap: float,
+    end_s: float,
+) -> tuple[Bool[np.ndarray, " k"], float, bool]:
+    """Solve cores until the gap is small, the core was the whole, or time is up."""
+    bound, is_timed_out = here.bound, False
+    for size in CORE_SIZES:
+        gap = bound - float(reduced.values[known].sum())
+        left_s = end_s - time.monotonic()
+        if gap <= max_gap * bound:
+            break
+        if left_s <= 0:
+            is_timed_out = True
+            break
+        known, bound, is_complete, is_timed_out = improve(
+            reduced,
+            here,
+            known,
+            n_items=size,
+            least_gain=OPTIMAL_GAP / 2 * bound,
+            time_limit_s=left_s,
+        )
+        if is_complete:
+            break
+    return known, bound, is_timed_out
+
+
+def _best_of_each(reduced: Reduced) -> Bool[np.ndarray, " k"]:
+    """Of each group the item that is worth most, where nothing else limits."""
+    order = np.lexsort((-reduced.values, reduced.groups))
+    chosen = np.zeros(len(order), np.bool_)
+    chosen[order[np.unique(reduced.groups[order], return_index=True)[1]]] = True
+    return chosen

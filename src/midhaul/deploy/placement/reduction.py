@@ -1,0 +1,223 @@
+"""Make a placement instance smaller without changing its optimum.
+
+Container images overlap in a regular way: a few thousand layers of a catalogue are
+shared, and most others belong to one item. What is left after the steps below grows
+with the catalogue and not with the number of items:
+
+1. Items that do not fit alone, or are worth nothing, go; so do elements that cost
+   nothing, and rows that everything together keeps.
+2. Elements that one item needs become part of what that item itself takes.
+3. Elements that the same items need are one *bundle*, with the sum of their costs.
+   (LASA, IEEE Transactions on Services Computing 2022, groups layers in this way.)
+4. Items that need the same bundles are of one *type*.
+
+Sets are compared by sums of mixed 64-bit numbers, one for each member, and every match
+is checked against the set itself.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from midhaul.deploy.placement.instance import TOLERANCE
+
+if TYPE_CHECKING:
+    from jaxtyping import Bool, Float64, Int64, UInt64
+
+    from midhaul.deploy.placement.instance import Instance
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Reduced:
+    """An instance in which every item has a type and types share bundles.
+
+    Attributes:
+        items: ``(k,)`` numbers of the items that are left, in the instance.
+        rows: ``(r,)`` numbers of the rows that can bind, in the instance.
+        values: ``(k,)`` worth of each item.
+        own: ``(k, r)`` what an item takes for itself, with its private elements.
+        types: ``(k,)`` type of each item.
+        groups: ``(k,)`` items with the same number exclude each other, from 0 upwards.
+        indptr: ``(t + 1,)`` where each type's bundles begin in ``indices``.
+        indices: ``(a,)`` bundles of all types, rising within a type.
+        costs: ``(b, r)`` what a bundle takes, once.
+        capacities: ``(r,)``.
+    """
+
+    items: Int64[np.ndarray, " k"]
+    rows: Int64[np.ndarray, " r"]
+    values: Float64[np.ndarray, " k"]
+    own: Float64[np.ndarray, "k r"]
+    types: Int64[np.ndarray, " k"]
+    groups: Int64[np.ndarray, " k"]
+    indptr: Int64[np.ndarray, " t1"]
+    indices: Int64[np.ndarray, " a"]
+    costs: Float64[np.ndarray, "b r"]
+    capacities: Float64[np.ndarray, " r"]
+
+    @property
+    def n_types(self) -> int:
+        """Number of types."""
+        return len(self.indptr) - 1
+
+    @property
+    def n_bundles(self) -> int:
+        """Number of bundles."""
+        return len(self.costs)
+
+    @property
+    def has_choices(self) -> bool:
+        """True when some of the items exclude each other."""
+        return len(self.groups) > 0 and int(self.groups.max()) + 1 < len(self.groups)
+
+    def bundles_of(self, chosen: Bool[np.ndarray, " k"]) -> Bool[np.ndarray, " b"]:
+        """The bundles that the chosen items need together, ``(b,)``."""
+        is_open = np.zeros(self.n_types, np.bool_)
+        is_open[self.types[chosen]] = True
+        needed = np.zeros(self.n_bundles, np.bool_)
+        needed[self.indices[np.repeat(is_open, np.diff(self.indptr))]] = True
+        return needed
+
+    def use(self, chosen: Bool[np.ndarray, " k"]) -> Float64[np.ndarray, " r"]:
+        """What the chosen items take of each row, ``(r,)``."""
+        bundles = self.costs[self.bundles_of(chosen)].sum(axis=0)
+        return self.own[chosen].sum(axis=0) + bundles
+
+    def is_feasible(self, chosen: Bool[np.ndarray, " k"]) -> bool:
+        """True when the chosen items keep every capacity and every group."""
+        if (self.use(chosen) > self.limits).any():
+            return False
+        return not self.has_choices or bool(
+            np.bincount(self.groups[chosen], minlength=1).max() <= 1
+        )
+
+    @property
+    def limits(self) -> Float64[np.ndarray, " r"]:
+        """Capacities with half of the slack that an instance allows, ``(r,)``."""
+        return self.capacities + TOLERANCE / 2 * np.maximum(self.capacities, 1.0)
+
+    def lift(
+        self, chosen: Bool[np.ndarray, " k"], n_items: int
+    ) -> Bool[np.ndarray, " n"]:
+        """The same choice in the whole instance, ``(n,)``."""
+        lifted = np.zeros(n_items, np.bool_)
+        lifted[self.items[chosen]] = True
+        return lifted
+
+
+def reduce(instance: Instance) -> Reduced:
+    """The smallest instance that the steps above lead to; its optimum is the same."""
+    owners = np.repeat(np.arange(instance.n_items), np.diff(instance.indptr))
+    elements = instance.indices
+    alone = instance.usage + _sums(owners, instance.costs, elements, instance.n_items)
+    slack = TOLERANCE * np.maximum(instance.capacities, 1.0)
+    fits = (alone <= instance.capacities + slack).all(axis=1) & (instance.values > 0)
+    items = np.flatnonzero(fits)
+    number = np.cumsum(fits) - 1
+    stays = fits[owners] & (instance.costs[elements] > 0).any(axis=1)
+    owners, elements = number[owners[stays]], elements[stays]
+    n_uses = np.bincount(elements, minlength=instance.n_elements)
+    total = instance.usage[items].sum(axis=0) + instance.costs[n_uses > 0].sum(axis=0)
+    rows = np.flatnonzero(total > instance.capacities)
+    costs = np.ascontiguousarray(instance.costs[:, rows])
+
+    is_private = n_uses[elements] == 1
+    own = instance.usage[np.ix_(items, rows)]
+    own += _sums(owners[is_private], costs, elements[is_private], len(items))
+    owners, elements = owners[~is_private], elements[~is_private]
+    shared, elements = np.unique(elements, return_inverse=True)
+
+    order = np.argsort(elements, kind="stable")
+    heads, bundle_of = equal_sets(elements[order], owners[order], len(shared))
+    bundle_costs = np.zeros((len(heads), len(rows)))
+    np.add.at(bundle_costs, bundle_of, costs[shared])
+    is_head = np.zeros(len(shared), np.bool_)
+    is_head[heads] = True
+    leads = is_head[elements]
+    owners, bundles = owners[leads], bundle_of[elements[leads]]
+
+    order = np.lexsort((bundles, owners))
+    owners, bundles = owners[order], bundles[order]
+    heads, types = equal_sets(owners, bundles, len(items))
+    indptr, indices = _rows_of(owners, bundles, heads, len(items))
+    return Reduced(
+        items=items,
+        rows=rows,
+        values=instance.values[items].astype(np.float64),
+        own=own,
+        types=types,
+        groups=np.unique(instance.groups[items], return_inverse=True)[1],
+        indptr=indptr,
+        indices=indices,
+        costs=bundle_costs,
+        capacities=instance.capacities[rows],
+    )
+
+
+def equal_sets(
+    owners: Int64[np.ndarray, " m"], members: Int64[np.ndarray, " m"], n: int
+) -> tuple[Int64[np.ndarray, " c"], Int64[np.ndarray, " n"]]:
+    """Classes of owners that have the same members.
+
+    Args:
+        owners: ``(m,)`` from 0 to n − 1, not falling.
+        members: ``(m,)`` from 0 upwards, rising within an owner.
+        n: number of owners; those that do not occur have no members.
+
+    Returns:
+        The first owner of each class, and the class of each owner.
+    """
+    sizes = np.bincount(owners, minlength=n)
+    starts = np.cumsum(sizes) - sizes
+    salt = 0
+    while True:
+        sums = np.zeros(n, np.uint64)
+        np.add.at(sums, owners, _mixed(members, salt))
+        _, heads, classes = np.unique(sums, return_index=True, return_inverse=True)
+        head_of = heads[classes]
+        if (sizes == sizes[head_of]).all():
+            position = np.arange(len(owners)) - starts[owners]
+            if (members == members[starts[head_of[owners]] + position]).all():
+                return heads, classes
+        salt += 1  # two sets with one sum: about once in 2**64 pairs
+
+
+def _mixed(numbers: Int64[np.ndarray, " m"], salt: int) -> UInt64[np.ndarray, " m"]:
+    """Well mixed 64-bit numbers (splitmix64, Steele, Lea and Flood, 2014)."""
+    mixed = (numbers.astype(np.uint64) + np.uint64(salt * 0x5851F42D + 1)) * np.uint64(
+        0x9E3779B97F4A7C15
+    )
+    mixed = (mixed ^ (mixed >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return mixed ^ (mixed >> np.uint64(31))
+
+
+def _sums(
+    owners: Int64[np.ndarray, " m"],
+    costs: Float64[np.ndarray, "e r"],
+    elements: Int64[np.ndarray, " m"],
+    n: int,
+) -> Float64[np.ndarray, "n r"]:
+    """Costs of each owner's elements, summed by row."""
+    sums = np.empty((n, costs.shape[1]))
+    for row in range(costs.shape[1]):
+        sums[:, row] = np.bincount(owners, costs[elements, row], n)
+    return sums
+
+
+def _rows_of(
+    owners: Int64[np.ndarray, " m"],
+    members: Int64[np.ndarray, " m"],
+    heads: Int64[np.ndarray, " c"],
+    n: int,
+) -> tuple[Int64[np.ndarray, " c1"], Int64[np.ndarray, " a"]]:
+    """The members of some owners in their order, as CSR."""
+    sizes = np.bincount(owners, minlength=n)
+    starts = np.cumsum(sizes) - sizes
+    lengths = sizes[heads]
+    indptr = np.concatenate([[0], np.cumsum(lengths)])
+    offsets = np.repeat(starts[heads] - indptr[:-1], lengths)
+    return indptr, members[offsets + np.arange(indptr[-1])]
