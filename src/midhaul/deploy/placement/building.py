@@ -26,7 +26,7 @@ from midhaul.deploy.placement.assembly import (
 )
 from midhaul.deploy.placement.base import Placement, Status
 from midhaul.deploy.placement.catalogue import Catalogue, catalogue_of
-from midhaul.deploy.placement.report import pulls_of, uses_of
+from midhaul.deploy.placement.outcome import pulls_of, uses_of
 from midhaul.deploy.placement.schedule import Schedule, schedule
 
 if TYPE_CHECKING:
@@ -168,7 +168,7 @@ def to_placement(built: Built, choice: Choice, solve_s: float) -> Placement:
 
 def place_by(
     problem: PlacementProblem,
-    solve: Callable[[Instance], Choice],
+    solve: Callable[[Built], Choice],
     *,
     clock: Callable[[], float] = time.perf_counter,
 ) -> Placement:
@@ -176,14 +176,14 @@ def place_by(
 
     Args:
         problem: what to place.
-        solve: a search over an instance; it is asked again, a few times at most, when
+        solve: a search over the arrays; it is asked again, a few times at most, when
             its choice breaks deadlines that were left out.
         clock: measures the time of building and solving, in seconds.
     """
     begin = clock()
     also_s: dict[int, Float64[np.ndarray, " d"]] = {}
     built = build(problem)
-    choice = solve(built.instance)
+    choice = solve(built)
     for _ in range(_MAX_ROUNDS):
         broken = built.broken_s(choice.chosen)
         if not broken:
@@ -191,7 +191,7 @@ def place_by(
         for number, late in broken.items():
             also_s[number] = np.union1d(also_s.get(number, np.zeros(0)), late)
         built = build(problem, also_s=also_s)
-        choice = solve(built.instance)
+        choice = solve(built)
     return to_placement(built, choice, clock() - begin)
 
 

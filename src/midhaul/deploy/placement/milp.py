@@ -1,0 +1,235 @@
+"""The exact placer: the set-union knapsack as a mixed-integer linear program.
+
+The program is the one of :mod:`midhaul.deploy.placement.instance`, as Goldschmidt,
+Nehme and Yu state it (Naval Research Logistics 41, 1994), solved by HiGHS (Huangfu and
+Hall, Mathematical Programming Computation 10, 2018). Differences from the paper:
+
+1. There are several capacities, and items that exclude each other.
+2. Elements are no integer variables: with whole items the least ``y_e`` is whole.
+
+Prices are duals of the *linear relaxation*: the value that a bit more of a capacity
+brings if analytics could be split. A whole plan changes in jumps.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from midhaul.deploy.placement.building import Built, place_by
+from midhaul.deploy.placement.instance import Choice
+from midhaul.deploy.placement.marginal_greedy import solve_greedily
+from midhaul.errors import require
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from jaxtyping import Bool, Float64, Int64
+
+    from midhaul.deploy.placement.base import Placement
+    from midhaul.deploy.placement.instance import Instance
+    from midhaul.deploy.problem import PlacementProblem
+
+_ROW_TOLERANCE = 1e-9
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MilpPlacer:
+    """A placer: the best placement there is, if it is found in time.
+
+    Attributes:
+        time_limit_s: how long the solver may take; what it found until then is taken.
+        mip_gap: relative gap between value and bound that counts as none.
+        clock: measures the time of the search, in seconds.
+    """
+
+    time_limit_s: float = 60.0
+    mip_gap: float = 1e-6
+    clock: Callable[[], float] = time.perf_counter
+
+    @property
+    def name(self) -> str:
+        """What tables and charts call it."""
+        return "milp"
+
+    def place(self, problem: PlacementProblem) -> Placement:
+        """A placement that keeps every limit of the problem.
+
+        Raises:
+            PrerequisiteError: highspy or numba is not installed.
+        """
+
+        def solve(built: Built) -> Choice:
+            return solve_milp(
+                built.instance,
+                time_limit_s=self.time_limit_s,
+                mip_gap=self.mip_gap,
+                has_prices=True,
+            )
+
+        return place_by(problem, solve, clock=self.clock)
+
+
+def solve_milp(
+    instance: Instance,
+    *,
+    time_limit_s: float = 60.0,
+    mip_gap: float = 1e-6,
+    has_prices: bool = False,
+) -> Choice:
+    """Solve an instance to optimality, starting from the marginal greedy's choice.
+
+    Args:
+        instance: what to choose from.
+        time_limit_s: how long the solver may take.
+        mip_gap: relative gap that counts as none.
+        has_prices: whether the linear relaxation is solved for its duals, too.
+
+    Raises:
+        PrerequisiteError: highspy or numba is not installed.
+    """
+    highspy: Any = require("highspy", "deploy")
+    n_rows = len(instance.rows)
+    if instance.n_items == 0:
+        return Choice(
+            chosen=np.zeros(0, np.bool_),
+            bound=0.0,
+            is_optimal=True,
+            is_timed_out=False,
+            prices=np.zeros(n_rows),
+        )
+    start = solve_greedily(instance).chosen
+    value_scale = float(instance.values.max()) or 1.0
+    model = _model(instance, value_scale)
+    prices = np.full(n_rows, np.nan)
+    if has_prices:
+        prices = _prices(instance, model, value_scale, time_limit_s)
+    solver = _solver(time_limit_s)
+    solver.setOptionValue("mip_rel_gap", mip_gap)
+    solver.setOptionValue("mip_abs_gap", 0.0)
+    solver.setOptionValue("mip_feasibility_tolerance", _ROW_TOLERANCE)
+    model.integrality_ = [highspy.HighsVarType.kInteger] * instance.n_items + [
+        highspy.HighsVarType.kContinuous
+    ] * instance.n_elements
+    solver.passModel(model)
+    first = highspy.HighsSolution()
+    first.col_value = np.append(start, instance.elements_of(start)).astype(float)
+    solver.setSolution(first)
+    solver.run()
+    return _choice(instance, solver, start, prices, value_scale)
+
+
+def _choice(
+    instance: Instance,
+    solver: Any,
+    start: Bool[np.ndarray, " n"],
+    prices: Float64[np.ndarray, " r"],
+    value_scale: float,
+) -> Choice:
+    """What the solver found; its start, where that is better or nothing was found."""
+    status = solver.getModelStatus().name
+    found = np.asarray(solver.getSolution().col_value)[: instance.n_items]
+    chosen = found > 0.5 if len(found) else start  # noqa: PLR2004 - whole
+    is_whole = instance.is_feasible(chosen)
+    if not is_whole or instance.value(chosen) < instance.value(start):
+        chosen = start
+    is_optimal = status == "kOptimal" and is_whole
+    bound = -float(solver.getInfo().mip_dual_bound) * value_scale
+    return Choice(
+        chosen=chosen,
+        bound=min(bound, float(instance.values.sum())),
+        is_optimal=is_optimal,
+        is_timed_out=status == "kTimeLimit",
+        prices=prices,
+    )
+
+
+def _prices(
+    instance: Instance, model: Any, value_scale: float, time_limit_s: float
+) -> Float64[np.ndarray, " r"]:
+    """Duals of the rows in the linear relaxation; NaN when time ran out."""
+    solver = _solver(time_limit_s)
+    solver.passModel(model)
+    solver.run()
+    n_rows = len(instance.rows)
+    if solver.getModelStatus().name != "kOptimal":
+        return np.full(n_rows, np.nan)
+    duals = np.asarray(solver.getSolution().row_dual)[:n_rows]
+    return np.maximum(-duals, 0.0) * value_scale / _scale(instance)
+
+
+def _solver(time_limit_s: float) -> Any:
+    core: Any = require("highspy._core", "deploy")
+    solver = core._Highs()  # noqa: SLF001 - the outer class prints a banner
+    solver.setOptionValue("output_flag", False)  # noqa: FBT003
+    solver.setOptionValue("time_limit", float(time_limit_s))
+    solver.setOptionValue("primal_feasibility_tolerance", _ROW_TOLERANCE)
+    return solver
+
+
+def _scale(instance: Instance) -> Float64[np.ndarray, " r"]:
+    """What each row is divided by, so that the solver sees numbers near one."""
+    return np.where(instance.capacities > 0, instance.capacities, 1.0)
+
+
+def _model(instance: Instance, value_scale: float) -> Any:
+    """The linear program: items, then elements; capacities, groups, implications."""
+    highspy: Any = require("highspy", "deploy")
+    rows, columns, entries, upper = _matrix(instance)
+    n_columns = instance.n_items + instance.n_elements
+    order = np.lexsort((columns, rows))
+    counts = np.bincount(rows, minlength=len(upper))
+    model = highspy.HighsLp()
+    model.num_col_, model.num_row_ = n_columns, len(upper)
+    costs = np.zeros(n_columns)
+    costs[: instance.n_items] = -instance.values / value_scale
+    model.col_cost_ = costs
+    model.col_lower_ = np.zeros(n_columns)
+    model.col_upper_ = np.ones(n_columns)
+    model.row_lower_ = np.full(len(upper), -highspy.kHighsInf)
+    model.row_upper_ = upper
+    model.a_matrix_.format_ = highspy.MatrixFormat.kRowwise
+    model.a_matrix_.start_ = np.append(0, np.cumsum(counts)).astype(np.int32)
+    model.a_matrix_.index_ = columns[order].astype(np.int32)
+    model.a_matrix_.value_ = entries[order]
+    return model
+
+
+def _matrix(
+    instance: Instance,
+) -> tuple[
+    Int64[np.ndarray, " k"],
+    Int64[np.ndarray, " k"],
+    Float64[np.ndarray, " k"],
+    Float64[np.ndarray, " u"],
+]:
+    """Row, column and entry of all that is not zero, and the rows' upper limits."""
+    n, n_rows, n_needs = instance.n_items, len(instance.rows), len(instance.indices)
+    scale = _scale(instance)
+    item, own_row = np.nonzero(instance.usage)
+    element, cost_row = np.nonzero(instance.costs)
+    _, group_of, sizes = np.unique(
+        instance.groups, return_inverse=True, return_counts=True
+    )
+    # An item that is alone in its group needs no row.
+    is_choice = sizes > 1
+    members = np.flatnonzero(is_choice[group_of])
+    number = np.cumsum(is_choice) - 1
+    n_groups = int(is_choice.sum())
+    owners = np.repeat(np.arange(n), np.diff(instance.indptr))
+    needs = n_rows + n_groups + np.arange(n_needs)
+    parts = (
+        (own_row, item, (instance.usage / scale)[item, own_row]),
+        (cost_row, n + element, (instance.costs / scale)[element, cost_row]),
+        (n_rows + number[group_of[members]], members, np.ones(len(members))),
+        (needs, owners, np.ones(n_needs)),
+        (needs, n + instance.indices, -np.ones(n_needs)),
+    )
+    rows, columns, entries = (np.concatenate(part) for part in zip(*parts, strict=True))
+    upper = np.concatenate(
+        [instance.capacities / scale, np.ones(n_groups), np.zeros(n_needs)]
+    )
+    return rows, columns, entries, upper
