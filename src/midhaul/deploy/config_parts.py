@@ -38,8 +38,10 @@ class ImagesConfig(Section):
         pattern=r"^[a-z0-9]+/[a-z0-9_]+(/[a-z0-9]+)?$",
         description="Which image of an index to take (registry).",
     )
-    is_plain_http: bool = Field(
-        default=False, description="Talk to the registry without TLS (registry)."
+    plain_http: tuple[str, ...] = Field(
+        default=(),
+        description="Registries, HOST:PORT, that are asked without TLS; those on "
+        "loopback always are (registry).",
     )
     uncompressed_ratio: float = Field(
         default=1.85,

@@ -35,7 +35,6 @@ CURVES = Table(
         Column("step", pa.int32(), "Number of the step, from 0, by rising rate."),
         Column("knob", _FLOAT, "Setting of the step."),
         Column("rate_bps", _FLOAT, "Upload rate, with what transports add."),
-        Column("payload_bps", _FLOAT, "Upload rate of the payload alone."),
         Column("quality", _FLOAT, "Measured quality."),
         Column("is_on_frontier", _BOOL, "False where a cheaper step is as good."),
     ),

@@ -1,0 +1,277 @@
+"""From a config to a problem: curves, container images, analytics and gateways."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from midhaul.deploy.catalogue import builtin_images, read_images
+from midhaul.deploy.curve_readers import read_awstream, read_run, read_table
+from midhaul.deploy.problem import Analytic, Gateway, PlacementProblem
+from midhaul.deploy.requests import (
+    AnalyticKind,
+    Request,
+    analytics_of,
+    draw_weights,
+)
+from midhaul.deploy.seed_curves import seed_curve
+from midhaul.deploy.transport import MqttTransport, charged
+from midhaul.errors import ConfigError, DataError
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable, Mapping, Sequence
+
+    from midhaul.deploy.config import DrawConfig, PlanConfig
+    from midhaul.deploy.config_parts import (
+        AnalyticConfig,
+        CurveConfig,
+        GatewayConfig,
+        ImagesConfig,
+    )
+    from midhaul.deploy.curves import QosCurve
+    from midhaul.deploy.problem import ContainerImage
+
+_MINUTE_S = 60.0
+_SEED_KINDS = ("audio", "yolo")
+_SEED_CORES = {"audio": 0.513, "yolo": 0.556}
+_SEED_MEMORY = {"audio": 0.0784, "yolo": 0.1308}  # share of the gateway's
+_SEED_GATEWAY_BYTES = 8e9
+_SEED_IMAGES = tuple(f"{kind}{n}" for kind in _SEED_KINDS for n in range(1, 13))
+
+
+def curves_of(configs: Mapping[str, CurveConfig]) -> dict[str, QosCurve]:
+    """The QoS curves that a config names, payload only.
+
+    Raises:
+        ConfigError: a source is none of those that there are.
+        DataError: a file or run cannot be read or holds no curve.
+    """
+    return {name: _curve(name, config) for name, config in configs.items()}
+
+
+def _curve(name: str, config: CurveConfig) -> QosCurve:
+    source, _, where = str(config.source).partition(":")
+    if source == "seed":
+        kind, _, site = where.partition("-")
+        if kind in _SEED_KINDS and site in {"cloud", "gateway"}:
+            return replace(seed_curve(kind, site), name=name)  # pyright: ignore[reportArgumentType]  looked at just above
+    file, hz = Path(where), config.message_hz
+    if source == "table":
+        curve = read_table(file, config.configuration, message_hz=hz)
+        return replace(curve, name=name)
+    if source == "awstream":
+        return replace(read_awstream(file, message_hz=hz).curve, name=name)
+    if source == "run":
+        found = read_run(
+            file, message_hz=hz, metric=config.metric, detector=config.configuration
+        )
+        return replace(found.curve, name=name)
+    message = f"curve {name}: expected KIND:WHERE as its source, found {config.source}"
+    hint = "seed:audio-cloud, table:FILE, awstream:FILE or run:FOLDER"
+    raise ConfigError(message, hint)
+
+
+def with_transport(analytic: Analytic, transport: MqttTransport | None) -> Analytic:
+    """An analytic whose curves say what its messages take on the link."""
+    if transport is None or analytic.cloud_curve is None:
+        return analytic
+    assert analytic.gateway_curve is not None  # noqa: S101 - both or none
+    return replace(
+        analytic,
+        cloud_curve=charged(analytic.cloud_curve, transport),
+        gateway_curve=charged(analytic.gateway_curve, transport),
+    )
+
+
+def transport_of(*, is_charged: bool) -> MqttTransport | None:
+    """MQTT with QoS 1, or nothing."""
+    return MqttTransport() if is_charged else None
+
+
+def images_of(
+    config: ImagesConfig, names: Collection[str], seed: int
+) -> dict[str, ContainerImage]:
+    """The container images by name.
+
+    Args:
+        config: where from.
+        names: those that are needed; a registry is asked for nothing else.
+        seed: of the experiment, for what is made up.
+
+    Raises:
+        DataError: one is missing or wrong.
+        NodeError: a registry does not answer as it should.
+        PrerequisiteError: an engine or a password is missing.
+    """
+    if config.kind == "builtin":
+        return builtin_images(scale=config.scale, seed=seed)
+    if config.kind == "file":
+        assert config.file is not None  # noqa: S101 - the config says so
+        return read_images(config.file, uncompressed_ratio=config.uncompressed_ratio)
+    from midhaul.deploy import registry  # noqa: PLC0415  needs aiohttp
+
+    if config.kind == "engine":
+        found = registry.read_engine(sorted(names))
+        ratio = config.uncompressed_ratio
+        return {name: image.image(ratio) for name, image in found.items()}
+    records = registry.read_images(
+        sorted(names),
+        platform=config.platform,
+        ratio=config.uncompressed_ratio,
+        plain_http=config.plain_http,
+    )
+    return {name: record.image for name, record in records.items()}
+
+
+def listed_analytics(
+    configs: Iterable[AnalyticConfig],
+    curves: Mapping[str, QosCurve],
+    transport: MqttTransport | None,
+) -> list[Analytic]:
+    """The analytics that a config lists; ``n`` of one get numbers behind their name."""
+    found: list[Analytic] = []
+    for config in configs:
+        cloud = curves.get(config.cloud_curve)
+        gateway = curves.get(config.gateway_curve)
+        one = Analytic(
+            name=config.name,
+            image=config.image,
+            weight=config.weight,
+            n_cores=config.n_cores,
+            memory_bytes=config.memory_bytes,
+            cloud_curve=cloud,
+            gateway_curve=gateway,
+            lifetime_s=math.inf if config.lifetime_s is None else config.lifetime_s,
+        )
+        one = with_transport(one, transport)
+        saved_bps = config.saved_bps
+        if saved_bps is None:
+            saved_bps = _saved_bps(one)
+        one = replace(one, saved_bps=saved_bps)
+        found += [replace(one, name=name) for name in _names_of(config)]
+    return found
+
+
+def _saved_bps(analytic: Analytic) -> float:
+    """Rate of the best step in the cloud less that on a gateway; 0 without curves."""
+    if analytic.cloud_curve is None or analytic.gateway_curve is None:
+        return 0.0
+    rates = [
+        c.frontier().rates_bps[-1]
+        for c in (analytic.cloud_curve, analytic.gateway_curve)
+    ]
+    return max(0.0, float(rates[0] - rates[1]))
+
+
+def drawn_analytics(
+    draw: DrawConfig,
+    names: Sequence[str],
+    transport: MqttTransport | None,
+    rng: np.random.Generator,
+) -> list[Analytic]:
+    """Analytics of the seed's two kinds: images uniform, weights uniform by image.
+
+    Args:
+        draw: how many, and for how long.
+        names: container images to draw from; ``yolo`` in a name makes it an object
+            detector, any other is an audio classifier.
+        transport: what their curves are charged.
+        rng: the source of chance.
+    """
+    chosen = rng.integers(0, len(names), draw.n)
+    lasting = np.full(draw.n, math.inf)
+    if draw.max_lifetime_s is not None:
+        n_minutes = max(1, int(draw.max_lifetime_s / _MINUTE_S))
+        lasting = rng.integers(1, n_minutes + 1, draw.n) * _MINUTE_S
+    requests = [
+        Request(image=names[int(place)], arrival_s=0.0, lifetime_s=float(lifetime_s))
+        for place, lifetime_s in zip(chosen, lasting, strict=True)
+    ]
+    kinds = [_seed_kind("yolo", "*yolo*"), _seed_kind("audio", "*")]
+    weights = draw_weights(names, rng)
+    found = analytics_of(requests, kinds, weights)
+    return [with_transport(analytic, transport) for analytic in found]
+
+
+def seed_image_names() -> tuple[str, ...]:
+    """Names of the seed's 24 container images."""
+    return _SEED_IMAGES
+
+
+def _seed_kind(kind: str, images: str) -> AnalyticKind:
+    cloud = seed_curve(kind, "cloud")  # pyright: ignore[reportArgumentType]  ours
+    gateway = seed_curve(kind, "gateway")  # pyright: ignore[reportArgumentType]  ours
+    return AnalyticKind(
+        images=images,
+        saved_bps=float(cloud.rates_bps[-1] - gateway.rates_bps[-1]),
+        n_cores=_SEED_CORES[kind],
+        memory_bytes=_SEED_MEMORY[kind] * _SEED_GATEWAY_BYTES,
+        cloud_curve=cloud,
+        gateway_curve=gateway,
+    )
+
+
+def problem_of(config: PlanConfig) -> PlacementProblem:
+    """The placement problem of a config.
+
+    Raises:
+        MidhaulError: an image, a curve or a name is wrong.
+    """
+    rng = np.random.default_rng([config.seed, 1])
+    transport = transport_of(is_charged=config.with_transport)
+    names = {analytic.image for analytic in config.analytics}
+    names |= {image for gateway in config.gateways for image in gateway.images}
+    if not config.analytics and config.images.kind in {"registry", "engine"}:
+        message = "analytics: expected some, because their images are to be looked up"
+        raise ConfigError(message, "list them as [[analytics]] with name and image")
+    images = images_of(config.images, names, config.seed)
+    if missing := names - images.keys():
+        message = f"container images not found: {', '.join(sorted(missing))}"
+        hint = f"there are {len(images)}: {', '.join(sorted(images)[:8])} ..."
+        raise DataError(message, hint)
+    if config.analytics:
+        curves = curves_of(config.curves)
+        analytics = listed_analytics(config.analytics, curves, transport)
+    else:
+        analytics = drawn_analytics(config.draw, list(images), transport, rng)
+    sites = {
+        name: entry.sites
+        for entry in config.analytics
+        if entry.sites
+        for name in _names_of(entry)
+    }
+    used = {analytic.image for analytic in analytics}
+    per_gb = config.startup_s_per_gb
+    return PlacementProblem(
+        analytics=tuple(analytics),
+        images=images,
+        gateways=tuple(_gateway(entry, images) for entry in config.gateways),
+        slot_s=config.slot_s,
+        startup_s={n: per_gb * images[n].uncompressed_bytes / 1e9 for n in used},
+        backhaul_bps=config.backhaul_bps or math.inf,
+        has_peer_pulls=config.has_peer_pulls,
+        sites=sites,
+    )
+
+
+def _names_of(config: AnalyticConfig) -> list[str]:
+    if config.n == 1:
+        return [config.name]
+    return [f"{config.name}.{number}" for number in range(config.n)]
+
+
+def _gateway(config: GatewayConfig, images: Mapping[str, ContainerImage]) -> Gateway:
+    present = {layer.digest for name in config.images for layer in images[name].layers}
+    return Gateway(
+        name=config.name,
+        disk_bytes=config.disk_bytes,
+        n_cores=config.n_cores,
+        memory_bytes=config.memory_bytes,
+        downlink_bps=config.downlink_bps,
+        uplink_bps=config.uplink_bps,
+        layers=frozenset(present),
+    )

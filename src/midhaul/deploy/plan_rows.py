@@ -1,0 +1,205 @@
+"""Rows of what was decided: decisions, pulls, layers and use of a joint plan."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    import numpy as np
+
+    from midhaul.deploy.curves import QosCurve
+    from midhaul.deploy.joint.base import JointPlan
+    from midhaul.deploy.problem import Analytic, PlacementProblem
+    from midhaul.deploy.rates.base import RateAllocation
+
+Rows = list[dict[str, Any]]
+
+
+def curve_rows(curves: Mapping[str, QosCurve]) -> Rows:
+    """Rows of ``curves``: each step once, as it is charged."""
+    rows: Rows = []
+    for name, curve in curves.items():
+        useful = curve.on_frontier
+        rows += [
+            {
+                "curve": name,
+                "step": step,
+                "knob": float(curve.knobs[step]),
+                "rate_bps": float(curve.rates_bps[step]),
+                "quality": float(curve.qualities[step]),
+                "is_on_frontier": bool(useful[step]),
+            }
+            for step in range(len(curve))
+        ]
+    return rows
+
+
+def decision_rows(
+    number: int,
+    analytics: Sequence[Analytic],
+    rates: RateAllocation,
+    gateway_of: Mapping[str, str],
+    starts_s: Mapping[str, float],
+) -> Rows:
+    """Rows of ``decisions``.
+
+    Args:
+        number: of the configuration.
+        analytics: in the order of the allocation.
+        rates: what each is granted.
+        gateway_of: by name, where it runs; the cloud where missing.
+        starts_s: by name, when it can answer from its gateway.
+    """
+    rows: Rows = []
+    for place, analytic in enumerate(analytics):
+        gateway = gateway_of.get(analytic.name)
+        curve = analytic.gateway_curve if gateway else analytic.cloud_curve
+        step = int(rates.steps[place])
+        knob = float(curve.frontier().knobs[step]) if curve and step >= 0 else None
+        rows.append(
+            {
+                "configuration": number,
+                "analytic": analytic.name,
+                "image": analytic.image or None,
+                "place": gateway or "cloud",
+                "weight": analytic.weight,
+                "curve": curve.name if curve is not None else None,
+                "knob": knob,
+                "rate_bps": float(rates.rates_bps[place]),
+                "quality": float(rates.qualities[place]),
+                "saved_bps": analytic.saved_bps,
+                "starts_s": starts_s.get(analytic.name),
+            }
+        )
+    return rows
+
+
+def rate_metrics(
+    number: int, weights: np.ndarray, rates: RateAllocation, bound: float, uplink: float
+) -> Rows:
+    """Rows of ``summary`` that every division of an uplink has.
+
+    Args:
+        number: of the configuration.
+        weights: ``(n,)`` of the analytics.
+        rates: what each is granted.
+        bound: no decision is worth more; infinite where nobody knows.
+        uplink: what could be granted, bit/s.
+    """
+    total = float(weights.sum())
+    share = 1 / total if total > 0 else 0.0
+    granted = float(rates.rates_bps.sum())
+    values: list[tuple[str, float, str]] = [
+        ("weighted_qos", rates.value * share, ""),
+        ("uplink_used", granted / uplink if uplink > 0 else 0.0, ""),
+        ("n_served", float((rates.steps >= 0).sum()), ""),
+        ("jain_index", jain_index(rates.qualities), ""),
+        ("qos_per_mbps", rates.price_per_bps * 1e6 * share, "s/Mbit"),
+    ]
+    if math.isfinite(bound):
+        values.append(("weighted_qos_bound", bound * share, ""))
+        values.append(("share_of_bound", rates.value / bound if bound else 1.0, ""))
+    return metric_rows(number, values, len(weights))
+
+
+def metric_rows(number: int, values: Iterable[tuple[str, float, str]], n: int) -> Rows:
+    """Rows of ``summary`` from a name, a value and a unit each; NaN is left out."""
+    return [
+        {
+            "configuration": number,
+            "metric": metric,
+            "value": value,
+            "low": None,
+            "high": None,
+            "n": n,
+            "unit": unit,
+            "is_model": True,
+        }
+        for metric, value, unit in values
+        if math.isfinite(value)
+    ]
+
+
+def jain_index(qualities: np.ndarray) -> float:
+    """Fairness of qualities, 1/n to 1 (Jain, Chiu and Hawe, DEC TR-301, 1984)."""
+    squares = float((qualities**2).sum())
+    return float(qualities.sum()) ** 2 / (len(qualities) * squares) if squares else 1.0
+
+
+def start_times(problem: PlacementProblem, plan: JointPlan) -> dict[str, float]:
+    """When each placed analytic can answer: its pull, then unpacking and start."""
+    placement = plan.placement
+    pulled = {(p.gateway, p.image): p.ends_s for p in placement.pulls}
+    return {
+        a.name: pulled.get((placement.gateway_of[a.name], a.image), 0.0)
+        + problem.startup_s.get(a.image, 0.0)
+        for a in problem.analytics
+        if a.name in placement.gateway_of
+    }
+
+
+def pull_rows(number: int, plan: JointPlan) -> Rows:
+    """Rows of ``pulls``."""
+    return [
+        {
+            "configuration": number,
+            "gateway": pull.gateway,
+            "image": pull.image,
+            "n_layers": len(pull.digests),
+            "compressed_bytes": pull.compressed_bytes,
+            "begins_s": pull.begins_s,
+            "ends_s": pull.ends_s,
+        }
+        for pull in plan.placement.pulls
+    ]
+
+
+def layer_rows(number: int, problem: PlacementProblem, plan: JointPlan) -> Rows:
+    """Rows of ``layers``: each layer of a placed image once for each gateway."""
+    present = {g.name: g.layers | g.held for g in problem.gateways}
+    found: dict[tuple[str, str], dict[str, Any]] = {}
+    for analytic in problem.analytics:
+        gateway = plan.placement.gateway_of.get(analytic.name)
+        if gateway is None:
+            continue
+        for layer in problem.images[analytic.image].layers:
+            row = found.setdefault(
+                (gateway, layer.digest),
+                {
+                    "configuration": number,
+                    "gateway": gateway,
+                    "digest": layer.digest,
+                    "compressed_bytes": layer.compressed_bytes,
+                    "uncompressed_bytes": layer.uncompressed_bytes,
+                    "is_present": layer.digest in present[gateway],
+                    "images": [],
+                },
+            )
+            if analytic.image not in row["images"]:
+                row["images"].append(analytic.image)
+    return list(found.values())
+
+
+def use_rows(number: int, problem: PlacementProblem, plan: JointPlan) -> Rows:
+    """Rows of ``uses``: disk, cores, memory and uplink of each gateway."""
+    by_name = {gateway.name: gateway for gateway in problem.gateways}
+    first = problem.gateways[0].name
+    granted = dict.fromkeys(by_name, 0.0)
+    for place, analytic in enumerate(problem.analytics):
+        sensor = problem.sites.get(analytic.name, (first,))[0]
+        granted[sensor] += float(plan.rates.rates_bps[place])
+    rows: Rows = []
+    for use in plan.placement.uses:
+        gateway = by_name[use.gateway]
+        for resource, used, capacity in (
+            ("disk_bytes", float(use.disk_bytes), gateway.disk_bytes),
+            ("n_cores", use.n_cores, gateway.n_cores),
+            ("memory_bytes", use.memory_bytes, gateway.memory_bytes),
+            ("uplink_bps", granted[gateway.name], gateway.uplink_bps),
+        ):
+            row = {"resource": resource, "used": used, "capacity": capacity}
+            rows.append({"configuration": number, "gateway": gateway.name, **row})
+    return rows
