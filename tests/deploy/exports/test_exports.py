@@ -16,10 +16,10 @@ from hypothesis import strategies as st
 from midhaul.deploy.curves import QosCurve
 from midhaul.deploy.enforcement.bridge_config import read_bridge
 from midhaul.deploy.enforcement.rate_map import read_rate_map
-from midhaul.deploy.exports.files import export_plan
+from midhaul.deploy.exports import Plan, Site, export_plan
 from midhaul.deploy.exports.kubernetes import kubeedge_prepulls, pods, prepull_jobs
 from midhaul.deploy.exports.network import rate_map, tc_script
-from midhaul.deploy.exports.plan import Plan, Site, dns_name
+from midhaul.deploy.exports.plan import dns_name
 from midhaul.deploy.exports.validation import validate
 from midhaul.deploy.placement.base import Placement, Pull
 from midhaul.deploy.problem import (
@@ -88,7 +88,9 @@ def _pull(gateway: str, image: str, ends_s: float) -> Pull:
     )
 
 
-def _plan(rates_bps: tuple[float, ...] = (4e5, 1e4, 4e5)) -> Plan:
+def _answers(
+    rates_bps: tuple[float, ...] = (4e5, 1e4, 4e5),
+) -> tuple[PlacementProblem, Placement, RateAllocation]:
     pulls = (
         _pull("gw-1", "library/redis:7", 50.0),
         _pull("gw-1", "vision/yolo", 200.0),
@@ -104,7 +106,11 @@ def _plan(rates_bps: tuple[float, ...] = (4e5, 1e4, 4e5)) -> Plan:
         rates_bps=np.array(rates_bps),
         qualities=np.array([0.9, 0.4, 0.0]),
     )
-    return Plan.of(_problem(), placement, allocation)
+    return _problem(), placement, allocation
+
+
+def _plan(rates_bps: tuple[float, ...] = (4e5, 1e4, 4e5)) -> Plan:
+    return Plan.of(*_answers(rates_bps))
 
 
 def _env(pod: dict[str, Any]) -> dict[str, str]:
@@ -165,7 +171,7 @@ def test_images_are_pulled_in_the_order_of_the_plan() -> None:
 
 def test_a_whole_folder_can_be_applied(tmp_path: Path) -> None:
     """YAML without anchors, scripts that sh can read, files that the bridge takes."""
-    files = export_plan(tmp_path, _plan())
+    files = export_plan(tmp_path, *_answers())
     names = [file.relative_to(tmp_path).as_posix() for file in files]
     assert names[:4] == [
         "README.txt",
@@ -204,9 +210,9 @@ def test_ports_and_marks_tell_packets_apart() -> None:
 def test_what_cannot_be_applied_is_refused_in_words(tmp_path: Path) -> None:
     """Nothing is written then."""
     with pytest.raises(DataError, match="HOST:PORT"):
-        export_plan(tmp_path, _plan(), Site(cloud_broker="cloud"))
+        export_plan(tmp_path, *_answers(), site=Site(cloud_broker="cloud"))
     with pytest.raises(DataError, match="bit/s together"):
-        export_plan(tmp_path, _plan((8e5, 8e5, 0.0)))
+        export_plan(tmp_path, *_answers((8e5, 8e5, 0.0)))
     with pytest.raises(DataError, match="topic per analytic"):
         rate_map(_plan(), Site(topic="iot/#"), "gw-1")
     assert list(tmp_path.iterdir()) == []

@@ -32,12 +32,16 @@ By = Literal["dport", "sport", "mark"]
 FIRST_MINOR = 0x10
 """Number of the class of the first analytic; the others follow."""
 
-_LEAST_BPS = 8000.0
+LEAST_BPS = 8000.0
+"""No class gets less."""
+
 _MOST_CLASSES = 4000
 _MTU_BYTES = 1514
 _BURST_S = 0.002  # what a timer may be late
 _PACKETS = 10  # of a queue, at least
-_MOST_BPS = 32e9
+MOST_BPS = 32e9
+"""More than a 32-bit count of bytes per second holds."""
+
 _NAME = re.compile(r"^[\w.-]{1,15}$")
 
 
@@ -89,9 +93,9 @@ class HtbPlan:
         if not _NAME.match(self.device):
             message = f"expected the name of a network device, found {self.device!r}"
             raise DataError(message, "ip link shows their names")
-        if not _LEAST_BPS <= self.uplink_bps <= _MOST_BPS:
+        if not LEAST_BPS <= self.uplink_bps <= MOST_BPS:
             message = (
-                f"expected an uplink of {_LEAST_BPS:g} to {_MOST_BPS:g} bit/s for a "
+                f"expected an uplink of {LEAST_BPS:g} to {MOST_BPS:g} bit/s for a "
                 f"kernel's class, found {self.uplink_bps}"
             )
             raise DataError(message)
@@ -194,8 +198,8 @@ def _tc(what: str, device: str, *rest: str) -> list[str]:
 def _class(
     plan: HtbPlan, parent: str, minor: str, rate_bps: float, ceil_bps: float
 ) -> list[str]:
-    rate = f"{int(max(rate_bps, _LEAST_BPS))}bit"
-    ceil = f"{int(max(ceil_bps, _LEAST_BPS))}bit"
+    rate = f"{int(max(rate_bps, LEAST_BPS))}bit"
+    ceil = f"{int(max(ceil_bps, LEAST_BPS))}bit"
     at = ("parent", parent, "classid", f"{plan.handle}:{minor}")
     bursts = [
         str(max(2 * _MTU_BYTES, int(bps * _BURST_S / 8)))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from midhaul.deploy.enforcement.htb import LEAST_BPS
 from midhaul.deploy.enforcement.rate_map import replace_text
 from midhaul.deploy.exports.kubernetes import (
     kubeedge_prepulls,
@@ -12,12 +13,14 @@ from midhaul.deploy.exports.kubernetes import (
     to_yaml,
 )
 from midhaul.deploy.exports.network import bridge_file, rate_map, tc_script
-from midhaul.deploy.exports.plan import CLOUD, Site, dns_name
+from midhaul.deploy.exports.plan import CLOUD, Plan, Site, dns_name
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from midhaul.deploy.exports.plan import Plan
+    from midhaul.deploy.placement.base import Placement
+    from midhaul.deploy.problem import PlacementProblem
+    from midhaul.deploy.rates.base import Demands, RateAllocation
 
 _README = """\
 This folder was written by midhaul from a plan: {n_placed} of {n} analytics run on
@@ -46,12 +49,23 @@ _MARKS = """\
 """
 
 
-def export_plan(folder: Path, plan: Plan, site: Site | None = None) -> list[Path]:
+def export_plan(
+    folder: Path,
+    problem: PlacementProblem,
+    placement: Placement,
+    allocation: RateAllocation | None = None,
+    *,
+    demands: Demands | None = None,
+    site: Site | None = None,
+) -> list[Path]:
     """Write a plan as files that can be applied.
 
     Args:
         folder: where to; made where missing. Each gateway has a folder in it.
-        plan: what to apply.
+        problem: what was planned.
+        placement: who runs where.
+        allocation: rates, as :meth:`midhaul.deploy.exports.plan.Plan.of` takes them.
+        demands: what they were allocated for.
         site: where it is applied.
 
     Returns:
@@ -62,6 +76,7 @@ def export_plan(folder: Path, plan: Plan, site: Site | None = None) -> list[Path
         PrerequisiteError: a library of the extra ``deploy`` is missing.
     """
     site = site or Site()
+    plan = Plan.of(problem, placement, allocation, demands)
     manifests = {
         "pods.yaml": pods(plan, site),
         "prepull-jobs.yaml": prepull_jobs(plan, site),
@@ -72,7 +87,7 @@ def export_plan(folder: Path, plan: Plan, site: Site | None = None) -> list[Path
         inside = dns_name(gateway)
         texts[f"{inside}/rates.json"] = rate_map(plan, site, gateway).text()
         texts[f"{inside}/bridge.toml"] = bridge_file(site)
-        if uplink_bps > 0:
+        if uplink_bps >= LEAST_BPS:  # less is too little for a kernel's class
             texts[f"{inside}/shape.sh"] = tc_script(plan, site, gateway)
     texts = {"README.txt": _readme(plan, site), **texts}
     for name, text in texts.items():

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING
 
-from midhaul.deploy.enforcement.htb import HtbClass, HtbPlan, script
+from midhaul.deploy.enforcement.htb import MOST_BPS, HtbClass, HtbPlan, script
 from midhaul.deploy.enforcement.rate_map import RateMap
 from midhaul.errors import DataError
 
 if TYPE_CHECKING:
     from midhaul.deploy.exports.plan import Plan, Site
-
-_MOST_BPS = 32e9
 
 
 def rate_map(plan: Plan, site: Site, gateway: str) -> RateMap:
@@ -23,9 +20,9 @@ def rate_map(plan: Plan, site: Site, gateway: str) -> RateMap:
     """
     rates_bps: dict[str, float] = {}
     for name, rate_bps in plan.uploads_of(gateway).items():
-        if {"+", "#", "/", "\0"} & set(name):
+        if {"+", "#", "\0"} & set(name):
             message = f"analytic {name!r} cannot be part of an MQTT topic"
-            raise DataError(message, "names of analytics have no +, # and /")
+            raise DataError(message, "give it a name without + and #")
         topic = site.topic.replace("{analytic}", name)
         if topic in rates_bps:
             message = f"expected a topic per analytic, found {topic} twice"
@@ -71,7 +68,7 @@ def htb_plan(plan: Plan, site: Site, gateway: str) -> HtbPlan:
     )
     return HtbPlan(
         device=site.device,
-        uplink_bps=uplink_bps if math.isfinite(uplink_bps) else _MOST_BPS,
+        uplink_bps=min(uplink_bps, MOST_BPS),
         classes=classes,
         by="dport" if has_ports else "mark",
     )
