@@ -79,7 +79,10 @@ class HullGreedy:
         )
         found = self.search(problem)
         return of_options(
-            demands, found.options, bound=found.bound, price_per_bps=found.price_per_bps
+            demands,
+            found.options,
+            bound=found.bound,
+            price_per_bps=price_of(problem, found),
         )
 
     def search(self, problem: FlatProblem) -> Relaxation:
@@ -170,6 +173,27 @@ class Hulls:
         if total(values, single) > total(values, options):
             options = single
         return Relaxation(options=options, bound=bound, price_per_bps=price)
+
+
+def price_of(problem: FlatProblem, found: Relaxation) -> float:
+    """What one more bit/s is worth; 0 where everybody has the best option.
+
+    Where all fits but what costs more than the whole uplink, it is the slope towards
+    that, which does not count in the bound.
+    """
+    if found.price_per_bps or total(problem.values, found.options) >= _most(problem):
+        return found.price_per_bps
+    segments = hull_kernels().segments(
+        problem.offsets, problem.rates_bps, problem.values, np.inf
+    )
+    order = np.argsort(-segments[-1], kind="stable")
+    n = len(problem.offsets) - 1
+    return hull_kernels().take(order, *segments, n, problem.uplink_bps)[2]
+
+
+def _most(problem: FlatProblem) -> float:
+    """Value of everybody's best option, less what rounding may take away."""
+    return float(problem.values[problem.offsets[1:] - 1].sum()) * (1 - SLACK)
 
 
 def total(flat: Float64[np.ndarray, " s"], options: Int64[np.ndarray, " n"]) -> float:

@@ -39,6 +39,7 @@ from midhaul.deploy.rates.hull import (
     Relaxation,
     at_options,
     hull_kernels,
+    price_of,
     total,
 )
 from midhaul.errors import DataError
@@ -105,7 +106,7 @@ class ExactKnapsack:
             demands,
             start.options,
             bound=total(values, start.options) if is_optimal else true.bound,
-            price_per_bps=true.price_per_bps,
+            price_per_bps=price_of(problem, true),
         )
 
 
@@ -146,13 +147,13 @@ def _search(problem: FlatProblem, found: Relaxation, n_states: int) -> bool:
     Returns:
         False where lists were cut.
     """
-    price = found.price_per_bps
+    price_per_bps = found.price_per_bps
     tolerance = SLACK * found.bound
     best = total(problem.values, found.options)
     gap = found.bound - best
     if gap <= tolerance:
         return True
-    base, choices = _choices(problem, price, gap)
+    base, choices = _choices(problem, price_per_bps, gap)
     room = problem.uplink_bps - total(problem.rates_bps, base)
     # What the streams to come can still take and give back, at most.
     more = _to_come([choice.rates.max() for choice in choices])
@@ -165,14 +166,14 @@ def _search(problem: FlatProblem, found: Relaxation, n_states: int) -> bool:
     for stage, choice in enumerate(choices):
         limits = (
             room - less[stage],
-            price,
+            price_per_bps,
             gap - tolerance,
             room - more[stage],
             tolerance / 1000,
         )
         rates, values, origins, options = _extend(rates, values, choice, limits)
         if len(rates) > n_states:
-            losses = price * rates - values
+            losses = price_per_bps * rates - values
             keep = np.sort(np.argpartition(losses, n_states)[:n_states])
             rates, values = rates[keep], values[keep]
             origins, options = origins[keep], options[keep]
