@@ -3,6 +3,7 @@
 from midhaul.deploy.joint.base import JointPlan, JointPlanner
 from midhaul.deploy.joint.lagrangian import JointLagrangian
 from midhaul.deploy.joint.milp import JointMilp
+from midhaul.deploy.joint.prices import Price, price_resources, summary
 from midhaul.deploy.joint.sequential import Sequential
 
 __all__ = [
@@ -10,5 +11,8 @@ __all__ = [
     "JointMilp",
     "JointPlan",
     "JointPlanner",
+    "Price",
     "Sequential",
+    "price_resources",
+    "summary",
 ]

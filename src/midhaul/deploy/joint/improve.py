@@ -1,11 +1,12 @@
 """Plans from prices, and better ones from them: who goes to a gateway, then rates.
 
-At prices every item has a gain and a rent, the price of what it takes. Items in order of
-gain over rent, each if it fits with the layers that it still needs, are a first plan.
-Better ones come from *exchanges*: one type of items (those that need the same layers)
-or one item leaves, another type enters first, and the order fills what is left. Rates
-are divided anew for each, unless prices show that it cannot be better than the best plan
-so far: whoever moves ``S`` has at most ``lambda U + sum_a c_a + sum of gains in S``.
+At prices every item has a gain and a rent, the price of what it takes. Items in order
+of gain over rent, each if it fits with the layers that it still needs, are a first
+plan. Better ones come from *exchanges*: one type of items (those that need the same
+layers) or one item leaves, another type enters first, and the order fills what is left.
+Rates are divided anew for each, unless prices show that it cannot be better than the
+best plan so far: who moves ``S`` has at most ``lambda U + sum_a c_a + sum of gains in
+S``.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from midhaul.errors import require
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from jaxtyping import Bool, Int64
+    from jaxtyping import Bool, Float64, Int64
 
     from midhaul.deploy.joint.model import JointModel
     from midhaul.deploy.joint.relaxation import Priced
@@ -115,16 +116,12 @@ class Plans:
     ) -> Iterator[tuple[Bool[np.ndarray, " k"], Int64[np.ndarray, " m"]]]:
         """Who stays and who enters first, the most promising exchanges first."""
         reduced = self._reduced
-        profits = np.bincount(
-            reduced.types, np.maximum(priced.profits, 0.0), reduced.n_types
-        )
-        profits -= priced.type_rents
+        profits = self._by_type(np.maximum(priced.profits, 0.0)) - priced.type_rents
         is_open = np.zeros(reduced.n_types, np.bool_)
         is_open[reduced.types[self.chosen]] = True
         by_profit = np.argsort(profits, kind="stable")
-        leaving = [
-            self.chosen & (reduced.types == t) for t in by_profit[is_open[by_profit]]
-        ]
+        open_types = by_profit[is_open[by_profit]][:limit]
+        leaving = [self.chosen & (reduced.types == t) for t in open_types]
         items = np.flatnonzero(self.chosen)
         items = items[np.argsort(priced.profits[items], kind="stable")]
         singles = [np.arange(len(self.chosen)) == item for item in items[:limit]]
@@ -133,10 +130,9 @@ class Plans:
             np.flatnonzero((reduced.types == t) & (priced.gains > 0)) for t in closed
         ]
         entering = [who[np.argsort(-priced.profits[who])] for who in entering]
-        leaving = [np.zeros_like(self.chosen), *leaving[:limit], *singles]
-        for out, enter in itertools.product(
-            leaving, [*entering, np.zeros(0, np.int64)]
-        ):
+        entering.append(np.zeros(0, np.int64))
+        leaving = [np.zeros_like(self.chosen), *leaving, *singles]
+        for out, enter in itertools.product(leaving, entering):
             yield self.chosen & ~out, enter
 
     def _order(self, priced: Priced) -> Int64[np.ndarray, " m"]:
@@ -144,15 +140,20 @@ class Plans:
         reduced = self._reduced
         gains = np.maximum(priced.gains, 0.0)
         rents = priced.gains - priced.profits
-        type_gains = np.bincount(reduced.types, gains, reduced.n_types)
-        type_rents = priced.type_rents + np.bincount(
-            reduced.types, rents * (gains > 0), reduced.n_types
-        )
-        density = type_gains / np.maximum(type_rents, 1e-12)
+        type_rents = priced.type_rents + self._by_type(rents * (gains > 0))
+        density = self._by_type(gains) / np.maximum(type_rents, 1e-12)
         order = np.lexsort(
             (-priced.profits, -density[reduced.types], priced.profits <= 0)
         )
         return order[gains[order] > 0]
+
+    def _by_type(
+        self, values: Float64[np.ndarray, " k"]
+    ) -> Float64[np.ndarray, " t"]:
+        """Sums of what the items of each type have."""
+        sums = np.zeros(self._reduced.n_types)
+        np.add.at(sums, self._reduced.types, values)
+        return sums
 
     def _lifted(self, chosen: Bool[np.ndarray, " k"]) -> Bool[np.ndarray, " i"]:
         return self._reduced.lift(chosen, self._model.instance.n_items)

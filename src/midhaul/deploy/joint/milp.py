@@ -1,7 +1,7 @@
 """Joint placement and rates exactly, as a mixed-integer linear program in HiGHS.
 
-With ``z_as`` for "analytic ``a`` in the cloud takes step ``s``", ``z'_as`` for the same
-on a gateway, ``x_i`` for "item ``i`` is chosen" and ``y_e`` for "element ``e`` is there":
+With ``z_as`` for "analytic ``a`` takes step ``s`` in the cloud", ``z'_as`` for the same
+on a gateway, ``x_i`` for "item ``i`` is chosen" and ``y_e`` for "``e`` is needed":
 
     maximise    sum_as w_a q_as z_as + sum_as w_a q'_as z'_as
     subject to  sum_s z'_as           <= sum of x_i over the items of a
@@ -11,8 +11,8 @@ on a gateway, ``x_i`` for "item ``i`` is chosen" and ``y_e`` for "element ``e`` 
                 sum_as r_as z_as + sum_as r'_as z'_as <= U_h    over the sensors at h
 
 The steps of one analytic are a multiple choice (Kellerer, Pferschy and Pisinger,
-Knapsack Problems, 2004, chapter 11), the places a set-union knapsack (Goldschmidt, Nehme
-and Yu, Naval Research Logistics 41, 1994). Two things make it small:
+Knapsack Problems, 2004, chapter 11), the places a set-union knapsack (Goldschmidt,
+Nehme and Yu, Naval Research Logistics 41, 1994). Two things make it small:
 
 1. Elements that the same items need are one element.
 2. Analytics that nothing tells apart (image, weight, curves, cores, deadline) are one

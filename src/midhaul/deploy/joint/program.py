@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from midhaul.deploy.joint.classes import classes_of
+from midhaul.deploy.joint.rows import Rows
 from midhaul.errors import require
 
 if TYPE_CHECKING:
@@ -74,7 +75,7 @@ class Program:
         self._step_rows = np.repeat(
             np.arange(2 * self._n_classes), np.diff(self._steps.offsets)
         )
-        self._rows = _Rows()
+        self._rows = Rows()
         self._scales: list[float] = []
         self._add_choices()
         self._add_capacities()
@@ -126,7 +127,7 @@ class Program:
         )
 
     def _add_choices(self) -> None:
-        """One step per analytic, on a gateway only with a move, a move with its layers."""
+        """One step each, on a gateway only with a move, a move only with its layers."""
         classes, k = self._classes, self._n_classes
         steps = np.arange(self._n_steps)
         moves = self._n_steps + np.arange(self._n_moves)
@@ -276,39 +277,3 @@ class Program:
         """The steps that the members of a class take in the cloud or on a gateway."""
         counts = columns[self._steps.offsets[row] : self._steps.offsets[row + 1]]
         return np.repeat(np.arange(len(counts)), counts)
-
-
-class _Rows:
-    """Rows of ``sum <= limit``, piece by piece.
-
-    Attributes:
-        n: how many there are.
-        limits: their limits, in pieces.
-    """
-
-    def __init__(self) -> None:
-        self.n = 0
-        self.limits: list[Float64[np.ndarray, " l"]] = []
-        self._parts: list[tuple[Any, Any, Any]] = []
-
-    def add(
-        self,
-        rows: Int64[np.ndarray, " c"],
-        columns: Int64[np.ndarray, " c"],
-        values: Float64[np.ndarray, " c"],
-        limits: Float64[np.ndarray, " l"],
-    ) -> None:
-        """Add rows, counted from 0 within this call."""
-        self._parts.append((rows + self.n, columns, values))
-        self.limits.append(limits)
-        self.n += len(limits)
-
-    def sparse(self) -> tuple[Any, Any, Any]:
-        """Where each row begins, and its columns and values."""
-        rows, columns, values = (
-            np.concatenate([part[i] for part in self._parts]) for i in range(3)
-        )
-        order = np.argsort(rows, kind="stable")
-        counts = np.bincount(rows, minlength=self.n)
-        starts = np.concatenate([[0], np.cumsum(counts)]).astype(np.int32)
-        return starts, columns[order].astype(np.int32), values[order]

@@ -1,7 +1,7 @@
 """The Lagrangian of a joint problem: every capacity and every uplink has a price.
 
-With ``lambda_h`` per bit/s of the uplink at ``h`` and ``mu_r`` per unit of row ``r``, an
-analytic is worth ``c_a = max(0, max_s w_a q_as - lambda_h r_as)`` in the cloud and
+With ``lambda_h`` per bit/s of the uplink at ``h`` and ``mu_r`` per unit of row ``r``,
+an analytic is worth ``c_a = max(0, max_s w_a q_as - lambda_h r_as)`` in the cloud and
 ``g_a``, likewise, on a gateway. What remains is a closure of highest weight, a minimum
 cut (:mod:`midhaul.deploy.placement.closure`):
 
@@ -10,9 +10,9 @@ cut (:mod:`midhaul.deploy.placement.closure`):
                                          - sum_e (mu c_e) y_e
 
 No plan is worth more than ``L`` at any prices, and the smallest ``L`` is the optimum of
-the linear relaxation (Geoffrion, Mathematical Programming Study 2, 1974: both parts have
-the integrality property). ``L`` is convex and has a price per row, a handful; its slope
-is what is left of each row.
+the linear relaxation (Geoffrion, Mathematical Programming Study 2, 1974: both parts
+have the integrality property). ``L`` is convex and has a price per row, a handful; its
+slope is what is left of each row.
 
 Items of one analytic on several gateways exclude each other. Each such analytic has one
 more price ``nu_a``, paid by all of its items and paid back once.
@@ -133,7 +133,8 @@ class Relaxation:
         profits = gains - reduced.own @ rows
         if second is not None:
             profits = profits - second[self._analytics]
-        weights = np.bincount(reduced.types, np.maximum(profits, 0.0), reduced.n_types)
+        weights = np.zeros(reduced.n_types)
+        np.add.at(weights, reduced.types, np.maximum(profits, 0.0))
         costs = reduced.costs @ rows
         closure = self._network.best(weights, costs)
         chosen = closure.types[reduced.types] & (profits > 0)
