@@ -10,6 +10,7 @@ import pytest
 
 from midhaul.deploy.catalogue import (
     builtin_images,
+    conflicting_digests,
     in_compressed_bytes,
     read_images,
     shared_share,
@@ -74,7 +75,7 @@ def test_tables_that_are_none_are_refused(tmp_path: Path) -> None:
         read_images(write(tmp_path, **{k: v for k, v in good.items() if k != "digest"}))
     with pytest.raises(DataError, match="found nulls"):
         read_images(write(tmp_path, **{**good, "digest": [None]}))
-    with pytest.raises(DataError, match="whole numbers"):
+    with pytest.raises(DataError, match="sizes as whole numbers"):
         read_images(write(tmp_path, **{**good, "size_bytes": [1.5]}))
     with pytest.raises(DataError, match="at least one container image"):
         read_images(write(tmp_path, **{k: [] for k in good}))
@@ -82,10 +83,27 @@ def test_tables_that_are_none_are_refused(tmp_path: Path) -> None:
         read_images(tmp_path / "nothing.parquet")
 
 
+def test_a_layer_with_two_sizes_has_the_larger_one(tmp_path: Path) -> None:
+    """A size that was noted during a pull is too small; the digest is told."""
+    file = write(
+        tmp_path,
+        image=["a", "b", "b"],
+        position=[0, 0, 1],
+        digest=["base", "base", "top"],
+        size_bytes=[100, 30, 5],
+    )
+    images = read_images(file, uncompressed_ratio=1.0)
+    assert images["a"].layers[0] == images["b"].layers[0]
+    assert images["b"].compressed_bytes == 105
+    assert conflicting_digests(file) == ("base",)
+
+
 def test_real_catalogues_are_read(data_dir: Path) -> None:
     """The seed's 24 images with both sizes, and Docker Hub's with one."""
     seed = read_images(data_dir / "iot_seed" / "images.parquet")
     assert len({x.digest for i in seed.values() for x in i.layers}) == 247
+    conflicts = conflicting_digests(data_dir / "iot_seed" / "images.parquet")
+    assert conflicts == ("4659d0174ec9", "a61b86390bd9")
     hub = read_images(data_dir / "dockerhub" / "amd64_2018.parquet")
     assert sum(len(image.layers) for image in hub.values()) <= 8626
     assert len(hub) == 1084

@@ -49,7 +49,9 @@ def read_images(
 ) -> dict[str, ContainerImage]:
     """Read container images from a Parquet table of layers.
 
-    A layer that an image lists twice is kept where it first stands.
+    A layer that an image lists twice is kept where it first stands. Of a layer that has
+    several sizes the largest is taken, as a size that was noted during a pull is too
+    small; :func:`conflicting_digests` tells which these are.
 
     Args:
         file: the table.
@@ -63,6 +65,37 @@ def read_images(
         DataError: the table cannot be read, a column is missing or not of its type, or
             an image or a layer cannot be.
     """
+    rows = _rows(file)
+    sizes: dict[str, Layer] = {}
+    for row in rows:
+        layer = _layer(row, uncompressed_ratio, file)
+        sizes[layer.digest] = _larger(sizes.get(layer.digest, layer), layer)
+    stacks: dict[str, dict[str, Layer]] = {str(row["image"]): {} for row in rows}
+    for row in sorted(rows, key=lambda row: row["position"]):
+        digest = str(row["digest"])
+        stacks[str(row["image"])].setdefault(digest, sizes[digest])
+    return {
+        name: ContainerImage(name=name, layers=tuple(stack.values()))
+        for name, stack in stacks.items()
+    }
+
+
+def conflicting_digests(file: Path) -> tuple[str, ...]:
+    """Digests to which a table gives several sizes, which one content cannot have.
+
+    Raises:
+        DataError: as for :func:`read_images`.
+    """
+    seen: dict[str, set[tuple[int, int]]] = {}
+    for row in _rows(file):
+        layer = _layer(row, UNCOMPRESSED_RATIO, file)
+        size = (layer.compressed_bytes, layer.uncompressed_bytes)
+        seen.setdefault(layer.digest, set()).add(size)
+    return tuple(sorted(digest for digest, sizes in seen.items() if len(sizes) > 1))
+
+
+def _rows(file: Path) -> list[dict[str, Any]]:
+    """Rows with image, position, digest, compressed and perhaps uncompressed bytes."""
     try:
         table = pq.read_table(file)
     except (OSError, pa.ArrowException) as error:
@@ -73,32 +106,35 @@ def read_images(
     if missing := {"image", "position", "digest", size} - names:
         message = f"{file}: columns {sorted(missing)} are missing"
         raise DataError(message, _HINT)
-    columns = [c for c in (size, "uncompressed_bytes") if c in names]
-    table = table.select(["image", "position", "digest", *columns])
+    kept = {c: c for c in ("image", "position", "digest", "uncompressed_bytes")}
+    kept = {c: name for c, name in kept.items() if c in names} | {
+        size: "compressed_bytes"
+    }
+    table = table.select(list(kept)).rename_columns(list(kept.values()))
     if any(column.null_count for column in table.columns):
         message = f"{file}: expected a value in every row, found nulls"
         raise DataError(message, _HINT)
-    order = sorted(table.to_pylist(), key=lambda row: row["position"])
-    stacks: dict[str, dict[str, Layer]] = {
-        str(name): {} for name in table["image"].unique().to_pylist()
-    }
-    for row in order:
-        layer = _layer(row, size, uncompressed_ratio, file)
-        stacks[str(row["image"])].setdefault(layer.digest, layer)
-    if not stacks:
+    if not table.num_rows:
         message = f"{file}: expected at least one container image, found none"
         raise DataError(message, _HINT)
-    return {
-        name: ContainerImage(name=name, layers=tuple(stack.values()))
-        for name, stack in stacks.items()
-    }
+    return table.to_pylist()
 
 
-def _layer(row: Mapping[str, Any], size: str, ratio: float, file: Path) -> Layer:
-    compressed = row[size]
-    uncompressed = row.get("uncompressed_bytes", None)
+def _larger(one: Layer, other: Layer) -> Layer:
+    if one == other:
+        return one
+    return Layer(
+        digest=one.digest,
+        compressed_bytes=max(one.compressed_bytes, other.compressed_bytes),
+        uncompressed_bytes=max(one.uncompressed_bytes, other.uncompressed_bytes),
+    )
+
+
+def _layer(row: Mapping[str, Any], ratio: float, file: Path) -> Layer:
+    compressed = row["compressed_bytes"]
+    uncompressed = row.get("uncompressed_bytes")
     if not isinstance(compressed, int) or isinstance(compressed, bool):
-        message = f"{file}: expected {size} to be whole numbers, found {compressed!r}"
+        message = f"{file}: expected sizes as whole numbers, found {compressed!r}"
         raise DataError(message, _HINT)
     if uncompressed is None:
         uncompressed = math.ceil(compressed * ratio)

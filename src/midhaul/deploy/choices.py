@@ -36,7 +36,7 @@ ALLOCATORS = {
     "exact": "midhaul.deploy.rates:ExactKnapsack",
     "proportional": "midhaul.deploy.rates:ProportionalFair",
     "maxmin": "midhaul.deploy.rates:MaxMinFair",
-    "raa-as-coded": "midhaul.deploy.simulate.baselines:RaaAsCoded",
+    "raa-as-coded": "midhaul.deploy.simulate.baselines:raa_as_coded",
 }
 """Where each allocator is."""
 

@@ -1,0 +1,1 @@
+"""A gateway over time, in simulated time: slots, pulls, rates, departures."""
