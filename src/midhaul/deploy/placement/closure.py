@@ -124,7 +124,7 @@ class Network:
 def _share(
     limits: Float64[np.ndarray, " n"], used: Float64[np.ndarray, " n"]
 ) -> Float64[np.ndarray, " n"]:
-    return np.divide(limits, used, out=np.ones_like(limits), where=used > 0).clip(0, 1)
+    return np.divide(limits, used, out=np.ones(len(limits)), where=used > 0).clip(0, 1)
 
 
 def closure_reference(

@@ -25,6 +25,8 @@ import numpy as np
 from midhaul.deploy.placement.instance import TOLERANCE
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from jaxtyping import Bool, Float64, Int64, UInt64
 
     from midhaul.deploy.placement.instance import Instance
@@ -157,8 +159,20 @@ def reduce(instance: Instance) -> Reduced:
     )
 
 
+def mixed(numbers: Int64[np.ndarray, " m"], salt: int) -> UInt64[np.ndarray, " m"]:
+    """Well mixed 64-bit numbers (splitmix64: Steele, Lea and Flood, OOPSLA 2014)."""
+    bits = numbers.astype(np.uint64) + np.uint64(salt * 0x5851F42D + 1)
+    bits *= np.uint64(0x9E3779B97F4A7C15)
+    bits = (bits ^ (bits >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    bits = (bits ^ (bits >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return bits ^ (bits >> np.uint64(31))
+
+
 def equal_sets(
-    owners: Int64[np.ndarray, " m"], members: Int64[np.ndarray, " m"], n: int
+    owners: Int64[np.ndarray, " m"],
+    members: Int64[np.ndarray, " m"],
+    n: int,
+    mix: Callable[[Int64[np.ndarray, " m"], int], UInt64[np.ndarray, " m"]] = mixed,
 ) -> tuple[Int64[np.ndarray, " c"], Int64[np.ndarray, " n"]]:
     """Classes of owners that have the same members.
 
@@ -166,6 +180,7 @@ def equal_sets(
         owners: ``(m,)`` from 0 to n − 1, not falling.
         members: ``(m,)`` from 0 upwards, rising within an owner.
         n: number of owners; those that do not occur have no members.
+        mix: gives each member a number, other ones for another salt.
 
     Returns:
         The first owner of each class, and the class of each owner.
@@ -175,7 +190,7 @@ def equal_sets(
     salt = 0
     while True:
         sums = np.zeros(n, np.uint64)
-        np.add.at(sums, owners, _mixed(members, salt))
+        np.add.at(sums, owners, mix(members, salt))
         _, heads, classes = np.unique(sums, return_index=True, return_inverse=True)
         head_of = heads[classes]
         if (sizes == sizes[head_of]).all():
@@ -183,16 +198,6 @@ def equal_sets(
             if (members == members[starts[head_of[owners]] + position]).all():
                 return heads, classes
         salt += 1  # two sets with one sum: about once in 2**64 pairs
-
-
-def _mixed(numbers: Int64[np.ndarray, " m"], salt: int) -> UInt64[np.ndarray, " m"]:
-    """Well mixed 64-bit numbers (splitmix64, Steele, Lea and Flood, 2014)."""
-    mixed = (numbers.astype(np.uint64) + np.uint64(salt * 0x5851F42D + 1)) * np.uint64(
-        0x9E3779B97F4A7C15
-    )
-    mixed = (mixed ^ (mixed >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return mixed ^ (mixed >> np.uint64(31))
 
 
 def _sums(
