@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import threading
 from typing import TYPE_CHECKING, Any
 
@@ -19,9 +20,10 @@ from tests.deploy.registry.stub import (
     packed,
 )
 
+from midhaul.deploy.catalogue import UNCOMPRESSED_RATIO
 from midhaul.deploy.registry import read_images
 from midhaul.deploy.registry.client import RegistryClient
-from midhaul.deploy.registry.reader import UNCOMPRESSED_RATIO, ImageRecord, read_image
+from midhaul.deploy.registry.reader import ImageRecord, read_image
 from midhaul.errors import DataError
 
 if TYPE_CHECKING:
@@ -49,7 +51,7 @@ def test_an_image_has_its_layers_with_sizes() -> None:
     sizes = [len(packed(BASE)), len(packed(TOP))]
     assert [layer.compressed_bytes for layer in record.image.layers] == sizes
     assert [layer.uncompressed_bytes for layer in record.image.layers] == [
-        round(n * UNCOMPRESSED_RATIO) for n in sizes
+        math.ceil(n * UNCOMPRESSED_RATIO) for n in sizes
     ]
     assert record.estimated == {digest_of(packed(BASE)), digest_of(packed(TOP))}
     assert record.has_estimates

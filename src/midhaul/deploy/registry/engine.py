@@ -15,8 +15,8 @@ from urllib.parse import quote
 
 import aiohttp
 
+from midhaul.deploy.catalogue import UNCOMPRESSED_RATIO
 from midhaul.deploy.problem import ContainerImage, Layer
-from midhaul.deploy.registry.reader import UNCOMPRESSED_RATIO
 from midhaul.errors import DataError, NodeError, PrerequisiteError
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ import struct
 import tarfile
 import zlib
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
@@ -28,8 +28,10 @@ if TYPE_CHECKING:
     from collections.abc import Generator, Mapping
     from pathlib import Path
 
+_Kind = Literal["head", "noise", "zeros"]
 _PIECE_BYTES = 1 << 20
 _BLOCK_BYTES = 512
+_STORED_BYTES = 0xFFFF
 _ZEROS_PER_BYTE = 1_000
 _HEAD_BYTES = 130
 _GZIP_HEAD = b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\xff"
@@ -108,7 +110,8 @@ def make_images(
     """Make images of the sizes that a plan has, or of a share of them.
 
     Sizes are met to within 2 %, or 700 bytes (compressed) and 2,048 bytes
-    (uncompressed) where those are more: a layer with one file cannot be smaller.
+    (uncompressed) where those are more: a layer with one file cannot be smaller. A
+    layer that is asked to shrink when it is unpacked does not.
 
     Args:
         images: by name; layers with the same digest are made once.
@@ -154,10 +157,10 @@ def _make_layer(layer: Layer, folder: Path, scale: float, seed: int) -> MadeLaye
     n_whole = n_inner = 0
     gzip = _Gzip()
     with temporary.open("wb") as file:
-        for is_noise, piece in _tar(key, n_noise, n_zeros):
+        for kind, piece in _tar(key, n_noise, n_zeros):
             inner.update(piece)
             n_inner += len(piece)
-            packed = gzip.add(piece, is_noise=is_noise)
+            packed = gzip.add(piece, kind)
             whole.update(packed)
             n_whole += file.write(packed)
         packed = gzip.end()
@@ -176,61 +179,77 @@ def _make_layer(layer: Layer, folder: Path, scale: float, seed: int) -> MadeLaye
 
 def _split(compressed: int, uncompressed: int) -> tuple[int, int]:
     """Bytes of noise and of zeros in the file of a layer."""
-    content = max(0, uncompressed - 3 * _BLOCK_BYTES)
     room = max(0, compressed - _HEAD_BYTES)
+    content = max(room, uncompressed - 3 * _BLOCK_BYTES)
     # noise + zeros = content, noise + zeros / ZEROS_PER_BYTE = room
     n_noise = max(0, (_ZEROS_PER_BYTE * room - content) // (_ZEROS_PER_BYTE - 1))
-    n_noise = min(n_noise, content)
     return n_noise, content - n_noise
 
 
-def _tar(key: bytes, n_noise: int, n_zeros: int) -> Generator[tuple[bool, bytes]]:
-    """Pieces of a tar with one file; each with whether it is noise."""
+def _tar(key: bytes, n_noise: int, n_zeros: int) -> Generator[tuple[_Kind, bytes]]:
+    """Pieces of a tar with one file; each with what it is."""
     member = tarfile.TarInfo(f"midhaul/{key.hex()[:32]}")
     member.size = n_noise + n_zeros
-    yield False, member.tobuf(format=tarfile.GNU_FORMAT)
+    yield "head", member.tobuf(format=tarfile.GNU_FORMAT)
     bits = np.random.SFC64(int.from_bytes(key[:16], "big"))
     rest = n_noise
     while rest:
         n_bytes = min(rest, _PIECE_BYTES)
         noise = bits.random_raw(-(-n_bytes // 8)).astype("<u8").tobytes()
-        yield True, noise[:n_bytes]
+        yield "noise", noise[:n_bytes]
         rest -= n_bytes
     rest = n_zeros + -(n_noise + n_zeros) % _BLOCK_BYTES + 2 * _BLOCK_BYTES
     while rest:
         n_bytes = min(rest, _PIECE_BYTES)
-        yield False, bytes(n_bytes)
+        yield "zeros", bytes(n_bytes)
         rest -= n_bytes
 
 
 class _Gzip:
     """A gzip in which noise is stored and all else is compressed.
 
-    Deflate streams that end on a byte can follow each other, and storing noise is ten
-    times as fast as finding out that it does not compress.
+    Pieces of deflate that end on a byte can follow each other (RFC 1951). Storing noise
+    is much faster than finding out that it does not compress, and zeros of one length
+    are packed once.
     """
 
     def __init__(self) -> None:
-        self._is_noise = False
-        self._stream = zlib.compressobj(6, zlib.DEFLATED, -15)
         self._crc = self._n_bytes = 0
+        self._zeros: dict[int, bytes] = {}
 
-    def add(self, piece: bytes, *, is_noise: bool) -> bytes:
+    def add(self, piece: bytes, kind: _Kind) -> bytes:
         """What goes into the file for the next piece."""
         packed = b"" if self._n_bytes else _GZIP_HEAD
-        if is_noise != self._is_noise:
-            packed += self._stream.flush(zlib.Z_FULL_FLUSH)
-            level = 0 if is_noise else 6
-            self._stream = zlib.compressobj(level, zlib.DEFLATED, -15)
-            self._is_noise = is_noise
         self._crc = zlib.crc32(piece, self._crc)
         self._n_bytes += len(piece)
-        return packed + self._stream.compress(piece)
+        if kind == "noise":
+            return packed + _stored(piece)
+        if kind == "head":
+            return packed + _deflated(piece)
+        if len(piece) not in self._zeros:
+            self._zeros[len(piece)] = _deflated(piece)
+        return packed + self._zeros[len(piece)]
 
     def end(self) -> bytes:
-        """What ends the file."""
+        """What ends the file: an empty last block, the checksum and the length."""
         tail = struct.pack("<LL", self._crc, self._n_bytes & 0xFFFFFFFF)
-        return self._stream.flush() + tail
+        return b"\x03\x00" + tail
+
+
+def _stored(piece: bytes) -> bytes:
+    """Blocks of deflate that are not compressed."""
+    blocks: list[bytes] = []
+    for start in range(0, len(piece), _STORED_BYTES):
+        block = piece[start : start + _STORED_BYTES]
+        blocks.append(struct.pack("<BHH", 0, len(block), 0xFFFF - len(block)))
+        blocks.append(block)
+    return b"".join(blocks)
+
+
+def _deflated(piece: bytes) -> bytes:
+    """Blocks of deflate that end on a byte, none of them the last one."""
+    stream = zlib.compressobj(9, zlib.DEFLATED, -15)
+    return stream.compress(piece) + stream.flush(zlib.Z_FULL_FLUSH)
 
 
 def _compose(name: str, layers: tuple[MadeLayer, ...], architecture: str) -> MadeImage:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from midhaul.deploy.registry.answers import check_status
 from midhaul.deploy.registry.download import Download, Pace
-from midhaul.deploy.registry.exchange import Ask
+from midhaul.deploy.registry.exchange import Ask, together
 from midhaul.deploy.registry.pull_record import LayerPull, PullRecord, Retries
 from midhaul.deploy.registry.reference import Reference, parse_reference
 from midhaul.deploy.registry.resolve import Resolved, no_layer, resolve
@@ -120,15 +120,11 @@ class Puller:
         progress: Callable[[str, int], None] | None,
     ) -> tuple[LayerPull, ...]:
         """Pull all missing layers; the first that fails ends the others."""
-        try:
-            async with asyncio.TaskGroup() as group:
-                tasks = [
-                    group.create_task(self._layer(image, layer, start_s, progress))
-                    for layer in image.manifest.layers
-                ]
-        except ExceptionGroup as failures:
-            raise failures.exceptions[0] from None
-        return tuple(pull for task in tasks if (pull := task.result()))
+        pulls = await together(
+            self._layer(image, layer, start_s, progress)
+            for layer in image.manifest.layers
+        )
+        return tuple(pull for pull in pulls if pull is not None)
 
     async def _layer(
         self,

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from midhaul.deploy.registry.answers import check_status
-from midhaul.deploy.registry.exchange import Ask
+from midhaul.deploy.registry.exchange import Ask, together
 from midhaul.deploy.registry.manifests import OCI_MANIFEST
 from midhaul.deploy.registry.reference import Reference, parse_reference
 from midhaul.errors import NodeError
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
 _CREATED = 201
 _PIECE_BYTES = 1 << 18
+_N_AT_ONCE = 4
 _BINARY = "application/octet-stream"
 
 
@@ -71,18 +73,20 @@ async def push_image(
     if isinstance(reference, str):
         reference = parse_reference(reference)
     shared = {} if shared is None else shared
-    counts = {"pushed": 0, "mounted": 0, "present": 0}
-    pushed_bytes = 0
     blobs: dict[str, tuple[int, Callable[[], Any]]] = {
         layer.digest: (layer.compressed_bytes, _reader(layer.path))
         for layer in made.layers
     }
     blobs[made.config_digest] = len(made.config), lambda: made.config
-    for digest, (n_bytes, body) in blobs.items():
-        how = await _push_blob(client, reference, digest, n_bytes, body, shared)
-        counts[how] += 1
-        pushed_bytes += n_bytes if how == "pushed" else 0
-        shared[digest] = reference.repository
+    slots = asyncio.Semaphore(_N_AT_ONCE)
+
+    async def push(digest: str) -> str:
+        async with slots:
+            return await _push_blob(client, reference, digest, *blobs[digest], shared)
+
+    done = dict(zip(blobs, await together(map(push, blobs)), strict=True))
+    shared.update(dict.fromkeys(blobs, reference.repository))
+    ways = list(done.values())
     ask = Ask(
         method="PUT",
         path=f"manifests/{reference.wanted}",
@@ -95,10 +99,10 @@ async def push_image(
     return PushRecord(
         reference=str(reference),
         manifest_digest=made.manifest_digest,
-        pushed_bytes=pushed_bytes,
-        n_pushed=counts["pushed"],
-        n_mounted=counts["mounted"],
-        n_present=counts["present"],
+        pushed_bytes=sum(blobs[d][0] for d, way in done.items() if way == "pushed"),
+        n_pushed=ways.count("pushed"),
+        n_mounted=ways.count("mounted"),
+        n_present=ways.count("present"),
     )
 
 

@@ -8,11 +8,14 @@ compressed), and else estimated with one ratio, and marked.
 from __future__ import annotations
 
 import asyncio
+import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from midhaul.deploy.catalogue import UNCOMPRESSED_RATIO
 from midhaul.deploy.problem import ContainerImage, Layer
 from midhaul.deploy.registry.client import RegistryClient
+from midhaul.deploy.registry.exchange import together
 from midhaul.deploy.registry.reference import parse_reference
 from midhaul.deploy.registry.resolve import Resolved, no_layer, resolve
 from midhaul.errors import DataError
@@ -21,10 +24,6 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
 
     from midhaul.deploy.registry.manifests import Descriptor
-
-UNCOMPRESSED_RATIO = 1.85
-"""Uncompressed over compressed bytes: 40.15 GB over 21.66 GB, the 247 unique layers of
-24 images with machine-learning analytics."""
 
 _N_AT_ONCE = 8
 
@@ -159,7 +158,7 @@ def _sizes(
         if told is None and layer.compression is None:
             told = layer.n_bytes
         if told is None:
-            told = round(layer.n_bytes * ratio)
+            told = math.ceil(layer.n_bytes * ratio)
             estimated.add(layer.digest)
         layers.append(
             Layer(
@@ -180,7 +179,7 @@ async def _check_layers(client: RegistryClient, found: Resolved) -> None:
             return await client.blob_bytes(found.reference, layer.digest)
 
     layers = [layer for layer in found.manifest.layers if not layer.is_foreign]
-    sizes = await asyncio.gather(*map(size, layers))
+    sizes = await together(map(size, layers))
     for layer, n_bytes in zip(layers, sizes, strict=True):
         if n_bytes is None:
             raise no_layer(found.reference, layer)
