@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
@@ -18,6 +19,9 @@ from midhaul.deploy.enforcement.broker import Broker
 from midhaul.deploy.enforcement.lab import Lab
 from midhaul.deploy.enforcement.rate_map import RateMap
 from midhaul.deploy.transport import MqttTransport
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 _IS_POSSIBLE = (
     sys.platform == "linux"
@@ -36,7 +40,9 @@ _OFFERED = {topic: 1.6 * rate for topic, rate in _GRANTED.items()}
 
 @needs_lab
 @needs_mosquitto
-def test_a_paced_bridge_keeps_rates_and_latency_on_a_full_link(tmp_path: Path) -> None:
+def test_a_paced_bridge_keeps_rates_and_latency_on_a_full_link(
+    tmp_path: Path, record_property: Callable[[str, object], None]
+) -> None:
     """Publishers offer 1.4 times the link: paced topics keep their rates and time."""
     with Lab(uplink_bps=1e6, downlink_bps=1e7) as lab:
         paced = RateMap(rates_bps=_GRANTED, uplink_bps=0.95e6)
@@ -51,6 +57,9 @@ def test_a_paced_bridge_keeps_rates_and_latency_on_a_full_link(tmp_path: Path) -
         n_bits = 8 * each * (len(times_ns) - 1)
         assert n_bits <= rate_bps * (span_s + _JITTER_S)
         assert n_bits > 0.7 * rate_bps * span_s  # it gets what it was granted
+    record_property("paced_p95_s", _p95_s(rows))
+    record_property("unpaced_p95_s", _p95_s(wild))
+    record_property("paced_uplink_bps", 8 * up_bytes / _SECONDS)
     assert 0.6e6 < 8 * up_bytes / _SECONDS < 1e6
     assert _p95_s(rows) < 0.6 * _p95_s(wild)
 

@@ -21,6 +21,7 @@ from midhaul.deploy.enforcement.lab import Lab
 from midhaul.errors import DataError, MidhaulError, NodeError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
 _IS_POSSIBLE = (
@@ -50,7 +51,9 @@ def _plan(**more: Any) -> HtbPlan:
 
 
 @needs_lab
-def test_classes_get_their_shares_of_a_real_link() -> None:
+def test_classes_get_their_shares_of_a_real_link(
+    record_property: Callable[[str, object], None],
+) -> None:
     """1.2 to 0.3 Mbit/s is four to one, and new rates hold while traffic flows."""
     with Lab(uplink_bps=2e6, downlink_bps=1e7) as lab:
         inside = lab.command("gateway")
@@ -66,6 +69,8 @@ def test_classes_get_their_shares_of_a_real_link() -> None:
         remove(changed, command=inside)
         with pytest.raises(NodeError, match="not in force"):
             read_counts(changed, command=inside)
+    record_property("four_to_one", first)
+    record_property("one_to_one", second)
     assert 3.0 < first < 5.0
     assert 0.7 < second < 1.4
 
