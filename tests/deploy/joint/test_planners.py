@@ -81,7 +81,9 @@ def _brute_force(problem: PlacementProblem) -> float:
     built = build(
         replace(
             problem,
-            analytics=tuple(replace(a, saved_bps=1.0, weight=1.0) for a in problem.analytics),
+            analytics=tuple(
+                replace(a, saved_bps=1.0, weight=1.0) for a in problem.analytics
+            ),
         )
     )
     best = 0.0

@@ -143,7 +143,11 @@ def _check_places(plan: JointPlan, problem: PlacementProblem, where: str) -> Non
         for what, used, capacity in (
             ("bytes of disk", sum(layers.values()), gateway.disk_bytes),
             ("cores", sum(a.n_cores for a in mine), gateway.n_cores),
-            ("bytes of memory", sum(a.memory_bytes for a in mine), gateway.memory_bytes),
+            (
+                "bytes of memory",
+                sum(a.memory_bytes for a in mine),
+                gateway.memory_bytes,
+            ),
         ):
             _check(
                 used <= capacity * (1 + TOLERANCE),

@@ -147,9 +147,7 @@ class Plans:
         )
         return order[gains[order] > 0]
 
-    def _by_type(
-        self, values: Float64[np.ndarray, " k"]
-    ) -> Float64[np.ndarray, " t"]:
+    def _by_type(self, values: Float64[np.ndarray, " k"]) -> Float64[np.ndarray, " t"]:
         """Sums of what the items of each type have."""
         sums = np.zeros(self._reduced.n_types)
         np.add.at(sums, self._reduced.types, values)

@@ -52,8 +52,8 @@ class JointMilp:
 
     Attributes:
         time_limit_s: when the search stops, about.
-        start: planner of the plan that the search begins with, and that is the answer
-            if the search finds none that is better.
+        start: planner of the plan that is the answer if the search finds none that is
+            better in time.
     """
 
     time_limit_s: float = 60.0
@@ -79,7 +79,7 @@ class JointMilp:
             program = Program(model)
             relaxed = program.relaxed()
             left_s = max(0.0, self.time_limit_s - (time.perf_counter() - begin_s))
-            found = program.search(best, left_s)
+            found = program.search(left_s)
             bound = min(bound, relaxed.bound, found.bound)
             rates = allocation_of(model, found.chosen, found.steps)
             plan = plan_of(problem, model, found.chosen, rates, ExactKnapsack())

@@ -2,8 +2,8 @@
 
 Two answers are given. *By planning anew* with one more unit is what a person would get.
 The *dual price* is what the linear relaxation promises for a little more. Analytics and
-layers are whole, so the two may differ: a gigabyte may admit a container image that half
-of it would not, or change nothing because two are needed. Where they differ, the
+layers are whole, so the two may differ: a gigabyte may admit a container image that
+half of it would not, or change nothing because two are needed. Where they differ, the
 sentence has both.
 """
 
@@ -51,7 +51,9 @@ class _Unit:
 
 
 _UNITS = (
-    _Unit(field="uplink_bps", amount=1e6, step="1 Mbit/s", more="Mbit/s", noun="uplink"),
+    _Unit(
+        field="uplink_bps", amount=1e6, step="1 Mbit/s", more="Mbit/s", noun="uplink"
+    ),
     _Unit(field="disk_bytes", amount=1e9, step="1 GB", more="GB of disk", noun="disk"),
     _Unit(field="n_cores", amount=1.0, step="1 core", more="core", noun="CPU"),
     _Unit(

@@ -18,7 +18,6 @@ from midhaul.errors import require
 if TYPE_CHECKING:
     from jaxtyping import Bool, Float64, Int64
 
-    from midhaul.deploy.joint.base import JointPlan
     from midhaul.deploy.joint.model import JointModel
 
 _TOLERANCE = 1e-9
@@ -102,16 +101,18 @@ class Program:
             bound=-float(highs.getInfo().objective_function_value),
         )
 
-    def search(self, start: JointPlan, time_limit_s: float) -> Found:
-        """Search for the best plan, beginning with one."""
+    def search(self, time_limit_s: float) -> Found:
+        """Search for the best plan.
+
+        HiGHS is not given a plan to begin with: it gains no time by it here, and HiGHS
+        1.16 may then return that plan with the value of a better one.
+        """
         core = require("highspy", "deploy")
         highs = self._highs(is_whole=True)
         highs.setOptionValue("time_limit", time_limit_s)
         highs.setOptionValue("mip_rel_gap", _GAP)
         highs.setOptionValue("mip_abs_gap", _TOLERANCE)
         highs.setOptionValue("mip_feasibility_tolerance", _TOLERANCE)
-        columns = np.arange(self._n_columns, dtype=np.int32)
-        highs.setSolution(len(columns), columns, self._columns_of(start))
         highs.run()
         info = highs.getInfo()
         is_optimal = highs.getModelStatus() == core.HighsModelStatus.kOptimal
@@ -226,27 +227,6 @@ class Program:
                 np.ones(len(classes.costs)),
             ]
         )
-
-    def _columns_of(self, plan: JointPlan) -> Float64[np.ndarray, " c"]:
-        """The columns of a plan."""
-        columns = np.zeros(self._n_columns)
-        classes = self._classes
-        names = self._model.steps.names
-        gateway_of = plan.placement.gateway_of
-        chosen = self._model.chosen_of(gateway_of)
-        for move, items in enumerate(classes.items):
-            columns[self._n_steps + move] = chosen[items].sum()
-        for row, members in enumerate(classes.members):
-            for member in members.tolist():
-                step = int(plan.rates.steps[member])
-                if step >= 0:
-                    is_moved = names[member] in gateway_of
-                    begin = self._steps.offsets[row + is_moved * self._n_classes]
-                    columns[begin + step] += 1
-        has_move = columns[self._n_steps : self._n_steps + self._n_moves] > 0
-        needed = classes.needs[has_move[classes.needs[:, 0]], 1]
-        columns[self._n_steps + self._n_moves + needed] = 1
-        return columns
 
     def _read(
         self, columns: Int64[np.ndarray, " c"]
