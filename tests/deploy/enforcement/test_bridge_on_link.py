@@ -18,7 +18,7 @@ from tests.deploy.enforcement.bridge_parts import needs_mosquitto
 from midhaul.deploy.enforcement.broker import Broker
 from midhaul.deploy.enforcement.lab import Lab
 from midhaul.deploy.enforcement.rate_map import RateMap
-from midhaul.deploy.transport import MqttTransport
+from midhaul.deploy.enforcement.wire_bytes import publish_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -51,8 +51,7 @@ def test_a_paced_bridge_keeps_rates_and_latency_on_a_full_link(
         wild, _ = _run(lab, tmp_path / "unpaced", unpaced, max_queue_messages=1000)
     for topic, rate_bps in _GRANTED.items():
         times_ns = [row[2] for row in rows if row[0] == topic]
-        transport = MqttTransport(qos=1, topic_bytes=len(topic))
-        each = transport.message_bytes(np.array([2500.0]))[0]
+        each = publish_bytes(2500, topic, qos=1)
         span_s = (max(times_ns) - min(times_ns)) / 1e9
         n_bits = 8 * each * (len(times_ns) - 1)
         assert n_bits <= rate_bps * (span_s + _JITTER_S)

@@ -11,12 +11,10 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from midhaul.deploy.enforcement.bridge_stats import MAX_TOPICS, BridgeStats
 from midhaul.deploy.enforcement.lanes import Bounds, Waiting
 from midhaul.deploy.enforcement.pacer import Pacer
-from midhaul.deploy.transport import MqttTransport
+from midhaul.deploy.enforcement.wire_bytes import publish_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -105,7 +103,8 @@ class BridgeQueue:
             payload=payload,
             is_retained=is_retained,
         )
-        n_bytes = self._wire_bytes(message)
+        size, remote = len(payload), message.remote_topic
+        n_bytes = publish_bytes(size, remote, qos=self._config.qos)
         self._drop(self._pacer.offer(lane, message, n_bytes, self._clock()))
         self._news.set()
 
@@ -158,13 +157,6 @@ class BridgeQueue:
                 self._lanes.clear()
             self._lanes[topic] = self.rate_map.lane_of(topic)
         return self._lanes[topic]
-
-    def _wire_bytes(self, message: Message) -> int:
-        """What a message takes on the uplink, with all that transports add."""
-        n = len(message.remote_topic.encode())
-        transport = MqttTransport(qos=self._config.qos, topic_bytes=n)
-        payload_bytes = np.array([float(len(message.payload))])
-        return int(transport.message_bytes(payload_bytes)[0])
 
     def _mapped(self, topic: str) -> str:
         """A topic's name at the remote broker."""
