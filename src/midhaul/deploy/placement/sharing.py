@@ -8,8 +8,8 @@ are met. For one common deadline, or for one gateway, that is exact; for several
 a plan may exist where this rule finds none.
 
 With peer pulls a layer crosses the backhaul once: for the pull that begins first. A
-gateway that another one has it from takes it at its own downlink, and its pull ends no
-earlier than that of the other one.
+gateway that has it from another one takes it at its own downlink, and its pull ends no
+earlier than the other one has all that it pulls over the backhaul.
 """
 
 from __future__ import annotations
@@ -73,6 +73,7 @@ class _Fluid:
         self.ends_s = np.full(n, np.inf)
         self.next = [0] * len(queues)
         self.active: dict[int, _Active] = {}
+        self.has_crossed = np.zeros(n, np.bool_)
         # By layer, the pull that carries it over the backhaul; -1 where it is there.
         self.owner: dict[int, int] = {}
         if self.has_peers:
@@ -113,6 +114,9 @@ class _Fluid:
             has_changed = False
             for gateway, queue in enumerate(self.queues):
                 pull = self.active.get(gateway)
+                if pull is not None and not pull.far_bits:
+                    has_changed |= not self.has_crossed[pull.number]
+                    self.has_crossed[pull.number] = True
                 if pull is not None and self._is_done(pull):
                     self.ends_s[pull.number] = now_s
                     del self.active[gateway]
@@ -123,7 +127,7 @@ class _Fluid:
 
     def _is_done(self, pull: _Active) -> bool:
         return not (pull.far_bits or pull.near_bits) and all(
-            math.isfinite(self.ends_s[other]) for other in pull.waits_for
+            self.has_crossed[other] for other in pull.waits_for
         )
 
     def _begin(self, gateway: int, now_s: float) -> None:

@@ -1,0 +1,172 @@
+"""The additive model: every container image pays alone for all its missing layers.
+
+This is how Wang models image download ("Image Download and Rate Allocation of
+Internet-of-Things Analytics at Gateways in Smart Cities", master's thesis, NTHU, 2020):
+a knapsack of distinct images, whose weight is the bytes that are missing now. Shared
+layers are paid by everybody, so a choice that fits the model fits the gateway, and a
+better one may be overlooked. Differences from the thesis:
+
+1. There are several capacities. An image's weight is its dominant share: the largest
+   part of any capacity that it takes alone. Shares add up to at most one, so all
+   capacities are kept; the thesis has one, the smaller of disk and download.
+2. Disk is charged in uncompressed bytes, and time and deadlines are rows as well.
+3. Analytics of one image are one candidate, as in the thesis; of those that do not fit
+   together, the least valuable are left out of it.
+4. Several gateways are filled one after the other, in their order. What one has taken
+   of the backhaul is gone for the next, and so are the analytics.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from midhaul.deploy.placement.building import Built, place_by
+from midhaul.deploy.placement.instance import TOLERANCE, Choice
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from jaxtyping import Bool, Float64, Int64
+
+    from midhaul.deploy.placement.base import Placement
+    from midhaul.deploy.placement.instance import Instance
+    from midhaul.deploy.problem import PlacementProblem
+
+    Knapsack = Callable[
+        [Float64[np.ndarray, " k"], Float64[np.ndarray, " k"]], Bool[np.ndarray, " k"]
+    ]
+
+FULL = 1 + TOLERANCE / 2
+"""Sum of shares that counts as fitting."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class AdditiveModel:
+    """A knapsack with capacity one.
+
+    Attributes:
+        values: ``(k,)`` worth of each distinct image on the gateway.
+        shares: ``(k,)`` dominant share of each, at most :data:`FULL`.
+        members: by candidate, its items in the instance.
+    """
+
+    values: Float64[np.ndarray, " k"]
+    shares: Float64[np.ndarray, " k"]
+    members: tuple[Int64[np.ndarray, " m"], ...]
+
+
+def additive_model(
+    built: Built, number: int = 0, taken: Bool[np.ndarray, " n"] | None = None
+) -> AdditiveModel:
+    """The additive model of one gateway.
+
+    Its optimum is a bound on what the additive placers find, and on nothing else: the
+    placement problem itself may be worth more.
+
+    Args:
+        built: the problem.
+        number: index of the gateway.
+        taken: ``(n,)`` items on the gateways before it; none when None.
+    """
+    instance = built.instance
+    if taken is None:
+        taken = np.zeros(instance.n_items, np.bool_)
+    is_free = ~np.isin(instance.groups, instance.groups[taken])
+    items = np.flatnonzero(is_free & (built.gateways == number))
+    left = instance.capacities - instance.use(taken)
+    _, image_of = np.unique(built.images[items], return_inverse=True)
+    order = np.argsort(image_of, kind="stable")
+    ends = np.searchsorted(image_of[order], np.arange(1, image_of.max(initial=-1) + 2))
+    shares = _shares(_needs(instance, items, image_of), left)
+    candidates = [
+        (members, share)
+        for group, share in zip(np.split(items[order], ends)[:-1], shares, strict=True)
+        for members, share in [_that_fit(instance, group, float(share), left)]
+        if len(members)
+    ]
+    return AdditiveModel(
+        values=np.array([instance.values[m].sum() for m, _ in candidates], np.float64),
+        shares=np.array([share for _, share in candidates], np.float64),
+        members=tuple(members for members, _ in candidates),
+    )
+
+
+def place_additively(
+    problem: PlacementProblem, knapsack: Knapsack, clock: Callable[[], float]
+) -> Placement:
+    """Fill one gateway after the other.
+
+    Args:
+        problem: what to place.
+        knapsack: from values and shares, which candidates to take; their shares add up
+            to at most :data:`FULL`.
+        clock: measures the time of the search, in seconds.
+    """
+
+    def solve(built: Built) -> Choice:
+        chosen = np.zeros(built.instance.n_items, np.bool_)
+        for number in range(len(built.problem.gateways)):
+            model = additive_model(built, number, chosen)
+            for candidate in np.flatnonzero(knapsack(model.values, model.shares)):
+                chosen[model.members[candidate]] = True
+        return Choice(
+            chosen=chosen,
+            bound=math.inf,
+            is_optimal=False,
+            is_timed_out=False,
+            prices=np.full(len(built.instance.rows), np.nan),
+        )
+
+    return place_by(problem, solve, clock=clock)
+
+
+def _that_fit(
+    instance: Instance,
+    items: Int64[np.ndarray, " m"],
+    share: float,
+    left: Float64[np.ndarray, " r"],
+) -> tuple[Int64[np.ndarray, " m"], float]:
+    """The most valuable analytics of an image that fit together, and their share."""
+    if share <= FULL:
+        return items, share
+    ranked = items[np.argsort(-instance.values[items], kind="stable")]
+    for n in range(len(ranked) - 1, 0, -1):
+        one = np.zeros(n, np.int64)
+        fewer = _shares(_needs(instance, ranked[:n], one), left)[0]
+        if fewer <= FULL:
+            return ranked[:n], float(fewer)
+    return ranked[:0], 0.0
+
+
+def _needs(
+    instance: Instance,
+    items: Int64[np.ndarray, " k"],
+    group_of: Int64[np.ndarray, " k"],
+) -> Float64[np.ndarray, "g r"]:
+    """What groups of items take of each row, each group alone, ``(g, r)``."""
+    n_groups = int(group_of.max(initial=-1)) + 1
+    lengths = np.diff(instance.indptr)[items]
+    begins = np.cumsum(lengths) - lengths
+    within = np.arange(lengths.sum()) - np.repeat(begins, lengths)
+    elements = instance.indices[np.repeat(instance.indptr[items], lengths) + within]
+    pairs = np.unique(np.repeat(group_of, lengths) * instance.n_elements + elements)
+    groups, elements = np.divmod(pairs, max(1, instance.n_elements))
+    needs = np.zeros((n_groups, len(instance.rows)))
+    for row in range(len(instance.rows)):
+        own = np.bincount(group_of, instance.usage[items, row], n_groups)
+        shared = np.bincount(groups, instance.costs[elements, row], n_groups)
+        needs[:, row] = own + shared
+    return needs
+
+
+def _shares(
+    needs: Float64[np.ndarray, "g r"], left: Float64[np.ndarray, " r"]
+) -> Float64[np.ndarray, " g"]:
+    """Dominant shares, infinite where something is needed that is used up."""
+    room = np.where(left > 0, left, 1.0)
+    shares = np.where(left > 0, needs / room, np.where(needs > 0, np.inf, 0.0))
+    return shares.max(axis=1, initial=0.0)

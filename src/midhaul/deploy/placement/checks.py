@@ -1,0 +1,247 @@
+"""The conformance suite of placers, ours or a stranger's."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, NamedTuple
+
+from midhaul.deploy.placement.check_problems import check_problems
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from midhaul.deploy.placement.base import Placement, Placer, Pull
+    from midhaul.deploy.problem import Analytic, Gateway, Layer, PlacementProblem
+
+_SLACK = 1e-6
+_OPTIMAL_GAP = 1e-5
+
+
+def check_placer(
+    placer: Placer, problems: Iterable[PlacementProblem] | None = None
+) -> None:
+    """Hold a placer to what everybody expects of it.
+
+    Args:
+        placer: any.
+        problems: what it is asked; a built-in set of easy and odd ones when None.
+
+    Raises:
+        ValueError: a placement breaks a limit or says something that is not so, or the
+            same question gets two answers.
+    """
+    if not placer.name:
+        message = "a placer needs a name"
+        raise ValueError(message)
+    for problem in check_problems() if problems is None else problems:
+        placement = placer.place(problem)
+        check_placement(problem, placement)
+        again = placer.place(problem)
+        if (again.gateway_of, again.value) != (placement.gateway_of, placement.value):
+            message = f"{placer.name} answers the same question in two ways"
+            raise ValueError(message)
+
+
+def check_placement(problem: PlacementProblem, placement: Placement) -> None:
+    """Replay a placement and hold it to every limit of its problem.
+
+    Args:
+        problem: what was asked.
+        placement: what was answered.
+
+    Raises:
+        ValueError: a limit is broken, or a number is not what the replay gives.
+    """
+    _check_names(problem, placement)
+    _check_value(problem, placement)
+    for gateway in problem.gateways:
+        scene = _scene(problem, placement, gateway)
+        _check_use(problem, placement, scene)
+        _check_pulls(scene)
+        _check_times(problem, scene)
+    _check_backhaul(problem, placement)
+
+
+class _Scene(NamedTuple):
+    """What a placement does on one gateway."""
+
+    gateway: Gateway
+    analytics: list[Analytic]
+    pulls: list[Pull]
+    needed: dict[str, Layer]
+    stacks: dict[str, set[str]]
+
+    @property
+    def present(self) -> frozenset[str]:
+        return self.gateway.layers | self.gateway.held
+
+
+def _scene(problem: PlacementProblem, placement: Placement, gateway: Gateway) -> _Scene:
+    here = [
+        analytic
+        for analytic in problem.analytics
+        if placement.gateway_of.get(analytic.name) == gateway.name
+    ]
+    images = {analytic.image for analytic in here}
+    layers = [layer for name in images for layer in problem.images[name].layers]
+    return _Scene(
+        gateway=gateway,
+        analytics=here,
+        pulls=[pull for pull in placement.pulls if pull.gateway == gateway.name],
+        needed={layer.digest: layer for layer in layers},
+        stacks={
+            name: {layer.digest for layer in problem.images[name].layers}
+            for name in images
+        },
+    )
+
+
+def _demand(found: object, *, is_met: bool, expected: str) -> None:
+    if not is_met:
+        message = f"expected {expected}, found {found}"
+        raise ValueError(message)
+
+
+def _at_most(value: float, limit: float, what: str) -> None:
+    slack = 0.0 if math.isinf(limit) else _SLACK * max(1.0, limit)
+    _demand(value, is_met=value <= limit + slack, expected=f"{what} at most {limit}")
+
+
+def _check_names(problem: PlacementProblem, placement: Placement) -> None:
+    known = {analytic.name for analytic in problem.analytics}
+    everywhere = tuple(gateway.name for gateway in problem.gateways)
+    for name, gateway in placement.gateway_of.items():
+        _demand(name, is_met=name in known, expected="only analytics of the problem")
+        sites = problem.sites.get(name, everywhere)
+        _demand(gateway, is_met=gateway in sites, expected=f"{name} on one of {sites}")
+    for pull in placement.pulls:
+        _demand(
+            pull.gateway, is_met=pull.gateway in everywhere, expected="known gateways"
+        )
+
+
+def _check_value(problem: PlacementProblem, placement: Placement) -> None:
+    worth = sum(
+        analytic.value_bps
+        for analytic in problem.analytics
+        if analytic.name in placement.gateway_of
+    )
+    _demand(
+        placement.value,
+        is_met=math.isclose(placement.value, worth, rel_tol=1e-9, abs_tol=1e-9),
+        expected=f"a value of {worth}",
+    )
+    _at_most(placement.value, placement.bound, "a value of")
+    if placement.status == "optimal":
+        _at_most(placement.gap, _OPTIMAL_GAP, "an optimal gap of")
+    for resource, price in placement.prices.items():
+        _demand(price, is_met=price >= 0, expected=f"a price of {resource} from 0 on")
+
+
+def _check_use(problem: PlacementProblem, placement: Placement, scene: _Scene) -> None:
+    gateway, name = scene.gateway, scene.gateway.name
+    disk = sum(
+        layer.uncompressed_bytes
+        for digest, layer in scene.needed.items()
+        if digest not in gateway.held
+    )
+    cores = sum(analytic.n_cores for analytic in scene.analytics)
+    memory = sum(analytic.memory_bytes for analytic in scene.analytics)
+    _at_most(disk, gateway.disk_bytes, f"disk bytes on {name}")
+    _at_most(cores, gateway.n_cores, f"cores on {name}")
+    _at_most(memory, gateway.memory_bytes, f"memory bytes on {name}")
+    uses = [use for use in placement.uses if use.gateway == name]
+    _demand(len(uses), is_met=len(uses) == 1, expected=f"one use of {name}")
+    pulled = sum(pull.compressed_bytes for pull in scene.pulls)
+    found = (uses[0].disk_bytes, uses[0].pulled_bytes)
+    _demand(found, is_met=found == (disk, pulled), expected=f"{(disk, pulled)} bytes")
+    _at_most(abs(uses[0].n_cores - cores), 0.0, "a difference in cores")
+    _at_most(abs(uses[0].memory_bytes - memory), 0.0, "a difference in memory")
+    sizes = {
+        layer.digest: layer.uncompressed_bytes
+        for image in problem.images.values()
+        for layer in image.layers
+    }
+    there = (scene.gateway.layers | scene.needed.keys()) - gateway.held
+    too_many = sum(sizes.get(digest, 0) for digest in there) - gateway.disk_bytes
+    _at_most(abs(uses[0].deleted_bytes - max(0, too_many)), 1.0, "deleted bytes off by")
+
+
+def _check_pulls(scene: _Scene) -> None:
+    """Every missing layer once, one pull after the other, at the downlink's rate."""
+    name = scene.gateway.name
+    carried = [digest for pull in scene.pulls for digest in pull.digests]
+    missing = scene.needed.keys() - scene.present
+    _demand(
+        sorted(carried),
+        is_met=sorted(carried) == sorted(missing),
+        expected=f"each missing layer of {name} pulled once: {sorted(missing)}",
+    )
+    now_s = 0.0
+    for pull in scene.pulls:
+        n_bytes = sum(scene.needed[digest].compressed_bytes for digest in pull.digests)
+        _demand(
+            pull.compressed_bytes,
+            is_met=pull.compressed_bytes == n_bytes,
+            expected=f"{n_bytes} bytes in the pull of {pull.image}",
+        )
+        _at_most(now_s, pull.begins_s, f"on {name} an earlier end")
+        rate = scene.gateway.downlink_bps
+        takes_s = 8 * n_bytes / rate if n_bytes else 0.0
+        _at_most(pull.begins_s + takes_s, pull.ends_s, f"on {name} an end of a pull")
+        now_s = pull.ends_s
+
+
+def _check_times(problem: PlacementProblem, scene: _Scene) -> None:
+    """Nobody's layers come after the slot, or when it is too late to save anything."""
+    there = set(scene.present)
+    ready_s = {image: 0.0 for image, stack in scene.stacks.items() if stack <= there}
+    for pull in scene.pulls:
+        there.update(pull.digests)
+        stack = scene.stacks.get(pull.image, set())
+        _demand(
+            pull.image,
+            is_met=bool(stack) and stack <= there,
+            expected=f"layers of {pull.image} after its pull",
+        )
+        ready_s.setdefault(pull.image, pull.ends_s)
+    for analytic in scene.analytics:
+        _demand(
+            analytic.image,
+            is_met=analytic.image in ready_s,
+            expected=f"a pull for {analytic.name}",
+        )
+        ends_s = ready_s[analytic.image]
+        _at_most(ends_s, problem.slot_s, f"end of the pull for {analytic.name}")
+        stays_s = problem.remaining_s(analytic)
+        starts_s = ends_s + problem.startup_s.get(analytic.image, 0.0)
+        _at_most(starts_s, stays_s, f"start of {analytic.name}")
+        _demand(
+            starts_s,
+            is_met=math.isfinite(starts_s),
+            expected=f"that {analytic.name} starts",
+        )
+
+
+def _check_backhaul(problem: PlacementProblem, placement: Placement) -> None:
+    """By the end of every pull, what has crossed the backhaul fits into the time."""
+    if math.isinf(problem.backhaul_bps):
+        return
+    present = {g.name: g.layers | g.held for g in problem.gateways}
+    anywhere = frozenset().union(*present.values()) if problem.has_peer_pulls else ()
+    sizes = {
+        layer.digest: layer.compressed_bytes
+        for image in problem.images.values()
+        for layer in image.layers
+    }
+    crossed: set[object] = set()
+    n_bytes = 0
+    for pull in sorted(placement.pulls, key=lambda pull: pull.ends_s):
+        for digest in pull.digests:
+            key = digest if problem.has_peer_pulls else (pull.gateway, digest)
+            if digest not in anywhere and key not in crossed:
+                crossed.add(key)
+                n_bytes += sizes[digest]
+        if n_bytes:
+            limit = problem.backhaul_bps * pull.ends_s / 8
+            _at_most(n_bytes, limit, "bytes over the backhaul")
