@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import shutil
 import subprocess
+import sys
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -187,3 +189,26 @@ def test_a_registry_that_is_not_installed_is_said(
     with pytest.raises(PrerequisiteError, match="docker-registry") as caught:
         RegistryServer(tmp_path).start()
     assert caught.value.hint == "apt-get install docker-registry"
+
+
+@needs_registry
+@pytest.mark.skipif(
+    os.geteuid() != 0 or shutil.which("ip") is None, reason="needs root and ip"
+)
+def test_a_registry_runs_in_a_network_namespace(tmp_path: Path) -> None:
+    """Under a command of the caller; it is reached from inside only."""
+    name = f"midhaul-{os.getpid()}"
+    inside = ("ip", "netns", "exec", name)
+    if subprocess.run(["ip", "netns", "add", name], check=False).returncode:
+        pytest.skip("no network namespace can be made here")
+    try:
+        subprocess.run([*inside, "ip", "link", "set", "lo", "up"], check=True)
+        with RegistryServer(tmp_path, prefix=inside) as server:
+            place = (server.host, server.port)
+            ask = f"import socket; socket.create_connection({place})"
+            command = [sys.executable, "-c", ask]
+            assert subprocess.run([*inside, *command], check=False).returncode == 0
+            done = subprocess.run(command, check=False, capture_output=True)
+            assert b"refused" in done.stderr
+    finally:
+        subprocess.run(["ip", "netns", "delete", name], check=True)

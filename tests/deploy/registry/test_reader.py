@@ -7,6 +7,7 @@ import math
 import threading
 from typing import TYPE_CHECKING, Any
 
+import pyarrow.parquet as pq
 import pytest
 from tests.deploy.registry.stub import (
     INDEX,
@@ -20,14 +21,16 @@ from tests.deploy.registry.stub import (
     packed,
 )
 
+from midhaul.deploy import catalogue
 from midhaul.deploy.catalogue import UNCOMPRESSED_RATIO
-from midhaul.deploy.registry import read_images
+from midhaul.deploy.registry import read_images, write_layers
 from midhaul.deploy.registry.client import RegistryClient
 from midhaul.deploy.registry.reader import ImageRecord, read_image
-from midhaul.errors import DataError
+from midhaul.errors import DataError, StoreError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
 BASE, TOP = b"base" * 1_000, b"top" * 2_000
 CONFIG = {"os": "linux", "architecture": "amd64"}
@@ -212,3 +215,16 @@ def test_many_images_are_read_without_asyncio() -> None:
         loop.close()
     assert list(records) == names[:2]
     assert stub.asked["GET latest"] == 1
+
+
+def test_what_was_read_is_kept_in_a_table_that_plans_read(tmp_path: Path) -> None:
+    """The images are the same again, and the table says which sizes are estimates."""
+    stub = Stub()
+    stub.add_image([BASE, TOP], "latest")
+    record = read(stub, known_bytes={digest_of(TOP): 22})
+    file = tmp_path / "layers.parquet"
+    write_layers([record], file)
+    assert catalogue.read_images(file) == {record.image.name: record.image}
+    assert pq.read_table(file)["is_estimated"].to_pylist() == [True, False]
+    with pytest.raises(StoreError, match="cannot write"):
+        write_layers([record], tmp_path / "none" / "layers.parquet")

@@ -21,8 +21,8 @@ and where the images of an experiment come from::
                 await push_image(client, image, f"{server.address}/{name}:1", shared)
 
 A plan with images of one's own reads them first: ``read_images(["debian:12", …])``
-(any registry) or ``read_engine()`` (a local Docker engine). Names are imported when
-they are first used, because aiohttp may be missing.
+(any registry) or ``read_engine()`` (a local Docker engine), and ``write_layers`` keeps
+them in a file. Names are imported when they are first used: aiohttp may be missing.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from midhaul.deploy.registry.client import RegistryClient
-    from midhaul.deploy.registry.engine import EngineImage, read_engine
+    from midhaul.deploy.registry.engine import EngineImage, known_bytes, read_engine
     from midhaul.deploy.registry.exchange import Limits
     from midhaul.deploy.registry.making import MadeImage, MadeLayer, make_images
     from midhaul.deploy.registry.manifests import Platform
@@ -48,6 +48,7 @@ if TYPE_CHECKING:
         StoredLayer,
         StoreState,
     )
+    from midhaul.deploy.registry.table import write_layers
 
 __all__ = [
     "EngineImage",
@@ -68,12 +69,14 @@ __all__ = [
     "StoreState",
     "StoredImage",
     "StoredLayer",
+    "known_bytes",
     "make_images",
     "parse_reference",
     "push_image",
     "read_engine",
     "read_image",
     "read_images",
+    "write_layers",
 ]
 
 _MODULES = {
@@ -95,12 +98,14 @@ _MODULES = {
     "StoreState": "store_index",
     "StoredImage": "store_index",
     "StoredLayer": "store_index",
+    "known_bytes": "engine",
     "make_images": "making",
     "parse_reference": "reference",
     "push_image": "push",
     "read_engine": "engine",
     "read_image": "reader",
     "read_images": "reader",
+    "write_layers": "table",
 }
 
 
