@@ -34,6 +34,33 @@ class DrawConfig(Section):
     )
 
 
+class SiteConfig(Section):
+    """Where a plan will be applied; its exports say so."""
+
+    namespace: str = Field(default="default", description="Namespace of Kubernetes.")
+    registry: str = Field(
+        default="",
+        description="Put before the names of container images, e.g. "
+        "registry.local:5000/.",
+    )
+    node_label: str = Field(
+        default="kubernetes.io/hostname",
+        description="Label of nodes that holds a gateway's name.",
+    )
+    gateway_broker: str = Field(
+        default="127.0.0.1:1883", description="MQTT broker of each gateway."
+    )
+    cloud_broker: str = Field(
+        default="127.0.0.1:1884", description="MQTT broker of the cloud."
+    )
+    topic: str = Field(
+        default="iot/{analytic}/#", description="Topics of an analytic at its gateway."
+    )
+    device: str = Field(
+        default="eth0", description="Network device of a gateway's uplink."
+    )
+
+
 class AllocateConfig(Config):
     """Rates alone: one uplink, several allocators."""
 
@@ -125,6 +152,9 @@ class PlanConfig(Config):
         default=True,
         description="Write manifests, pre-pull jobs, tc script and rate map of the "
         "first planner into the run's files.",
+    )
+    site: SiteConfig = Field(
+        default_factory=SiteConfig, description="Where the plan will be applied."
     )
 
     @model_validator(mode="after")

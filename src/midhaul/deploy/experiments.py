@@ -23,7 +23,7 @@ from midhaul.deploy.joint import (
     JointLagrangian,
     JointMilp,
     Sequential,
-    resource_prices,
+    price_resources,
 )
 from midhaul.deploy.rates import Demands, ExactKnapsack, HullGreedy, Raa
 from midhaul.deploy.seed_curves import seed_model
@@ -158,10 +158,7 @@ def plan(config: PlanConfig, run: Run, progress: Progress) -> None:
     if config.with_prices:
         _write_prices(config, problem, first, run, progress)
     if config.with_export:
-        from midhaul.deploy.exports import export_plan  # noqa: PLC0415  needs PyYAML
-
-        folder = run.file("export/README.txt").parent
-        export_plan(folder, problem, first.placement, first.rates)
+        _export(config, problem, first, run)
     run.verdict = _verdict(problem, first)
 
 
@@ -252,14 +249,14 @@ def _write_prices(
 ) -> None:
     planner = _planner(config.planners[0], config, len(problem.analytics))
     with progress.task("asking what one more of each resource is worth"):
-        found = resource_prices(planner, problem, first)
+        found = price_resources(planner, problem, plan=first)
     rows = [
         {
             "configuration": 0,
             "resource": price.resource,
             "step": price.step,
             "gain": price.gain,
-            "dual": price.dual_gain,
+            "dual": None if math.isnan(price.dual) else price.dual,
             "sentence": price.sentence,
         }
         for price in found
@@ -267,6 +264,16 @@ def _write_prices(
     run.write(tables.PRICES, rows, part=_PART)
     for price in found:
         progress.note(price.sentence)
+
+
+def _export(
+    config: PlanConfig, problem: PlacementProblem, first: JointPlan, run: Run
+) -> None:
+    from midhaul.deploy.exports import Site, export_plan  # noqa: PLC0415  needs PyYAML
+
+    folder = run.file("export/README.txt").parent
+    site = Site(**config.site.model_dump())
+    export_plan(folder, problem, first.placement, first.rates, site=site)
 
 
 def _verdict(problem: PlacementProblem, first: JointPlan) -> Verdict:

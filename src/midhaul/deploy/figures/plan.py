@@ -8,7 +8,7 @@ from midhaul.deploy import tables
 from midhaul.deploy.figures.decisions import curves_figure, rates_figure, table_of
 from midhaul.deploy.figures.view import View, headline, summary_table
 from midhaul.report import Code, DataTable, Figure, Notice, Page, Section
-from midhaul.report.axes import Axis, Series
+from midhaul.report.axes import Axis, Choice, Series
 from midhaul.report.charts import bars, stack
 from midhaul.report.gathering import environment, gather, subtitle, verdict_of
 from midhaul.report.numbers import duration_text, rate, size_text
@@ -33,7 +33,7 @@ def _quality(value: float) -> str:
 
 
 def _percent(value: float) -> str:
-    return f"{value * 100:.3g} %"
+    return f"{round(value * 100, 4):.3g} %"
 
 
 def _rate(value: float) -> str:
@@ -105,8 +105,9 @@ def _scarce(view: View) -> Item | str:
     first = [row for row in rows if row["configuration"] == min(view.names)]
     if not first:
         return ""
-    lines = "\n\n".join(str(row["sentence"]) for row in first)
-    return Notice(text=f"**What is scarce.** {lines}")
+    first.sort(key=lambda row: -row["gain"])
+    lines = [f"{row['sentence'][:1].upper()}{row['sentence'][1:]}." for row in first]
+    return Notice(text="\n\n".join(("**What is scarce.**", *lines)))
 
 
 def _bounds(view: View) -> Figure | str:
@@ -188,9 +189,14 @@ def _pulls(view: View) -> Section | None:
     label = Axis("label", "pull", order=tuple(row["label"] for row in shown))
     begin = Axis("begins_s", "s after the begin of the slot", from_zero=True)
     end = Axis("ends_s", "end, s")
-    chart = spans(shown, begin, end, label, view.series)
+    series = Series("gateway", "gateway", tuple({row["gateway"]: 0 for row in shown}))
+    chart = spans(shown, begin, end, label, series)
+    names = tuple(dict.fromkeys(row["name"] for row in shown))
+    pick = Choice("name", "configuration", names, names[0])
     caption = "Pulls of one gateway follow each other; a layer is pulled once."
-    figure = Figure(title="Pulls, in their order", chart=chart, caption=caption)
+    figure = Figure(
+        title="Pulls, in their order", chart=pick.on(chart), caption=caption
+    )
     return Section(title="Pulls", items=(figure,))
 
 
