@@ -66,6 +66,25 @@ def test_a_message_arrives_under_its_new_name(
     asyncio.run(scene())
 
 
+def test_a_message_without_a_remote_name_does_not_stop_the_others(
+    tmp_path: Path, brokers: tuple[Broker, Broker]
+) -> None:
+    """Its topic is the prefix that is taken away; it is dropped and counted."""
+    local, remote = brokers
+    config = config_of(tmp_path, local, remote, _FAST, local_prefix="iot/a")
+
+    async def scene() -> None:
+        async with collecting(remote) as found, bridging(config) as bridge:
+            await until(lambda: bridge.stats()["local"]["is_connected"])
+            await publish(local, "iot/a", [b"nameless"])
+            await publish(local, "iot/a/b", [b"named"])
+            await until(lambda: len(found) == 1)
+            assert bridge.stats()["topics"]["iot/a"]["n_dropped"] == 1
+        assert str(found[0].topic) == "/b"
+
+    asyncio.run(scene())
+
+
 def test_both_brokers_may_restart(
     tmp_path: Path, brokers: tuple[Broker, Broker]
 ) -> None:
@@ -263,6 +282,9 @@ def test_a_wrong_bridge_file_names_all_its_mistakes(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="did you mean 'rates'") as caught:
         read_bridge(file)
     assert "qos" in caught.value.message
+    file.write_text('[remote]\nca_file = "none.pem"\n', encoding="utf-8")
+    with pytest.raises(ConfigError, match=r"remote\.ca_file .*none\.pem"):
+        read_bridge(file)
     file.write_text('stats = "s.json"\n[remote]\nhost = "cloud"\n', encoding="utf-8")
     config = read_bridge(file)
     assert config.stats == str(tmp_path / "s.json")

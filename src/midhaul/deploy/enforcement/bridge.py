@@ -190,7 +190,10 @@ class Bridge:
         config = self._config
         text = json.dumps(self.stats())
         if config.stats:
-            replace_text(Path(config.stats), text + "\n")
+            try:
+                replace_text(Path(config.stats), text + "\n")
+            except OSError as error:  # a full disk must not stop messages
+                _LOG.warning("the counters cannot be written: %s", error)
         if config.stats_topic and self._local is not None:
             with contextlib.suppress(aiomqtt.MqttError):
                 await self._local.publish(config.stats_topic, text, 0)

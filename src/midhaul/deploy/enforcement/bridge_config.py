@@ -58,7 +58,9 @@ class BridgeConfig(Section):
         default="", description="Begin of local topics that is replaced."
     )
     remote_prefix: str = Field(
-        default="", description="What stands in its place at the remote broker."
+        default="",
+        pattern=r"^[^+#\x00]*$",
+        description="What stands in its place at the remote broker.",
     )
     qos: Literal[0, 1] = Field(
         default=1, description="MQTT's quality of service; 1 is at least once."
@@ -125,7 +127,27 @@ def read_bridge(file: Path) -> BridgeConfig:
         listed = "".join(f"\n  {mistake}" for mistake in found)
         message = f"bridge file {file} is wrong:{listed}"
         raise ConfigError(message) from error
+    return _resolved(config, file)
+
+
+def _resolved(config: BridgeConfig, file: Path) -> BridgeConfig:
+    """The same with absolute paths.
+
+    Raises:
+        ConfigError: a certificate authority is not there.
+    """
     folder = file.resolve().parent
-    paths = {"rates": config.rates, "stats": config.stats}
-    absolute = {key: str(folder / path) for key, path in paths.items() if path}
-    return config.model_copy(update=absolute)
+    changes: dict[str, Any] = {
+        key: str(folder / path)
+        for key, path in {"rates": config.rates, "stats": config.stats}.items()
+        if path
+    }
+    for name, end in {"local": config.local, "remote": config.remote}.items():
+        if not end.ca_file:
+            continue
+        ca_file = folder / end.ca_file
+        if not ca_file.is_file():
+            message = f"bridge file {file}: {name}.ca_file {ca_file} is not there"
+            raise ConfigError(message)
+        changes[name] = end.model_copy(update={"ca_file": str(ca_file)})
+    return config.model_copy(update=changes)

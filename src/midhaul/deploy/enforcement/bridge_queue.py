@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from midhaul.deploy.enforcement.bridge_config import BridgeConfig
     from midhaul.deploy.enforcement.rate_map import RateMap
 
+_LONGEST_TOPIC = 65_535  # bytes
 _LATENESS_S = 0.02  # timers of an event loop on a busy machine
 
 
@@ -90,21 +91,21 @@ class BridgeQueue:
         counts = self.counts.of(topic)
         counts.n_in += 1
         counts.bytes_in += len(payload)
-        lane = self._lane_of(topic)
+        lane, remote_topic = self._lane_of(topic), self._mapped(topic)
         if len(payload) > self._config.max_message_bytes:
             counts.n_too_large += 1
             return
-        if lane is None:
+        has_name = 0 < len(remote_topic.encode()) <= _LONGEST_TOPIC
+        if lane is None or not has_name:
             counts.n_dropped += 1
             return
         message = Message(
             topic=topic,
-            remote_topic=self._mapped(topic),
+            remote_topic=remote_topic,
             payload=payload,
             is_retained=is_retained,
         )
-        size, remote = len(payload), message.remote_topic
-        n_bytes = publish_bytes(size, remote, qos=self._config.qos)
+        n_bytes = publish_bytes(len(payload), remote_topic, qos=self._config.qos)
         self._drop(self._pacer.offer(lane, message, n_bytes, self._clock()))
         self._news.set()
 
