@@ -146,7 +146,7 @@ def _layer(row: Mapping[str, Any], ratio: float, file: Path) -> Layer:
 
 
 def builtin_images(*, scale: float = 1.0, seed: int = 0) -> dict[str, ContainerImage]:
-    """Make up 24 images: ``audio-1`` to ``audio-12`` and ``yolo-1`` to ``yolo-12``.
+    """Make up 24 images: ``audio1`` to ``audio12`` and ``yolo1`` to ``yolo12``.
 
     Four stacks of base layers are shared by six images each, and four heavy stacks
     (a framework) by one image of each sort; all other layers are private.
@@ -162,7 +162,7 @@ def builtin_images(*, scale: float = 1.0, seed: int = 0) -> dict[str, ContainerI
         message = f"expected a scale above 0, found {scale}"
         raise DataError(message)
     rng = np.random.default_rng([seed, 24])
-    names = [f"{sort}-{n + 1}" for n in range(_N_EACH) for sort in ("audio", "yolo")]
+    names = [f"{sort}{n + 1}" for n in range(_N_EACH) for sort in ("audio", "yolo")]
     targets = np.linspace(_SMALLEST_BYTES, _LARGEST_BYTES, len(names))
     order = rng.permutation(len(names))
     bases = [
