@@ -116,26 +116,23 @@ def main() -> int:
     sizes = SIZES[1::3] if options.quick else SIZES
     many = N_STREAMS_QUICK if options.quick else N_STREAMS
     cells = table("seed tables", seed_demands, sizes, n_draws, PUBLISHED_SEED)
-    profile = options.data / "awstream" / "mot.csv"
-    curve = None
-    if profile.is_file():
-        curve = read_awstream(profile).curve
+    profiles = sorted((options.data / "awstream").glob("*.csv"))
+    curves = [read_awstream(profile).curve for profile in profiles]
+    if curves:
         cells += table(
-            "AWStream profile",
-            lambda n, rng: awstream_demands(n, rng, curve),
+            "AWStream, " + " and ".join(profile.stem for profile in profiles),
+            lambda n, rng: awstream_demands(n, rng, curves),
             sizes,
             n_draws * 2 // 3,
             PUBLISHED_AWSTREAM,
         )
     else:
-        print(
-            f"{profile} is not there: without AWStream's profile, and with the seed's"
-        )
+        print(f"no profiles in {options.data / 'awstream'}: only the seed's tables")
     alphas(n_draws)
     figures = [
         ("hull_over_exact_mean", min(c.ratios.mean() for c in cells), ">=", 0.98),
-        ("hull_over_exact_worst_draw", min(c.ratios.min() for c in cells), ">=", 0.97),
-        *speed(many, curve),
+        ("hull_over_exact_worst_draw", min(c.ratios.min() for c in cells), ">=", 0.98),
+        *speed(many, curves),
     ]
     is_short = False
     for name, value, sign, bar in figures:
@@ -156,11 +153,14 @@ def seed_demands(n: int, rng: np.random.Generator) -> Demands:
     return Demands.of(names, weights[images].tolist(), [curves[kind] for kind in kinds])
 
 
-def awstream_demands(n: int, rng: np.random.Generator, curve: QosCurve) -> Demands:
-    """Streams with one profile and weights of their own."""
+def awstream_demands(
+    n: int, rng: np.random.Generator, curves: list[QosCurve]
+) -> Demands:
+    """Streams with weights of their own, and any of the profiles."""
+    chosen = [curves[number] for number in rng.integers(0, len(curves), n)]
     weights = np.round(rng.random(n), 3)
     names = [f"camera-{number}" for number in range(n)]
-    return Demands.of(names, weights.tolist(), [curve] * n)
+    return Demands.of(names, weights.tolist(), chosen)
 
 
 def table(
@@ -229,7 +229,7 @@ def alphas(n_draws: int) -> None:
 
 
 def speed(
-    sizes: tuple[int, ...], curve: QosCurve | None
+    sizes: tuple[int, ...], curves: list[QosCurve]
 ) -> list[tuple[str, float, str, float]]:
     """Times with many streams, on an uplink that grows with them."""
     print("\nmany streams: seconds of CPU; the floor is np.argsort of the ratios")
@@ -238,12 +238,8 @@ def speed(
     shares: list[float] = []
     for n in sizes:
         rng = np.random.default_rng([SEED, n])
-        demands = (
-            awstream_demands(n, rng, curve)
-            if curve is not None
-            else seed_demands(n, rng)
-        )
-        for uplink_bps in (STREAM_BPS * n / 8, STREAM_BPS * n):
+        demands = awstream_demands(n, rng, curves) if curves else seed_demands(n, rng)
+        for uplink_bps in (10e6, STREAM_BPS * n / 8, STREAM_BPS * n):
             hull = HullGreedy().allocate(demands, uplink_bps)
             best = ExactKnapsack().allocate(demands, uplink_bps)
             hull_s = clock(lambda d=demands, c=uplink_bps: HullGreedy().allocate(d, c))
@@ -261,11 +257,11 @@ def speed(
                 f"{floor_s:7.4f} {hull_s / floor_s:6.2f} {sort_s:7.4f} {best_s:7.4f} "
                 f"{hull.value / best.value:11.6f} ({best.status})"
             )
-    growth = ratios[-1] / ratios[1]
+    growth = ratios[-1] / ratios[2]
     return [
         ("hull_over_exact_many_streams", min(shares), ">=", 0.98),
         ("hull_over_sorting", max(ratios), "<=", 10.0),
-        ("hull_growth_over_that_of_sorting", growth, "<=", 1.2),
+        ("hull_growth_over_that_of_sorting", growth, "<=", 1.5),
     ]
 
 

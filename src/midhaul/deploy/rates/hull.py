@@ -13,7 +13,8 @@ Differences from the paper:
 1. No class needs to be served: rate 0 with value 0 begins every hull.
 2. After the break, later segments are still taken where they fit.
 3. Then the best one or two changes of step that fit, of all steps and not only those of
-   a hull, are made again and again. Only steps in the core are looked at: those that an
+   a hull, are made again and again; where none helps, the best one or two that others
+   pay by going down their hulls. Only steps in the core are looked at: those that an
    allocation better than the present one can hold (Pisinger, "A minimal algorithm for
    the multiple-choice knapsack problem", EJOR 83, 1995). It ends when nothing helps,
    when the value is within ``gap`` of the bound, or after ``n_rounds``.
@@ -50,12 +51,12 @@ class HullGreedy:
 
     Attributes:
         gap: share of the bound within which an allocation is good enough.
-        n_payable: changes to look at that many others pay, at most.
-        n_rounds: changes of one or two steps, at most.
+        n_payable: core steps, of least loss, that others may pay, alone or in pairs.
+        n_rounds: changes, at most.
     """
 
     gap: float = 1e-4
-    n_payable: int = 1000
+    n_payable: int = 200
     n_rounds: int = 200
 
     @property
@@ -263,9 +264,16 @@ def _swap(problem: FlatProblem, found: Relaxation) -> float:
 def _pay(problem: FlatProblem, hulls: Hulls, found: Relaxation, n_moves: int) -> float:
     """Make the best change that many others pay in place; the value that it adds."""
     streams, options, losses = _core(problem, found)
-    first = np.argsort(losses, kind="stable")[:n_moves]
+    move = np.argsort(losses, kind="stable")[:n_moves]
+    one, two = np.triu_indices(len(move))
+    one, two = move[one], move[two]
+    # Two that lose more than the gap together are in no better allocation.
+    missing = found.bound - total(problem.values, found.options)
+    may = (losses[one] + losses[two] <= missing) & (streams[one] != streams[two])
+    may |= one == two
+    one, two = one[may], two[may]
     after, gain = hull_kernels().best_paid(
-        (streams[first], options[first]),
+        (streams[one], options[one], streams[two], options[two]),
         found.options,
         np.append(problem.rates_bps, 0.0),
         np.append(problem.values, 0.0),

@@ -184,17 +184,18 @@ def best_pair(
 
 @njit(cache=True)  # pyright: ignore[reportUntypedFunctionDecorator]
 def best_paid(
-    moves: tuple[Ints, Ints],
+    changes: tuple[Ints, Ints, Ints, Ints],
     chosen: Ints,
     rates: Floats,
     values: Floats,
     hulls: tuple[Ints, Ints, Ints],
     rest: float,
 ) -> tuple[Ints, float]:
-    """The best move to a higher option that others pay by going down their hulls.
+    """The best change of one or two streams that others pay by going down their hulls.
 
     Args:
-        moves: stream and option of each.
+        changes: stream and option of each, and a second stream and option, or the
+            first again.
         chosen: option of each stream now.
         rates: of all options, and 0 at the end, for the option -1.
         values: likewise.
@@ -202,29 +203,35 @@ def best_paid(
         rest: rate that is free now.
 
     Returns:
-        The options after the move, and the value that it adds; 0 where none adds any.
+        The options after the change, and the value that it adds; 0 where none adds any.
     """
     order, streams, ends = hulls
     best, most = chosen, 0.0
-    for stream, option in zip(*moves):  # noqa: B905 - Numba knows no strict
-        now = chosen[stream]
-        free = rest + rates[now] - rates[option]
-        gain = values[option] - values[now]
-        if option == now or gain <= most:
+    for change in range(len(changes[0])):
+        one, two = changes[0][change], changes[2][change]
+        option, other = changes[1][change], changes[3][change]
+        free = rest + rates[chosen[one]] - rates[option]
+        gain = values[option] - values[chosen[one]]
+        if one != two:
+            free += rates[chosen[two]] - rates[other]
+            gain += values[other] - values[chosen[two]]
+        if gain <= most:
             continue
         after = chosen.copy()
-        after[stream] = option
+        after[one], after[two] = option, other
         for segment in order[::-1]:
             payer = streams[segment]
-            if free >= 0 or gain <= most:
+            if free >= 0:
                 break
-            if payer == stream or ends[segment] > after[payer]:
+            if payer in (one, two) or ends[segment] > after[payer]:
                 continue
             is_first = segment == 0 or streams[segment - 1] != payer
             lower = -1 if is_first else ends[segment - 1]
-            free += rates[after[payer]] - rates[lower]
-            gain += values[lower] - values[after[payer]]
-            after[payer] = lower
+            loss = values[after[payer]] - values[lower]
+            if gain - loss > most:
+                free += rates[after[payer]] - rates[lower]
+                gain -= loss
+                after[payer] = lower
         if free >= 0 and gain > most:
             best, most = after, gain
     return best, float(most)
