@@ -101,7 +101,7 @@ def rate_metrics(
     ]
     if math.isfinite(bound):
         values.append(("weighted_qos_bound", bound * share, ""))
-        values.append(("share_of_bound", rates.value / bound if bound else 1.0, ""))
+        values.append(("bound_share", rates.value / bound if bound else 1.0, ""))
     return metric_rows(number, values, len(weights))
 
 

@@ -31,22 +31,24 @@ def area(
         limit: where to draw a dashed line, such as a capacity; None for none.
     """
     click = legend_click(parts)
-    order = [{**row, "rank": parts.names.index(row[parts.field])} for row in rows]
-    base = chart_of(order).mark_area(interpolate="step-after", opacity=0.85)
-    stacked = base.encode(
+    known = {} if limit is None else {"limit": limit}
+    ranked = [
+        {**row, **known, "rank": parts.names.index(row[parts.field])} for row in rows
+    ]
+    base = chart_of(ranked)
+    stacked = base.mark_area(interpolate="step-after", opacity=0.85).encode(
         x=across(x),
         y=upwards(y).stack("zero"),
         color=parts.colour(),
         opacity=dimmed(click),
         order=alt.Order("rank", type="quantitative"),
         tooltip=[parts.tooltip, x.tooltip, y.tooltip],
-    ).add_params(click)
-    layers: list[alt.Chart] = [stacked]
+    )
+    layers: list[alt.Chart] = [stacked.add_params(click)]
     if limit is not None:
-        line = chart_of([{y.field: limit}]).mark_rule(
-            strokeDash=[6, 4], color=INK, strokeWidth=1.4
-        )
-        layers.append(line.encode(y=alt.Y(y.field, type="quantitative")))
+        line = base.mark_rule(strokeDash=[6, 4], color=INK, strokeWidth=1.4)
+        height = alt.Y("limit", type="quantitative", aggregate="max")
+        layers.append(line.encode(y=height))
     return alt.layer(*layers).properties(width=WIDTH, height=260)
 
 

@@ -28,7 +28,7 @@ def _share(value: float) -> str:
 _FORMS = (
     ("weighted_qos", "weighted quality", _quality),
     ("weighted_qos_bound", "no allocation can exceed", _quality),
-    ("share_of_bound", "share of the bound", _share),
+    ("bound_share", "share of the bound", _share),
     ("uplink_used", "uplink granted", _share),
     ("n_served", "analytics served", "{:.0f}".format),
     ("qos_per_mbps", "quality of one more Mbit/s", "{:+.4f}".format),
@@ -55,7 +55,7 @@ def _overview(view: View) -> Section:
         return Section(title="Overview", items=(Notice(text=text, tone="warning"),))
     wanted = (
         ("Highest weighted quality", "weighted_qos", True, _quality),
-        ("Closest to its bound", "share_of_bound", True, _share),
+        ("Closest to its bound", "bound_share", True, _share),
     )
     caption = (
         "Weighted quality is the sum of weight times quality over the sum of weights. "
@@ -64,7 +64,7 @@ def _overview(view: View) -> Section:
     items = (
         headline(view, wanted),
         _by_uplink(view, "weighted_qos", "Quality by uplink", "weighted quality"),
-        _by_uplink(view, "share_of_bound", "Share of the bound", "share of the bound"),
+        _by_uplink(view, "bound_share", "Share of the bound", "share of the bound"),
         summary_table(view, _FORMS, caption),
     )
     return Section(title="Overview", items=gather(items))

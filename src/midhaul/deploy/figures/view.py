@@ -47,17 +47,19 @@ class View:
         return Series("name", "configuration", tuple(self.names.values()))
 
     def rows(self, table: Table, order: str = "") -> list[dict[str, Any]]:
-        """The rows of a table, each with the name of its configuration.
+        """The rows of a table, each with number and name of its configuration.
 
         Args:
-            table: one with the column ``configuration``.
+            table: without the column ``configuration``, all rows are of the first one.
             order: columns to sort by, as in SQL; as written by default.
         """
         if table.name not in self.has:
             return []
         by = f" ORDER BY {order}" if order else ""
         found = self.run.sql(f"SELECT * FROM {table.name}{by}").to_pylist()  # noqa: S608 - our own names
-        return [{**row, "name": self.names[row["configuration"]]} for row in found]
+        first = min(self.names, default=0)
+        numbered = [{"configuration": first, **row} for row in found]
+        return [{**row, "name": self.names[row["configuration"]]} for row in numbered]
 
     def metric(self, configuration: int, name: str) -> Mapping[str, Any] | None:
         """A row of the summary; None where there is none."""
