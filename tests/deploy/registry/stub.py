@@ -38,6 +38,9 @@ class Stub:
         blobs: by digest.
         manifests: media type and body by tag or digest.
         user: who must log in, at a token service or by ``basic``; nobody if empty.
+        realm: where the token service is said to be; where it is if empty.
+        ticket: what it gives.
+        place: where uploads are to go.
         faults: what the next requests for blobs meet, instead of an answer.
         asked: how often each ``METHOD path`` was asked for.
         ranges: the ranges that were asked for.
@@ -51,6 +54,8 @@ class Stub:
     is_basic: bool = False
     is_token_needed: bool = False
     realm: str = ""
+    ticket: str = "t0ken"
+    place: str = "/v2/a/b/blobs/uploads/1?state=x%3D"
     faults: deque[Any] = field(default_factory=deque)
     asked: Counter[str] = field(default_factory=Counter)
     ranges: list[str] = field(default_factory=list)
@@ -64,6 +69,9 @@ class Stub:
         app.router.add_get("/token", self._token)
         app.router.add_get("/v2/a/b/manifests/{name}", self._manifest)
         app.router.add_get("/v2/a/b/blobs/{digest}", self._blob)
+        app.router.add_post("/v2/a/b/blobs/uploads/", self._begin)
+        app.router.add_put("/v2/a/b/blobs/uploads/1", self._upload)
+        app.router.add_put("/v2/a/b/manifests/{name}", self._name)
         self._runner = web.AppRunner(app, shutdown_timeout=0.1)
         await self._runner.setup()
         site = web.TCPSite(self._runner, "127.0.0.1", 0)
@@ -124,7 +132,7 @@ class Stub:
             return web.Response(status=401)
         assert request.query["service"] == "stub, here"
         assert request.query["scope"] == "repository:a/b:pull"
-        return web.json_response({"token": "t0ken"})
+        return web.json_response({"access_token": self.ticket})
 
     def _denial(self, request: web.Request) -> web.Response | None:
         said = request.headers.get("Authorization")
@@ -133,7 +141,7 @@ class Stub:
         pair = base64.b64encode(f"{self.user}:{self.password}".encode()).decode()
         if self.is_basic and said != f"Basic {pair}":
             challenge = 'Basic realm="stub"'
-        elif self.is_token_needed and said != "Bearer t0ken":
+        elif self.is_token_needed and said != f"Bearer {self.ticket}":
             realm = self.realm or f"http://{self.address}/token"
             challenge = f'Bearer realm="{realm}",service="stub, here",'
             challenge += 'scope="repository:a/b:pull"'
@@ -166,6 +174,26 @@ class Stub:
             if fault is not None:
                 return await fault(request, content)
         return ranged(request, content)
+
+    async def _begin(self, request: web.Request) -> web.Response:
+        if denial := self._denial(request):
+            return denial
+        return web.Response(status=202, headers={"Location": self.place})
+
+    async def _upload(self, request: web.Request) -> web.Response:
+        if denial := self._denial(request):
+            return denial
+        assert request.query["state"] == "x="
+        content = await request.read()
+        assert request.query["digest"] == self.add_blob(content)
+        return web.Response(status=201)
+
+    async def _name(self, request: web.Request) -> web.Response:
+        if denial := self._denial(request):
+            return denial
+        body = await request.read()
+        self.manifests[request.match_info["name"]] = request.content_type, body
+        return web.Response(status=201)
 
 
 def ranged(request: web.Request, content: bytes) -> web.Response:

@@ -102,6 +102,25 @@ def test_a_user_is_asked_for_where_none_is_set() -> None:
     assert "MIDHAUL_REGISTRY_PASSWORD_127_0_0_1_" in caught.value.hint
 
 
+def test_a_token_that_has_expired_is_fetched_anew() -> None:
+    """Once for a request; a registry that likes no token is left."""
+
+    async def run() -> None:
+        async with (
+            with_image(is_token_needed=True) as stub,
+            RegistryClient(limits=QUICK, environ={}) as client,
+        ):
+            await read_image(client, stub.reference)
+            stub.ticket = "an0ther"
+            await read_image(client, stub.reference)
+            assert [what for what, _ in stub.seen].count("token") == 2
+            stub.faults.extend([answers(401)] * 2)
+            with pytest.raises(PrerequisiteError, match="denies access"):
+                await read_image(client, stub.reference)
+
+    asyncio.run(run())
+
+
 def test_one_of_user_and_password_is_not_enough() -> None:
     """The message says which registry it is about."""
     with pytest.raises(PrerequisiteError, match=r"ghcr\.io: expected user and pass"):

@@ -185,6 +185,29 @@ def test_failures_with_progress_between_them_do_not_add_up(tmp_path: Path) -> No
     assert record.n_retries == 10
 
 
+def test_a_registry_whose_layer_is_too_short_is_given_up(tmp_path: Path) -> None:
+    """Bytes that come again and again are no progress."""
+    stub = stub_with(NOISE[0])
+    short = packed(NOISE[0])[:1_000]
+    for _ in range(20):
+        stub.faults.extend([answers(200, short), answers(416)])
+    stub.faults.appendleft(None)
+    with pytest.raises(NodeError, match=f"layer {digest_of(packed(NOISE[0]))}"):
+        pulled(stub, tmp_path)
+    assert stub.asked[f"GET {digest_of(packed(NOISE[0]))}"] == EAGER.n_most + 1
+
+
+def test_what_is_small_is_asked_for_again_as_well(tmp_path: Path) -> None:
+    """Manifest and configuration, as often as a layer."""
+    stub = stub_with(NOISE[0])
+    stub.faults.extend([answers(503)] * EAGER.n_most)
+    record, _ = pulled(stub, tmp_path)
+    assert len(record.layers) == 1
+    stub.faults.extend([answers(503)] * 20)
+    with pytest.raises(NodeError, match="answered 503"):
+        pulled(stub, tmp_path)
+
+
 def test_a_registry_that_falls_silent_is_asked_again(tmp_path: Path) -> None:
     """Silence in mid-layer is a broken connection."""
     stub = stub_with(NOISE[0])

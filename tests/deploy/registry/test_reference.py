@@ -104,3 +104,14 @@ def test_docker_hub_answers_under_another_name() -> None:
     """The registry is docker.io to people, and registry-1.docker.io to programs."""
     assert parse_reference("debian").host == "registry-1.docker.io"
     assert parse_reference("ghcr.io/a").host == "ghcr.io"
+
+
+@given(text=st.text(max_size=60) | st.from_regex(r"[a-z./:@0-9-]{0,40}"))
+def test_any_text_is_a_reference_or_an_error_for_the_user(text: str) -> None:
+    """No text causes a traceback, and what is accepted is safe in a URL."""
+    try:
+        found = parse_reference(text)
+    except DataError:
+        return
+    assert ".." not in found.repository.split("/")
+    assert not set(found.repository) & set("?#%\\ ")

@@ -30,10 +30,17 @@ class Download:
         path: of the partial file; what an earlier pull left is kept.
         layer: what it is to become.
         what: the layer and its image, for messages.
+
+    Attributes:
+        n_bytes: how far the file is.
+        furthest: how far it has ever been.
+        pulled_bytes: what came over the network.
+        resumed_bytes: what of it an earlier pull had left.
+        progress: called with the digest and the bytes that just came.
     """
 
     def __init__(self, path: Path, layer: Descriptor, what: str) -> None:
-        self.n_bytes = 0
+        self.n_bytes = self.furthest = 0
         self.pulled_bytes = 0
         self.resumed_bytes = 0
         self.progress: Callable[[str, int], None] | None = None
@@ -67,7 +74,7 @@ class Download:
             self.n_bytes += len(piece)
         if self.n_bytes > self._layer.n_bytes:
             self.restart()
-        self.resumed_bytes = self.n_bytes
+        self.resumed_bytes = self.furthest = self.n_bytes
 
     def add(self, piece: bytes) -> None:
         """Append what just came.
@@ -87,6 +94,7 @@ class Download:
             n_written = self._open().write(view)
             self._hash.update(view[:n_written])
             self.n_bytes += n_written
+            self.furthest = max(self.furthest, self.n_bytes)
             view = view[n_written:]
         if self.progress is not None:
             self.progress(self._layer.digest, len(piece))

@@ -169,13 +169,13 @@ class Puller:
         self, image: Resolved, layer: Descriptor, download: Download
     ) -> int:
         """Read a layer to its end, whatever the registry does; returns the retries."""
-        n_retries = n_failures = 0
+        n_retries = n_failures = furthest = 0
         while True:
-            before = download.pulled_bytes
             try:
                 await self._attempt(image.reference, layer, download)
             except NodeError:
-                has_moved = download.pulled_bytes > before
+                has_moved = download.furthest > furthest
+                furthest = download.furthest
                 n_failures = 1 if has_moved else n_failures + 1
                 if n_failures > self._retries.n_most:
                     raise
@@ -203,9 +203,8 @@ class Puller:
                 raise NodeError(message)
             check_status(answer, reference, f"layer {layer.digest}")
             start = answer.headers.get("Content-Range", "").partition("-")[0]
-            if offset and (
-                answer.status != _PARTIAL or start != f"bytes {offset}"
-            ):  # it sends the whole of it
+            is_rest = answer.status == _PARTIAL and start == f"bytes {offset}"
+            if offset and not is_rest:
                 download.restart()
             async for piece in answer.content.iter_chunked(self._pace.piece_bytes):
                 download.add(piece)

@@ -126,9 +126,7 @@ def load_index(text: bytes, where: str) -> StoreState:
         past = {str(k): int(v) for k, v in content["past_pulls"].items()}
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         message = f"{where}: expected the index of a layer store, found {error!r}"
-        raise DataError(
-            message, "delete the folder; its layers are pulled again"
-        ) from (error)
+        raise DataError(message, _HINT) from error
     if version != _VERSION:
         message = f"{where}: expected version {_VERSION} of the index, found {version}"
         raise DataError(message, _HINT)
