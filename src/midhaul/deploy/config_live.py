@@ -173,10 +173,17 @@ class LiveLimitsConfig(Section):
         default=0.2, gt=0, description="99th percentile of actual minus planned send."
     )
     max_link_error: float = Field(
-        default=0.1, gt=0, description="Relative error of the shaped downlink."
+        default=0.15,
+        gt=0,
+        description="How much slower than the downlink pulls may be, as a share.",
     )
     max_busy: float = Field(
         default=0.9, gt=0, le=1, description="Share of the machine's CPU time in use."
+    )
+    max_queue_s: float = Field(
+        default=1.0,
+        gt=0,
+        description="95th percentile of the wait of a message that has come.",
     )
     max_period_late_s: float = Field(
         default=1.0, gt=0, description="By how much a rate period may begin late."

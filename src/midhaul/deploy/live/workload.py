@@ -43,6 +43,10 @@ class Workload(Protocol):
         """How good an answer is, from 0 to 1."""
         ...
 
+    def fresh(self) -> Workload:
+        """The same with a program of its own, loaded now."""
+        ...
+
 
 WORKLOADS = ("images", "sounds")
 """Names of the two workloads."""

@@ -1,0 +1,118 @@
+"""QoS curves of the workloads, measured before the loop begins.
+
+For each knob, messages that are never sent afterwards are made, answered and scored.
+The rate of a step is the 90th percentile of their sizes, with what the transport adds,
+so that a lane is not loaded to its last bit. On the gateway an analytic sees whole
+messages and uploads its answers alone: one step.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from midhaul.deploy.curves import QosCurve
+from midhaul.deploy.enforcement.wire_bytes import publish_bytes
+from midhaul.deploy.live.messages import UP
+
+USUAL_NAME = "yolo-12.1000"
+"""An analytic whose topic is as long as most."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MeasuredCurves:
+    """The two curves of a workload.
+
+    Attributes:
+        workload: ``images`` or ``sounds``.
+        threshold: score from which a detection counts; 0 for sounds.
+        n: messages behind each step.
+        cloud: quality by upload rate in the cloud.
+        gateway: quality by upload rate on the gateway.
+        cloud_bytes: payload of each step of ``cloud``.
+        gateway_bytes: payload of each step of ``gateway``.
+    """
+
+    workload: str
+    threshold: float
+    n: int
+    cloud: QosCurve
+    gateway: QosCurve
+    cloud_bytes: tuple[float, ...]
+    gateway_bytes: tuple[float, ...]
+
+    @property
+    def saved_bps(self) -> float:
+        """What the best quality in the cloud costs more than on the gateway."""
+        return float(self.cloud.rates_bps[-1] - self.gateway.rates_bps[-1])
+
+    def plain(self) -> dict[str, Any]:
+        """As what JSON can hold."""
+        return {
+            "workload": self.workload,
+            "threshold": self.threshold,
+            "n": self.n,
+            "hz": self.cloud.message_hz,
+            "knobs": self.cloud.knobs.tolist(),
+            "bytes": list(self.cloud_bytes),
+            "qualities": self.cloud.qualities.tolist(),
+            "result_bytes": self.gateway_bytes[0],
+        }
+
+    @classmethod
+    def of(cls, plain: dict[str, Any]) -> MeasuredCurves:
+        """What :meth:`plain` gave."""
+        name, hz, sizes = plain["workload"], plain["hz"], plain["bytes"]
+        best = plain["qualities"][-1]
+        return cls(
+            workload=name,
+            threshold=plain["threshold"],
+            n=plain["n"],
+            cloud=_curve(name, "cloud", plain["knobs"], sizes, plain["qualities"], hz),
+            gateway=_curve(name, "gateway", [1.0], [plain["result_bytes"]], [best], hz),
+            cloud_bytes=tuple(sizes),
+            gateway_bytes=(plain["result_bytes"],),
+        )
+
+    def rows(self) -> list[dict[str, object]]:
+        """Rows of the table ``curves``."""
+        pairs = (("cloud", self.cloud, self.cloud_bytes),)
+        pairs += (("gateway", self.gateway, self.gateway_bytes),)
+        return [
+            {
+                "curve": f"{self.workload} {place}",
+                "knob": float(curve.knobs[step]),
+                "message_bytes": sizes[step],
+                "rate_bps": float(curve.rates_bps[step]),
+                "quality": float(curve.qualities[step]),
+                "n": self.n,
+                "is_on_frontier": bool(curve.on_frontier[step]),
+            }
+            for place, curve, sizes in pairs
+            for step in range(len(curve))
+        ]
+
+
+def link_bps(payload_bytes: float, hz: float) -> float:
+    """What messages of a size take of the link, with MQTT, TCP, IP and Ethernet."""
+    topic = f"{UP}/{USUAL_NAME}"
+    return 8 * hz * publish_bytes(round(payload_bytes), topic, qos=1)
+
+
+def _curve(  # noqa: PLR0913  the columns of a curve
+    workload: str,
+    place: str,
+    knobs: list[float],
+    sizes: list[float],
+    qualities: list[float],
+    hz: float,
+) -> QosCurve:
+    return QosCurve.of(
+        f"{workload} {place}",
+        np.array(knobs),
+        np.array([link_bps(size, hz) for size in sizes]),
+        np.array(qualities),
+        message_hz=hz,
+    )

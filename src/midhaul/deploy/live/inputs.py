@@ -1,0 +1,181 @@
+"""From a config to what the loop needs: images, analytics, the link, the policy."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from fnmatch import fnmatchcase
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from midhaul.deploy.catalogue import builtin_images, read_images
+from midhaul.deploy.choices import allocator_named, eviction_named, placer_named
+from midhaul.deploy.control import Policy, Startup
+from midhaul.deploy.enforcement.traces import read_mahimahi
+from midhaul.deploy.networks import Network
+from midhaul.deploy.problem import Gateway
+from midhaul.deploy.requests import (
+    AnalyticKind,
+    analytics_of,
+    draw_weights,
+    poisson_requests,
+    read_requests,
+    read_requests_csv,
+)
+from midhaul.errors import DataError
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping, Sequence
+
+    from midhaul.deploy.config_live import LiveConfig
+    from midhaul.deploy.live.calibration import PullModel
+    from midhaul.deploy.live.curves import MeasuredCurves
+    from midhaul.deploy.problem import Analytic, ContainerImage
+    from midhaul.deploy.requests import Request
+
+_MINUTE_S = 60.0
+
+
+def images_of(config: LiveConfig) -> dict[str, ContainerImage]:
+    """The container images at their full sizes; those that are made are scaled.
+
+    Raises:
+        DataError: the file cannot be read or holds no images.
+    """
+    if config.images.file is not None:
+        return read_images(config.images.file)
+    return builtin_images(seed=config.seed)
+
+
+def requests_of(
+    config: LiveConfig, images: Collection[str], repeat: int
+) -> list[Request]:
+    """Who asks for what when, in real seconds after the begin of a repetition.
+
+    Raises:
+        DataError: the file cannot be read, or names an image that is not there.
+    """
+    wanted, scale = config.requests, config.time_scale
+    if wanted.file is None:
+        found = poisson_requests(
+            sorted(images),
+            n_minutes=int(np.ceil(config.duration_s * scale / _MINUTE_S)),
+            rate_per_min=wanted.rate_per_min,
+            lifetimes_min=(wanted.min_lifetime_min, wanted.max_lifetime_min),
+            rng=np.random.default_rng([config.seed, 1, repeat]),
+        )
+    elif wanted.file.suffix == ".csv":
+        found = read_requests_csv(wanted.file, wanted.version)
+    else:
+        found = read_requests(wanted.file)
+    if unknown := sorted({one.image for one in found} - set(images)):
+        message = f"requests ask for {unknown[0]}, which is not among the images"
+        raise DataError(message, f"there are {', '.join(sorted(images)[:5])}, …")
+    scaled = [
+        replace(
+            one, arrival_s=one.arrival_s / scale, lifetime_s=one.lifetime_s / scale
+        )
+        for one in found
+    ]
+    return [one for one in scaled if one.arrival_s < config.duration_s]
+
+
+def workload_of(config: LiveConfig, image: str) -> str:
+    """What the analytics of an image do: ``images`` or ``sounds``."""
+    is_sound = fnmatchcase(image, config.workload.sound_images)
+    return "sounds" if is_sound else "images"
+
+
+def analytics_from(
+    config: LiveConfig,
+    requests: Sequence[Request],
+    curves: Mapping[str, MeasuredCurves],
+) -> list[Analytic]:
+    """One analytic for each request, with the curves that were measured."""
+    images = sorted({request.image for request in requests})
+    weights = draw_weights(images, np.random.default_rng([config.seed, 2]))
+    kinds = [
+        AnalyticKind(
+            images=image,
+            saved_bps=measured.saved_bps,
+            n_cores=config.gateway.n_cores_each,
+            memory_bytes=0.0,
+            cloud_curve=measured.cloud,
+            gateway_curve=measured.gateway,
+        )
+        for image in images
+        for measured in [curves[workload_of(config, image)]]
+    ]
+    return analytics_of(requests, kinds, weights)
+
+
+def network_of(config: LiveConfig) -> Network:
+    """The link, with its trace where there is one.
+
+    Raises:
+        DataError: the trace cannot be read.
+    """
+    link = config.link
+    if link.uplink_trace is None:
+        return Network(
+            name="constant", downlink_bps=link.downlink_bps, uplink_bps=link.uplink_bps
+        )
+    trace = read_mahimahi(link.uplink_trace)
+    return Network(
+        name=trace.name,
+        downlink_bps=link.downlink_bps,
+        uplink_bps=trace.mean_bps,
+        trace=trace,
+    )
+
+
+def gateway_of(config: LiveConfig, model: PullModel) -> Gateway:
+    """The gateway, whole, with the pull rate that was measured."""
+    return Gateway(
+        name="gateway",
+        disk_bytes=config.gateway.disk_bytes,
+        n_cores=config.gateway.n_cores,
+        downlink_bps=model.pull_bps,
+        uplink_bps=config.link.uplink_bps,
+    )
+
+
+def policy_of(config: LiveConfig, model: PullModel) -> Policy:
+    """How the gateway decides, in real seconds."""
+    planning = config.planning
+    return Policy(
+        name=policy_name(config),
+        placer=placer_named(planning.placer),
+        allocator=allocator_named(planning.allocator),
+        eviction=eviction_named(planning.eviction),
+        slot_s=config.slot_s / config.time_scale,
+        rate_period_s=config.rate_period_s / config.time_scale,
+        sees_lifetimes=planning.sees_lifetimes,
+        startup=Startup(fixed_s=model.fixed_s + model.start_s),
+        high_water=planning.high_water,
+        low_water=planning.low_water,
+        downlink_share=planning.pull_share,
+        uplink_share=planning.uplink_share,
+    )
+
+
+def policy_name(config: LiveConfig) -> str:
+    """PLACER+ALLOCATOR+EVICTION."""
+    planning = config.planning
+    return f"{planning.placer}+{planning.allocator}+{planning.eviction}"
+
+
+def settings_of(config: LiveConfig) -> str:
+    """What else tells this way to decide from others, as JSON."""
+    link = config.link
+    trace = link.uplink_trace
+    return json.dumps(
+        {
+            "sees_lifetimes": config.planning.sees_lifetimes,
+            "downlink_bps": link.downlink_bps,
+            "uplink": trace.name if trace is not None else link.uplink_bps,
+            "disk_bytes": config.gateway.disk_bytes,
+            "time_scale": config.time_scale,
+        }
+    )

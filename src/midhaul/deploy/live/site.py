@@ -1,0 +1,217 @@
+"""Where a run happens: the link, the registry with its images, brokers and workers."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import shutil
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from midhaul.deploy.enforcement.broker import Broker
+from midhaul.deploy.enforcement.lab import ADDRESSES
+from midhaul.deploy.enforcement.rate_map import RateMap
+from midhaul.deploy.live.child import Child
+from midhaul.deploy.registry.client import RegistryClient
+from midhaul.deploy.registry.making import make_images
+from midhaul.deploy.registry.push import push_image
+from midhaul.deploy.registry.server import RegistryServer
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator, Mapping
+
+    from midhaul.deploy.config_live import LiveConfig
+    from midhaul.deploy.enforcement.lab import Lab
+    from midhaul.deploy.problem import ContainerImage
+    from midhaul.runs.progress import Progress
+
+    Take = Callable[[dict[str, Any]], None]
+
+MQTT_PORT = 1883
+REGISTRY_PORT = 5000
+_PREFIX = "midhaul-live-"
+_WATCH_S = 0.1
+
+
+@contextlib.contextmanager
+def scratch() -> Generator[Path]:
+    """A folder for what is large: made images, the registry's data, layer stores.
+
+    It goes at the end; that of a killed run goes when the next one begins.
+    """
+    for folder in Path(tempfile.gettempdir()).glob(f"{_PREFIX}*"):
+        owner = folder.name.removeprefix(_PREFIX).partition("-")[0]
+        if owner.isdigit() and not Path(f"/proc/{owner}").exists():
+            shutil.rmtree(folder, ignore_errors=True)
+    folder = Path(tempfile.mkdtemp(prefix=f"{_PREFIX}{os.getpid()}-"))
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+async def publish_images(
+    images: Mapping[str, ContainerImage],
+    folder: Path,
+    *,
+    scale: float,
+    seed: int,
+    progress: Progress,
+) -> dict[str, ContainerImage]:
+    """Make images and push them into a registry's folder.
+
+    The registry listens on loopback meanwhile; later it is started inside the cloud.
+
+    Returns:
+        The images with their real digests and sizes.
+    """
+    shared: dict[str, str] = {}
+    made: dict[str, ContainerImage] = {}
+    # One after another, so that the layers of all need not be on the disk twice.
+    with (
+        RegistryServer(folder) as server,
+        progress.task("make and push container images", len(images)) as task,
+    ):
+        async with RegistryClient(plain_http=(server.address,)) as client:
+            for name, image in images.items():
+                place = folder / "made"
+                one = await asyncio.to_thread(
+                    make_images, {name: image}, place, scale=scale, seed=seed
+                )
+                reference = f"{server.address}/{name}:1"
+                await push_image(client, one[name], reference, shared)
+                made[name] = one[name].image
+                await asyncio.to_thread(shutil.rmtree, place)
+                task.advance()
+    return made
+
+
+class Site:
+    """The processes of one repetition.
+
+    Args:
+        config: the experiment.
+        lab: the link, built.
+        registry: in the cloud, running.
+        folder: for what goes at the end.
+        logs: for logs and the rate map, which stay.
+        seed: of the messages.
+        threshold: score from which a detection counts.
+        take: called with each line of the publisher and of the cloud's consumer.
+    """
+
+    def __init__(  # noqa: PLR0913  all that there is
+        self,
+        config: LiveConfig,
+        lab: Lab,
+        registry: RegistryServer,
+        *,
+        folder: Path,
+        logs: Path,
+        seed: int,
+        threshold: float,
+        take: Take,
+    ) -> None:
+        self.lab, self.registry = lab, registry
+        self.map_file = logs / "rates.json"
+        self.stats_file = logs / "bridge-stats.json"
+        self._logs = logs
+        near, far = lab.command("gateway"), lab.command("cloud")
+        self.gateway_broker = Broker(
+            logs / "gateway-broker", port=MQTT_PORT, command=near
+        )
+        self.cloud_broker = Broker(
+            logs / "cloud-broker",
+            host=ADDRESSES["cloud"],
+            port=MQTT_PORT,
+            command=far,
+        )
+        inside = {"host": "127.0.0.1", "port": MQTT_PORT}
+        outside = {"host": ADDRESSES["cloud"], "port": MQTT_PORT}
+        common = {"workload": config.workload.model_dump(mode="json"), "seed": seed}
+        consuming = {**common, "threshold": threshold}
+        store = {
+            "folder": str(folder / "store"),
+            "registry": registry.address,
+            "seed": seed,
+        }
+
+        def child(
+            name: str,
+            role: str,
+            options: dict[str, Any],
+            command: list[str],
+            take: Take | None = None,
+        ) -> Child:
+            log = logs / f"{name}.log"
+            return Child(role, options, command=command, log=log, take=take)
+
+        self.publisher = child("publisher", "publish", common | inside, near, take)
+        self.cloud = child(
+            "cloud-consumer",
+            "consume",
+            consuming | outside | {"place": "cloud"},
+            far,
+            take,
+        )
+        self.gateway = child(
+            "gateway-consumer", "consume", consuming | inside | {"place": "gateway"}, near
+        )
+        bridge = {"file": str(self._bridge_file(inside, outside))}
+        self.bridge = child("bridge", "bridge", bridge, near)
+        self.puller = child("puller", "pull", store, near)
+
+    async def start(self) -> None:
+        """Start brokers and workers, and wait until all are ready.
+
+        Raises:
+            NodeError: one does not start.
+        """
+        await asyncio.to_thread(self.gateway_broker.start)
+        await asyncio.to_thread(self.cloud_broker.start)
+        RateMap(rates_bps={}).write(self.map_file)
+        await asyncio.gather(*(child.start() for child in self._children))
+
+    async def stop(self) -> None:
+        """End everything, whatever has ended already."""
+        await asyncio.gather(
+            *(child.stop() for child in self._children), return_exceptions=True
+        )
+        await asyncio.to_thread(self.gateway_broker.stop)
+        await asyncio.to_thread(self.cloud_broker.stop)
+
+    def check(self) -> None:
+        """Refuse to go on without one of the workers.
+
+        Raises:
+            NodeError: one has ended.
+        """
+        for child in self._children:
+            child.check()
+
+    @property
+    def _children(self) -> tuple[Child, ...]:
+        near = (self.publisher, self.gateway, self.bridge, self.puller)
+        return (*near, self.cloud)
+
+    def _bridge_file(self, inside: dict[str, Any], outside: dict[str, Any]) -> Path:
+        file = self._logs / "bridge.json"
+        config = {
+            "name": "midhaul-live",
+            "rates": str(self.map_file.resolve()),
+            "stats": str(self.stats_file.resolve()),
+            "stats_topic": "",
+            "local": inside,
+            "remote": outside,
+            "watch_s": _WATCH_S,
+            "drain_s": 0.0,
+            # A lane whose rate has just been lowered works off its past in what others
+            # leave; the uplink's own cap is never exceeded.
+            "is_work_conserving": True,
+        }
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(json.dumps(config, indent=2), encoding="utf-8")
+        return file

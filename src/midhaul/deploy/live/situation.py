@@ -1,0 +1,229 @@
+"""Who is where in a live run, what each was granted, and what follows from it."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+from midhaul.deploy.enforcement.rate_map import RateMap
+from midhaul.deploy.live.messages import RESULT, UP
+from midhaul.deploy.live.publisher import Assignment
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from midhaul.deploy.problem import Analytic
+    from midhaul.deploy.rates.base import Demands, RateAllocation
+
+IDLE_BPS = 1000.0
+"""Rate of a lane that nothing is planned for; what is late in it uses spare rate."""
+
+_NS = 1_000_000_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Grant:
+    """What one analytic was given.
+
+    Attributes:
+        place: ``cloud`` or ``gateway``.
+        rate_bps: upload rate.
+        knob: setting that it buys; None for none.
+        quality: what the curve says of it.
+    """
+
+    place: str
+    rate_bps: float
+    knob: float | None
+    quality: float
+
+
+@dataclass(slots=True, kw_only=True)
+class Move:
+    """A move that a placement asks for.
+
+    Attributes:
+        analytic: who.
+        slot_s: begin of the slot.
+        planned_starts_s: when it is to start on the gateway.
+        starts_s: when it did; None as long as it did not.
+    """
+
+    analytic: Analytic
+    slot_s: float
+    planned_starts_s: float
+    starts_s: float | None = None
+
+    def row(self, end_s: float) -> dict[str, Any]:
+        """A row of the table ``moves``.
+
+        Args:
+            end_s: end of the repetition.
+        """
+        one = self.analytic
+        leaves_s = min(one.departure_s, end_s)
+        planned_s = max(0.0, leaves_s - self.planned_starts_s)
+        saved_s = 0.0 if self.starts_s is None else max(0.0, leaves_s - self.starts_s)
+        return {
+            "analytic": one.name,
+            "image": one.image,
+            "slot_s": self.slot_s,
+            "planned_starts_s": self.planned_starts_s,
+            "starts_s": self.starts_s,
+            "leaves_s": leaves_s,
+            "saved_bps": one.saved_bps,
+            "planned_saved_bits": one.saved_bps * planned_s,
+            "saved_bits": one.saved_bps * saved_s,
+            "is_realised": self.starts_s is not None,
+        }
+
+
+class Situation:
+    """The analytics that are there.
+
+    Args:
+        begin_ns: when the experiment's clock is zero, on the machine's.
+        phases_s: by analytic, from its arrival to its first message.
+        workloads: by analytic.
+    """
+
+    def __init__(
+        self, begin_ns: int, phases_s: Mapping[str, float], workloads: Mapping[str, str]
+    ) -> None:
+        self._begin_ns = begin_ns
+        self._phases_s = phases_s
+        self.workloads = workloads
+        self.in_cloud: dict[str, Analytic] = {}
+        self.moving: dict[str, Analytic] = {}
+        self.on_gateway: dict[str, Analytic] = {}
+        self.moves: dict[str, Move] = {}
+        self.grants: dict[str, Grant] = {}
+        self._gone_s: dict[str, float] = {}
+
+    def __len__(self) -> int:
+        """Analytics that are there."""
+        return len(self.in_cloud) + len(self.moving) + len(self.on_gateway)
+
+    def admit(self, analytic: Analytic) -> None:
+        """Somebody comes; everybody begins in the cloud."""
+        self.in_cloud[analytic.name] = analytic
+        self.grants[analytic.name] = Grant(
+            place="cloud", rate_bps=0.0, knob=None, quality=0.0
+        )
+
+    def departed(self, now_s: float) -> list[tuple[Analytic, bool]]:
+        """Remove who leaves; each with whether it was on the gateway."""
+        found: list[tuple[Analytic, bool]] = []
+        for group in (self.in_cloud, self.moving, self.on_gateway):
+            leaving = [a for a in group.values() if a.departure_s <= now_s]
+            for analytic in leaving:
+                del group[analytic.name]
+                self.grants.pop(analytic.name, None)
+                self._gone_s[analytic.name] = now_s
+                found.append((analytic, group is self.on_gateway))
+        return found
+
+    def plan_move(self, analytic: Analytic, slot_s: float, starts_s: float) -> None:
+        """An analytic is to move; it stays in the cloud until its image is there."""
+        self.moving[analytic.name] = self.in_cloud.pop(analytic.name)
+        self.moves[analytic.name] = Move(
+            analytic=analytic, slot_s=slot_s, planned_starts_s=starts_s
+        )
+
+    def give_up(self, image: str) -> None:
+        """An image did not come: who waits for it stays in the cloud."""
+        for analytic in self.waiting_for(image):
+            self.in_cloud[analytic.name] = self.moving.pop(analytic.name)
+
+    def waiting_for(self, image: str) -> list[Analytic]:
+        """Who moves as soon as an image is there."""
+        return [a for a in self.moving.values() if a.image == image]
+
+    def begin_on_gateway(self, analytic: Analytic, now_s: float) -> None:
+        """An analytic runs on the gateway from now on, within the rate that it has."""
+        self.on_gateway[analytic.name] = self.moving.pop(analytic.name)
+        self.moves[analytic.name].starts_s = now_s
+        self.grants[analytic.name] = self._moved(analytic)
+
+    def take_rates(self, demands: Demands, answer: RateAllocation) -> None:
+        """Take over what was allocated; who has moved meanwhile keeps within it."""
+        places = dict.fromkeys([*self.in_cloud, *self.moving], "cloud")
+        places |= dict.fromkeys(self.on_gateway, "gateway")
+        for number, name in enumerate(demands.names):
+            if name not in places:
+                continue
+            step = int(answer.steps[number])
+            at = int(demands.offsets[number]) + step
+            self.grants[name] = Grant(
+                place=places[name],
+                rate_bps=float(answer.rates_bps[number]),
+                knob=float(demands.knobs[at]) if step >= 0 else None,
+                quality=float(answer.qualities[number]),
+            )
+
+    def assigned(self, end_s: float) -> dict[str, dict[str, Any]]:
+        """What every sensor does, for the publisher."""
+        return {
+            analytic.name: asdict(
+                self._assignment(analytic, self.grants[analytic.name], end_s)
+            )
+            for analytic in self.everybody
+        }
+
+    def rate_map(self, uplink_bps: float) -> RateMap:
+        """What every lane gets: one for messages and one for results of each analytic.
+
+        Args:
+            uplink_bps: what all of them together may send.
+        """
+        rates: dict[str, float] = {}
+        for name, grant in self.grants.items():
+            is_cloud = grant.place == "cloud"
+            granted = max(grant.rate_bps, IDLE_BPS)
+            rates[f"{UP}/{name}"] = granted if is_cloud else IDLE_BPS
+            rates[f"{RESULT}/{name}"] = IDLE_BPS if is_cloud else granted
+        for name in self._gone_s:
+            rates[f"{UP}/{name}"] = rates[f"{RESULT}/{name}"] = IDLE_BPS
+        return RateMap(rates_bps=rates, uplink_bps=uplink_bps)
+
+    def forget(self, before_s: float) -> None:
+        """Close the lanes of those that left before some time."""
+        self._gone_s = {n: at for n, at in self._gone_s.items() if at >= before_s}
+
+    @property
+    def everybody(self) -> Sequence[Analytic]:
+        """All analytics: in the cloud, moving, on the gateway."""
+        groups = (self.in_cloud, self.moving, self.on_gateway)
+        return [analytic for group in groups for analytic in group.values()]
+
+    def _assignment(
+        self, analytic: Analytic, grant: Grant, end_s: float
+    ) -> Assignment:
+        first_s = analytic.arrival_s + self._phases_s[analytic.name]
+        hz = _hz(analytic)
+        return Assignment(
+            workload=self.workloads[analytic.name],
+            place=grant.place,
+            knob=grant.knob,
+            first_ns=self._begin_ns + round(first_s * _NS),
+            period_ns=round(_NS / hz),
+            until_ns=self._begin_ns
+            + round(min(analytic.departure_s, end_s) * _NS),
+        )
+
+    def _moved(self, analytic: Analytic) -> Grant:
+        curve = analytic.gateway_curve
+        has = self.grants[analytic.name].rate_bps
+        if curve is None or has < curve.rates_bps[-1]:
+            return Grant(place="gateway", rate_bps=has, knob=None, quality=0.0)
+        return Grant(
+            place="gateway",
+            rate_bps=float(curve.rates_bps[-1]),
+            knob=float(curve.knobs[-1]),
+            quality=float(curve.qualities[-1]),
+        )
+
+
+def _hz(analytic: Analytic) -> float:
+    """Messages per second of an analytic."""
+    return 1.0 if analytic.cloud_curve is None else analytic.cloud_curve.message_hz
