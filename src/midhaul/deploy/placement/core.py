@@ -22,6 +22,10 @@ if TYPE_CHECKING:
     from midhaul.deploy.placement.dual import Evaluation
 
 
+ROUGH = 0.05
+"""Share of the gap that the best choice of an incomplete core may be off."""
+
+
 class Improved(NamedTuple):
     """What solving a core gave.
 
@@ -62,11 +66,19 @@ def improve(
     is_open = losses <= here.bound - value + least_gain
     is_complete = int(is_open.sum()) <= n_items
     if not is_complete:
+        least_gain = max(least_gain, ROUGH * (here.bound - value))
         is_open = np.zeros(len(losses), np.bool_)
         is_open[np.argpartition(losses, n_items)[:n_items]] = True
     fixed = here.chosen & ~is_open
     core, items = _core(reduced, fixed, is_open)
-    solved = solve_exactly(core, least_gain=least_gain, time_limit_s=time_limit_s)
+    rest = known & ~fixed
+    has_start = bool((fixed <= known).all()) and rest.sum() == rest[items].sum()
+    solved = solve_exactly(
+        core,
+        start=known[items] if has_start else None,
+        least_gain=least_gain,
+        time_limit_s=time_limit_s,
+    )
     best, bound = known, here.bound
     base = float(reduced.values[fixed].sum())
     if is_complete:

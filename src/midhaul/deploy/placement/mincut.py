@@ -21,6 +21,7 @@ from midhaul.deploy.placement.core import improve
 from midhaul.deploy.placement.dual import Relaxation
 from midhaul.deploy.placement.fill import feasible_part, fill
 from midhaul.deploy.placement.instance import Choice
+from midhaul.deploy.placement.marginal_greedy import solve_greedily
 from midhaul.deploy.placement.prices import one_row, several_rows, with_groups
 from midhaul.deploy.placement.reduction import reduce
 
@@ -37,8 +38,12 @@ if TYPE_CHECKING:
 
 OPTIMAL_GAP = 1e-7
 """Share of the bound up to which a value counts as optimal."""
-CORE_SIZES = (300, 3000)
-"""Items in the first core, and at most in the last."""
+SMALL_CORE, LARGE_CORE = 300, 3000
+"""Items that the first core may have, which is solved to the end, and the last."""
+FIRST_SHARE = 0.2
+"""Share of the time that the first core may take."""
+POOR_GAP = 0.01
+"""Share of the bound from which on other beginnings are tried."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,7 +103,7 @@ def solve(
         bound, is_timed_out = float(reduced.values[known].sum()), False
     else:
         relaxation = Relaxation(reduced)
-        here, known = _first(relaxation, max_gap, end_s)
+        here, known = _first(instance, relaxation, end_s)
         prices[reduced.rows] = here.prices
         known, bound, is_timed_out = _close(reduced, here, known, max_gap, end_s)
     value = float(reduced.values[known].sum())
@@ -112,7 +117,7 @@ def solve(
 
 
 def _first(
-    relaxation: Relaxation, max_gap: float, end_s: float
+    instance: Instance, relaxation: Relaxation, end_s: float
 ) -> tuple[Evaluation, Bool[np.ndarray, " k"]]:
     """The Lagrangian near its minimum, and a choice filled up from its closure."""
     reduced = relaxation.reduced
@@ -125,10 +130,10 @@ def _first(
         here = several_rows(relaxation, None, end_s)
     start = feasible_part(relaxation, here) if keeps is None else keeps.chosen
     best = fill(reduced, start, here.prices)
-    if here.bound - reduced.values[best].sum() > max_gap * here.bound:
-        afresh = fill(reduced, np.zeros_like(best), here.prices)
-        if reduced.values[afresh].sum() > reduced.values[best].sum():
-            best = afresh
+    if here.bound - reduced.values[best].sum() > POOR_GAP * here.bound:
+        greedy = solve_greedily(instance).chosen[reduced.items]
+        if reduced.values[greedy].sum() > reduced.values[best].sum():
+            best = greedy
     return here, best
 
 
@@ -141,7 +146,10 @@ def _close(
 ) -> tuple[Bool[np.ndarray, " k"], float, bool]:
     """Solve cores until the gap is small, the core was the whole, or time is up."""
     bound, is_timed_out = here.bound, False
-    for size in CORE_SIZES:
+    for n_items, share, precision in (
+        (SMALL_CORE, FIRST_SHARE, OPTIMAL_GAP),
+        (LARGE_CORE, 1.0, max(max_gap, OPTIMAL_GAP)),
+    ):
         gap = bound - float(reduced.values[known].sum())
         left_s = end_s - time.monotonic()
         if gap <= max_gap * bound:
@@ -153,11 +161,11 @@ def _close(
             reduced,
             here,
             known,
-            n_items=size,
-            least_gain=OPTIMAL_GAP / 2 * bound,
-            time_limit_s=left_s,
+            n_items=n_items,
+            least_gain=precision / 2 * bound,
+            time_limit_s=share * left_s,
         )
-        if is_complete:
+        if is_complete and not is_timed_out:
             break
     return known, bound, is_timed_out
 

@@ -126,6 +126,8 @@ class _Model:
         self._n_rows = n_rows
         self._scale = highest
         self._solver = quiet_solver()
+        for name in ("primal_feasibility_tolerance", "dual_feasibility_tolerance"):
+            self._solver.setOptionValue(name, 1e-10)
         self._infinity = require("highspy", "deploy").kHighsInf
         for _ in range(n_rows + n_blocks):
             self._solver.addVar(0.0, self._infinity)
