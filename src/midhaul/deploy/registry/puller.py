@@ -198,8 +198,8 @@ class Puller:
                 raise no_layer(reference, layer)
             if answer.status == _BAD_RANGE:
                 download.restart()
-                message = f"registry {reference.registry} refuses a range of "
-                message += layer.digest
+                message = f"registry {reference.registry} refuses to send the rest of "
+                message += f"layer {layer.digest} of {reference}"
                 raise NodeError(message)
             check_status(answer, reference, f"layer {layer.digest}")
             start = answer.headers.get("Content-Range", "").partition("-")[0]
