@@ -266,14 +266,17 @@ def _tables() -> list[tuple[str, Table, list[str]]]:
 
 
 def table_title(kind: str, table: Table) -> str:
-    """Its name, and its area where another area has a different table of that name."""
-    for other in KINDS.values():
-        for first in other.load_tables():
-            if first.name == table.name:
-                if first == table:
-                    return table.name
-                return f"{table.name} of {kind.partition('.')[0]}"
-    return table.name
+    """Its name; and of which kind it is, where another kind's table is a namesake."""
+    alike = [
+        (other.name, first)
+        for other in KINDS.values()
+        for first in other.load_tables()
+        if first.name == table.name
+    ]
+    if not alike or alike[0][1] == table:
+        return table.name
+    owner = next((name for name, first in alike if first == table), kind)
+    return f"{table.name} of {owner}"
 
 
 # Python
