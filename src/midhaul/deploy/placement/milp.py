@@ -22,6 +22,7 @@ import numpy as np
 from midhaul.deploy.placement.building import Built, place_by
 from midhaul.deploy.placement.instance import Choice
 from midhaul.deploy.placement.marginal_greedy import solve_greedily
+from midhaul.deploy.placement.relaxed import quiet_solver
 from midhaul.errors import require
 
 if TYPE_CHECKING:
@@ -162,9 +163,7 @@ def _prices(
 
 
 def _solver(time_limit_s: float) -> Any:
-    core: Any = require("highspy._core", "deploy")
-    solver = core._Highs()  # noqa: SLF001 - the outer class prints a banner
-    solver.setOptionValue("output_flag", False)  # noqa: FBT003
+    solver = quiet_solver()
     solver.setOptionValue("time_limit", float(time_limit_s))
     solver.setOptionValue("primal_feasibility_tolerance", _ROW_TOLERANCE)
     return solver

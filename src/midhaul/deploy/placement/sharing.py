@@ -3,7 +3,7 @@
 Each gateway pulls its images in order, at most at its downlink. At every moment the
 backhaul is divided so: each gateway asks for the constant rate that the most pressing
 of its deadlines needs; wishes are served in the order of those deadlines; what remains
-is given out in the same order. When nobody wishes for more than there is, all deadlines
+is shared evenly. When nobody wishes for more than there is, all deadlines
 are met. For one common deadline, or for one gateway, that is exact; for several of both
 a plan may exist where this rule finds none.
 
@@ -166,11 +166,13 @@ class _Fluid:
                 rates[gateway] = self.downlinks[gateway] if pull.near_bits else 0.0
         wishes.sort()
         left = self.backhaul_bps
+        far = [gateway for _, gateway, _ in wishes]
         for _, gateway, rate in wishes:
             rates[gateway] = min(rate, self.downlinks[gateway], left)
             left -= rates[gateway]
-        for _, gateway, _ in wishes:
-            more = min(self.downlinks[gateway] - rates[gateway], left)
+        caps = {gateway: self.downlinks[gateway] - rates[gateway] for gateway in far}
+        for n_before, gateway in enumerate(sorted(far, key=caps.__getitem__)):
+            more = min(caps[gateway], left / (len(far) - n_before))
             rates[gateway] += more
             left -= more
         return rates
