@@ -101,7 +101,7 @@ def measure(bases: Bases, n: int) -> dict[str, Any]:
     """One line of the first table."""
     problem = hub_problem(bases, n, SHARE, n)
     instance = build(problem).instance
-    choice, time_ = clock(lambda: solve(instance), n_times=3)
+    choice, time_ = clock(lambda: solve(instance), n_times=5)
     value, bound = instance.value(choice.chosen), choice.bound
     placement, whole = clock(lambda: MinCutPlacer().place(problem))
     additive, _ = clock(lambda: AdditiveGreedy().place(problem))
@@ -119,8 +119,8 @@ def measure(bases: Bases, n: int) -> dict[str, Any]:
         exact_text = f"{row['exact']} {instance.value(exact.chosen) / bound:9.6f}"
     if n == SIZES[0]:
         print(
-            "      n layers |  exact: wall / cpu s, /bound |additive marginal  s |"
-            "  min cut: wall / cpu s  /bound    whole place s |  peak"
+            "      n layers | exact: wall / cpu s, /bound  |additive marginal  s |"
+            " min cut: wall / cpu s, /bound  whole s          |  peak"
         )
     print(
         f"{n:7d} {instance.n_elements:6d} | {exact_text} | "

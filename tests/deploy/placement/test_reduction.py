@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from tests.deploy.placement.mincut_instances import instances, optimum
 
 from midhaul.deploy.placement.instance import Instance
+from midhaul.deploy.placement.mincut_kernels import stable_order
 from midhaul.deploy.placement.reduction import Reduced, equal_sets, mixed, reduce
 
 
@@ -74,6 +75,14 @@ def test_equal_sets_are_found(sets: list[set[int]]) -> None:
         assert sets[heads[classes[a]]] == one
         for b, other in enumerate(sets):
             assert (classes[a] == classes[b]) == (one == other)
+
+
+@settings(deadline=None)
+@given(st.lists(st.integers(0, 9)))
+def test_orders_are_stable(keys: list[int]) -> None:
+    """Counting gives the order that a stable sort gives."""
+    expected = np.argsort(np.array(keys, np.int64), kind="stable")
+    assert np.array_equal(stable_order(np.array(keys, np.int64), 10), expected)
 
 
 def test_sets_with_equal_sums_are_told_apart() -> None:

@@ -44,7 +44,7 @@ def fill(
     is_paid = reduced.bundles_of(chosen)
     room = reduced.limits - reduced.use(chosen)
     if not prices.any():
-        prices = 1 / reduced.capacities
+        prices = 1 / reduced.scale
     own, costs = reduced.own @ prices, reduced.costs @ prices
     owners = np.repeat(np.arange(reduced.n_types), np.diff(reduced.indptr))
     for _ in range(MAX_ROUNDS):

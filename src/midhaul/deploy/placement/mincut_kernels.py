@@ -1,6 +1,7 @@
 """The loops of the min-cut placer, compiled.
 
-Plain-Python references: :func:`midhaul.deploy.placement.closure.closure_reference` and
+References: NumPy's stable ``argsort``, and in plain Python
+:func:`midhaul.deploy.placement.closure.closure_reference` and
 :func:`midhaul.deploy.placement.fill.add_in_order_reference`.
 """
 # pyright: reportUntypedFunctionDecorator=false
@@ -14,6 +15,22 @@ from numba import njit
 
 if TYPE_CHECKING:
     from jaxtyping import Bool, Float64, Int64
+
+
+@njit(cache=True)
+def stable_order(keys: Int64[np.ndarray, " m"], n: int) -> Int64[np.ndarray, " m"]:
+    """The stable order of whole numbers below ``n``, by counting; in linear time."""
+    begins = np.zeros(n + 1, np.int64)
+    for key in keys:
+        begins[key + 1] += 1
+    for key in range(n):
+        begins[key + 1] += begins[key]
+    order = np.empty(len(keys), np.int64)
+    for position in range(len(keys)):
+        key = keys[position]
+        order[begins[key]] = position
+        begins[key] += 1
+    return order
 
 
 @njit(cache=True)

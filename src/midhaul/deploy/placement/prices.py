@@ -99,7 +99,7 @@ def several_rows(
             if not is_at_wall:
                 break
             radius *= 4
-        here = relaxation.at(point / reduced.capacities, group_prices)
+        here = relaxation.at(point / reduced.scale, group_prices)
         if here.bound < best.bound:
             if best.bound - here.bound > gain / 2 and is_at_wall:
                 radius *= 2
@@ -177,7 +177,7 @@ def _cut(
     for block in np.flatnonzero(values > 0):
         own = reduced.own[chosen][block_of == block].sum(axis=0)
         shared = reduced.costs[needed & (bundle_block == block)].sum(axis=0)
-        model.add(int(block), float(values[block]), (own + shared) / reduced.capacities)
+        model.add(int(block), float(values[block]), (own + shared) / reduced.scale)
 
 
 def _blocks(reduced: Reduced) -> Int64[np.ndarray, " t"]:

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from midhaul.deploy.placement.instance import TOLERANCE
+from midhaul.errors import require
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -101,6 +102,11 @@ class Reduced:
         """Capacities with half of the slack that an instance allows, ``(r,)``."""
         return self.capacities + TOLERANCE / 2 * np.maximum(self.capacities, 1.0)
 
+    @property
+    def scale(self) -> Float64[np.ndarray, " r"]:
+        """What to divide rows by, so that numbers are near one, ``(r,)``."""
+        return np.where(self.capacities > 0, self.capacities, 1.0)
+
     def lift(
         self, chosen: Bool[np.ndarray, " k"], n_items: int
     ) -> Bool[np.ndarray, " n"]:
@@ -111,7 +117,16 @@ class Reduced:
 
 
 def reduce(instance: Instance) -> Reduced:
-    """The smallest instance that the steps above lead to; its optimum is the same."""
+    """The smallest instance that the steps above lead to; its optimum is the same.
+
+    Raises:
+        PrerequisiteError: Numba is not installed.
+    """
+    require("numba", "deploy")
+    from midhaul.deploy.placement.mincut_kernels import (  # noqa: PLC0415
+        stable_order,
+    )
+
     owners = np.repeat(np.arange(instance.n_items), np.diff(instance.indptr))
     elements = instance.indices
     alone = instance.usage + _sums(owners, instance.costs, elements, instance.n_items)
@@ -126,13 +141,15 @@ def reduce(instance: Instance) -> Reduced:
     rows = np.flatnonzero(total > instance.capacities)
     costs = np.ascontiguousarray(instance.costs[:, rows])
 
-    is_private = n_uses[elements] == 1
+    is_shared = n_uses > 1
+    shared = np.flatnonzero(is_shared)
+    is_private = ~is_shared[elements]
     own = instance.usage[np.ix_(items, rows)]
     own += _sums(owners[is_private], costs, elements[is_private], len(items))
     owners, elements = owners[~is_private], elements[~is_private]
-    shared, elements = np.unique(elements, return_inverse=True)
+    elements = (np.cumsum(is_shared) - 1)[elements]
 
-    order = np.argsort(elements, kind="stable")
+    order = stable_order(elements, len(shared))
     heads, bundle_of = equal_sets(elements[order], owners[order], len(shared))
     bundle_costs = np.zeros((len(heads), len(rows)))
     np.add.at(bundle_costs, bundle_of, costs[shared])
@@ -141,7 +158,8 @@ def reduce(instance: Instance) -> Reduced:
     leads = is_head[elements]
     owners, bundles = owners[leads], bundle_of[elements[leads]]
 
-    order = np.lexsort((bundles, owners))
+    order = stable_order(bundles, len(heads))
+    order = order[stable_order(owners[order], len(items))]
     owners, bundles = owners[order], bundles[order]
     heads, types = equal_sets(owners, bundles, len(items))
     indptr, indices = _rows_of(owners, bundles, heads, len(items))

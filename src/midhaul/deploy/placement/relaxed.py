@@ -66,7 +66,7 @@ def duals(
     Raises:
         PrerequisiteError: highspy is not installed.
     """
-    scale, worth = reduced.capacities, float(reduced.values.max())
+    scale, worth = reduced.scale, float(reduced.values.max())
     solver = _solver(reduced, scale, worth, time_limit_s)
     solver.setOptionValue("solver", "ipm")
     solver.setOptionValue("run_crossover", "off")
