@@ -23,6 +23,7 @@ from midhaul.deploy.registry import (
     RegistryServer,
     Retries,
     make_images,
+    parse_reference,
     push_image,
     read_image,
 )
@@ -157,6 +158,57 @@ def test_another_program_reads_and_copies_what_midhaul_pushed(tmp_path: Path) ->
         for layer in made.layers:
             name = layer.digest.removeprefix("sha256:")
             assert sizes[name] == layer.compressed_bytes
+
+
+@needs_registry
+@pytest.mark.skipif(shutil.which("skopeo") is None, reason="needs skopeo")
+@pytest.mark.parametrize(
+    ("there", "back", "kind"),
+    [
+        ((), ("--format=v2s2",), "rootfs.diff.tar.gzip"),
+        (
+            ("--dest-decompress",),
+            ("--format=oci", "--dest-compress-format=zstd"),
+            "v1.tar+zstd",
+        ),
+    ],
+)
+def test_what_another_program_pushed_is_read_and_pulled(
+    tmp_path: Path, there: tuple[str, ...], back: tuple[str, ...], kind: str
+) -> None:
+    """Docker's manifests with gzip, and the OCI's with zstd."""
+    made = make_images(plan(), tmp_path / "made")["one"]
+    with (
+        RegistryServer(tmp_path / "registry") as server,
+        RegistryServer(tmp_path / "other") as other,
+        LayerStore(tmp_path / "store") as store,
+    ):
+
+        async def run() -> None:
+            async with RegistryClient(environ={}) as client:
+                source = f"{server.address}/a/b:1"
+                target = f"{other.address}/a/c:1"
+                await push_image(client, made, source)
+                folder = f"dir:{tmp_path / 'copy'}"
+                for command in (
+                    ["--src-tls-verify=false", *there, f"docker://{source}", folder],
+                    ["--dest-tls-verify=false", *back, folder, f"docker://{target}"],
+                ):
+                    await asyncio.to_thread(
+                        subprocess.run, ["skopeo", "copy", "-q", *command], check=True
+                    )
+                record = await read_image(client, target)
+                puller = Puller(store, client, rng=np.random.default_rng(0))
+                await puller.pull(target, name="copy")
+                assert list(store.state().layers) == [
+                    layer.digest for layer in record.image.layers
+                ]
+                body = (await client.manifest(parse_reference(target))).body
+                assert body.count(kind.encode()) == 2
+
+        asyncio.run(run())
+        sizes = [layer.uncompressed_bytes for layer in made.layers]
+        assert [x.uncompressed_bytes for x in store.state().layers.values()] == sizes
 
 
 @needs_registry
