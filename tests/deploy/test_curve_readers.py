@@ -112,13 +112,13 @@ def test_run(tmp_path: Path) -> None:
     names = run.sql("SELECT name FROM configurations WHERE detector = 'street-s'")
     assert set(found.settings) == set(names["name"].to_pylist())
     rows = run.sql(
-        "SELECT value FROM summary JOIN configurations USING (configuration) "
-        f"WHERE name = '{found.setting(found.curve.knobs[-1])}' "
-        "AND metric IN ('prepared_bytes', 'f1') ORDER BY metric"
-    )
-    f1, prepared_bytes = rows["value"].to_pylist()
-    assert found.curve.rates_bps[-1] == pytest.approx(16 * prepared_bytes)
-    assert found.curve.qualities[-1] == pytest.approx(f1)
+        "SELECT name, metric, value FROM summary JOIN configurations "
+        "USING (configuration) WHERE metric IN ('prepared_bytes', 'f1')"
+    ).to_pylist()
+    last = found.setting(found.curve.knobs[-1])
+    values = {row["metric"]: row["value"] for row in rows if row["name"] == last}
+    assert found.curve.rates_bps[-1] == pytest.approx(16 * values["prepared_bytes"])
+    assert found.curve.qualities[-1] == pytest.approx(values["f1"])
     assert found.curve.frontier().n_dominated == 0
     assert read_run(run.dir, message_hz=1.0).curve.name == "street-n f1"
 

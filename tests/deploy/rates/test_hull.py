@@ -11,6 +11,7 @@ from tests.deploy.rates.instances import seed_demands, small_demands
 from midhaul.deploy.curves import QosCurve
 from midhaul.deploy.rates import Demands, ExactKnapsack, HullGreedy
 from midhaul.deploy.rates.answer import weighted_values
+from midhaul.deploy.rates.hull import FlatProblem, Hulls, _pay, total
 from midhaul.deploy.rates.hull_kernels import best_pair, segments
 from midhaul.deploy.rates.reference import best_value, upper_hull
 
@@ -122,3 +123,25 @@ def test_near_the_optimum(uplink_bps: float) -> None:
         best = ExactKnapsack().allocate(demands, uplink_bps)
         ratios.append(greedy.value / best.value)
     assert np.mean(ratios) >= 0.98
+
+
+@settings(max_examples=100, deadline=None)
+@given(demands=small_demands(), uplink_bps=st.floats(0, 200_000))
+def test_payments_balance(demands: Demands, uplink_bps: float) -> None:
+    """A change that others pay fits, and adds just the value that it says."""
+    problem = FlatProblem(
+        offsets=demands.offsets,
+        rates_bps=demands.rates_bps,
+        values=weighted_values(demands),
+        uplink_bps=uplink_bps,
+    )
+    hulls = Hulls.of(problem)
+    found = hulls.greedy()
+    before = total(problem.values, found.options)
+    gain = _pay(problem, hulls, found, 100)
+    assert gain >= 0
+    assert total(problem.values, found.options) == pytest.approx(before + gain)
+    assert total(problem.rates_bps, found.options) <= uplink_bps * (1 + 1e-9)
+    own = found.options[found.options >= 0]
+    streams = np.searchsorted(demands.offsets, own, side="right") - 1
+    assert streams.tolist() == np.flatnonzero(found.options >= 0).tolist()
