@@ -283,9 +283,8 @@ class LayerStore:
     def _recover(self) -> StoreState:
         """The state on the disk, after a clean end or any other one."""
         remove_leftovers(self.folder)
-        if not self._index.exists():
-            state = StoreState()
-        else:
+        state = StoreState()
+        if self._index.exists():
             state = load_index(self._index.read_bytes(), str(self._index))
         layers = {
             digest: layer
