@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from midhaul.kinds import KINDS
+
 ROOT = Path(__file__).parent.parent
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
@@ -49,9 +51,7 @@ def call(program: Path, *arguments: str, cwd: Path) -> subprocess.CompletedProce
         ["--version"],
         ["run", "--help"],
         ["new"],
-        ["new", "testbed.measure"],
-        ["new", "testbed.accuracy"],
-        ["new", "testbed.overhead"],
+        *(["new", name] for name in KINDS),
         ["ls"],
         ["doctor"],
         ["doctor", "--json"],
@@ -71,9 +71,7 @@ def test_doctor_names_the_missing_extras(core: Path, tmp_path: Path) -> None:
     assert "pip install 'midhaul[testbed]'" in out
 
 
-@pytest.mark.parametrize(
-    "kind", ["testbed.measure", "testbed.accuracy", "testbed.overhead"]
-)
+@pytest.mark.parametrize("kind", KINDS)
 def test_run_says_in_one_line_what_to_install(
     core: Path, tmp_path: Path, kind: str
 ) -> None:
@@ -83,7 +81,7 @@ def test_run_says_in_one_line_what_to_install(
     assert done.returncode == 3, done.stderr
     message, hint = done.stderr.splitlines()
     assert message.startswith(f"midhaul: {kind} needs ")
-    assert hint == "hint: pip install 'midhaul[testbed]'"
+    assert hint == f"hint: pip install 'midhaul[{KINDS[kind].extra}]'"
     assert not (tmp_path / "runs").exists()
     assert call(core, "show", "last", cwd=tmp_path).returncode == 1
 

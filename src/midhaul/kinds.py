@@ -7,6 +7,7 @@ A part is named ``module:attribute``. Configs need the core only, so that ``new`
 from __future__ import annotations
 
 import importlib
+import importlib.util
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
@@ -37,6 +38,8 @@ class Kind:
         report: the function that makes a page from a run.
         samples: the function that gives a run's metrics unit by unit, to compare.
         extra: the extra of midhaul that brings what it imports.
+        needs: libraries of that extra that it imports late, so that a run which lacks
+            them is refused before it begins.
         headline: the metrics that a summary shows, all when empty.
         is_exclusive: true when it measures time, so that nothing may run beside it.
     """
@@ -49,6 +52,7 @@ class Kind:
     report: str
     samples: str
     extra: str
+    needs: tuple[str, ...] = ()
     headline: tuple[str, ...] = ()
     is_exclusive: bool = False
 
@@ -57,7 +61,14 @@ class Kind:
         return self._load(self.config)
 
     def load_run(self) -> Experiment:
-        """The function that fills a run."""
+        """The function that fills a run.
+
+        Raises:
+            PrerequisiteError: a library that it needs is not installed.
+        """
+        for library in self.needs:
+            if importlib.util.find_spec(library) is None:
+                raise self._lacks(library)
         return self._load(self.run)
 
     def load_tables(self) -> tuple[Table, ...]:
@@ -85,12 +96,15 @@ class Kind:
             missing = (error.name or "").partition(".")[0]
             if missing == "midhaul":
                 raise
-            message = f"{self.name} needs {missing}, which is not installed"
-            hint = f"pip install 'midhaul[{self.extra}]'"
-            raise PrerequisiteError(message, hint) from error
+            raise self._lacks(missing) from error
+
+    def _lacks(self, library: str) -> PrerequisiteError:
+        message = f"{self.name} needs {library}, which is not installed"
+        return PrerequisiteError(message, f"pip install 'midhaul[{self.extra}]'")
 
 
 _ACCURACY = ("ap", "ap50", "f1_calibrated")
+_PLANNING = ("highspy", "numba")
 _LATENCY = ("latency_p50_s", "latency_p90_s", "throughput_hz")
 
 KINDS: dict[str, Kind] = {
@@ -140,6 +154,7 @@ KINDS: dict[str, Kind] = {
             report="midhaul.deploy.figures.plan:build",
             samples="midhaul.deploy.samples:samples",
             extra="deploy",
+            needs=_PLANNING,
             headline=(
                 "weighted_qos",
                 "weighted_qos_bound",
@@ -160,6 +175,7 @@ KINDS: dict[str, Kind] = {
             report="midhaul.deploy.figures.allocate:build",
             samples="midhaul.deploy.samples:samples",
             extra="deploy",
+            needs=_PLANNING,
             headline=(
                 "weighted_qos",
                 "bound_share",
@@ -178,6 +194,7 @@ KINDS: dict[str, Kind] = {
             report="midhaul.deploy.figures.simulate:build",
             samples="midhaul.deploy.samples_simulate:samples",
             extra="deploy",
+            needs=_PLANNING,
             headline=(
                 "weighted_qos",
                 "n_gateway",

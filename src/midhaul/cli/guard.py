@@ -21,15 +21,20 @@ INTERRUPTED = 130
 EXTRAS = {
     "PIL": "detect",
     "aiohttp": "serve",
+    "aiomqtt": "deploy",
     "ai_edge_litert": "tflite",
     "altair": "report",
     "cv2": "detect",
     "faster_coco_eval": "detect",
+    "highspy": "deploy",
     "httptools": "serve",
     "jinja2": "report",
+    "kubernetes_validate": "deploy",
     "markupsafe": "report",
+    "numba": "deploy",
     "onnx": "learn",
     "onnxruntime": "detect",
+    "paho": "deploy",
     "psutil": "serve",
     "simplejpeg": "detect",
     "torch": "learn",
@@ -37,6 +42,7 @@ EXTRAS = {
     "uvicorn": "serve",
     "uvloop": "serve",
     "vl_convert": "report",
+    "yaml": "detect",
 }
 """The extra that brings each optional library, by the module's name."""
 
