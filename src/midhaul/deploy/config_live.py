@@ -80,7 +80,7 @@ class LinkConfig(Section):
         "instead of uplink_bps.",
     )
     queue_s: float = Field(
-        default=0.2, gt=0, description="How long a packet may wait for the link."
+        default=0.4, gt=0, description="How long a packet may wait for the link."
     )
 
 
@@ -130,6 +130,12 @@ class PlanningConfig(Section):
         gt=0,
         le=1,
         description="Share of the measured pull rate that the placer counts on.",
+    )
+    slack_s: float = Field(
+        default=0.3,
+        ge=0,
+        description="Real time at the begin of a slot for planning and deleting, before "
+        "pulls are planned to begin.",
     )
     has_ack_reserve: bool = Field(
         default=True,

@@ -47,6 +47,7 @@ class Setting:
         analytics: who comes when.
         duration_s: when it ends.
         deadline_s: until when a lane stays open for what is late.
+        slack_s: from the begin of a slot until its pulls can begin.
         has_ack_reserve: whether acknowledgements of pulls are reserved for.
     """
 
@@ -58,6 +59,7 @@ class Setting:
     analytics: Sequence[Analytic]
     duration_s: float
     deadline_s: float
+    slack_s: float
     has_ack_reserve: bool
 
 
@@ -98,6 +100,7 @@ class Loop:
         self._clock = clock
         self._turn = asyncio.Lock()
         self._cap_bps = 0.0
+        self._map = situation.rate_map(0.0)
         self.pulls = Pulls(site, situation, records, clock=clock, start=self._start)
 
     async def run(self, task: Task) -> None:
@@ -156,10 +159,12 @@ class Loop:
             analytic = coming.pop(0)
             if analytic.departure_s > now_s:
                 self._who.admit(analytic)
+        self._map = self._who.rate_map(self._cap_bps)
+        self._map.write(self._site.map_file)  # lanes open while the rest is decided
 
     async def _plan(self, now_s: float) -> None:
         """Decide what moves in the slot that begins now, and queue its pulls."""
-        free_s = now_s + self.pulls.backlog_s(now_s)
+        free_s = now_s + max(self._setting.slack_s, self.pulls.backlog_s(now_s))
         state = await self._state(free_s)
         policy = self._setting.policy
         begin = time.perf_counter()
@@ -234,6 +239,7 @@ class Loop:
             self._decided("rates", took_s, len(demands), answer.value, bound)
             self._who.take_rates(demands, answer)
         self._cap_bps = free_bps
+        await self._site.lanes_open(self._map.rates_bps)
         self._apply()
         return self._facts(now_s, reserved_bps, state)
 

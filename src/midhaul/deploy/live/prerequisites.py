@@ -52,4 +52,6 @@ def missing_here() -> tuple[list[str], list[str]]:
 
 
 def _has(program: str) -> bool:
+    if program != "mosquitto":  # which is found outside of PATH as well
+        return shutil.which(program) is not None
     return bool(shutil.which(program) or shutil.which(program, path=_SEARCHED))

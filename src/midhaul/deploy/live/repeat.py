@@ -130,6 +130,7 @@ async def _run(  # noqa: PLR0913  what a repetition is made of
         analytics=analytics,
         duration_s=config.duration_s,
         deadline_s=config.deadline_s,
+        slack_s=config.planning.slack_s,
         has_ack_reserve=config.planning.has_ack_reserve,
     )
     await asyncio.to_thread(_warm_up, setting)

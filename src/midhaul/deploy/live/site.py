@@ -8,6 +8,7 @@ import json
 import os
 import shutil
 import tempfile
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +22,7 @@ from midhaul.deploy.registry.push import push_image
 from midhaul.deploy.registry.server import RegistryServer
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Mapping
+    from collections.abc import Callable, Collection, Generator, Mapping
 
     from midhaul.deploy.config_live import LiveConfig
     from midhaul.deploy.enforcement.lab import Lab
@@ -34,6 +35,8 @@ MQTT_PORT = 1883
 REGISTRY_PORT = 5000
 _PREFIX = "midhaul-live-"
 _WATCH_S = 0.1
+_OPENS_S = 2.0
+_POLL_S = 0.02
 
 
 @contextlib.contextmanager
@@ -191,6 +194,19 @@ class Site:
         """
         for child in self._children:
             child.check()
+
+    async def lanes_open(self, lanes: Collection[str]) -> None:
+        """Wait until the bridge has subscribed to all lanes, but not for ever.
+
+        What is published before nobody would forward.
+        """
+        end_s = time.monotonic() + _OPENS_S
+        while time.monotonic() < end_s:
+            with contextlib.suppress(OSError, ValueError):
+                stats = json.loads(self.stats_file.read_text(encoding="utf-8"))
+                if stats["lanes"].keys() >= set(lanes):
+                    return
+            await asyncio.sleep(_POLL_S)
 
     @property
     def _children(self) -> tuple[Child, ...]:
