@@ -183,6 +183,47 @@ def best_pair(
 
 
 @njit(cache=True)  # pyright: ignore[reportUntypedFunctionDecorator]
+def pay(
+    after: Ints,
+    rates: Floats,
+    values: Floats,
+    hulls: tuple[Ints, Ints, Ints],
+    keepers: tuple[int, int],
+    balance: tuple[float, float, float],
+) -> tuple[float, float]:
+    """Have streams go down their hulls until a rate is paid, cheapest segments first.
+
+    Args:
+        after: option of each stream, changed in place.
+        rates: of all options, and 0 at the end, for the option -1.
+        values: likewise.
+        hulls: order, stream and end of the segments of all hulls.
+        keepers: two streams that do not pay.
+        balance: free rate, negative before; gain; and what the gain must exceed:
+            segments that would take it below are passed over.
+
+    Returns:
+        Free rate, negative where nobody can pay the rest, and gain.
+    """
+    order, streams, ends = hulls
+    free, gain, least = balance
+    for segment in order[::-1]:
+        payer = streams[segment]
+        if free >= 0:
+            break
+        if payer in keepers or ends[segment] > after[payer]:
+            continue
+        is_first = segment == 0 or streams[segment - 1] != payer
+        lower = -1 if is_first else ends[segment - 1]
+        loss = values[after[payer]] - values[lower]
+        if gain - loss > least:
+            free += rates[after[payer]] - rates[lower]
+            gain -= loss
+            after[payer] = lower
+    return free, gain
+
+
+@njit(cache=True)  # pyright: ignore[reportUntypedFunctionDecorator]
 def best_paid(
     changes: tuple[Ints, Ints, Ints, Ints],
     chosen: Ints,
@@ -205,7 +246,6 @@ def best_paid(
     Returns:
         The options after the change, and the value that it adds; 0 where none adds any.
     """
-    order, streams, ends = hulls
     best, most = chosen, 0.0
     for change in range(len(changes[0])):
         one, two = changes[0][change], changes[2][change]
@@ -219,19 +259,8 @@ def best_paid(
             continue
         after = chosen.copy()
         after[one], after[two] = option, other
-        for segment in order[::-1]:
-            payer = streams[segment]
-            if free >= 0:
-                break
-            if payer in (one, two) or ends[segment] > after[payer]:
-                continue
-            is_first = segment == 0 or streams[segment - 1] != payer
-            lower = -1 if is_first else ends[segment - 1]
-            loss = values[after[payer]] - values[lower]
-            if gain - loss > most:
-                free += rates[after[payer]] - rates[lower]
-                gain -= loss
-                after[payer] = lower
+        balance = (free, gain, most)
+        free, gain = pay(after, rates, values, hulls, (one, two), balance)
         if free >= 0 and gain > most:
             best, most = after, gain
     return best, float(most)
