@@ -141,7 +141,7 @@ def plan(config: PlanConfig, run: Run, progress: Progress) -> None:
         MidhaulError: an image, a curve or a name is wrong.
     """
     with progress.task("reading images and curves"):
-        problem = problem_of(config)
+        problem = problem_of(config, run.file("images.parquet"))
     for analytic in problem.analytics:
         _cloud_curve(analytic)
     _write_curves(run, problem.analytics)

@@ -93,7 +93,7 @@ def transport_of(*, is_charged: bool) -> MqttTransport | None:
 
 
 def images_of(
-    config: ImagesConfig, names: Collection[str], seed: int
+    config: ImagesConfig, names: Collection[str], seed: int, keep: Path | None = None
 ) -> dict[str, ContainerImage]:
     """The container images by name.
 
@@ -101,6 +101,8 @@ def images_of(
         config: where from.
         names: those that are needed; a registry is asked for nothing else.
         seed: of the experiment, for what is made up.
+        keep: where to write what a registry said, so that the plan can be made again
+            when its tags have moved on; None for nowhere.
 
     Raises:
         DataError: one is missing or wrong.
@@ -124,6 +126,8 @@ def images_of(
         ratio=config.uncompressed_ratio,
         plain_http=config.plain_http,
     )
+    if keep is not None:
+        registry.write_layers(records.values(), keep)
     return {name: record.image for name, record in records.items()}
 
 
@@ -215,8 +219,12 @@ def _seed_kind(kind: str, images: str) -> AnalyticKind:
     )
 
 
-def problem_of(config: PlanConfig) -> PlacementProblem:
+def problem_of(config: PlanConfig, keep: Path | None = None) -> PlacementProblem:
     """The placement problem of a config.
+
+    Args:
+        config: the experiment.
+        keep: where to write what a registry said of the images; None for nowhere.
 
     Raises:
         MidhaulError: an image, a curve or a name is wrong.
@@ -228,7 +236,7 @@ def problem_of(config: PlanConfig) -> PlacementProblem:
     if not config.analytics and config.images.kind in {"registry", "engine"}:
         message = "analytics: expected some, because their images are to be looked up"
         raise ConfigError(message, "list them as [[analytics]] with name and image")
-    images = images_of(config.images, names, config.seed)
+    images = images_of(config.images, names, config.seed, keep)
     if missing := names - images.keys():
         message = f"container images not found: {', '.join(sorted(missing))}"
         hint = f"there are {len(images)}: {', '.join(sorted(images)[:8])} ..."
