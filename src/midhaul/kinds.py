@@ -205,6 +205,28 @@ KINDS: dict[str, Kind] = {
                 "placement_s",
             ),
         ),
+        Kind(
+            name="deploy.live",
+            summary="Run a gateway and its cloud on this machine: real pulls, messages, "
+            "rates.",
+            config="midhaul.deploy.config_live:LiveConfig",
+            run="midhaul.deploy.experiment_live:live",
+            tables="midhaul.deploy.tables_live:LIVE_TABLES",
+            report="midhaul.deploy.figures.live:build",
+            samples="midhaul.deploy.samples_live:samples",
+            extra="deploy",
+            needs=("aiohttp", "aiomqtt", *_PLANNING, "onnxruntime", "psutil"),
+            headline=(
+                "weighted_qos",
+                "missing_share",
+                "latency_p50_s",
+                "latency_p95_s",
+                "overshoot_share",
+                "realised_saving",
+                "wasted_pull_share",
+            ),
+            is_exclusive=True,
+        ),
     )
 }
 
