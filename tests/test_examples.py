@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from midhaul.deploy.live.prerequisites import check_machine
+from midhaul.errors import PrerequisiteError
 from midhaul.kinds import KINDS
 from midhaul.runs.experiment_file import read_file
 from midhaul.runs.run import Run
@@ -16,6 +18,11 @@ EXAMPLES = Path(__file__).parent.parent / "examples"
 DATA = EXAMPLES.parent.parent / "shared" / "data"
 NODES = ("n_blocks=1", "load.n_requests=3", "load.max_warmup=0", "load.percentile=50.0")
 TINY = {
+    "deploy-allocate.toml": ("draw.n=6", "uplink_bps=[1e6]"),
+    "deploy-live.toml": ("duration_s=20.0",),
+    "deploy-live-trace.toml": ("duration_s=20.0",),
+    "deploy-plan.toml": ("with_prices=false",),
+    "deploy-simulate.toml": ("duration_s=600.0", "n_repeats=1"),
     "accuracy.toml": ("data.n_scenes=3", 'encode=["jpeg:50"]', "judge.n_resamples=100"),
     "accuracy-coco.toml": ("data.n_images=3", "judge.n_resamples=100"),
     "measure.toml": ("data.n_scenes=3", "judge.n_resamples=100", *NODES),
@@ -39,8 +46,13 @@ def test_every_example_is_tried_and_every_kind_has_one() -> None:
 @pytest.mark.parametrize("name", sorted(TINY))
 def test_example(name: str, tmp_path: Path) -> None:
     """The example ends well, with a report and a summary."""
-    if "coco" in name and not DATA.is_dir():
+    if ("coco" in name or "trace" in name) and not DATA.is_dir():
         pytest.skip(f"the example reads real data in {DATA}")
+    if "live" in name:
+        try:
+            check_machine()
+        except PrerequisiteError as error:
+            pytest.skip(f"deploy.live cannot run here: {error.message}")
     words = [word for setting in TINY[name] for word in ("--set", setting)]
     command = [sys.executable, "-m", "midhaul", "run", str(EXAMPLES / name)]
     subprocess.run([*command, *words, "--out", str(tmp_path)], check=True, timeout=300)

@@ -207,8 +207,7 @@ KINDS: dict[str, Kind] = {
         ),
         Kind(
             name="deploy.live",
-            summary="Run a gateway and its cloud on this machine: real pulls, messages, "
-            "rates.",
+            summary="Run a gateway and its cloud here: real pulls, messages and rates.",
             config="midhaul.deploy.config_live:LiveConfig",
             run="midhaul.deploy.experiment_live:live",
             tables="midhaul.deploy.tables_live:LIVE_TABLES",

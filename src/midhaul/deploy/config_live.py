@@ -176,7 +176,7 @@ class LiveLimitsConfig(Section):
     """What is demanded of a run, so that it may be believed."""
 
     max_late_s: float = Field(
-        default=0.2, gt=0, description="99th percentile of actual minus planned send."
+        default=0.2, gt=0, description="The 99th percentile of actual minus planned send."
     )
     max_link_error: float = Field(
         default=0.15,
@@ -189,7 +189,7 @@ class LiveLimitsConfig(Section):
     max_queue_s: float = Field(
         default=1.0,
         gt=0,
-        description="95th percentile of the wait of a message that has come.",
+        description="The 95th percentile of the wait of a message that has come.",
     )
     max_period_late_s: float = Field(
         default=1.0, gt=0, description="By how much a rate period may begin late."
