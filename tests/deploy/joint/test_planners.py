@@ -53,7 +53,7 @@ def test_conformance(planner: JointPlanner) -> None:
     check_joint_planner(planner)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(PROBLEMS)
 def test_milp_equals_brute_force(problem: PlacementProblem) -> None:
     """No combination of places and steps is worth more than the exact plan."""
@@ -63,7 +63,7 @@ def test_milp_equals_brute_force(problem: PlacementProblem) -> None:
     assert plan.value == pytest.approx(_brute_force(problem), abs=1e-6)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(PROBLEMS)
 def test_bounds_hold(problem: PlacementProblem) -> None:
     """The relaxation's bound is at least the optimum, which no plan exceeds."""

@@ -2,8 +2,8 @@
 
 At prices every item has a gain and a rent, the price of what it takes. Items in order
 of gain over rent, each if it fits with the layers that it still needs, are a first
-plan. Better ones come from *exchanges*: one type of items (those that need the same
-layers) or one item leaves, another type enters first, and the order fills what is left.
+plan. Better ones come from *exchanges*: one or two types of items (those that need the
+same layers) or one item leave, another type enters first, and the order fills the rest.
 Rates are divided anew for each, unless prices show that it cannot be better than the
 best plan so far: who moves ``S`` has at most ``lambda U + sum_a c_a + sum of gains in
 S``.
@@ -34,7 +34,7 @@ class Plans:
 
     Attributes:
         chosen: ``(k,)`` items of the reduced instance.
-        value: what they are worth, about: rates are divided by a quick greedy.
+        value: what they are worth, about: rates are divided by a greedy.
     """
 
     def __init__(self, model: JointModel, reduced: Reduced) -> None:
@@ -42,7 +42,7 @@ class Plans:
         require("numba", "deploy")
         self._model = model
         self._reduced = reduced
-        self._allocator = HullGreedy(n_rounds=0)
+        self._allocator = HullGreedy(n_rounds=10)
         self.chosen = np.zeros(len(reduced.items), np.bool_)
         self.value = self._value(self.chosen)
 
@@ -81,13 +81,23 @@ class Plans:
         )
         return chosen
 
-    def follow(self, priced: Priced) -> None:
-        """Offer the plan that fills up in the order of some prices."""
+    def follow(
+        self, priced: Priced, shares: Float64[np.ndarray, " k"] | None = None
+    ) -> None:
+        """Offer the plans that fill up in the order of some prices.
+
+        Args:
+            priced: gains and rents at prices.
+            shares: ``(k,)`` items with a larger share come first; by default those that
+                are in the best closure.
+        """
         nobody = np.zeros(len(self.chosen), np.bool_)
         order = self._order(priced)
         self.offer(self.fill(order, nobody))
-        inside = priced.is_open[self._reduced.types[order]]
-        self.offer(self.fill(np.concatenate([order[inside], order[~inside]]), nobody))
+        if shares is None:
+            shares = priced.is_open[self._reduced.types].astype(np.float64)
+        first = order[np.argsort(-shares[order], kind="stable")]
+        self.offer(self.fill(first, nobody))
 
     def exchange(self, priced: Priced, *, limit: int, n_tries: int) -> None:
         """Look for better choices among exchanges, until none of them helps.
@@ -131,7 +141,8 @@ class Plans:
         ]
         entering = [who[np.argsort(-priced.profits[who])] for who in entering]
         entering.append(np.zeros(0, np.int64))
-        leaving = [np.zeros_like(self.chosen), *leaving, *singles]
+        both = [one | other for one, other in itertools.combinations(leaving, 2)]
+        leaving = [np.zeros_like(self.chosen), *leaving, *singles, *both]
         for out, enter in itertools.product(leaving, entering):
             yield self.chosen & ~out, enter
 

@@ -84,10 +84,9 @@ class JointLagrangian:
         relaxation = Relaxation(model, reduced)
         plans = Plans(model, reduced)
         if reduced.has_choices:
-            prices, priced = _from_program(model, relaxation)
+            prices, priced = _from_program(model, relaxation, plans)
         else:
             prices, priced = self._from_planes(model, relaxation, plans)
-        plans.follow(priced)
         plans.exchange(priced, limit=self.n_exchanged, n_tries=self.n_tries)
         chosen = reduced.lift(plans.chosen, model.instance.n_items)
         rates = model.allocate(model.moved(chosen), self.allocator)
@@ -129,10 +128,12 @@ class JointLagrangian:
 
 
 def _from_program(
-    model: JointModel, relaxation: Relaxation
+    model: JointModel, relaxation: Relaxation, plans: Plans
 ) -> tuple[Float64[np.ndarray, " d"], Priced]:
     """Prices from the linear relaxation, with one for each analytic that can choose."""
     relaxed = Program(model).relaxed()
     prices = np.concatenate([relaxed.uplinks, relaxed.rows[relaxation.rows]])
     point = relaxation.point(prices)
-    return relaxation.prices(point), relaxation.at(point, relaxed.analytics)
+    priced = relaxation.at(point, relaxed.analytics)
+    plans.follow(priced, relaxed.shares[relaxation.items])
+    return relaxation.prices(point), priced

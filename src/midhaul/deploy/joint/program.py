@@ -49,12 +49,14 @@ class Relaxed:
         uplinks: ``(g,)`` value of one more bit/s of each gateway's uplink.
         rows: ``(r,)`` value of one more unit of each row.
         analytics: ``(n,)`` value of a second move of each analytic.
+        shares: ``(i,)`` how much of each item the relaxation chooses, 0 to 1.
         bound: no plan is worth more.
     """
 
     uplinks: Float64[np.ndarray, " g"]
     rows: Float64[np.ndarray, " r"]
     analytics: Float64[np.ndarray, " n"]
+    shares: Float64[np.ndarray, " i"]
     bound: float
 
 
@@ -94,10 +96,15 @@ class Program:
         analytics = np.zeros(model.n)
         for k, members in enumerate(self._classes.members):
             analytics[members] = duals[k]
+        values = np.array(highs.getSolution().col_value)
+        shares = np.zeros(model.instance.n_items)
+        for move, items in enumerate(self._classes.items):
+            shares[items] = values[self._n_steps + move] / len(items)
         return Relaxed(
             uplinks=uplinks,
             rows=limits[: n_limits - n_homes],
             analytics=np.maximum(0.0, analytics - in_cloud),
+            shares=shares,
             bound=-float(highs.getInfo().objective_function_value),
         )
 
@@ -198,7 +205,7 @@ class Program:
         cost[: self._n_steps] = -weights * self._steps.qualities
         lp.col_cost_ = cost
         lp.col_lower_ = np.zeros(self._n_columns)
-        lp.col_upper_ = self._highest()
+        highest = self._highest()
         lp.row_lower_ = np.full(self._rows.n, -core.kHighsInf)
         lp.row_upper_ = np.concatenate(self._rows.limits)
         lp.a_matrix_.format_ = core.MatrixFormat.kRowwise
@@ -206,6 +213,9 @@ class Program:
         lp.a_matrix_.start_ = starts
         lp.a_matrix_.index_ = indices
         lp.a_matrix_.value_ = values
+        # Rows imply these limits; in the relaxation they shall have all of the prices.
+        unlimited = np.where(highest > 0, core.kHighsInf, 0.0)
+        lp.col_upper_ = highest if is_whole else unlimited
         if is_whole:
             lp.integrality_ = [core.HighsVarType.kInteger] * self._n_columns
         highs = core._Highs()  # noqa: SLF001 - the outer class prints a banner

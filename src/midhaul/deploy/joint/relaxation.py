@@ -99,6 +99,11 @@ class Relaxation:
         return len(self._highest)
 
     @property
+    def items(self) -> Int64[np.ndarray, " k"]:
+        """Items of the instance that may be chosen, ``(k,)``."""
+        return self._reduced.items
+
+    @property
     def rows(self) -> Int64[np.ndarray, " r"]:
         """Rows of the instance that have a price, ``(r,)``."""
         return self._reduced.rows
@@ -131,20 +136,19 @@ class Relaxation:
         in_cloud, on_gateway = model.best_values(uplinks)
         gains = (on_gateway - in_cloud)[self._analytics]
         profits = gains - reduced.own @ rows
-        if second is not None:
-            profits = profits - second[self._analytics]
+        left = profits if second is None else profits - second[self._analytics]
         weights = np.zeros(reduced.n_types)
-        np.add.at(weights, reduced.types, np.maximum(profits, 0.0))
+        np.add.at(weights, reduced.types, np.maximum(left, 0.0))
         costs = reduced.costs @ rows
         closure = self._network.best(weights, costs)
-        chosen = closure.types[reduced.types] & (profits > 0)
+        chosen = closure.types[reduced.types] & (left > 0)
         base = float(uplinks @ model.uplinks_bps) + float(in_cloud.sum())
         paid_back = 0.0 if second is None else float(second.sum())
-        left = self._capacities - self._used(uplinks, chosen)
+        spare = self._capacities - self._used(uplinks, chosen)
         return Priced(
             value=base + float(rows @ reduced.capacities) + closure.weight + paid_back,
             base=base,
-            slope=left * self._highest,
+            slope=spare * self._highest,
             gains=gains,
             profits=profits,
             type_rents=np.add.reduceat(
