@@ -60,6 +60,21 @@ def test_alone_everybody_pays_for_all(instance: Instance) -> None:
         assert need == pytest.approx(instance.use(chosen))
 
 
+def test_a_bound_that_a_start_would_spoil() -> None:
+    """With the greedy's choice as a start, HiGHS 1.16 says 18 here and finds 16."""
+    own = [[0.0, 8.0], [0.0, 7.0], [0.0, 6.0]]
+    instance = make_instance(
+        [8.0, 1.0, 2.0, 8.0, 7.0, 7.0, 1.0],
+        [[0, 1], [2], [0, 3], [0, 1, 4, 5], [1, 5, 6], [1], [2]],
+        [[8.0, 0.0], [7.0, 0.0], [2.0, 0.0], [5.0, 0.0], *own],
+        [20.0, 20.0],
+        groups=[0, 2, 3, 0, 1, 1, 2],
+    )
+    choice = solve_milp(instance)
+    assert choice.bound == pytest.approx(17)
+    assert instance.value(choice.chosen) == best_value(instance) == 17
+
+
 def test_prices_are_the_slopes_of_the_relaxation() -> None:
     """A knapsack with one split item: its ratio is the price of the capacity."""
     instance = make_instance(

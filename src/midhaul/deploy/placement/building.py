@@ -226,14 +226,14 @@ def _in_time(
     built: Built, chosen: Bool[np.ndarray, " n"]
 ) -> tuple[Bool[np.ndarray, " n"], Schedule]:
     """As many of the chosen as can be pulled in time, and their schedule."""
-    chosen = chosen.copy()
+    kept = chosen.copy()
     while True:
-        timetable = schedule(built, chosen)
+        timetable = schedule(built, kept)
         late = np.flatnonzero(timetable.is_late(built))
         if not len(late):
-            return chosen, timetable
+            return kept, timetable
         first = late[np.argmin(built.deadlines_s[late])]
-        chosen &= ~_worst(built, chosen, int(first))
+        kept &= ~_worst(built, kept, int(first))
 
 
 def _worst(

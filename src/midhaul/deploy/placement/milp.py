@@ -81,7 +81,10 @@ def solve_milp(
     mip_gap: float = 1e-6,
     has_prices: bool = False,
 ) -> Choice:
-    """Solve an instance to optimality, starting from the marginal greedy's choice.
+    """Solve an instance to optimality; the marginal greedy's choice is the fallback.
+
+    The choice is not handed to the solver as a start: with one, HiGHS 1.16 now and then
+    reports an objective that its own solution does not have.
 
     Args:
         instance: what to choose from.
@@ -102,7 +105,7 @@ def solve_milp(
             is_timed_out=False,
             prices=np.zeros(n_rows),
         )
-    start = solve_greedily(instance).chosen
+    greedy = solve_greedily(instance).chosen
     value_scale = float(instance.values.max()) or 1.0
     model = _model(instance, value_scale)
     prices = np.full(n_rows, np.nan)
@@ -116,27 +119,24 @@ def solve_milp(
         highspy.HighsVarType.kContinuous
     ] * instance.n_elements
     solver.passModel(model)
-    first = highspy.HighsSolution()
-    first.col_value = np.append(start, instance.elements_of(start)).astype(float)
-    solver.setSolution(first)
     solver.run()
-    return _choice(instance, solver, start, prices, value_scale)
+    return _choice(instance, solver, greedy, prices, value_scale)
 
 
 def _choice(
     instance: Instance,
     solver: Any,
-    start: Bool[np.ndarray, " n"],
+    greedy: Bool[np.ndarray, " n"],
     prices: Float64[np.ndarray, " r"],
     value_scale: float,
 ) -> Choice:
-    """What the solver found; its start, where that is better or nothing was found."""
+    """What the solver found; the greedy's choice where that is worth more."""
     status = solver.getModelStatus().name
     found = np.asarray(solver.getSolution().col_value)[: instance.n_items]
-    chosen = found > 0.5 if len(found) else start  # noqa: PLR2004 - whole
+    chosen = found > 0.5 if len(found) else greedy  # noqa: PLR2004 - whole
     is_whole = instance.is_feasible(chosen)
-    if not is_whole or instance.value(chosen) < instance.value(start):
-        chosen = start
+    if not is_whole or instance.value(chosen) < instance.value(greedy):
+        chosen = greedy
     is_optimal = status == "kOptimal" and is_whole
     bound = -float(solver.getInfo().mip_dual_bound) * value_scale
     return Choice(
