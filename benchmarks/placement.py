@@ -35,6 +35,7 @@ from midhaul.deploy.placement.building import build
 from midhaul.deploy.placement.marginal_greedy import solve_greedily
 from midhaul.deploy.placement.milp import solve_milp
 from midhaul.deploy.placement.mincut import solve
+from midhaul.deploy.placement.reduction import reduce
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -47,6 +48,7 @@ QUICK = 2000
 PROVED_FROM = 1000
 EXACT_UP_TO = 10_000
 EXACT_S = 120.0
+N_DRAWS = 3
 MIB = 2**20
 
 
@@ -81,7 +83,7 @@ def main() -> int:
     print(f"loading the compiled loops first: {compile_time} s, not counted below")
     rows = [measure(bases, n) for n in sizes]
     shares(bases, [n for n in (1000, 10_000) if n in sizes])
-    limits(bases, 300 if options.quick else 1000)
+    limits(bases, *((300, 5.0) if options.quick else (1000, 20.0)))
     graphs(options.quick)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / MIB
     print(f"\nlargest resident size of this whole program: {peak:.0f} MiB")
@@ -106,10 +108,11 @@ def measure(bases: Bases, n: int) -> dict[str, Any]:
     placement, whole = clock(lambda: MinCutPlacer().place(problem))
     additive, _ = clock(lambda: AdditiveGreedy().place(problem))
     marginal, greedy_time = clock(lambda: solve_greedily(instance))
+    ratios, times = more_draws(bases, n) if n >= PROVED_FROM else ([], [])
     row: dict[str, Any] = {
         "n": n,
-        "layers": instance.n_elements,
-        "ratio": value / bound,
+        "ratio": min([value / bound, *ratios]),
+        "typical_s": float(np.median([time_.cpu_s, *times])),
         "cut": time_,
         "exact": None,
     }
@@ -129,11 +132,25 @@ def measure(bases: Bases, n: int) -> dict[str, Any]:
         f"{time_} {value / bound:10.7f} {whole.wall_s:7.3f} "
         f"{'optimal' if choice.is_optimal else '-':>8s} | "
         f"{peak_bytes(instance) / MIB:5.1f} MiB; "
+        f"all draws: {row['typical_s']:.3f} s, worst {row['ratio']:.7f}; "
+        f"{reduce(instance).n_types} types; "
         f"a GB more is worth {choice.prices[0] * 1e9 / 1e6:.2f} Mbit/s",
         flush=True,
     )
     check(placement.value, value)
     return row
+
+
+def more_draws(bases: Bases, n: int) -> tuple[list[float], list[float]]:
+    """Values over bounds, and CPU seconds, for other analytics on the same bases."""
+    ratios: list[float] = []
+    times: list[float] = []
+    for seed in range(n + 1, n + N_DRAWS):
+        instance = build(hub_problem(bases, n, SHARE, seed)).instance
+        choice, time_ = clock(lambda i=instance: solve(i), n_times=3)
+        ratios.append(instance.value(choice.chosen) / choice.bound)
+        times.append(time_.cpu_s)
+    return ratios, times
 
 
 def check(placed: float, solved: float) -> None:
@@ -159,13 +176,16 @@ def shares(bases: Bases, sizes: list[int]) -> None:
             )
 
 
-def limits(bases: Bases, n: int) -> None:
-    """Disk, cores, memory and deadlines of pulls together, 20 s at most for each."""
-    print("\n analytics gateways rows | min cut: wall / cpu s /bound | marginal /bound")
+def limits(bases: Bases, n: int, time_s: float) -> None:
+    """Disk, cores, memory and deadlines of pulls together, each within a time."""
+    print(
+        f"\nseveral limits ({time_s:.0f} s at most each)\n"
+        " analytics gateways rows | min cut: wall / cpu s /bound | marginal /bound"
+    )
     for n_gateways in (1, 3):
         problem = many_limits(bases, n // n_gateways, n_gateways, n)
         instance = build(problem).instance
-        choice, time_ = clock(lambda i=instance: solve(i, time_limit_s=20.0))
+        choice, time_ = clock(lambda i=instance: solve(i, time_limit_s=time_s))
         greedy = solve_greedily(instance)
         print(
             f"{len(problem.analytics):10d} {n_gateways:8d} {len(instance.rows):4d} | "
@@ -177,7 +197,7 @@ def limits(bases: Bases, n: int) -> None:
 
 def graphs(is_quick: bool) -> None:  # noqa: FBT001 - a switch of the command line
     """Densest subgraphs: where the linear relaxation says little."""
-    time_s = 3.0 if is_quick else 20.0
+    time_s = 2.0 if is_quick else 20.0
     print(
         f"\nedges of random graphs ({time_s:.0f} s at most each), over the best bound\n"
         "  nodes edges  room | marginal  exact  min cut |  min cut's own bound"
@@ -230,7 +250,11 @@ def draw(rows: list[dict[str, Any]], folder: Path) -> Path:
 
 
 def report(rows: list[dict[str, Any]]) -> int:
-    """The figures with their bars; 1 if one is short."""
+    """The figures with their bars; 1 if one is short.
+
+    Values are the worst of several draws, growth is that of the median time, and the
+    exact solver is compared on the draw of the table.
+    """
     by_size = {row["n"]: row for row in rows}
     figures = [
         (f"value_over_bound_{n}", row["ratio"], "-", ">=", 0.9999)
@@ -242,7 +266,7 @@ def report(rows: list[dict[str, Any]]) -> int:
         exact_s = min(row["exact"].cpu_s, row["exact"].wall_s)
         speedup = exact_s / row["cut"].cpu_s
         figures.append(("speedup_over_highs", speedup, "times", ">=", 10))
-        growth = by_size[SIZES[-1]]["cut"].cpu_s / row["cut"].cpu_s
+        growth = by_size[SIZES[-1]]["typical_s"] / row["typical_s"]
         figures.append(("time_30000_over_10000", growth, "times", "<=", 4))
     is_short = False
     for name, value, unit, sign, bar in figures:

@@ -196,7 +196,7 @@ def test_larger_instances_agree_with_the_exact_placer(
     rng = np.random.default_rng(seed)
     instance = random_instance(
         rng,
-        120,
+        80,
         n_elements=60,
         n_rows=1 + seed % 3,
         share=0.3,
