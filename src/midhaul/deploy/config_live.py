@@ -134,7 +134,7 @@ class PlanningConfig(Section):
     slack_s: float = Field(
         default=0.3,
         ge=0,
-        description="Real time at the begin of a slot for planning and deleting, before "
+        description="Real time at the begin of a slot to plan and delete, before "
         "pulls are planned to begin.",
     )
     has_ack_reserve: bool = Field(
@@ -176,7 +176,7 @@ class LiveLimitsConfig(Section):
     """What is demanded of a run, so that it may be believed."""
 
     max_late_s: float = Field(
-        default=0.2, gt=0, description="The 99th percentile of actual minus planned send."
+        default=0.2, gt=0, description="The 99th percentile of sent minus planned."
     )
     max_link_error: float = Field(
         default=0.15,
