@@ -188,7 +188,7 @@ def _latency(view: View) -> Figure | str:
                         "percentile": share * 100,
                         "ms": seconds * 1e3,
                         "is_thin": beyond < _FEW,
-                        "is_seam": False,
+                        "is_seam": _FEW <= beyond < _FEW * 10 ** (1 / _PER_DECADE),
                     }
                 )
     if not rows:
@@ -209,7 +209,7 @@ def _curves(view: View) -> Figure | str:
         "WHERE knob IS NOT NULL GROUP BY ALL"
     )
     sent = {
-        (f"{row['workload']}-{row['place']}", round(row["knob"], 6)): row["n"]
+        (f"{row['workload']} {row['place']}", round(row["knob"], 6)): row["n"]
         for row in view.run.sql(query).to_pylist()
     }
     rows = [
