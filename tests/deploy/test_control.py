@@ -155,6 +155,19 @@ def test_a_blind_policy_takes_everybody_to_stay() -> None:
     assert problem.startup_s == {"b": 1.0 + 240}
 
 
+def test_a_horizon_makes_bits_count() -> None:
+    """Who stays for the whole horizon is worth all; others what they would save."""
+    stays, leaves = analytic("stays", "b"), analytic("leaves", "c", lifetime_s=350.0)
+    soon = analytic("soon", "b", lifetime_s=300.0)
+    problem = placement_problem(
+        state(in_cloud=(stays, leaves, soon)),
+        policy(horizon_s=100.0, startup=Startup(fixed_s=10.0)),
+    )
+    saved = [a.saved_bps for a in problem.analytics]
+    assert saved == pytest.approx([90.0, 90.0 * 0.4, 0.0])
+    assert [a.lifetime_s for a in problem.analytics] == [math.inf, 350.0, 300.0]
+
+
 def test_measured_startup_times_come_first() -> None:
     """A time known for an image replaces the model; a negative one is refused."""
     startup = Startup(fixed_s=1.0, by_image={"a": 7.0})
@@ -203,7 +216,13 @@ def test_an_analytic_without_curves_gets_no_rate() -> None:
 
 @pytest.mark.parametrize(
     "changes",
-    [{"slot_s": 0.0}, {"high_water": 1.5}, {"low_water": 0.9}, {"uplink_share": 0.0}],
+    [
+        {"slot_s": 0.0},
+        {"high_water": 1.5},
+        {"low_water": 0.9},
+        {"uplink_share": 0.0},
+        {"horizon_s": 0.0},
+    ],
 )
 def test_policies_that_cannot_be_are_refused(changes: dict[str, float]) -> None:
     """Times above 0, shares in 0 to 1, and marks in order."""

@@ -54,6 +54,12 @@ class PolicyConfig(Section):
     sees_lifetimes: bool = Field(
         default=True, description="Whether the placer knows when analytics leave."
     )
+    horizon_s: float | None = Field(
+        default=None,
+        gt=0,
+        description="Time ahead over which saved upload counts; without, saved rates "
+        "count, however soon an analytic leaves.",
+    )
     sees_startup: bool = Field(
         default=True,
         description="Whether it knows how long unpacking and starting take.",
@@ -118,7 +124,7 @@ _KINDS = (
     ),
 )
 _POLICIES = (
-    PolicyConfig(name="mincut+exact"),
+    PolicyConfig(name="mincut+exact", horizon_s=600.0),
     PolicyConfig(
         name="as the seed decides",
         placer="additive-dp",

@@ -75,6 +75,9 @@ class Policy:
         slot_s: time between two placements.
         rate_period_s: time between two allocations.
         sees_lifetimes: false where the placer takes everybody to stay for ever.
+        horizon_s: with one, an analytic is worth its saved rate times the share of the
+            horizon for which it would run if it came first, so that bits count;
+            without, it is worth its saved rate however soon it leaves.
         startup: what the placer believes of startup times.
         charge: makes a curve of payload rates one of rates on the link.
         high_water: share of the disk beyond which layers are deleted.
@@ -94,6 +97,7 @@ class Policy:
     slot_s: float = 300.0
     rate_period_s: float = 60.0
     sees_lifetimes: bool = True
+    horizon_s: float | None = None
     startup: Startup = field(default_factory=Startup)
     charge: Callable[[QosCurve], QosCurve] = payload_only
     high_water: float = 0.8
@@ -111,6 +115,9 @@ class Policy:
             if not 0 < getattr(self, name) <= 1:
                 message = f"policy {self.name}: expected {name} above 0, at most 1"
                 raise DataError(message)
+        if self.horizon_s is not None and not self.horizon_s > 0:
+            message = f"policy {self.name}: expected horizon_s above 0"
+            raise DataError(message)
         if self.low_water > self.high_water:
             message = f"policy {self.name}: low_water is above high_water"
             raise DataError(message, "deleting down to a mark above the other is none")
@@ -181,14 +188,38 @@ def placement_problem(state: State, policy: Policy) -> PlacementProblem:
     if not policy.sees_lifetimes:
         candidates = tuple(replace(a, lifetime_s=math.inf) for a in candidates)
     names = {analytic.image for analytic in candidates}
+    startup_s = {name: policy.startup.of(state.images[name]) for name in names}
+    if policy.horizon_s is not None:
+        horizon_s = policy.horizon_s
+        shares = [_share(a, state, gateway, startup_s, horizon_s) for a in candidates]
+        candidates = tuple(
+            replace(a, saved_bps=a.saved_bps * share)
+            for a, share in zip(candidates, shares, strict=True)
+        )
     return PlacementProblem(
         analytics=candidates,
         images=state.images,
         gateways=(gateway,),
         now_s=state.now_s,
         slot_s=policy.slot_s,
-        startup_s={name: policy.startup.of(state.images[name]) for name in names},
+        startup_s=startup_s,
     )
+
+
+def _share(
+    analytic: Analytic,
+    state: State,
+    gateway: Gateway,
+    startup_s: Mapping[str, float],
+    horizon_s: float,
+) -> float:
+    """Share of a horizon for which an analytic would run if its pull came first."""
+    have = gateway.layers | gateway.held
+    image = state.images[analytic.image]
+    missing = sum(x.compressed_bytes for x in image.layers if x.digest not in have)
+    pull_s = missing * 8 / gateway.downlink_bps if missing else 0.0
+    runs_s = analytic.departure_s - state.now_s - pull_s - startup_s[analytic.image]
+    return min(max(runs_s, 0.0), horizon_s) / horizon_s
 
 
 def make_room(state: State, placement: Placement, policy: Policy) -> tuple[str, ...]:

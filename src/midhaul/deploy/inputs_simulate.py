@@ -185,6 +185,7 @@ def policy_of(policy: PolicyConfig, config: SimulateConfig) -> Policy:
         slot_s=config.slot_s,
         rate_period_s=config.rate_period_s,
         sees_lifetimes=policy.sees_lifetimes,
+        horizon_s=policy.horizon_s,
         startup=startup if policy.sees_startup else Startup(),
         high_water=policy.high_water,
         low_water=policy.low_water,

@@ -100,7 +100,7 @@ def test_value_per_byte_prefers_what_is_cheap_to_pull_again() -> None:
 
 
 def test_value_per_byte_keeps_what_is_used() -> None:
-    """A layer that was used more often per second stays longer."""
+    """A layer that was used more often stays longer."""
     state = with_image(StoreState(), image("idle", "idle"), 0.0)
     state = with_image(state, image("busy", "busy"), 0.0)
     for now_s in range(5):

@@ -1,23 +1,22 @@
 """Eviction of single layers: least recently used, and least value per byte.
 
-The value of keeping a layer is what its next pull would carry, times how likely that
-is soon. Per byte of disk, with *n* uses in the *t* seconds since it was pulled::
+The value of keeping a layer is what its next pull would carry, times how often it is
+wanted. Per byte of disk, with *n* for how often::
 
-    n / t * compressed_bytes / uncompressed_bytes
+    n * compressed_bytes / uncompressed_bytes
 
 L. Cherkasova, "Improving WWW Proxies Performance with Greedy-Dual-Size-Frequency
-Caching Policy", HP Labs HPL-98-69R1, 1998, has frequency times cost over size. A.
-Blankstein, S. Sen and M. J. Freedman, "Hyperbolic Caching: Flexible Caching for Web
-Applications", USENIX ATC 2017, eq. 1, divides by the time in the cache in place of an
-inflating clock, so that no state beside the store is needed.
+Caching Policy", HP Labs HPL-98-69R1, 1998, eq. 1: frequency times cost over size.
 
 Differences:
 
 1. What is cached is a layer and what is asked for is an image, so a use of an image is
    a use of each of its layers.
-2. *n* is the uses plus the number of known images that have the layer: before anything
-   was used, a layer that more images share is likelier to be wanted.
-3. The whole store is sorted; the paper draws 64 items.
+2. *n* is the uses and pulls of the layer plus the number of known images that have it:
+   before anything was used, a layer that more images share is likelier to be wanted.
+3. Pulls are counted on over deletions. In place of the paper's clock, which lets old
+   frequencies fade, the least recently used of equals goes first, so that no state
+   beside the store is needed.
 """
 
 from __future__ import annotations
@@ -30,9 +29,6 @@ from midhaul.deploy.eviction.base import deletable, until_freed
 
 if TYPE_CHECKING:
     from midhaul.deploy.registry.store_index import StoreState
-
-_SHORTEST_S = 1.0
-"""Age below which a layer counts as this old, so that a new one is not priceless."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,15 +66,15 @@ class ValuePerByte:
     def victims(
         self, state: StoreState, *, n_bytes: float, kept: frozenset[str], now_s: float
     ) -> tuple[str, ...]:
-        """Digests to delete, in order; of equals the largest goes first."""
+        """Digests to delete, in order; of equals the least recently used goes first."""
+        del now_s
         owners = Counter(d for image in state.images.values() for d in image.digests)
 
-        def rank(digest: str) -> tuple[float, int, str]:
+        def rank(digest: str) -> tuple[float, float, int, str]:
             layer = state.layers[digest]
-            age_s = max(now_s - layer.pulled_s, _SHORTEST_S)
-            gain = (layer.n_uses + owners[digest]) * layer.compressed_bytes
-            size = max(layer.uncompressed_bytes, 1)
-            return (gain / (age_s * size), -layer.uncompressed_bytes, digest)
+            n = layer.n_uses + layer.n_pulls + owners[digest]
+            gain = n * layer.compressed_bytes / max(layer.uncompressed_bytes, 1)
+            return (gain, layer.last_used_s, -layer.uncompressed_bytes, digest)
 
         order = sorted(deletable(state, kept), key=rank)
         return tuple(until_freed(state, order, n_bytes))

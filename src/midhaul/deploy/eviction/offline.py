@@ -31,6 +31,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from midhaul.deploy.eviction.base import deletable, until_freed
+from midhaul.deploy.eviction.packing import pack
 from midhaul.deploy.eviction.replay import fitting, in_order
 
 if TYPE_CHECKING:
@@ -80,6 +81,7 @@ def offline_limit(
     disk_bytes: float,
     *,
     time_limit_s: float = 60.0,
+    gap: float = 1e-4,
     clock: Callable[[], float] = time.perf_counter,
 ) -> OfflineLimit:
     """The fewest compressed bytes that a disk can pull for some needs.
@@ -90,6 +92,7 @@ def offline_limit(
         images: container images by name.
         disk_bytes: uncompressed bytes that the disk has.
         time_limit_s: for the search; what was found until then is the answer.
+        gap: relative distance of what is kept and its bound that counts as none.
         clock: seconds on any monotonic clock.
 
     Raises:
@@ -102,8 +105,8 @@ def offline_limit(
     gaps, free_bytes, first_bytes = _gaps(served, images, disk_bytes)
     kept = bound = 0.0
     if gaps:
-        kept, bound = _pack(gaps, free_bytes, time_limit_s)
-    total = first_bytes + sum(gap.layer.compressed_bytes for gap in gaps)
+        kept, bound = _pack(gaps, free_bytes, time_limit_s, gap)
+    total = first_bytes + sum(one.layer.compressed_bytes for one in gaps)
     return OfflineLimit(
         pulled_bytes=total - kept,
         bound_bytes=max(0.0, total - bound),
@@ -144,18 +147,17 @@ def _gaps(
 
 
 def _pack(
-    gaps: Sequence[_Gap], free_bytes: Sequence[float], time_limit_s: float
+    gaps: Sequence[_Gap], free_bytes: Sequence[float], time_limit_s: float, gap: float
 ) -> tuple[float, float]:
     """Compressed bytes that are kept at best: found, and an upper bound."""
-    from midhaul.deploy.eviction.packing import pack  # noqa: PLC0415  needs HiGHS
-
     return pack(
-        values=np.array([gap.layer.compressed_bytes for gap in gaps], np.float64),
-        sizes=np.array([gap.layer.uncompressed_bytes for gap in gaps], np.float64),
-        firsts=np.array([gap.first for gap in gaps], np.int64),
-        lasts=np.array([gap.last for gap in gaps], np.int64),
+        values=np.array([one.layer.compressed_bytes for one in gaps], np.float64),
+        sizes=np.array([one.layer.uncompressed_bytes for one in gaps], np.float64),
+        firsts=np.array([one.first for one in gaps], np.int64),
+        lasts=np.array([one.last for one in gaps], np.int64),
         capacities=np.array(free_bytes, np.float64),
         time_limit_s=time_limit_s,
+        gap=gap,
     )
 
 

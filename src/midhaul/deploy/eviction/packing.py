@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
-import highspy
 import numpy as np
+
+from midhaul.deploy.placement.relaxed import quiet_solver
+from midhaul.errors import SimulationError, require
 
 if TYPE_CHECKING:
     from jaxtyping import Float64, Int64
@@ -19,6 +21,7 @@ def pack(
     lasts: Int64[np.ndarray, " k"],
     capacities: Float64[np.ndarray, " t"],
     time_limit_s: float,
+    gap: float,
 ) -> tuple[float, float]:
     """The most valuable set of intervals that fits at every time.
 
@@ -29,10 +32,15 @@ def pack(
         lasts: the time after its last one.
         capacities: what there is at each time.
         time_limit_s: for the search.
+        gap: relative distance of value and bound that counts as none.
 
     Returns:
         The value that was found, and a bound on every value.
+
+    Raises:
+        SimulationError: HiGHS failed.
     """
+    highspy: Any = require("highspy", "deploy")
     n, n_rows = len(values), len(capacities)
     lengths = np.maximum(lasts - firsts, 0)
     starts = np.concatenate([[0], np.cumsum(lengths)])
@@ -48,19 +56,19 @@ def pack(
     model.col_lower_, model.col_upper_ = np.zeros(n), np.ones(n)
     model.row_lower_ = np.full(n_rows, -highspy.kHighsInf)
     model.row_upper_ = np.maximum(capacities, 0) / unit
-    matrix = cast("Any", model.a_matrix_)
+    matrix = model.a_matrix_
     matrix.format_ = highspy.MatrixFormat.kColwise
     matrix.start_ = starts.astype(np.int32)
     matrix.index_ = rows.astype(np.int32)
     matrix.value_ = np.repeat(sizes / unit, lengths)
     model.integrality_ = [highspy.HighsVarType.kInteger] * n
-    solver = highspy.Highs()
-    solver.setOptionValue("output_flag", False)  # noqa: FBT003 - HiGHS's own name
-    solver.setOptionValue("time_limit", time_limit_s)
-    solver.setOptionValue("mip_rel_gap", 1e-6)
-    solver.setOptionValue("threads", 1)
+    solver = quiet_solver()
+    solver.setOptionValue("time_limit", float(time_limit_s))
+    solver.setOptionValue("mip_rel_gap", gap)
     solver.passModel(model)
-    solver.run()
+    if solver.run() == highspy.HighsStatus.kError:
+        message = "HiGHS failed on the offline limit of an eviction policy"
+        raise SimulationError(message)
     info = solver.getInfo()
     found = -info.objective_function_value * worth
     if not np.isfinite(found):
