@@ -182,6 +182,57 @@ def small_problems(
     )
 
 
+def tight_problem(seed: int) -> PlacementProblem:
+    """Gateways on a backhaul that is too slow for them, and analytics that leave."""
+    rng = np.random.default_rng(seed)
+    pool = [
+        Layer(
+            digest=digest,
+            compressed_bytes=int(rng.integers(1, 12)),
+            uncompressed_bytes=1,
+        )
+        for digest in DIGESTS
+    ]
+    images = {
+        f"image{i}": ContainerImage(
+            name=f"image{i}",
+            layers=tuple(
+                pool[k] for k in rng.choice(6, rng.integers(1, 4), replace=False)
+            ),
+        )
+        for i in range(5)
+    }
+    gateways = tuple(
+        Gateway(
+            name=f"gateway{g}",
+            downlink_bps=BPS * float(rng.integers(1, 4)),
+            layers=frozenset({DIGESTS[rng.integers(6)]}),
+        )
+        for g in range(rng.integers(2, 4))
+    )
+    analytics = tuple(
+        Analytic(
+            name=f"analytic{i}",
+            image=f"image{rng.integers(5)}",
+            saved_bps=float(rng.integers(1, 10)),
+            lifetime_s=float(rng.integers(6, 30)),
+        )
+        for i in range(4)
+    )
+    return PlacementProblem(
+        analytics=analytics,
+        images=images,
+        gateways=gateways,
+        slot_s=20.0,
+        backhaul_bps=BPS * float(rng.integers(1, 4)),
+        has_peer_pulls=bool(rng.integers(2)),
+        sites={
+            analytic.name: tuple(g.name for g in gateways if rng.random() < 0.6)
+            for analytic in analytics
+        },
+    )
+
+
 def has_order_in_time(built: Built, chosen: Bool[np.ndarray, " n"]) -> bool:
     """Whether some order of the images on gateway 0 meets all deadlines."""
     problem = built.problem

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import given, settings
-from tests.deploy.placement.instances import best_value, small_problems
+from tests.deploy.placement.instances import best_value, small_problems, tight_problem
 
 from midhaul.deploy.placement import (
     AdditiveDp,
@@ -74,3 +74,23 @@ def test_gateways_share_a_backhaul(problem: PlacementProblem) -> None:
         assert placement.bound >= best - 1e-6
         if placement.status == "optimal":
             assert placement.value == pytest.approx(best)
+
+
+def test_most_tight_backhauls_are_planned_as_well_as_can_be() -> None:
+    """Rows are necessary, not sufficient, but the schedule seldom costs anything."""
+    n, n_best = 0, 0
+    for seed in range(80):
+        problem = tight_problem(seed)
+        built = build(problem)
+        if not 0 < built.instance.n_items <= 8:
+            continue
+        best = best_value(
+            built.instance, lambda c, b=built: not schedule(b, c).is_late(b).any()
+        )
+        placement = MilpPlacer().place(problem)
+        check_placement(problem, placement)
+        assert placement.value <= best + 1e-6 <= placement.bound + 2e-6
+        n += 1
+        n_best += placement.value >= best - 1e-6
+    assert n > 50
+    assert n_best > 0.9 * n
