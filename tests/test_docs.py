@@ -20,6 +20,7 @@ from tests.support.docs_blocks import (
 from tests.support.docs_data import give
 from tools import reference
 
+from midhaul.deploy import samples_simulate
 from midhaul.kinds import KINDS, load_experiment
 from midhaul.runs.experiment_file import read_file
 from midhaul.runs.listing import list_runs
@@ -126,12 +127,22 @@ def _documented_metrics() -> set[str]:
 
 def test_documented_metrics_are_those_of_the_code() -> None:
     """No page of metrics names one that nothing computes."""
-    code = "".join(
-        file.read_text(encoding="utf-8")
-        for file in (ROOT / "src" / "midhaul" / "testbed").rglob("*.py")
-        if "figures" not in file.parts
-    )
+    package = ROOT / "src" / "midhaul"
+    files = [package / "kinds.py"]
+    for area in ("testbed", "deploy"):
+        files += [f for f in (package / area).rglob("*.py") if "figures" not in f.parts]
+    code = "".join(file.read_text(encoding="utf-8") for file in files)
     assert [name for name in _documented_metrics() if f'"{name}"' not in code] == []
+
+
+def test_every_known_metric_is_documented() -> None:
+    """What kinds show first, and what simulated and live runs sum up, has a meaning."""
+    known = {metric for kind in KINDS.values() for metric in kind.headline}
+    known |= {metric.name for metric in samples_simulate.METRICS}
+    counted = ROOT / "src" / "midhaul" / "deploy" / "live" / "summary.py"
+    found = re.findall(r'_row\(\s*"(\w+)"', counted.read_text(encoding="utf-8"))
+    assert found
+    assert known | set(found) <= _documented_metrics()
 
 
 def test_reference_is_what_the_code_says() -> None:
