@@ -28,6 +28,9 @@ if TYPE_CHECKING:
     from midhaul.deploy.joint.relaxation import Priced
     from midhaul.deploy.placement.reduction import Reduced
 
+_QUICK = HullGreedy(n_rounds=0)
+_CAREFUL = HullGreedy(gap=5e-4, n_rounds=10)
+
 
 class Plans:
     """The best choice of items so far, and the search for better ones.
@@ -42,14 +45,24 @@ class Plans:
         require("numba", "deploy")
         self._model = model
         self._reduced = reduced
-        self._allocator = HullGreedy(n_rounds=10)
+        self._seen: set[bytes] = set()
         self.chosen = np.zeros(len(reduced.items), np.bool_)
-        self.value = self._value(self.chosen)
+        self.value = 0.0
+        self.offer(self.chosen)
 
     def offer(self, chosen: Bool[np.ndarray, " k"]) -> bool:
         """Keep a feasible choice if it is better than the best so far."""
-        value = self._value(chosen)
-        if value <= self.value or self._model.built.broken_s(self._lifted(chosen)):
+        known = chosen.tobytes()
+        if known in self._seen:
+            return False
+        self._seen.add(known)
+        lifted = self._reduced.lift(chosen, self._model.instance.n_items)
+        moved = self._model.moved(lifted)
+        quick = self._model.allocate(moved, _QUICK)
+        if quick.bound <= self.value or self._model.built.broken_s(lifted):
+            return False
+        value = max(quick.value, self._model.allocate(moved, _CAREFUL).value)
+        if value <= self.value:
             return False
         self.chosen, self.value = chosen, value
         return True
@@ -163,10 +176,3 @@ class Plans:
         sums = np.zeros(self._reduced.n_types)
         np.add.at(sums, self._reduced.types, values)
         return sums
-
-    def _lifted(self, chosen: Bool[np.ndarray, " k"]) -> Bool[np.ndarray, " i"]:
-        return self._reduced.lift(chosen, self._model.instance.n_items)
-
-    def _value(self, chosen: Bool[np.ndarray, " k"]) -> float:
-        moved = self._model.moved(self._lifted(chosen))
-        return self._model.allocate(moved, self._allocator).value
