@@ -154,7 +154,7 @@ def _write_configuration(config: LiveConfig, run: Run) -> None:
 
 def _keep_finished(run: Run) -> set[int]:
     """Numbers of the repetitions that came to their end; rows of others are dropped."""
-    finished = set(run.read(REPEATS)["repeat"].to_pylist())
+    finished = {int(row["repeat"]) for row in run.read(REPEATS).to_pylist()}
     for table in LIVE_TABLES:
         if "repeat" not in table.schema.names or not run.parts(table.name):
             continue

@@ -39,13 +39,14 @@ def samples(run: Run) -> list[MetricSamples]:
     """
     names = [str(row["name"]) for row in run.read(CONFIGURATIONS).to_pylist()]
     slots = Slots(run, names[0] if names else "")
-    found = [
+    if not slots.units:
+        return []
+    return [
         *message_metrics(run.read(MESSAGES).to_pylist(), slots),
         *period_metrics(run.read(PERIODS).to_pylist(), slots),
         *move_metrics(run.read(MOVES).to_pylist(), slots),
         *pull_metrics(run.read(LIVE_PULLS).to_pylist(), slots),
     ]
-    return found if slots.units else []
 
 
 class Slots:
@@ -80,7 +81,7 @@ class Slots:
             [self._index.get(self._key(row, time), last) for row in rows], np.int64
         )
 
-    def ratio(  # noqa: PLR0913  what a metric is made of
+    def ratio(
         self,
         metric: str,
         rows: Sequence[Row],

@@ -1,4 +1,4 @@
-"""The parts of a live run that need no processes: records, situation, config, machine."""
+"""Parts of a live run that need no processes: records, situation, config, machine."""
 
 from __future__ import annotations
 
@@ -73,9 +73,14 @@ def divide(who: Situation, uplink_bps: float) -> None:
 
 
 @pytest.fixture
-def records(tmp_path: Path) -> Records:
-    """Records of a run with one analytic, whose clock begins at zero."""
-    run = Run.create(tmp_path, "deploy.live", LiveConfig())
+def run(tmp_path: Path) -> Run:
+    """A run to write to."""
+    return Run.create(tmp_path, "deploy.live", LiveConfig())
+
+
+@pytest.fixture
+def records(run: Run) -> Records:
+    """Records of one analytic, whose clock begins at zero."""
     made = Records(run, 0, 0, 10.0)
     made.weights = {"a.0": 0.5}
     made.planned_quality = {
@@ -110,46 +115,45 @@ def scored(line: dict[str, Any], at_s: float, quality: float = 0.9) -> dict[str,
     }
 
 
-def rows_of(records: Records) -> dict[int, dict[str, Any]]:
+def rows_of(run: Run) -> dict[int, dict[str, Any]]:
     """What was written, by the number of the message."""
-    run = records._run  # noqa: SLF001 - the fixture made it
     rows = run.read(MESSAGES).to_pylist()
     assert len({row["number"] for row in rows}) == len(rows)
     return {row["number"]: row for row in rows}
 
 
-def test_latency_counts_from_the_planned_send(records: Records) -> None:
+def test_latency_counts_from_the_planned_send(run: Run, records: Records) -> None:
     """A scored message has its quality and the time from its plan to its score."""
     line = planned(0, 1.0)
     records.take(line)
     records.take(scored(line, 3.5))
     records.flush(4.0)
-    row = rows_of(records)[0]
+    row = rows_of(run)[0]
     assert row["status"] == "scored"
     assert row["latency_s"] == pytest.approx(2.5)
     assert (row["quality"], row["planned_quality"]) == (0.9, 0.7)
 
 
-def test_a_message_that_comes_twice_counts_once(records: Records) -> None:
+def test_a_message_that_comes_twice_counts_once(run: Run, records: Records) -> None:
     """Delivery is at least once, a row is exactly once; the first score stays."""
     line = planned(0, 1.0)
     records.take(line)
     records.take(scored(line, 2.0, 0.9))
     records.take(scored(line, 3.0, 0.1))
     records.flush(4.0)
-    assert rows_of(records)[0]["quality"] == 0.9
+    assert rows_of(run)[0]["quality"] == 0.9
 
 
-def test_the_order_of_lines_does_not_matter(records: Records) -> None:
+def test_the_order_of_lines_does_not_matter(run: Run, records: Records) -> None:
     """The cloud may be quicker to tell than the publisher."""
     line = planned(0, 1.0)
     records.take(scored(line, 1.5))
     records.take(line)
     records.flush(2.0)
-    assert rows_of(records)[0]["status"] == "scored"
+    assert rows_of(run)[0]["status"] == "scored"
 
 
-def test_missing_is_counted_and_never_imputed(records: Records) -> None:
+def test_missing_is_counted_and_never_imputed(run: Run, records: Records) -> None:
     """Nobody scored it in time: no quality, whatever comes later."""
     lines = [planned(number, 1.0 + number) for number in range(3)]
     for line in lines:
@@ -159,16 +163,16 @@ def test_missing_is_counted_and_never_imputed(records: Records) -> None:
     records.take(scored(lines[1], 12.5))
     records.take(scored(lines[2], 13.0))
     records.flush(float("inf"))
-    rows = rows_of(records)
+    rows = rows_of(run)
     assert [rows[i]["status"] for i in range(3)] == ["missing", "missing", "scored"]
     assert [rows[i]["quality"] for i in range(3)] == [None, None, 0.9]
 
 
-def test_a_message_without_a_rate_has_quality_zero(records: Records) -> None:
+def test_a_message_without_a_rate_has_quality_zero(run: Run, records: Records) -> None:
     """It was planned, nothing was sent, and that is not missing."""
     records.take(planned(0, 1.0, knob=None))
     records.flush(100.0)
-    row = rows_of(records)[0]
+    row = rows_of(run)[0]
     assert (row["status"], row["quality"], row["sent_s"]) == ("not granted", 0.0, None)
 
 

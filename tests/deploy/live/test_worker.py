@@ -75,7 +75,7 @@ async def exchange(folder: Path) -> list[dict[str, Any]]:
         await asyncio.sleep(1.5)
         await asyncio.to_thread(broker.restart, down_s=0.5)
         end_s = time.monotonic() + 30
-        while time.monotonic() < end_s and len(scored(lines)) < 40:
+        while time.monotonic() < end_s and len(scored(lines)) < 40:  # noqa: ASYNC110
             await asyncio.sleep(0.1)
         await asyncio.gather(*(worker.stop() for worker in workers))
     return lines
@@ -89,9 +89,7 @@ def scored(lines: list[dict[str, Any]]) -> set[tuple[str, int]]:
 
 @needs_broker
 def test_messages_are_answered_and_scored_across_a_restart(tmp_path: Path) -> None:
-    """Both paths lead to a score, a broker that restarts loses nothing that was sent,
-    and what has no rate is planned and not sent.
-    """
+    """Both paths lead to a score, and a broker that restarts loses nothing sent."""
     lines = asyncio.run(exchange(tmp_path))
     plans = [line for line in lines if "planned" in line]
     by_name = {

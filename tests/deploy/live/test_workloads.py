@@ -69,7 +69,7 @@ def test_messages_are_the_same_in_every_process(name: str) -> None:
 def test_a_perfect_answer_scores_one_and_none_scores_zero() -> None:
     """F1 is 1 for the known boxes and 0 for no box at all."""
     images = Images("builtin:street-n", seed=3)
-    truth = images._scene(2).truth  # noqa: SLF001 - the truth is not published
+    truth = images.truth(2)
     assert len(truth)
     answer = {
         "boxes": truth.boxes.tolist(),
@@ -115,7 +115,7 @@ def test_resampling_aliases_nothing() -> None:
 def test_the_classifier_knows_all_classes() -> None:
     """On whole clips no class is beyond it, and most answers are right."""
     sounds = Sounds(seed=9)
-    right = {label: 0 for label in CLASSES}
+    right = dict.fromkeys(CLASSES, 0)
     for content in range(64):
         answer = sounds.answer(sounds.message(content, 1.0))
         right[answer["label"]] += bool(sounds.score(content, answer))

@@ -1,4 +1,4 @@
-"""A worker's ends: lines of JSON on stdin and stdout, and one connection to a broker."""
+"""A worker's ends: JSON lines on stdin and stdout, and a connection to a broker."""
 
 from __future__ import annotations
 
@@ -9,15 +9,17 @@ import time
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
-import aiomqtt
 import numpy as np
 
-from midhaul.deploy.enforcement.bridge_config import Endpoint
 from midhaul.deploy.enforcement.bridge_ends import client_of, stay_connected
 from midhaul.deploy.enforcement.bridge_stats import EndCounts
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Sequence
+
+    import aiomqtt
+
+    from midhaul.deploy.enforcement.bridge_config import Endpoint
 
 _LONGEST_LINE = 1 << 24
 

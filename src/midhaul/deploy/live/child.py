@@ -75,7 +75,7 @@ class Child:
         ended.cancel()
         if not ready.done():
             ready.cancel()
-            raise self._failure("is not ready")
+            raise self._failure("is not ready")  # noqa: EM101  it is a part of it
 
     def send(self, order: dict[str, Any]) -> None:
         """Give an order that has no reply.
@@ -85,7 +85,7 @@ class Child:
         """
         process = self._process
         if process is None or process.stdin is None or self.ended.is_set():
-            raise self._failure("takes no orders")
+            raise self._failure("takes no orders")  # noqa: EM101  it is a part of it
         process.stdin.write(json.dumps(order).encode() + b"\n")
 
     async def call(self, **order: Any) -> dict[str, Any]:
@@ -108,7 +108,7 @@ class Child:
             NodeError: it has ended.
         """
         if self.ended.is_set():
-            raise self._failure("has ended")
+            raise self._failure("has ended")  # noqa: EM101  it is a part of it
 
     async def stop(self) -> None:
         """Close its stdin and wait; kill it if that does not help."""

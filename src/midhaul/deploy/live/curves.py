@@ -101,7 +101,7 @@ def link_bps(payload_bytes: float, hz: float) -> float:
     return 8 * hz * publish_bytes(round(payload_bytes), topic, qos=1)
 
 
-def _curve(  # noqa: PLR0913  the columns of a curve
+def _curve(
     workload: str,
     place: str,
     knobs: list[float],

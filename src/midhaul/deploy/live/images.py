@@ -20,6 +20,7 @@ from midhaul.vision.names import map_labels
 from midhaul.vision.scenes import HEIGHT, LABELS, WIDTH, make_scene
 
 if TYPE_CHECKING:
+    from midhaul.model import GroundTruth
     from midhaul.vision.scenes import Scene, Split
 
 KNOBS = (0.04, 0.08, 0.15, 0.25, 0.4, 0.6, 0.8, 1.0)
@@ -93,7 +94,7 @@ class Images:
             labels=np.array(answer["labels"], np.int32),
             names=LABELS,
         )
-        truth = self._scene(content).truth
+        truth = self.truth(content)
         return f1(truth_count=len(truth), **_hits(truth, found, self.threshold))
 
     def fresh(self) -> Images:
@@ -101,6 +102,10 @@ class Images:
         return Images(
             self._spec, seed=self.seed, split=self.split, threshold=self.threshold
         )
+
+    def truth(self, content: int) -> GroundTruth:
+        """The known boxes of a scene."""
+        return self._scene(content).truth
 
     def _draw(self, content: int) -> Scene:
         return make_scene(self.seed, content, self.split)
@@ -112,7 +117,7 @@ def f1(*, truth_count: int, n_true: int, n_found: int) -> float:
     return 2 * n_true / total if total else 1.0
 
 
-def _hits(truth: Any, found: Detections, threshold: float) -> dict[str, int]:
+def _hits(truth: GroundTruth, found: Detections, threshold: float) -> dict[str, int]:
     matches = match([truth], [found])
     counts = matches.scores >= threshold
     n_true = int((matches.is_true[0] & counts).sum())
@@ -132,6 +137,7 @@ def best_threshold(images: Images, n: int) -> float:
     means: list[float] = []
     for threshold in grid:
         images.threshold = float(threshold)
-        means.append(np.mean([images.score(i, a) for i, a in enumerate(answers)]))
+        scores = [images.score(i, a) for i, a in enumerate(answers)]
+        means.append(float(np.mean(scores)))
     images.threshold = float(grid[int(np.argmax(means))])
     return images.threshold

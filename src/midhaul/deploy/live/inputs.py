@@ -73,9 +73,7 @@ def requests_of(
         message = f"requests ask for {unknown[0]}, which is not among the images"
         raise DataError(message, f"there are {', '.join(sorted(images)[:5])}, …")
     scaled = [
-        replace(
-            one, arrival_s=one.arrival_s / scale, lifetime_s=one.lifetime_s / scale
-        )
+        replace(one, arrival_s=one.arrival_s / scale, lifetime_s=one.lifetime_s / scale)
         for one in found
     ]
     return [one for one in scaled if one.arrival_s < config.duration_s]

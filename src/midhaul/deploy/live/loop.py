@@ -13,15 +13,15 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from midhaul.deploy.control import State, make_room, plan_rates, plan_slot
+from midhaul.deploy.live.notes import Mark, Notes
 from midhaul.deploy.live.pulls import Pulls
 from midhaul.deploy.registry.store_index import StoreState, load_index
-from midhaul.deploy.tables_live import DECISIONS, EVICTIONS, MOVES, PERIODS, RATES
+from midhaul.deploy.tables_live import EVICTIONS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from midhaul.deploy.control import Policy
-    from midhaul.deploy.enforcement.lab import Traffic
     from midhaul.deploy.live.calibration import PullModel
     from midhaul.deploy.live.records import Records
     from midhaul.deploy.live.site import Site
@@ -63,16 +63,6 @@ class Setting:
     has_ack_reserve: bool
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Mark:
-    """The begin of a rate period, and what was decided there."""
-
-    at_s: float
-    late_s: float
-    traffic: Traffic
-    facts: Mapping[str, Any]
-
-
 class Loop:
     """One repetition.
 
@@ -98,6 +88,7 @@ class Loop:
         self._who = situation
         self._records = records
         self._clock = clock
+        self._notes = Notes(records, situation, setting.network, clock)
         self._turn = asyncio.Lock()
         self._cap_bps = 0.0
         self._map = situation.rate_map(0.0)
@@ -114,7 +105,7 @@ class Loop:
         n_per_slot = round(setting.policy.slot_s / period_s)
         coming = sorted(setting.analytics, key=lambda a: a.arrival_s)
         pulling = asyncio.create_task(self.pulls.live())
-        mark: _Mark | None = None
+        mark: Mark | None = None
         number = 0
         try:
             while number * period_s < setting.duration_s:
@@ -123,7 +114,7 @@ class Loop:
                 now_s = self._clock()
                 traffic = await asyncio.to_thread(self._site.lab.traffic)
                 if mark is not None:
-                    self._close(mark, now_s, traffic)
+                    self._notes.close(mark, now_s, traffic)
                 if pulling.done():
                     pulling.result()
                 self._site.check()
@@ -132,7 +123,7 @@ class Loop:
                     if number % n_per_slot == 0:
                         await self._plan(begins_s)
                     facts = await self._divide(begins_s)
-                mark = _Mark(
+                mark = Mark(
                     at_s=now_s, late_s=now_s - begins_s, traffic=traffic, facts=facts
                 )
                 if number % n_per_slot == 0:
@@ -143,11 +134,11 @@ class Loop:
             self._site.publisher.send({"do": "assign", "assigned": {}})
             if mark is not None:
                 traffic = await asyncio.to_thread(self._site.lab.traffic)
-                self._close(mark, self._clock(), traffic)
+                self._notes.close(mark, self._clock(), traffic)
         finally:
             pulling.cancel()
             await asyncio.wait({pulling})
-            self._note_moves()
+            self._notes.moves(setting.duration_s)
 
     async def _come_and_go(self, coming: list[Analytic], now_s: float) -> None:
         for analytic, was_on_gateway in self._who.departed(now_s):
@@ -170,18 +161,18 @@ class Loop:
         begin = time.perf_counter()
         placement = await asyncio.to_thread(plan_slot, state, policy)
         took_s = time.perf_counter() - begin
-        self._decided(
+        self._notes.decided(
             "placement",
             took_s,
             len(state.in_cloud),
             placement.value,
-            _finite(placement.bound),
+            placement.bound,
         )
         begin = time.perf_counter()
         victims = make_room(state, placement, policy)
         if victims:
             took_s = time.perf_counter() - begin
-            self._decided("eviction", took_s, len(victims), None, None)
+            self._notes.decided("eviction", took_s, len(victims), None, None)
             found = await self._site.puller.call(do="delete", digests=list(victims))
             for digest, n_bytes in found.get("deleted", ()):
                 self._records.add(
@@ -235,13 +226,14 @@ class Loop:
                 plan_rates, state, policy, free_bps / policy.uplink_share
             )
             took_s = time.perf_counter() - begin
-            bound = _finite(answer.bound)
-            self._decided("rates", took_s, len(demands), answer.value, bound)
+            self._notes.decided(
+                "rates", took_s, len(demands), answer.value, answer.bound
+            )
             self._who.take_rates(demands, answer)
         self._cap_bps = free_bps
         await self._site.lanes_open(self._map.rates_bps)
         self._apply()
-        return self._facts(now_s, reserved_bps, state)
+        return self._notes.facts(now_s, reserved_bps, state.store.uncompressed_bytes)
 
     def _reserve_bps(self, uplink_bps: float) -> float:
         """What acknowledgements of pulls take of the uplink from now on."""
@@ -274,81 +266,3 @@ class Loop:
                 past_pulls=stored.past_pulls,
             ),
         )
-
-    def _facts(
-        self, now_s: float, reserved_bps: float, state: State
-    ) -> dict[str, Any]:
-        """What a rate period begins with, and a row for each grant."""
-        who = self._who
-        for name, grant in who.grants.items():
-            self._records.add(
-                RATES,
-                begins_s=now_s,
-                analytic=name,
-                workload=who.workloads[name],
-                place=grant.place,
-                rate_bps=grant.rate_bps,
-                knob=grant.knob,
-                quality=grant.quality,
-            )
-        weights = {analytic.name: analytic.weight for analytic in who.everybody}
-        total = sum(weights.values())
-        quality = sum(weights[n] * grant.quality for n, grant in who.grants.items())
-        return {
-            "n_cloud": len(who.in_cloud) + len(who.moving),
-            "n_moving": len(who.moving),
-            "n_gateway": len(who.on_gateway),
-            "reserved_bps": reserved_bps,
-            "allocated_bps": sum(grant.rate_bps for grant in who.grants.values()),
-            "stored_bytes": state.store.uncompressed_bytes,
-            "planned_qos": quality / total if total else None,
-            "saved_bps": sum(a.saved_bps for a in who.on_gateway.values()),
-        }
-
-    def _close(self, mark: _Mark, now_s: float, traffic: Traffic) -> None:
-        """Note a rate period that is over."""
-        lasts_s = now_s - mark.at_s
-        before = mark.traffic
-        uplink_bps = self._setting.network.mean_uplink_bps(mark.at_s, now_s)
-        sent_bps = 8 * (traffic.up_bytes - before.up_bytes) / lasts_s
-        planned_bps = mark.facts["allocated_bps"] + mark.facts["reserved_bps"]
-        self._records.add(
-            PERIODS,
-            begins_s=mark.at_s,
-            lasts_s=lasts_s,
-            late_s=mark.late_s,
-            uplink_bps=uplink_bps,
-            sent_bps=sent_bps,
-            received_bps=8 * (traffic.down_bytes - before.down_bytes) / lasts_s,
-            n_dropped=traffic.up_dropped - before.up_dropped,
-            is_overshoot=max(planned_bps, sent_bps) > uplink_bps,
-            **mark.facts,
-        )
-
-    def _decided(
-        self,
-        what: str,
-        took_s: float,
-        n: int,
-        value: float | None,
-        bound: float | None,
-    ) -> None:
-        self._records.add(
-            DECISIONS,
-            at_s=self._clock(),
-            what=what,
-            took_s=took_s,
-            n=n,
-            value=value,
-            bound=bound,
-        )
-
-    def _note_moves(self) -> None:
-        end_s = self._setting.duration_s
-        for move in self._who.moves.values():
-            if move.planned_starts_s < end_s:  # else nobody could have seen it
-                self._records.add(MOVES, **move.row(end_s))
-
-
-def _finite(bound: float) -> float | None:
-    return bound if bound < float("inf") else None

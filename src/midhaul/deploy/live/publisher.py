@@ -1,4 +1,4 @@
-"""The sensors beside the gateway: messages at their planned times, at the knobs granted.
+"""The sensors beside the gateway: messages at planned times, at the knobs granted.
 
 Plans are absolute: message *k* of an analytic is planned at ``first + k * period``,
 whatever happened to those before. A message without a rate is planned and not sent.
@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any
 from midhaul.deploy.live.channel import Channel, orders, tell
 from midhaul.deploy.live.messages import (
     HERE,
-    N_CONTENTS,
     UP,
     Header,
     content_of,
@@ -133,8 +132,7 @@ async def publish(endpoint: Endpoint, config: WorkloadConfig, seed: int) -> None
     """The life of the process: obeys ``{"do": "assign", "assigned": {…}}``."""
     workloads = {name: workload_named(name, config, seed) for name in WORKLOADS}
     for workload in workloads.values():
-        for content in range(N_CONTENTS):  # drawn now rather than when it is due
-            workload.message(content, workload.knobs[0])
+        workload.message(0, workload.knobs[0])
     channel = Channel(endpoint, "publisher")
     publisher = Publisher(workloads, channel)
     tasks = [asyncio.create_task(channel.live())]

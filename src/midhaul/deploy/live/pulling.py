@@ -8,7 +8,6 @@ a pull.
 from __future__ import annotations
 
 import asyncio
-import json
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -83,6 +82,8 @@ class Gateway:
                     }
         except MidhaulError as error:
             found = {"error": error.message}
+        except Exception as error:  # noqa: BLE001  whoever waits for it has to hear
+            found = {"error": repr(error)}
         tell(reply=order["id"], **found)
 
     async def _pull(self, image: str) -> dict[str, Any]:

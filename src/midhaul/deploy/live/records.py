@@ -25,9 +25,7 @@ class Records:
         deadline_s: a message that is not scored so long after its plan is missing.
     """
 
-    def __init__(
-        self, run: Run, repeat: int, begin_ns: int, deadline_s: float
-    ) -> None:
+    def __init__(self, run: Run, repeat: int, begin_ns: int, deadline_s: float) -> None:
         self._run = run
         self._repeat = repeat
         self._begin_ns = begin_ns
@@ -49,7 +47,7 @@ class Records:
         self._rows.setdefault(table, []).append({"repeat": self._repeat, **row})
 
     def take(self, line: dict[str, Any]) -> None:
-        """Take a line of a worker: a message that was planned, or one that is scored."""
+        """Take a line of a worker: a message was planned, or one was scored."""
         if "planned" in line:
             self._plan(line["planned"], line["n_bytes"])
         elif "scored" in line:

@@ -109,7 +109,7 @@ class _Lines:
             self.records.take(line)
 
 
-async def _run(  # noqa: PLR0913  what a repetition is made of
+async def _run(
     config: LiveConfig,
     place: Place,
     site: Site,
@@ -199,7 +199,7 @@ async def _replay(
 async def _wait_for_answers(records: Records, deadline_s: float) -> None:
     """Wait for messages on their way, no longer than until they are missing."""
     end_s = time.monotonic() + deadline_s
-    while records.n_open and time.monotonic() < end_s:
+    while records.n_open and time.monotonic() < end_s:  # noqa: ASYNC110  rarely long
         await asyncio.sleep(_POLL_S)
 
 
@@ -220,9 +220,7 @@ def _phases(
     analytics: Sequence[Analytic], rng: np.random.Generator
 ) -> dict[str, float]:
     """From the arrival of each analytic to its first message, left to chance."""
-    return {
-        a.name: _PHASE_S + float(rng.uniform(0, 1)) / _hz(a) for a in analytics
-    }
+    return {a.name: _PHASE_S + float(rng.uniform(0, 1)) / _hz(a) for a in analytics}
 
 
 def _hz(analytic: Analytic) -> float:

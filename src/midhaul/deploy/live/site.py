@@ -106,7 +106,7 @@ class Site:
         take: called with each line of the publisher and of the cloud's consumer.
     """
 
-    def __init__(  # noqa: PLR0913  all that there is
+    def __init__(
         self,
         config: LiveConfig,
         lab: Lab,
@@ -161,7 +161,10 @@ class Site:
             take,
         )
         self.gateway = child(
-            "gateway-consumer", "consume", consuming | inside | {"place": "gateway"}, near
+            "gateway-consumer",
+            "consume",
+            consuming | inside | {"place": "gateway"},
+            near,
         )
         bridge = {"file": str(self._bridge_file(inside, outside))}
         self.bridge = child("bridge", "bridge", bridge, near)

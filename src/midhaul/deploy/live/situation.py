@@ -196,9 +196,7 @@ class Situation:
         groups = (self.in_cloud, self.moving, self.on_gateway)
         return [analytic for group in groups for analytic in group.values()]
 
-    def _assignment(
-        self, analytic: Analytic, grant: Grant, end_s: float
-    ) -> Assignment:
+    def _assignment(self, analytic: Analytic, grant: Grant, end_s: float) -> Assignment:
         first_s = analytic.arrival_s + self._phases_s[analytic.name]
         hz = _hz(analytic)
         return Assignment(
@@ -207,8 +205,7 @@ class Situation:
             knob=grant.knob,
             first_ns=self._begin_ns + round(first_s * _NS),
             period_ns=round(_NS / hz),
-            until_ns=self._begin_ns
-            + round(min(analytic.departure_s, end_s) * _NS),
+            until_ns=self._begin_ns + round(min(analytic.departure_s, end_s) * _NS),
         )
 
     def _moved(self, analytic: Analytic) -> Grant:

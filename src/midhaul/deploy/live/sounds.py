@@ -12,6 +12,7 @@ from __future__ import annotations
 import io
 import wave
 from functools import lru_cache
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -40,7 +41,7 @@ _BANDS_HZ = (700.0, 1_500.0, 2_700.0, 3_900.0, 5_200.0, 6_600.0, 8_200.0, 9_700.
 _N_FEATURES = 32
 _LOWEST_HZ = 100.0
 _FIT_SEED = 0x50
-_N_FIT = 16
+_N_FIT = 10
 _N_CACHED = 512
 _PEAK = 32_000
 
@@ -166,14 +167,12 @@ def resample(clip: Float64[np.ndarray, " n"], n: int) -> Float64[np.ndarray, " m
 def features(
     clip: Float64[np.ndarray, " n"], rate_hz: int
 ) -> Float64[np.ndarray, " f"]:
-    """Power in bands of equal ratio: logarithms, less their median; NaN where the rate
-    is too low for a band.
-    """
+    """Logarithms of power in bands of equal ratio, less their median; NaN beyond."""
     edges = np.geomspace(_LOWEST_HZ, RATE_HZ / 2, _N_FEATURES + 1)
     power = np.abs(np.fft.rfft(clip)) ** 2 / len(clip)
     places = np.ceil(edges * len(clip) / rate_hz).astype(np.int64)
     found = np.full(_N_FEATURES, np.nan)
-    for band, (begin, end) in enumerate(zip(places, places[1:], strict=False)):
+    for band, (begin, end) in enumerate(pairwise(places)):
         if end <= len(power):
             found[band] = np.log10(power[begin : max(end, begin + 1)].mean() + 1e-9)
     return found - np.nanmedian(found)

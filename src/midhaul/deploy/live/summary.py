@@ -40,7 +40,9 @@ def _counts(run: Run) -> list[dict[str, object]]:
         _row("n_overshoot", column(periods, "is_overshoot").sum(), "", len(periods)),
         _row("n_moves_planned", len(moves), "", len(moves)),
         _row("n_moves", column(moves, "is_realised").sum(), "", len(moves)),
-        _row("planned_saved_bits", _sum(moves, "planned_saved_bits"), "bit", len(moves)),
+        _row(
+            "planned_saved_bits", _sum(moves, "planned_saved_bits"), "bit", len(moves)
+        ),
         _row("saved_bits", _sum(moves, "saved_bits"), "bit", len(moves)),
         _row("pulled_bytes", _sum(pulls, "pulled_bytes"), "B", len(pulls)),
         _row("n_dropped_packets", _sum(periods, "n_dropped"), "", len(periods)),

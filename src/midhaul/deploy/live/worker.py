@@ -81,9 +81,7 @@ async def bridge(file: Path) -> None:
     from midhaul.deploy.live.channel import orders, tell  # noqa: PLC0415  optional
 
     stop = asyncio.Event()
-    one = Bridge(
-        read_bridge(file), clock=time.monotonic, rng=np.random.default_rng()
-    )
+    one = Bridge(read_bridge(file), clock=time.monotonic, rng=np.random.default_rng())
     running = asyncio.create_task(one.run(stop))
     tell(ready=True)
     async for _ in orders():
