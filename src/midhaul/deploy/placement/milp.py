@@ -131,17 +131,20 @@ def _choice(
     value_scale: float,
 ) -> Choice:
     """What the solver found; the greedy's choice where that is worth more."""
-    status = solver.getModelStatus().name
+    status, info = solver.getModelStatus().name, solver.getInfo()
     found = np.asarray(solver.getSolution().col_value)[: instance.n_items]
     chosen = found > 0.5 if len(found) else greedy  # noqa: PLR2004 - whole
     is_whole = instance.is_feasible(chosen)
     if not is_whole or instance.value(chosen) < instance.value(greedy):
         chosen = greedy
     is_optimal = status == "kOptimal" and is_whole
-    bound = -float(solver.getInfo().mip_dual_bound) * value_scale
+    # Whatever stopped the solver before it had a bound, nothing is worth more than all.
+    bound = float(instance.values.sum())
+    if status in {"kOptimal", "kTimeLimit"} and info.valid:
+        bound = min(bound, -float(info.mip_dual_bound) * value_scale)
     return Choice(
         chosen=chosen,
-        bound=min(bound, float(instance.values.sum())),
+        bound=bound,
         is_optimal=is_optimal,
         is_timed_out=status == "kTimeLimit",
         prices=prices,

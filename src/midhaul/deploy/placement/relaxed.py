@@ -36,7 +36,10 @@ class Solved(NamedTuple):
 
 
 def quiet_solver() -> Any:
-    """A new HiGHS that prints nothing and works on one core.
+    """A new HiGHS that prints nothing.
+
+    The number of its threads is left alone: all solvers of a process share them, and
+    one that asks for another number than the first did fails.
 
     Raises:
         PrerequisiteError: highspy is not installed.
@@ -44,7 +47,6 @@ def quiet_solver() -> Any:
     highspy: Any = require("highspy", "deploy")
     solver = highspy._core._Highs()  # noqa: SLF001 - the outer class prints a banner
     solver.setOptionValue("output_flag", False)  # noqa: FBT003 - its own call
-    solver.setOptionValue("threads", 1)
     return solver
 
 
