@@ -68,7 +68,7 @@ def classes_of(model: JointModel) -> Classes:
             items.append(np.array([items_of[a][move] for a in kind], np.int64))
             item_classes.append(k)
     movers: dict[int, list[int]] = defaultdict(list)
-    is_costly = (instance.costs > 0).any(axis=1).tolist()
+    is_costly: list[bool] = np.any(instance.costs > 0, axis=1).tolist()
     for move, same in enumerate(items):
         for element in _elements(model, int(same[0])).tolist():
             if is_costly[element]:
