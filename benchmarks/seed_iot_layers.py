@@ -87,21 +87,23 @@ def offline_rows(
 
 
 def in_the_loop(inputs: Inputs) -> None:
-    """What replacement changes where a placer decides, by the size of the disk."""
-    disks = (3e9, 6e9, 12e9)
+    """What replacement changes where a placer decides, by disk and water marks."""
+    cases = [(3e9, 0.8, 0.6), (12e9, 0.8, 0.6), (6e9, 1.0, 1.0), (12e9, 1.0, 1.0)]
+    heads = [f"{d / 1e9:g} GB, {high:g}/{low:g}" for d, high, low in cases]
     print(
         "\nIn the loop (mincut, lifetimes, exact rates), pulled GB and kbit/s saved:\n"
     )
-    print("| policy | " + " | ".join(f"{d / 1e9:g} GB" for d in disks) + " |")
-    print("|---" * (1 + len(disks)) + "|")
+    print("| policy | " + " | ".join(heads) + " |")
+    print("|---" * (1 + len(cases)) + "|")
     for name in EVICTIONS:
         cells: list[str] = []
-        for disk_bytes in disks:
+        for disk_bytes, high, low in cases:
             worlds = [
                 replace(w, gateway=replace(w.gateway, disk_bytes=disk_bytes))
                 for w in inputs.worlds
             ]
-            found = sums(worlds, aware(placer_named("mincut"), name))
+            policy = aware(placer_named("mincut"), name)
+            found = sums(worlds, replace(policy, high_water=high, low_water=low))
             saved_bps = found["saved_bits"].sum() / found["duration_s"].sum()
             pulled = found["pulled_bytes"].sum() / 1e9
             cells.append(f"{pulled:.1f}, {saved_bps / 1e3:.0f}")

@@ -12,6 +12,7 @@ from midhaul.deploy.choices import allocator_named, eviction_named
 from midhaul.deploy.control import Policy, Startup
 from midhaul.deploy.networks import network_named
 from midhaul.deploy.problem import Gateway
+from midhaul.deploy.rates.raa import Raa
 from midhaul.deploy.requests import (
     AnalyticKind,
     analytics_of,
@@ -19,7 +20,7 @@ from midhaul.deploy.requests import (
     poisson_requests,
     read_requests_csv,
 )
-from midhaul.deploy.seed_curves import seed_curve
+from midhaul.deploy.seed_curves import seed_curve, seed_model
 from midhaul.deploy.simulate.scenario import Scenario
 from midhaul.deploy.simulate.totals import totals_of
 from midhaul.deploy.simulate.world import simulate_gateway
@@ -182,3 +183,15 @@ def drawn(inputs: Inputs, rate_per_min: float) -> list[Scenario]:
         analytics = analytics_of(requests, kinds(), draw_weights(inputs.images, rng))
         worlds.append(replace(world, analytics=tuple(analytics), duration_s=1500.0))
     return worlds
+
+
+def allocators() -> dict[str, RateAllocator]:
+    """The seed's and ours; ``raa`` believes what the seed's does, and is charged."""
+    return {
+        "even": allocator_named("even"),
+        "weighted": allocator_named("weighted"),
+        "raa-as-coded": allocator_named("raa-as-coded", alpha=0.1),
+        "raa": Raa(alpha=0.1, model_of=seed_model),
+        "hull": allocator_named("hull"),
+        "exact": allocator_named("exact"),
+    }

@@ -1,1 +1,26 @@
 """Which layers stay on a gateway's disk."""
+
+from midhaul.deploy.eviction.base import EvictionPolicy
+from midhaul.deploy.eviction.checks import check_policy
+from midhaul.deploy.eviction.images import ImageEviction
+from midhaul.deploy.eviction.layers import LayerLru, ValuePerByte
+from midhaul.deploy.eviction.offline import (
+    FarthestNextUse,
+    OfflineLimit,
+    offline_limit,
+)
+from midhaul.deploy.eviction.replay import Need, Replay, replay
+
+__all__ = [
+    "EvictionPolicy",
+    "FarthestNextUse",
+    "ImageEviction",
+    "LayerLru",
+    "Need",
+    "OfflineLimit",
+    "Replay",
+    "ValuePerByte",
+    "check_policy",
+    "offline_limit",
+    "replay",
+]
