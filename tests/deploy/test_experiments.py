@@ -9,7 +9,8 @@ import pytest
 
 from midhaul.deploy import tables
 from midhaul.deploy.config import AllocateConfig, PlanConfig
-from midhaul.deploy.experiments import allocate, plan
+from midhaul.deploy.experiment_allocate import allocate
+from midhaul.deploy.experiment_plan import plan
 from midhaul.deploy.figures import allocate as allocate_report
 from midhaul.deploy.figures import plan as plan_report
 from midhaul.deploy.samples import samples

@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from midhaul.deploy.control import Policy, State
     from midhaul.deploy.curve_readers import read_awstream, read_run, read_table
     from midhaul.deploy.curves import QosCurve
-    from midhaul.deploy.experiments import allocate, plan
+    from midhaul.deploy.experiment_allocate import allocate
+    from midhaul.deploy.experiment_plan import plan
     from midhaul.deploy.problem import (
         Analytic,
         ContainerImage,
@@ -63,10 +64,10 @@ _MODULES = {
     "Policy": "control",
     "QosCurve": "curves",
     "State": "control",
-    "allocate": "experiments",
+    "allocate": "experiment_allocate",
     "builtin_images": "catalogue",
     "charged": "transport",
-    "plan": "experiments",
+    "plan": "experiment_plan",
     "read_awstream": "curve_readers",
     "read_images": "catalogue",
     "read_run": "curve_readers",

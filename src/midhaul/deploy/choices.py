@@ -82,6 +82,20 @@ def allocator_named(name: str, *, alpha: float = 0.1) -> RateAllocator:
     return _class(name, ALLOCATORS, "allocator")(**options)
 
 
+def seed_aware_allocator(name: str, *, alpha: float = 0.01) -> RateAllocator:
+    """The allocator of that name; ``raa`` believes the seed's models of its kinds.
+
+    Raises:
+        ConfigError: there is none.
+    """
+    if name != "raa":
+        return allocator_named(name)
+    from midhaul.deploy.rates import Raa  # noqa: PLC0415  needs numba
+    from midhaul.deploy.seed_curves import seed_model  # noqa: PLC0415  with it
+
+    return Raa(alpha=alpha, model_of=seed_model)
+
+
 def eviction_named(name: str) -> EvictionPolicy:
     """The eviction policy of that name.
 

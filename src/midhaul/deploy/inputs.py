@@ -87,6 +87,18 @@ def with_transport(analytic: Analytic, transport: MqttTransport | None) -> Analy
     )
 
 
+def cloud_curve_of(analytic: Analytic) -> QosCurve:
+    """The curve of an analytic in the cloud.
+
+    Raises:
+        ConfigError: it has none.
+    """
+    if analytic.cloud_curve is None:
+        message = f"analytic {analytic.name} has no QoS curve, so it can get no rate"
+        raise ConfigError(message, "give it cloud_curve and gateway_curve of [curves]")
+    return analytic.cloud_curve
+
+
 def transport_of(*, is_charged: bool) -> MqttTransport | None:
     """MQTT with QoS 1, or nothing."""
     return MqttTransport() if is_charged else None

@@ -18,8 +18,13 @@ if TYPE_CHECKING:
 Rows = list[dict[str, Any]]
 
 
-def curve_rows(curves: Mapping[str, QosCurve]) -> Rows:
-    """Rows of ``curves``: each step once, as it is charged."""
+def curve_rows(analytics: Iterable[Analytic]) -> Rows:
+    """Rows of ``curves``: each step of each curve once, as it is charged."""
+    curves: dict[str, QosCurve] = {}
+    for analytic in analytics:
+        for curve in (analytic.cloud_curve, analytic.gateway_curve):
+            if curve is not None:
+                curves.setdefault(curve.name, curve)
     rows: Rows = []
     for name, curve in curves.items():
         useful = curve.on_frontier

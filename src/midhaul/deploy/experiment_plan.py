@@ -1,132 +1,34 @@
-"""deploy.plan and deploy.allocate: what happens when a file of each kind is run."""
+"""deploy.plan: what happens when a file of that kind is run."""
 
 from __future__ import annotations
 
 import math
-import time
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from midhaul.deploy import plan_rows, tables
-from midhaul.deploy.choices import allocator_named, placer_named
-from midhaul.deploy.inputs import (
-    curves_of,
-    drawn_analytics,
-    listed_analytics,
-    problem_of,
-    seed_image_names,
-    transport_of,
-)
+from midhaul.deploy.choices import placer_named, seed_aware_allocator
+from midhaul.deploy.inputs import cloud_curve_of, problem_of
 from midhaul.deploy.joint import (
     JointLagrangian,
     JointMilp,
     Sequential,
     price_resources,
 )
-from midhaul.deploy.rates import Demands, ExactKnapsack, HullGreedy, Raa
-from midhaul.deploy.seed_curves import seed_model
-from midhaul.errors import ConfigError
 from midhaul.model import Verdict
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
-    from midhaul.deploy.config import AllocateConfig, PlanConfig
-    from midhaul.deploy.curves import QosCurve
+    from midhaul.deploy.config import PlanConfig
     from midhaul.deploy.joint import JointPlan, JointPlanner
-    from midhaul.deploy.problem import Analytic, PlacementProblem
-    from midhaul.deploy.rates import RateAllocator
+    from midhaul.deploy.problem import PlacementProblem
     from midhaul.runs.progress import Progress
     from midhaul.runs.run import Run
 
 _EXACT_ANALYTICS = 60
 """``joint`` is exact up to here, where HiGHS still takes seconds."""
 
-_EXACT_STREAMS = 1000
-"""Rates of up to so many are bounded by the exact optimum, beyond by the hulls."""
-
 _PART = 0
-
-
-def allocate(config: AllocateConfig, run: Run, progress: Progress) -> None:
-    """Divide each uplink by each allocator.
-
-    Args:
-        config: the experiment.
-        run: the run to fill, new or resumed.
-        progress: where to tell how far it is.
-
-    Raises:
-        MidhaulError: a curve cannot be read, or an analytic has none.
-    """
-    analytics = _streams(config)
-    curves = [_cloud_curve(analytic) for analytic in analytics]
-    weights = [analytic.weight for analytic in analytics]
-    demands = Demands.of([a.name for a in analytics], weights, curves)
-    _write_curves(run, analytics)
-    pairs = [(up, name) for up in config.uplink_bps for name in config.allocators]
-    done = set(run.parts(tables.SUMMARY.name))
-    with progress.task("dividing", total=len(pairs)) as task:
-        for number, (uplink, name) in enumerate(pairs):
-            if number not in done:
-                one = _Division(number=number, name=name, uplink=uplink)
-                _divide(config, one, analytics, demands, run)
-            task.advance()
-    _note_dominated(curves, run)
-    run.verdict = Verdict()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Division:
-    """One uplink, divided by one allocator."""
-
-    number: int
-    name: str
-    uplink: float
-
-
-def _divide(
-    config: AllocateConfig,
-    one: _Division,
-    analytics: Sequence[Analytic],
-    demands: Demands,
-    run: Run,
-) -> None:
-    allocator = _allocator(one.name, config.alpha)
-    begin_s = time.perf_counter()
-    rates = allocator.allocate(demands, one.uplink)
-    solve_s = time.perf_counter() - begin_s
-    bound = min(rates.bound, _bound(demands, one.uplink))
-    run.write(
-        tables.CONFIGURATIONS,
-        [
-            {
-                "configuration": one.number,
-                "name": f"{one.name}, {one.uplink / 1e6:g} Mbit/s",
-                "planner": one.name,
-                "uplink_bps": one.uplink,
-                "settings": "{}",
-            }
-        ],
-        part=one.number,
-    )
-    rows = plan_rows.decision_rows(one.number, analytics, rates, {}, {})
-    run.write(tables.DECISIONS, rows, part=one.number)
-    found = plan_rows.rate_metrics(
-        one.number, demands.weights, rates, bound, one.uplink
-    )
-    found += plan_rows.metric_rows(one.number, [("solve_s", solve_s, "s")], 1)
-    run.write(tables.SUMMARY, found, part=one.number)
-
-
-def _bound(demands: Demands, uplink_bps: float) -> float:
-    """The tightest bound that is cheap to have, the same for every allocator."""
-    bound = HullGreedy().allocate(demands, uplink_bps).bound
-    if len(demands) > _EXACT_STREAMS:
-        return bound
-    return min(bound, ExactKnapsack().allocate(demands, uplink_bps).bound)
 
 
 def plan(config: PlanConfig, run: Run, progress: Progress) -> None:
@@ -143,8 +45,9 @@ def plan(config: PlanConfig, run: Run, progress: Progress) -> None:
     with progress.task("reading images and curves"):
         problem = problem_of(config, run.file("images.parquet"))
     for analytic in problem.analytics:
-        _cloud_curve(analytic)
-    _write_curves(run, problem.analytics)
+        cloud_curve_of(analytic)
+    rows = plan_rows.curve_rows(problem.analytics)
+    run.write(tables.CURVES, rows, part=_PART)
     plans: dict[int, JointPlan] = {}
     done = set(run.parts(tables.SUMMARY.name))
     with progress.task("planning", total=len(config.planners)) as task:
@@ -174,14 +77,8 @@ def _planner(name: str, config: PlanConfig, n_analytics: int) -> JointPlanner:
     placer, _, allocator = name.partition("+")
     return Sequential(
         placer=placer_named(placer, time_limit_s=limit_s),
-        allocator=_allocator(allocator, 0.01),
+        allocator=seed_aware_allocator(allocator),
     )
-
-
-def _allocator(name: str, alpha: float) -> RateAllocator:
-    if name == "raa":
-        return Raa(alpha=alpha, model_of=seed_model)
-    return allocator_named(name)
 
 
 def _write_plan(
@@ -285,39 +182,3 @@ def _verdict(problem: PlacementProblem, first: JointPlan) -> Verdict:
         advice = "Raise time_limit_s, or plan with joint-lagrangian."
         return Verdict(reasons=(reason,), advice=(advice,))
     return Verdict()
-
-
-def _streams(config: AllocateConfig) -> list[Analytic]:
-    transport = transport_of(is_charged=config.with_transport)
-    if config.analytics:
-        return listed_analytics(config.analytics, curves_of(config.curves), transport)
-    rng = np.random.default_rng([config.seed, 1])
-    return drawn_analytics(config.draw, seed_image_names(), transport, rng)
-
-
-def _cloud_curve(analytic: Analytic) -> QosCurve:
-    if analytic.cloud_curve is None:
-        message = f"analytic {analytic.name} has no QoS curve, so it can get no rate"
-        raise ConfigError(message, "give it cloud_curve and gateway_curve of [curves]")
-    return analytic.cloud_curve
-
-
-def _write_curves(run: Run, analytics: Sequence[Analytic]) -> None:
-    """Write each curve once, as it is charged."""
-    charged: dict[str, QosCurve] = {}
-    for analytic in analytics:
-        for curve in (analytic.cloud_curve, analytic.gateway_curve):
-            if curve is not None:
-                charged.setdefault(curve.name, curve)
-    run.write(tables.CURVES, plan_rows.curve_rows(charged), part=_PART)
-
-
-def _note_dominated(curves: Sequence[QosCurve], run: Run) -> None:
-    """Say in the manifest which curves have steps that nobody would buy."""
-    by_name: Mapping[str, QosCurve] = {curve.name: curve for curve in curves}
-    for name, curve in by_name.items():
-        if curve.n_dominated:
-            run.note(
-                f"curve {name}: {curve.n_dominated} of {len(curve)} steps cost more "
-                "than another one that is as good; they are never chosen"
-            )
