@@ -122,6 +122,12 @@ class PlanningConfig(Section):
     sees_lifetimes: bool = Field(
         default=True, description="Whether the placer knows when analytics leave."
     )
+    horizon_s: float | None = Field(
+        default=300.0,
+        gt=0,
+        description="Time ahead, before scaling, over which saved upload counts; "
+        "without, saved rates count, however soon an analytic leaves.",
+    )
     uplink_share: float = Field(
         default=0.95, gt=0, le=1, description="Share of the uplink that is given away."
     )

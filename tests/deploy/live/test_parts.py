@@ -56,7 +56,7 @@ def analytic(name: str, **changes: Any) -> Analytic:
 def situation(*analytics: Analytic) -> Situation:
     """All of them in the cloud."""
     names = [a.name for a in analytics]
-    made = Situation(0, dict.fromkeys(names, 0.5), dict.fromkeys(names, "images"))
+    made = Situation(0, dict.fromkeys(names, 0.5), dict.fromkeys(names, "images"), 10.0)
     for one in analytics:
         made.admit(one)
     return made
@@ -69,7 +69,7 @@ def divide(who: Situation, uplink_bps: float) -> None:
     curves = [GATEWAY if on_gateway else CLOUD for on_gateway in places]
     names = [a.name for a in everybody]
     demands = Demands.of(names, [1.0] * len(names), curves)
-    who.take_rates(demands, ExactKnapsack().allocate(demands, uplink_bps))
+    who.take_rates(demands, ExactKnapsack().allocate(demands, uplink_bps), 0.0)
 
 
 @pytest.fixture
@@ -181,9 +181,22 @@ def test_everybody_has_two_lanes_and_the_rate_of_one() -> None:
     who = situation(analytic("a.0"), analytic("b.1"))
     divide(who, 400e3)
     rates = who.rate_map(4e5).rates_bps
-    assert rates["live/up/a.0"] == pytest.approx(200e3)
-    assert rates["live/result/a.0"] == IDLE_BPS
+    assert rates["live/up/0"] == pytest.approx(200e3)
+    assert rates["live/result/0"] == IDLE_BPS
     assert len(rates) == 4
+
+
+def test_whose_rate_falls_gets_another_lane() -> None:
+    """Its old lane has still to work off a message of the old size."""
+    who = situation(analytic("a.0"), analytic("b.1"))
+    for uplink_bps, lanes in ((250e3, (0, 1)), (400e3, (0, 1)), (250e3, None)):
+        divide(who, uplink_bps)
+        found = tuple(one["lane"] for one in who.assigned(9.0).values())
+        if lanes is not None:
+            assert found == lanes
+    assert sorted(found) in ([0, 2], [1, 2])
+    rates = who.rate_map(1e6).rates_bps
+    assert sum(rate > IDLE_BPS for rate in rates.values()) == 2
 
 
 def test_a_move_in_mid_period_never_raises_the_sum() -> None:
@@ -225,13 +238,20 @@ def test_savings_count_from_the_real_start_to_the_leave() -> None:
     assert who.in_cloud.keys() == {"b.1"}
 
 
-def test_a_lane_stays_open_for_what_is_late() -> None:
-    """Who has left keeps idle lanes until the deadline of its messages."""
-    who = situation(analytic("a.0"))
-    assert [name for (a, _) in who.departed(30.0) for name in (a.name,)] == ["a.0"]
-    assert who.rate_map(1e6).rates_bps["live/up/a.0"] == IDLE_BPS
-    who.forget(31.0)
-    assert not who.rate_map(1e6).rates_bps
+def test_a_lane_stays_free_for_what_is_late() -> None:
+    """Who has left keeps its lane until the deadline; then another one gets it."""
+    names = ("a.0", "b.1", "c.2")
+    who = Situation(
+        0, dict.fromkeys(names, 0.5), dict.fromkeys(names, "images"), deadline_s=10.0
+    )
+    who.admit(analytic("a.0"))
+    assert [one.name for one, _ in who.departed(30.0)] == ["a.0"]
+    assert len(who.rate_map(1e6).rates_bps) == 2
+    who.admit(analytic("b.1", arrival_s=33.0))
+    who.admit(analytic("c.2", arrival_s=40.0))
+    lanes = {name: one["lane"] for name, one in who.assigned(99.0).items()}
+    assert lanes == {"b.1": 1, "c.2": 0}
+    assert who.rate_map(1e6).rates_bps["live/result/1"] == IDLE_BPS
 
 
 def test_requests_are_scaled_and_end_with_the_run() -> None:

@@ -36,10 +36,13 @@ def options(broker: Broker, **more: Any) -> dict[str, Any]:
     }
 
 
-def assignment(workload: str, place: str, knob: float | None) -> dict[str, Any]:
+def assignment(
+    lane: int, workload: str, place: str, knob: float | None
+) -> dict[str, Any]:
     """Five messages a second for four seconds, from now."""
     now_ns = time.monotonic_ns()
     return {
+        "lane": lane,
         "workload": workload,
         "place": place,
         "knob": knob,
@@ -67,9 +70,9 @@ async def exchange(folder: Path) -> list[dict[str, Any]]:
         await asyncio.gather(*(worker.start() for worker in workers))
         await workers[2].call(do="start", analytic="b.1", workload="sounds")
         assigned = {
-            "a.0": assignment("images", "cloud", 0.25),
-            "b.1": assignment("sounds", "gateway", 1.0),
-            "c.2": assignment("images", "cloud", None),
+            "a.0": assignment(0, "images", "cloud", 0.25),
+            "b.1": assignment(1, "sounds", "gateway", 1.0),
+            "c.2": assignment(2, "images", "cloud", None),
         }
         workers[0].send({"do": "assign", "assigned": assigned})
         await asyncio.sleep(1.5)

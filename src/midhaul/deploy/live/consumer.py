@@ -64,7 +64,7 @@ class Consumer:
             if self._place == "gateway":
                 answer = await asyncio.to_thread(self._answer, header, body)
                 result = pack(header, encode_answer(answer))
-                self.channel.send(f"{RESULT}/{header.analytic}", result)
+                self.channel.send(f"{RESULT}/{topic.rpartition('/')[2]}", result)
                 continue
             quality = await asyncio.to_thread(self._score, topic, header, body)
             tell(

@@ -142,6 +142,7 @@ def gateway_of(config: LiveConfig, model: PullModel) -> Gateway:
 def policy_of(config: LiveConfig, model: PullModel) -> Policy:
     """How the gateway decides, in real seconds."""
     planning = config.planning
+    horizon_s = planning.horizon_s
     return Policy(
         name=policy_name(config),
         placer=placer_named(planning.placer),
@@ -150,6 +151,7 @@ def policy_of(config: LiveConfig, model: PullModel) -> Policy:
         slot_s=config.slot_s / config.time_scale,
         rate_period_s=config.rate_period_s / config.time_scale,
         sees_lifetimes=planning.sees_lifetimes,
+        horizon_s=None if horizon_s is None else horizon_s / config.time_scale,
         startup=Startup(fixed_s=model.fixed_s + model.start_s),
         high_water=planning.high_water,
         low_water=planning.low_water,

@@ -46,7 +46,6 @@ class Setting:
         images: with their real digests.
         analytics: who comes when.
         duration_s: when it ends.
-        deadline_s: until when a lane stays open for what is late.
         slack_s: from the begin of a slot until its pulls can begin.
         has_ack_reserve: whether acknowledgements of pulls are reserved for.
     """
@@ -58,7 +57,6 @@ class Setting:
     images: Mapping[str, ContainerImage]
     analytics: Sequence[Analytic]
     duration_s: float
-    deadline_s: float
     slack_s: float
     has_ack_reserve: bool
 
@@ -91,7 +89,6 @@ class Loop:
         self._notes = Notes(records, situation, setting.network, clock)
         self._turn = asyncio.Lock()
         self._cap_bps = 0.0
-        self._map = situation.rate_map(0.0)
         self.pulls = Pulls(site, situation, records, clock=clock, start=self._start)
 
     async def run(self, task: Task) -> None:
@@ -145,13 +142,11 @@ class Loop:
             if was_on_gateway:
                 await self._site.puller.call(do="release", image=analytic.image)
                 await self._site.gateway.call(do="end", analytic=analytic.name)
-        self._who.forget(now_s - self._setting.deadline_s)
         while coming and coming[0].arrival_s <= now_s:
             analytic = coming.pop(0)
             if analytic.departure_s > now_s:
                 self._who.admit(analytic)
-        self._map = self._who.rate_map(self._cap_bps)
-        self._map.write(self._site.map_file)  # lanes open while the rest is decided
+        self._who.rate_map(self._cap_bps).write(self._site.map_file)  # opens lanes
 
     async def _plan(self, now_s: float) -> None:
         """Decide what moves in the slot that begins now, and queue its pulls."""
@@ -229,9 +224,11 @@ class Loop:
             self._notes.decided(
                 "rates", took_s, len(demands), answer.value, answer.bound
             )
-            self._who.take_rates(demands, answer)
+            self._who.take_rates(demands, answer, now_s)
         self._cap_bps = free_bps
-        await self._site.lanes_open(self._map.rates_bps)
+        rate_map = self._who.rate_map(free_bps)
+        rate_map.write(self._site.map_file)
+        await self._site.lanes_open(rate_map.rates_bps)
         self._apply()
         return self._notes.facts(now_s, reserved_bps, state.store.uncompressed_bytes)
 

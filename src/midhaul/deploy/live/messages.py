@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from midhaul.errors import DataError
 
 UP = "live/up"
-"""Messages for the cloud, by analytic below it."""
+"""Messages for the cloud; the last level is the lane of an analytic."""
 HERE = "live/here"
 """Messages for an analytic on the gateway."""
 RESULT = "live/result"

@@ -35,6 +35,7 @@ class Assignment:
     """What one analytic's sensor does until it is told otherwise.
 
     Attributes:
+        lane: last level of its topics.
         workload: ``images`` or ``sounds``.
         place: where its analytic runs.
         knob: setting that its rate buys; None where it has no rate.
@@ -43,6 +44,7 @@ class Assignment:
         until_ns: when it stops.
     """
 
+    lane: int
     workload: str
     place: str
     knob: float | None
@@ -124,7 +126,7 @@ class Publisher:
             payload = pack(header, self._body(one.workload, content, one.knob))
             n_bytes = len(payload)
             topic = UP if one.place == "cloud" else HERE
-            self._channel.send(f"{topic}/{name}", payload)
+            self._channel.send(f"{topic}/{one.lane}", payload)
         tell(planned=asdict(header), n_bytes=n_bytes)
 
 

@@ -129,7 +129,6 @@ async def _run(
         images=place.images,
         analytics=analytics,
         duration_s=config.duration_s,
-        deadline_s=config.deadline_s,
         slack_s=config.planning.slack_s,
         has_ack_reserve=config.planning.has_ack_reserve,
     )
@@ -147,6 +146,7 @@ async def _run(
         begin_ns,
         _phases(analytics, np.random.default_rng([config.seed, 3, repeat])),
         {a.name: workload_of(config, a.image) for a in analytics},
+        config.deadline_s,
     )
     await site.puller.call(do="begin", begin_ns=begin_ns)
     loop = Loop(setting, site, situation, records, clock=clock)

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from midhaul.deploy.problem import Analytic
     from midhaul.deploy.rates.base import Demands, RateAllocation
 
-IDLE_BPS = 1000.0
+IDLE_BPS = 200.0
 """Rate of a lane that nothing is planned for; what is late in it uses spare rate."""
 
 _NS = 1_000_000_000
@@ -85,12 +85,18 @@ class Situation:
         begin_ns: when the experiment's clock is zero, on the machine's.
         phases_s: by analytic, from its arrival to its first message.
         workloads: by analytic.
+        deadline_s: until when a message that was sent may come.
     """
 
     def __init__(
-        self, begin_ns: int, phases_s: Mapping[str, float], workloads: Mapping[str, str]
+        self,
+        begin_ns: int,
+        phases_s: Mapping[str, float],
+        workloads: Mapping[str, str],
+        deadline_s: float,
     ) -> None:
         self._begin_ns = begin_ns
+        self._deadline_s = deadline_s
         self._phases_s = phases_s
         self.workloads = workloads
         self.in_cloud: dict[str, Analytic] = {}
@@ -98,7 +104,9 @@ class Situation:
         self.on_gateway: dict[str, Analytic] = {}
         self.moves: dict[str, Move] = {}
         self.grants: dict[str, Grant] = {}
-        self._gone_s: dict[str, float] = {}
+        self._lanes: dict[str, int] = {}
+        self._free: dict[int, float] = {}
+        self._n_lanes = 0
 
     def __len__(self) -> int:
         """Analytics that are there."""
@@ -107,6 +115,7 @@ class Situation:
     def admit(self, analytic: Analytic) -> None:
         """Somebody comes; everybody begins in the cloud."""
         self.in_cloud[analytic.name] = analytic
+        self._lanes[analytic.name] = self._lane(analytic.arrival_s)
         self.grants[analytic.name] = Grant(
             place="cloud", rate_bps=0.0, knob=None, quality=0.0
         )
@@ -119,7 +128,7 @@ class Situation:
             for analytic in leaving:
                 del group[analytic.name]
                 self.grants.pop(analytic.name, None)
-                self._gone_s[analytic.name] = now_s
+                self._free[self._lanes.pop(analytic.name)] = now_s
                 found.append((analytic, group is self.on_gateway))
         return found
 
@@ -145,8 +154,14 @@ class Situation:
         self.moves[analytic.name].starts_s = now_s
         self.grants[analytic.name] = self._moved(analytic)
 
-    def take_rates(self, demands: Demands, answer: RateAllocation) -> None:
-        """Take over what was allocated; who has moved meanwhile keeps within it."""
+    def take_rates(
+        self, demands: Demands, answer: RateAllocation, now_s: float
+    ) -> None:
+        """Take over what was allocated.
+
+        Whose rate falls gets another lane: its old one would first work off the last,
+        larger message at the new rate.
+        """
         places = dict.fromkeys([*self.in_cloud, *self.moving], "cloud")
         places |= dict.fromkeys(self.on_gateway, "gateway")
         for number, name in enumerate(demands.names):
@@ -154,9 +169,13 @@ class Situation:
                 continue
             step = int(answer.steps[number])
             at = int(demands.offsets[number]) + step
+            rate_bps = float(answer.rates_bps[number])
+            if rate_bps < self.grants[name].rate_bps:
+                self._free[self._lanes[name]] = now_s
+                self._lanes[name] = self._lane(now_s)
             self.grants[name] = Grant(
                 place=places[name],
-                rate_bps=float(answer.rates_bps[number]),
+                rate_bps=rate_bps,
                 knob=float(demands.knobs[at]) if step >= 0 else None,
                 quality=float(answer.qualities[number]),
             )
@@ -171,24 +190,20 @@ class Situation:
         }
 
     def rate_map(self, uplink_bps: float) -> RateMap:
-        """What every lane gets: one for messages and one for results of each analytic.
+        """What every lane gets: each has one topic for messages and one for results.
 
         Args:
             uplink_bps: what all of them together may send.
         """
-        rates: dict[str, float] = {}
+        rates = {
+            f"{topic}/{lane}": IDLE_BPS
+            for topic in (UP, RESULT)
+            for lane in range(self._n_lanes)
+        }
         for name, grant in self.grants.items():
-            is_cloud = grant.place == "cloud"
-            granted = max(grant.rate_bps, IDLE_BPS)
-            rates[f"{UP}/{name}"] = granted if is_cloud else IDLE_BPS
-            rates[f"{RESULT}/{name}"] = IDLE_BPS if is_cloud else granted
-        for name in self._gone_s:
-            rates[f"{UP}/{name}"] = rates[f"{RESULT}/{name}"] = IDLE_BPS
+            topic = UP if grant.place == "cloud" else RESULT
+            rates[f"{topic}/{self._lanes[name]}"] = max(grant.rate_bps, IDLE_BPS)
         return RateMap(rates_bps=rates, uplink_bps=uplink_bps)
-
-    def forget(self, before_s: float) -> None:
-        """Close the lanes of those that left before some time."""
-        self._gone_s = {n: at for n, at in self._gone_s.items() if at >= before_s}
 
     @property
     def everybody(self) -> Sequence[Analytic]:
@@ -200,6 +215,7 @@ class Situation:
         first_s = analytic.arrival_s + self._phases_s[analytic.name]
         hz = _hz(analytic)
         return Assignment(
+            lane=self._lanes[analytic.name],
             workload=self.workloads[analytic.name],
             place=grant.place,
             knob=grant.knob,
@@ -207,6 +223,18 @@ class Situation:
             period_ns=round(_NS / hz),
             until_ns=self._begin_ns + round(min(analytic.departure_s, end_s) * _NS),
         )
+
+    def _lane(self, now_s: float) -> int:
+        """A lane for a new analytic: one that is free for long enough, or a new one.
+
+        What its last owner sent may still be on its way until the deadline.
+        """
+        for lane, since_s in self._free.items():
+            if since_s + self._deadline_s <= now_s:
+                del self._free[lane]
+                return lane
+        self._n_lanes += 1
+        return self._n_lanes - 1
 
     def _moved(self, analytic: Analytic) -> Grant:
         curve = analytic.gateway_curve
