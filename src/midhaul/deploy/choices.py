@@ -8,6 +8,7 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from midhaul.deploy.seed_curves import seed_model
 from midhaul.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -73,27 +74,18 @@ def allocator_named(name: str, *, alpha: float = 0.1) -> RateAllocator:
 
     Args:
         name: one of :data:`ALLOCATORS`.
-        alpha: step of ``raa`` and ``raa-as-coded``.
+        alpha: step of ``raa`` and ``raa-as-coded``. Both believe the seed's fitted
+            models of its two kinds, known by their names; others have none.
 
     Raises:
         ConfigError: there is none.
     """
-    options = {"alpha": alpha} if name.startswith("raa") else {}
+    options: dict[str, object] = {}
+    if name.startswith("raa"):
+        options["alpha"] = alpha
+    if name == "raa":
+        options["model_of"] = seed_model
     return _class(name, ALLOCATORS, "allocator")(**options)
-
-
-def seed_aware_allocator(name: str, *, alpha: float = 0.01) -> RateAllocator:
-    """The allocator of that name; ``raa`` believes the seed's models of its kinds.
-
-    Raises:
-        ConfigError: there is none.
-    """
-    if name != "raa":
-        return allocator_named(name)
-    from midhaul.deploy.rates import Raa  # noqa: PLC0415  needs numba
-    from midhaul.deploy.seed_curves import seed_model  # noqa: PLC0415  with it
-
-    return Raa(alpha=alpha, model_of=seed_model)
 
 
 def eviction_named(name: str) -> EvictionPolicy:

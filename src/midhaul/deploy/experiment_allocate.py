@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from midhaul.deploy import plan_rows, tables
-from midhaul.deploy.choices import seed_aware_allocator
+from midhaul.deploy.choices import allocator_named
 from midhaul.deploy.inputs import (
     cloud_curve_of,
     curves_of,
@@ -78,7 +78,7 @@ def _divide(
     demands: Demands,
     run: Run,
 ) -> None:
-    allocator = seed_aware_allocator(one.name, alpha=config.alpha)
+    allocator = allocator_named(one.name, alpha=config.alpha)
     begin_s = time.perf_counter()
     rates = allocator.allocate(demands, one.uplink)
     solve_s = time.perf_counter() - begin_s

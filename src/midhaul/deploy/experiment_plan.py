@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from midhaul.deploy import plan_rows, tables
-from midhaul.deploy.choices import placer_named, seed_aware_allocator
+from midhaul.deploy.choices import allocator_named, placer_named
 from midhaul.deploy.inputs import cloud_curve_of, problem_of
 from midhaul.deploy.joint import (
     JointLagrangian,
@@ -77,7 +77,7 @@ def _planner(name: str, config: PlanConfig, n_analytics: int) -> JointPlanner:
     placer, _, allocator = name.partition("+")
     return Sequential(
         placer=placer_named(placer, time_limit_s=limit_s),
-        allocator=seed_aware_allocator(allocator),
+        allocator=allocator_named(allocator),
     )
 
 
