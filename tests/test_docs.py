@@ -20,7 +20,7 @@ from tests.support.docs_blocks import (
 from tests.support.docs_data import give
 from tools import reference
 
-from midhaul.deploy import samples_simulate
+from midhaul.deploy.simulate import samples as simulate_samples
 from midhaul.kinds import KINDS, load_experiment
 from midhaul.runs.experiment_file import read_file
 from midhaul.runs.listing import list_runs
@@ -138,7 +138,7 @@ def test_documented_metrics_are_those_of_the_code() -> None:
 def test_every_known_metric_is_documented() -> None:
     """What kinds show first, and what simulated and live runs sum up, has a meaning."""
     known = {metric for kind in KINDS.values() for metric in kind.headline}
-    known |= {metric.name for metric in samples_simulate.METRICS}
+    known |= {metric.name for metric in simulate_samples.METRICS}
     counted = ROOT / "src" / "midhaul" / "deploy" / "live" / "summary.py"
     found = re.findall(r'_row\(\s*"(\w+)"', counted.read_text(encoding="utf-8"))
     assert found

@@ -188,11 +188,11 @@ KINDS: dict[str, Kind] = {
         Kind(
             name="deploy.simulate",
             summary="Simulate a gateway over time under several policies.",
-            config="midhaul.deploy.config_simulate:SimulateConfig",
-            run="midhaul.deploy.experiment_simulate:simulate",
-            tables="midhaul.deploy.tables_simulate:SIMULATE_TABLES",
+            config="midhaul.deploy.simulate.config:SimulateConfig",
+            run="midhaul.deploy.simulate.experiment:simulate",
+            tables="midhaul.deploy.simulate.tables:SIMULATE_TABLES",
             report="midhaul.deploy.figures.simulate:build",
-            samples="midhaul.deploy.samples_simulate:samples",
+            samples="midhaul.deploy.simulate.samples:samples",
             extra="deploy",
             needs=_PLANNING,
             headline=(

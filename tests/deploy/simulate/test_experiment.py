@@ -9,14 +9,10 @@ import numpy as np
 import pytest
 from pydantic import BaseModel, ValidationError
 
-from midhaul.deploy import (
-    config_parts_simulate,
-    config_simulate,
-    tables_simulate,
-)
-from midhaul.deploy.config_simulate import SimulateConfig
-from midhaul.deploy.experiment_simulate import simulate
-from midhaul.deploy.samples_simulate import METRICS, samples
+from midhaul.deploy.simulate import config, config_parts, tables
+from midhaul.deploy.simulate.config import SimulateConfig
+from midhaul.deploy.simulate.experiment import simulate
+from midhaul.deploy.simulate.samples import METRICS, samples
 from midhaul.errors import ConfigError, DataError
 from midhaul.runs.progress import SilentProgress
 from midhaul.runs.run import Run
@@ -56,7 +52,7 @@ def test_defaults_are_a_whole_experiment() -> None:
 
 def test_every_key_is_described() -> None:
     """Help texts and the reference are made from the descriptions."""
-    modules = (config_simulate, config_parts_simulate)
+    modules = (config, config_parts)
     sections = [
         found
         for module in modules
@@ -98,7 +94,7 @@ def test_experiments_that_cannot_be_are_refused(
 def test_a_run_says_what_was_planned_and_what_happened(tmp_path: Path) -> None:
     """All tables are there, and ours keeps what the seed's way of deciding does not."""
     run = perform(tmp_path, n_repeats=3, duration_s=1800.0)
-    wanted = {table.name for table in tables_simulate.SIMULATE_TABLES}
+    wanted = {table.name for table in tables.SIMULATE_TABLES}
     assert set(run.tables()) == wanted
     assert run.verdict is not None
     assert run.verdict.is_valid

@@ -1,0 +1,117 @@
+"""deploy.simulate: what happens when a file of that kind is run."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from midhaul.deploy.simulate import tables
+from midhaul.deploy.simulate.inputs import policy_of, scenario_of, simulated_images
+from midhaul.deploy.simulate.rows import known, write_frame, write_history
+from midhaul.deploy.simulate.samples import METRICS, metric_samples
+from midhaul.deploy.simulate.world import simulate_gateway
+from midhaul.model import Verdict
+from midhaul.stats import bootstrap
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from midhaul.deploy.control import Policy
+    from midhaul.deploy.simulate.config import PolicyConfig, SimulateConfig
+    from midhaul.deploy.simulate.scenario import Scenario
+    from midhaul.runs.progress import Progress
+    from midhaul.runs.run import Run
+
+
+def simulate(config: SimulateConfig, run: Run, progress: Progress) -> None:
+    """Simulate a gateway under each policy, on the same requests.
+
+    Args:
+        config: the experiment.
+        run: the run to fill, new or resumed; finished repetitions are kept.
+        progress: where to tell how far it is.
+
+    Raises:
+        MidhaulError: an image, a curve, a request or a trace cannot be read.
+    """
+    images = simulated_images(config, run)
+    scenarios = [
+        scenario_of(config, images, repeat) for repeat in range(config.n_repeats)
+    ]
+    policies = [policy_of(policy, config) for policy in config.policies]
+    write_frame(config, scenarios, run)
+    done = set(run.parts(tables.REPEATS.name))
+    jobs = [(c, r) for r in range(config.n_repeats) for c in range(len(policies))]
+    _warm_up(config, scenarios[0], policies)
+    with progress.task("simulating", total=len(jobs)) as task:
+        for number, repeat in jobs:
+            part = number * config.n_repeats + repeat
+            if part not in done:
+                history = simulate_gateway(scenarios[repeat], policies[number])
+                n_requests = len(scenarios[repeat].analytics)
+                write_history(
+                    run, history, number, repeat, n_requests=n_requests, part=part
+                )
+            task.advance()
+    _sum_up(config, run)
+
+
+def _warm_up(
+    config: SimulateConfig, scenario: Scenario, policies: Sequence[Policy]
+) -> None:
+    """One slot for nobody, so that loading and compiling are in no algorithm's time."""
+    short = replace(scenario, duration_s=min(config.slot_s, config.duration_s))
+    for policy in policies:
+        simulate_gateway(short, policy)
+
+
+def _sum_up(config: SimulateConfig, run: Run) -> None:
+    """Write the summary and judge the run."""
+    repeats: list[dict[str, Any]] = run.read(tables.REPEATS).to_pylist()
+    is_measured = {metric.name: metric.is_measured for metric in METRICS}
+    verdict = Verdict()
+    for number, policy in enumerate(config.policies):
+        mine = [row for row in repeats if row["configuration"] == number]
+        rng = np.random.default_rng([config.seed, 32, number])
+        rows: list[dict[str, object]] = []
+        for metric in metric_samples(mine, policy.label):
+            estimate = bootstrap(
+                metric.statistic,
+                len(metric.units),
+                rng,
+                n_resamples=config.n_resamples,
+            )
+            rows.append(
+                {
+                    "configuration": number,
+                    "metric": metric.metric,
+                    "value": known(float(estimate.value)),
+                    "low": known(float(estimate.low)),
+                    "high": known(float(estimate.high)),
+                    "n": estimate.n,
+                    "unit": metric.unit,
+                    "is_model": not is_measured[metric.metric],
+                }
+            )
+        run.write(tables.SUMMARY, rows, part=number)
+        verdict += _judge(policy, mine)
+    run.verdict = verdict
+
+
+def _judge(policy: PolicyConfig, repeats: Sequence[Mapping[str, Any]]) -> Verdict:
+    """What speaks against the numbers of one policy."""
+    reasons: dict[str, str] = {}
+    if any(row["n_periods"] == 0 for row in repeats):
+        reasons["a repetition without any analytic has no quality"] = (
+            "raise requests.rate_per_min or duration_s"
+        )
+    n_open = sum(row["n_open"] for row in repeats)
+    n_known = sum(row["n_planned"] for row in repeats)
+    if n_open > n_known:
+        reasons[
+            f"{policy.label}: the end of the experiment cut off {n_open} of "
+            f"{n_open + n_known} moves, so planned and realised say little"
+        ] = "raise duration_s, or lower slot_s"
+    return Verdict(reasons=tuple(reasons), advice=tuple(reasons.values()))

@@ -1,0 +1,231 @@
+"""The tables that deploy.simulate writes.
+
+Times are seconds after the begin of a repetition, in simulated time; only the times
+that algorithms take are measured.
+"""
+
+from __future__ import annotations
+
+import pyarrow as pa
+
+from midhaul.runs.summary import CONFIGURATION, SUMMARY
+from midhaul.runs.tables import Column, Table
+
+_INT = pa.int64()
+_FLOAT = pa.float64()
+_STRING = pa.string()
+_BOOL = pa.bool_()
+
+_REPEAT = Column("repeat", pa.int32(), "Number of the repetition, from 0.")
+_ANALYTIC = Column("analytic", _STRING, "Name of the analytic.")
+_IMAGE = Column("image", _STRING, "Name of the container image.")
+_PERIOD = Column("begins_s", _FLOAT, "Begin of the rate period.")
+_SLOT = Column("slot_s", _FLOAT, "Begin of the slot that planned it.")
+
+CONFIGURATIONS = Table(
+    "configurations",
+    "One policy.",
+    (
+        CONFIGURATION,
+        Column("name", _STRING, "Its short name, unique in the run."),
+        Column("placer", _STRING, "What moves each slot."),
+        Column("allocator", _STRING, "Who gets how much of the uplink."),
+        Column("eviction", _STRING, "Which layers are deleted."),
+        Column("settings", _STRING, "All its settings, as JSON."),
+    ),
+)
+
+REQUESTS = Table(
+    "requests",
+    "One analytic that came; the same for all policies.",
+    (
+        _REPEAT,
+        _ANALYTIC,
+        _IMAGE,
+        Column("arrival_s", _FLOAT, "When it came."),
+        Column("lifetime_s", _FLOAT, "How long it stayed."),
+        Column("weight", _FLOAT, "How much it counts."),
+        Column("saved_bps", _FLOAT, "Upload rate that it saves on the gateway."),
+    ),
+)
+
+PERIODS = Table(
+    "periods",
+    "One rate period.",
+    (
+        CONFIGURATION,
+        _REPEAT,
+        _PERIOD,
+        Column("lasts_s", _FLOAT, "Length."),
+        Column("n_cloud", _INT, "Analytics in the cloud at its begin."),
+        Column("n_moving", _INT, "Those of them on their way to the gateway."),
+        Column("n_gateway", _INT, "Analytics on the gateway at its begin."),
+        Column("uplink_bps", _FLOAT, "What the uplink carried at most, mean."),
+        Column("assumed_bps", _FLOAT, "What the allocator was told it carries."),
+        Column("allocated_bps", _FLOAT, "Sum of the rates granted."),
+        Column("demanded_bps", _FLOAT, "What the steps send that these rates buy."),
+        Column("sent_bps", _FLOAT, "What crossed the uplink, mean."),
+        Column("received_bps", _FLOAT, "What was pulled, mean."),
+        Column("late_bytes", _FLOAT, "Most bytes that waited for the uplink."),
+        Column("is_overshoot", _BOOL, "True where more was granted than it carried."),
+        Column("stored_bytes", _INT, "Layers on the disk at its end."),
+        Column(
+            "planned_qos",
+            _FLOAT,
+            "Weighted mean quality by the curves; null without analytics.",
+        ),
+        Column("bound_qos", _FLOAT, "No allocation has more; null when unknown."),
+        Column("saved_bps", _FLOAT, "Upload rate saved by the gateway, mean."),
+    ),
+)
+
+RATES = Table(
+    "rates",
+    "What one analytic was granted in one rate period.",
+    (
+        CONFIGURATION,
+        _REPEAT,
+        _PERIOD,
+        _ANALYTIC,
+        Column("place", _STRING, "cloud or gateway."),
+        Column("rate_bps", _FLOAT, "Upload rate granted."),
+        Column("knob", _FLOAT, "Setting it buys; null for none."),
+        Column("quality", _FLOAT, "Quality that the curve says; 0 for none."),
+    ),
+)
+
+PULLS = Table(
+    "pulls",
+    "One pull of an image's missing layers.",
+    (
+        CONFIGURATION,
+        _REPEAT,
+        _IMAGE,
+        _SLOT,
+        Column("planned_begins_s", _FLOAT, "Begin as planned."),
+        Column("planned_ends_s", _FLOAT, "End as planned."),
+        Column("planned_bytes", _INT, "Compressed bytes as planned."),
+        Column("begins_s", _FLOAT, "Real begin; null where there was none."),
+        Column("ends_s", _FLOAT, "Real end; null where it did not end."),
+        Column("pulled_bytes", _INT, "Compressed bytes that came."),
+        Column(
+            "outcome",
+            _STRING,
+            "done, cut (by the end of its slot), skipped (nobody wanted it any more) "
+            "or open (the experiment ended).",
+        ),
+        Column("is_wasted", _BOOL, "True where bytes came and no analytic used them."),
+    ),
+)
+
+MOVES = Table(
+    "moves",
+    "One analytic that a placement moves to the gateway.",
+    (
+        CONFIGURATION,
+        _REPEAT,
+        _ANALYTIC,
+        _IMAGE,
+        _SLOT,
+        Column("planned_starts_s", _FLOAT, "When it was to start on the gateway."),
+        Column("starts_s", _FLOAT, "When it did; null where it never did."),
+        Column("leaves_s", _FLOAT, "When it leaves, or the repetition ends."),
+        Column("saved_bps", _FLOAT, "Upload rate that it saves on the gateway."),
+        Column(
+            "planned_saved_bits",
+            _FLOAT,
+            "Saved from the planned start to its leave; without lifetimes, to the end "
+            "of the slot.",
+        ),
+        Column("saved_bits", _FLOAT, "Saved within that time from the real start."),
+        Column(
+            "is_realised", _BOOL, "Whether it moved; null where the end came first."
+        ),
+        Column(
+            "outcome",
+            _STRING,
+            "started, left before the pull ended, left while starting, cut (by the end "
+            "of its slot) or open (the experiment ended).",
+        ),
+    ),
+)
+
+EVICTIONS = Table(
+    "evictions",
+    "One layer that was deleted to make room.",
+    (
+        CONFIGURATION,
+        _REPEAT,
+        Column("at_s", _FLOAT, "When."),
+        Column("digest", _STRING, "The layer."),
+        Column("uncompressed_bytes", _INT, "What became free."),
+    ),
+)
+
+DECISIONS = Table(
+    "algorithm_times",
+    "One decision and how long it took.",
+    (
+        CONFIGURATION,
+        _REPEAT,
+        Column("at_s", _FLOAT, "When it was taken."),
+        Column("what", _STRING, "placement, eviction or rates."),
+        Column("took_s", _FLOAT, "Time it took, measured."),
+        Column("n", _INT, "Analytics that it was about; layers for an eviction."),
+        Column("value", _FLOAT, "Value of the decision; null for evictions."),
+        Column("bound", _FLOAT, "No decision has a higher value; null when unknown."),
+    ),
+)
+
+REPEATS = Table(
+    "repeats",
+    "One repetition under one policy: the sums that the summary is made of.",
+    (
+        CONFIGURATION,
+        _REPEAT,
+        Column("n_requests", _INT, "Analytics that came."),
+        Column("n_periods", _INT, "Rate periods with an analytic."),
+        Column("qos", _FLOAT, "Sum over these periods of the weighted mean quality."),
+        Column("n_bounded", _INT, "Those of them whose bound is known."),
+        Column("bounded_qos", _FLOAT, "Sum of the quality of those."),
+        Column("bound_qos", _FLOAT, "Sum of their bounds."),
+        Column("analytic_s", _FLOAT, "Analytics times the time they were there."),
+        Column("gateway_s", _FLOAT, "The same on the gateway."),
+        Column("duration_s", _FLOAT, "Simulated time."),
+        Column("n_planned", _INT, "Moves planned whose end is known."),
+        Column("n_realised", _INT, "Those that happened."),
+        Column("n_open", _INT, "Moves that the end of the experiment cut off."),
+        Column("planned_bps", _FLOAT, "Saved rate of the moves planned."),
+        Column("realised_bps", _FLOAT, "Saved rate of those that happened."),
+        Column("planned_saved_bits", _FLOAT, "Upload that they promised to save."),
+        Column("realised_saved_bits", _FLOAT, "What was saved of it."),
+        Column("saved_bits", _FLOAT, "All upload saved by the gateway."),
+        Column("sent_bits", _FLOAT, "What crossed the uplink."),
+        Column("n_overshoot", _INT, "Rate periods with more granted than carried."),
+        Column("max_overshoot", _FLOAT, "Largest excess, as a share of the uplink."),
+        Column("max_late_bytes", _FLOAT, "Most bytes that waited for the uplink."),
+        Column("pulled_bytes", _INT, "Compressed bytes pulled."),
+        Column("wasted_bytes", _INT, "Those that no analytic used."),
+        Column("deleted_bytes", _INT, "Bytes deleted to make room."),
+        Column("stored_byte_s", _FLOAT, "Bytes on the disk times their time there."),
+        Column("n_placements", _INT, "Slots."),
+        Column("placement_s", _FLOAT, "Time that placing took together."),
+        Column("max_placement_s", _FLOAT, "Longest time of one."),
+        Column("n_allocations", _INT, "Rate periods, all."),
+        Column("allocation_s", _FLOAT, "Time that dividing the uplink took together."),
+        Column("max_allocation_s", _FLOAT, "Longest time of one."),
+    ),
+)
+
+SIMULATE_TABLES = (
+    CONFIGURATIONS,
+    REQUESTS,
+    PERIODS,
+    RATES,
+    PULLS,
+    MOVES,
+    EVICTIONS,
+    DECISIONS,
+    REPEATS,
+    SUMMARY,
+)
