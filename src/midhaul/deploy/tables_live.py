@@ -86,7 +86,11 @@ PERIODS = Table(
         Column("sent_bps", _FLOAT, "Measured at the device: gateway to cloud."),
         Column("received_bps", _FLOAT, "Measured at the device: cloud to gateway."),
         Column("n_dropped", _INT, "Packets dropped before the uplink."),
-        Column("is_overshoot", _BOOL, "Allocated and reserved, or sent, above it."),
+        Column(
+            "is_overshoot",
+            _BOOL,
+            "Allocated and reserved above it, or sent, beyond a burst and 1 %.",
+        ),
         Column("stored_bytes", _INT, "Layers on the disk, uncompressed."),
         Column("planned_qos", _FLOAT, "Weighted mean quality that was planned."),
         Column("saved_bps", _FLOAT, "Upload rate that analytics on the gateway save."),

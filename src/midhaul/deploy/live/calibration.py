@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 
     from midhaul.deploy.live.site import Site
 
+ACK_SHARE = 66 / (2 * 1514)
+"""An acknowledgement over two full packets, Ethernet headers included (RFC 9293)."""
+
 _N_LAYERS = 20
 _SMALL_BYTES = 20_000
 _LEAST_LARGE_BYTES = 1_000_000
@@ -37,13 +40,19 @@ class PullModel:
         pull_bps: rate of a pull, unpacking included.
         fixed_s: time of a pull beside its bytes.
         start_s: time from the end of a pull until the analytic's program is loaded.
-        ack_share: bytes on the uplink for each byte on the downlink.
+        ack_share: bytes on the uplink for each byte on the downlink; a busy machine
+            acknowledges more at once, so it may have more at another time.
     """
 
     pull_bps: float
     fixed_s: float
     start_s: float
     ack_share: float
+
+    @property
+    def most_ack_share(self) -> float:
+        """What has to be reckoned with: one acknowledgement for two packets."""
+        return max(self.ack_share, ACK_SHARE)
 
 
 def calibration_images(

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from midhaul.deploy.control import Policy
+    from midhaul.deploy.enforcement.lab import Traffic
     from midhaul.deploy.live.calibration import PullModel
     from midhaul.deploy.live.records import Records
     from midhaul.deploy.live.site import Site
@@ -108,8 +109,8 @@ class Loop:
             while number * period_s < setting.duration_s:
                 begins_s = number * period_s
                 await asyncio.sleep(max(0.0, begins_s - self._clock()))
-                now_s = self._clock()
-                traffic = await asyncio.to_thread(self._site.lab.traffic)
+                late_s = self._clock() - begins_s
+                now_s, traffic = await self._link()
                 if mark is not None:
                     self._notes.close(mark, now_s, traffic)
                 if pulling.done():
@@ -120,9 +121,7 @@ class Loop:
                     if number % n_per_slot == 0:
                         await self._plan(begins_s)
                     facts = await self._divide(begins_s)
-                mark = Mark(
-                    at_s=now_s, late_s=now_s - begins_s, traffic=traffic, facts=facts
-                )
+                mark = Mark(at_s=now_s, late_s=late_s, traffic=traffic, facts=facts)
                 if number % n_per_slot == 0:
                     self._records.flush(self._clock())
                 number += 1
@@ -130,12 +129,17 @@ class Loop:
             await asyncio.sleep(max(0.0, setting.duration_s - self._clock()))
             self._site.publisher.send({"do": "assign", "assigned": {}})
             if mark is not None:
-                traffic = await asyncio.to_thread(self._site.lab.traffic)
-                self._notes.close(mark, self._clock(), traffic)
+                self._notes.close(mark, *await self._link())
         finally:
             pulling.cancel()
             await asyncio.wait({pulling})
             self._notes.moves(setting.duration_s)
+
+    async def _link(self) -> tuple[float, Traffic]:
+        """What the link has carried, and when, in the middle of the asking."""
+        begin_s = self._clock()
+        traffic = await asyncio.to_thread(self._site.lab.traffic)
+        return (begin_s + self._clock()) / 2, traffic
 
     async def _come_and_go(self, coming: list[Analytic], now_s: float) -> None:
         for analytic, was_on_gateway in self._who.departed(now_s):
@@ -236,7 +240,9 @@ class Loop:
         """What acknowledgements of pulls take of the uplink from now on."""
         if not (self._setting.has_ack_reserve and self.pulls.is_busy):
             return 0.0
-        acks_bps = self._setting.model.ack_share * self._setting.network.downlink_bps
+        acks_bps = (
+            self._setting.model.most_ack_share * self._setting.network.downlink_bps
+        )
         return min(acks_bps, _MOST_RESERVED * uplink_bps)
 
     def _apply(self) -> None:

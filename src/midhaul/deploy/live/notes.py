@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from midhaul.deploy.live.situation import Situation
     from midhaul.deploy.networks import Network
 
+_BURST_BYTES = 5000  # what the link's bucket lets pass at once
+_READING = 0.01  # clock and counters are not read in the same moment
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Mark:
@@ -91,6 +94,7 @@ class Notes:
         before = mark.traffic
         uplink_bps = self._network.mean_uplink_bps(mark.at_s, now_s)
         sent_bps = 8 * (traffic.up_bytes - before.up_bytes) / lasts_s
+        most_bps = uplink_bps * (1 + _READING) + 8 * _BURST_BYTES / lasts_s
         planned_bps = mark.facts["allocated_bps"] + mark.facts["reserved_bps"]
         self._records.add(
             PERIODS,
@@ -101,7 +105,7 @@ class Notes:
             sent_bps=sent_bps,
             received_bps=8 * (traffic.down_bytes - before.down_bytes) / lasts_s,
             n_dropped=traffic.up_dropped - before.up_dropped,
-            is_overshoot=max(planned_bps, sent_bps) > uplink_bps,
+            is_overshoot=planned_bps > uplink_bps or sent_bps > most_bps,
             **mark.facts,
         )
 
