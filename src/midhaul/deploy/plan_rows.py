@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 
 Rows = list[dict[str, Any]]
 
+_MEASURED = frozenset({"solve_s"})
+"""Metrics that a clock makes; all others follow from the problem."""
+
 
 def curve_rows(analytics: Iterable[Analytic]) -> Rows:
     """Rows of ``curves``: each step of each curve once, as it is charged."""
@@ -121,7 +124,7 @@ def metric_rows(number: int, values: Iterable[tuple[str, float, str]], n: int) -
             "high": None,
             "n": n,
             "unit": unit,
-            "is_model": True,
+            "is_model": metric not in _MEASURED,
         }
         for metric, value, unit in values
         if math.isfinite(value)
