@@ -73,7 +73,12 @@ class LinkConfig(Section):
     """The link between gateway and cloud, shaped by the kernel."""
 
     downlink_bps: float = Field(default=100e6, gt=0, description="Cloud to gateway.")
-    uplink_bps: float = Field(default=5e6, ge=0, description="Gateway to cloud.")
+    uplink_bps: float = Field(
+        default=5e6,
+        gt=0,
+        description="Gateway to cloud; without any nothing can be pulled, as pulls are "
+        "acknowledged.",
+    )
     uplink_trace: Path | None = Field(
         default=None,
         description="Mahimahi trace (*.up) that the uplink follows, second by second, "

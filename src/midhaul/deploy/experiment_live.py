@@ -78,7 +78,7 @@ def _repeat(
     with scratch() as folder:
         images = _publish(config, repeat, folder / "registry", progress)
         with Lab(
-            uplink_bps=network.uplink_rates(0.0, 1.0)[0][0],
+            uplink_bps=network.uplink_bps,
             downlink_bps=network.downlink_bps,
             queue_s=config.link.queue_s,
         ) as lab:

@@ -41,7 +41,7 @@ SHORT: dict[str, Any] = {
     "images": {"scale": 0.004},
     "requests": {"rate_per_min": 3.0, "min_lifetime_min": 2},
     "gateway": {"disk_bytes": 30e6},
-    "link": {"downlink_bps": 20e6, "uplink_bps": 2e6},
+    "link": {"downlink_bps": 20e6},
     "workload": {
         "detector": "builtin:street-n",
         "n_curve_images": 6,
@@ -55,11 +55,19 @@ SHORT: dict[str, Any] = {
 }
 
 
+def with_trace(folder: Path) -> dict[str, Any]:
+    """The same over an uplink that follows a trace, of 2 Mbit/s all the time."""
+    file = folder / "steady.up"
+    file.write_text("".join(f"{round(i * 6.016)}\n" for i in range(1, 997)))
+    return {**SHORT, "link": {**SHORT["link"], "uplink_trace": str(file)}}
+
+
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
     """A run of ten seconds in which registry and brokers go away and come back."""
-    config = LiveConfig.model_validate_json(json.dumps(SHORT))
-    made = Run.create(tmp_path_factory.mktemp("runs"), "deploy.live", config)
+    folder = tmp_path_factory.mktemp("runs")
+    config = LiveConfig.model_validate_json(json.dumps(with_trace(folder)))
+    made = Run.create(folder, "deploy.live", config)
     perform(live, config, made, SilentProgress())
     return made
 
@@ -127,7 +135,8 @@ def test_a_resumed_run_keeps_what_came_to_its_end(run: Run) -> None:
     """Finished repetitions are not done again; rows of others would be dropped."""
     run.write(MESSAGES, [{"repeat": 1, "analytic": "stray", "number": 0}])
     n = run.count(MESSAGES.name) - 1
-    live(LiveConfig.model_validate_json(json.dumps(SHORT)), run, SilentProgress())
+    config = LiveConfig.model_validate_json(json.dumps(with_trace(run.dir.parent)))
+    live(config, run, SilentProgress())
     assert run.count(MESSAGES.name) == n
     assert run.count(REPEATS.name) == 1
 

@@ -280,6 +280,7 @@ def test_requests_for_unknown_images_are_refused(tmp_path: Path) -> None:
         ({"slot_s": 100.0}, "whole number"),
         ({"requests": {"min_lifetime_min": 11}}, "min_lifetime_min"),
         ({"planning": {"low_water": 0.99}}, "low_water"),
+        ({"link": {"uplink_bps": 0.0}}, "uplink_bps"),
     ],
 )
 def test_impossible_files_are_refused(change: dict[str, Any], word: str) -> None:

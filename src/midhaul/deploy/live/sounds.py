@@ -1,7 +1,7 @@
 """Made-up sound events as WAV messages, and a classifier that is scored on them.
 
-Eight classes sound alike below 1 kHz and differ by what they have above: tones, chirps,
-clicks and bands of noise, up to 10 kHz. The knob is the share of the sampling rate that
+Eight classes share a hum and differ by one sound each between 0.7 and 10 kHz: a tone, a
+chirp, clicks or a band of noise. The knob is the share of the sampling rate that
 is left; a clip is resampled by cutting its spectrum, so that nothing is aliased. What
 lies above half the rate that is left is gone, and with it the difference between
 classes. The quality of an answer is 1 where the class is right and 0 otherwise.
