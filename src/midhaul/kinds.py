@@ -208,11 +208,11 @@ KINDS: dict[str, Kind] = {
         Kind(
             name="deploy.live",
             summary="Run a gateway and its cloud here: real pulls, messages and rates.",
-            config="midhaul.deploy.config_live:LiveConfig",
-            run="midhaul.deploy.experiment_live:live",
-            tables="midhaul.deploy.tables_live:LIVE_TABLES",
+            config="midhaul.deploy.live.config:LiveConfig",
+            run="midhaul.deploy.live.experiment:live",
+            tables="midhaul.deploy.live.tables:LIVE_TABLES",
             report="midhaul.deploy.figures.live:build",
-            samples="midhaul.deploy.samples_live:samples",
+            samples="midhaul.deploy.live.samples:samples",
             extra="deploy",
             needs=("aiohttp", "aiomqtt", *_PLANNING, "onnxruntime", "psutil"),
             headline=(

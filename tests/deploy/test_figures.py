@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import vl_convert
 
-from midhaul.deploy import tables_live
-from midhaul.deploy.config_live import LiveConfig
 from midhaul.deploy.figures import live as live_report
 from midhaul.deploy.figures import simulate as simulate_report
+from midhaul.deploy.live import tables as live_tables
+from midhaul.deploy.live.config import LiveConfig
 from midhaul.deploy.simulate.config import SimulateConfig
 from midhaul.deploy.simulate.experiment import simulate
 from midhaul.report import DataTable, Figure, Page, render
@@ -105,7 +105,7 @@ def filled(table: Table, **known: object) -> dict[str, Any]:
 def live_run(folder: Path) -> Run:
     """A live run of two periods with an analytic in each place."""
     run = Run.create(folder, "deploy.live", LiveConfig())
-    t = tables_live
+    t = live_tables
     run.write(t.CONFIGURATIONS, [filled(t.CONFIGURATIONS, configuration=0, name="p")])
     curve = {"curve": "images cloud", "is_on_frontier": True}
     run.write(

@@ -14,11 +14,11 @@ from typing import Any
 
 import pytest
 
-from midhaul.deploy.config_live import LiveConfig
-from midhaul.deploy.experiment_live import live
+from midhaul.deploy.live.config import LiveConfig
+from midhaul.deploy.live.experiment import live
 from midhaul.deploy.live.prerequisites import missing_here
-from midhaul.deploy.samples_live import samples
-from midhaul.deploy.tables_live import (
+from midhaul.deploy.live.samples import samples
+from midhaul.deploy.live.tables import (
     CURVES,
     LIVE_PULLS,
     MESSAGES,
@@ -146,8 +146,8 @@ def test_an_interrupted_run_leaves_nothing_behind(tmp_path: Path) -> None:
     """After SIGINT its namespaces, processes and large files are gone."""
     code = (
         "import sys; from pathlib import Path\n"
-        "from midhaul.deploy.config_live import LiveConfig\n"
-        "from midhaul.deploy.experiment_live import live\n"
+        "from midhaul.deploy.live.config import LiveConfig\n"
+        "from midhaul.deploy.live.experiment import live\n"
         "from midhaul.runs.perform import perform\n"
         "from midhaul.runs.progress import SilentProgress\n"
         "from midhaul.runs.run import Run\n"

@@ -9,7 +9,7 @@ from functools import lru_cache
 import numpy as np
 import pytest
 
-from midhaul.deploy.config_live import WorkloadConfig
+from midhaul.deploy.live.config import WorkloadConfig
 from midhaul.deploy.live.curves import MeasuredCurves, link_bps
 from midhaul.deploy.live.images import Images, best_threshold
 from midhaul.deploy.live.measuring import measure_curves

@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
-from midhaul.deploy import tables_live as tables
 from midhaul.deploy.figures import overtime
 from midhaul.deploy.figures.times import algorithm_times
 from midhaul.deploy.figures.view import View, headline
+from midhaul.deploy.live import tables
 from midhaul.report import Cell, DataTable, Figure, Notice, Page, Section
 from midhaul.report.axes import Axis, Series
 from midhaul.report.charts import bars, percentile_curves

@@ -26,8 +26,8 @@ from midhaul.deploy.live.workload import WORKLOADS, Workload, workload_named
 from midhaul.errors import DataError
 
 if TYPE_CHECKING:
-    from midhaul.deploy.config_live import WorkloadConfig
     from midhaul.deploy.enforcement.bridge_config import Endpoint
+    from midhaul.deploy.live.config import WorkloadConfig
 
 
 class Consumer:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from midhaul.deploy.config_live import FaultConfig
+    from midhaul.deploy.live.config import FaultConfig
     from midhaul.deploy.live.site import Site
 
 

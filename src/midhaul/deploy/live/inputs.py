@@ -28,8 +28,8 @@ from midhaul.errors import DataError
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
 
-    from midhaul.deploy.config_live import LiveConfig
     from midhaul.deploy.live.calibration import PullModel
+    from midhaul.deploy.live.config import LiveConfig
     from midhaul.deploy.live.curves import MeasuredCurves
     from midhaul.deploy.problem import Analytic, ContainerImage
     from midhaul.deploy.requests import Request

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 from midhaul.deploy.control import State, make_room, plan_rates, plan_slot
 from midhaul.deploy.live.notes import Mark, Notes
 from midhaul.deploy.live.pulls import Pulls
+from midhaul.deploy.live.tables import EVICTIONS
 from midhaul.deploy.registry.store_index import StoreState, load_index
-from midhaul.deploy.tables_live import EVICTIONS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence

@@ -13,7 +13,7 @@ from midhaul.deploy.live.sounds import Sounds
 from midhaul.deploy.live.workload import message_hz
 
 if TYPE_CHECKING:
-    from midhaul.deploy.config_live import WorkloadConfig
+    from midhaul.deploy.live.config import WorkloadConfig
     from midhaul.deploy.live.workload import Workload
     from midhaul.runs.progress import Task
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from midhaul.deploy.tables_live import DECISIONS, MOVES, PERIODS, RATES
+from midhaul.deploy.live.tables import DECISIONS, MOVES, PERIODS, RATES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

@@ -23,8 +23,8 @@ from midhaul.deploy.live.messages import (
 from midhaul.deploy.live.workload import WORKLOADS, Workload, workload_named
 
 if TYPE_CHECKING:
-    from midhaul.deploy.config_live import WorkloadConfig
     from midhaul.deploy.enforcement.bridge_config import Endpoint
+    from midhaul.deploy.live.config import WorkloadConfig
 
 _N_CACHED = 2048
 _NS = 1_000_000_000

@@ -7,7 +7,7 @@ from collections import deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from midhaul.deploy.tables_live import LIVE_PULLS
+from midhaul.deploy.live.tables import LIVE_PULLS
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable

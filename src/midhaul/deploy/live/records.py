@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from midhaul.deploy.tables_live import MESSAGES
+from midhaul.deploy.live.tables import MESSAGES
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

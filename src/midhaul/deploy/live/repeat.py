@@ -26,15 +26,15 @@ from midhaul.deploy.live.loop import Loop, Setting
 from midhaul.deploy.live.records import Records
 from midhaul.deploy.live.site import Site
 from midhaul.deploy.live.situation import Situation
-from midhaul.deploy.tables_live import REPEATS
+from midhaul.deploy.live.tables import REPEATS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-    from midhaul.deploy.config_live import LiveConfig
     from midhaul.deploy.enforcement.lab import Lab
     from midhaul.deploy.live.calibration import PullModel
+    from midhaul.deploy.live.config import LiveConfig
     from midhaul.deploy.live.curves import MeasuredCurves
     from midhaul.deploy.networks import Network
     from midhaul.deploy.problem import Analytic, ContainerImage

@@ -24,8 +24,8 @@ from midhaul.deploy.registry.server import RegistryServer
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Generator, Mapping
 
-    from midhaul.deploy.config_live import LiveConfig
     from midhaul.deploy.enforcement.lab import Lab
+    from midhaul.deploy.live.config import LiveConfig
     from midhaul.deploy.problem import ContainerImage
     from midhaul.runs.progress import Progress
 

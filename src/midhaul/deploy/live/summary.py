@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from midhaul.deploy.samples_live import column, samples
-from midhaul.deploy.tables_live import LIVE_PULLS, MESSAGES, MOVES, PERIODS
+from midhaul.deploy.live.samples import column, samples
+from midhaul.deploy.live.tables import LIVE_PULLS, MESSAGES, MOVES, PERIODS
 from midhaul.stats import bootstrap
 
 if TYPE_CHECKING:

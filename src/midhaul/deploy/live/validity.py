@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from midhaul.deploy.samples_live import column
-from midhaul.deploy.tables_live import MESSAGES, PERIODS, REPEATS
+from midhaul.deploy.live.samples import column
+from midhaul.deploy.live.tables import MESSAGES, PERIODS, REPEATS
 from midhaul.model import Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from midhaul.deploy.config_live import LiveConfig
+    from midhaul.deploy.live.config import LiveConfig
     from midhaul.runs.run import Run
 
     _Finding = tuple[str, str]

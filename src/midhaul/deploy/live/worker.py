@@ -27,8 +27,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from pydantic_core import to_json
 
-from midhaul.deploy.config_live import WorkloadConfig
 from midhaul.deploy.enforcement.bridge_config import Endpoint, read_bridge
+from midhaul.deploy.live.config import WorkloadConfig
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
-    from midhaul.deploy.config_live import WorkloadConfig
+    from midhaul.deploy.live.config import WorkloadConfig
 
 
 class Workload(Protocol):

@@ -7,7 +7,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from midhaul.deploy.live.prerequisites import check_machine
-from midhaul.deploy.tables_live import (
+from midhaul.deploy.live.tables import (
     CONFIGURATIONS,
     CURVES,
     LIVE_TABLES,
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from midhaul.deploy.config_live import LiveConfig
+    from midhaul.deploy.live.config import LiveConfig
     from midhaul.deploy.live.curves import MeasuredCurves
     from midhaul.runs.progress import Progress
     from midhaul.runs.run import Run

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from midhaul.deploy.tables_live import (
+from midhaul.deploy.live.tables import (
     CONFIGURATIONS,
     LIVE_PULLS,
     MESSAGES,
