@@ -172,7 +172,7 @@ def _measure_cell(
     images = list(bench.images)
     np.random.default_rng([bench.seed, 5, block]).shuffle(images)
     agreement = Agreement(bench.answers.get(configuration.index, {}))
-    bench.rig.configure(configuration.nodes)
+    ended = _configure(configuration, bench)
     watch = bench.rig.watch()
     with watch:
         found = run_load(
@@ -191,7 +191,7 @@ def _measure_cell(
         throttled=watch.throttled,
         steal=watch.steal,
         foreign_cpu=watch.foreign_cpu,
-        dead_nodes=bench.rig.dead(),
+        dead_nodes=ended | bench.rig.dead(),
     )
     limits = Limits(percentile=None, max_error_rate=load.max_error_rate)
     verdict = judge_cell(found, scenario, limits=limits, conditions=conditions)
@@ -203,7 +203,28 @@ def _measure_cell(
     facts = cell_facts(found, scenario)
     row = facts.row(verdict, position=position, **marks)
     bench.run.write(CELLS, [row], part=cell)
-    return dict(conditions.dead_nodes)
+    return bench.rig.dead()
+
+
+def _configure(configuration: Configuration, bench: Bench) -> dict[str, str]:
+    """Give the nodes their settings; those that ended since the last cell live again.
+
+    Returns:
+        How nodes had ended, by name; the cell that follows is not valid.
+
+    Raises:
+        NodeError: a node that lives refuses them.
+    """
+    try:
+        bench.rig.configure(configuration.nodes)
+    except NodeError:
+        ended = bench.rig.dead()
+        if not ended:
+            raise
+        bench.rig.restart()
+        bench.rig.configure(configuration.nodes)
+        return ended
+    return {}
 
 
 def overall_verdict(

@@ -157,7 +157,11 @@ def test_an_interrupted_run_leaves_nothing_behind(tmp_path: Path) -> None:
     )
     config = json.dumps({**SHORT, "duration_s": 60.0})
     command = [sys.executable, "-c", code, str(tmp_path), config]
-    process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
+    process = subprocess.Popen(
+        command,
+        stderr=subprocess.DEVNULL,
+        preexec_fn=_hear_interrupts,  # noqa: PLW1509 - no other threads here
+    )
     try:
         end_s = time.monotonic() + 90
         while time.monotonic() < end_s and not list(tmp_path.glob("*/tables/rates")):
@@ -166,15 +170,21 @@ def test_an_interrupted_run_leaves_nothing_behind(tmp_path: Path) -> None:
         mine = f"midhaul-{process.pid}-"
         assert mine in _namespaces()
         process.send_signal(signal.SIGINT)
-        process.wait(30)
+        process.wait(60)
     finally:
         process.kill()
+        process.wait()
     assert mine not in _namespaces()
     assert not list(Path(tempfile.gettempdir()).glob(f"midhaul-live-{process.pid}-*"))
     (folder,) = tmp_path.iterdir()
     made = Run.open(folder)
     assert made.status == "interrupted"
     assert made.count(RATES.name)
+
+
+def _hear_interrupts() -> None:
+    """Undo what a shell does to programs in its background: make Ctrl-C count."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def _namespaces() -> str:

@@ -1,0 +1,69 @@
+"""What becomes of a cell when nodes end around it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, cast
+
+import pytest
+
+from midhaul.errors import NodeError
+from midhaul.testbed.blocks import Bench, _configure
+from midhaul.testbed.config import MeasureConfig
+from midhaul.testbed.grid import Configuration, expand
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from midhaul.testbed.config_parts import NodeConfig
+
+
+@dataclass
+class FallenRig:
+    """A rig that refuses settings until it is started again."""
+
+    ended: dict[str, str]
+    asked: list[str] = field(default_factory=list)
+    is_up: bool = False
+
+    def configure(self, nodes: Sequence[NodeConfig]) -> None:
+        """Refuse before the restart."""
+        self.asked.append("configure")
+        if not self.is_up:
+            message = f"{nodes[0].name} does not answer"
+            raise NodeError(message)
+
+    def dead(self) -> dict[str, str]:
+        """How nodes ended."""
+        return {} if self.is_up else self.ended
+
+    def restart(self) -> None:
+        """Start everything again."""
+        self.asked.append("restart")
+        self.is_up = True
+
+
+def bench_of(rig: FallenRig) -> Bench:
+    """A bench of which nothing but the rig is used."""
+    nothing = cast("Any", None)
+    return Bench(rig=cast("Any", rig), run=nothing, seed=0, images={}, answers={})
+
+
+def configuration() -> Configuration:
+    """The only configuration of the default testbed."""
+    config = MeasureConfig()
+    (found,) = expand({}, config.nodes, config.load)
+    return found
+
+
+def test_a_node_that_ended_between_cells_is_started_again_and_told() -> None:
+    """The run goes on, and the cell that follows knows why it is not valid."""
+    rig = FallenRig({"edge1": "killed"})
+    assert _configure(configuration(), bench_of(rig)) == {"edge1": "killed"}
+    assert rig.asked == ["configure", "restart", "configure"]
+
+
+def test_a_living_node_that_refuses_its_settings_ends_the_run() -> None:
+    """Starting it again would not help."""
+    with pytest.raises(NodeError, match="does not answer"):
+        _configure(configuration(), bench_of(FallenRig({})))
