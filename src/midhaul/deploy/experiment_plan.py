@@ -145,8 +145,10 @@ def _write_prices(
     progress: Progress,
 ) -> None:
     planner = _planner(config.planners[0], config, len(problem.analytics))
-    with progress.task("asking what one more of each resource is worth"):
-        found = price_resources(planner, problem, plan=first)
+    n_resources = 4 * len(problem.gateways)
+    question = "asking what one more of each resource is worth"
+    with progress.task(question, total=n_resources) as task:
+        found = price_resources(planner, problem, plan=first, advance=task.advance)
     rows = [
         {
             "configuration": 0,

@@ -10,7 +10,7 @@ sentence has both.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -72,6 +72,7 @@ def price_resources(
     uplink_bps: float | Mapping[str, float] | None = None,
     *,
     plan: JointPlan | None = None,
+    advance: Callable[[], object] = lambda: None,
 ) -> tuple[Price, ...]:
     """What one more Mbit/s, GB or core of each gateway is worth.
 
@@ -82,6 +83,8 @@ def price_resources(
         problem: what is planned.
         uplink_bps: as :meth:`~midhaul.deploy.joint.base.JointPlanner.plan` takes it.
         plan: the plan of the problem, if it is there already.
+        advance: called after each resource, limited or not; there are four of each
+            gateway.
     """
     if uplink_bps is not None:
         problem = _with_uplinks(problem, uplink_bps)
@@ -91,6 +94,7 @@ def price_resources(
         for unit in _UNITS:
             capacity = getattr(gateway, unit.field)
             if math.isinf(capacity):
+                advance()
                 continue
             richer = replace(gateway, **{unit.field: capacity + unit.amount})
             gateways = list(problem.gateways)
@@ -98,6 +102,7 @@ def price_resources(
             after = planner.plan(replace(problem, gateways=tuple(gateways)))
             where = f" at {gateway.name}" if len(gateways) > 1 else ""
             found.append(_price(unit, gateway, where, before, after))
+            advance()
     return tuple(found)
 
 
