@@ -108,7 +108,9 @@ class AnalyticConfig(Section):
         default=None, gt=0, description="How long it stays; for ever without."
     )
     sites: tuple[str, ...] = Field(
-        default=(), description="Gateways it may go to; all by default."
+        default=(),
+        description="Gateways it may go to, all by default; its sensor stands at the "
+        "first and uploads over its uplink.",
     )
 
 
