@@ -175,7 +175,7 @@ def pulls(view: View, table: Table) -> Figure | str:
             ("planned", row["planned_begins_s"], row["planned_ends_s"]),
             ("real", row["begins_s"], row["ends_s"]),
         ):
-            if begin is not None and end is not None:
+            if begin is not None and end is not None and end > begin:
                 note = size_text(row["pulled_bytes"] or 0)
                 kind_of = (
                     "real, wasted" if kind == "real" and row["is_wasted"] else kind
@@ -202,7 +202,10 @@ def pulls(view: View, table: Table) -> Figure | str:
         series,
         step=12,
     )
-    caption = "First repetition. Each pull with the slot that planned it."
+    caption = (
+        "First repetition. Each pull with the slot that planned it; images whose "
+        "layers were there already are left out."
+    )
     return Figure(
         title="Pulls, planned and real", chart=_pick(view).on(chart), caption=caption
     )
