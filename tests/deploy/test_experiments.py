@@ -155,6 +155,16 @@ def test_a_search_that_was_stopped_says_so(tmp_path: Path) -> None:
     assert summary(run, "weighted_qos")["joint-milp"] > 0
 
 
+def test_a_plan_for_nobody_is_the_best_there_is(tmp_path: Path) -> None:
+    """Without analytics there is nothing to search for, and nothing to improve."""
+    run = made({"kind": "deploy.plan", "draw": {"n": 0}}, tmp_path)
+    assert run.verdict is not None
+    assert run.verdict.is_valid
+    assert summary(run, "weighted_qos")["joint"] == 0
+    assert "decisions" not in run.tables() or run.count("decisions") == 0
+    render(plan_report.build(run))
+
+
 @pytest.mark.parametrize(
     ("change", "error", "said"),
     [

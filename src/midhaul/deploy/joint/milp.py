@@ -92,9 +92,9 @@ class JointMilp:
                 also_s[line] = np.union1d(also_s.get(line, np.zeros(0)), late)
         # A shared backhaul may still hold up what its rows let through.
         is_whole = best.value >= bound - _TOLERANCE * max(1.0, bound)
-        status: Status = "optimal" if is_whole else "feasible"
-        if not found.is_optimal:
-            status = "timed_out"
+        status: Status = "feasible" if found.is_optimal else "timed_out"
+        if is_whole:
+            status = "optimal"
         return replace(
             best,
             status=status,
