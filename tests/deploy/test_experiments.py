@@ -155,6 +155,18 @@ def test_a_search_that_was_stopped_says_so(tmp_path: Path) -> None:
     assert summary(run, "weighted_qos")["joint-milp"] > 0
 
 
+def test_steps_that_nobody_would_buy_are_noted(tmp_path: Path) -> None:
+    """A curve that falls is used without its bad steps, and the run says so."""
+    table = tmp_path / "curve.csv"
+    table.write_text("knob,rate_bps,quality\n1,1e4,0.6\n2,2e4,0.5\n3,3e4,0.8\n")
+    curves = PLAN["curves"] | {"camera-cloud": {"source": f"table:{table}"}}
+    run = made(PLAN | {"curves": curves, "with_prices": False}, tmp_path / "runs")
+    assert any("camera-cloud: 1 of 3 steps" in note for note in run.manifest.notes)
+    knobs = {row["knob"] for row in run.read(tables.DECISIONS).to_pylist()
+             if row["place"] == "cloud"}  # fmt: skip
+    assert 2.0 not in knobs
+
+
 def test_a_plan_for_nobody_is_the_best_there_is(tmp_path: Path) -> None:
     """Without analytics there is nothing to search for, and nothing to improve."""
     run = made({"kind": "deploy.plan", "draw": {"n": 0}}, tmp_path)

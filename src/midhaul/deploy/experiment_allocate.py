@@ -22,10 +22,9 @@ from midhaul.deploy.rates import Demands, ExactKnapsack, HullGreedy
 from midhaul.model import Verdict
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     from midhaul.deploy.config import AllocateConfig
-    from midhaul.deploy.curves import QosCurve
     from midhaul.deploy.problem import Analytic
     from midhaul.runs.progress import Progress
     from midhaul.runs.run import Run
@@ -58,7 +57,7 @@ def allocate(config: AllocateConfig, run: Run, progress: Progress) -> None:
                 one = _Division(number=number, name=name, uplink=uplink)
                 _divide(config, one, analytics, demands, run)
             task.advance()
-    _note_dominated(curves, run)
+    plan_rows.note_dominated(analytics, run)
     run.verdict = Verdict()
 
 
@@ -119,14 +118,3 @@ def _streams(config: AllocateConfig) -> list[Analytic]:
         return listed_analytics(config.analytics, curves_of(config.curves), transport)
     rng = np.random.default_rng([config.seed, 1])
     return drawn_analytics(config.draw, seed_image_names(), transport, rng)
-
-
-def _note_dominated(curves: Sequence[QosCurve], run: Run) -> None:
-    """Say in the manifest which curves have steps that nobody would buy."""
-    by_name: Mapping[str, QosCurve] = {curve.name: curve for curve in curves}
-    for name, curve in by_name.items():
-        if curve.n_dominated:
-            run.note(
-                f"curve {name}: {curve.n_dominated} of {len(curve)} steps cost more "
-                "than another one that is as good; they are never chosen"
-            )

@@ -48,6 +48,7 @@ def plan(config: PlanConfig, run: Run, progress: Progress) -> None:
         cloud_curve_of(analytic)
     rows = plan_rows.curve_rows(problem.analytics)
     run.write(tables.CURVES, rows, part=_PART)
+    plan_rows.note_dominated(problem.analytics, run)
     plans: dict[int, JointPlan] = {}
     done = set(run.parts(tables.SUMMARY.name))
     with progress.task("planning", total=len(config.planners)) as task:

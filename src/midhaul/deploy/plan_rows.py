@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from midhaul.deploy.joint.base import JointPlan
     from midhaul.deploy.problem import Analytic, PlacementProblem
     from midhaul.deploy.rates.base import RateAllocation
+    from midhaul.runs.run import Run
 
 Rows = list[dict[str, Any]]
 
@@ -21,15 +22,30 @@ _MEASURED = frozenset({"solve_s"})
 """Metrics that a clock makes; all others follow from the problem."""
 
 
-def curve_rows(analytics: Iterable[Analytic]) -> Rows:
-    """Rows of ``curves``: each step of each curve once, as it is charged."""
+def curves_in(analytics: Iterable[Analytic]) -> dict[str, QosCurve]:
+    """The curves of some analytics, each once, by their names."""
     curves: dict[str, QosCurve] = {}
     for analytic in analytics:
         for curve in (analytic.cloud_curve, analytic.gateway_curve):
             if curve is not None:
                 curves.setdefault(curve.name, curve)
+    return curves
+
+
+def note_dominated(analytics: Iterable[Analytic], run: Run) -> None:
+    """Say in the manifest which curves have steps that nobody would buy."""
+    for name, curve in curves_in(analytics).items():
+        if curve.n_dominated:
+            run.note(
+                f"curve {name}: {curve.n_dominated} of {len(curve)} steps are no better "
+                "than another one that costs no more; they are never chosen"
+            )
+
+
+def curve_rows(analytics: Iterable[Analytic]) -> Rows:
+    """Rows of ``curves``: each step of each curve once, as it is charged."""
     rows: Rows = []
-    for name, curve in curves.items():
+    for name, curve in curves_in(analytics).items():
         useful = curve.on_frontier
         rows += [
             {
