@@ -36,9 +36,10 @@ def note_dominated(analytics: Iterable[Analytic], run: Run) -> None:
     """Say in the manifest which curves have steps that nobody would buy."""
     for name, curve in curves_in(analytics).items():
         if curve.n_dominated:
+            steps = f"{curve.n_dominated} of {len(curve)} steps"
             run.note(
-                f"curve {name}: {curve.n_dominated} of {len(curve)} steps are no better "
-                "than another one that costs no more; they are never chosen"
+                f"curve {name}: {steps} are no better than another one that costs no "
+                "more; they are never chosen"
             )
 
 
