@@ -5,7 +5,18 @@ Frozen, slotted, keyword-only dataclasses on plain numpy. Units are in the names
 
 from midhaul.model.detections import Detections, GroundTruth
 from midhaul.model.estimate import Estimate
+from midhaul.model.prediction import Prediction, PredictionStatus, Tags
 from midhaul.model.topology import Link, Topology
 from midhaul.model.verdict import Verdict
 
-__all__ = ["Detections", "Estimate", "GroundTruth", "Link", "Topology", "Verdict"]
+__all__ = [
+    "Detections",
+    "Estimate",
+    "GroundTruth",
+    "Link",
+    "Prediction",
+    "PredictionStatus",
+    "Tags",
+    "Topology",
+    "Verdict",
+]

@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING, Any
 
 from midhaul.deploy import tables
 from midhaul.deploy.figures.decisions import curves_figure, rates_figure, table_of
-from midhaul.deploy.figures.view import View, headline, summary_table
 from midhaul.report import Figure, Notice, Page, Section
 from midhaul.report.axes import Axis, Series
 from midhaul.report.charts import lines
 from midhaul.report.gathering import environment, gather, subtitle, verdict_of
 from midhaul.report.numbers import duration_text, rate
+from midhaul.report.view import View, headline, summary_table
 
 if TYPE_CHECKING:
     from midhaul.runs.run import Run

@@ -13,7 +13,7 @@ from midhaul.report.theme import SECOND_PALETTE
 from midhaul.report.timelines import steps_with_points
 
 if TYPE_CHECKING:
-    from midhaul.deploy.figures.view import View
+    from midhaul.report.view import View
 
 _MOST_BARS = 40
 

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 from midhaul.deploy.figures import overtime
 from midhaul.deploy.figures.times import algorithm_times
-from midhaul.deploy.figures.view import View, headline
 from midhaul.deploy.live import tables
 from midhaul.report import Cell, DataTable, Figure, Notice, Page, Section
 from midhaul.report.axes import Axis, Series
@@ -15,6 +14,7 @@ from midhaul.report.charts import bars, percentile_curves
 from midhaul.report.gathering import environment, gather, subtitle, verdict_of
 from midhaul.report.numbers import between, duration_text, rate, size_text
 from midhaul.report.timelines import steps_with_points
+from midhaul.report.view import View, headline
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

@@ -15,7 +15,7 @@ from midhaul.report.numbers import size_text
 from midhaul.report.timelines import against, area, spans
 
 if TYPE_CHECKING:
-    from midhaul.deploy.figures.view import View
+    from midhaul.report.view import View
     from midhaul.runs.tables import Table
 
 _TIME = Axis("minutes", "minutes since the begin", from_zero=True)

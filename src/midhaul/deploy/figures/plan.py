@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Any
 
 from midhaul.deploy import tables
 from midhaul.deploy.figures.decisions import curves_figure, rates_figure, table_of
-from midhaul.deploy.figures.view import View, headline, summary_table
 from midhaul.report import Code, DataTable, Figure, Notice, Page, Section
 from midhaul.report.axes import Axis, Choice, Series
 from midhaul.report.charts import bars, stack
@@ -14,6 +13,7 @@ from midhaul.report.gathering import environment, gather, subtitle, verdict_of
 from midhaul.report.numbers import duration_text, rate, size_text
 from midhaul.report.theme import NEUTRAL, SECOND_PALETTE
 from midhaul.report.timelines import spans
+from midhaul.report.view import View, headline, summary_table
 
 if TYPE_CHECKING:
     from midhaul.report import Item

@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 from midhaul.deploy.figures import overtime
 from midhaul.deploy.figures.times import algorithm_times
-from midhaul.deploy.figures.view import View, headline, metric_bars, summary_table
 from midhaul.deploy.simulate import tables
 from midhaul.report import Notice, Page, Section
 from midhaul.report.gathering import environment, gather, subtitle, verdict_of
 from midhaul.report.numbers import duration_text, rate, size_text
+from midhaul.report.view import View, headline, metric_bars, summary_table
 
 if TYPE_CHECKING:
     from midhaul.runs.run import Run

@@ -8,7 +8,7 @@ from midhaul.report import Cell, DataTable
 from midhaul.report.numbers import duration
 
 if TYPE_CHECKING:
-    from midhaul.deploy.figures.view import View
+    from midhaul.report.view import View
 
 _QUERY = """
 SELECT {key}, what, count(*) AS n, median(took_s) AS p50, quantile_cont(took_s, 0.95)

@@ -1,4 +1,4 @@
-"""A deploy run as its charts need it: names, and metrics by configuration."""
+"""A run as its charts need it: names, and metrics by configuration."""
 
 from __future__ import annotations
 

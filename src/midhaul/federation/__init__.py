@@ -1,0 +1,1 @@
+"""Combine several priced inference providers behind one policy."""

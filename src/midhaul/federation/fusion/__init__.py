@@ -1,0 +1,1 @@
+"""Fusing several answers into one."""

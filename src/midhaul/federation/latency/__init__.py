@@ -1,0 +1,1 @@
+"""Latency from packets: what is transmission, what is inference."""

@@ -1,0 +1,1 @@
+"""Policies: which providers to ask about an item."""

@@ -1,0 +1,118 @@
+"""What decides which providers to ask, one round after another."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    import numpy as np
+    from jaxtyping import Float32, Float64, Int64
+
+    from midhaul.federation.fusion.base import Fuser
+    from midhaul.federation.problem import Answers, Recording
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Situation:
+    """What a policy knows about n items between two rounds.
+
+    Attributes:
+        recording: the items and the answers so far (``Recording.shown``): whoever was
+            not asked is missing, and so is whoever failed. There is no truth.
+        features: ``(n, d)`` what is known of an item before anybody is asked; d may
+            be 0.
+        asked: ``(n,)`` mask of the providers asked so far, failed ones included.
+    """
+
+    recording: Recording
+    features: Float32[np.ndarray, "n d"]
+    asked: Int64[np.ndarray, " n"]
+
+    def __len__(self) -> int:
+        """Number of items."""
+        return len(self.asked)
+
+
+class SubsetPolicy(Protocol):
+    """Decides whom to ask next; the conformance suite is ``policies.checks``."""
+
+    @property
+    def name(self) -> str:
+        """Short name, as tables show it."""
+        ...
+
+    def decide(
+        self, situation: Situation, rng: np.random.Generator
+    ) -> Int64[np.ndarray, " n"]:
+        """Choose the providers to ask next about each item.
+
+        The providers of one round are asked at the same time. Items are independent:
+        a decision depends on that item's answers, features and chance alone.
+
+        Args:
+            situation: what is known; the policy may be asked at any of them, also
+                after failures.
+            rng: the only source of chance.
+
+        Returns:
+            ``(n,)`` masks of providers that were not asked yet; 0 where the answers
+            are enough.
+        """
+        ...
+
+
+class OnlinePolicy(SubsetPolicy, Protocol):
+    """A policy that goes on learning while it is used."""
+
+    def learn(
+        self,
+        situation: Situation,
+        fused: Answers,
+        quality: Float64[np.ndarray, " n"],
+    ) -> None:
+        """Take in how some items ended.
+
+        Args:
+            situation: at the end, when nobody else was asked.
+            fused: the fused answers that were given.
+            quality: ``(n,)`` of the fused answers, NaN where nobody can tell.
+        """
+        ...
+
+
+class PolicyFamily(Protocol):
+    """Policies that differ in how much quality they give up for a dollar."""
+
+    @property
+    def name(self) -> str:
+        """Short name of the family."""
+        ...
+
+    def at(self, multiplier: float) -> SubsetPolicy:
+        """The policy for one exchange rate.
+
+        Args:
+            multiplier: Lagrange multiplier of the budget: quality that one USD has to
+                buy. 0 asks whoever helps, infinity asks the fewest dollars.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Examples:
+    """Items that a policy is learned or calibrated on.
+
+    Attributes:
+        recording: with all answers and a truth.
+        features: ``(n, d)`` of each item, before anybody is asked.
+        fuser: what will fuse the answers; already fitted, on other or the same items.
+    """
+
+    recording: Recording
+    features: Float32[np.ndarray, "n d"]
+    fuser: Fuser
+
+    def __len__(self) -> int:
+        """Number of items."""
+        return len(self.recording)

@@ -1,0 +1,79 @@
+"""Fitted things on disk: arrays and JSON values in one .npz, never a pickle."""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from midhaul.errors import DataError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+State = dict[str, Any]
+"""Names to arrays, JSON values, or more of the same."""
+
+_META = "meta.json"
+_MAX_META = 16_000_000
+
+
+def write_state(file: Path, state: Mapping[str, Any]) -> None:
+    """Write a state, all of it or nothing.
+
+    Args:
+        file: ends in ``.npz``.
+        state: nested dicts whose leaves are arrays or JSON values.
+    """
+    arrays: dict[str, np.ndarray] = {}
+    meta = _without_arrays(state, "", arrays)
+    text = np.frombuffer(json.dumps(meta).encode(), np.uint8)
+    partial = file.with_name(f".{file.name}.partial")
+    with partial.open("wb") as stream:
+        np.savez_compressed(stream, allow_pickle=False, **{_META: text}, **arrays)
+    partial.replace(file)
+
+
+def read_state(file: Path) -> State:
+    """Read what :func:`write_state` wrote.
+
+    Raises:
+        DataError: the file is missing or no such file.
+    """
+    try:
+        with np.load(file, allow_pickle=False) as stored:
+            meta = json.loads(stored[_META][:_MAX_META].tobytes())
+            arrays = {name: stored[name] for name in stored.files if name != _META}
+    except FileNotFoundError as error:
+        message = f"{file} does not exist"
+        raise DataError(message) from error
+    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+        message = f"{file} is no saved federation: {error}"
+        raise DataError(message, "federation.train writes one") from error
+    return _with_arrays(meta, arrays)
+
+
+def _without_arrays(value: Any, path: str, arrays: dict[str, np.ndarray]) -> Any:
+    if isinstance(value, np.ndarray):
+        arrays[path] = value
+        return {"$array": path}
+    if isinstance(value, dict):
+        return {k: _without_arrays(v, f"{path}/{k}", arrays) for k, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_without_arrays(v, f"{path}/{i}", arrays) for i, v in enumerate(value)]
+    if isinstance(value, np.generic):
+        return value.item()
+    return value
+
+
+def _with_arrays(value: Any, arrays: Mapping[str, np.ndarray]) -> Any:
+    if isinstance(value, dict):
+        if set(value) == {"$array"}:
+            return arrays[value["$array"]]
+        return {k: _with_arrays(v, arrays) for k, v in value.items()}
+    if isinstance(value, list):
+        return [_with_arrays(v, arrays) for v in value]
+    return value
