@@ -1,0 +1,130 @@
+"""What the experiment files of the federation kinds have in common, table by table."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal, Self
+
+from pydantic import Field, model_validator
+
+from midhaul.runs.config import Section, Spec
+
+BUILTIN_DETECTORS = (
+    Spec("builtin:street-n"),
+    Spec("builtin:street-s"),
+    Spec("builtin:street-m"),
+    Spec("builtin:street-l"),
+    Spec("builtin:street-x"),
+)
+
+
+class RecordingConfig(Section):
+    """Recorded answers of all providers to the same items."""
+
+    kind: Literal["builtin", "parquet", "armol", "frugalml", "frugalmct", "coco"] = (
+        Field(
+            default="builtin",
+            description="builtin: detectors of midhaul are asked about scenes that it "
+            "draws; parquet: one row per label or box; armol: its text files; "
+            "frugalml, frugalmct: their folders; coco: one results file per provider.",
+        )
+    )
+    file: Path | None = Field(
+        default=None, description="File (parquet) or folder (all others) of answers."
+    )
+    truth: Path | None = Field(
+        default=None,
+        description="File of the truth, where the answers do not have it: Parquet, or "
+        "COCO's JSON.",
+    )
+    task: Literal["boxes", "tags", "labels"] = Field(
+        default="boxes",
+        description="What an answer is: boxes, several labels, or one label.",
+    )
+    split: str = Field(default="test", description="Which part of it (armol).")
+    providers: tuple[str, ...] = Field(
+        default=(), description="Only these providers, in this order; all when empty."
+    )
+    price_usd: float | None = Field(
+        default=None, ge=0, description="Price of a call of a provider without another."
+    )
+    prices_usd: dict[str, float] = Field(
+        default_factory=dict[str, float],
+        description="Prices of a call by provider, instead of the recorded ones.",
+    )
+    n_items: int | None = Field(
+        default=None, ge=4, description="Only so many items, drawn by hash."
+    )
+    n_scenes: int = Field(default=240, ge=8, description="Scenes to draw (builtin).")
+    detectors: tuple[Spec, ...] = Field(
+        default=BUILTIN_DETECTORS,
+        min_length=1,
+        description="Who is asked about the scenes (builtin).",
+    )
+
+    @model_validator(mode="after")
+    def _file_is_given(self) -> Self:
+        if self.kind != "builtin" and self.file is None:
+            message = f"data of kind {self.kind} need the key file"
+            raise ValueError(message)
+        if any(price < 0 for price in self.prices_usd.values()):
+            message = "prices_usd must not be negative"
+            raise ValueError(message)
+        return self
+
+
+class FeaturesConfig(Section):
+    """What is known of an item before anybody is asked."""
+
+    kind: Literal["none", "statistics", "embedding"] = Field(
+        default="none",
+        description="none; statistics of the image's colours and edges; embedding by "
+        "an ONNX model.",
+    )
+    images: Path | None = Field(
+        default=None, description="Folder of the images, found by item id."
+    )
+    model: Path | None = Field(default=None, description="ONNX file (embedding).")
+    output: str = Field(
+        default="", description="Output or inner tensor of the model to take."
+    )
+
+    @model_validator(mode="after")
+    def _files_are_given(self) -> Self:
+        if self.kind == "embedding" and self.model is None:
+            message = "features of kind embedding need the key model"
+            raise ValueError(message)
+        return self
+
+
+class FusionConfig(Section):
+    """How several answers become one."""
+
+    name: str = Field(
+        default="stacked",
+        description="stacked (learned), wbf, nms, soft_nms, nmw for boxes with "
+        "/affirmative, /consensus or /unanimous behind it; vote for labels and tags.",
+    )
+    iou: float = Field(
+        default=0.55,
+        gt=0,
+        lt=1,
+        description="Overlap of boxes that mean the same object.",
+    )
+    calibration: Literal["none", "isotonic", "platt"] = Field(
+        default="isotonic",
+        description="How each provider's scores are made comparable.",
+    )
+
+
+class LearnerConfig(Section):
+    """How SAC, TD3 and PPO are trained."""
+
+    preset: Literal["armol", "corrected"] = Field(
+        default="corrected",
+        description="armol: the released settings; corrected: a bandit that stores "
+        "what was done.",
+    )
+    n_steps: int | None = Field(
+        default=None, ge=1, description="Steps of the environment; the preset's else."
+    )
