@@ -1,6 +1,6 @@
 """A trained federation: whom to ask, how to fuse, and what the words and prices were.
 
-``federation.train`` writes one, ``midhaul serve federation`` and ``federation.evaluate``
+``federation.train`` writes one; ``federation.evaluate`` and ``midhaul serve federation``
 read it.
 """
 
