@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from midhaul.report import Page
+from midhaul.report import Page, Section
+from midhaul.report.gallery import gallery
 from midhaul.report.gathering import environment, subtitle, verdict_of
 from midhaul.testbed.figures.accuracy import accuracy
 from midhaul.testbed.figures.classes import classes
-from midhaul.testbed.figures.gallery import gallery
 from midhaul.testbed.figures.overview import overview
 from midhaul.testbed.figures.resources import resources
 from midhaul.testbed.figures.size import size
@@ -22,6 +22,11 @@ if TYPE_CHECKING:
 
 __all__ = ["build"]
 
+
+def _gallery(view: View) -> Section | None:
+    return gallery(view.run)
+
+
 _ALWAYS = (overview, validity)
 _CHAPTERS = (
     overview,
@@ -30,7 +35,7 @@ _CHAPTERS = (
     speed,
     size,
     classes,
-    gallery,
+    _gallery,
     resources,
     validity,
 )

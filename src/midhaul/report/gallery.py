@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from midhaul.report import Gallery, Picture, Section
+from midhaul.report.page import Gallery, Picture, Section
 
 if TYPE_CHECKING:
-    from midhaul.testbed.figures.view import View
+    from midhaul.runs.run import Run
 
 FOLDER = "examples"
 """Folder below ``files/`` of a run with the pictures, ``caption.jpg`` or ``.png``."""
@@ -16,12 +16,12 @@ _MOST_BYTES = 400_000
 _TYPES = {".jpg": "image/jpeg", ".jpeg": "image/jpeg", ".png": "image/png"}
 
 
-def gallery(view: View) -> Section | None:
+def gallery(run: Run) -> Section | None:
     """Pictures that the run left, as many as fit; None where there are none.
 
     A file's name is its caption, with ``--`` for a comma and ``_`` for a space.
     """
-    folder = view.run.dir / "files" / FOLDER
+    folder = run.dir / "files" / FOLDER
     if not folder.is_dir():
         return None
     pictures: list[Picture] = []
