@@ -1,0 +1,135 @@
+"""Numbers that say what is worth knowing of one provider's answer, for every task.
+
+Nothing is fitted and nobody's truth is looked at: a learner decides what the numbers
+mean. An answer that is missing is told apart from an empty one by the first column.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from jaxtyping import Float32, Float64
+
+    from midhaul.federation.problem import Answers, Recording
+
+_TINY = 1e-4
+_STEPS = (0.1, 0.25, 0.5)
+"""Scores above which boxes are counted."""
+
+_SUMMARY = (
+    "is_answered",
+    "n_entries",
+    "n_labels",
+    "best_label",
+    "best_score",
+    "best_logit",
+    "second_score",
+    "margin",
+    "score_sum",
+    "score_mean",
+    "entropy",
+)
+_OF_BOXES = ("n_above_10", "n_above_25", "n_above_50", "largest_area", "mean_area")
+
+
+def answer_features(recording: Recording) -> Float32[np.ndarray, "p n d"]:
+    """Describe every provider's answer to every item, each answer by itself.
+
+    Args:
+        recording: answers that may be missing; the truth is not looked at.
+
+    Returns:
+        ``(M, n, d)`` in the order of :func:`feature_names`; an answer that is missing
+        is a row of zeros, with -1 for the best label.
+    """
+    described = [describe(answers, recording) for answers in recording.answers]
+    return np.stack(described)
+
+
+def feature_names(recording: Recording) -> tuple[str, ...]:
+    """Names of the d columns: a summary, then the best score of each label."""
+    of_task = _OF_BOXES if recording.task == "boxes" else ()
+    best = tuple(f"best:{name}" for name in recording.names)
+    total = tuple(f"sum:{name}" for name in recording.names)
+    return _SUMMARY + of_task + best + (total if recording.task == "boxes" else ())
+
+
+def describe(answers: Answers, recording: Recording) -> Float32[np.ndarray, "n d"]:
+    """Describe one answer to every item: a provider's, or a fused one.
+
+    Args:
+        answers: to the items of the recording.
+        recording: for its task, label set and sizes of images.
+    """
+    n, c = len(answers), len(recording.names)
+    items, labels = answers.items, answers.labels
+    scores = np.nan_to_num(answers.scores.astype(np.float64)).clip(0.0, 1.0)
+    best, total = np.zeros((n, c)), np.zeros((n, c))
+    np.maximum.at(best, (items, labels), scores)
+    np.add.at(total, (items, labels), scores)
+    columns = _summary(answers, best, total)
+    if recording.task == "boxes":
+        columns += _of_boxes(answers, recording, scores)
+    parts = [np.stack(columns, axis=1), best]
+    if recording.task == "boxes":
+        parts.append(total)
+    return np.concatenate(parts, axis=1).astype(np.float32)
+
+
+def _summary(
+    answers: Answers,
+    best: Float64[np.ndarray, "n c"],
+    total: Float64[np.ndarray, "n c"],
+) -> list[Float64[np.ndarray, " n"]]:
+    """The columns of ``_SUMMARY``."""
+    n, c = best.shape
+    counts = answers.counts.astype(np.float64)
+    order = np.sort(best, axis=1)
+    first = order[:, -1] if c else np.zeros(n)
+    second = order[:, -2] if c > 1 else np.zeros(n)
+    has_any = counts > 0
+    which = np.where(has_any, best.argmax(axis=1), -1) if c else np.full(n, -1)
+    score_sum = total.sum(axis=1)
+    shares = total / np.maximum(score_sum, _TINY)[:, None]
+    entropy = 0.0 - (shares * np.log(np.maximum(shares, _TINY))).sum(axis=1)
+    clipped = first.clip(_TINY, 1 - _TINY)
+    return [
+        np.where(answers.is_missing, 0.0, 1.0),
+        counts,
+        (total > 0).sum(axis=1).astype(np.float64),
+        which.astype(np.float64),
+        first,
+        np.where(has_any, np.log(clipped / (1 - clipped)), 0.0),
+        second,
+        first - second,
+        score_sum,
+        score_sum / np.maximum(counts, 1.0),
+        entropy,
+    ]
+
+
+def _of_boxes(
+    answers: Answers, recording: Recording, scores: Float64[np.ndarray, " m"]
+) -> list[Float64[np.ndarray, " n"]]:
+    """The columns of ``_OF_BOXES``; areas are shares of the image, if it is known."""
+    n, items = len(answers), answers.items
+    counts = [
+        np.bincount(items, scores >= step, minlength=n).astype(np.float64)
+        for step in _STEPS
+    ]
+    corners = answers.boxes.astype(np.float64)
+    sides = np.nan_to_num(corners[:, 2:] - corners[:, :2]).clip(0.0)
+    areas = sides.prod(axis=1)
+    whole = np.full(n, 1e6)
+    if recording.sizes_px is not None:
+        sizes = recording.sizes_px.astype(np.float64).prod(axis=1)
+        whole = np.where(sizes > 0, sizes, whole)
+    shares = np.minimum(areas / whole[items], 1.0)
+    largest = np.zeros(n)
+    np.maximum.at(largest, items, shares * (scores >= _STEPS[0]))
+    weight = np.bincount(items, scores, minlength=n)
+    mean = np.bincount(items, scores * shares, minlength=n) / np.maximum(weight, _TINY)
+    return [*counts, largest, mean]

@@ -1,0 +1,262 @@
+"""From a mean price per item to the policy that keeps it: calibrating any family.
+
+Maximising quality under a mean price is relaxed by a Lagrange multiplier (Everett 1963,
+Generalized Lagrange multiplier method): a policy at multiplier ``m`` maximises quality
+minus ``m`` times price, and whatever it reaches no policy of its family reaches for
+less. Which multiplier a budget needs is read off items that nothing was learned on;
+budgets between two multipliers are met by a mixture of both.
+
+1. Everett's multipliers are exact for a known objective. Here a family maximises what
+   it predicts, so both price and quality of a multiplier are measured, with intervals.
+2. A budget picks its multiplier by price alone. Picking the points of highest measured
+   quality (the concave hull) would favour those that were lucky on few items.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from statistics import NormalDist
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from midhaul.errors import DataError
+from midhaul.federation.evaluation import replay
+from midhaul.federation.policies.mixed import MixedPolicy, NobodyPolicy
+from midhaul.federation.quality import set_quality
+from midhaul.stats import bootstrap, mean_statistic
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from jaxtyping import Float64
+
+    from midhaul.federation.policies.base import Examples, PolicyFamily, SubsetPolicy
+    from midhaul.model import Estimate
+
+_N_RESAMPLES = 200
+_N_POINTS = 24
+"""Multipliers tried when none are given."""
+
+_COARSE = 2.0 ** np.arange(-8, 9, 2)
+"""First multipliers, in units of one quality for the price of asking everybody."""
+
+_FINE = 0.03
+"""Neighbours nearer than this share of the range of prices are near enough."""
+
+_NARROW = 1.02
+"""Neighbouring multipliers within this ratio are near enough: the rest is a step."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BudgetPoint:
+    """What a family does at one multiplier, on the calibration items.
+
+    Attributes:
+        multiplier: quality that one USD has to buy.
+        cost_usd: mean price of an item.
+        cost_error_usd: standard error of that mean.
+        quality: headline quality of all items (pooled AP50 for boxes).
+    """
+
+    multiplier: float
+    cost_usd: Estimate
+    cost_error_usd: float
+    quality: Estimate
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class BudgetCurve:
+    """A family with what its multipliers cost and reach.
+
+    Attributes:
+        family: whose policies these are.
+        points: by rising price.
+    """
+
+    family: PolicyFamily
+    points: tuple[BudgetPoint, ...]
+
+    def for_multiplier(self, multiplier: float) -> SubsetPolicy:
+        """The policy at a multiplier."""
+        return self.family.at(multiplier)
+
+    def for_budget(
+        self, usd_per_item: float, *, confidence: float = 0.5
+    ) -> SubsetPolicy:
+        """The policy that spends a mean price, or less where more would not help.
+
+        Args:
+            usd_per_item: mean price that may not be exceeded.
+            confidence: one-sided, that the price of other items from the same source
+                stays below the budget; 0.5 is the price measured, without a margin.
+
+        Returns:
+            A policy, or a mixture of two; it leaves items unanswered where the budget
+            does not even buy the cheapest point.
+
+        Raises:
+            ValueError: a negative budget, or a confidence outside of [0.5, 1).
+        """
+        if not 0.5 <= confidence < 1 or not usd_per_item >= 0:  # noqa: PLR2004
+            message = f"budget {usd_per_item} USD at confidence {confidence}"
+            raise ValueError(message)
+        z = NormalDist().inv_cdf(confidence)
+        costs = [p.cost_usd.value + z * p.cost_error_usd for p in self.points]
+        affordable = [i for i, cost in enumerate(costs) if cost <= usd_per_item]
+        if not affordable:
+            share = usd_per_item / costs[0]
+            return MixedPolicy(
+                first=self._policy(0), second=NobodyPolicy(), share=share
+            )
+        low = affordable[-1]
+        if low + 1 == len(costs):
+            return self._policy(low)
+        share = (usd_per_item - costs[low]) / (costs[low + 1] - costs[low])
+        return self._between(low, share)
+
+    def for_quality(self, quality: float) -> SubsetPolicy:
+        """The cheapest policy that reaches a quality on the calibration items.
+
+        Args:
+            quality: to be reached. The curve is made monotone first, so that one
+                lucky point does not decide.
+
+        Returns:
+            A policy, or a mixture of two; the dearest one where none reaches it
+            (:meth:`reaches`).
+        """
+        rising = self._rising_quality()
+        reached = np.flatnonzero(rising >= quality)
+        if not len(reached):
+            return self._policy(len(rising) - 1)
+        high = int(reached[0])
+        if high == 0:
+            return self._policy(0)
+        below = float(rising[high - 1])
+        return self._between(
+            high - 1, (quality - below) / (float(rising[high]) - below)
+        )
+
+    def reaches(self, quality: float) -> bool:
+        """Whether any point reaches a quality on the calibration items."""
+        return bool(self._rising_quality()[-1] >= quality)
+
+    def _rising_quality(self) -> Float64[np.ndarray, " k"]:
+        """Quality by rising price, the nearest one that never falls."""
+        return _isotonic([point.quality.value for point in self.points])
+
+    def _policy(self, number: int) -> SubsetPolicy:
+        return self.family.at(self.points[number].multiplier)
+
+    def _between(self, low: int, share: float) -> SubsetPolicy:
+        """A mixture of a point and the next dearer one, which gets ``share``."""
+        if share <= 0:
+            return self._policy(low)
+        if share >= 1:
+            return self._policy(low + 1)
+        return MixedPolicy(
+            first=self._policy(low + 1), second=self._policy(low), share=share
+        )
+
+
+def calibrate(
+    family: PolicyFamily,
+    examples: Examples,
+    rng: np.random.Generator,
+    multipliers: Sequence[float] | None = None,
+) -> BudgetCurve:
+    """Measure what a family costs and reaches, on items that it was not learned on.
+
+    Args:
+        family: policies by multiplier.
+        examples: calibration items, with a truth.
+        rng: chance of the policies (the same for every multiplier) and the intervals.
+        multipliers: which to measure; when absent, from 0 to infinity, closer where the
+            price changes.
+
+    Raises:
+        DataError: there are no items, or no truth.
+    """
+    if not len(examples) or examples.recording.truth is None:
+        message = f"calibration needs items with a truth, found {len(examples)} items"
+        raise DataError(message, "give federation.train a part of the items for it")
+    seed = int(rng.integers(2**63))
+    intervals = np.random.default_rng(int(rng.integers(2**63)))
+
+    def measure(multiplier: float) -> BudgetPoint:
+        return _measure(family.at(multiplier), multiplier, examples, seed, intervals)
+
+    if multipliers is None:
+        total_usd = float(examples.recording.prices_usd.sum())
+        points = _refine(measure, 1 / total_usd if total_usd > 0 else 1.0)
+    else:
+        points = [measure(multiplier) for multiplier in multipliers]
+    points.sort(key=lambda point: (point.cost_usd.value, -point.multiplier))
+    return BudgetCurve(family=family, points=tuple(points))
+
+
+def _measure(
+    policy: SubsetPolicy,
+    multiplier: float,
+    examples: Examples,
+    seed: int,
+    intervals: np.random.Generator,
+) -> BudgetPoint:
+    recording, n = examples.recording, len(examples)
+    done = replay(
+        policy,
+        recording,
+        examples.features,
+        examples.fuser,
+        np.random.default_rng(seed),
+    )
+    cost = mean_statistic(done.cost_usd)
+    quality = set_quality(recording, done.fused).statistic
+    return BudgetPoint(
+        multiplier=multiplier,
+        cost_usd=bootstrap(cost, n, intervals, n_resamples=_N_RESAMPLES, unit="USD"),
+        cost_error_usd=float(done.cost_usd.std()) / math.sqrt(n),
+        quality=bootstrap(quality, n, intervals, n_resamples=_N_RESAMPLES),
+    )
+
+
+def _refine(measure: Callable[[float], BudgetPoint], scale: float) -> list[BudgetPoint]:
+    """Measure a coarse grid, then halve the widest gaps of the price."""
+    points = [measure(m) for m in (0.0, *(scale * _COARSE).tolist(), math.inf)]
+    while len(points) < _N_POINTS:
+        costs = np.array([point.cost_usd.value for point in points])
+        gaps = np.abs(np.diff(costs))
+        for i in range(len(gaps)):
+            if _is_narrow(points[i].multiplier, points[i + 1].multiplier, scale):
+                gaps[i] = 0.0
+        widest = int(gaps.argmax())
+        if gaps[widest] <= _FINE * float(np.ptp(costs)):
+            break
+        middle = _middle(points[widest].multiplier, points[widest + 1].multiplier)
+        points.insert(widest + 1, measure(middle))
+    return points
+
+
+def _is_narrow(low: float, high: float, scale: float) -> bool:
+    is_open = low == 0 or math.isinf(high)
+    return not is_open and high <= low * _NARROW + scale * 1e-9
+
+
+def _middle(low: float, high: float) -> float:
+    if low == 0:
+        return high / 4
+    return low * 4 if math.isinf(high) else math.sqrt(low * high)
+
+
+def _isotonic(values: Sequence[float]) -> Float64[np.ndarray, " k"]:
+    """The nearest rising values in least squares (pool adjacent violators)."""
+    blocks: list[tuple[float, int]] = []
+    for value in values:
+        mean, size = value, 1
+        while blocks and blocks[-1][0] > mean:
+            before, n = blocks.pop()
+            mean, size = (before * n + mean * size) / (n + size), n + size
+        blocks.append((mean, size))
+    return np.repeat([mean for mean, _ in blocks], [size for _, size in blocks])

@@ -1,0 +1,130 @@
+"""Two policies, each with its share of the items, to meet a mean price exactly."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from jaxtyping import Bool, Int64
+
+    from midhaul.federation.policies.base import Situation, SubsetPolicy
+    from midhaul.federation.saving import State
+
+_SALT = "mixed"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class NobodyPolicy:
+    """Asks nobody: what is left when the money buys not even the cheapest call."""
+
+    kind: ClassVar[str] = "nobody"
+
+    @property
+    def name(self) -> str:
+        """Short name."""
+        return self.kind
+
+    def decide(
+        self, situation: Situation, rng: np.random.Generator
+    ) -> Int64[np.ndarray, " n"]:
+        """Choose nobody for every item."""
+        del rng
+        return np.zeros(len(situation), np.int64)
+
+    def state(self) -> State:
+        """Everything, for :meth:`from_state`."""
+        return {"policy": self.kind}
+
+    @classmethod
+    def from_state(cls, state: State) -> NobodyPolicy:
+        """What :meth:`state` gave."""
+        del state
+        return cls()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class MixedPolicy:
+    """Leaves an item to one of two policies, by the hash of its id.
+
+    A mixture of two points of a cost-quality curve lies on the line between them. The
+    hash, and not the chance of a round, decides, so that an item stays with its policy
+    from the first round to the last, and a second request about it is decided alike.
+
+    Attributes:
+        first: who gets ``share`` of the items.
+        second: who gets the others.
+        share: in [0, 1].
+    """
+
+    first: SubsetPolicy
+    second: SubsetPolicy
+    share: float
+
+    kind: ClassVar[str] = "mixed"
+
+    @property
+    def name(self) -> str:
+        """Name of the policies that are mixed."""
+        return self.second.name
+
+    def decide(
+        self, situation: Situation, rng: np.random.Generator
+    ) -> Int64[np.ndarray, " n"]:
+        """Let each item's own policy decide."""
+        is_first = is_below(situation.recording.items, self.share)
+        new = np.zeros(len(situation), np.int64)
+        for policy, where in ((self.first, is_first), (self.second, ~is_first)):
+            items = np.flatnonzero(where)
+            if len(items):
+                new[items] = policy.decide(_part_of(situation, items), rng)
+        return new
+
+    def state(self) -> State:
+        """Everything, for :meth:`from_state`."""
+        first: Any = self.first
+        second: Any = self.second
+        return {
+            "policy": self.kind,
+            "first": first.state(),
+            "second": second.state(),
+            "share": self.share,
+        }
+
+    @classmethod
+    def from_state(cls, state: State) -> MixedPolicy:
+        """What :meth:`state` gave."""
+        from midhaul.federation.policies.catalogue import policy_from_state  # noqa: PLC0415
+
+        return cls(
+            first=policy_from_state(state["first"]),
+            second=policy_from_state(state["second"]),
+            share=float(state["share"]),
+        )
+
+
+def is_below(items: Sequence[str], share: float) -> Bool[np.ndarray, " n"]:
+    """Which items belong to a share of all, by the hash of their ids."""
+    places = [
+        int.from_bytes(
+            hashlib.blake2b(f"{_SALT}:{item}".encode(), digest_size=8).digest(), "big"
+        )
+        for item in items
+    ]
+    return np.array(places, np.uint64).astype(np.float64) < share * 2.0**64
+
+
+def _part_of(situation: Situation, items: Int64[np.ndarray, " k"]) -> Situation:
+    if len(items) == len(situation):
+        return situation
+    return replace(
+        situation,
+        recording=situation.recording.take(items),
+        features=situation.features[items],
+        asked=situation.asked[items],
+    )
