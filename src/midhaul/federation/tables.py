@@ -49,9 +49,21 @@ DECISIONS = Table(
         Column("split", _SMALL, "Number of the split, from 0."),
         Column("item", _STRING, "Id of the item."),
         Column("asked", _INT, "Providers asked, bit p for provider p."),
+        Column("first", _INT, "The same of the first round."),
         Column("n_rounds", _SMALL, "Rounds of calls, one after another."),
         Column("cost_usd", _FLOAT, "Price of the calls."),
         Column("quality", _FLOAT, "Quality of the fused answer to this item alone."),
+    ),
+)
+
+FITS = Table(
+    "fits",
+    "How long a policy took to learn and to decide.",
+    (
+        CONFIGURATION,
+        Column("split", _SMALL, "Number of the split, from 0."),
+        Column("fit_s", _FLOAT, "Learning it, its whole family included."),
+        Column("decide_s", _FLOAT, "Deciding about one item, many at once."),
     ),
 )
 
@@ -185,6 +197,7 @@ EVALUATE_TABLES = (
     SUMMARY,
     PROVIDERS,
     DECISIONS,
+    FITS,
     CALLS,
     SUBSETS,
     CLASSES,
