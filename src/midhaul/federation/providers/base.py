@@ -5,6 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
+    from types import TracebackType
+    from typing import Self
+
     from midhaul.model import Prediction
 
 
@@ -13,6 +16,19 @@ class Provider(Protocol):
 
     A provider is opened with ``async with`` and closed with it.
     """
+
+    async def __aenter__(self) -> Self:
+        """Open it."""
+        ...
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Close it."""
+        ...
 
     @property
     def name(self) -> str:

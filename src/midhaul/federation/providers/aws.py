@@ -1,0 +1,266 @@
+"""Amazon Rekognition's DetectLabels, through boto3.
+
+Boxes are the instances of labels, tags are the labels themselves. Credentials come from
+where boto3 finds them outside of any midhaul file: ``AWS_ACCESS_KEY_ID`` and its
+siblings, or the role of the machine.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+from midhaul.errors import PrerequisiteError, require
+from midhaul.federation.providers.answers import (
+    Words,
+    detections_of,
+    entry,
+    number,
+    tags_of,
+)
+from midhaul.federation.providers.blocking import BlockingCalls
+from midhaul.federation.providers.endpoints import checked_endpoint
+from midhaul.federation.providers.failures import (
+    Failure,
+    MalformedAnswerError,
+    failure_of_http,
+    field_of,
+    one_line,
+    retry_after_s,
+)
+from midhaul.federation.providers.image_limits import ImageLimits
+
+if TYPE_CHECKING:
+    from types import TracebackType
+    from typing import Self
+
+    from midhaul.federation.providers.answers import Entry
+    from midhaul.federation.providers.image_limits import Size
+    from midhaul.model import Detections, Prediction, Tags
+
+LIMITS = ImageLimits(
+    formats=("JPEG", "PNG"), max_bytes=5_242_880, min_side_px=80, max_side_px=10_000
+)
+"""docs.aws.amazon.com/rekognition/latest/dg/limits.html"""
+
+_THROTTLED = (
+    "LimitExceededException",
+    "ProvisionedThroughputExceededException",
+    "RequestLimitExceeded",
+    "Throttling",
+    "ThrottlingException",
+    "TooManyRequestsException",
+)
+_PERCENT = 100.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AwsSettings:
+    """How DetectLabels is asked.
+
+    Attributes:
+        task: ``boxes`` takes instances, ``tags`` takes labels.
+        region: such as ``eu-central-1``; the environment's where empty.
+        endpoint: address instead of the region's.
+        min_score: labels below are not answered, 0 to 1.
+        max_labels: most labels of an answer.
+        has_parents: tags come with the parents that the answer names and does not
+            list, with the score of their best child.
+        n_threads: most calls at the same time.
+        longest_s: when the SDK gives up on its own.
+    """
+
+    task: Literal["boxes", "tags"] = "boxes"
+    region: str = ""
+    endpoint: str = ""
+    min_score: float = 0.0
+    max_labels: int = 1000
+    has_parents: bool = False
+    n_threads: int = 16
+    longest_s: float = 30.0
+
+
+class AwsProvider:
+    """Asks Amazon Rekognition.
+
+    Args:
+        settings: how.
+        name: its name.
+
+    Raises:
+        PrerequisiteError: boto3, credentials or a region is missing.
+        ConfigError: the endpoint is none that credentials may be sent to.
+    """
+
+    def __init__(self, settings: AwsSettings, *, name: str = "aws") -> None:
+        self._settings = settings
+        self._name = name
+        self._words = Words()
+        self._client, secrets = _client(settings)
+        exceptions = require("botocore.exceptions", "aws")
+        self._calls = BlockingCalls(
+            name,
+            n_threads=settings.n_threads,
+            errors=(exceptions.BotoCoreError, exceptions.ClientError),
+            failure_of=_failure_of,
+            secrets=secrets,
+        )
+
+    async def __aenter__(self) -> Self:
+        """Connections open with the first calls."""
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Close connections and threads."""
+        self._calls.close()
+        self._client.close()
+
+    @property
+    def name(self) -> str:
+        """Its name."""
+        return self._name
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The labels that it has answered so far."""
+        return self._words.names
+
+    async def predict(self, data: bytes, *, item: str, timeout_s: float) -> Prediction:
+        """Ask about one image; see :class:`~..base.Provider`."""
+        checked = LIMITS.check(data, item)
+        if isinstance(checked, Failure):
+            return checked.prediction(self._name, item, 0.0)
+        return await self._calls.call(
+            lambda: self._ask(data, checked), item=item, timeout_s=timeout_s
+        )
+
+    def _ask(self, data: bytes, size: Size) -> Detections | Tags:
+        answer = self._client.detect_labels(
+            Image={"Bytes": data},
+            MaxLabels=self._settings.max_labels,
+            MinConfidence=self._settings.min_score * _PERCENT,
+        )
+        if self._settings.task == "boxes":
+            entries = boxes_of(answer, size)
+            return detections_of(entries, self._words, *size)
+        entries = labels_of(answer, has_parents=self._settings.has_parents)
+        return tags_of(entries, self._words)
+
+
+def boxes_of(answer: Any, size: Size) -> list[Entry]:
+    """The instances of an answer; their boxes are parts of width and height.
+
+    Raises:
+        MalformedAnswerError: the answer is no answer of DetectLabels.
+    """
+    found: list[Entry] = []
+    for label in _labels(answer):
+        for instance in label.get("Instances") or []:
+            box = field_of(instance, "BoundingBox")
+            left, top, width, height = (
+                number(field_of(box, side), f"BoundingBox.{side}")
+                for side in ("Left", "Top", "Width", "Height")
+            )
+            corners = (
+                left * size.width_px,
+                top * size.height_px,
+                (left + width) * size.width_px,
+                (top + height) * size.height_px,
+            )
+            confidence = instance.get("Confidence", label.get("Confidence"))
+            found.append(entry(field_of(label, "Name"), _share(confidence), corners))
+    return found
+
+
+def labels_of(answer: Any, *, has_parents: bool = False) -> list[Entry]:
+    """The labels of an answer.
+
+    Args:
+        answer: of DetectLabels.
+        has_parents: with parents that are named and not listed.
+
+    Raises:
+        MalformedAnswerError: the answer is no answer of DetectLabels.
+    """
+    labels = _labels(answer)
+    listed = {label.get("Name") for label in labels}
+    found: list[Entry] = []
+    for label in labels:
+        score = _share(label.get("Confidence"))
+        found.append(entry(field_of(label, "Name"), score))
+        for parent in (label.get("Parents") or []) if has_parents else ():
+            name = field_of(parent, "Name")
+            if name not in listed:
+                found.append(entry(name, score))
+    return found
+
+
+def _labels(answer: Any) -> list[dict[str, Any]]:
+    labels = field_of(answer, "Labels")
+    if not isinstance(labels, list) or not all(isinstance(one, dict) for one in labels):
+        message = "the answer's Labels are no list of labels"
+        raise MalformedAnswerError(message)
+    return labels
+
+
+def _share(confidence: Any) -> float:
+    return number(confidence, "Confidence") / _PERCENT
+
+
+def _client(settings: AwsSettings) -> tuple[Any, tuple[str, ...]]:
+    """The SDK's client, and the secrets that it holds."""
+    boto3 = require("boto3", "aws")
+    config = require("botocore.config", "aws").Config(
+        connect_timeout=settings.longest_s,
+        read_timeout=settings.longest_s,
+        retries={"total_max_attempts": 1, "mode": "standard"},
+        max_pool_connections=settings.n_threads,
+    )
+    endpoint = checked_endpoint(settings.endpoint) if settings.endpoint else None
+    session = boto3.session.Session(region_name=settings.region or None)
+    if not session.region_name:
+        message = "Amazon Rekognition needs a region"
+        raise PrerequisiteError(message, "export AWS_DEFAULT_REGION=eu-central-1")
+    credentials = session.get_credentials()
+    if credentials is None:
+        message = "no credentials of AWS in the environment"
+        hint = "export AWS_ACCESS_KEY_ID=… AWS_SECRET_ACCESS_KEY=…"
+        raise PrerequisiteError(message, hint)
+    frozen = credentials.get_frozen_credentials()
+    secrets = (frozen.secret_key, frozen.token or "", frozen.access_key)
+    client = session.client("rekognition", endpoint_url=endpoint, config=config)
+    return client, secrets
+
+
+def _failure_of(error: Any) -> Failure:
+    """What an exception of botocore means."""
+    exceptions = require("botocore.exceptions", "aws")
+    if isinstance(error, exceptions.ClientError):
+        return _failure_of_answer(error.response)
+    if isinstance(error, (exceptions.ReadTimeoutError, exceptions.ConnectTimeoutError)):
+        return Failure(status="timeout", message=one_line(error))
+    if isinstance(error, exceptions.HTTPClientError):
+        return Failure(status="unavailable", message=one_line(error))
+    if type(error).__name__ == "ResponseParserError":
+        return Failure(status="malformed", message=one_line(error))
+    return Failure(status="refused", message=one_line(error))
+
+
+def _failure_of_answer(response: Any) -> Failure:
+    said = response.get("Error", {})
+    meta = response.get("ResponseMetadata", {})
+    headers = meta.get("HTTPHeaders", {})
+    code = int(meta.get("HTTPStatusCode", 0))
+    text = f"{said.get('Code', 'error')}: {said.get('Message', '')}"
+    if said.get("Code") in _THROTTLED:
+        return Failure(
+            status="throttled",
+            message=one_line(text),
+            retry_after_s=retry_after_s(headers),
+        )
+    return failure_of_http(code, text, headers)

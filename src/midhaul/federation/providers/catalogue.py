@@ -1,0 +1,206 @@
+"""Providers by name: how a line of text becomes one.
+
+::
+
+    recorded:FILE?provider=NAME[&task=boxes]    a provider of recorded answers (Parquet)
+    local:DETECTOR                              a detector, e.g. local:builtin:street-n
+    http://HOST:PORT, https://HOST              a node of midhaul
+    aws:detect_labels | aws:labels              Amazon Rekognition: boxes, or tags
+    azure:objects | azure:tags                  Azure AI Vision
+    google:object_localization | google:label_detection     Google Cloud Vision
+
+Nothing here holds credentials: vendors' come from the environment.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from difflib import get_close_matches
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+from urllib.parse import parse_qsl
+
+from midhaul.errors import ConfigError
+
+if TYPE_CHECKING:
+    from midhaul.federation.problem import Task
+    from midhaul.federation.providers.base import Provider
+
+_TASKS: tuple[Task, ...] = ("boxes", "tags", "labels")
+_KINDS = ("recorded", "local", "http", "https", "aws", "azure", "google")
+_VENDORS: dict[str, dict[str, Literal["boxes", "tags"]]] = {
+    "aws": {"detect_labels": "boxes", "labels": "tags"},
+    "azure": {"objects": "boxes", "tags": "tags"},
+    "google": {"object_localization": "boxes", "label_detection": "tags"},
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProviderSpec:
+    """What is said of a provider.
+
+    Attributes:
+        spec: see the head of this module.
+        name: its name; what the spec says where empty.
+        region: of the vendor (aws).
+        endpoint: address instead of the vendor's own.
+        transport: of Google's SDK.
+        min_score: labels below are left out (vendors).
+        n_at_once: most calls at the same time; the kind's own number where None.
+        is_trusted: plain HTTP to another machine is meant (http).
+        threads: CPU threads of a detector (local).
+        seed: of whatever the provider leaves to chance.
+    """
+
+    spec: str
+    name: str = ""
+    region: str = ""
+    endpoint: str = ""
+    transport: Literal["grpc", "rest"] = "grpc"
+    min_score: float = 0.0
+    n_at_once: int | None = None
+    is_trusted: bool = False
+    threads: int = 1
+    seed: int = 0
+
+    @property
+    def kind(self) -> str:
+        """What stands before the first colon.
+
+        Raises:
+            ConfigError: it is no kind of provider.
+        """
+        kind = self.spec.partition(":")[0]
+        if kind not in _KINDS:
+            close = get_close_matches(kind, _KINDS, n=1)
+            hint = f"did you mean {close[0]}?" if close else f"one of {_KINDS}"
+            message = f"unknown kind of provider {kind!r} in {self.spec!r}"
+            raise ConfigError(message, hint)
+        return kind
+
+    @property
+    def location(self) -> str:
+        """What stands behind the first colon, without options."""
+        return self.spec.partition(":")[2]
+
+
+def make_provider(spec: ProviderSpec) -> Provider:
+    """The provider that a spec names; it is opened by ``async with``.
+
+    Raises:
+        ConfigError: the spec is wrong.
+        DataError: a file is missing or holds something else.
+        PrerequisiteError: a library, credentials or a region is missing.
+    """
+    if spec.n_at_once is not None and spec.n_at_once < 1:
+        message = f"n_at_once of {spec.spec} must be at least 1, found {spec.n_at_once}"
+        raise ConfigError(message)
+    make = {
+        "recorded": _recorded,
+        "local": _local,
+        "http": _http,
+        "https": _http,
+        "aws": _aws,
+        "azure": _azure,
+        "google": _google,
+    }
+    return make[spec.kind](spec)
+
+
+def _recorded(spec: ProviderSpec) -> Provider:
+    from midhaul.federation.providers.recorded import RecordedProvider  # noqa: PLC0415
+    from midhaul.federation.readers.parquet import read_parquet  # noqa: PLC0415
+
+    file, _, query = spec.location.partition("?")
+    options = dict(parse_qsl(query))
+    if unknown := set(options) - {"provider", "task"}:
+        message = f"unknown option {min(unknown)!r} of provider {spec.spec!r}"
+        raise ConfigError(message, "there are provider and task")
+    task = options.get("task", "boxes")
+    if "provider" not in options or task not in _TASKS:
+        message = f"a recorded provider is written otherwise, found {spec.spec!r}"
+        raise ConfigError(message, "recorded:FILE?provider=NAME&task=boxes")
+    recording = read_parquet(Path(file), task=task)
+    return RecordedProvider(
+        recording, options["provider"], name=spec.name or None, latency="recorded"
+    )
+
+
+def _local(spec: ProviderSpec) -> Provider:
+    from midhaul.federation.providers.local import LocalProvider  # noqa: PLC0415
+    from midhaul.vision.detector import load_detector  # noqa: PLC0415
+
+    detector = load_detector(spec.location, threads=spec.threads, seed=spec.seed)
+    return LocalProvider(
+        detector, name=spec.name or None, n_threads=spec.n_at_once or 1
+    )
+
+
+def _http(spec: ProviderSpec) -> Provider:
+    from midhaul.federation.providers.http import (  # noqa: PLC0415
+        HttpProvider,
+        HttpSettings,
+    )
+
+    settings = HttpSettings(
+        url=spec.spec,
+        is_trusted=spec.is_trusted,
+        n_connections=spec.n_at_once or 64,
+    )
+    return HttpProvider(settings, name=spec.name or spec.location.strip("/"))
+
+
+def _aws(spec: ProviderSpec) -> Provider:
+    from midhaul.federation.providers.aws import (  # noqa: PLC0415
+        AwsProvider,
+        AwsSettings,
+    )
+
+    settings = AwsSettings(
+        task=_vendor_task(spec),
+        region=spec.region,
+        endpoint=spec.endpoint,
+        min_score=spec.min_score,
+        n_threads=spec.n_at_once or 16,
+    )
+    return AwsProvider(settings, name=spec.name or "aws")
+
+
+def _azure(spec: ProviderSpec) -> Provider:
+    from midhaul.federation.providers.azure import (  # noqa: PLC0415
+        AzureProvider,
+        AzureSettings,
+    )
+
+    settings = AzureSettings(
+        task=_vendor_task(spec),
+        endpoint=spec.endpoint,
+        min_score=spec.min_score,
+        n_threads=spec.n_at_once or 16,
+    )
+    return AzureProvider(settings, name=spec.name or "azure")
+
+
+def _google(spec: ProviderSpec) -> Provider:
+    from midhaul.federation.providers.google import (  # noqa: PLC0415
+        GoogleProvider,
+        GoogleSettings,
+    )
+
+    settings = GoogleSettings(
+        task=_vendor_task(spec),
+        transport=spec.transport,
+        endpoint=spec.endpoint,
+        min_score=spec.min_score,
+        n_threads=spec.n_at_once or 16,
+    )
+    return GoogleProvider(settings, name=spec.name or "google")
+
+
+def _vendor_task(spec: ProviderSpec) -> Literal["boxes", "tags"]:
+    features = _VENDORS[spec.kind]
+    if spec.location not in features:
+        message = f"{spec.kind} has no feature {spec.location!r}"
+        hint = " or ".join(f"{spec.kind}:{feature}" for feature in features)
+        raise ConfigError(message, hint)
+    return features[spec.location]

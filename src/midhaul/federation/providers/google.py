@@ -1,0 +1,256 @@
+"""Google Cloud Vision's object localisation and label detection, through its SDK.
+
+Credentials come from ``GOOGLE_API_KEY``, or from what
+``GOOGLE_APPLICATION_CREDENTIALS`` points to. Vision speaks gRPC and REST; both are
+official transports.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Literal
+from urllib.parse import urlsplit
+
+from midhaul.errors import PrerequisiteError, require
+from midhaul.federation.providers.answers import Words, detections_of, entry, tags_of
+from midhaul.federation.providers.blocking import BlockingCalls
+from midhaul.federation.providers.endpoints import checked_endpoint
+from midhaul.federation.providers.failures import (
+    Failure,
+    MalformedAnswerError,
+    failure_of_http,
+    one_line,
+)
+from midhaul.federation.providers.image_limits import ImageLimits
+
+if TYPE_CHECKING:
+    from types import TracebackType
+    from typing import Self
+
+    from midhaul.federation.providers.answers import Entry
+    from midhaul.federation.providers.image_limits import Size
+    from midhaul.model import Detections, Prediction, Tags
+
+LIMITS = ImageLimits(
+    formats=("JPEG", "PNG", "GIF", "BMP", "WEBP", "TIFF"),
+    max_bytes=7_500_000,
+    max_pixels=75_000_000,
+)
+"""cloud.google.com/vision/quotas: a request has 10 MB, and base64 adds a third."""
+
+_DEFAULT_ENDPOINT = "https://vision.googleapis.com"
+_N_CORNERS = 4
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GoogleSettings:
+    """How Vision is asked.
+
+    Attributes:
+        task: ``boxes`` asks for object localisation, ``tags`` for label detection.
+        transport: of the SDK.
+        endpoint: address instead of the global one, such as
+            ``https://eu-vision.googleapis.com``.
+        min_score: objects and labels below are left out, 0 to 1.
+        max_results: most entries of an answer.
+        n_threads: most calls at the same time.
+        longest_s: when the SDK gives up on its own.
+    """
+
+    task: Literal["boxes", "tags"] = "boxes"
+    transport: Literal["grpc", "rest"] = "grpc"
+    endpoint: str = ""
+    min_score: float = 0.0
+    max_results: int = 100
+    n_threads: int = 16
+    longest_s: float = 30.0
+
+
+class GoogleProvider:
+    """Asks Google Cloud Vision.
+
+    Args:
+        settings: how.
+        name: its name.
+
+    Raises:
+        PrerequisiteError: the SDK or credentials are missing.
+        ConfigError: the endpoint is none that credentials may be sent to.
+    """
+
+    def __init__(self, settings: GoogleSettings, *, name: str = "google") -> None:
+        self._settings = settings
+        self._name = name
+        self._words = Words()
+        self._sdk = require("google.cloud.vision_v1", "google")
+        key = os.environ.get("GOOGLE_API_KEY", "").strip()
+        self._client = _client(settings, key)
+        errors = (
+            require("google.api_core.exceptions", "google").GoogleAPIError,
+            require("google.auth.exceptions", "google").GoogleAuthError,
+            require("requests.exceptions", "google").RequestException,
+            require("google.protobuf.json_format", "google").Error,
+        )
+        self._calls = BlockingCalls(
+            name,
+            n_threads=settings.n_threads,
+            errors=errors,
+            failure_of=_failure_of,
+            secrets=(key,),
+        )
+
+    async def __aenter__(self) -> Self:
+        """Connections open with the first calls."""
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Close connections and threads."""
+        self._calls.close()
+        self._client.transport.close()
+
+    @property
+    def name(self) -> str:
+        """Its name."""
+        return self._name
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The labels that it has answered so far."""
+        return self._words.names
+
+    async def predict(self, data: bytes, *, item: str, timeout_s: float) -> Prediction:
+        """Ask about one image; see :class:`~..base.Provider`."""
+        checked = LIMITS.check(data, item)
+        if isinstance(checked, Failure):
+            return checked.prediction(self._name, item, 0.0)
+        wait_s = min(timeout_s, self._settings.longest_s)
+        return await self._calls.call(
+            lambda: self._ask(data, checked, wait_s), item=item, timeout_s=timeout_s
+        )
+
+    def _ask(self, data: bytes, size: Size, wait_s: float) -> Detections | Tags:
+        is_boxes = self._settings.task == "boxes"
+        kinds = self._sdk.Feature.Type
+        feature = self._sdk.Feature(
+            type_=kinds.OBJECT_LOCALIZATION if is_boxes else kinds.LABEL_DETECTION,
+            max_results=self._settings.max_results,
+        )
+        request = self._sdk.AnnotateImageRequest(
+            image=self._sdk.Image(content=data), features=[feature]
+        )
+        answers = self._client.batch_annotate_images(
+            requests=[request], retry=None, timeout=wait_s
+        ).responses
+        if len(answers) != 1:
+            message = f"{len(answers)} answers to one image"
+            raise MalformedAnswerError(message)
+        answer = answers[0]
+        if answer.error.code:
+            api = require("google.api_core.exceptions", "google")
+            raise api.from_grpc_status(answer.error.code, answer.error.message)
+        if is_boxes:
+            found = boxes_of(answer.localized_object_annotations, size)
+            return detections_of(self._kept(found), self._words, *size)
+        return tags_of(self._kept(labels_of(answer.label_annotations)), self._words)
+
+    def _kept(self, entries: list[Entry]) -> list[Entry]:
+        return [one for one in entries if one.score >= self._settings.min_score]
+
+
+def boxes_of(annotations: Any, size: Size) -> list[Entry]:
+    """Localised objects; their corners are parts of width and height.
+
+    A coordinate of 0 is left out on the wire and reads as 0.
+
+    Raises:
+        MalformedAnswerError: an object has no corners.
+    """
+    found: list[Entry] = []
+    for one in annotations:
+        corners = [
+            (float(v.x), float(v.y)) for v in one.bounding_poly.normalized_vertices
+        ]
+        if len(corners) != _N_CORNERS:
+            message = f"{one.name!r} has {len(corners)} corners, not 4"
+            raise MalformedAnswerError(message)
+        xs = [x * size.width_px for x, _ in corners]
+        ys = [y * size.height_px for _, y in corners]
+        found.append(entry(one.name, one.score, (min(xs), min(ys), max(xs), max(ys))))
+    return found
+
+
+def labels_of(annotations: Any) -> list[Entry]:
+    """Labels of an image.
+
+    Raises:
+        MalformedAnswerError: one has no description or no score.
+    """
+    return [entry(one.description, one.score) for one in annotations]
+
+
+def _client(settings: GoogleSettings, key: str) -> Any:
+    """The SDK's client for an address, a transport and credentials."""
+    services = require("google.cloud.vision_v1.services.image_annotator", "google")
+    endpoint = urlsplit(checked_endpoint(settings.endpoint or _DEFAULT_ENDPOINT))
+    credentials = _credentials(key)
+    if settings.transport == "rest":
+        transports = require(f"{services.__name__}.transports.rest", "google")
+        transport = transports.ImageAnnotatorRestTransport(
+            host=endpoint.netloc, url_scheme=endpoint.scheme, credentials=credentials
+        )
+        return services.ImageAnnotatorClient(transport=transport)
+    transports = require(f"{services.__name__}.transports.grpc", "google")
+    if endpoint.scheme == "http":  # this machine: no TLS
+        channel = require("grpc", "google").insecure_channel(endpoint.netloc)
+        transport = transports.ImageAnnotatorGrpcTransport(channel=channel)
+    else:
+        transport = transports.ImageAnnotatorGrpcTransport(
+            host=endpoint.netloc, credentials=credentials
+        )
+    return services.ImageAnnotatorClient(transport=transport)
+
+
+def _credentials(key: str) -> Any:
+    if key:
+        return require("google.auth.api_key", "google").Credentials(key)
+    auth = require("google.auth", "google")
+    try:
+        return auth.default()[0]
+    except auth.exceptions.DefaultCredentialsError as error:
+        message = "no credentials of Google Cloud in the environment"
+        hint = "export GOOGLE_API_KEY=… or GOOGLE_APPLICATION_CREDENTIALS=FILE"
+        raise PrerequisiteError(message, hint) from error
+
+
+def _failure_of(error: Any) -> Failure:
+    """What an exception of the SDK means."""
+    api = require("google.api_core.exceptions", "google")
+    requests = require("requests.exceptions", "google")
+    text = one_line(error)
+    if isinstance(error, require("google.protobuf.json_format", "google").Error):
+        return Failure(status="malformed", message=text)
+    if isinstance(error, requests.JSONDecodeError):
+        return Failure(status="malformed", message=text)
+    if isinstance(error, (api.DeadlineExceeded, requests.Timeout)):
+        return Failure(status="timeout", message=text)
+    if isinstance(error, api.GoogleAPICallError) and error.code is not None:
+        headers = dict(getattr(error.response, "headers", None) or {})
+        failure = failure_of_http(int(error.code), text, headers)
+        wait_s = failure.retry_after_s or _retry_info_s(error.details)
+        return replace(failure, retry_after_s=wait_s)
+    return Failure(status="unavailable", message=text)
+
+
+def _retry_info_s(details: Any) -> float:
+    """Seconds to wait, as errors over gRPC say it; 0 where they do not."""
+    for detail in details or ():
+        delay = getattr(detail, "retry_delay", None)
+        if delay is not None:
+            return max(0.0, float(delay.seconds) + float(delay.nanos) / 1e9)
+    return 0.0
