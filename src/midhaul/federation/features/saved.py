@@ -1,0 +1,41 @@
+"""Extractors from what they saved of themselves."""
+
+from __future__ import annotations
+
+import importlib
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from midhaul.errors import DataError
+
+if TYPE_CHECKING:
+    from midhaul.federation.features.base import FeatureExtractor
+    from midhaul.federation.saving import State
+
+_PLACES = {
+    "none": "none:NoFeatures",
+    "statistics": "statistics:ImageStatistics",
+    "embedding": "embedding:load_embedding",
+    "first-answer": "first_answer:FirstAnswer",
+}
+"""Kind to module and what makes it, so that nobody loads a library in vain."""
+
+
+def extractor_of(state: State) -> FeatureExtractor:
+    """The extractor that a state was taken from.
+
+    Raises:
+        DataError: there is no such kind, or the model of an embedding is gone.
+    """
+    kind = str(state.get("kind"))
+    if kind not in _PLACES:
+        message = f"there are no features of kind {kind!r}"
+        raise DataError(message, f"known are {', '.join(_PLACES)}")
+    module, _, name = _PLACES[kind].partition(":")
+    make: Any = getattr(
+        importlib.import_module(f"midhaul.federation.features.{module}"), name
+    )
+    values = {key: value for key, value in state.items() if key != "kind"}
+    if "file" in values:
+        values["file"] = Path(values["file"])
+    return make(**values)
