@@ -244,7 +244,8 @@ def _failure_of(error: Any) -> Failure:
         return _failure_of_answer(error.response)
     if isinstance(error, (exceptions.ReadTimeoutError, exceptions.ConnectTimeoutError)):
         return Failure(status="timeout", message=one_line(error))
-    if isinstance(error, exceptions.HTTPClientError):
+    lost = (exceptions.ConnectionError, exceptions.HTTPClientError)
+    if isinstance(error, lost):
         return Failure(status="unavailable", message=one_line(error))
     if type(error).__name__ == "ResponseParserError":
         return Failure(status="malformed", message=one_line(error))

@@ -1,0 +1,125 @@
+"""Price lists as TOML: one table for each provider, read strictly.
+
+The lists of midhaul are in ``price_lists/``; their providers are called as their specs
+(``google:object_localization``). Prices of vendors change: a list says where its
+figures come from, of which day they are, and whether anybody has checked them.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import tomllib
+from importlib import resources
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pydantic import Field, RootModel, ValidationError
+
+from midhaul.errors import ConfigError, DataError
+from midhaul.federation.prices import CHARGED, PriceList, ProviderPrices, Tier
+from midhaul.model import PredictionStatus
+from midhaul.runs.config import Section
+from midhaul.runs.mistakes import mistakes, suggestion
+
+if TYPE_CHECKING:
+    from importlib.resources.abc import Traversable
+
+_DAY = r"^\d{4}-\d{2}-\d{2}$"
+
+
+class TierSection(Section):
+    """One tier of a provider."""
+
+    price: float = Field(ge=0, description="Price of a unit, in the currency.")
+    up_to: int | None = Field(
+        default=None, ge=1, description="Last unit of the month; none in the last tier."
+    )
+
+
+class PricesSection(Section):
+    """What one provider charges."""
+
+    tiers: tuple[TierSection, ...] = Field(min_length=1, description="Prices by tier.")
+    free_units: int = Field(default=0, ge=0, description="Free units of a month.")
+    units_per_call: int = Field(default=1, ge=1, description="Units of one call.")
+    unit: str = Field(default="image", description="What a unit is.")
+    currency: str = Field(default="USD", pattern="^[A-Z]{3}$", description="ISO 4217.")
+    usd_per_currency: float = Field(default=1.0, gt=0, description="Exchange rate.")
+    rate_date: str = Field(default="", description="Day of the exchange rate.")
+    charged: tuple[PredictionStatus, ...] = Field(
+        default=CHARGED, description="How calls went that are billed."
+    )
+    date: str = Field(pattern=_DAY, description="Day of the prices.")
+    source: str = Field(min_length=1, description="Where they stand.")
+    is_checked: bool = Field(description="Whether anybody has looked them up there.")
+
+    def prices(self) -> ProviderPrices:
+        """The same as a value.
+
+        Raises:
+            ConfigError: tiers do not rise, or a rate is missing.
+        """
+        tiers = tuple(
+            Tier(price=tier.price, up_to=tier.up_to or math.inf) for tier in self.tiers
+        )
+        return ProviderPrices(**self.model_dump(exclude={"tiers"}), tiers=tiers)
+
+
+class _ListFile(RootModel[dict[str, PricesSection]]):
+    """A whole file."""
+
+
+def read_price_list(file: Path) -> PriceList:
+    """Read a price list.
+
+    Raises:
+        DataError: the file is missing or no TOML.
+        ConfigError: a key is missing, unknown or out of range.
+    """
+    return _read(file, str(file))
+
+
+def shipped_price_lists() -> tuple[str, ...]:
+    """Names of the price lists that ship with midhaul."""
+    folder = resources.files("midhaul.federation") / "price_lists"
+    names = (Path(entry.name) for entry in folder.iterdir())
+    return tuple(sorted(name.stem for name in names if name.suffix == ".toml"))
+
+
+def shipped_price_list(name: str) -> PriceList:
+    """One of the price lists that ship with midhaul.
+
+    Raises:
+        ConfigError: there is no such list.
+    """
+    known = shipped_price_lists()
+    if name not in known:
+        message = f"no price list {name!r}{suggestion(name, known)}"
+        raise ConfigError(message, f"there are {', '.join(known)}")
+    folder = resources.files("midhaul.federation") / "price_lists"
+    return _read(folder / f"{name}.toml", f"price list {name}")
+
+
+def _read(file: Traversable, where: str) -> PriceList:
+    try:
+        values: dict[str, Any] = tomllib.loads(file.read_text("utf-8"))
+        text = json.dumps(values, default=str)
+    except FileNotFoundError as error:
+        message = f"the price list {where} does not exist"
+        raise DataError(message) from error
+    except (OSError, ValueError) as error:
+        message = f"{where} cannot be read as TOML: {error}"
+        raise DataError(message) from error
+    try:
+        found = _ListFile.model_validate_json(text)
+    except ValidationError as error:
+        wrong = mistakes(_ListFile, error, values, {})
+        message = f"{where}: " + "; ".join(str(mistake) for mistake in wrong)
+        raise ConfigError(message) from error
+    try:
+        providers = {name: part.prices() for name, part in found.root.items()}
+    except ConfigError as error:
+        message = f"{where}: {error.message}"
+        raise ConfigError(message, error.hint) from error
+    return PriceList(providers=providers)
