@@ -11,117 +11,25 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from midhaul.errors import ConfigError
 from midhaul.federation.ledger_file import entries_of
 from midhaul.federation.ledger_lines import item_hash
 from midhaul.federation.money import budget_nusd, price_nusd, usd_of
 from midhaul.federation.prices import CHARGED
-from midhaul.federation.spending import Total
+from midhaul.federation.reservations import Budgets, Refusal, Reservation
+from midhaul.federation.spending import Total, item_totals
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Mapping
+    from collections.abc import Generator
 
     from midhaul.federation.ledger import Ledger
     from midhaul.federation.prices import PriceList
+    from midhaul.federation.reservations import Limit
     from midhaul.model import PredictionStatus
 
 _DAY_S = 86_400
-
-Limit = Literal["run", "day", "item", "provider", "pace"]
-"""What a budget limits: the whole run, a day (UTC), one item, one provider's day, or
-the day so far."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Budgets:
-    """How much may be spent; None is no limit.
-
-    Attributes:
-        run_usd: by the run, over all its days and restarts.
-        day_usd: on a day, UTC, by all runs of the ledger.
-        item_usd: on one item, retries and fallbacks included.
-        provider_day_usd: on a day with one provider, by all runs of the ledger.
-        pace_ahead: spread ``day_usd`` evenly over the day: spending may be ahead of
-            the time by this share of it, 0 to 1. None spends as requests come.
-    """
-
-    run_usd: float | None = None
-    day_usd: float | None = None
-    item_usd: float | None = None
-    provider_day_usd: Mapping[str, float] | None = None
-    pace_ahead: float | None = None
-
-    def __post_init__(self) -> None:
-        """Check that the pace has a day to spread."""
-        if self.pace_ahead is None:
-            return
-        if self.day_usd is None or not 0 <= self.pace_ahead <= 1:
-            message = f"pace_ahead is 0 to 1 of a day_usd, found {self.pace_ahead}"
-            raise ConfigError(message)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Reservation:
-    """Leave to make one call.
-
-    Attributes:
-        call: number of the call in the ledger.
-        provider: who may be asked.
-        item: id of the item.
-        price_nusd: the most that the call may cost.
-        day: the day, UTC, on which it counts.
-    """
-
-    call: int
-    provider: str
-    item: str
-    price_nusd: int
-    day: str
-
-    @property
-    def price_usd(self) -> float:
-        """The most that the call may cost, in USD."""
-        return usd_of(self.price_nusd)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Refusal:
-    """No leave: a budget would be exceeded.
-
-    Attributes:
-        limit: which budget.
-        provider: who was to be asked.
-        item: id of the item.
-        price_usd: what the call could cost.
-        left_usd: what is left of the budget.
-        retry_after_s: when the budget allows more: the next day, or when the pace has
-            caught up; infinite for a run or an item.
-    """
-
-    limit: Limit
-    provider: str
-    item: str
-    price_usd: float
-    left_usd: float
-    retry_after_s: float
-
-    @property
-    def message(self) -> str:
-        """Why, in a sentence."""
-        of = {
-            "run": "the run",
-            "day": "the day",
-            "item": f"item {self.item}",
-            "provider": f"{self.provider} on this day",
-            "pace": "the day so far",
-        }[self.limit]
-        return (
-            f"a call of {self.provider} costs up to {self.price_usd:.9g} USD, the "
-            f"budget of {of} has {self.left_usd:.9g} USD left"
-        )
 
 
 class BudgetGuard:
@@ -159,8 +67,9 @@ class BudgetGuard:
         }
         self._items: dict[str, int] = {}
         self._given: dict[int, Reservation] = {}
-        if self._item_nusd is not None:
-            self._remember_items()
+        is_resumed = ledger.spending.of_run(run) != Total()
+        if self._item_nusd is not None and is_resumed:
+            self._items = item_totals(entries_of(ledger.file), run)
 
     def reserve(
         self, provider: str, item: str, price_usd: float | None = None
@@ -385,22 +294,9 @@ class BudgetGuard:
             return until_tomorrow_s
         return float("inf")
 
-    def _remember_items(self) -> None:
-        """What an earlier process of the run spent on items, from its ledger."""
-        if self.ledger.spending.of_run(self.run) == Total():
-            return
-        reserved: dict[int, int] = {}
-        for entry in entries_of(self.ledger.file):
-            if entry.run != self.run:
-                continue
-            change = entry.price_nusd
-            if entry.event == "reserved":
-                reserved[entry.call] = entry.price_nusd
-            else:
-                paid = 0 if entry.event == "released" else entry.price_nusd
-                change = paid - reserved.pop(entry.call, paid)
-            self._items[entry.item] = self._items.get(entry.item, 0) + change
-
 
 def _budget(usd: float | None) -> int | None:
     return None if usd is None else budget_nusd(usd)
+
+
+__all__ = ["BudgetGuard", "Budgets", "Refusal", "Reservation"]

@@ -11,22 +11,16 @@ the disk.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 import threading
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from midhaul.errors import ConfigError, StoreError
 from midhaul.federation.group_commit import GroupCommit
-from midhaul.federation.ledger_file import read_ledger
-from midhaul.federation.ledger_lines import (
-    HEADER,
-    Entry,
-    item_hash,
-    line_of,
-)
+from midhaul.federation.ledger_lines import Entry, item_hash, line_of
+from midhaul.federation.ledger_writing import lock_file, prepare, write_line
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -121,11 +115,11 @@ class Ledger:
             StoreError: another process writes it, it is damaged, or it cannot be
                 written.
         """
-        descriptor = _locked(file)
+        descriptor = lock_file(file)
         try:
             return cls(
                 descriptor,
-                _whole(descriptor, file),
+                prepare(descriptor, file),
                 sync=sync,
                 sync_interval_s=sync_interval_s,
                 clock=clock,
@@ -287,53 +281,10 @@ class Ledger:
             message = f"the ledger {self.file} is closed"
             raise StoreError(message)
         line, check = line_of(entry, self._check)
-        _write(self._descriptor, line, self._n_bytes, self.file)
+        write_line(self._descriptor, line, self._n_bytes, self.file)
         self._n_bytes += len(line)
         self._number = entry.number
         self._check = check
         self.spending.add(entry)
         if self._commit is not None:
             self._commit.written(entry.number)
-
-
-def _locked(file: Path) -> int:
-    """Open for writing by nobody else."""
-    try:
-        descriptor = os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-    except OSError as error:
-        message = f"the ledger {file} cannot be opened: {error.strerror}"
-        raise StoreError(message) from error
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        os.close(descriptor)
-        message = f"another process writes the ledger {file}"
-        hint = "stop it first, or give this one a ledger of its own"
-        raise StoreError(message, hint) from error
-    return descriptor
-
-
-def _whole(descriptor: int, file: Path) -> Contents:
-    """What the file says, once what was never finished is cut off."""
-    if os.fstat(descriptor).st_size == 0:
-        _write(descriptor, HEADER, 0, file)
-    contents = read_ledger(file)
-    contents.demand_whole()
-    os.ftruncate(descriptor, contents.n_whole_bytes)
-    if contents.n_whole_bytes == 0:
-        _write(descriptor, HEADER, 0, file)
-        contents = replace(contents, n_whole_bytes=len(HEADER))
-    return contents
-
-
-def _write(descriptor: int, line: bytes, at: int, file: Path) -> None:
-    """Write a line at the end, all of it or nothing."""
-    reason = "the disk is full"
-    try:
-        if os.pwrite(descriptor, line, at) == len(line):
-            return
-    except OSError as error:
-        reason = error.strerror or str(error)
-    os.ftruncate(descriptor, at)
-    message = f"the ledger {file} cannot be written ({reason}), so no call is made"
-    raise StoreError(message, "free some space on its disk")

@@ -12,9 +12,9 @@ import math
 import tomllib
 from importlib import resources
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
-from pydantic import Field, RootModel, ValidationError
+from pydantic import Field, RootModel, ValidationError, model_validator
 
 from midhaul.errors import ConfigError, DataError
 from midhaul.federation.prices import CHARGED, PriceList, ProviderPrices, Tier
@@ -25,7 +25,7 @@ from midhaul.runs.mistakes import mistakes, suggestion
 if TYPE_CHECKING:
     from importlib.resources.abc import Traversable
 
-_DAY = r"^\d{4}-\d{2}-\d{2}$"
+_DAY = r"^(\d{4}-\d{2}-\d{2})?$"
 
 
 class TierSection(Section):
@@ -50,9 +50,18 @@ class PricesSection(Section):
     charged: tuple[PredictionStatus, ...] = Field(
         default=CHARGED, description="How calls went that are billed."
     )
-    date: str = Field(pattern=_DAY, description="Day of the prices.")
+    date: str = Field(
+        default="", pattern=_DAY, description="Day of the prices; none from memory."
+    )
     source: str = Field(min_length=1, description="Where they stand.")
     is_checked: bool = Field(description="Whether anybody has looked them up there.")
+
+    @model_validator(mode="after")
+    def _day_is_known(self) -> Self:
+        if self.is_checked and not self.date:
+            message = "prices that were checked have the date of that day"
+            raise ValueError(message)
+        return self
 
     def prices(self) -> ProviderPrices:
         """The same as a value.

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from midhaul.federation.ledger_lines import Entry
 
 _DAY_S = 86_400
@@ -158,3 +160,25 @@ class Spending:
             (day[:7], entry.provider),
         ):
             self._sums[key] = self._sums.get(key, Total()).plus(change)
+
+
+def item_totals(entries: Iterable[Entry], run: str) -> dict[str, int]:
+    """What a run spent or reserved on each item, in nano-dollars by its hash.
+
+    Args:
+        entries: of a ledger, in their order.
+        run: whose.
+    """
+    totals: dict[str, int] = {}
+    reserved: dict[int, int] = {}
+    for entry in entries:
+        if entry.run != run:
+            continue
+        change = entry.price_nusd
+        if entry.event == "reserved":
+            reserved[entry.call] = change
+        else:
+            paid = 0 if entry.event == "released" else change
+            change = paid - reserved.pop(entry.call, paid)
+        totals[entry.item] = totals.get(entry.item, 0) + change
+    return totals
