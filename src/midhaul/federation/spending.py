@@ -45,15 +45,6 @@ class Total:
         """What budgets count: charged, and what may still be charged."""
         return self.charged_nusd + self.open_nusd
 
-    def plus(self, other: Total) -> Total:
-        """Both together."""
-        return Total(
-            n_calls=self.n_calls + other.n_calls,
-            n_open=self.n_open + other.n_open,
-            charged_nusd=self.charged_nusd + other.charged_nusd,
-            open_nusd=self.open_nusd + other.open_nusd,
-        )
-
 
 class Spending:
     """Totals by run, provider, day and month, kept while entries come in.
@@ -64,8 +55,8 @@ class Spending:
 
     def __init__(self) -> None:
         self._open: dict[int, Entry] = {}
-        self._totals: dict[tuple[str, str, str], Total] = {}
-        self._sums: dict[tuple[str, str], Total] = {}
+        self._counters: dict[tuple[str, ...], _Counter] = {}
+        self._places: dict[tuple[str, str, str], tuple[_Counter, ...]] = {}
         self._last_day: tuple[int, str] = (-1, "")
 
     @property
@@ -88,16 +79,20 @@ class Spending:
             if entry.call != entry.number or entry.call in self._open:
                 return False
             self._open[entry.call] = entry
-            self._book(entry, Total(n_open=1, open_nusd=entry.price_nusd))
+            for counter in self._counters_of(entry):
+                counter.n_open += 1
+                counter.open_nusd += entry.price_nusd
             return True
         opened = self._open.pop(entry.call, None)
         if opened is None:
             return False
-        change = Total(n_open=-1, open_nusd=-opened.price_nusd)
-        if entry.event != "released":
-            paid = Total(n_calls=1, charged_nusd=entry.price_nusd)
-            change = change.plus(paid)
-        self._book(opened, change)
+        is_paid = entry.event != "released"
+        for counter in self._counters_of(opened):
+            counter.n_open -= 1
+            counter.open_nusd -= opened.price_nusd
+            if is_paid:
+                counter.n_calls += 1
+                counter.charged_nusd += entry.price_nusd
         return True
 
     def total(
@@ -110,36 +105,39 @@ class Spending:
             provider: only of this provider.
             when: only of a day ``2026-11-25``, a month ``2026-11`` or a year.
         """
-        found = Total()
-        for (of_run, of_provider, day), total in self._totals.items():
+        found = _Counter()
+        for (of_run, of_provider, day), (counter, *_) in self._places.items():
             if (
                 run in (None, of_run)
                 and provider in (None, of_provider)
                 and day.startswith(when)
             ):
-                found = found.plus(total)
-        return found
+                found.add(counter)
+        return found.total()
 
     def rows(self) -> list[tuple[str, str, str, Total]]:
         """Day, run, provider and their total, by day."""
-        rows = [(day, run, who, sums) for (run, who, day), sums in self._totals.items()]
+        rows = [
+            (day, run, provider, counter.total())
+            for (run, provider, day), (counter, *_) in self._places.items()
+        ]
         return sorted(rows, key=lambda row: row[:3])
 
     def of_run(self, run: str) -> Total:
         """Total of a run."""
-        return self._sums.get(("run", run), Total())
+        return self._total("run", run)
 
     def of_day(self, day: str) -> Total:
         """Total of a day."""
-        return self._sums.get(("day", day), Total())
+        return self._total("day", day)
 
     def of_provider_day(self, provider: str, day: str) -> Total:
         """Total of a provider on a day."""
-        return self._sums.get((day, provider), Total())
+        return self._total("provider", provider, day)
 
     def of_provider_month(self, provider: str, month: str) -> Total:
         """Total of a provider in a month: what its free quota and tiers count."""
-        return self._sums.get((month, provider), Total())
+        return self._total("provider", provider, month)
 
     def day(self, time_s: float) -> str:
         """As :func:`day_of`, quick for times of one day."""
@@ -148,18 +146,51 @@ class Spending:
             self._last_day = (number, day_of(time_s))
         return self._last_day[1]
 
-    def _book(self, entry: Entry, change: Total) -> None:
-        """Count a change on the day on which the call was reserved."""
-        day = self.day(entry.time_s)
-        whole = (entry.run, entry.provider, day)
-        self._totals[whole] = self._totals.get(whole, Total()).plus(change)
-        for key in (
-            ("run", entry.run),
-            ("day", day),
-            (day, entry.provider),
-            (day[:7], entry.provider),
-        ):
-            self._sums[key] = self._sums.get(key, Total()).plus(change)
+    def _total(self, *key: str) -> Total:
+        counter = self._counters.get(key)
+        return Total() if counter is None else counter.total()
+
+    def _counters_of(self, reserved: Entry) -> tuple[_Counter, ...]:
+        """All counters that a call counts in; on the day on which it was reserved."""
+        day = self.day(reserved.time_s)
+        place = (reserved.run, reserved.provider, day)
+        found = self._places.get(place)
+        if found is None:
+            keys = (
+                ("run", reserved.run),
+                ("day", day),
+                ("provider", reserved.provider, day),
+                ("provider", reserved.provider, day[:7]),
+            )
+            shared = [self._counters.setdefault(key, _Counter()) for key in keys]
+            found = self._places[place] = (_Counter(), *shared)
+        return found
+
+
+@dataclass(slots=True)
+class _Counter:
+    """A total that changes."""
+
+    n_calls: int = 0
+    n_open: int = 0
+    charged_nusd: int = 0
+    open_nusd: int = 0
+
+    def add(self, other: _Counter) -> None:
+        """Count what another one counted."""
+        self.n_calls += other.n_calls
+        self.n_open += other.n_open
+        self.charged_nusd += other.charged_nusd
+        self.open_nusd += other.open_nusd
+
+    def total(self) -> Total:
+        """What it says now."""
+        return Total(
+            n_calls=self.n_calls,
+            n_open=self.n_open,
+            charged_nusd=self.charged_nusd,
+            open_nusd=self.open_nusd,
+        )
 
 
 def item_totals(entries: Iterable[Entry], run: str) -> dict[str, int]:
