@@ -6,7 +6,7 @@ is prepared as the model's card says, see ``midhaul.vision.card``.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -78,6 +78,7 @@ class OnnxEmbedding:
             "file": str(self.file),
             "output": self.output,
             "pooling": self.pooling,
+            "card": asdict(self.card),
         }
 
 

@@ -128,7 +128,7 @@ class AfterFirstPolicy:
     @classmethod
     def from_state(cls, state: State) -> AfterFirstPolicy:
         """What :meth:`state` gave."""
-        from midhaul.federation.policies.catalogue import policy_from_state
+        from midhaul.federation.policies.catalogue import policy_from_state  # noqa: PLC0415
 
         return cls(
             first=FirstAnswer(provider=state["first"]["provider"]),

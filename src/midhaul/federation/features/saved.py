@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from midhaul.errors import DataError
+from midhaul.vision.card import parse_card
 
 if TYPE_CHECKING:
     from midhaul.federation.features.base import FeatureExtractor
@@ -38,4 +39,5 @@ def extractor_of(state: State) -> FeatureExtractor:
     values = {key: value for key, value in state.items() if key != "kind"}
     if "file" in values:
         values["file"] = Path(values["file"])
+        values["card"] = parse_card(values["card"], where=str(values["file"]))
     return make(**values)
