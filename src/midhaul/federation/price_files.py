@@ -14,7 +14,7 @@ from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-from pydantic import Field, RootModel, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 
 from midhaul.errors import ConfigError, DataError
 from midhaul.federation.prices import CHARGED, PriceList, ProviderPrices, Tier
@@ -40,7 +40,7 @@ class TierSection(Section):
 class PricesSection(Section):
     """What one provider charges."""
 
-    tiers: tuple[TierSection, ...] = Field(min_length=1, description="Prices by tier.")
+    tiers: tuple[TierSection, ...] = Field(description="Prices by tier.")
     free_units: int = Field(default=0, ge=0, description="Free units of a month.")
     units_per_call: int = Field(default=1, ge=1, description="Units of one call.")
     unit: str = Field(default="image", description="What a unit is.")
@@ -73,10 +73,6 @@ class PricesSection(Section):
             Tier(price=tier.price, up_to=tier.up_to or math.inf) for tier in self.tiers
         )
         return ProviderPrices(**self.model_dump(exclude={"tiers"}), tiers=tiers)
-
-
-class _ListFile(RootModel[dict[str, PricesSection]]):
-    """A whole file."""
 
 
 def read_price_list(file: Path) -> PriceList:
@@ -113,22 +109,24 @@ def shipped_price_list(name: str) -> PriceList:
 def _read(file: Traversable, where: str) -> PriceList:
     try:
         values: dict[str, Any] = tomllib.loads(file.read_text("utf-8"))
-        text = json.dumps(values, default=str)
     except FileNotFoundError as error:
         message = f"the price list {where} does not exist"
         raise DataError(message) from error
     except (OSError, ValueError) as error:
         message = f"{where} cannot be read as TOML: {error}"
         raise DataError(message) from error
-    try:
-        found = _ListFile.model_validate_json(text)
-    except ValidationError as error:
-        wrong = mistakes(_ListFile, error, values, {})
-        message = f"{where}: " + "; ".join(str(mistake) for mistake in wrong)
-        raise ConfigError(message) from error
-    try:
-        providers = {name: part.prices() for name, part in found.root.items()}
-    except ConfigError as error:
-        message = f"{where}: {error.message}"
-        raise ConfigError(message, error.hint) from error
+    providers: dict[str, ProviderPrices] = {}
+    wrong: list[str] = []
+    for name, part in values.items():
+        try:
+            text = json.dumps(part, default=str)
+            providers[name] = PricesSection.model_validate_json(text).prices()
+        except ValidationError as error:
+            found = mistakes(PricesSection, error, part, {})
+            wrong += [f"{name}: {mistake}" for mistake in found]
+        except ConfigError as error:
+            wrong.append(f"{name}: {error.message}")
+    if wrong:
+        message = f"{where}: " + "; ".join(wrong)
+        raise ConfigError(message)
     return PriceList(providers=providers)
