@@ -170,13 +170,18 @@ class Vendor:
         fault: ``throttled``, ``error``, ``refused``, ``html``, ``html-error``,
             ``truncated``, ``reset``, ``slow``, ``nothing``; empty to answer.
         slow_s: how long ``slow`` takes.
+        content_type: of answers and errors.
+        raw: bytes to answer instead of JSON.
+        error: JSON to answer where the fault is an error.
         seen: path, headers and body of each request.
+        url: where it listens.
     """
 
     answer: dict[str, Any]
     fault: str = ""
     slow_s: float = 1.0
     content_type: str = "application/json"
+    raw: bytes = b""
     error: dict[str, Any] = field(default_factory=dict[str, Any])
     seen: list[tuple[str, dict[str, str], bytes]] = field(
         default_factory=list[tuple[str, dict[str, str], bytes]]
@@ -213,7 +218,7 @@ class _Handler(BaseHTTPRequestHandler):
         vendor = self.speaks
         body = self._body()
         vendor.seen.append((self.path, dict(self.headers), body))
-        said = json.dumps(vendor.answer).encode()
+        said = vendor.raw or json.dumps(vendor.answer).encode()
         match vendor.fault:
             case "throttled":
                 self._send(429, json.dumps(vendor.error).encode(), {"Retry-After": "7"})
