@@ -1,0 +1,25 @@
+"""The federation as a running thing: one address for all providers."""
+
+from midhaul.federation.serving.answer import Call, FederatedAnswer, Observer
+from midhaul.federation.serving.engine import Federation
+from midhaul.federation.serving.knowledge import Knowledge
+from midhaul.federation.serving.settings import (
+    BreakerSettings,
+    CacheSettings,
+    FederationSettings,
+    ProviderSettings,
+    RetrySettings,
+)
+
+__all__ = [
+    "BreakerSettings",
+    "CacheSettings",
+    "Call",
+    "FederatedAnswer",
+    "Federation",
+    "FederationSettings",
+    "Knowledge",
+    "Observer",
+    "ProviderSettings",
+    "RetrySettings",
+]

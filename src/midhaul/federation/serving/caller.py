@@ -1,0 +1,312 @@
+"""Calls of one provider: limits, breaker, money, time, retries, hedging.
+
+Every attempt passes the same gates in the same order: the breaker, a place and a time
+to begin, the breaker again (it may have opened meanwhile), and last the money, so that
+none is held while a call waits. Whatever ends an attempt, a cancelled client included,
+its reservation is settled or released and its place given back.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from midhaul.errors import StoreError
+from midhaul.federation.budget import Refusal
+from midhaul.federation.money import price_nusd
+from midhaul.federation.serving.answer import Call
+from midhaul.federation.serving.breaker import Breaker
+from midhaul.federation.serving.limiter import Limiter
+from midhaul.federation.serving.retries import Retries
+from midhaul.model import Prediction
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import numpy as np
+
+    from midhaul.federation.budget import BudgetGuard, Reservation
+    from midhaul.federation.providers.base import Provider
+    from midhaul.federation.serving.answer import NotSent, Observer
+    from midhaul.federation.serving.request import Request
+    from midhaul.federation.serving.settings import ProviderSettings
+    from midhaul.model import PredictionStatus
+
+_SHORTEST_S = 1e-3
+"""With less time than this nobody is asked."""
+
+
+@dataclass(slots=True, kw_only=True)
+class _Attempt:
+    """One attempt under way."""
+
+    number: int
+    is_hedge: bool
+    guard: BudgetGuard
+    begun_s: float
+    sent_s: float | None = None
+
+
+class Caller:
+    """Calls one provider, for all requests.
+
+    Args:
+        provider: opened by somebody else.
+        settings: times and limits.
+        guard: of the budgets; another one counts from the next attempt on.
+        observer: told of every attempt.
+        rng: of the waits between attempts.
+        clock: seconds.
+    """
+
+    def __init__(
+        self,
+        provider: Provider,
+        settings: ProviderSettings,
+        guard: BudgetGuard,
+        *,
+        observer: Observer,
+        rng: np.random.Generator,
+        clock: Callable[[], float],
+    ) -> None:
+        self.name = provider.name
+        self.settings = settings
+        self.breaker = Breaker(settings.breaker, clock)
+        self._provider = provider
+        self.guard = guard
+        self._observer = observer
+        self._clock = clock
+        self._retries = Retries(settings.retry, rng)
+        self._limiter = Limiter(
+            n_at_once=settings.n_at_once,
+            rate_hz=settings.rate_hz,
+            burst=settings.burst,
+            clock=clock,
+        )
+
+    @property
+    def n_waiting(self) -> int:
+        """Calls that wait for a place."""
+        return self._limiter.n_waiting
+
+    async def call(self, request: Request) -> Prediction:
+        """Ask until there is an answer, or no sense in asking again.
+
+        Args:
+            request: who asks; its list of calls grows.
+
+        Returns:
+            The last attempt's answer or failure.
+        """
+        n_made = 0
+        while True:
+            n_made += 1
+            found = await self._hedged(request, n_made)
+            if found.is_ok:
+                self._retries.succeeded()
+                return found
+            wait_s = self._retries.wait_s(n_made, found)
+            if wait_s is None or self.breaker.is_blocking:
+                return found
+            if self._clock() + wait_s + _SHORTEST_S > request.deadline_s:
+                return found
+            self._retries.take()
+            await asyncio.sleep(wait_s)
+
+    async def _hedged(self, request: Request, number: int) -> Prediction:
+        """One attempt, and a second one beside it where the first is slow."""
+        after_s = self.settings.hedge_after_s
+        if after_s is None:
+            return await self._attempt(request, number)
+        first = asyncio.create_task(self._attempt(request, number))
+        tasks = {first}
+        try:
+            await asyncio.wait(tasks, timeout=after_s)
+            if first.done():
+                return first.result()
+            tasks.add(
+                asyncio.create_task(self._attempt(request, number, is_hedge=True))
+            )
+            return await _first_ok(tasks)
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _attempt(
+        self, request: Request, number: int, *, is_hedge: bool = False
+    ) -> Prediction:
+        attempt = _Attempt(
+            number=number,
+            is_hedge=is_hedge,
+            guard=self.guard,
+            begun_s=self._clock(),
+        )
+        if self.breaker.is_blocking:
+            return self._blocked(request, attempt)
+        patience_s = request.deadline_s - attempt.begun_s
+        if not await self._limiter.enter(patience_s):
+            what = f"no call of {self.name} can begin before the deadline"
+            return self._not_sent(request, attempt, "limits", what)
+        try:
+            admitted = self.breaker.admit()
+            if admitted is None:
+                return self._blocked(request, attempt)
+            return await self._admitted(request, attempt, admitted)
+        finally:
+            self._limiter.leave()
+
+    async def _admitted(
+        self, request: Request, attempt: _Attempt, admitted: int
+    ) -> Prediction:
+        """Reserve money and ask; the breaker hears what became of it, or nothing."""
+        counted: PredictionStatus = "not_sent"
+        try:
+            reserved = await self._reserve(request, attempt)
+            if isinstance(reserved, Prediction):
+                return reserved
+            left_s = request.deadline_s - self._clock()
+            if left_s < _SHORTEST_S:
+                _conclude(request, attempt, reserved, "not_sent")
+                what = "the deadline came before the call"
+                return self._not_sent(request, attempt, "deadline", what)
+            is_cut = left_s < self.settings.timeout_s
+            timeout_s = min(left_s, self.settings.timeout_s)
+            found = await self._ask(request, attempt, reserved, timeout_s)
+            # A deadline that is shorter than the provider's time says nothing of it.
+            if not (is_cut and found.status == "timeout"):
+                counted = found.status
+            if found.retry_after_s > 0:
+                self._limiter.pause(found.retry_after_s)
+            return found
+        finally:
+            self.breaker.record(admitted, counted)
+
+    async def _reserve(
+        self, request: Request, attempt: _Attempt
+    ) -> Reservation | Prediction:
+        try:
+            reserved = await attempt.guard.reserve_async(self.name, request.item)
+        except StoreError as error:
+            return self._not_sent(request, attempt, "ledger", error.message)
+        if isinstance(reserved, Refusal):
+            self._note_wait(request, reserved.retry_after_s)
+            return self._not_sent(request, attempt, "budget", reserved.message)
+        if request.purse.take(reserved.price_nusd):
+            return reserved
+        attempt.guard.release(reserved)
+        what = (
+            f"a call of {self.name} costs up to {reserved.price_usd:.9g} USD, more "
+            "than is left of the request's own budget"
+        )
+        return self._not_sent(request, attempt, "budget", what)
+
+    async def _ask(
+        self,
+        request: Request,
+        attempt: _Attempt,
+        reserved: Reservation,
+        timeout_s: float,
+    ) -> Prediction:
+        attempt.sent_s = self._clock()
+        try:
+            async with asyncio.timeout(timeout_s):
+                found = await self._provider.predict(
+                    request.data, item=request.item, timeout_s=timeout_s
+                )
+        except TimeoutError:
+            message = f"no answer within {timeout_s:g} s"
+            found = self._failed(request, "timeout", message)
+        except asyncio.CancelledError:
+            # The call may have been made: it is paid, whoever went away.
+            charged = attempt.guard.settle(reserved)
+            message = "nobody waited for the answer any more"
+            self._note(request, attempt, "cancelled", message, charged)
+            raise
+        except Exception as error:  # noqa: BLE001  a stranger's provider may raise
+            text = f"{type(error).__name__}: {error}".split("\n")[0]
+            found = self._failed(request, "unavailable", text)
+        charged = _conclude(request, attempt, reserved, found.status)
+        self._note(request, attempt, found.status, found.message, charged)
+        return found
+
+    def _blocked(self, request: Request, attempt: _Attempt) -> Prediction:
+        self._note_wait(request, self.breaker.retry_after_s)
+        what = f"the circuit breaker of {self.name} is open"
+        return self._not_sent(request, attempt, "breaker", what)
+
+    def _not_sent(
+        self, request: Request, attempt: _Attempt, why: NotSent, message: str
+    ) -> Prediction:
+        self._note(request, attempt, "not_sent", message, 0.0, why)
+        return self._failed(request, "not_sent", message)
+
+    def _failed(
+        self, request: Request, status: PredictionStatus, message: str
+    ) -> Prediction:
+        return Prediction(
+            provider=self.name,
+            item=request.item,
+            status=status,
+            answer=None,
+            latency_s=0.0,
+            price_usd=0.0,
+            message=message,
+        )
+
+    def _note(
+        self,
+        request: Request,
+        attempt: _Attempt,
+        status: PredictionStatus | Literal["cancelled"],
+        message: str,
+        charged: float,
+        why: NotSent = "",
+    ) -> None:
+        now = self._clock()
+        sent_s = now if attempt.sent_s is None else attempt.sent_s
+        call = Call(
+            provider=self.name,
+            round=request.round,
+            attempt=attempt.number,
+            is_hedge=attempt.is_hedge,
+            status=status,
+            not_sent=why,
+            message=message,
+            wait_s=sent_s - attempt.begun_s,
+            latency_s=now - sent_s,
+            price_usd=charged,
+        )
+        request.calls.append(call)
+        self._observer.called(call)
+
+    @staticmethod
+    def _note_wait(request: Request, wait_s: float) -> None:
+        request.retry_after_s = max(request.retry_after_s, wait_s)
+
+
+async def _first_ok(tasks: set[asyncio.Task[Prediction]]) -> Prediction:
+    """The first answer; the last failure where all fail."""
+    waiting = set(tasks)
+    found: Prediction | None = None
+    while waiting:
+        done, waiting = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+        for task in done:
+            found = task.result()
+            if found.is_ok:
+                return found
+    assert found is not None  # noqa: S101 - there was one task at least
+    return found
+
+
+def _conclude(
+    request: Request,
+    attempt: _Attempt,
+    reserved: Reservation,
+    status: PredictionStatus,
+) -> float:
+    """Settle or release a reservation; what was charged, in USD."""
+    charged = attempt.guard.conclude(reserved, status)
+    request.purse.give_back(reserved.price_nusd - price_nusd(charged))
+    return charged

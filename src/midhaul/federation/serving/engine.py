@@ -1,0 +1,351 @@
+"""The federation as one address: asks, waits, pays, retries, fuses, and tells."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import math
+import time
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from midhaul.errors import ConfigError
+from midhaul.federation.budget import BudgetGuard
+from midhaul.federation.findings import Tally
+from midhaul.federation.serving.answer import FederatedAnswer, NoObserver
+from midhaul.federation.serving.cache import AnswerCache, Flights
+from midhaul.federation.serving.caller import Caller
+from midhaul.federation.serving.knowledge import Sheet, features_of
+from midhaul.federation.serving.reading import Reader, as_answer
+from midhaul.federation.serving.request import Purse, Request
+from midhaul.federation.serving.rounds import Rounds
+from midhaul.federation.serving.settings import FederationSettings, ProviderSettings
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+    from types import TracebackType
+    from typing import Self
+
+    from jaxtyping import Float64
+
+    from midhaul.federation.prices import PriceList
+    from midhaul.federation.problem import Answers
+    from midhaul.federation.providers.base import Provider
+    from midhaul.federation.serving.answer import AnswerStatus, Observer, Reason
+    from midhaul.federation.serving.knowledge import Knowledge
+
+_DRAIN_S = 10.0
+_DEFAULT = ProviderSettings()
+
+
+class Federation:
+    """Answers items by asking some of several priced providers.
+
+    An asynchronous context manager, to be entered inside a running event loop; it opens
+    and closes its providers. The ledger behind the guard is its owner's to close.
+
+    Args:
+        providers: in the order of the policy's bits.
+        knowledge: whom to ask, and how answers are fused.
+        guard: of the budgets; every attempt reserves its money there.
+        prices: of all providers, the list that the guard has.
+        settings: deadlines, fallback, cache.
+        limits: by name of the provider, how it is called; defaults for all others.
+        observer: told of every call and answer.
+        clock: seconds.
+
+    Raises:
+        ConfigError: providers are not unique, or settings name one that is not there.
+    """
+
+    def __init__(
+        self,
+        providers: Sequence[Provider],
+        knowledge: Knowledge,
+        guard: BudgetGuard,
+        prices: PriceList,
+        *,
+        settings: FederationSettings | None = None,
+        limits: Mapping[str, ProviderSettings] | None = None,
+        observer: Observer | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.providers = tuple(provider.name for provider in providers)
+        self.knowledge = knowledge
+        self.guard = guard
+        self.settings = settings or FederationSettings()
+        self.tally = Tally()
+        self._opened = tuple(providers)
+        self._prices = prices
+        self._limits = dict(limits or {})
+        self._observer: Observer = observer or NoObserver()
+        self._clock = clock
+        self._check_names()
+        self._reader = Reader(
+            knowledge.task, knowledge.vocabulary, knowledge.rules, self.tally
+        )
+        self._cache: AnswerCache[FederatedAnswer] = AnswerCache(
+            self.settings.cache, clock
+        )
+        self._flights: Flights[FederatedAnswer] = Flights()
+        self._stack = contextlib.AsyncExitStack()
+        self._is_closing = False
+        self.callers: tuple[Caller, ...] = ()
+
+    async def __aenter__(self) -> Self:
+        """Open all providers."""
+        async with contextlib.AsyncExitStack() as stack:
+            for provider in self._opened:
+                await stack.enter_async_context(provider)
+            self._stack = stack.pop_all()
+        self.callers = tuple(
+            Caller(
+                provider,
+                self._limits.get(provider.name, _DEFAULT),
+                self.guard,
+                observer=self._observer,
+                rng=np.random.default_rng([self.settings.seed, number]),
+                clock=self._clock,
+            )
+            for number, provider in enumerate(self._opened)
+        )
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """As :meth:`close`, without waiting for answers."""
+        await self.close(drain_s=0.0)
+
+    async def close(self, *, drain_s: float = _DRAIN_S) -> None:
+        """Take no new request, end those under way, and close all providers.
+
+        Args:
+            drain_s: how long requests under way may take; then they are cancelled, and
+                the calls in flight are settled.
+        """
+        self._is_closing = True
+        await self._flights.close(drain_s=drain_s)
+        await self._stack.aclose()
+
+    @property
+    def open_breakers(self) -> tuple[str, ...]:
+        """Providers whose breaker is not closed now."""
+        return tuple(c.name for c in self.callers if c.breaker.state != "closed")
+
+    @property
+    def n_cached(self) -> int:
+        """Answers in the cache."""
+        return len(self._cache)
+
+    @property
+    def n_under_way(self) -> int:
+        """Different requests being answered now."""
+        return len(self._flights)
+
+    def change_prices(self, prices: PriceList) -> None:
+        """Take other prices from the next call on; calls under way keep theirs."""
+        self._prices = prices
+        self.guard = BudgetGuard(
+            self.guard.ledger, self.guard.budgets, run=self.guard.run, prices=prices
+        )
+        for caller in self.callers:
+            caller.guard = self.guard
+
+    def prices_usd(self) -> Float64[np.ndarray, " p"]:
+        """``(M,)`` what the next call of each provider can cost at most, in USD."""
+        spending = self.guard.ledger.spending
+        with self.guard.ledger.lock:
+            month = spending.day(self.guard.ledger.now_s())[:7]
+            totals = [
+                spending.of_provider_month(name, month) for name in self.providers
+            ]
+        return np.array(
+            [
+                self._prices.most_usd(name, total.n_calls, total.n_open)
+                for name, total in zip(self.providers, totals, strict=True)
+            ]
+        )
+
+    async def answer(
+        self,
+        data: bytes,
+        *,
+        item: str = "",
+        deadline_s: float | None = None,
+        budget_usd: float = math.inf,
+        size_px: tuple[float, float] | None = None,
+    ) -> FederatedAnswer:
+        """Answer one item.
+
+        Args:
+            data: the encoded image (or other input), as it is sent to providers.
+            item: its id; the begin of its hash where empty.
+            deadline_s: from now; the federation's own when None.
+            budget_usd: what this request may spend, beside all other budgets.
+            size_px: width and height of the image, to keep boxes on it.
+
+        Returns:
+            The answer, or how it failed. Failures are values.
+
+        Raises:
+            ConfigError: the deadline or the budget is not positive.
+            DataError: the features of the image cannot be told.
+        """
+        begun = self._clock()
+        time_s = self.settings.deadline_s if deadline_s is None else deadline_s
+        if not time_s > 0 or not budget_usd >= 0:
+            message = f"a deadline of {time_s} s and a budget of {budget_usd} USD"
+            raise ConfigError(message, "the deadline is above 0, the budget not below")
+        digest = hashlib.sha256(data).digest()
+        item = item or digest.hex()[:16]
+        key = (digest, "" if data else item, self.settings.version)
+        cached = self._cache.get(key)
+        if cached is not None:
+            return self._told(cached, item, begun, is_cached=True)
+        if self._is_closing:
+            return self._refused(item, begun)
+
+        async def work() -> FederatedAnswer:
+            request = Request(
+                data=data,
+                item=item,
+                begun_s=begun,
+                deadline_s=begun + time_s - min(self.settings.margin_s, time_s / 2),
+                purse=Purse(budget_usd),
+            )
+            made = await self._work(request, digest, size_px)
+            if made.status == "complete":
+                self._cache.put(key, made)
+            return made
+
+        made, is_shared = await self._flights.join((key, time_s, budget_usd), work)
+        if is_shared:
+            return self._told(made, item, begun, is_shared=True)
+        self._observer.answered(made)
+        return made
+
+    async def _work(
+        self, request: Request, digest: bytes, size_px: tuple[float, float] | None
+    ) -> FederatedAnswer:
+        prices_usd = self.prices_usd()
+        sheet = Sheet(
+            self.knowledge,
+            item=request.item,
+            providers=self.providers,
+            prices_usd=prices_usd,
+            features=await features_of(self.knowledge, request.item, request.data),
+            size_px=size_px,
+        )
+        rounds = Rounds(
+            self.callers,
+            self._reader,
+            sheet,
+            request,
+            size_px=size_px,
+            clock=self._clock,
+        )
+        chance = int.from_bytes(digest[:8], "big")
+        rng = np.random.default_rng([self.settings.seed, chance])
+        reason = await rounds.run(rng, self._fallback_order(prices_usd))
+        fused = sheet.fused() if sheet.n_answered else None
+        if fused is not None:
+            self._learn(sheet, fused)
+            if fused.is_missing[0]:
+                fused = None
+        return self._concluded(request, rounds, reason, fused)
+
+    def _concluded(
+        self, request: Request, rounds: Rounds, reason: Reason, fused: Answers | None
+    ) -> FederatedAnswer:
+        names = self.knowledge.vocabulary.names
+        is_cut = math.isinf(request.retry_after_s) or fused is not None
+        return FederatedAnswer(
+            item=request.item,
+            status=_status(request, reason, is_answered=fused is not None),
+            reason=reason,
+            answer=None
+            if fused is None
+            else as_answer(fused, self.knowledge.task, names),
+            rounds=tuple(rounds.names),
+            calls=tuple(request.calls),
+            cost_usd=math.fsum(call.price_usd for call in request.calls),
+            latency_s=self._clock() - request.begun_s,
+            open_breakers=self.open_breakers,
+            findings=dict(rounds.findings),
+            unknown_labels=tuple(dict.fromkeys(rounds.unknown)),
+            retry_after_s=0.0 if is_cut else request.retry_after_s,
+        )
+
+    def _learn(self, sheet: Sheet, fused: Answers) -> None:
+        """Let an online policy see how it ended; how good it was, nobody can tell."""
+        learn = getattr(self.knowledge.policy, "learn", None)
+        if callable(learn):
+            learn(sheet.situation, fused, np.full(1, np.nan))
+
+    def _fallback_order(self, prices_usd: Float64[np.ndarray, " p"]) -> list[int]:
+        if self.settings.fallback is None:
+            return np.argsort(prices_usd, kind="stable").tolist()
+        return [self.providers.index(name) for name in self.settings.fallback]
+
+    def _told(
+        self,
+        made: FederatedAnswer,
+        item: str,
+        begun_s: float,
+        *,
+        is_cached: bool = False,
+        is_shared: bool = False,
+    ) -> FederatedAnswer:
+        """An answer that somebody else has paid for."""
+        told = replace(
+            made,
+            item=item,
+            calls=(),
+            cost_usd=0.0,
+            latency_s=self._clock() - begun_s,
+            is_cached=is_cached,
+            is_shared=is_shared,
+        )
+        self._observer.answered(told)
+        return told
+
+    def _refused(self, item: str, begun_s: float) -> FederatedAnswer:
+        """The answer of a federation that is being closed."""
+        refused = FederatedAnswer(
+            item=item,
+            status="failed",
+            reason="closing",
+            answer=None,
+            rounds=(),
+            calls=(),
+            cost_usd=0.0,
+            latency_s=self._clock() - begun_s,
+        )
+        self._observer.answered(refused)
+        return refused
+
+    def _check_names(self) -> None:
+        if not self.providers or len(set(self.providers)) != len(self.providers):
+            names = ", ".join(self.providers)
+            message = f"providers must be there, and unique, found: {names}"
+            raise ConfigError(message, "give each a name of its own")
+        for name in (*self._limits, *(self.settings.fallback or ())):
+            if name not in self.providers:
+                message = f"there is no provider {name}"
+                raise ConfigError(message, f"there are {', '.join(self.providers)}")
+        for name in self.providers:
+            self._prices.of(name)
+
+
+def _status(request: Request, reason: Reason, *, is_answered: bool) -> AnswerStatus:
+    if is_answered:
+        return "partial" if reason else "complete"
+    if any(call.not_sent == "budget" for call in request.calls):
+        return "no_budget"
+    return "late" if reason == "deadline" else "failed"

@@ -1,0 +1,140 @@
+"""The rounds of one request: asking until the policy is content.
+
+Where nobody has answered at all in the end, others are tried in a fixed order.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from typing import TYPE_CHECKING
+
+from midhaul.federation.problem import members
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    import numpy as np
+
+    from midhaul.federation.serving.answer import Reason
+    from midhaul.federation.serving.caller import Caller
+    from midhaul.federation.serving.knowledge import Sheet
+    from midhaul.federation.serving.reading import Reader
+    from midhaul.federation.serving.request import Request
+    from midhaul.model import Prediction
+
+_SHORTEST_S = 1e-3
+_WITHOUT_BOXES = "boxes are wanted, and the answer has none"
+
+
+class Rounds:
+    """Asks providers about one item.
+
+    Args:
+        callers: of all providers, in the order of the policy's bits.
+        reader: brings answers into order.
+        sheet: what is known of the item; grows.
+        request: its time, money and calls; grows.
+        size_px: width and height of the image, where they are known.
+        clock: seconds.
+    """
+
+    def __init__(
+        self,
+        callers: Sequence[Caller],
+        reader: Reader,
+        sheet: Sheet,
+        request: Request,
+        *,
+        size_px: tuple[float, float] | None,
+        clock: Callable[[], float],
+    ) -> None:
+        self._callers = callers
+        self._reader = reader
+        self._sheet = sheet
+        self._request = request
+        self._size_px = size_px
+        self._clock = clock
+        self._failed: list[str] = []
+        self.names: list[tuple[str, ...]] = []
+        self.findings: Counter[str] = Counter()
+        self.unknown: list[tuple[str, str]] = []
+
+    async def run(self, rng: np.random.Generator, fallback: Sequence[int]) -> Reason:
+        """Ask until the policy is content, or the time is over.
+
+        A provider that failed, or could not be asked, stays marked as asked with no
+        answer when the policy is asked again. Where nobody has answered in the end,
+        others are tried one after another.
+
+        Args:
+            rng: the policy's chance.
+            fallback: numbers of providers, the first one to try first.
+
+        Returns:
+            Why the answer is not complete; empty where it is.
+        """
+        while chosen := self._sheet.decide(rng):
+            if self._is_late:
+                return "deadline"
+            await self._ask(chosen)
+        if self._sheet.n_answered:
+            return self._why_incomplete()
+        for number in fallback:
+            if self._is_late:
+                return "deadline"
+            if not self._sheet.asked >> number & 1:
+                await self._ask(1 << number)
+            if self._sheet.n_answered:
+                return "fallback"
+        return self._why_incomplete()
+
+    @property
+    def _is_late(self) -> bool:
+        return self._request.deadline_s - self._clock() < _SHORTEST_S
+
+    async def _ask(self, mask: int) -> None:
+        """One round: all of these at the same time."""
+        numbers = members(mask)
+        self._request.round += 1
+        self._sheet.asked |= mask
+        self.names.append(tuple(self._callers[n].name for n in numbers))
+        if len(numbers) == 1:
+            found = [await self._callers[numbers[0]].call(self._request)]
+        else:
+            async with asyncio.TaskGroup() as group:
+                calls = [
+                    group.create_task(self._callers[n].call(self._request))
+                    for n in numbers
+                ]
+            found = [call.result() for call in calls]
+        for number, prediction in zip(numbers, found, strict=True):
+            self._take_in(number, prediction)
+
+    def _take_in(self, number: int, prediction: Prediction) -> None:
+        if prediction.answer is None:
+            self._failed.append(prediction.provider)
+            return
+        read = self._reader.read(
+            prediction.answer,
+            provider=prediction.provider,
+            item=self._request.item,
+            size_px=self._size_px,
+        )
+        if read is None:
+            self.findings[f"{prediction.provider}: {_WITHOUT_BOXES}"] += 1
+            self._failed.append(prediction.provider)
+            return
+        self.findings.update(read.findings)
+        self.unknown += [(prediction.provider, word) for word in read.unknown]
+        self._sheet.put(number, read.answers)
+
+    def _why_incomplete(self) -> Reason:
+        if not self._failed:
+            return ""
+        if self._is_late:
+            return "deadline"
+        last = {call.provider: call for call in self._request.calls}
+        if all(last[name].not_sent == "budget" for name in self._failed):
+            return "budget"
+        return "failures"

@@ -1,0 +1,143 @@
+"""How a federation answers: times, limits, retries, breakers, hedging, cache."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from midhaul.errors import ConfigError
+
+if TYPE_CHECKING:
+    from midhaul.model import PredictionStatus
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RetrySettings:
+    """When a failed call is made again.
+
+    Attributes:
+        attempts: calls at most, the first one included; 1 never retries.
+        base_s: the first wait is drawn evenly from 0 to this; the next ones from 0 to
+            twice the one before.
+        cap_s: no wait is drawn from more than this.
+        statuses: calls that may be made again. To ask twice is safe, as a call changes
+            nothing at the far end, but a call that timed out may have been billed.
+        share: retries that may be made for each successful call, over a stock of
+            ``burst``: when everything fails, retries must not make it worse.
+        burst: retries that may be made before that share counts.
+    """
+
+    attempts: int = 3
+    base_s: float = 0.1
+    cap_s: float = 2.0
+    statuses: tuple[PredictionStatus, ...] = ("throttled", "unavailable")
+    share: float = 0.2
+    burst: int = 20
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BreakerSettings:
+    """When a provider is left alone for a while.
+
+    Attributes:
+        window_s: calls that ended in this time count.
+        n_calls: fewer than this say nothing.
+        failure_rate: share of failures from which on the breaker opens.
+        open_s: how long nobody is asked then.
+        n_probes: calls that are let through at the same time afterwards; as many in a
+            row must succeed to close the breaker, and one that fails opens it again.
+        statuses: calls that count as failures. A refusal is the image's fault.
+    """
+
+    window_s: float = 30.0
+    n_calls: int = 10
+    failure_rate: float = 0.5
+    open_s: float = 15.0
+    n_probes: int = 2
+    statuses: tuple[PredictionStatus, ...] = (
+        "timeout",
+        "throttled",
+        "unavailable",
+        "malformed",
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProviderSettings:
+    """How one provider is called.
+
+    Attributes:
+        timeout_s: of one attempt.
+        n_at_once: most calls at the same time.
+        rate_hz: most calls per second; infinite for any number.
+        burst: calls that may come at once before the rate counts.
+        hedge_after_s: make a second call where the first has no answer by then, and
+            take the one that answers first; both are paid. None never does.
+        retry: when a failed call is made again.
+        breaker: when it is left alone.
+
+    Raises:
+        ConfigError: something is not in range.
+    """
+
+    timeout_s: float = 5.0
+    n_at_once: int = 64
+    rate_hz: float = math.inf
+    burst: int = 1
+    hedge_after_s: float | None = None
+    retry: RetrySettings = field(default_factory=RetrySettings)
+    breaker: BreakerSettings = field(default_factory=BreakerSettings)
+
+    def __post_init__(self) -> None:
+        """Check the ranges."""
+        positive = {
+            "timeout_s": self.timeout_s,
+            "n_at_once": self.n_at_once,
+            "rate_hz": self.rate_hz,
+            "burst": self.burst,
+            "retry.attempts": self.retry.attempts,
+            "breaker.window_s": self.breaker.window_s,
+            "breaker.n_probes": self.breaker.n_probes,
+            "breaker.failure_rate": self.breaker.failure_rate,
+        }
+        for name, value in positive.items():
+            if not value > 0:
+                message = f"{name} must be above 0, found {value}"
+                raise ConfigError(message)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CacheSettings:
+    """How answers are kept.
+
+    Attributes:
+        n_answers: most answers that are kept; 0 keeps none.
+        max_age_s: older ones are not given out any more.
+    """
+
+    n_answers: int = 10_000
+    max_age_s: float = 3600.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FederationSettings:
+    """How a federation answers.
+
+    Attributes:
+        deadline_s: for one answer, from its begin.
+        margin_s: kept back from the deadline, to fuse and to send.
+        fallback: names of the providers that are tried one after another where those
+            that the policy asked have all failed; by rising price when None.
+        cache: how answers are kept.
+        version: of whatever decides about an answer and is not the image (policy,
+            vocabulary, fuser); part of the key of the cache.
+        seed: of retries' waits and of the policy's chance.
+    """
+
+    deadline_s: float = 10.0
+    margin_s: float = 0.02
+    fallback: tuple[str, ...] | None = None
+    cache: CacheSettings = field(default_factory=CacheSettings)
+    version: str = ""
+    seed: int = 0
