@@ -1,0 +1,311 @@
+"""LinUCB over subsets: try what may be best, learn from what was tried.
+
+Li, Chu, Langford and Schapire, "A contextual-bandit approach to personalized news
+article recommendation", WWW 2010, algorithm 1 (disjoint): an arm a has a ridge
+regression A = I + sum x x', b = sum r x, and asked is the arm of the highest
+
+    theta' x + alpha * sqrt(x' A^-1 x),   theta = A^-1 b
+
+where x are an item's features and r is the quality of the fused answer. It learns from
+the subset it asked alone, so nobody has to be called for the sake of learning.
+
+1. The price of a subset is known, so it is taken off with a multiplier instead of being
+   learned. A changed price is followed at once.
+2. Arms are subsets. With ``is_shared`` there is one regression for all of them, whose
+   features are those of the item for each member, and the pairs of members: the hybrid
+   of their algorithm 2 without the disjoint part. It learns from fewer items and cannot
+   say everything.
+3. With a base the first provider is asked about every item, its answer is the context,
+   and the arms are the subsets that contain it.
+4. Decisions about a batch are made before any of them is learned from.
+5. ``discount`` below 1 forgets (Russac, Vernade and Cappe, "Weighted linear bandits for
+   non-stationary environments", NeurIPS 2019; with one matrix instead of two).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, ClassVar
+
+import numpy as np
+
+from midhaul.federation.policies.bandit_context import Context, context_of
+from midhaul.federation.policies.ridge import RidgeBank
+from midhaul.federation.policies.worth import (
+    best_of,
+    candidate_masks,
+    finite_multiplier,
+)
+from midhaul.federation.problem import prices_of
+
+if TYPE_CHECKING:
+    from jaxtyping import Float64, Int64
+
+    from midhaul.federation.policies.base import Examples, Situation
+    from midhaul.federation.problem import Answers, Recording
+    from midhaul.federation.saving import State
+
+_MAX_ARMS = 128
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LinUcbSettings:
+    """How it explores and learns.
+
+    Attributes:
+        alpha: width of the bonus for what is uncertain, in standard deviations.
+        discount: by how much an item less counts with each new one.
+        is_shared: one regression for all subsets instead of one each.
+        base: name of the provider that is asked first about every item; nobody when
+            empty, the cheapest one for ``cheapest``.
+        batch: items that are decided before the next are learned from.
+        n_passes: passes over the training items.
+    """
+
+    alpha: float = 0.5
+    discount: float = 1.0
+    is_shared: bool = False
+    base: str = ""
+    batch: int = 32
+    n_passes: int = 1
+
+
+class LinUcb:
+    """A bandit that decides and learns; an ``OnlinePolicy``.
+
+    Args:
+        context: what an item looks like.
+        masks: ``(k,)`` the arms.
+        bank: the regressions.
+        multiplier: quality that one USD has to buy.
+        alpha: width of the bonus; 0 to decide without exploring.
+
+    Attributes:
+        n_learned: items that it learned from.
+        spent_usd: price of the calls about them.
+    """
+
+    kind: ClassVar[str] = "linucb"
+
+    def __init__(
+        self,
+        context: Context,
+        masks: Int64[np.ndarray, " k"],
+        bank: RidgeBank,
+        multiplier: float,
+        alpha: float,
+    ) -> None:
+        self._context = context
+        self._masks = masks
+        self._bank = bank
+        self._multiplier = multiplier
+        self._alpha = alpha
+        self.n_learned = 0
+        self.spent_usd = 0.0
+
+    @property
+    def name(self) -> str:
+        """Short name."""
+        return self.kind if self._context.base < 0 else f"{self.kind}-first"
+
+    def decide(
+        self, situation: Situation, rng: np.random.Generator
+    ) -> Int64[np.ndarray, " n"]:
+        """Choose the arm of the highest bound less price."""
+        del rng
+        base = self._context.base
+        first = 0 if base < 0 else 1 << base
+        new = np.where(situation.asked == 0, np.int64(first), 0)
+        open_items = np.flatnonzero(situation.asked == first)
+        if len(open_items):
+            part = part_of(situation, open_items)
+            contexts = self._context.of(part.recording, part.features)
+            chosen = self.choose(contexts, situation.recording.prices_usd)
+            new[open_items] = self._masks[chosen] & ~first
+        return new & situation.recording.everyone
+
+    def choose(
+        self,
+        contexts: Float64[np.ndarray, "n d"],
+        prices_usd: Float64[np.ndarray, " p"],
+    ) -> Int64[np.ndarray, " n"]:
+        """Numbers of the arms of the highest bound less price."""
+        rate = finite_multiplier(self._multiplier, prices_usd)
+        bounds = self._bank.bounds(contexts, self._alpha)
+        return best_of(bounds, prices_of(self._masks, prices_usd), rate)
+
+    def learn(
+        self,
+        situation: Situation,
+        fused: Answers,
+        quality: Float64[np.ndarray, " n"],
+    ) -> None:
+        """Learn from the items whose quality is known."""
+        del fused
+        arms = np.searchsorted(self._masks, situation.asked)
+        arms = np.minimum(arms, len(self._masks) - 1)
+        known = np.isfinite(quality) & (self._masks[arms] == situation.asked)
+        rows = np.flatnonzero(known)
+        if not len(rows):
+            return
+        part = part_of(situation, rows)
+        contexts = self._context.of(part.recording, part.features)
+        prices = part.recording.prices_of(part.asked)
+        self.take_in(contexts, arms[rows], quality[rows], float(prices.sum()))
+
+    def take_in(
+        self,
+        contexts: Float64[np.ndarray, "n d"],
+        arms: Int64[np.ndarray, " n"],
+        quality: Float64[np.ndarray, " n"],
+        spent_usd: float,
+    ) -> None:
+        """Learn how good some arms were.
+
+        Args:
+            contexts: ``(n, d)`` of the items.
+            arms: ``(n,)`` number of the arm that was asked.
+            quality: ``(n,)`` of the fused answers.
+            spent_usd: price of all these calls.
+        """
+        self._bank.update(contexts, arms, quality)
+        self.n_learned += len(arms)
+        self.spent_usd += spent_usd
+
+    def greedy(self) -> LinUcb:
+        """The same without exploring; it shares nothing with this one."""
+        return LinUcb.from_state({**self.state(), "alpha": 0.0})
+
+    def state(self) -> State:
+        """Everything, for :meth:`from_state`."""
+        return {
+            "policy": self.kind,
+            "context": self._context.state(),
+            "masks": self._masks,
+            "bank": self._bank.state(),
+            "multiplier": self._multiplier,
+            "alpha": self._alpha,
+            "n_learned": self.n_learned,
+            "spent_usd": self.spent_usd,
+        }
+
+    @classmethod
+    def from_state(cls, state: State) -> LinUcb:
+        """What :meth:`state` gave."""
+        policy = cls(
+            Context.from_state(state["context"]),
+            np.asarray(state["masks"], np.int64),
+            RidgeBank.from_state(state["bank"]),
+            float(state["multiplier"]),
+            float(state["alpha"]),
+        )
+        policy.n_learned = int(state["n_learned"])
+        policy.spent_usd = float(state["spent_usd"])
+        return policy
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class LinUcbFamily:
+    """A bandit for every exchange rate, each learned by its own decisions.
+
+    Attributes:
+        settings: how it explores and learns.
+        recording: the training items.
+        contexts: ``(n, d)`` of each.
+        context: what made them.
+        masks: ``(k,)`` the arms.
+        qualities: ``(n, k)`` what each arm would give.
+        order: ``(t,)`` numbers of the items in the order of learning.
+    """
+
+    settings: LinUcbSettings
+    recording: Recording
+    contexts: Float64[np.ndarray, "n d"]
+    context: Context
+    masks: Int64[np.ndarray, " k"]
+    qualities: Float64[np.ndarray, "n k"]
+    order: Int64[np.ndarray, " t"]
+
+    @property
+    def name(self) -> str:
+        """Short name."""
+        return LinUcb.kind if self.context.base < 0 else f"{LinUcb.kind}-first"
+
+    def at(self, multiplier: float) -> LinUcb:
+        """Learn at this multiplier, then decide without exploring."""
+        return self.learned(multiplier).greedy()
+
+    def learned(self, multiplier: float) -> LinUcb:
+        """The bandit after all training items, still exploring."""
+        policy = self.fresh(multiplier)
+        prices = self.recording.prices_usd
+        for start in range(0, len(self.order), self.settings.batch):
+            rows = self.order[start : start + self.settings.batch]
+            contexts = self.contexts[rows]
+            arms = policy.choose(contexts, prices)
+            spent = float(prices_of(self.masks[arms], prices).sum())
+            policy.take_in(contexts, arms, self.qualities[rows, arms], spent)
+        return policy
+
+    def fresh(self, multiplier: float) -> LinUcb:
+        """A bandit that has learned nothing."""
+        settings, d = self.settings, self.contexts.shape[1]
+        n_providers = self.recording.n_providers
+        bank = (
+            RidgeBank.shared(self.masks, n_providers, d, settings.discount)
+            if settings.is_shared
+            else RidgeBank.disjoint(len(self.masks), d, settings.discount)
+        )
+        return LinUcb(self.context, self.masks, bank, multiplier, settings.alpha)
+
+
+def fit_linucb(
+    examples: Examples, settings: LinUcbSettings | None, rng: np.random.Generator
+) -> LinUcbFamily:
+    """Prepare learning; each policy of the family learns when it is asked for.
+
+    Args:
+        examples: with a truth. Only the quality of what was asked is learned from.
+        settings: how it explores and learns.
+        rng: order of the items.
+
+    Raises:
+        DataError: there is no provider of the name of the base.
+    """
+    from midhaul.federation.quality import subset_qualities  # noqa: PLC0415
+
+    settings = LinUcbSettings() if settings is None else settings
+    recording = examples.recording
+    base = -1
+    if settings.base == "cheapest":
+        base = int(recording.prices_usd.argmin())
+    elif settings.base:
+        recording.only([settings.base])
+        base = recording.providers.index(settings.base)
+    masks = candidate_masks(recording.n_providers, _MAX_ARMS)
+    if base >= 0:
+        masks = np.unique(masks | 1 << base)
+    context = context_of(recording, examples.features, base)
+    n = len(recording)
+    orders = [rng.permutation(n) for _ in range(settings.n_passes)]
+    return LinUcbFamily(
+        settings=settings,
+        recording=recording,
+        contexts=context.of(recording, examples.features),
+        context=context,
+        masks=masks,
+        qualities=subset_qualities(recording, examples.fuser, masks),
+        order=np.concatenate(orders) if orders else np.zeros(0, np.int64),
+    )
+
+
+def part_of(situation: Situation, items: Int64[np.ndarray, " k"]) -> Situation:
+    """Some items of a situation, in that order."""
+    if len(items) == len(situation):
+        return situation
+    return replace(
+        situation,
+        recording=situation.recording.take(items),
+        features=situation.features[items],
+        asked=situation.asked[items],
+    )
