@@ -137,7 +137,7 @@ class FederationEnv(gymnasium.Env[np.ndarray, Any]):
         is_over = self._place >= len(self._order)
         seen = self._order[-1] if is_over else self._order[self._place]
         is_cut = is_over and not self._is_bandit
-        return self._inputs[seen], reward, self._is_bandit, is_cut, told
+        return self._inputs[seen].copy(), reward, self._is_bandit, is_cut, told
 
     def mask_of(self, action: Float64[np.ndarray, " p"] | int) -> int:
         """The subset that an action asks."""
@@ -152,7 +152,7 @@ class FederationEnv(gymnasium.Env[np.ndarray, Any]):
             self._order = self.np_random.permutation(len(self._items))
 
     def _observation(self) -> Float32[np.ndarray, " d"]:
-        return self._inputs[self._order[self._place]]
+        return self._inputs[self._order[self._place]].copy()
 
 
 def _observations(features: Float32[np.ndarray, "n d"]) -> Float32[np.ndarray, "n k"]:

@@ -131,7 +131,8 @@ def _edges(gray: np.ndarray) -> np.ndarray:
     """Length of the gradient, about 1 at an edge from black to white."""
     across = cv2.Sobel(gray, cv2.CV_32F, 1, 0, ksize=3)
     down = cv2.Sobel(gray, cv2.CV_32F, 0, 1, ksize=3)
-    return cv2.magnitude(across, down) / (4 * 255)
+    # OpenCV's own magnitude rounds by where the array lies in memory.
+    return np.hypot(across.astype(np.float64), down) / (4 * 255)
 
 
 def _colours(small: np.ndarray) -> np.ndarray:
@@ -148,6 +149,10 @@ def _colours(small: np.ndarray) -> np.ndarray:
 
 
 def _by_cell(edges: np.ndarray) -> np.ndarray:
-    """Mean edge in each cell of a 4 x 4 grid."""
-    grid = cv2.resize(edges, (_N_CELLS, _N_CELLS), interpolation=cv2.INTER_AREA)
-    return grid.ravel()
+    """Mean edge in each cell of a 4 x 4 grid; 0 in cells that no pixel falls into."""
+    height, width = edges.shape
+    rows = np.arange(height) * _N_CELLS // height
+    columns = np.arange(width) * _N_CELLS // width
+    cells = (rows[:, None] * _N_CELLS + columns).ravel()
+    totals = np.bincount(cells, edges.ravel(), _N_CELLS**2)
+    return totals / np.maximum(np.bincount(cells, minlength=_N_CELLS**2), 1)

@@ -156,7 +156,7 @@ class _Ppo:
         settings, gains = self._settings, as_tensor(advantages)
         for _ in range(settings.n_iterations):
             log_p = self._log_p(inputs, actions)
-            if float((before - log_p).mean()) > _PATIENCE * settings.target_kl:
+            if float((before - log_p).detach().mean()) > _PATIENCE * settings.target_kl:
                 return
             ratio = (log_p - before).exp()
             near = ratio.clamp(1 - settings.clip, 1 + settings.clip)
