@@ -18,7 +18,13 @@ from midhaul.federation.ledger_file import entries_of
 from midhaul.federation.ledger_lines import item_hash
 from midhaul.federation.money import budget_nusd, price_nusd, usd_of
 from midhaul.federation.prices import CHARGED
-from midhaul.federation.reservations import Budgets, Refusal, Reservation
+from midhaul.federation.reservations import (
+    Budgets,
+    Refusal,
+    Reservation,
+    paced_nusd,
+    wait_s,
+)
 from midhaul.federation.spending import Total, item_totals
 
 if TYPE_CHECKING:
@@ -28,8 +34,6 @@ if TYPE_CHECKING:
     from midhaul.federation.prices import PriceList
     from midhaul.federation.reservations import Limit
     from midhaul.model import PredictionStatus
-
-_DAY_S = 86_400
 
 
 class BudgetGuard:
@@ -177,6 +181,21 @@ class BudgetGuard:
             lefts = [left for _, left in self._lefts(provider, item, now_s)]
         return usd_of(min(lefts)) if lefts else float("inf")
 
+    def next_usd(self, provider: str) -> float:
+        """The most that the next call can cost at its place in the month, in USD.
+
+        Raises:
+            ConfigError: there is no price list, or it does not have the provider.
+        """
+        if self._prices is None:
+            message = f"a call of {provider} needs a price, and there is no price list"
+            raise ConfigError(message)
+        with self.ledger.lock:
+            spending = self.ledger.spending
+            month = spending.day(self.ledger.now_s())[:7]
+            total = spending.of_provider_month(provider, month)
+        return self._prices.most_usd(provider, total.n_calls, total.n_open)
+
     @property
     def spent_usd(self) -> float:
         """Charged and reserved by the run, in USD."""
@@ -189,7 +208,7 @@ class BudgetGuard:
         with self.ledger.lock:
             now_s = self.ledger.now_s()
             if price_usd is None:
-                price_usd = self._next_usd(provider, now_s)
+                price_usd = self.next_usd(provider)
             price = price_nusd(price_usd)
             for limit, left in self._lefts(provider, item, now_s):
                 if price > left:
@@ -199,7 +218,9 @@ class BudgetGuard:
                         item=item,
                         price_usd=usd_of(price),
                         left_usd=usd_of(max(0, left)),
-                        retry_after_s=self._retry_after_s(limit, price, left, now_s),
+                        retry_after_s=wait_s(
+                            limit, price - left, self._day_nusd or 0, now_s
+                        ),
                     )
             entry = self.ledger.reserve(
                 run=self.run,
@@ -221,15 +242,6 @@ class BudgetGuard:
                 key = entry.item
                 self._items[key] = self._items.get(key, 0) + price
             return reservation
-
-    def _next_usd(self, provider: str, now_s: float) -> float:
-        """The most that the next call can cost at its place in the month."""
-        if self._prices is None:
-            message = f"a call of {provider} needs a price, and there is no price list"
-            raise ConfigError(message)
-        month = self.ledger.spending.day(now_s)[:7]
-        total = self.ledger.spending.of_provider_month(provider, month)
-        return self._prices.most_usd(provider, total.n_calls, total.n_open)
 
     @contextlib.contextmanager
     def _taken_back_on_failure(self, reservation: Reservation) -> Generator[None]:
@@ -272,27 +284,12 @@ class BudgetGuard:
             spent = spending.of_day(day).committed_nusd
             lefts.append(("day", self._day_nusd - spent))
             if self.budgets.pace_ahead is not None:
-                lefts.append(("pace", self._paced_nusd(now_s) - spent))
+                paced = paced_nusd(self._day_nusd, self.budgets.pace_ahead, now_s)
+                lefts.append(("pace", paced - spent))
         if provider in self._provider_nusd:
             spent = spending.of_provider_day(provider, day).committed_nusd
             lefts.append(("provider", self._provider_nusd[provider] - spent))
         return lefts
-
-    def _paced_nusd(self, now_s: float) -> int:
-        """What may be spent of the day's budget until now."""
-        day_nusd, ahead = self._day_nusd or 0, self.budgets.pace_ahead or 0.0
-        return int(day_nusd * min(1.0, now_s % _DAY_S / _DAY_S + ahead))
-
-    def _retry_after_s(
-        self, limit: Limit, price: int, left: int, now_s: float
-    ) -> float:
-        until_tomorrow_s = _DAY_S - now_s % _DAY_S
-        if limit == "pace" and self._day_nusd:
-            wait_s = _DAY_S * (price - left) / self._day_nusd
-            return min(until_tomorrow_s, wait_s)
-        if limit in ("day", "provider"):
-            return until_tomorrow_s
-        return float("inf")
 
 
 def _budget(usd: float | None) -> int | None:

@@ -11,6 +11,8 @@ from midhaul.federation.money import usd_of
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+_DAY_S = 86_400
+
 Limit = Literal["run", "day", "item", "provider", "pace"]
 """What a budget limits: the whole run, a day (UTC), one item, one provider's day, or
 the day so far."""
@@ -103,3 +105,31 @@ class Refusal:
             f"a call of {self.provider} costs up to {self.price_usd:.9g} USD, the "
             f"budget of {of} has {self.left_usd:.9g} USD left"
         )
+
+
+def paced_nusd(day_nusd: int, ahead: float, now_s: float) -> int:
+    """What may be spent of a day's budget until now, in nano-dollars.
+
+    Args:
+        day_nusd: the budget.
+        ahead: share of it by which spending may be ahead of the time.
+        now_s: seconds since 1970, UTC.
+    """
+    return int(day_nusd * min(1.0, now_s % _DAY_S / _DAY_S + ahead))
+
+
+def wait_s(limit: Limit, lacking_nusd: int, day_nusd: int, now_s: float) -> float:
+    """When a budget that refused allows more, in seconds from now.
+
+    Args:
+        limit: which budget.
+        lacking_nusd: what it lacks.
+        day_nusd: the budget of the day.
+        now_s: seconds since 1970, UTC.
+    """
+    until_tomorrow_s = _DAY_S - now_s % _DAY_S
+    if limit == "pace" and day_nusd:
+        return min(until_tomorrow_s, _DAY_S * lacking_nusd / day_nusd)
+    if limit in ("day", "pace", "provider"):
+        return until_tomorrow_s
+    return float("inf")
