@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import importlib
 import threading
-import time
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -45,24 +44,24 @@ def ask(provider: Provider, data: bytes, timeout_s: float = 20.0) -> Prediction:
     return asyncio.run(once())
 
 
-class Slow:
-    """A detector that takes its time and counts who is inside."""
+class Together:
+    """A detector that goes on when so many threads are inside, and counts them."""
 
-    name = "slow"
+    name = "together"
     names = ("thing",)
 
-    def __init__(self, takes_s: float = 0.05) -> None:
-        self.takes_s = takes_s
+    def __init__(self, n_threads: int) -> None:
         self.n_inside = self.most_inside = 0
+        self._all_here = threading.Barrier(n_threads, timeout=30)
         self._lock = threading.Lock()
 
     def detect(self, pixels: Pixels, *, image_id: str = "") -> Detections:
-        """Nothing, late."""
+        """Nothing."""
         del pixels, image_id
         with self._lock:
             self.n_inside += 1
             self.most_inside = max(self.most_inside, self.n_inside)
-        time.sleep(self.takes_s)
+        self._all_here.wait()
         with self._lock:
             self.n_inside -= 1
         return Detections.empty(self.names)
@@ -88,24 +87,31 @@ def test_a_local_detector_is_asked_by_one_thread_unless_told() -> None:
             return await asyncio.gather(*calls)
 
     for n_threads in (1, 3):
-        detector = Slow()
+        detector = Together(n_threads)
         found = asyncio.run(many(LocalProvider(detector, n_threads=n_threads)))
         assert all(one.is_ok for one in found)
         assert detector.most_inside == n_threads
+        assert detector.n_inside == 0
 
 
 def test_a_call_that_never_began_was_not_sent() -> None:
     """So nobody pays for it; a call that began and was too slow is a time-out."""
 
-    async def two(provider: Provider) -> list[Prediction]:
-        async with provider:
-            calls = [
-                provider.predict(jpeg(), item=str(i), timeout_s=0.1) for i in range(2)
-            ]
-            return await asyncio.gather(*calls)
+    async def two(detector: Quarter) -> list[str]:
+        async with LocalProvider(detector) as provider:
+            first = asyncio.create_task(
+                provider.predict(jpeg(), item="hold", timeout_s=1.0)
+            )
+            await asyncio.to_thread(detector.entered.wait, 30)
+            second = await provider.predict(jpeg(), item="b", timeout_s=0.05)
+            return [(await first).status, second.status]
 
-    found = asyncio.run(two(LocalProvider(Slow(0.4))))
-    assert sorted(one.status for one in found) == ["not_sent", "timeout"]
+    detector = Quarter()
+    try:
+        assert asyncio.run(two(detector)) == ["timeout", "not_sent"]
+    finally:
+        detector.release.set()
+    assert detector.seen == ["hold"]
 
 
 def test_what_is_no_image_is_refused_and_a_crash_is_a_value() -> None:
@@ -123,16 +129,19 @@ def test_what_is_no_image_is_refused_and_a_crash_is_a_value() -> None:
 def test_a_cancelled_call_leaves_the_provider_usable() -> None:
     """Deadlines of a service cancel calls."""
 
-    async def cancel() -> Prediction:
-        async with LocalProvider(Slow(0.2)) as provider:
-            call = asyncio.create_task(provider.predict(jpeg(), item="a", timeout_s=20))
-            await asyncio.sleep(0.05)
+    async def cancel(detector: Quarter) -> Prediction:
+        async with LocalProvider(detector) as provider:
+            call = asyncio.create_task(
+                provider.predict(jpeg(), item="hold", timeout_s=20)
+            )
+            await asyncio.to_thread(detector.entered.wait, 30)
             call.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await call
+            detector.release.set()
             return await provider.predict(jpeg(), item="b", timeout_s=20)
 
-    assert asyncio.run(cancel()).is_ok
+    assert asyncio.run(cancel(Quarter())).is_ok
 
 
 def test_a_node_of_midhaul_passes_the_suite() -> None:

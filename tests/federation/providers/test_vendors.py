@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import io
 import json
+import logging
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -210,6 +211,22 @@ def test_no_message_shows_a_credential(vendor: tuple[str, Vendor], fault: str) -
     assert found.message
     assert KEY not in found.message
     assert KEY not in repr(provider_of(name, served.url))
+
+
+def test_no_log_shows_a_secret(
+    vendor: tuple[str, Vendor],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Also where everything is logged, and when a call fails."""
+    name, served = vendor
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKIA-is-no-secret")
+    caplog.set_level(logging.DEBUG)
+    ask(provider_of(name, served.url), image())
+    served.fault, served.error = "error", {"message": "out of order"}
+    ask(provider_of(name, served.url), image())
+    assert caplog.records
+    assert KEY not in caplog.text
 
 
 @pytest.mark.parametrize("name", VENDORS)

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from midhaul.federation.providers.base import Provider
 
-_PATIENCE_S = 2.0
+_PATIENCE_S = 10.0
 _SHORT_S = 1e-4
 _N_AT_ONCE = 8
 

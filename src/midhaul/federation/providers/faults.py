@@ -21,7 +21,7 @@ from midhaul.federation.providers.failures import Failure
 from midhaul.model import Detections, Prediction
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Sequence
     from types import TracebackType
     from typing import Self
 
@@ -74,6 +74,36 @@ class Fault:
             raise ConfigError(
                 message, "factor is at least 1, and ends_s after begins_s"
             )
+
+
+def drawn_faults(
+    kinds: Sequence[FaultKind],
+    *,
+    until_s: float,
+    n_each: int,
+    mean_s: float,
+    share: float,
+    rng: np.random.Generator,
+) -> tuple[Fault, ...]:
+    """A schedule by chance: windows of each kind, somewhere before an end.
+
+    Args:
+        kinds: what goes wrong in them.
+        until_s: windows begin within 0 and this time of the clock.
+        n_each: windows of each kind.
+        mean_s: mean length; lengths are exponential.
+        share: of the calls in a window that are hit.
+        rng: places and lengths.
+    """
+    faults: list[Fault] = []
+    for kind in kinds:
+        begins = np.sort(rng.uniform(0.0, until_s, n_each)).tolist()
+        lengths = rng.exponential(mean_s, n_each).tolist()
+        faults += [
+            Fault(kind=kind, begins_s=begin, ends_s=begin + length, share=share)
+            for begin, length in zip(begins, lengths, strict=True)
+        ]
+    return tuple(faults)
 
 
 class FaultyProvider:
