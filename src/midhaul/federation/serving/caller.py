@@ -9,13 +9,12 @@ its reservation is settled or released and its place given back.
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from midhaul.errors import StoreError
 from midhaul.federation.budget import Refusal
-from midhaul.federation.money import price_nusd
 from midhaul.federation.serving.answer import Call
+from midhaul.federation.serving.attempt import Attempt, conclude, first_ok
 from midhaul.federation.serving.breaker import Breaker
 from midhaul.federation.serving.limiter import Limiter
 from midhaul.federation.serving.retries import Retries
@@ -35,17 +34,6 @@ if TYPE_CHECKING:
 
 _SHORTEST_S = 1e-3
 """With less time than this nobody is asked."""
-
-
-@dataclass(slots=True, kw_only=True)
-class _Attempt:
-    """One attempt under way."""
-
-    number: int
-    is_hedge: bool
-    guard: BudgetGuard
-    begun_s: float
-    sent_s: float | None = None
 
 
 class Caller:
@@ -128,7 +116,7 @@ class Caller:
             tasks.add(
                 asyncio.create_task(self._attempt(request, number, is_hedge=True))
             )
-            return await _first_ok(tasks)
+            return await first_ok(tasks)
         finally:
             for task in tasks:
                 task.cancel()
@@ -137,7 +125,7 @@ class Caller:
     async def _attempt(
         self, request: Request, number: int, *, is_hedge: bool = False
     ) -> Prediction:
-        attempt = _Attempt(
+        attempt = Attempt(
             number=number,
             is_hedge=is_hedge,
             guard=self.guard,
@@ -158,7 +146,7 @@ class Caller:
             self._limiter.leave()
 
     async def _admitted(
-        self, request: Request, attempt: _Attempt, admitted: int
+        self, request: Request, attempt: Attempt, admitted: int
     ) -> Prediction:
         """Reserve money and ask; the breaker hears what became of it, or nothing."""
         counted: PredictionStatus = "not_sent"
@@ -168,7 +156,7 @@ class Caller:
                 return reserved
             left_s = request.deadline_s - self._clock()
             if left_s < _SHORTEST_S:
-                _conclude(request, attempt, reserved, "not_sent")
+                conclude(request, attempt, reserved, "not_sent")
                 what = "the deadline came before the call"
                 return self._not_sent(request, attempt, "deadline", what)
             is_cut = left_s < self.settings.timeout_s
@@ -184,7 +172,7 @@ class Caller:
             self.breaker.record(admitted, counted)
 
     async def _reserve(
-        self, request: Request, attempt: _Attempt
+        self, request: Request, attempt: Attempt
     ) -> Reservation | Prediction:
         try:
             reserved = await attempt.guard.reserve_async(self.name, request.item)
@@ -205,7 +193,7 @@ class Caller:
     async def _ask(
         self,
         request: Request,
-        attempt: _Attempt,
+        attempt: Attempt,
         reserved: Reservation,
         timeout_s: float,
     ) -> Prediction:
@@ -227,17 +215,17 @@ class Caller:
         except Exception as error:  # noqa: BLE001  a stranger's provider may raise
             text = f"{type(error).__name__}: {error}".split("\n")[0]
             found = self._failed(request, "unavailable", text)
-        charged = _conclude(request, attempt, reserved, found.status)
+        charged = conclude(request, attempt, reserved, found.status)
         self._note(request, attempt, found.status, found.message, charged)
         return found
 
-    def _blocked(self, request: Request, attempt: _Attempt) -> Prediction:
+    def _blocked(self, request: Request, attempt: Attempt) -> Prediction:
         self._note_wait(request, self.breaker.retry_after_s)
         what = f"the circuit breaker of {self.name} is open"
         return self._not_sent(request, attempt, "breaker", what)
 
     def _not_sent(
-        self, request: Request, attempt: _Attempt, why: NotSent, message: str
+        self, request: Request, attempt: Attempt, why: NotSent, message: str
     ) -> Prediction:
         self._note(request, attempt, "not_sent", message, 0.0, why)
         return self._failed(request, "not_sent", message)
@@ -258,7 +246,7 @@ class Caller:
     def _note(
         self,
         request: Request,
-        attempt: _Attempt,
+        attempt: Attempt,
         status: PredictionStatus | Literal["cancelled"],
         message: str,
         charged: float,
@@ -284,29 +272,3 @@ class Caller:
     @staticmethod
     def _note_wait(request: Request, wait_s: float) -> None:
         request.retry_after_s = max(request.retry_after_s, wait_s)
-
-
-async def _first_ok(tasks: set[asyncio.Task[Prediction]]) -> Prediction:
-    """The first answer; the last failure where all fail."""
-    waiting = set(tasks)
-    found: Prediction | None = None
-    while waiting:
-        done, waiting = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
-        for task in done:
-            found = task.result()
-            if found.is_ok:
-                return found
-    assert found is not None  # noqa: S101 - there was one task at least
-    return found
-
-
-def _conclude(
-    request: Request,
-    attempt: _Attempt,
-    reserved: Reservation,
-    status: PredictionStatus,
-) -> float:
-    """Settle or release a reservation; what was charged, in USD."""
-    charged = attempt.guard.conclude(reserved, status)
-    request.purse.give_back(reserved.price_nusd - price_nusd(charged))
-    return charged

@@ -6,7 +6,6 @@ import contextlib
 import hashlib
 import math
 import time
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,9 +13,10 @@ import numpy as np
 from midhaul.errors import ConfigError
 from midhaul.federation.budget import BudgetGuard
 from midhaul.federation.findings import Tally
-from midhaul.federation.serving.answer import FederatedAnswer, NoObserver
+from midhaul.federation.serving.answer import NoObserver
 from midhaul.federation.serving.cache import AnswerCache, Flights
 from midhaul.federation.serving.caller import Caller
+from midhaul.federation.serving.concluding import concluded, passed_on, refused
 from midhaul.federation.serving.knowledge import Sheet, features_of
 from midhaul.federation.serving.reading import Reader, as_answer
 from midhaul.federation.serving.request import Purse, Request
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from midhaul.federation.prices import PriceList
     from midhaul.federation.problem import Answers
     from midhaul.federation.providers.base import Provider
-    from midhaul.federation.serving.answer import AnswerStatus, Observer, Reason
+    from midhaul.federation.serving.answer import FederatedAnswer, Observer
     from midhaul.federation.serving.knowledge import Knowledge
 
 _DRAIN_S = 10.0
@@ -207,9 +207,10 @@ class Federation:
         key = (digest, "" if data else item, self.settings.version)
         cached = self._cache.get(key)
         if cached is not None:
-            return self._told(cached, item, begun, is_cached=True)
+            latency_s = self._clock() - begun
+            return self._tell(passed_on(cached, item, latency_s, is_cached=True))
         if self._is_closing:
-            return self._refused(item, begun)
+            return self._tell(refused(item, self._clock() - begun))
 
         async def work() -> FederatedAnswer:
             request = Request(
@@ -226,9 +227,8 @@ class Federation:
 
         made, is_shared = await self._flights.join((key, time_s, budget_usd), work)
         if is_shared:
-            return self._told(made, item, begun, is_shared=True)
-        self._observer.answered(made)
-        return made
+            made = passed_on(made, item, self._clock() - begun, is_cached=False)
+        return self._tell(made)
 
     async def _work(
         self, request: Request, digest: bytes, size_px: tuple[float, float] | None
@@ -258,28 +258,15 @@ class Federation:
             self._learn(sheet, fused)
             if fused.is_missing[0]:
                 fused = None
-        return self._concluded(request, rounds, reason, fused)
-
-    def _concluded(
-        self, request: Request, rounds: Rounds, reason: Reason, fused: Answers | None
-    ) -> FederatedAnswer:
-        names = self.knowledge.vocabulary.names
-        is_cut = math.isinf(request.retry_after_s) or fused is not None
-        return FederatedAnswer(
-            item=request.item,
-            status=_status(request, reason, is_answered=fused is not None),
-            reason=reason,
-            answer=None
+        return concluded(
+            request,
+            rounds,
+            reason,
+            None
             if fused is None
-            else as_answer(fused, self.knowledge.task, names),
-            rounds=tuple(rounds.names),
-            calls=tuple(request.calls),
-            cost_usd=math.fsum(call.price_usd for call in request.calls),
-            latency_s=self._clock() - request.begun_s,
+            else as_answer(fused, self.knowledge.task, self.knowledge.vocabulary.names),
+            now_s=self._clock(),
             open_breakers=self.open_breakers,
-            findings=dict(rounds.findings),
-            unknown_labels=tuple(dict.fromkeys(rounds.unknown)),
-            retry_after_s=0.0 if is_cut else request.retry_after_s,
         )
 
     def _learn(self, sheet: Sheet, fused: Answers) -> None:
@@ -293,42 +280,9 @@ class Federation:
             return np.argsort(prices_usd, kind="stable").tolist()
         return [self.providers.index(name) for name in self.settings.fallback]
 
-    def _told(
-        self,
-        made: FederatedAnswer,
-        item: str,
-        begun_s: float,
-        *,
-        is_cached: bool = False,
-        is_shared: bool = False,
-    ) -> FederatedAnswer:
-        """An answer that somebody else has paid for."""
-        told = replace(
-            made,
-            item=item,
-            calls=(),
-            cost_usd=0.0,
-            latency_s=self._clock() - begun_s,
-            is_cached=is_cached,
-            is_shared=is_shared,
-        )
-        self._observer.answered(told)
-        return told
-
-    def _refused(self, item: str, begun_s: float) -> FederatedAnswer:
-        """The answer of a federation that is being closed."""
-        refused = FederatedAnswer(
-            item=item,
-            status="failed",
-            reason="closing",
-            answer=None,
-            rounds=(),
-            calls=(),
-            cost_usd=0.0,
-            latency_s=self._clock() - begun_s,
-        )
-        self._observer.answered(refused)
-        return refused
+    def _tell(self, answer: FederatedAnswer) -> FederatedAnswer:
+        self._observer.answered(answer)
+        return answer
 
     def _check_names(self) -> None:
         if not self.providers or len(set(self.providers)) != len(self.providers):
@@ -341,11 +295,3 @@ class Federation:
                 raise ConfigError(message, f"there are {', '.join(self.providers)}")
         for name in self.providers:
             self._prices.of(name)
-
-
-def _status(request: Request, reason: Reason, *, is_answered: bool) -> AnswerStatus:
-    if is_answered:
-        return "partial" if reason else "complete"
-    if any(call.not_sent == "budget" for call in request.calls):
-        return "no_budget"
-    return "late" if reason == "deadline" else "failed"
