@@ -165,6 +165,18 @@ def test_what_a_price_list_bills_is_charged(tmp_path: Path) -> None:
     guard.ledger.close()
 
 
+def test_a_provider_that_is_not_listed_can_have_a_price_of_its_own(
+    tmp_path: Path,
+) -> None:
+    """Reserved with a price, it is billed as usual."""
+    prices = PriceList.flat({"aws": 0.001})
+    guard = guard_of(tmp_path / "l", Budgets(run_usd=1), prices=prices)
+    assert guard.conclude(given(guard.reserve("mine", "a", 0.5)), "timeout") == 0.5
+    assert guard.conclude(given(guard.reserve("mine", "a", 0.5)), "throttled") == 0
+    assert guard.next_usd("aws") == 0.001
+    guard.ledger.close()
+
+
 def test_a_guard_without_prices_asks_for_one(tmp_path: Path) -> None:
     """Nobody spends what nobody knows."""
     guard = guard_of(tmp_path / "l", Budgets())

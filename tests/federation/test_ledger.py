@@ -27,7 +27,7 @@ from midhaul.federation.ledger_lines import FIRST_CHECK, Entry, entry_of, line_o
 from midhaul.federation.spending import Total
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Generator, Iterator
 
 DAY_S = 86_400.0
 NOON_S = 1_700_006_400.0 + DAY_S / 2  # 15 November 2023, UTC
@@ -139,7 +139,7 @@ def test_a_torn_end_is_cut_off_and_nothing_else_is_lost(cut: int, junk: bytes) -
 
 
 @contextlib.contextmanager
-def _scratch() -> Iterator[Path]:
+def _scratch() -> Generator[Path]:
     """A file in a folder of its own, for tests that hypothesis runs many times."""
     with tempfile.TemporaryDirectory() as name:
         yield Path(name) / "ledger.tsv"
@@ -282,6 +282,31 @@ def test_synced_calls_share_their_syncs(tmp_path: Path) -> None:
     finally:
         os.fdatasync = real
     assert 1 <= n_syncs < 20
+
+
+def test_a_disk_that_no_longer_syncs_stops_calls(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where nobody waits for it."""
+    is_broken = threading.Event()
+
+    def broken(descriptor: int) -> None:
+        is_broken.set()
+        message = f"descriptor {descriptor}"
+        raise OSError(5, message)
+
+    monkeypatch.setattr(os, "fdatasync", broken)
+    with Ledger.open(tmp_path / "l", sync="interval", sync_interval_s=0.01) as ledger:
+        ledger.charge(reserve(ledger), 1000)
+        assert is_broken.wait(30)
+
+        def until_refused() -> None:
+            for _ in range(10_000):
+                reserve(ledger)
+                time.sleep(0.001)
+
+        with pytest.raises(StoreError, match="cannot be synced"):
+            until_refused()
 
 
 def test_a_full_disk_stops_calls_before_they_are_made(tmp_path: Path) -> None:

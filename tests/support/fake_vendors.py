@@ -17,7 +17,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any, ClassVar
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Generator
 
 AWS: dict[str, Any] = {
     "LabelModelVersion": "3.0",
@@ -190,7 +190,7 @@ class Vendor:
 
 
 @contextlib.contextmanager
-def serve(vendor: Vendor) -> Iterator[Vendor]:
+def serve(vendor: Vendor) -> Generator[Vendor]:
     """The vendor's server, for as long as the context lasts."""
 
     class Handler(_Handler):

@@ -154,12 +154,8 @@ class BudgetGuard:
         Raises:
             ValueError: it was settled or released before.
         """
-        is_charged = (
-            status in CHARGED
-            if self._prices is None
-            else self._prices.is_charged(reservation.provider, status)
-        )
-        if is_charged:
+        tariff = self._prices and self._prices.providers.get(reservation.provider)
+        if status in (tariff.charged if tariff else CHARGED):
             return self.settle(reservation)
         self.release(reservation)
         return 0.0

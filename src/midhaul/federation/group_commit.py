@@ -31,6 +31,16 @@ class GroupCommit:
         )
         self._thread.start()
 
+    def demand_working(self) -> None:
+        """Pass as long as the disk has taken everything so far.
+
+        Raises:
+            StoreError: a sync failed.
+        """
+        if self._failure:
+            message = f"the ledger cannot be synced to its disk: {self._failure}"
+            raise StoreError(message, "no call is made without it")
+
     def written(self, number: int) -> None:
         """Say that the file now holds entries up to this one."""
         self._written = number
@@ -47,8 +57,7 @@ class GroupCommit:
                 self._changed.notify_all()
             self._changed.wait_for(lambda: self._synced >= number or self._failure)
             if self._synced < number:
-                message = f"the ledger cannot be synced to its disk: {self._failure}"
-                raise StoreError(message, "no call is made without it")
+                self.demand_working()
 
     def close(self) -> None:
         """Sync once more and end the thread."""

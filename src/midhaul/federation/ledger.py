@@ -180,8 +180,8 @@ class Ledger:
             time_s: now, as :meth:`now_s` says; its day is the day of the call.
 
         Raises:
-            StoreError: the line cannot be written (the disk is full); the file is as
-                it was before, and the call must not be made.
+            StoreError: the line cannot be written (the disk is full) or was not synced
+                before; the file is as it was, and the call must not be made.
             ConfigError: a name holds a tab or a line feed.
         """
         for text in (run, provider, price_list):
@@ -189,6 +189,8 @@ class Ledger:
                 message = f"a ledger cannot hold the name {text!r}"
                 raise ConfigError(message, "leave out tabs and line feeds")
         with self.lock:
+            if self._commit is not None:
+                self._commit.demand_working()
             self._catch_up()
             number = self._number + 1
             entry = Entry(

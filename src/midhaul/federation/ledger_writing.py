@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 from dataclasses import replace
@@ -67,6 +68,7 @@ def write_line(descriptor: int, line: bytes, at: int, file: Path) -> None:
             return
     except OSError as error:
         reason = error.strerror or str(error)
-    os.ftruncate(descriptor, at)
+    with contextlib.suppress(OSError):  # the next line overwrites what is left
+        os.ftruncate(descriptor, at)
     message = f"the ledger {file} cannot be written ({reason}), so no call is made"
     raise StoreError(message, "free some space on its disk")

@@ -24,7 +24,7 @@ from midhaul.federation.providers.google import GoogleProvider, GoogleSettings
 from midhaul.model import Detections
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Generator
 
     from midhaul.model import Prediction
 
@@ -37,7 +37,7 @@ def image() -> bytes:
 
 
 @contextlib.contextmanager
-def served(answer: Callable[[Any, Any], Any]) -> Iterator[str]:
+def served(answer: Callable[[Any, Any], Any]) -> Generator[str]:
     """The address of a server of one method."""
     method = grpc.unary_unary_rpc_method_handler(
         answer,
