@@ -1,0 +1,265 @@
+"""federation.latency: what happens when a file of that kind is run."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from midhaul.federation.latency import tables
+from midhaul.federation.latency.capture import captures_in
+from midhaul.federation.latency.drawn import draw_day, write_capture
+from midhaul.federation.latency.exchanges import Limits
+from midhaul.federation.latency.naming import Naming, zone
+from midhaul.federation.latency.opening import read_key_log
+from midhaul.federation.latency.rows import (
+    capture_row,
+    connection_row,
+    ignored_rows,
+    request_row,
+)
+from midhaul.federation.latency.samples import (
+    PERCENTILES,
+    TIMES,
+    metric_samples,
+    of_configuration,
+)
+from midhaul.federation.latency.tracking import FileReport, Tracker, series
+from midhaul.model import Verdict
+from midhaul.stats import bootstrap, quantile_interval
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from datetime import tzinfo
+    from pathlib import Path
+
+    from midhaul.federation.latency.config import LatencyConfig
+    from midhaul.federation.latency.opening import Secrets
+    from midhaul.runs.progress import Progress
+    from midhaul.runs.run import Run
+
+_DRAWN_BEGINS_S = 1_617_926_400  # 9 April 2021, midnight UTC
+_DRAWN_NAMES = (
+    "rekognition.us-east-2.amazonaws.com",
+    "midhaul.cognitiveservices.azure.com",
+    "vision.googleapis.com",
+)
+
+
+def latency(config: LatencyConfig, run: Run, progress: Progress) -> None:
+    """Split every request of the captures, and write who takes how long when.
+
+    A series of captures is written when it was read; a run that is resumed goes on
+    behind the last one.
+
+    Args:
+        config: the experiment.
+        run: the run to fill, new or resumed.
+        progress: where to tell how far it is.
+
+    Raises:
+        MidhaulError: there are no captures, or one is no capture.
+    """
+    root = _captures(config, run)
+    secrets = read_key_log(config.capture.key_log) if config.capture.key_log else {}
+    groups = series(captures_in(root))
+    reading = _Reading(config, run, root, secrets, zone(config.time_zone))
+    done = set(run.parts(tables.CAPTURES.name))
+    n_files = sum(len(group) for group in groups)
+    with progress.task("reading captures", total=n_files) as task:
+        for number, group in enumerate(groups):
+            if number not in done:
+                reading.read(number, group)
+            task.advance(len(group))
+    _sum_up(config, run)
+
+
+def _captures(config: LatencyConfig, run: Run) -> Path:
+    """The folder of the captures; a day is drawn where none is given."""
+    folder = config.capture.folder
+    if config.capture.kind == "files" and folder is not None:
+        return folder
+    file = run.file("captures/us2sg/drawn.pcap")
+    rng = np.random.default_rng([config.seed, 71])
+    n = config.capture.n_requests
+    day = draw_day(_DRAWN_NAMES, n, rng, begins_s=_DRAWN_BEGINS_S)
+    write_capture(file, day)
+    return file.parent.parent
+
+
+class _Reading:
+    """Reads series of captures into the tables."""
+
+    def __init__(
+        self,
+        config: LatencyConfig,
+        run: Run,
+        root: Path,
+        secrets: Secrets,
+        where: tzinfo,
+    ) -> None:
+        capture = config.capture
+        self._config, self._run, self._root = config, run, root
+        self._secrets, self._zone = secrets, where
+        self._shift_ns = round(capture.clock_offset_s * 1e9)
+        self._naming = Naming(
+            patterns={p.name: p.servers for p in config.providers},
+            region_pair=capture.region_pair,
+            region_pattern=capture.region_pattern,
+        )
+
+    def read(self, number: int, files: Sequence[Path]) -> None:
+        """Read one series and write its rows."""
+        limits = Limits(
+            min_upload_bytes=self._config.min_upload_bytes,
+            min_answer_bytes=self._config.min_answer_bytes,
+        )
+        tracker = Tracker(limits, self._secrets)
+        reports: list[FileReport] = []
+        accounts = []
+        for place, file in enumerate(files):
+            reports.append(tracker.read(file, place))
+            accounts += tracker.take_done(with_open=False)
+        accounts += tracker.take_done(with_open=True)
+        paths = [self._path(file) for file in files]
+        pairs = [self._naming.regions(path) for path in paths]
+        connections: list[dict[str, object]] = []
+        requests: list[dict[str, object]] = []
+        for i, one in enumerate(accounts):
+            name = one.server_name or tracker.names.get(one.server_address, "")
+            provider, is_named = self._naming.provider(name, one.server_address)
+            if self._config.is_named_only and not is_named:
+                continue
+            common = {
+                "series": number,
+                "connection": i,
+                "provider": provider,
+                "region_pair": pairs[one.file],
+            }
+            row = connection_row(one, name, self._shift_ns)
+            connections.append({**common, **row})
+            requests += [
+                {**common, **request_row(exchange, self._shift_ns, self._zone)}
+                for exchange in one.exchanges
+            ]
+        files_rows = [
+            {"series": number, "file": path, "region_pair": pair}
+            | capture_row(report, self._shift_ns)
+            for path, pair, report in zip(paths, pairs, reports, strict=True)
+        ]
+        ignored = [
+            {"series": number, "file": path, **row}
+            for path, report in zip(paths, reports, strict=True)
+            for row in ignored_rows(report)
+        ]
+        self._run.write(tables.IGNORED, ignored, part=number)
+        self._run.write(tables.CONNECTIONS, connections, part=number)
+        self._run.write(tables.REQUESTS, requests, part=number)
+        self._run.write(tables.CAPTURES, files_rows, part=number)
+
+    def _path(self, file: Path) -> str:
+        if file == self._root:
+            return file.name
+        return file.relative_to(self._root).as_posix()
+
+
+def _sum_up(config: LatencyConfig, run: Run) -> None:
+    """Number the configurations, write summary and hours, and judge the run."""
+    requests: list[dict[str, Any]] = run.read(tables.REQUESTS).to_pylist()
+    keys = sorted({(row["provider"], row["region_pair"]) for row in requests})
+    rows = [
+        {
+            "configuration": number,
+            "name": f"{provider}, {pair}" if pair else provider,
+            "provider": provider,
+            "region_pair": pair,
+        }
+        for number, (provider, pair) in enumerate(keys)
+    ]
+    run.write(tables.CONFIGURATIONS, rows, part=0)
+    is_drawn = config.capture.kind == "builtin"
+    for number, (provider, pair) in enumerate(keys):
+        mine = of_configuration(requests, provider, pair)
+        rng = np.random.default_rng([config.seed, 72, number])
+        summary: list[dict[str, object]] = []
+        for metric in metric_samples(mine, provider):
+            estimate = bootstrap(
+                metric.statistic,
+                len(metric.units),
+                rng,
+                n_resamples=config.n_resamples,
+            )
+            summary.append(
+                {
+                    "configuration": number,
+                    "metric": metric.metric,
+                    "value": _known(estimate.value),
+                    "low": _known(estimate.low),
+                    "high": _known(estimate.high),
+                    "n": estimate.n,
+                    "unit": metric.unit,
+                    "is_model": is_drawn,
+                }
+            )
+        run.write(tables.SUMMARY, summary, part=number)
+        run.write(tables.HOURS, _hour_rows(number, mine), part=number)
+    run.verdict = _judge(run, requests)
+
+
+def _hour_rows(
+    number: int, requests: Sequence[Mapping[str, Any]]
+) -> list[dict[str, object]]:
+    rows: list[dict[str, object]] = []
+    counted = [row for row in requests if row["status"] == "ok"]
+    for hour in sorted({row["hour"] for row in counted}):
+        for what in TIMES:
+            values = [row[f"{what}_s"] for row in counted if row["hour"] == hour]
+            for percentile in PERCENTILES:
+                found = quantile_interval(np.array(values), percentile / 100)
+                rows.append(
+                    {
+                        "configuration": number,
+                        "hour": hour,
+                        "what": what,
+                        "percentile": percentile,
+                        "value_s": found.value,
+                        "low": _known(found.low),
+                        "high": _known(found.high),
+                        "n": found.n,
+                    }
+                )
+    return rows
+
+
+def _judge(run: Run, requests: Sequence[Mapping[str, Any]]) -> Verdict:
+    """What speaks against the numbers."""
+    verdict = Verdict()
+    counted = sum(row["status"] == "ok" for row in requests)
+    if not counted:
+        verdict += _reason(
+            "no request could be split",
+            "the table of connections says why; lower min_upload_bytes",
+        )
+    doubtful = sum(row["status"] in {"ambiguous", "cut"} for row in requests)
+    if doubtful > counted:
+        verdict += _reason(
+            f"{doubtful} requests are cut or ambiguous, and {counted} could be split",
+            "capture longer, with one request at a time, or give the key log",
+        )
+    damaged = [r for r in run.read(tables.CAPTURES).to_pylist() if r["damage"]]
+    if damaged:
+        verdict += _reason(
+            f"{len(damaged)} captures are damaged, such as {damaged[0]['file']}, which "
+            f"{damaged[0]['damage']}",
+            "what was before the damage is used",
+        )
+    return verdict
+
+
+def _reason(reason: str, advice: str) -> Verdict:
+    return Verdict(reasons=(reason,), advice=(advice,))
+
+
+def _known(value: float) -> float | None:
+    return None if math.isnan(value) else float(value)

@@ -1,0 +1,228 @@
+"""The report of federation.latency: who takes how long when, and what for."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+from midhaul.federation.latency import tables
+from midhaul.federation.latency.listings import (
+    capture_table,
+    connection_table,
+    ignored_table,
+    request_table,
+    setup_table,
+    status_table,
+)
+from midhaul.report import Figure, Notice, Page, Section
+from midhaul.report.axes import Axis, Choice, Series
+from midhaul.report.charts import lines, percentile_curves, stack
+from midhaul.report.gathering import environment, gather, subtitle, verdict_of
+from midhaul.report.numbers import duration_text
+from midhaul.report.view import View, headline, metric_bars, summary_table
+
+if TYPE_CHECKING:
+    from midhaul.runs.run import Run
+
+_MS = 1e3
+_PER_DECADE, _MOST_NINES, _FEW = 16, 3, 10
+_PARTS = {
+    "upload": ("upload", "#0072b2"),
+    "rtt": ("round trip", "#7fb4dc"),
+    "inference": ("inference", "#00664a"),
+    "download": ("download", "#e69f00"),
+}
+_ESTIMATES = (
+    "Inference is what is left between the arrival of the last byte of a request at "
+    "the server and the first byte of the answer: the server's TLS and its queue are "
+    "in it. The arrival is estimated from acknowledgements, see "
+    "`docs/explanation/packet-latency.md`; the requests below have the bounds as well."
+)
+
+
+def _share(value: float) -> str:
+    return f"{value * 100:.3g} %"
+
+
+def build(run: Run) -> Page:
+    """The report of a run, whatever it got to."""
+    view = View(run, tables.CONFIGURATIONS)
+    chapters = (
+        _overview(view),
+        _day(view),
+        _requests(view),
+        _captures(view),
+        environment(run),
+    )
+    return Page(
+        title="Transmission and inference of captured requests",
+        subtitle=subtitle(run),
+        verdict=verdict_of(run),
+        sections=tuple(part for part in chapters if part is not None),
+    )
+
+
+def _overview(view: View) -> Section:
+    if not view.names:
+        text = "No request was found in the captures."
+        items = (Notice(text=text, tone="warning"),)
+        return Section(title="Overview", items=items)
+    wanted = (
+        ("Median inference", "inference_p50_s", False, duration_text),
+        ("95 % of inferences below", "inference_p95_s", False, duration_text),
+        ("Median transmission", "transmission_p50_s", False, duration_text),
+        ("Share of transmission", "transmission_share", False, _share),
+    )
+    items = (
+        _drawn(view),
+        headline(view, wanted),
+        metric_bars(
+            view,
+            "inference_p50_s",
+            "Median inference",
+            "median inference, ms",
+            "Lines are 95 % intervals over batches of requests.",
+            factor=_MS,
+        ),
+        _where_time_goes(view),
+        _distribution(view, "inference"),
+        _distribution(view, "total"),
+        summary_table(view, _forms(), "Below each number its 95 % interval."),
+    )
+    return Section(title="Overview", text=_ESTIMATES, items=gather(items))
+
+
+def _drawn(view: View) -> Notice | str:
+    capture = view.run.config_values().get("capture", {})
+    if capture.get("kind") == "files":
+        return ""
+    text = (
+        "These captures were **drawn by midhaul** and measure nobody. Give the folder "
+        'of your own with `capture.kind = "files"`.'
+    )
+    return Notice(text=text, tone="warning")
+
+
+def _forms() -> tuple[Any, ...]:
+    names = {"inference": "inference", "transmission": "transmission", "total": "total"}
+    quantiles = [
+        (f"{what}_p{p}_s", f"{name} {p} %", duration_text)
+        for what, name in names.items()
+        for p in (50, 90, 95, 99)
+    ]
+    shares = (
+        ("transmission_share", "share of transmission", _share),
+        ("ok_share", "answered well", _share),
+    )
+    return (*quantiles, *shares)
+
+
+def _where_time_goes(view: View) -> Figure | str:
+    rows: list[dict[str, Any]] = []
+    for number, name in view.names.items():
+        values = {p: view.value(number, f"{p}_mean_s") for p in _PARTS}
+        if any(value is None for value in values.values()):
+            continue
+        total = sum(value * _MS for value in values.values() if value is not None)
+        rows += [
+            {"name": name, "part": _PARTS[part][0], "ms": (value or 0) * _MS}
+            | {"total": total}
+            for part, value in values.items()
+        ]
+    if not rows:
+        return "Where the time goes: no request could be split."
+    labels, palette = zip(*_PARTS.values(), strict=True)
+    order = tuple(dict.fromkeys(row["name"] for row in rows))
+    chart = stack(
+        rows,
+        Axis("ms", "mean time, ms"),
+        Axis("name", "configuration", order=order),
+        Series("part", "part", labels, palette),
+        Axis("total", "all, ms"),
+    )
+    caption = (
+        "Means. Everything but inference is transmission. Opening a connection is not "
+        "in it, as connections are used again; the table of set-up times has it."
+    )
+    return Figure(title="Transmission and inference", chart=chart, caption=caption)
+
+
+def _distribution(view: View, what: str) -> Figure | str:
+    title = f"Distribution of {'the whole time' if what == 'total' else what}"
+    if "requests" not in view.has:
+        return f"{title}: the run has no requests yet."
+    shares = [
+        1 - 10 ** (-k / _PER_DECADE) for k in range(_MOST_NINES * _PER_DECADE + 1)
+    ]
+    found = view.run.sql(
+        "SELECT configuration, count(*) AS n, "  # noqa: S608 - our own names
+        f"quantile_cont({what}_s, {shares!r}) AS quantiles "
+        "FROM requests JOIN configurations USING (provider, region_pair) "
+        "WHERE status = 'ok' GROUP BY configuration ORDER BY configuration"
+    ).to_pylist()
+    rows: list[dict[str, Any]] = []
+    for one in found:
+        name = view.names[one["configuration"]]
+        for share, value in zip(shares, one["quantiles"], strict=True):
+            beyond = one["n"] * (1 - share)
+            if beyond < 1:
+                break
+            rows.append(
+                {
+                    "name": name,
+                    "nines": -math.log10(1 - share),
+                    "percentile": share * 100,
+                    "ms": value * _MS,
+                    "is_thin": beyond < _FEW,
+                }
+            )
+    if not rows:
+        return f"{title}: no request could be split."
+    chart = percentile_curves(rows, Axis("ms", f"{what}, ms"), view.series)
+    caption = "Dotted where fewer than ten requests lie beyond."
+    return Figure(title=title, chart=chart, caption=caption)
+
+
+def _day(view: View) -> Section | None:
+    rows: list[dict[str, Any]] = [
+        {
+            "name": row["name"],
+            "path": row["name"],
+            "hour": row["hour"],
+            "curve": f"{row['what']}, {_percentile(row['percentile'])}",
+            "ms": row["value_s"] * _MS,
+            "ms_low": None if row["low"] is None else row["low"] * _MS,
+            "ms_high": None if row["high"] is None else row["high"] * _MS,
+        }
+        for row in view.rows(tables.HOURS)
+    ]
+    if not rows:
+        return None
+    curves = tuple(dict.fromkeys(row["curve"] for row in rows))
+    chart = lines(rows, Axis("hour", "hour of the day"), Axis("ms", "ms"), view.series)
+    shown = Choice("curve", "curve", curves, curves[0]).on(chart)
+    zone = view.run.config_values().get("time_zone", "UTC")
+    caption = (
+        f"In the time zone {zone}. Lines are 95 % intervals between order statistics, "
+        "none where an hour has too few requests."
+    )
+    figure = Figure(title="Hour by hour", chart=shown, caption=caption)
+    return Section(title="Over the day", items=(figure,))
+
+
+def _percentile(percentile: int) -> str:
+    return "median" if percentile == 50 else f"{percentile} %"  # noqa: PLR2004 - the median
+
+
+def _requests(view: View) -> Section | None:
+    if "requests" not in view.has:
+        return None
+    items = (status_table(view), setup_table(view), request_table(view))
+    return Section(title="Requests", items=gather(items))
+
+
+def _captures(view: View) -> Section | None:
+    if "captures" not in view.has:
+        return None
+    items = (capture_table(view), connection_table(view), ignored_table(view))
+    return Section(title="Captures and connections", items=gather(items))

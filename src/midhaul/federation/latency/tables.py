@@ -1,0 +1,148 @@
+"""The tables that federation.latency writes."""
+
+from __future__ import annotations
+
+import pyarrow as pa
+
+from midhaul.runs.summary import CONFIGURATION, SUMMARY
+from midhaul.runs.tables import Column, Table
+
+_INT = pa.int64()
+_SMALL = pa.int32()
+_FLOAT = pa.float64()
+_STRING = pa.string()
+_BOOL = pa.bool_()
+
+_SERIES = Column("series", _SMALL, "Number of the series of captures, from 0.")
+_PROVIDER = Column("provider", _STRING, "Provider, or the name of its server.")
+_REGIONS = Column(
+    "region_pair", _STRING, "Where client and server stand; empty when not known."
+)
+_CONNECTION = Column("connection", _SMALL, "Number of the connection in its series.")
+
+CONFIGURATIONS = Table(
+    "configurations",
+    "A provider, asked from and at one pair of regions.",
+    (
+        CONFIGURATION,
+        Column("name", _STRING, "Provider and region pair."),
+        _PROVIDER,
+        _REGIONS,
+    ),
+)
+
+CAPTURES = Table(
+    "captures",
+    "A capture file.",
+    (
+        _SERIES,
+        Column("file", _STRING, "Its path below the folder."),
+        _REGIONS,
+        Column("begins_s", _FLOAT, "Time of its first packet, since 1970 UTC."),
+        Column("ends_s", _FLOAT, "Time of its last packet."),
+        Column("n_packets", _INT, "Packets read."),
+        Column("n_tcp", _INT, "Those of TCP."),
+        Column("n_cut", _INT, "Packets that were not captured as a whole."),
+        Column("damage", _STRING, "What is wrong with the file; empty for nothing."),
+    ),
+)
+
+IGNORED = Table(
+    "ignored",
+    "Packets of a capture that are not TCP, and so are not split.",
+    (
+        _SERIES,
+        Column("file", _STRING, "Path of the capture."),
+        Column("what", _STRING, "What they are."),
+        Column("n", _INT, "How many."),
+    ),
+)
+
+CONNECTIONS = Table(
+    "connections",
+    "A TCP connection.",
+    (
+        _SERIES,
+        _CONNECTION,
+        _PROVIDER,
+        _REGIONS,
+        Column("server_name", _STRING, "As the client asked for it; else by DNS."),
+        Column("client", _STRING, "Address and port."),
+        Column("server", _STRING, "Address and port."),
+        Column("begins_s", _FLOAT, "Time of its first packet, since 1970 UTC."),
+        Column("status", _STRING, "ok, cut or unsupported."),
+        Column("reason", _STRING, "Why it is not ok; empty when it is."),
+        Column("protocol", _STRING, "tls, http/1.1, http/2, or empty."),
+        Column("tls", _STRING, "Version of TLS; empty where there is none."),
+        Column("http", _STRING, "Version of HTTP, inferred below TLS."),
+        Column("is_resumed", _BOOL, "Whether a TLS session was resumed."),
+        Column("is_opened", _BOOL, "Whether the key log opened its records."),
+        Column("early_bytes", _INT, "Application data sent in 0-RTT."),
+        Column("connect_s", _FLOAT, "SYN to SYN-ACK; null when not seen."),
+        Column("tls_s", _FLOAT, "TLS handshake; null when not seen."),
+        Column("rtt_s", _FLOAT, "Least round trip; null when not known."),
+        Column("n_packets", _INT, "Packets."),
+        Column("n_requests", _INT, "Requests found."),
+        Column("n_repeated", _INT, "Segments that brought nothing new."),
+        Column("missing_bytes", _INT, "Bytes acknowledged but not captured."),
+    ),
+)
+
+REQUESTS = Table(
+    "requests",
+    "A request and its answer.",
+    (
+        _SERIES,
+        _CONNECTION,
+        Column("request", _SMALL, "Number of the request on its connection."),
+        Column("stream", _INT, "HTTP/2 stream where known; 0 else."),
+        _PROVIDER,
+        _REGIONS,
+        Column("started_s", _FLOAT, "When its first byte was sent, since 1970 UTC."),
+        Column("hour", _SMALL, "Hour of the day, in the time zone of the config."),
+        Column(
+            "status",
+            _STRING,
+            "ok, small, failed, aborted, cut, early or ambiguous; only ok counts.",
+        ),
+        Column("reason", _STRING, "Why it is not ok; empty when it is."),
+        Column("code", _SMALL, "HTTP status where it is in the clear; 0 else."),
+        Column("upload_bytes", _INT, "Bytes sent, heads and sealing included."),
+        Column("answer_bytes", _INT, "Bytes of the answer, likewise."),
+        Column("is_first", _BOOL, "Whether it is the first of its connection."),
+        Column("upload_s", _FLOAT, "From its first to its last byte sent."),
+        Column("rtt_s", _FLOAT, "Round trip of its last byte, estimated."),
+        Column("inference_s", _FLOAT, "From its arrival to the answer, estimated."),
+        Column("inference_low_s", _FLOAT, "Least inference that the packets allow."),
+        Column("inference_high_s", _FLOAT, "Most inference that they allow."),
+        Column("download_s", _FLOAT, "From the first to the last byte of the answer."),
+        Column("transmission_s", _FLOAT, "Upload, round trip and download."),
+        Column("total_s", _FLOAT, "Transmission and inference."),
+        Column("n_repeated", _INT, "Segments of it that were sent again."),
+    ),
+)
+
+HOURS = Table(
+    "hours",
+    "A quantile in one hour of the day.",
+    (
+        CONFIGURATION,
+        Column("hour", _SMALL, "Hour of the day, 0 to 23."),
+        Column("what", _STRING, "inference, transmission or total."),
+        Column("percentile", _SMALL, "50, 90, 95 or 99."),
+        Column("value_s", _FLOAT, "The quantile."),
+        Column("low", _FLOAT, "Lower end of its 95 % interval; null without one."),
+        Column("high", _FLOAT, "Upper end of its 95 % interval; null without one."),
+        Column("n", _INT, "Requests."),
+    ),
+)
+
+LATENCY_TABLES = (
+    CONFIGURATIONS,
+    CAPTURES,
+    IGNORED,
+    CONNECTIONS,
+    REQUESTS,
+    HOURS,
+    SUMMARY,
+)
