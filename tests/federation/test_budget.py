@@ -19,7 +19,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from midhaul.errors import ConfigError, StoreError
 from midhaul.federation.budget import BudgetGuard, Budgets, Refusal, Reservation
 from midhaul.federation.ledger import Ledger
-from midhaul.federation.ledger_file import read_ledger
+from midhaul.federation.ledger_file import entries_of, read_ledger
 from midhaul.federation.money import budget_nusd, price_nusd, usd_of
 from midhaul.federation.prices import PriceList, ProviderPrices, Tier
 
@@ -163,6 +163,21 @@ def test_what_a_price_list_bills_is_charged(tmp_path: Path) -> None:
     entry = guard.ledger.spending.of_provider_month("aws", "2023-11")
     assert entry.n_calls == 3
     guard.ledger.close()
+
+
+def test_prices_change_while_calls_are_under_way(tmp_path: Path) -> None:
+    """What was reserved before is charged as reserved; the ledger knows which list."""
+    cheap, dear = PriceList.flat({"aws": 0.001}), PriceList.flat({"aws": 0.003})
+    guard = guard_of(tmp_path / "l", Budgets(run_usd=0.004), prices=cheap)
+    before = given(guard.reserve("aws", "a"))
+    guard.change_prices(dear)
+    after = given(guard.reserve("aws", "a"))
+    assert refused(guard.reserve("aws", "a")).price_usd == 0.003
+    assert guard.conclude(before, "ok") == 0.001
+    assert guard.conclude(after, "ok") == 0.003
+    guard.ledger.close()
+    lists = {one.price_list for one in entries_of(tmp_path / "l")}
+    assert lists == {cheap.version, dear.version}
 
 
 def test_a_provider_that_is_not_listed_can_have_a_price_of_its_own(

@@ -39,8 +39,8 @@ if TYPE_CHECKING:
 class BudgetGuard:
     """Gives and takes back reservations; thread-safe, and never waits for another call.
 
-    Several guards may share a ledger in one process, one for each run; they share the
-    budgets of the day, as the ledger counts all runs.
+    Several guards of one process may share a ledger, one for each run; budgets of the
+    day are of all of them.
 
     Args:
         ledger: where reservations are written before they are given.
@@ -80,8 +80,7 @@ class BudgetGuard:
     ) -> Reservation | Refusal:
         """Ask for leave to make one call.
 
-        With a ledger that syncs always, this waits for the disk; use
-        :meth:`reserve_async` in an event loop then.
+        Waits for the disk where the ledger syncs always; see :meth:`reserve_async`.
 
         Args:
             provider: who is to be asked.
@@ -159,6 +158,11 @@ class BudgetGuard:
             return self.settle(reservation)
         self.release(reservation)
         return 0.0
+
+    def change_prices(self, prices: PriceList) -> None:
+        """Take other prices for the next calls; those under way keep theirs."""
+        with self.ledger.lock:
+            self._prices, self._price_list = prices, prices.version
 
     def forget(self, item: str) -> None:
         """Say that an item is done, so that its budget need not be kept in mind."""
