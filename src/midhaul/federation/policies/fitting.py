@@ -139,7 +139,7 @@ def _frugal_mct(examples: Examples, told: Told, rng: np.random.Generator) -> Pol
 
 
 def _linucb(examples: Examples, told: Told, rng: np.random.Generator) -> Policy:
-    from midhaul.federation.policies.linucb import LinUcbSettings, fit_linucb
+    from midhaul.federation.policies.linucb_learning import LinUcbSettings, fit_linucb
 
     return fit_linucb(examples, LinUcbSettings(**told), rng)
 

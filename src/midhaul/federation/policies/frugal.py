@@ -37,19 +37,14 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 
 from midhaul.federation.policies.first_answers import first_label
+from midhaul.federation.policies.frugal_rules import NEVER, RuleGroup, rule_group
 from midhaul.federation.policies.worth import best_of, finite_multiplier
 
 if TYPE_CHECKING:
-    from jaxtyping import Bool, Float64, Int64
+    from jaxtyping import Float64, Int64
 
     from midhaul.federation.policies.base import Examples, Situation
     from midhaul.federation.saving import State
-
-_NEVER = -1.0
-"""A threshold that every score reaches: the add-on is never asked."""
-
-_ALWAYS = 2.0
-"""A threshold that no score reaches."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -130,40 +125,6 @@ class FrugalPolicy:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class _Group:
-    """Training items of one base that share a rule, by falling score.
-
-    Attributes:
-        labels: rules that this group stands for.
-        weight: of its value: 1, or less where it rests on items of other labels too.
-        scores: ``(k + 1,)`` threshold that keeps the first i items, for each i.
-        is_cut: ``(k + 1,)`` whether a threshold can separate them.
-        alone: ``(k + 1,)`` quality of the base alone, summed over the first i.
-        paired: ``(a, k + 1)`` quality with each add-on, over all but the first i.
-    """
-
-    labels: Int64[np.ndarray, " l"]
-    weight: float
-    scores: Float64[np.ndarray, " k1"]
-    is_cut: Bool[np.ndarray, " k1"]
-    alone: Float64[np.ndarray, " k1"]
-    paired: Float64[np.ndarray, "a k1"]
-
-    def best(self, fees: Float64[np.ndarray, " a"]) -> tuple[float, int, float]:
-        """Threshold, add-on and value of the best rule at these prices."""
-        n_left = np.arange(len(self.alone))[::-1]
-        value = self.alone + self.paired - fees[:, None] * n_left
-        value[:, ~self.is_cut] = -np.inf
-        # Of equally good rules the one that asks least: the last cut.
-        top = value.max(axis=1)
-        add_on = int(top.argmax())
-        row = value[add_on]
-        nearly = row >= row.max() - 1e-12 * max(1.0, abs(float(row.max())))
-        cut = len(row) - 1 - int(nearly[::-1].argmax())
-        return float(self.scores[cut]), add_on, float(row[cut])
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class FrugalFamily:
     """The optimal base, thresholds and add-ons for every exchange rate.
 
@@ -175,7 +136,7 @@ class FrugalFamily:
         n_rules: labels, and one for empty answers.
     """
 
-    groups: dict[int, tuple[_Group, ...]]
+    groups: dict[int, tuple[RuleGroup, ...]]
     singles: Float64[np.ndarray, " p"]
     prices_usd: Float64[np.ndarray, " p"]
     n_items: int
@@ -195,7 +156,7 @@ class FrugalFamily:
 
     def _with_base(self, base: int, rate: float) -> tuple[float, FrugalPolicy]:
         others = _others(base, len(self.prices_usd))
-        thresholds = np.full(self.n_rules, _NEVER)
+        thresholds = np.full(self.n_rules, NEVER)
         add_ons = np.zeros(self.n_rules, np.int64)
         value = -rate * float(self.prices_usd[base]) * self.n_items
         fees = rate * self.prices_usd[others]
@@ -246,7 +207,7 @@ def fit_frugal(
     qualities = subset_qualities(recording, examples.fuser, masks)
     column = {mask: i for i, mask in enumerate(masks.tolist())}
     n_rules = len(recording.names) + 1
-    groups: dict[int, tuple[_Group, ...]] = {}
+    groups: dict[int, tuple[RuleGroup, ...]] = {}
     for base in bases:
         labels, scores = first_label(recording.answers[base], n_rules - 1)
         rules = np.minimum(labels, n_rules - 1)
@@ -255,13 +216,13 @@ def fit_frugal(
             [column[1 << base | 1 << j] for j in _others(base, m).tolist()], np.int64
         )
         everything = np.arange(len(recording))
-        found: list[_Group] = []
+        found: list[RuleGroup] = []
         for which, rows in _parts(rules, n_rules, settings):
             # What holds for all items holds for a label that is hardly ever seen.
             enough = rows if len(rows) >= settings.min_support else everything
             weight = len(rows) / max(1, len(enough))
             values = alone[enough], qualities[np.ix_(enough, wide)]
-            found.append(_group(which, weight, scores[enough], *values))
+            found.append(rule_group(which, weight, scores[enough], *values))
         groups[base] = tuple(found)
     singles = [float(qualities[:, column[1 << p]].mean()) for p in range(m)]
     return FrugalFamily(
@@ -291,28 +252,3 @@ def _parts(
     if len(rare):
         parts.append((rare, np.flatnonzero(~has_own[rules])))
     return parts
-
-
-def _group(
-    labels: Int64[np.ndarray, " l"],
-    weight: float,
-    scores: Float64[np.ndarray, " k"],
-    alone: Float64[np.ndarray, " k"],
-    paired: Float64[np.ndarray, "k a"],
-) -> _Group:
-    order = np.argsort(-scores, kind="stable")
-    falling = scores[order]
-    zero = np.zeros((paired.shape[1], 1))
-    before = np.concatenate([zero, np.cumsum(paired[order].T, axis=1)], axis=1)
-    is_cut = np.ones(len(scores) + 1, bool)
-    is_cut[1:-1] = falling[1:] < falling[:-1]
-    thresholds = np.concatenate([[_ALWAYS], falling])
-    thresholds[-1] = _NEVER if len(scores) else thresholds[-1]
-    return _Group(
-        labels=labels,
-        weight=weight,
-        scores=thresholds,
-        is_cut=is_cut,
-        alone=np.concatenate([[0.0], np.cumsum(alone[order])]),
-        paired=before[:, -1:] - before,
-    )

@@ -1,0 +1,313 @@
+"""The conformance suite of policies, ours or a stranger's."""
+
+from __future__ import annotations
+
+import copy
+import itertools
+import math
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from midhaul.federation.evaluation import replay
+from midhaul.federation.policies.base import Situation
+from midhaul.federation.policies.check_recordings import garbage
+from midhaul.federation.policies.situations import part_of
+from midhaul.federation.saving import read_state, write_state
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from jaxtyping import Float32, Int64
+
+    from midhaul.federation.policies.base import (
+        Examples,
+        OnlinePolicy,
+        PolicyFamily,
+        SubsetPolicy,
+    )
+    from midhaul.federation.problem import Recording
+    from midhaul.federation.saving import State
+
+    FromState = Callable[[State], SubsetPolicy]
+
+_SLACK = 1e-9
+
+
+def check_policy(
+    policy: SubsetPolicy,
+    examples: Examples,
+    *,
+    from_state: FromState | None = None,
+    is_random: bool = False,
+    seed: int = 0,
+) -> None:
+    """Hold a policy to what replays, services and experiments expect of it.
+
+    Args:
+        policy: the policy.
+        examples: items that it can decide about, with the features it was learned with.
+        from_state: makes it again from its state; not tried when None.
+        is_random: whether it draws, so that an item's decision is another one in
+            another batch.
+        seed: of the situations.
+
+    Raises:
+        ValueError: it says what does not hold.
+    """
+    rng = np.random.default_rng(seed)
+    for number, situation in enumerate(_situations(examples, rng)):
+        where = f"{policy.name}, situation {number}"
+        decided = _decide(policy, situation, seed, where)
+        _check(
+            np.array_equal(decided, _decide(policy, situation, seed, where)),
+            f"{where}: the same situation and chance must give the same decision",
+        )
+        if not is_random:
+            _check_items_apart(policy, situation, decided, seed, where)
+        if from_state is not None:
+            again = from_state(_stored(policy))
+            _check(again.name == policy.name, f"{where}: read back as {again.name}")
+            _check(
+                np.array_equal(decided, _decide(again, situation, seed, where)),
+                f"{where}: its state decides otherwise",
+            )
+    _check_nobody(policy, examples, seed)
+    _check_replay(policy, examples, seed, is_random=is_random)
+
+
+def check_family(
+    family: PolicyFamily,
+    examples: Examples,
+    *,
+    multipliers: Sequence[float] | None = None,
+    tolerance: float = 0.0,
+    from_state: FromState | None = None,
+    seed: int = 0,
+) -> None:
+    """Hold a family to what calibrating it to a budget expects.
+
+    Args:
+        family: the family.
+        examples: items that prices are measured on.
+        multipliers: by rising order; a range from 0 to infinity when None.
+        tolerance: share of the price of everybody by which the mean price may rise
+            with the multiplier. Families that predict need some.
+        from_state: makes one of its policies again from a state.
+        seed: of chance.
+
+    Raises:
+        ValueError: a policy does not conform, or prices rise with the multiplier.
+    """
+    everybody_usd = float(examples.recording.prices_usd.sum())
+    if multipliers is None:
+        scale = 1 / everybody_usd if everybody_usd > 0 else 1.0
+        multipliers = (0.0, *(scale * 2.0 ** np.arange(-6, 7, 2)), math.inf)
+    before = math.inf
+    for multiplier in multipliers:
+        policy = family.at(multiplier)
+        check_policy(policy, examples, from_state=from_state, seed=seed)
+        _check(policy.name == family.name, f"{family.name} has a {policy.name}")
+        cost = float(_replayed(policy, examples, examples.recording, seed).mean())
+        _check(
+            cost <= before + tolerance * everybody_usd + _SLACK * everybody_usd,
+            f"{family.name}: {cost:g} USD at {multiplier:g} after {before:g}",
+        )
+        before = min(before, cost)
+
+
+def check_online(
+    policy: OnlinePolicy,
+    examples: Examples,
+    *,
+    from_state: FromState | None = None,
+    seed: int = 0,
+) -> None:
+    """Hold a policy that learns to the same, before and after it learned.
+
+    Args:
+        policy: the policy; it is changed.
+        examples: items that it can decide about.
+        from_state: makes it again from its state.
+        seed: of chance and of which qualities are told.
+
+    Raises:
+        ValueError: it says what does not hold.
+    """
+    check_policy(policy, examples, from_state=from_state, seed=seed)
+    twin: Any = copy.deepcopy(policy)
+    again: Any = None if from_state is None else from_state(_stored(policy))
+    rng = np.random.default_rng(seed)
+    n = len(examples)
+    for start in range(0, n, 7):
+        rows = np.arange(start, min(n, start + 7))
+        done = replay(
+            policy,
+            examples.recording.take(rows),
+            examples.features[rows],
+            examples.fuser,
+            np.random.default_rng(seed),
+        )
+        quality = np.where(rng.random(len(rows)) < 0.5, rng.random(len(rows)), np.nan)  # noqa: PLR2004
+        for learner in (policy, twin, *([] if again is None else [again])):
+            learner.learn(done.situation, done.fused, quality)
+    nobody = _situations(examples, rng)[0]
+    nothing = part_of(nobody, np.zeros(0, np.int64))
+    fused = examples.fuser.fuse(nothing.recording, nothing.asked)
+    policy.learn(nothing, fused, np.zeros(0))
+    check_policy(policy, examples, from_state=from_state, seed=seed)
+    for other in (twin, *([] if again is None else [again])):
+        for situation in _situations(examples, np.random.default_rng(seed)):
+            _check(
+                np.array_equal(
+                    _decide(policy, situation, seed, policy.name),
+                    _decide(other, situation, seed, policy.name),
+                ),
+                f"{policy.name}: what was learned depends on more than what was told",
+            )
+
+
+def _situations(examples: Examples, rng: np.random.Generator) -> list[Situation]:
+    """Nobody asked, each alone, everybody, any subset; then with failures."""
+    recording, n = examples.recording, len(examples)
+    everyone = recording.everyone
+    asked = [np.zeros(n, np.int64)]
+    asked += [np.full(n, 1 << p, np.int64) for p in range(recording.n_providers)]
+    asked += [np.full(n, everyone, np.int64)]
+    asked += [rng.integers(0, everyone, n, endpoint=True) for _ in range(2)]
+    found: list[Situation] = []
+    for masks, is_failing in itertools.product(asked, (False, True)):
+        shown = recording.shown(masks)
+        if is_failing:
+            hidden = tuple(a.hidden(rng.random(n) < 0.5) for a in shown.answers)  # noqa: PLR2004
+            shown = replace(shown, answers=hidden)
+        found.append(
+            Situation(recording=shown, features=examples.features, asked=masks)
+        )
+    return found
+
+
+def _decide(
+    policy: SubsetPolicy, situation: Situation, seed: int, where: str
+) -> Int64[np.ndarray, " n"]:
+    """A decision, held to what every decision has to be."""
+    before = copy.deepcopy(situation)
+    new = policy.decide(situation, np.random.default_rng(seed))
+    n = len(situation)
+    _check(
+        new.shape == (n,) and new.dtype == np.int64,
+        f"{where}: expected ({n},) int64, found {new.shape} {new.dtype}",
+    )
+    _check(
+        bool((new & situation.asked == 0).all()),
+        f"{where}: somebody is asked a second time",
+    )
+    everyone = situation.recording.everyone
+    _check(
+        bool((new & ~everyone == 0).all()),
+        f"{where}: somebody is asked who does not exist",
+    )
+    _check(
+        np.array_equal(before.asked, situation.asked)
+        and np.array_equal(before.features, situation.features)
+        and all(
+            np.array_equal(a.scores, b.scores) and np.array_equal(a.labels, b.labels)
+            for a, b in zip(
+                before.recording.answers, situation.recording.answers, strict=True
+            )
+        ),
+        f"{where}: what it was shown is changed",
+    )
+    return new
+
+
+def _check_items_apart(
+    policy: SubsetPolicy,
+    situation: Situation,
+    decided: Int64[np.ndarray, " n"],
+    seed: int,
+    where: str,
+) -> None:
+    """An item's decision is the same alone, and among others in another order."""
+    n = len(situation)
+    order = np.random.default_rng(seed).permutation(n)
+    mixed = _decide(policy, part_of(situation, order), seed, where)
+    _check(
+        np.array_equal(mixed, decided[order]),
+        f"{where}: decisions depend on the order of the items",
+    )
+    for i in order[:5].tolist():
+        alone = _decide(policy, part_of(situation, np.array([i])), seed, where)
+        _check(
+            bool(alone[0] == decided[i]),
+            f"{where}: item {i} alone gets {alone[0]}, among others {decided[i]}",
+        )
+
+
+def _check_nobody(policy: SubsetPolicy, examples: Examples, seed: int) -> None:
+    """No item, no decision."""
+    recording = examples.recording.take(np.zeros(0, np.int64))
+    nothing = Situation(
+        recording=recording.shown(np.zeros(0, np.int64)),
+        features=examples.features[:0],
+        asked=np.zeros(0, np.int64),
+    )
+    _decide(policy, nothing, seed, f"{policy.name}, no item")
+
+
+def _check_replay(
+    policy: SubsetPolicy, examples: Examples, seed: int, *, is_random: bool
+) -> None:
+    """It comes to an end, and not by answers that it did not ask for."""
+    recording = examples.recording
+    done = replay(
+        policy,
+        recording,
+        examples.features,
+        examples.fuser,
+        np.random.default_rng(seed),
+    )
+    _check(
+        len(done.rounds) <= recording.n_providers,
+        f"{policy.name}: {len(done.rounds)} rounds for {recording.n_providers}",
+    )
+    end = _decide(policy, done.situation, seed, f"{policy.name}, at the end")
+    _check(is_random or not end.any(), f"{policy.name}: asks on after it wanted nobody")
+    other = garbage(recording, done.asked, np.random.default_rng(seed + 1))
+    other_asked = _asked(policy, examples, other, seed)
+    _check(
+        np.array_equal(other_asked, done.asked),
+        f"{policy.name}: decisions depend on answers that nobody asked for",
+    )
+
+
+def _asked(
+    policy: SubsetPolicy, examples: Examples, recording: Recording, seed: int
+) -> Int64[np.ndarray, " n"]:
+    rng = np.random.default_rng(seed)
+    features: Float32[np.ndarray, "n d"] = examples.features
+    return replay(policy, recording, features, examples.fuser, rng).asked
+
+
+def _replayed(
+    policy: SubsetPolicy, examples: Examples, recording: Recording, seed: int
+) -> np.ndarray:
+    """``(n,)`` price of each item."""
+    return recording.prices_of(_asked(policy, examples, recording, seed))
+
+
+def _stored(policy: SubsetPolicy) -> State:
+    """A policy's state as it comes back from the disk."""
+    state: State = policy.state()  # pyright: ignore[reportAttributeAccessIssue]
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "policy.npz"
+        write_state(file, state)
+        return read_state(file)
+
+
+def _check(holds: bool, message: str) -> None:  # noqa: FBT001 - reads as an assert
+    if not holds:
+        raise ValueError(message)
