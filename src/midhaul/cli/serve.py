@@ -8,13 +8,14 @@ from typing import Annotated
 import typer
 
 app = typer.Typer(
-    help="Serve a node or a bridge in the foreground.", no_args_is_help=True
+    help="Serve a node, a bridge or a federation in the foreground.",
+    no_args_is_help=True,
 )
 
 
 @app.callback()
 def group() -> None:
-    """Serve a node or a bridge in the foreground."""
+    """Serve a node, a bridge or a federation in the foreground."""
 
 
 @app.command()
@@ -41,5 +42,18 @@ def bridge(
 ) -> None:
     """Forward MQTT topics at the rates of a map until SIGTERM or Ctrl-C."""
     from midhaul.services.bridge import serve
+
+    serve(file)
+
+
+@app.command()
+def federation(
+    file: Annotated[
+        Path,
+        typer.Argument(metavar="FILE", help="Its settings, TOML.", show_default=False),
+    ],
+) -> None:
+    """Answer from several priced providers behind one address until SIGTERM."""
+    from midhaul.services.federation import serve
 
     serve(file)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import math
 from pathlib import Path
@@ -26,6 +27,7 @@ from midhaul.federation.serving.settings import (
     RetrySettings,
 )
 from midhaul.federation.vocabulary import ShippedTable, Vocabulary, read_vocabulary
+from midhaul.vision.codecs import decode
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -158,7 +160,18 @@ def knowledge_of(config: FederationFile) -> Knowledge:
         policy=policy_named(policy.name, len(config.providers)),
         fuser=fuser_named(fuser, iou=policy.iou),
         rules=rules,
+        measure=measure_image if config.is_image else None,
     )
+
+
+async def measure_image(data: bytes) -> tuple[float, float]:
+    """Width and height of an image in px, all of which is decoded, in a thread.
+
+    Raises:
+        DataError: this is no image, or it is cut off.
+    """
+    height, width = (await asyncio.to_thread(decode, data)).shape[:2]
+    return float(width), float(height)
 
 
 def _trained(config: FederationFile, file: Path, rules: CleaningRules) -> Knowledge:
@@ -184,6 +197,7 @@ def _trained(config: FederationFile, file: Path, rules: CleaningRules) -> Knowle
         features=_features(bundle, config.policy.embedding),
         calibration=bundle.calibration,
         rules=rules,
+        measure=measure_image if config.is_image else None,
     )
 
 

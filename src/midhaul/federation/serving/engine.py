@@ -188,14 +188,15 @@ class Federation:
             item: its id; the begin of its hash where empty.
             deadline_s: from now; the federation's own when None.
             budget_usd: what this request may spend, beside all other budgets.
-            size_px: width and height of the image, to keep boxes on it.
+            size_px: width and height of the image, to keep boxes on it; measured
+                when None, where somebody knows how to.
 
         Returns:
             The answer, or how it failed. Failures are values.
 
         Raises:
             ConfigError: the deadline or the budget is not positive.
-            DataError: the features of the image cannot be told.
+            DataError: the image cannot be read.
         """
         begun = self._clock()
         time_s = self.settings.deadline_s if deadline_s is None else deadline_s
@@ -233,6 +234,8 @@ class Federation:
     async def _work(
         self, request: Request, digest: bytes, size_px: tuple[float, float] | None
     ) -> FederatedAnswer:
+        if size_px is None and self.knowledge.measure is not None:
+            size_px = await self.knowledge.measure(request.data)
         prices_usd = self.prices_usd()
         sheet = Sheet(
             self.knowledge,

@@ -13,6 +13,8 @@ from midhaul.federation.policies.base import Situation
 from midhaul.federation.problem import Answers, Recording
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
     from jaxtyping import Float32, Float64
 
     from midhaul.federation.calibration import Calibration
@@ -36,6 +38,8 @@ class Knowledge:
         features: what is known of an item before a call.
         calibration: of the providers' scores; None takes them as they are.
         rules: what the providers' numbers mean.
+        measure: tells width and height of an item, and raises DataError for what
+            providers could not read; None takes everything as it comes.
     """
 
     task: Task
@@ -45,6 +49,7 @@ class Knowledge:
     features: FeatureExtractor = field(default_factory=NoFeatures)
     calibration: Calibration | None = None
     rules: CleaningRules | None = None
+    measure: Callable[[bytes], Awaitable[tuple[float, float]]] | None = None
 
 
 class Sheet:
@@ -144,6 +149,32 @@ async def features_of(
     if not knowledge.features.is_of_images:
         return knowledge.features.extract(blank)
     return await asyncio.to_thread(knowledge.features.extract, blank, (data,))
+
+
+def warm(knowledge: Knowledge, providers: tuple[str, ...]) -> None:
+    """Decide and fuse once, so that compilers are done before the first request."""
+    sheet = Sheet(
+        knowledge,
+        item="nothing",
+        providers=providers,
+        prices_usd=np.zeros(len(providers)),
+        features=np.zeros((1, len(knowledge.features.names)), np.float32),
+        size_px=(8.0, 8.0),
+    )
+    rng = np.random.default_rng(0)
+    sheet.decide(rng)
+    one = Answers.of_rows(
+        np.zeros(1, np.int64),
+        1,
+        np.zeros(1, np.int32),
+        np.ones(1, np.float32),
+        np.array([[0, 0, 4, 4]], np.float32),
+    )
+    for number in range(len(providers)):
+        sheet.put(number, one)
+        sheet.asked |= 1 << number
+        sheet.decide(rng)
+    sheet.fused()
 
 
 _NOBODY = Answers.none(1)
