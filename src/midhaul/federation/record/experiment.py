@@ -1,0 +1,196 @@
+"""federation.record: what happens when a file of that kind is run."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import math
+import time
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from midhaul.federation.budget import BudgetGuard, Budgets
+from midhaul.federation.ledger import Ledger
+from midhaul.federation.providers.catalogue import ProviderSpec, make_provider
+from midhaul.federation.record import tables
+from midhaul.federation.record.asking import (
+    Asked,
+    Asker,
+    Turn,
+    keys_to_ask,
+    turns_of,
+)
+from midhaul.federation.record.journal import Journal
+from midhaul.federation.record.keeping import (
+    write_recording,
+)
+from midhaul.federation.record.pricing import (
+    check_budget,
+    forecast_of,
+    list_price_usd,
+    prices_of,
+    tell,
+)
+from midhaul.federation.record.sniffing import Sniffer
+from midhaul.federation.record.summing import Recording, sum_up
+from midhaul.model import Verdict
+from midhaul.vision.data import open_dataset
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from midhaul.federation.prices import Forecast, PriceList
+    from midhaul.federation.record.config import AskedConfig, RecordConfig
+    from midhaul.federation.record.journal import Key
+    from midhaul.runs.progress import Progress
+    from midhaul.runs.run import Run
+    from midhaul.vision.data import Dataset
+
+RECORDING = "recording"
+CAPTURES = "captures"
+
+
+def record(config: RecordConfig, run: Run, progress: Progress) -> None:
+    """Send the image set to every provider, and keep what they answer.
+
+    Every call is noted before it is made and when it has ended, so a run that was
+    killed goes on with what nobody was asked about.
+
+    Args:
+        config: the experiment.
+        run: the run to fill, new or resumed.
+        progress: where to tell how far it is, and what it will cost.
+
+    Raises:
+        ConfigError: it would cost more than the budget.
+        MidhaulError: a provider, the data or tcpdump cannot be had.
+    """
+    dataset = _dataset(config)
+    prices = prices_of(config.providers)
+    asked = [_asked(one, config.seed) for one in config.providers]
+    schedule = config.schedule
+    turns = turns_of(
+        dataset.image_ids,
+        n_slices=schedule.n_slices,
+        n_passes=schedule.n_passes,
+        every_s=schedule.every_s,
+    )
+    ledger_file = config.ledger or run.file("ledger.tsv")
+    with (
+        Journal(run.file("journal.jsonl")) as journal,
+        Ledger.open(ledger_file) as ledger,
+    ):
+        ask = keys_to_ask(turns, asked, journal, config.ask_again)
+        guard = BudgetGuard(
+            ledger,
+            Budgets(run_usd=config.budget_usd),
+            run=run.id,
+            prices=prices,
+        )
+        forecast = forecast_of(config, prices, ask, ledger)
+        tell(config, forecast, guard, len(ask), progress)
+        _write_configurations(config, run, prices, forecast, ask)
+        if config.is_dry_run:
+            run.verdict = Verdict(
+                reasons=("a dry run asks nobody",),
+                advice=("set is_dry_run = false",),
+            )
+            return
+        check_budget(config, forecast, guard)
+        recording = Recording(config, run, journal, turns)
+        recording.write_all()
+        asker = Asker(asked, journal, guard, read=dataset.read, save=recording.write)
+        n_dropped = _ask(config, run, asker, turns, ask, progress)
+        recording.write_all()
+        folder = run.file(f"{RECORDING}/answers.parquet").parent
+        listed = {
+            one.name: list_price_usd(prices, one.name) for one in config.providers
+        }
+        write_recording(folder, journal.calls.values(), dataset, listed)
+        sum_up(config, run, n_dropped=n_dropped)
+
+
+def _dataset(config: RecordConfig) -> Dataset:
+    data = config.data
+    dataset = open_dataset(
+        data.kind,
+        images=data.images,
+        annotations=data.annotations,
+        n_images=data.n_scenes,
+        seed=config.seed,
+    )
+    if data.n_images:
+        rng = np.random.default_rng([config.seed, 73])
+        dataset = dataset.sample(data.n_images, rng)
+    return dataset
+
+
+def _asked(one: AskedConfig, seed: int) -> Asked:
+    spec = ProviderSpec(
+        spec=one.spec,
+        name=one.name,
+        region=one.region,
+        endpoint=one.endpoint,
+        n_at_once=one.n_at_once,
+        is_trusted=one.is_trusted,
+        seed=seed,
+    )
+    return Asked(
+        provider=make_provider(spec),
+        timeout_s=one.timeout_s,
+        n_at_once=one.n_at_once,
+        rate_hz=math.inf if one.rate_hz is None else one.rate_hz,
+    )
+
+
+def _write_configurations(
+    config: RecordConfig,
+    run: Run,
+    prices: PriceList,
+    forecast: Forecast,
+    ask: frozenset[Key],
+) -> None:
+    if run.parts(tables.CONFIGURATIONS.name) and not config.is_dry_run:
+        return  # a run that is resumed keeps what it began with
+    rows = [
+        {
+            "configuration": number,
+            "name": one.name,
+            "spec": str(one.spec),
+            "price_usd": list_price_usd(prices, one.name),
+            "n_calls": sum(key.provider == one.name for key in ask),
+            "forecast_usd": forecast.usd[one.name],
+            "n_free": forecast.n_free[one.name],
+        }
+        for number, one in enumerate(config.providers)
+    ]
+    run.write(tables.CONFIGURATIONS, rows, part=0)
+
+
+def _ask(
+    config: RecordConfig,
+    run: Run,
+    asker: Asker,
+    turns: Sequence[Turn],
+    ask: frozenset[Key],
+    progress: Progress,
+) -> int:
+    """Make all calls; how many packets tcpdump has lost meanwhile."""
+    with contextlib.ExitStack() as stack:
+        sniffer = None
+        if config.capture.is_on:
+            folder = run.file(f"{CAPTURES}/x").parent
+            sniffer = stack.enter_context(Sniffer(config.capture, folder))
+        task = stack.enter_context(progress.task("asking", total=len(ask)))
+        asyncio.run(asker.run(turns, ask, _begins_s(turns, ask), task))
+    return 0 if sniffer is None else sniffer.n_dropped
+
+
+def _begins_s(turns: Sequence[Turn], ask: frozenset[Key]) -> float:
+    """When the schedule begins: with the run, or so that a resumed one goes on now."""
+    wanted = {(key.item, key.number) for key in ask}
+    for turn in turns:
+        if any((item, turn.pass_number) in wanted for item in turn.items):
+            return time.time() - turn.after_s
+    return time.time()

@@ -1,0 +1,123 @@
+"""The tables of a recording, made from its journal, and the verdict on it."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from midhaul.federation.record import tables
+from midhaul.federation.record.journal import UNFINISHED
+from midhaul.federation.record.keeping import call_row, prediction_rows
+from midhaul.federation.record.samples import metric_samples
+from midhaul.model import Verdict
+from midhaul.runs.summary import SUMMARY
+from midhaul.stats import bootstrap
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from midhaul.federation.record.asking import Turn
+    from midhaul.federation.record.config import RecordConfig
+    from midhaul.federation.record.journal import Journal
+    from midhaul.runs.run import Run
+
+
+class Recording:
+    """Writes calls and predictions turn by turn, from the journal."""
+
+    def __init__(
+        self,
+        config: RecordConfig,
+        run: Run,
+        journal: Journal,
+        turns: Sequence[Turn],
+    ) -> None:
+        self._run, self._journal, self._turns = run, journal, turns
+        self._numbers = {one.name: i for i, one in enumerate(config.providers)}
+        self._of = {
+            (item, turn.pass_number): turn.number
+            for turn in turns
+            for item in turn.items
+        }
+
+    def write_all(self) -> None:
+        """Write the parts of all turns that something is known of."""
+        known = {self._of[key.item, key.number] for key in self._journal.calls}
+        for turn in self._turns:
+            if turn.number in known:
+                self.write(turn)
+
+    def write(self, turn: Turn) -> None:
+        """Write the parts of one turn."""
+        items = set(turn.items)
+        calls = [
+            call
+            for key, call in self._journal.calls.items()
+            if key.number == turn.pass_number and key.item in items
+        ]
+        number = turn.number
+        rows = [call_row(call, self._numbers[call.key.provider]) for call in calls]
+        self._run.write(tables.CALLS, rows, part=number)
+        found = [
+            row
+            for call in calls
+            for row in prediction_rows(call, self._numbers[call.key.provider])
+        ]
+        self._run.write(tables.PREDICTIONS, found, part=number)
+
+
+def sum_up(config: RecordConfig, run: Run, *, n_dropped: int) -> None:
+    """Write the summary and judge the run."""
+    calls: list[dict[str, Any]] = run.read(tables.CALLS).to_pylist()
+    for number, one in enumerate(config.providers):
+        mine = [call for call in calls if call["configuration"] == number]
+        rng = np.random.default_rng([config.seed, 74, number])
+        rows: list[dict[str, object]] = []
+        for metric in metric_samples(mine, one.name):
+            found = bootstrap(
+                metric.statistic,
+                len(metric.units),
+                rng,
+                n_resamples=config.n_resamples,
+            )
+            rows.append(
+                {
+                    "configuration": number,
+                    "metric": metric.metric,
+                    "value": _known(found.value),
+                    "low": _known(found.low),
+                    "high": _known(found.high),
+                    "n": found.n,
+                    "unit": metric.unit,
+                    "is_model": False,
+                }
+            )
+        run.write(SUMMARY, rows, part=number)
+    run.verdict = _judge(calls, n_dropped)
+
+
+def _judge(calls: Sequence[Mapping[str, Any]], n_dropped: int) -> Verdict:
+    found: dict[str, str] = {}
+    states = [call["status"] for call in calls]
+    if n := states.count("not_sent"):
+        found[f"the budget was spent before all was asked ({n} refused)"] = (
+            "raise budget_usd and resume"
+        )
+    if n := states.count(UNFINISHED):
+        found[f"{n} calls were cut off, and nobody knows their answers"] = (
+            'ask_again = "unfinished" asks them again, and pays again'
+        )
+    n_failed = sum(state not in {"ok", "not_sent", UNFINISHED} for state in states)
+    if n_failed:
+        found[f"{n_failed} of {len(states)} calls failed"] = (
+            'the table of calls says why; ask_again = "failed" asks them again'
+        )
+    if n_dropped:
+        found[f"tcpdump lost {n_dropped} packets"] = "capture less, or on another disk"
+    return Verdict(reasons=tuple(found), advice=tuple(found.values()))
+
+
+def _known(value: float) -> float | None:
+    return None if math.isnan(value) else float(value)
