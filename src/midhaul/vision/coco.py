@@ -21,7 +21,10 @@ from midhaul.vision.files import (
 from midhaul.vision.truth import TruthBuilder
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
+
+    from midhaul.model import GroundTruth
 
 _LISTS = ("images", "annotations", "categories")
 _N_CORNERS = 4
@@ -72,6 +75,27 @@ class _Item:
         return bool(value)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Annotations:
+    """What a file of COCO's annotations says, without the images themselves.
+
+    Attributes:
+        names: the label set, in the order of the category ids.
+        label_of: index into ``names`` of every category id.
+        truth: the human boxes of every image id; labels are indices into ``names``.
+        sizes: width and height in px of every image id.
+        places: where each image id stands in the file, for messages, and its file name.
+        notes: what was mended or left out, a sentence each.
+    """
+
+    names: tuple[str, ...]
+    label_of: Mapping[str, int]
+    truth: Mapping[str, GroundTruth]
+    sizes: Mapping[str, tuple[int, int]]
+    places: Mapping[str, tuple[str, str]]
+    notes: tuple[str, ...]
+
+
 def read_coco(images: Path, annotations: Path) -> Dataset:
     """Read a data set in COCO's format.
 
@@ -83,9 +107,33 @@ def read_coco(images: Path, annotations: Path) -> Dataset:
         DataError: with file, place and the way to mend it.
     """
     check_folder(images, "images", "data.images")
+    found = read_annotations(annotations)
+    paths = {i: _path_of(images, *place) for i, place in found.places.items()}
+    missing = [str(p.relative_to(images)) for p in paths.values() if not p.is_file()]
+    check_all_found(missing, len(paths), images)
+    return Dataset(
+        name=annotations.stem,
+        names=found.names,
+        image_ids=tuple(paths),
+        truth=found.truth,
+        sizes=found.sizes,
+        source=ImageFiles(paths),
+        notes=found.notes,
+    )
+
+
+def read_annotations(annotations: Path) -> Annotations:
+    """Read the annotations alone, which need no images.
+
+    Args:
+        annotations: the JSON file (``instances_val2017.json`` and the like).
+
+    Raises:
+        DataError: with file, place and the way to mend it.
+    """
     document = _load(annotations)
     names, label_of = _categories(document["categories"], annotations)
-    paths: dict[str, Path] = {}
+    places: dict[str, tuple[str, str]] = {}
     sizes: dict[str, tuple[int, int]] = {}
     for item in document["images"]:
         image_id = item.key("id")
@@ -93,23 +141,20 @@ def read_coco(images: Path, annotations: Path) -> Dataset:
             message = f"{item.place}: image id {image_id} is there twice"
             raise DataError(message, "give every image an id of its own")
         sizes[image_id] = (item.length("width"), item.length("height"))
-        paths[image_id] = _path_of(images, item)
-    missing = [str(p.relative_to(images)) for p in paths.values() if not p.is_file()]
-    check_all_found(missing, len(paths), images)
+        places[image_id] = (item.place, item.text("file_name"))
 
     builder = TruthBuilder(names)
     _add_boxes(builder, document["annotations"], label_of, sizes)
-    if not paths or not builder.n_boxes:
-        what = "boxes" if paths else "images"
+    if not places or not builder.n_boxes:
+        what = "boxes" if places else "images"
         message = f"{annotations} holds no {what}: nothing can be judged"
         raise DataError(message, "set data.annotations to another file")
-    return Dataset(
-        name=annotations.stem,
+    return Annotations(
         names=names,
-        image_ids=tuple(paths),
-        truth=builder.build(paths),
+        label_of=label_of,
+        truth=builder.build(places),
         sizes=sizes,
-        source=ImageFiles(paths),
+        places=places,
         notes=builder.notes,
     )
 
@@ -167,10 +212,10 @@ def _categories(
     return labels, {k: i for i, k in enumerate(ordered)}
 
 
-def _path_of(images: Path, item: _Item) -> Path:
-    path = images / item.text("file_name")
+def _path_of(images: Path, place: str, file_name: str) -> Path:
+    path = images / file_name
     if not path.resolve().is_relative_to(images.resolve()):
-        message = f"{item.place}: file_name leads out of {images}"
+        message = f"{place}: file_name leads out of {images}"
         raise DataError(message, "use names relative to the folder of the images")
     return path
 

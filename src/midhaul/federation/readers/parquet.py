@@ -2,22 +2,37 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 
 from midhaul.errors import DataError
 from midhaul.federation.problem import Answers, Recording
+from midhaul.federation.readers.columns import Columns
+from midhaul.federation.readers.parquet_truth import read_truth
+from midhaul.federation.readers.parts import Truth, WordList, prices_from
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
+    from jaxtyping import Float32, Float64, Int32, Int64
+
+    from midhaul.federation.findings import Tally
     from midhaul.federation.problem import Task
+    from midhaul.federation.readers.columns import Codes
+
+META = b"midhaul.recording"
+"""Key of the file's metadata for what rows cannot say: the order of names."""
+
+ANSWERS_FILE, TRUTH_FILE = "answers.parquet", "truth.parquet"
+"""Files of a folder that holds a recording."""
 
 _CORNERS = ("x1", "y1", "x2", "y2")
+_KEYS = ("row", "item", "image_id")
+_COLUMNS = ("provider", "label", "score", "price_usd", "latency_s", "is_missing")
 
 
 def read_parquet(
@@ -26,156 +41,230 @@ def read_parquet(
     task: Task,
     truth_file: Path | None = None,
     prices_usd: Mapping[str, float] | None = None,
+    price_usd: float | None = None,
+    tally: Tally | None = None,
 ) -> Recording:
     """Read predictions, and the truth where there is one.
 
     Args:
         file: columns ``item`` (or ``image_id``), ``provider``, ``label``, ``score``;
-            ``x1 y1 x2 y2`` in px for boxes; ``price_usd`` of a call and ``truth`` (one
-            label an item) where known. A provider without a row for an item gave an
-            empty answer. A column ``row`` tells items apart before ``item`` does.
+            ``x1 y1 x2 y2`` in px for boxes; ``price_usd`` of a call, ``latency_s`` and
+            ``truth`` (one label an item) where known. A column ``row`` tells items
+            apart before ``item`` does. A provider without a row for an item gave an
+            empty answer, or none where the task is ``labels``; a row without a label
+            says the same, and with ``is_missing`` that there was no answer. A folder
+            stands for its files ``answers.parquet`` and ``truth.parquet``.
         task: what an answer is.
         truth_file: columns ``item`` (or ``image_id``) and ``label``, boxes as above,
-            ``width``, ``height`` and ``difficult`` where known. Its items are the
-            items.
+            ``width``, ``height`` and ``difficult`` where known; or COCO's annotations
+            (``.json``). Its items are the items.
         prices_usd: price of a call by provider, before what the file says.
+        price_usd: price of a call of everybody who has no other.
+        tally: where rows about items that the truth does not have are counted.
 
     Raises:
         DataError: a file or a column is missing, or a provider has no price.
     """
-    table = _Columns(file)
-    truth = None if truth_file is None else _Columns(truth_file)
-    keys = table.items()
-    items = list(dict.fromkeys(keys if truth is None else truth.items()))
-    words = table.texts("label")
-    if truth is not None:
-        words = words + truth.texts("label")
-    elif table.has("truth"):
-        words = words + table.texts("truth")
-    names = sorted(set(words), key=lambda word: (len(word), word))
-    providers = list(dict.fromkeys(table.texts("provider")))
-    places = {item: i for i, item in enumerate(items)}
-    of_item = np.array([places.get(key, -1) for key in keys], np.int64)
-    index = {name: i for i, name in enumerate(names)}
-    labels = np.array([index[word] for word in table.texts("label")], np.int32)
-    of = np.array([providers.index(x) for x in table.texts("provider")], np.int64)
-    boxes = table.boxes(task)
-    answers: list[Answers] = []
-    for p in range(len(providers)):
-        mine = (of == p) & (of_item >= 0)
-        answers.append(
-            Answers.of_rows(
-                of_item[mine],
-                len(items),
-                labels[mine],
-                table.numbers("score")[mine].astype(np.float32),
-                None if boxes is None else boxes[mine],
-            )
-        )
-    return Recording(
+    if file.is_dir():
+        beside = file / TRUTH_FILE
+        truth_file = truth_file or (beside if beside.is_file() else None)
+        file /= ANSWERS_FILE
+    rows = _read_rows(file, task)
+    words = WordList(rows.meta_names("names"))
+    truth = None
+    if truth_file is not None:
+        truth = read_truth(truth_file, task=task, words=words)
+    elif rows.columns.has("truth"):
+        truth = _truth_of_rows(rows, words)
+    items = rows.items.texts if truth is None else truth.items
+    of_item = _places(rows, items, tally)
+    labels = np.append(words.numbers(rows.labels.texts), -1)[rows.labels.codes]
+    providers = tuple(
+        dict.fromkeys([*rows.meta_names("providers"), *rows.providers.texts])
+    )
+    parts = [_rows_of(rows, name, of_item) for name in providers]
+    prices = prices_from(
+        providers,
+        _found_prices(rows, providers, parts),
+        prices_usd,
+        price_usd,
+        str(file),
+    )
+    recording = Recording(
         task=task,
-        items=tuple(items),
-        names=tuple(names),
-        providers=tuple(providers),
-        prices_usd=_prices(table, providers, of, prices_usd or {}),
-        answers=tuple(answers),
-        truth=_truth(table if truth is None else truth, places, index, task, of_item),
-        sizes_px=None if truth is None else _sizes(truth, places),
+        items=items,
+        names=words.names,
+        providers=providers,
+        prices_usd=prices,
+        answers=tuple(
+            _answers(rows, part, of_item, labels, len(items)) for part in parts
+        ),
+        truth=None if truth is None else truth.answers,
+        sizes_px=None if truth is None else truth.sizes_px,
+        latencies_s=_latencies(rows, parts, of_item, len(items)),
     )
+    return words.in_order(recording)
 
 
-class _Columns:
-    """A table whose columns are asked for by name."""
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class _Rows:
+    """The rows of a file of answers."""
 
-    def __init__(self, file: Path) -> None:
-        self.file = file
+    task: Task
+    columns: Columns
+    items: Codes
+    providers: Codes
+    labels: Codes
+    scores: Float32[np.ndarray, " m"]
+    boxes: Float32[np.ndarray, "m 4"] | None
+
+    def meta_names(self, key: str) -> tuple[str, ...]:
+        """A list of names that the writer of the file left."""
         try:
-            self._table = pq.read_table(file)
-        except (OSError, pa.ArrowException) as error:
-            message = f"{file} cannot be read as Parquet: {error}"
-            raise DataError(message) from error
-
-    def has(self, name: str) -> bool:
-        return name in self._table.column_names
-
-    def texts(self, name: str) -> list[str]:
-        return [str(value) for value in self._column(name).to_pylist()]
-
-    def numbers(self, name: str) -> np.ndarray:
-        return np.asarray(self._column(name).to_numpy(), np.float64)
-
-    def items(self) -> list[str]:
-        if self.has("row") and self.has("item"):
-            pairs = zip(self.texts("row"), self.texts("item"), strict=True)
-            return [f"{row}:{item}" for row, item in pairs]
-        return self.texts("item" if self.has("item") else "image_id")
-
-    def boxes(self, task: Task) -> np.ndarray | None:
-        if task != "boxes":
-            return None
-        columns = [self.numbers(name) for name in _CORNERS]
-        return np.stack(columns, axis=1).astype(np.float32)
-
-    def _column(self, name: str) -> Any:
-        if not self.has(name):
-            found = ", ".join(self._table.column_names)
-            message = f"{self.file} has no column {name}, only {found}"
-            raise DataError(message)
-        return self._table.column(name)
+            meta: Any = json.loads(self.columns.metadata.get(META, b"{}"))
+            return tuple(str(name) for name in meta.get(key, ()))
+        except (ValueError, AttributeError, TypeError) as error:
+            message = f"{self.columns.file} has odd metadata: {error}"
+            raise DataError(message, "write the file again") from error
 
 
-def _prices(
-    table: _Columns,
-    providers: Sequence[str],
-    of: np.ndarray,
-    given: Mapping[str, float],
-) -> np.ndarray:
-    found = table.numbers("price_usd") if table.has("price_usd") else None
-    prices = np.zeros(len(providers))
-    for p, name in enumerate(providers):
-        if name in given:
-            prices[p] = given[name]
-        elif found is not None:
-            prices[p] = found[of == p][0]
-        else:
-            message = f"provider {name} has no price in {table.file}"
-            raise DataError(message, "give its price of a call in USD")
-    return prices
+def _read_rows(file: Path, task: Task) -> _Rows:
+    is_boxes = task == "boxes"
+    corners = _CORNERS if is_boxes else ()
+    columns = Columns(file, (*_KEYS, *_COLUMNS, "truth", *corners))
+    columns.require("provider", "label", "score", *corners)
+    boxes = None
+    if is_boxes:
+        boxes = np.empty((len(columns), 4), np.float32)
+        for i, name in enumerate(corners):
+            boxes[:, i] = columns.numbers(name)
+    rows = _Rows(
+        task=task,
+        columns=columns,
+        items=columns.codes(*columns.keys()),
+        providers=columns.codes("provider"),
+        labels=columns.codes("label"),
+        scores=columns.numbers("score").astype(np.float32),
+        boxes=boxes,
+    )
+    for what, codes in (("item", rows.items), ("provider", rows.providers)):
+        if (codes.codes < 0).any():
+            row = int(np.argmax(codes.codes < 0))
+            message = f"{file}, row {row}: the {what} is null"
+            raise DataError(message, "every row needs an item and a provider")
+    if not len(columns):
+        message = f"{file} has no row"
+        raise DataError(message, "give a file with answers")
+    return rows
 
 
-def _truth(
-    table: _Columns,
-    places: Mapping[str, int],
-    index: Mapping[str, int],
-    task: Task,
-    of_item: np.ndarray,
-) -> Answers | None:
-    if table.has("truth"):
-        words = table.texts("truth")
-        first = np.unique(of_item, return_index=True)[1]
-        labels = np.array([index[words[i]] for i in first], np.int32)
-        ones = np.ones(len(first), np.float32)
-        return Answers.of_rows(of_item[first], len(places), labels, ones)
-    if table.has("score"):
-        return None
-    of_item = np.array([places[key] for key in table.items()], np.int64)
-    labels = np.array([index[word] for word in table.texts("label")], np.int32)
-    difficult = table.has("difficult")
+def _places(
+    rows: _Rows, items: Sequence[str], tally: Tally | None
+) -> Int64[np.ndarray, " m"]:
+    """The number of each row's item; -1 where the truth does not have it."""
+    if items is rows.items.texts:
+        return rows.items.codes
+    place = {item: i for i, item in enumerate(items)}
+    known = np.array([place.get(item, -1) for item in rows.items.texts], np.int64)
+    of_item = known[rows.items.codes]
+    if tally is not None and (of_item < 0).any():
+        outside = np.bincount(rows.providers.codes[of_item < 0])
+        strange = [rows.items.texts[i] for i in np.flatnonzero(known < 0)[:3].tolist()]
+        for provider, count in zip(
+            rows.providers.texts, outside.tolist(), strict=False
+        ):
+            tally.add(provider, "item not in the truth", count, strange)
+    return of_item
+
+
+def _rows_of(
+    rows: _Rows, provider: str, of_item: Int64[np.ndarray, " m"]
+) -> Int64[np.ndarray, " k"]:
+    if provider not in rows.providers.texts:
+        return np.zeros(0, np.int64)
+    code = rows.providers.texts.index(provider)
+    return np.flatnonzero((rows.providers.codes == code) & (of_item >= 0))
+
+
+def _answers(
+    rows: _Rows,
+    mine: Int64[np.ndarray, " k"],
+    of_item: Int64[np.ndarray, " m"],
+    labels: Int32[np.ndarray, " m"],
+    n_items: int,
+) -> Answers:
+    said = mine[labels[mine] >= 0]
+    missing = np.zeros(n_items, bool)
+    flags = rows.columns.flags("is_missing")
+    missing[of_item[mine[flags[mine]]]] = True
+    said = said[~flags[said]]
+    if rows.task == "labels":
+        missing |= np.bincount(of_item[said], minlength=n_items) == 0
     return Answers.of_rows(
-        of_item,
-        len(places),
-        labels,
-        np.ones(len(labels), np.float32),
-        table.boxes(task),
-        is_ignored=table.numbers("difficult") > 0 if difficult else None,
+        of_item[said],
+        n_items,
+        labels[said],
+        rows.scores[said],
+        None if rows.boxes is None else rows.boxes[said],
+        is_missing=missing,
     )
 
 
-def _sizes(truth: _Columns, places: Mapping[str, int]) -> np.ndarray | None:
-    if not truth.has("width"):
+def _found_prices(
+    rows: _Rows, providers: Sequence[str], parts: Sequence[Int64[np.ndarray, " k"]]
+) -> dict[str, float]:
+    if not rows.columns.has("price_usd"):
+        return {}
+    column = rows.columns.numbers("price_usd")
+    found: dict[str, float] = {}
+    for name, mine in zip(providers, parts, strict=True):
+        stated = column[mine]
+        stated = stated[np.isfinite(stated)]
+        if not len(stated):
+            continue
+        if stated.min() < 0 or stated.min() != stated.max():
+            low, high = stated.min(), stated.max()
+            message = (
+                f"{rows.columns.file}: the price of {name} is {low:g} to {high:g} USD"
+            )
+            raise DataError(message, "give one price of a call, not below 0")
+        found[name] = float(stated[0])
+    return found
+
+
+def _latencies(
+    rows: _Rows,
+    parts: Sequence[Int64[np.ndarray, " k"]],
+    of_item: Int64[np.ndarray, " m"],
+    n_items: int,
+) -> Float64[np.ndarray, "p n"] | None:
+    if not rows.columns.has("latency_s"):
         return None
-    sizes = np.full((len(places), 2), np.nan, np.float32)
-    rows = np.array([places[key] for key in truth.items()], np.int64)
-    sizes[rows, 0] = truth.numbers("width")
-    sizes[rows, 1] = truth.numbers("height")
-    return sizes
+    column = rows.columns.numbers("latency_s")
+    latencies = np.full((len(parts), n_items), np.nan)
+    for latency, mine in zip(latencies, parts, strict=True):
+        latency[of_item[mine]] = column[mine]
+    return latencies
+
+
+def _truth_of_rows(rows: _Rows, words: WordList) -> Truth:
+    """The truth that stands beside the answers, one label an item."""
+    truth = rows.columns.codes("truth")
+    n = len(rows.items.texts)
+    first = np.full(n, -1, np.int64)
+    stated = np.flatnonzero(truth.codes >= 0)
+    first[rows.items.codes[stated]] = truth.codes[stated]
+    others = truth.codes[stated] != first[rows.items.codes[stated]]
+    if others.any():
+        row = int(stated[np.argmax(others)])
+        item = rows.items.texts[int(rows.items.codes[row])]
+        message = f"{rows.columns.file}: item {item} has two truths"
+        raise DataError(message, "a column truth holds one label for each item")
+    known = np.flatnonzero(first >= 0)
+    labels = words.numbers(truth.texts)[first[known]]
+    return Truth(
+        items=rows.items.texts,
+        answers=Answers.of_rows(
+            known, n, labels, np.ones(len(known), np.float32), is_missing=first < 0
+        ),
+    )
