@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter as Counts
 from typing import TYPE_CHECKING, Any
 
 from prometheus_client import (
@@ -114,13 +115,7 @@ class _Readings:
         yield _gauge(
             "requests_under_way", "Different requests.", federation.n_under_way
         )
-        alarms = getattr(federation.knowledge.policy, "n_alarms", None)
-        if alarms is not None:
-            yield CounterMetricFamily(
-                f"{_PREFIX}_drift_alarms",
-                "Alarms of the online policy.",
-                value=int(alarms),
-            )
+        yield self._alarms()
         findings = CounterMetricFamily(
             f"{_PREFIX}_findings",
             "Oddities of providers' answers.",
@@ -129,6 +124,20 @@ class _Readings:
         for (provider, reason), count in federation.tally.counts.items():
             findings.add_metric((provider, reason), count)
         yield findings
+
+    def _alarms(self) -> Any:
+        """What an online policy has noticed; nothing where it is none."""
+        found = CounterMetricFamily(
+            f"{_PREFIX}_drift_alarms",
+            "Changes of providers that the online policy noticed.",
+            labels=("provider",),
+        )
+        alarms: tuple[Any, ...] = getattr(
+            self._federation.knowledge.policy, "alarms", ()
+        )
+        for provider, count in Counts(alarm.provider for alarm in alarms).items():
+            found.add_metric((provider,), count)
+        return found
 
     def _of_providers(self) -> Iterator[Any]:
         state = _by_provider("breaker_state", "0 closed, 1 half open, 2 open.")

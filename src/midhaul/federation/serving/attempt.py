@@ -21,26 +21,24 @@ class Attempt:
     Attributes:
         number: of the attempt at this provider, from 1.
         is_hedge: true for a second call beside a slow one.
-        guard: of the budgets at its begin; its reservation is one of this guard.
         begun_s: when somebody wished to ask.
         sent_s: when the call was made; None where it was not yet.
     """
 
     number: int
     is_hedge: bool
-    guard: BudgetGuard
     begun_s: float
     sent_s: float | None = None
 
 
 def conclude(
     request: Request,
-    attempt: Attempt,
+    guard: BudgetGuard,
     reserved: Reservation,
     status: PredictionStatus,
 ) -> float:
     """Settle or release a reservation; what was charged, in USD."""
-    charged = attempt.guard.conclude(reserved, status)
+    charged = guard.conclude(reserved, status)
     request.purse.give_back(reserved.price_nusd - price_nusd(charged))
     return charged
 

@@ -42,7 +42,7 @@ class Caller:
     Args:
         provider: opened by somebody else.
         settings: times and limits.
-        guard: of the budgets; another one counts from the next attempt on.
+        guard: of the budgets.
         observer: told of every attempt.
         rng: of the waits between attempts.
         clock: seconds.
@@ -62,7 +62,7 @@ class Caller:
         self.settings = settings
         self.breaker = Breaker(settings.breaker, clock)
         self._provider = provider
-        self.guard = guard
+        self._guard = guard
         self._observer = observer
         self._clock = clock
         self._retries = Retries(settings.retry, rng)
@@ -125,12 +125,7 @@ class Caller:
     async def _attempt(
         self, request: Request, number: int, *, is_hedge: bool = False
     ) -> Prediction:
-        attempt = Attempt(
-            number=number,
-            is_hedge=is_hedge,
-            guard=self.guard,
-            begun_s=self._clock(),
-        )
+        attempt = Attempt(number=number, is_hedge=is_hedge, begun_s=self._clock())
         if self.breaker.is_blocking:
             return self._blocked(request, attempt)
         patience_s = request.deadline_s - attempt.begun_s
@@ -156,7 +151,7 @@ class Caller:
                 return reserved
             left_s = request.deadline_s - self._clock()
             if left_s < _SHORTEST_S:
-                conclude(request, attempt, reserved, "not_sent")
+                conclude(request, self._guard, reserved, "not_sent")
                 what = "the deadline came before the call"
                 return self._not_sent(request, attempt, "deadline", what)
             is_cut = left_s < self.settings.timeout_s
@@ -175,7 +170,7 @@ class Caller:
         self, request: Request, attempt: Attempt
     ) -> Reservation | Prediction:
         try:
-            reserved = await attempt.guard.reserve_async(self.name, request.item)
+            reserved = await self._guard.reserve_async(self.name, request.item)
         except StoreError as error:
             return self._not_sent(request, attempt, "ledger", error.message)
         if isinstance(reserved, Refusal):
@@ -183,7 +178,7 @@ class Caller:
             return self._not_sent(request, attempt, "budget", reserved.message)
         if request.purse.take(reserved.price_nusd):
             return reserved
-        attempt.guard.release(reserved)
+        self._guard.release(reserved)
         what = (
             f"a call of {self.name} costs up to {reserved.price_usd:.9g} USD, more "
             "than is left of the request's own budget"
@@ -208,14 +203,14 @@ class Caller:
             found = self._failed(request, "timeout", message)
         except asyncio.CancelledError:
             # The call may have been made: it is paid, whoever went away.
-            charged = attempt.guard.settle(reserved)
+            charged = self._guard.settle(reserved)
             message = "nobody waited for the answer any more"
             self._note(request, attempt, "cancelled", message, charged)
             raise
         except Exception as error:  # noqa: BLE001  a stranger's provider may raise
             text = f"{type(error).__name__}: {error}".split("\n")[0]
             found = self._failed(request, "unavailable", text)
-        charged = conclude(request, attempt, reserved, found.status)
+        charged = conclude(request, self._guard, reserved, found.status)
         self._note(request, attempt, found.status, found.message, charged)
         return found
 

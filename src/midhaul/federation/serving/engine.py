@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from midhaul.errors import ConfigError
-from midhaul.federation.budget import BudgetGuard
 from midhaul.federation.findings import Tally
 from midhaul.federation.serving.answer import NoObserver
 from midhaul.federation.serving.cache import AnswerCache, Flights
 from midhaul.federation.serving.caller import Caller
 from midhaul.federation.serving.concluding import concluded, passed_on, refused
 from midhaul.federation.serving.knowledge import Sheet, features_of
+from midhaul.federation.serving.lessons import Lessons
 from midhaul.federation.serving.reading import Reader, as_answer
 from midhaul.federation.serving.request import Purse, Request
 from midhaul.federation.serving.rounds import Rounds
@@ -30,8 +30,8 @@ if TYPE_CHECKING:
 
     from jaxtyping import Float64
 
+    from midhaul.federation.budget import BudgetGuard
     from midhaul.federation.prices import PriceList
-    from midhaul.federation.problem import Answers
     from midhaul.federation.providers.base import Provider
     from midhaul.federation.serving.answer import FederatedAnswer, Observer
     from midhaul.federation.serving.knowledge import Knowledge
@@ -90,6 +90,9 @@ class Federation:
             self.settings.cache, clock
         )
         self._flights: Flights[FederatedAnswer] = Flights()
+        self._lessons = Lessons(
+            knowledge.policy, in_thread=self.settings.learns_in_thread
+        )
         self._stack = contextlib.AsyncExitStack()
         self._is_closing = False
         self.callers: tuple[Caller, ...] = ()
@@ -111,6 +114,7 @@ class Federation:
             )
             for number, provider in enumerate(self._opened)
         )
+        self._lessons.start()
         return self
 
     async def __aexit__(
@@ -131,6 +135,7 @@ class Federation:
         """
         self._is_closing = True
         await self._flights.close(drain_s=drain_s)
+        await self._lessons.stop()
         await self._stack.aclose()
 
     @property
@@ -150,12 +155,8 @@ class Federation:
 
     def change_prices(self, prices: PriceList) -> None:
         """Take other prices from the next call on; calls under way keep theirs."""
+        self.guard.change_prices(prices)
         self._prices = prices
-        self.guard = BudgetGuard(
-            self.guard.ledger, self.guard.budgets, run=self.guard.run, prices=prices
-        )
-        for caller in self.callers:
-            caller.guard = self.guard
 
     def prices_usd(self) -> Float64[np.ndarray, " p"]:
         """``(M,)`` what the next call of each provider can cost at most, in USD."""
@@ -258,7 +259,7 @@ class Federation:
         reason = await rounds.run(rng, self._fallback_order(prices_usd))
         fused = sheet.fused() if sheet.n_answered else None
         if fused is not None:
-            self._learn(sheet, fused)
+            self._lessons.give(sheet.situation, fused)
             if fused.is_missing[0]:
                 fused = None
         return concluded(
@@ -271,12 +272,6 @@ class Federation:
             now_s=self._clock(),
             open_breakers=self.open_breakers,
         )
-
-    def _learn(self, sheet: Sheet, fused: Answers) -> None:
-        """Let an online policy see how it ended; how good it was, nobody can tell."""
-        learn = getattr(self.knowledge.policy, "learn", None)
-        if callable(learn):
-            learn(sheet.situation, fused, np.full(1, np.nan))
 
     def _fallback_order(self, prices_usd: Float64[np.ndarray, " p"]) -> list[int]:
         if self.settings.fallback is None:

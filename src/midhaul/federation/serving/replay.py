@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import tempfile
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -142,7 +142,7 @@ def replay_under_faults(
                     knowledge,
                     guard,
                     prices,
-                    settings=settings.federation,
+                    settings=replace(settings.federation, learns_in_thread=False),
                     limits=settings.limits,
                     clock=clock,
                 ) as federation:

@@ -132,6 +132,7 @@ class FederationSettings:
         cache: how answers are kept.
         version: of whatever decides about an answer and is not the image (policy,
             vocabulary, fuser); part of the key of the cache.
+        learns_in_thread: an online policy learns beside the requests, not in line.
         seed: of retries' waits and of the policy's chance.
     """
 
@@ -140,4 +141,5 @@ class FederationSettings:
     fallback: tuple[str, ...] | None = None
     cache: CacheSettings = field(default_factory=CacheSettings)
     version: str = ""
+    learns_in_thread: bool = True
     seed: int = 0
