@@ -194,7 +194,9 @@ def make_certificate(folder: Path) -> None:
         .serial_number(x509.random_serial_number())
         .not_valid_before(now - dt.timedelta(days=1))
         .not_valid_after(now + dt.timedelta(days=2))
-        .add_extension(x509.SubjectAlternativeName([x509.DNSName(NAME)]), critical=False)
+        .add_extension(
+            x509.SubjectAlternativeName([x509.DNSName(NAME)]), critical=False
+        )
         .sign(key, hashes.SHA256())
     )
     pem = key.private_bytes(
@@ -204,7 +206,9 @@ def make_certificate(folder: Path) -> None:
     )
     text = pem + certificate.public_bytes(serialization.Encoding.PEM)
     (folder / "server.pem").write_bytes(text)
-    (folder / "ca.pem").write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
+    (folder / "ca.pem").write_bytes(
+        certificate.public_bytes(serialization.Encoding.PEM)
+    )
 
 
 def _lines(file: Path) -> list[dict[str, Any]]:
@@ -231,9 +235,7 @@ def _tunnel(case: Case) -> Iterator[tuple[list[str], list[str], str, str]]:
     try:
         for name in names:
             subprocess.run(["ip", "netns", "add", name], check=True)
-            subprocess.run(
-                ["ip", "-n", name, "link", "set", "lo", "up"], check=True
-            )
+            subprocess.run(["ip", "-n", name, "link", "set", "lo", "up"], check=True)
         options = {"names": names, **asdict(case)}
         link = _process([], "link", options)
         for name, address in zip(names, (CLIENT, SERVER), strict=True):
@@ -300,7 +302,10 @@ def _captured(
     command += ["-B", "32768", "--immediate-mode", "-s", str(snaplen)]
     command += ["tcp", "port", str(port)]
     process = subprocess.Popen(
-        [*inside, *command], stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True
+        [*inside, *command],
+        stderr=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        text=True,
     )
     stderr = process.stderr
     while stderr is not None and "listening on" not in (line := stderr.readline()):
@@ -384,9 +389,7 @@ def _serve_http1(link: socket.socket, log: _Log) -> None:
         answered_ns = time.time_ns()
         link.sendall(answer)
         link.sendall(body)
-        log.write(
-            id=fields["X-Id"], received_ns=received_ns, answered_ns=answered_ns
-        )
+        log.write(id=fields["X-Id"], received_ns=received_ns, answered_ns=answered_ns)
 
 
 def _received(link: socket.socket) -> bytes:
@@ -463,7 +466,9 @@ def ask(options: dict[str, Any]) -> None:
         thread.join()
 
 
-def _connected(options: dict[str, Any], context: ssl.SSLContext | None) -> socket.socket:
+def _connected(
+    options: dict[str, Any], context: ssl.SSLContext | None
+) -> socket.socket:
     raw = socket.create_connection((options["host"], options["port"]))
     raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return context.wrap_socket(raw, server_hostname=NAME) if context else raw
@@ -479,7 +484,8 @@ def _ask_http1(
         name = f"{number}-{i}"
         head = (
             f"POST /detect HTTP/1.1\r\nHost: {NAME}\r\nX-Id: {name}\r\n"
-            f"X-Sleep-S: {options['inference_s']}\r\nContent-Length: {len(body)}\r\n\r\n"
+            f"X-Sleep-S: {options['inference_s']}\r\n"
+            f"Content-Length: {len(body)}\r\n\r\n"
         )
         sent_ns = time.time_ns()
         link.sendall(head.encode())
@@ -548,9 +554,7 @@ def _send_body(link: Any, http: Any, stream: int, body: bytes) -> None:
         at += n
 
 
-def _await(
-    link: Any, http: Any, names: dict[int, tuple[str, int]], log: _Log
-) -> None:
+def _await(link: Any, http: Any, names: dict[int, tuple[str, int]], log: _Log) -> None:
     import h2.events  # noqa: PLC0415
 
     while names:

@@ -2,32 +2,28 @@
 
 from __future__ import annotations
 
-from bisect import bisect_left, bisect_right
-from dataclasses import replace
 from typing import TYPE_CHECKING, Literal
 
 from midhaul.federation.latency.frames import ACK, FIN, RST, SYN
-from midhaul.federation.latency.messages import (
-    PREFACE,
-    Http1Reader,
-    Http2Reader,
-    Message,
-    is_http1,
-)
+from midhaul.federation.latency.http1 import Http1Reader, is_http1
+from midhaul.federation.latency.http2 import PREFACE, Http2Reader
+from midhaul.federation.latency.layers import ClearReader, OpenedReader
 from midhaul.federation.latency.opening import Opener
 from midhaul.federation.latency.records import (
     Record,
     RecordReader,
     looks_like_record,
 )
-from midhaul.federation.latency.streams import Chunk, Stream
+from midhaul.federation.latency.streams import Stream
 from midhaul.federation.latency.tls import TlsCourse
 from midhaul.federation.latency.turns import Talk, Turn, http_version, take_turns
 
 if TYPE_CHECKING:
     from midhaul.federation.latency.frames import Segment
     from midhaul.federation.latency.hellos import Hello
+    from midhaul.federation.latency.messages import Message
     from midhaul.federation.latency.opening import Secrets
+    from midhaul.federation.latency.streams import Chunk
 
 Protocol = Literal["", "tls", "http/1.1", "http/2"]
 """What is spoken on top of TCP; empty where it is none of them."""
@@ -80,8 +76,8 @@ class Connection:
         self._syn_seq = -1
         self._talks: list[Talk] = []
         methods: list[str] = []
-        self._inner = {True: _Opened(methods, is_client=True)}
-        self._inner[False] = _Opened(methods, is_client=False)
+        self._inner = {True: OpenedReader(methods, is_client=True)}
+        self._inner[False] = OpenedReader(methods, is_client=False)
         self._methods: list[str] = []
         self._readers: dict[bool, Http1Reader | Http2Reader | None] = {}
         self.client = Stream(_Front(self, is_client=True))
@@ -181,7 +177,7 @@ class Connection:
     def _sorted_talks(self) -> list[Talk]:
         return sorted(self.course.talks, key=lambda talk: (talk.first_ns, talk.last_ns))
 
-    def choose(self, chunk: Chunk, *, is_client: bool) -> _Reader:
+    def choose(self, chunk: Chunk, *, is_client: bool) -> _StreamReader:
         """The reader for a stream that begins with this."""
         data = chunk.data
         if looks_like_record(data) or not data:
@@ -196,7 +192,7 @@ class Connection:
         else:
             return self._records(is_client=is_client, is_lost=True)
         self._readers[is_client] = reader
-        return _Both(reader, self._talks, is_client=is_client)
+        return ClearReader(reader, self._talks, is_client=is_client)
 
     def _records(self, *, is_client: bool, is_lost: bool) -> RecordReader:
         def emit(record: Record) -> None:
@@ -232,7 +228,7 @@ class _Front:
 
     def __init__(self, connection: Connection, *, is_client: bool) -> None:
         self._connection, self._is_client = connection, is_client
-        self._reader: _Reader | None = None
+        self._reader: _StreamReader | None = None
 
     def feed(self, chunk: Chunk) -> None:
         """Take the next bytes."""
@@ -246,76 +242,7 @@ class _Front:
             self._reader.finish()
 
 
-class _Both:
-    """Reads HTTP, and notes who spoke when, should the reader get lost."""
-
-    def __init__(
-        self, reader: Http1Reader | Http2Reader, talks: list[Talk], *, is_client: bool
-    ) -> None:
-        self._reader, self._talks, self._is_client = reader, talks, is_client
-
-    def feed(self, chunk: Chunk) -> None:
-        """Take the next bytes."""
-        times = (chunk.first_ns, chunk.last_ns)
-        self._talks.append(Talk(*times, chunk.begin, chunk.end, -1, self._is_client))
-        self._reader.feed(chunk)
-
-    def finish(self) -> None:
-        """The stream ended."""
-        self._reader.finish()
-
-
-_Reader = RecordReader | _Both
-
-
-class _Opened:
-    """The content of opened records, read as HTTP."""
-
-    def __init__(self, methods: list[str], *, is_client: bool) -> None:
-        self._methods, self._is_client = methods, is_client
-        self._reader: Http1Reader | Http2Reader | None = None
-        self._begins: list[int] = []
-        self._records: list[tuple[int, int]] = []
-        self._next = 0
-
-    @property
-    def http(self) -> str:
-        """Version of HTTP."""
-        if self._reader is None:
-            return ""
-        return "2" if isinstance(self._reader, Http2Reader) else "1.1"
-
-    def feed(self, record: Record, content: bytes) -> None:
-        """Take the content of a record."""
-        if self._reader is None:
-            self._reader = (
-                Http1Reader(self._methods, is_client=self._is_client)
-                if is_http1(content)
-                else Http2Reader(is_client=self._is_client)
-            )
-        begin, self._next = self._next, self._next + len(content)
-        self._begins.append(begin)
-        self._records.append((record.begin, record.end))
-        chunk = Chunk(record.first_ns, record.last_ns, begin, self._next, content)
-        self._reader.feed(chunk)
-
-    def finish(self) -> None:
-        """The stream ended."""
-        if self._reader is not None:
-            self._reader.finish()
-
-    def found(self) -> list[Message]:
-        """The messages, with the offsets of their records in the TCP stream."""
-        if self._reader is None:
-            return []
-        return [
-            replace(
-                message,
-                begin=self._records[bisect_right(self._begins, message.begin) - 1][0],
-                end=self._records[bisect_left(self._begins, message.end) - 1][1],
-            )
-            for message in self._reader.found
-        ]
+_StreamReader = RecordReader | ClearReader
 
 
 def _paired(

@@ -71,7 +71,7 @@ class Tracker:
     def __init__(self, limits: Limits, secrets: Secrets) -> None:
         self._limits, self._secrets = limits, secrets
         self._open: dict[_Key, tuple[Connection, bool]] = {}
-        self._done: list[Connection] = []
+        self._done: list[Account] = []
         self.names: dict[bytes, str] = {}
 
     def read(self, file: Path, number: int) -> FileReport:
@@ -108,11 +108,10 @@ class Tracker:
     def take_done(self, *, with_open: bool) -> Iterator[Account]:
         """Accounts of connections that ended, each once; of all others with them."""
         if with_open:
-            self._done += {id(c): c for c, _ in self._open.values()}.values()
-            self._open = {}
+            for connection in {id(c): c for c, _ in self._open.values()}.values():
+                self._end(connection)
         done, self._done = self._done, []
-        for connection in sorted(done, key=lambda c: c.first_ns):
-            yield account(connection, self._limits)
+        yield from sorted(done, key=lambda one: one.first_ns)
 
     def _follow(self, time_ns: int, segment: Segment, number: int) -> None:
         source, target, source_port, target_port = segment[:4]
@@ -141,7 +140,7 @@ class Tracker:
         client, server = connection.client_address, connection.server_address
         self._open.pop((*client, *server), None)
         self._open.pop((*server, *client), None)
-        self._done.append(connection)
+        self._done.append(account(connection, self._limits))
 
     def _sweep(self, now_ns: int) -> None:
         """Let go of connections that have ended, or were not heard of for an hour."""
