@@ -51,7 +51,13 @@ def small(learner: str, name: str = "corrected", n_steps: int = 1_600) -> Any:
         course = replace(settings.course, n_epochs=12, n_steps=240)
         return replace(settings, course=course, actor_rate=5e-3, value_rate=1e-2)
     memory = replace(
-        settings.replay, hidden=(24, 24), n_batch=64, learning_rate=4e-3, n_updates=10
+        settings.replay,
+        hidden=(24, 24),
+        n_batch=64,
+        learning_rate=4e-3,
+        n_random=n_steps // 5,
+        n_before=n_steps // 5,
+        n_updates=10,
     )
     return replace(settings, replay=memory)
 

@@ -15,7 +15,7 @@
 6. The entropy bonus is 0.02 instead of 0.2, because rewards of subsets differ by
    hundredths: at 0.2 the policy is paid for chance, not for answers.
 7. Of the four nearest subsets the critics choose (K = 4), for SAC as for TD3.
-8. Networks are 64-64, batches 256, and there are 20,000 steps with 10 updates for 50,
+8. Networks are 64-64, batches 256, and there are 10,000 steps with 10 updates for 50,
    which takes seconds.
 
 What armol's own settings of TD3 and PPO are beyond those of SAC is not known; noise,
@@ -156,7 +156,7 @@ Settings = SacSettings | Td3Settings | PpoSettings
 _S = TypeVar("_S", SacSettings, Td3Settings, PpoSettings)
 
 _COURSE = Course(
-    n_steps=1_000,
+    n_steps=500,
     gamma=0.0,
     is_shuffled=True,
     is_box_mapped=True,
@@ -165,6 +165,8 @@ _COURSE = Course(
 _REPLAY = ReplaySettings(
     hidden=(64, 64),
     n_batch=256,
+    n_random=1_000,
+    n_before=1_000,
     n_updates=10,
     is_executed_kept=True,
     n_nearest=4,

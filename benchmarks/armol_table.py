@@ -1,0 +1,181 @@
+"""What is left of Armol's table on images that nothing was learned on?
+
+Each provider alone, chance, everybody, the best fixed subset, Armol's learners with its
+released preset and a corrected one, its mode without ground truth, our cascade, and the
+upper bound: AP, AP50, AP75, price and calls, for 3 and for 10 detectors, with intervals
+over images; and AP50 against the steps that a learner took, as a chart.
+
+    python benchmarks/armol_table.py [--quick] [--data DIR] [--full] [--only TEXT]
+
+Cut, unless ``--full`` is given: SAC and TD3 with armol's preset take all of their
+50,000 steps, but with batches of 128 instead of 1,024, and 1 update for 50 steps
+instead of 50.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+import time
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import replace
+from multiprocessing import get_context
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from armol_curves import draw
+from armol_data import DATA
+from armol_lines import difference, gap_recovered, table
+from armol_rows import Done, Job, do
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from armol_lines import Row
+
+BASELINES = ("random-1", "random-n", "ensemble-n")
+BUDGETS = (1.0, 1.5, 2.0, 3.0)
+TABLES = ((3, 5, False, True), (10, 3, False, True), (3, 5, True, True),
+          (3, 3, False, False))  # fmt: skip
+"""Providers, seeds, strict or not, equal prices or not."""
+QUICK = ((3, 1, False, True), (10, 1, False, True))
+QUICK_STEPS = 3_000
+CUT = {"n_batch": 128, "n_updates": 1}
+LEARNERS = (
+    ("SAC (armol)", "sac", "armol", {}),
+    ("SAC (armol), learned on the test", "sac", "armol", {"is_leaky": True}),
+    ("SAC w/o truth (armol, cost counted)", "sac", "armol", {"reference": "ensemble"}),
+    ("SAC w/o truth (armol, as released)", "sac", "armol",
+     {"reference": "ensemble", "is_cost_counted": False}),
+    ("PPO (armol)", "ppo", "armol", {}),
+    ("TD3 (armol)", "td3", "armol", {}),
+    ("SAC (corrected)", "sac", "corrected", {}),
+    ("PPO (corrected)", "ppo", "corrected", {}),
+    ("TD3 (corrected)", "td3", "corrected", {}),
+)  # fmt: skip
+
+
+def main() -> int:
+    """Learn, judge, print, draw, and fail when a figure is short."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="one seed, fewer steps")
+    parser.add_argument("--full", action="store_true", help="as released, hours")
+    parser.add_argument("--data", type=Path, default=DATA, help="folder of data sets")
+    parser.add_argument("--only", default="", help="learners whose name has this")
+    parser.add_argument("--workers", type=int, default=2, help="processes")
+    parser.add_argument("--chart", type=Path, default=None, help="PNG of the curves")
+    options = parser.parse_args()
+    chart = options.chart or Path(tempfile.gettempdir()) / "armol-curves.png"
+    jobs = all_jobs(is_quick=options.quick, is_full=options.full)
+    jobs = [one for one in jobs if not one.preset or options.only in one.row]
+    begin = time.perf_counter()
+    done = run(options.data, jobs, options.workers)
+    tables: dict[tuple[int, bool, bool], list[Row]] = {}
+    for _, which in sorted(
+        {(kind(job)[1:] != (False, True), kind(job)) for job in jobs}
+    ):
+        mine = [one for one in done if kind(one.job) == which]
+        order = [one.row for one in lines_of(which[0], is_main=True)]
+        tables[which] = table(options.data, mine, order)
+    draw(done, chart)
+    print(f"\n{time.perf_counter() - begin:.0f} s; curves in {chart}")
+    return figures(tables)
+
+
+def kind(job: Job) -> tuple[int, bool, bool]:
+    """What table a job belongs to."""
+    return job.n_providers, job.is_strict, job.is_equal
+
+
+def all_jobs(*, is_quick: bool, is_full: bool) -> list[Job]:
+    """Every policy with every seed, the slow ones first."""
+    cut = {} if is_full else dict(CUT)
+    steps = {"n_steps": QUICK_STEPS} if is_quick else {}
+    found: list[Job] = []
+    for n_providers, n_seeds, is_strict, is_equal in QUICK if is_quick else TABLES:
+        found += [
+            replace(
+                job,
+                n_providers=n_providers,
+                is_strict=is_strict,
+                is_equal=is_equal,
+                seed=seed,
+                **({**cut, **steps} if job.preset == "armol" else {}),
+                **({**steps} if job.preset == "corrected" else {}),
+            )
+            for job in lines_of(n_providers, is_main=is_equal and not is_strict)
+            for seed in range(n_seeds)
+        ]
+    return sorted(found, key=lambda job: job.preset != "armol")
+
+
+def lines_of(n_providers: int, *, is_main: bool) -> list[Job]:
+    """The lines of a table in their order."""
+    same = {"n_providers": n_providers}
+    found = [
+        Job(row=f"single {p}", policy="single", provider=p, **same)
+        for p in range(n_providers)
+    ]
+    found += [Job(row=name, policy=name, **same) for name in BASELINES]
+    found += [
+        Job(row=f"best fixed <= {c:g}", policy="fixed", budget_calls=c, **same)
+        for c in BUDGETS
+    ]
+    found += [
+        Job(row=row, policy=policy, preset=preset, has_curve=is_main, **same, **more)
+        for row, policy, preset, more in LEARNERS
+        if is_main or not (more or policy != "sac")
+    ]
+    found += [
+        Job(row=f"cascade (ours) <= {c:g}", policy="cascade", budget_calls=c, **same)
+        for c in BUDGETS
+    ]
+    found.append(Job(row="upper bound", policy="oracle", **same))
+    return found
+
+
+def run(data: Path, jobs: Sequence[Job], n_workers: int) -> list[Done]:
+    """Do all jobs, each in one of a few processes."""
+    if n_workers == 1:
+        return [do(data, job) for job in jobs]
+    with ProcessPoolExecutor(n_workers, mp_context=get_context("spawn")) as pool:
+        return list(pool.map(do, [data] * len(jobs), jobs))
+
+
+def figures(tables: dict[tuple[int, bool, bool], list[Row]]) -> int:
+    """Print how the lines compare, and the figures with their bars."""
+    bars: list[tuple[str, float]] = []
+    for (n, is_strict, is_equal), rows in tables.items():
+        where = f"n{n}" + "_strict" * is_strict + "_second_prices" * (not is_equal)
+        print(f"\n{where}, AP50 in points, paired over images:")
+        for row in rows:
+            if row.name.startswith(("SAC", "PPO", "TD3", "cascade")):
+                apart = difference(rows, row.name, "best fixed <= 1")
+                share = gap_recovered(rows, row.name)
+                print(
+                    f"  {row.name} - best fixed single: {apart.value:+.1f} "
+                    f"({apart.low:+.1f} to {apart.high:+.1f}), "
+                    f"{100 * share:.0f} % of the gap to the upper bound"
+                )
+        ours = "cascade (ours) <= 1.5"
+        if not any(row.name == "SAC (armol)" for row in rows):
+            continue
+        apart = difference(rows, ours, "SAC (armol)")
+        print(
+            f"  {ours} - SAC (armol): {apart.value:+.1f} "
+            f"({apart.low:+.1f} to {apart.high:+.1f})"
+        )
+        bars.append((f"{where}_cascade_less_sac_armol", apart.value))
+    print()
+    is_short = False
+    for name, value in bars:
+        is_short |= value < 0
+        print(
+            f"figure {name} {value:.2f} points bar >=0 {'short' if value < 0 else 'ok'}"
+        )
+    return int(is_short)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
