@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from midhaul.federation.policies.base import Examples
 from midhaul.federation.problem import Answers, Recording
 
 if TYPE_CHECKING:
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 
     from jaxtyping import Bool, Float32, Float64, Int64
 
+    from midhaul.federation.fusion.base import Fuser
     from midhaul.federation.saving import State
 
 
@@ -26,7 +28,8 @@ class Audits:
     Attributes:
         recording: their answers, and as truth what they are judged by.
         features: ``(n, d)`` of them.
-        numbers: ``(n,)`` which audit each was, counted from 1.
+        numbers: ``(n,)`` how many were watched for drift until then; 0 for items from
+            before.
     """
 
     recording: Recording
@@ -55,7 +58,28 @@ class Audits:
             features=features,
             numbers=numbers,
         )
-        return whole.take(np.arange(max(0, len(numbers) - limit), len(numbers)))
+        return whole.last(limit)
+
+    def last(self, limit: int) -> Audits:
+        """The last so many."""
+        return self.take(np.arange(max(0, len(self) - limit), len(self)))
+
+    def priced(self, prices_usd: Float64[np.ndarray, " p"]) -> Audits:
+        """The same at other prices of a call."""
+        return replace(self, recording=replace(self.recording, prices_usd=prices_usd))
+
+    def examples(self, fuser: Fuser) -> Examples:
+        """To learn from."""
+        return Examples(recording=self.recording, features=self.features, fuser=fuser)
+
+    @classmethod
+    def of(cls, examples: Examples) -> Audits:
+        """Items from before, with their truth."""
+        return cls(
+            recording=replace(examples.recording, latencies_s=None),
+            features=examples.features,
+            numbers=np.zeros(len(examples), np.int64),
+        )
 
     def take(self, items: Int64[np.ndarray, " k"]) -> Audits:
         """Some of them, in that order."""

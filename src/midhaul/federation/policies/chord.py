@@ -35,9 +35,9 @@ def chord(family: FixedFamily, budget_usd: float) -> SubsetPolicy:
         return policies[-1]
     if budget_usd < costs[0]:
         return MixedPolicy(
-            first=policies[0],
-            second=NobodyPolicy(),
-            share=max(0.0, budget_usd) / float(costs[0]),
+            first=NobodyPolicy(),
+            second=policies[0],
+            share=1.0 - max(0.0, budget_usd) / float(costs[0]),
         )
     high = int((costs > budget_usd).argmax())
     below, above = float(costs[high - 1]), float(costs[high])

@@ -19,10 +19,14 @@ no constant to tune.
    and the same for 1 - u; R is the mean of theirs, which is an e-detector again.
 2. Numbers are rounded to 1/1024, so that ranks need one table of counts and memory does
    not grow. Rounding is the same for all, so exchangeability stays.
-3. After an alarm everything known of that provider is forgotten.
+3. After an alarm everything known of that provider is forgotten, and how well everybody
+   agreed, because the fused answer is another one since.
 4. Chance is a hash of the item's id, so that it needs no generator and can be repeated.
 5. ``onset`` is where the bet that paid most began to pay (CUSUM); it is an estimate.
-6. One provider's change moves the fused answer, and so the agreement of others a bit.
+6. Nothing is bet on a number that never changed so far. Whether to bet is then known
+   before the number, so bets stay fair.
+7. A change of one provider moves the agreement of the others a bit, so that now and
+   then another one is named.
 """
 
 from __future__ import annotations
@@ -131,7 +135,7 @@ class DriftMonitor:
             fused: the fused answers.
 
         Returns:
-            Alarms in the order of the items; after one, a provider starts anew.
+            Alarms in the order of the items; after one, that provider starts anew.
 
         Raises:
             DataError: a provider that is watched is absent.
@@ -163,9 +167,14 @@ class DriftMonitor:
         return tuple(alarms)
 
     def forget(self, provider: str) -> None:
-        """Begin anew with one provider."""
-        p = self.providers.index(provider)
-        rows = slice(p * len(SIGNALS), (p + 1) * len(SIGNALS))
+        """Begin anew with one provider, and with everybody's agreement.
+
+        Its answers are part of the fused ones, so the others no longer agree with these
+        as they did, though they did not change.
+        """
+        p, width = self.providers.index(provider), len(SIGNALS)
+        agreements = np.arange(SIGNALS.index("agreement"), len(self._counts), width)
+        rows = np.union1d(np.arange(p * width, (p + 1) * width), agreements)
         self._counts[rows] = 0
         self._levels[rows] = 0.0
         self._sums[rows] = 1.0

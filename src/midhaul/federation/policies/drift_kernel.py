@@ -30,6 +30,9 @@ def advance(  # noqa: C901, PLR0913, PLR0917 - a kernel is one loop on flat arra
 ) -> tuple[int, int]:
     """Bet on item after item until a mean of R reaches the threshold.
 
+    There is no bet while all earlier numbers of a signal are the same: ranks are then
+    nothing but chance. Whether to bet is known before the number, so bets stay fair.
+
     Args:
         bins: ``(w, n)`` rounded number of each signal and item; -1 for none.
         chances: ``(w, n)`` in [0, 1), to break ties by.
@@ -58,12 +61,15 @@ def advance(  # noqa: C901, PLR0913, PLR0917 - a kernel is one loop on flat arra
             below = 0
             for b in range(number):
                 below += counts[s, b]
-            total = below
-            for b in range(number, counts.shape[1]):
+            total, largest = 0, 0
+            for b in range(counts.shape[1]):
                 total += counts[s, b]
+                largest = max(largest, counts[s, b])
             equal = counts[s, number] + 1
             rank = (below + chances[s, i] * equal) / (total + 1)
             counts[s, number] += 1
+            if largest == total:
+                continue
             mean = 0.0
             for k in range(n_bets):
                 u = 1.0 - rank if is_high[k] else rank

@@ -18,7 +18,9 @@ the subset it asked alone, so nobody has to be called for the sake of learning.
 3. With a base the first provider is asked about every item, its answer is the context,
    and the arms are the subsets that contain it.
 4. Decisions about a batch are made before any of them is learned from.
-5. ``discount`` below 1 forgets (Russac, Vernade and Cappe, "Weighted linear bandits for
+5. What was never tried is expected to be right (a prior of 1 instead of 0): rewards are
+   near 1, and a bonus of alpha = 0.5 above 0 would leave most subsets untried.
+6. ``discount`` below 1 forgets (Russac, Vernade and Cappe, "Weighted linear bandits for
    non-stationary environments", NeurIPS 2019; with one matrix instead of two).
 """
 

@@ -10,10 +10,14 @@ sample of what comes, whatever the policy asks otherwise. They feed the alarms
   twice as many, and so on;
 - when a provider comes that was not there (cold start), in the same way;
 - when a price changes, at once, from the audits that there are;
-- after every so many audits (routine).
+- after every so many audits (routine);
+
+and the new policy takes over if it is better than the one before on audits that it was
+not learned from.
 
 An audited item is judged by its truth where somebody told it, and by the fused answer
-of all providers otherwise (:mod:`midhaul.federation.policies.references`).
+of all providers otherwise (:mod:`midhaul.federation.policies.references`), those left
+out whose answers ceased to agree.
 
 Armol (Xie et al., INFOCOM 2022) has an online mode in which every item is such a
 reference and training never ends.
@@ -31,13 +35,13 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from midhaul.federation.policies.audits import Audits, audit_places, merged
+from midhaul.federation.policies.audits import Audits, audit_places
 from midhaul.federation.policies.base import Examples
 from midhaul.federation.policies.catalogue import policy_from_state
 from midhaul.federation.policies.drift import DriftMonitor
 from midhaul.federation.policies.recipes import OnlineSettings, Recipe
-from midhaul.federation.policies.references import SCORE_OF_BOXES, as_truth
-from midhaul.federation.policies.situations import decide_among, part_of
+from midhaul.federation.policies.situations import Among, part_of
+from midhaul.federation.policies.suspects import judged_by, suspects_after
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -63,8 +67,11 @@ class OnlineRefit:
         settings: how much is audited.
 
     Attributes:
-        alarms: all so far; their numbers count audits.
-        n_refits: how often it was learned anew.
+        alarms: all so far; their numbers count audits, those after an alarm only as far
+            as they would have been audits without it.
+        n_refits: how often it was learned anew, whether that was better or not.
+        suspects: names of providers whose answers no longer agree with those of others;
+            they have no part in what audits are judged by.
         n_audits: audited items so far.
     """
 
@@ -89,6 +96,7 @@ class OnlineRefit:
         self._is_boosted = False
         self._n_since, self._n_last = 0, 0
         self.alarms: tuple[Alarm, ...] = ()
+        self.suspects: frozenset[str] = frozenset()
         self.n_refits = 0
         self.n_audits = 0
 
@@ -144,11 +152,10 @@ class OnlineRefit:
         """Ask everybody about audits, and whom the policy wants about the others."""
         everyone = situation.recording.everyone
         new = everyone & ~situation.asked
+        inner = Among(policy=self._inner, known=self._learned_with)
         rest = np.flatnonzero(~self.is_audit(situation))
         if len(rest):
-            new[rest] = decide_among(
-                self._inner, self._learned_with, part_of(situation, rest), rng
-            )
+            new[rest] = inner.decide(part_of(situation, rest), rng)
         return new
 
     def learn(
@@ -174,11 +181,16 @@ class OnlineRefit:
         if not len(rows):
             return
         part, answers = part_of(situation, rows), fused.take(rows)
-        self._keep(part, answers)
-        shown = replace(part.recording, truth=None)
-        alarms = self._monitor.watch(shown, answers)
+        # Auditing more must not make false alarms more frequent.
+        places = audit_places(part.recording.items)
+        is_watched = places < self._settings.audit_share
+        self._keep(part, answers, is_watched)
+        watched = part_of(part, np.flatnonzero(is_watched))
+        shown = replace(watched.recording, truth=None)
+        alarms = self._monitor.watch(shown, answers.take(np.flatnonzero(is_watched)))
         if alarms:
             self.alarms += alarms
+            self.suspects = suspects_after(self.suspects, alarms)
             self._begin_anew(max(alarm.onset for alarm in alarms))
         self._refit_if_due()
 
@@ -200,6 +212,7 @@ class OnlineRefit:
             "n_since": self._n_since,
             "n_last": self._n_last,
             "alarms": [asdict(alarm) for alarm in self.alarms],
+            "suspects": sorted(self.suspects),
             "n_refits": self.n_refits,
             "n_audits": self.n_audits,
         }
@@ -225,6 +238,7 @@ class OnlineRefit:
         policy._n_since = int(state["n_since"])
         policy._n_last = int(state["n_last"])
         policy.alarms = tuple(Alarm(**alarm) for alarm in state["alarms"])
+        policy.suspects = frozenset(state["suspects"])
         policy.n_refits = int(state["n_refits"])
         policy.n_audits = int(state["n_audits"])
         return policy
@@ -248,14 +262,13 @@ class OnlineRefit:
             if len(window) >= self._settings.n_fewest:
                 self._refit()
 
-    def _keep(self, part: Situation, fused: Answers) -> None:
+    def _keep(
+        self, part: Situation, fused: Answers, is_watched: Bool[np.ndarray, " n"]
+    ) -> None:
         """Remember audits with what they are judged by."""
-        is_boxes = part.recording.task == "boxes"
-        reference = as_truth(fused, SCORE_OF_BOXES if is_boxes else 0.0)
-        truth = part.recording.truth
-        if truth is not None:
-            reference = merged(truth, reference, ~truth.is_missing)
-        numbers = self.n_audits + 1 + np.arange(len(part))
+        reference = judged_by(part, fused, self._fuser, self.suspects)
+        before = self._monitor.n_watched + np.cumsum(is_watched)
+        numbers = np.where(is_watched, before, before + 1)
         self.n_audits += len(part)
         self._n_since += len(part)
         later = Audits(
@@ -294,6 +307,8 @@ class OnlineRefit:
             recording=window.recording, features=window.features, fuser=self._fuser
         )
         self.n_refits += 1
-        self._inner = self._recipe.fit(examples, self.n_refits)
-        self._learned_with = window.recording.providers
+        known = self._learned_with
+        better = self._recipe.improve(self._inner, known, examples, self.n_refits)
+        if better is not None:
+            self._inner, self._learned_with = better, window.recording.providers
         self._n_since, self._n_last = 0, len(window)

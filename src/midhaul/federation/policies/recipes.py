@@ -7,12 +7,18 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from midhaul.federation.evaluation import replay
+from midhaul.federation.policies.base import Examples
 from midhaul.federation.policies.catalogue import fit_policy
+from midhaul.federation.policies.situations import Among
+from midhaul.federation.policies.worth import finite_multiplier
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from midhaul.federation.policies.base import Examples, SubsetPolicy
+    from jaxtyping import Float64, Int64
+
+    from midhaul.federation.policies.base import SubsetPolicy
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,3 +77,54 @@ class Recipe:
         rng = np.random.default_rng([self.seed, number])
         fitted: Any = fit_policy(self.name, examples, self.told, rng)
         return fitted.at(self.multiplier) if hasattr(fitted, "at") else fitted
+
+    def improve(
+        self,
+        incumbent: SubsetPolicy,
+        known: tuple[str, ...],
+        examples: Examples,
+        number: int,
+    ) -> SubsetPolicy | None:
+        """Learn anew, if that is better than going on as before.
+
+        Each half of the items judges what the other half teaches, beside the incumbent;
+        only then all of them are learned from.
+
+        Args:
+            incumbent: the policy that decides so far.
+            known: names of its providers.
+            examples: items to learn from and to judge on.
+            number: how often it was learned before, which makes chance another one.
+
+        Returns:
+            The new policy, or None where the incumbent is at least as good.
+        """
+        places = np.arange(len(examples))
+        halves = places[::2], places[1::2]
+        gain = 0.0
+        for taught, judged in (halves, halves[::-1]):
+            new = self.fit(_part_of(examples, taught), number)
+            rest = _part_of(examples, judged)
+            gain += float(self._worth(new, rest).sum())
+            gain -= float(self._worth(Among(policy=incumbent, known=known), rest).sum())
+        return self.fit(examples, number) if gain > 0 else None
+
+    def _worth(
+        self, policy: SubsetPolicy, examples: Examples
+    ) -> Float64[np.ndarray, " n"]:
+        """Quality less multiplier times price of what a policy would do."""
+        from midhaul.federation.quality import item_quality  # noqa: PLC0415
+
+        recording = examples.recording
+        rng = np.random.default_rng(self.seed)
+        done = replay(policy, recording, examples.features, examples.fuser, rng)
+        rate = finite_multiplier(self.multiplier, recording.prices_usd)
+        return item_quality(recording, done.fused) - rate * done.cost_usd
+
+
+def _part_of(examples: Examples, items: Int64[np.ndarray, " k"]) -> Examples:
+    return Examples(
+        recording=examples.recording.take(items),
+        features=examples.features[items],
+        fuser=examples.fuser,
+    )

@@ -25,6 +25,8 @@ class RidgeBank:
             regression for all; None where each arm has its own.
         gram: ``(r, f, f)`` sums of outer products, with the ridge.
         moment: ``(r, f)`` sums of features times what was learned.
+        prior: ``(r, f)`` moment before anything was learned: what is not known is
+            expected to be 1.
         discount: by which all sums shrink with each item.
     """
 
@@ -33,19 +35,23 @@ class RidgeBank:
         weights: Float64[np.ndarray, "k d f"] | None,
         gram: Float64[np.ndarray, "r f f"],
         moment: Float64[np.ndarray, "r f"],
+        prior: Float64[np.ndarray, "r f"],
         discount: float,
     ) -> None:
         self._weights = weights
         self._gram = gram
         self._moment = moment
+        self._prior = prior
         self._discount = discount
         self._inverse = np.linalg.inv(gram)
 
     @classmethod
     def disjoint(cls, n_arms: int, d: int, discount: float = 1.0) -> RidgeBank:
-        """One regression on d numbers for each arm."""
+        """One regression on d numbers for each arm; the first is a constant."""
         gram = np.tile(np.eye(d), (n_arms, 1, 1))
-        return cls(None, gram, np.zeros((n_arms, d)), discount)
+        prior = np.zeros((n_arms, d))
+        prior[:, 0] = 1.0
+        return cls(None, gram, prior.copy(), prior, discount)
 
     @classmethod
     def shared(
@@ -57,20 +63,23 @@ class RidgeBank:
     ) -> RidgeBank:
         """One regression: d numbers for each member of an arm, 1 for each pair of them.
 
-        The first of the d numbers is a constant.
+        The first of the d numbers is a constant; the arms have one in common.
         """
         n_pairs = n_providers * (n_providers - 1) // 2
-        width = n_providers * d + n_pairs
+        width = n_providers * d + n_pairs + 1
         weights = np.zeros((len(masks), d, width))
         pairs = itertools.combinations(range(n_providers), 2)
         place = {pair: n_providers * d + k for k, pair in enumerate(pairs)}
+        weights[:, 0, -1] = 1.0
         for arm, mask in enumerate(masks.tolist()):
             chosen = members(mask)
             for p in chosen:
                 weights[arm, :, p * d : (p + 1) * d] = np.eye(d)
             for pair in itertools.combinations(chosen, 2):
                 weights[arm, 0, place[pair]] = 1.0
-        return cls(weights, np.eye(width)[None], np.zeros((1, width)), discount)
+        prior = np.zeros((1, width))
+        prior[0, -1] = 1.0
+        return cls(weights, np.eye(width)[None], prior.copy(), prior, discount)
 
     def bounds(
         self, contexts: Float64[np.ndarray, "n d"], alpha: float
@@ -116,7 +125,7 @@ class RidgeBank:
             kept = self._discount ** len(arms)
             self._gram *= kept
             self._gram += (1 - kept) * np.eye(self._gram.shape[1])
-            self._moment *= kept
+            self._moment = kept * self._moment + (1 - kept) * self._prior
             changed = np.arange(len(self._gram))
         for arm in np.unique(arms).tolist():
             rows = arms == arm
@@ -134,6 +143,7 @@ class RidgeBank:
             "weights": np.zeros(0) if self._weights is None else self._weights,
             "gram": self._gram.copy(),
             "moment": self._moment.copy(),
+            "prior": self._prior,
             "discount": self._discount,
         }
 
@@ -145,5 +155,6 @@ class RidgeBank:
             weights if state["kind"] == _SHARED else None,
             np.array(state["gram"], np.float64),
             np.array(state["moment"], np.float64),
+            np.asarray(state["prior"], np.float64),
             float(state["discount"]),
         )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 
 def part_of(situation: Situation, items: Int64[np.ndarray, " k"]) -> Situation:
     """Some items of a situation, in that order."""
-    if len(items) == len(situation):
+    n = len(situation)
+    if len(items) == n and np.array_equal(items, np.arange(n)):
         return situation
     return replace(
         situation,
@@ -29,38 +30,46 @@ def part_of(situation: Situation, items: Int64[np.ndarray, " k"]) -> Situation:
     )
 
 
-def decide_among(
-    policy: SubsetPolicy,
-    known: tuple[str, ...],
-    situation: Situation,
-    rng: np.random.Generator,
-) -> Int64[np.ndarray, " n"]:
-    """Let a policy decide about the providers that it was learned with.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Among:
+    """A policy, asked about more providers than it knows, or in another order.
 
-    Args:
+    Attributes:
         policy: who decides.
         known: names of its providers, in the order of its bits.
-        situation: with these providers, perhaps in another order, and perhaps others.
-        rng: the policy's chance.
-
-    Raises:
-        DataError: a provider that the policy knows is gone.
     """
-    providers = situation.recording.providers
-    if providers == known:
-        return policy.decide(situation, rng)
-    gone = [name for name in known if name not in providers]
-    if gone:
-        message = f"{gone[0]} is asked by the policy, but no longer there"
-        raise DataError(message, "learn the policy anew without it")
-    theirs = [providers.index(name) for name in known]
-    own = list(range(len(known)))
-    narrow = replace(
-        situation,
-        recording=situation.recording.only(known),
-        asked=_moved(situation.asked, theirs, own),
-    )
-    return _moved(policy.decide(narrow, rng), own, theirs)
+
+    policy: SubsetPolicy
+    known: tuple[str, ...]
+
+    @property
+    def name(self) -> str:
+        """Name of the policy."""
+        return self.policy.name
+
+    def decide(
+        self, situation: Situation, rng: np.random.Generator
+    ) -> Int64[np.ndarray, " n"]:
+        """Let it decide about the providers that it knows.
+
+        Raises:
+            DataError: one of them is gone.
+        """
+        providers = situation.recording.providers
+        if providers == self.known:
+            return self.policy.decide(situation, rng)
+        gone = [name for name in self.known if name not in providers]
+        if gone:
+            message = f"{gone[0]} is asked by the policy, but no longer there"
+            raise DataError(message, "learn the policy anew without it")
+        theirs = [providers.index(name) for name in self.known]
+        own = list(range(len(self.known)))
+        narrow = replace(
+            situation,
+            recording=situation.recording.only(self.known),
+            asked=_moved(situation.asked, theirs, own),
+        )
+        return _moved(self.policy.decide(narrow, rng), own, theirs)
 
 
 def _moved(
