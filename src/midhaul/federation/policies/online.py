@@ -36,7 +36,6 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from midhaul.federation.policies.audits import Audits, audit_places
-from midhaul.federation.policies.base import Examples
 from midhaul.federation.policies.catalogue import policy_from_state
 from midhaul.federation.policies.drift import DriftMonitor
 from midhaul.federation.policies.recipes import OnlineSettings, Recipe
@@ -44,6 +43,7 @@ from midhaul.federation.policies.situations import Among, part_of
 from midhaul.federation.policies.suspects import judged_by, suspects_after
 
 if TYPE_CHECKING:
+    from midhaul.federation.policies.base import Examples
     from collections.abc import Sequence
 
     from jaxtyping import Bool, Float64, Int64
@@ -125,15 +125,8 @@ class OnlineRefit:
                 on, or answers agree with the fused ones better than they will.
         """
         if learned_on is not None:
-            n = len(learned_on)
-            whole = Audits(
-                recording=replace(learned_on.recording, latencies_s=None),
-                features=learned_on.features,
-                numbers=np.zeros(n, np.int64),
-            )
-            first = max(0, n - self._settings.window)
-            self._window = whole.take(np.arange(first, n))
-            self._n_last = n
+            self._window = Audits.of(learned_on).last(self._settings.window)
+            self._n_last = len(learned_on)
         if baseline is not None:
             recording = baseline.recording
             asked = np.full(len(recording), recording.everyone, np.int64)
@@ -192,7 +185,8 @@ class OnlineRefit:
             self.alarms += alarms
             self.suspects = suspects_after(self.suspects, alarms)
             self._begin_anew(max(alarm.onset for alarm in alarms))
-        self._refit_if_due()
+        if self._window is not None:
+            self._refit_if_due(self._window)
 
     def state(self) -> State:
         """Everything, for :meth:`from_state`."""
@@ -255,12 +249,10 @@ class OnlineRefit:
         if np.array_equal(recording.prices_usd, self._prices_usd):
             return
         self._prices_usd = recording.prices_usd
-        window = self._window
-        if window is not None:
-            priced = replace(window.recording, prices_usd=recording.prices_usd)
-            self._window = replace(window, recording=priced)
-            if len(window) >= self._settings.n_fewest:
-                self._refit()
+        if self._window is not None:
+            self._window = self._window.priced(recording.prices_usd)
+            if len(self._window) >= self._settings.n_fewest:
+                self._refit(self._window)
 
     def _keep(
         self, part: Situation, fused: Answers, is_watched: Bool[np.ndarray, " n"]
@@ -286,26 +278,19 @@ class OnlineRefit:
             self._n_since, self._n_last = len(self._window), 0
         self._is_boosted = True
 
-    def _refit_if_due(self) -> None:
-        settings, window = self._settings, self._window
-        if window is None or len(window) < settings.n_fewest:
-            return
+    def _refit_if_due(self, window: Audits) -> None:
+        settings = self._settings
         # Twice as many as the last time, then every so many.
         due = max(settings.n_fewest, self._n_last)
         if settings.n_routine:
             due = min(due, settings.n_routine)
-        if self._n_since >= due:
-            self._refit()
+        if len(window) >= settings.n_fewest and self._n_since >= due:
+            self._refit(window)
         if len(window) >= settings.n_enough:
             self._is_boosted = False
 
-    def _refit(self) -> None:
-        window = self._window
-        if window is None:
-            return
-        examples = Examples(
-            recording=window.recording, features=window.features, fuser=self._fuser
-        )
+    def _refit(self, window: Audits) -> None:
+        examples = window.examples(self._fuser)
         self.n_refits += 1
         known = self._learned_with
         better = self._recipe.improve(self._inner, known, examples, self.n_refits)
