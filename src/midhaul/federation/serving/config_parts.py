@@ -43,7 +43,7 @@ class BreakerConfig(Section):
     """When a provider is left alone for a while."""
 
     window_s: float = Field(
-        default=30.0, gt=0, description="Calls that ended in this time count."
+        default=10.0, gt=0, description="Calls that ended in this time count."
     )
     n_calls: int = Field(
         default=10, ge=1, description="Fewer calls than this say nothing."

@@ -57,8 +57,8 @@ class ReplaySettings:
     Attributes:
         rate_hz: mean rate of requests.
         latency: how long calls take; drawn where the recording does not know.
-        federation: deadline, fallback, cache. Without a cache unless said otherwise,
-            as items come again and again.
+        federation: deadline, fallback, cache. Items come again and again; without a
+            cache, as it is unless said otherwise, each request is a new image.
         limits: by provider, how it is called.
         budgets: how much may be spent.
         seed: of arrivals, faults and whatever else is left to chance.
@@ -178,18 +178,22 @@ async def _serve(
             changed = {**_prices(recording), **phase.prices_usd}
             federation.change_prices(PriceList.flat(changed))
 
-    async def ask(item: int, arrival_s: float) -> FederatedAnswer:
+    is_cached = federation.settings.cache.n_answers > 0
+
+    async def ask(number: int, item: int, arrival_s: float) -> FederatedAnswer:
         await asyncio.sleep(arrival_s - clock())
         name = recording.items[item]
+        data = (name if is_cached else f"{name} {number}").encode()
         sizes = recording.sizes_px
         size = None if sizes is None else (float(sizes[item][0]), float(sizes[item][1]))
-        return await federation.answer(name.encode(), item=name, size_px=size)
+        return await federation.answer(data, item=name, size_px=size)
 
     async with asyncio.TaskGroup() as group:
         group.create_task(change_prices())
+        pairs = zip(items.tolist(), arrivals_s.tolist(), strict=True)
         asked = [
-            group.create_task(ask(item, arrival_s))
-            for item, arrival_s in zip(items.tolist(), arrivals_s.tolist(), strict=True)
+            group.create_task(ask(number, item, arrival_s))
+            for number, (item, arrival_s) in enumerate(pairs)
         ]
     return tuple(task.result() for task in asked)
 

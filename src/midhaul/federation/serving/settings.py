@@ -50,7 +50,7 @@ class BreakerSettings:
         statuses: calls that count as failures. A refusal is the image's fault.
     """
 
-    window_s: float = 30.0
+    window_s: float = 10.0
     n_calls: int = 10
     failure_rate: float = 0.5
     open_s: float = 15.0
