@@ -9,31 +9,29 @@ live call.
 
 from __future__ import annotations
 
-from collections import Counter
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
+from midhaul.federation.entries import (
+    Entries,
+    Ledger,
+    mend,
+    repeated,
+    translate,
+    weaker,
+)
 from midhaul.federation.problem import Answers
-from midhaul.federation.vocabulary import IGNORED, UNKNOWN
 from midhaul.model import Detections, Tags
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-
-    from jaxtyping import Bool, Float32, Int32, Int64
-
-    from midhaul.federation.findings import Reason, Tally
+    from midhaul.federation.findings import Tally
     from midhaul.federation.problem import Recording
     from midhaul.federation.vocabulary import Vocabulary
 
 TRUTH = "truth"
 """What findings about the truth are filed under."""
-
-_SLACK = 1e-3
-_TOLERANCE_PX = 1.0
-_N_EXAMPLES = 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,32 +50,6 @@ class CleaningRules:
         """What a provider's scores are to be multiplied with."""
         is_percent = self.scores == "percent" or provider in self.percent_providers
         return 0.01 if is_percent else 1.0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class _Entries:
-    """Entries of one provider, with what their images allow."""
-
-    items: Int64[np.ndarray, " m"]
-    labels: Int32[np.ndarray, " m"]
-    scores: Float32[np.ndarray, " m"]
-    boxes: Float32[np.ndarray, "m 4"] | None
-    limits: Float32[np.ndarray, "m 4"] | None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class _Ledger:
-    """Where the oddities of one provider are filed."""
-
-    tally: Tally
-    provider: str
-    item_of: Callable[[int], str]
-
-    def file(self, reason: Reason, items: Int64[np.ndarray, " k"]) -> None:
-        if len(items):
-            shown = dict.fromkeys(items[: _N_EXAMPLES * 8].tolist())
-            examples = [self.item_of(item) for item in list(shown)[:_N_EXAMPLES]]
-            self.tally.add(self.provider, reason, len(items), examples)
 
 
 def clean_recording(
@@ -105,13 +77,13 @@ def clean_recording(
     answers: list[Answers] = []
     for provider, raw in zip(recording.providers, recording.answers, strict=True):
         factor = rules.factor_of(provider)
-        ledger = _Ledger(
+        ledger = Ledger(
             tally=tally, provider=provider, item_of=recording.items.__getitem__
         )
         answers.append(_clean_answers(raw, recording, vocabulary, ledger, factor))
     truth = recording.truth
     if truth is not None:
-        ledger = _Ledger(
+        ledger = Ledger(
             tally=tally, provider=TRUTH, item_of=recording.items.__getitem__
         )
         truth = _clean_answers(truth, recording, vocabulary, ledger, 1.0)
@@ -143,22 +115,22 @@ def clean_answer(
         The same kind of answer in the label set of the vocabulary.
     """
     m = len(answer)
-    ledger = _Ledger(tally=tally, provider=provider, item_of=lambda _: item)
+    ledger = Ledger(tally=tally, provider=provider, item_of=lambda _: item)
     boxes = answer.boxes if isinstance(answer, Detections) else None
     limits = None
     if size_px is not None and boxes is not None:
         limits = np.broadcast_to(np.array([*size_px, *size_px], np.float32), (m, 4))
     factor = (rules or CleaningRules()).factor_of(provider)
-    entries = _Entries(
+    entries = Entries(
         items=np.zeros(m, np.int64),
         labels=answer.labels,
         scores=answer.scores * np.float32(factor),
         boxes=boxes,
         limits=limits,
     )
-    entries, keep = _translate(entries, answer.names, vocabulary, ledger)
-    entries, keep = _clean(entries, keep, ledger)
-    keep &= ~_repeated(entries, keep, ledger)
+    entries, keep = translate(entries, answer.names, vocabulary, ledger)
+    entries, keep = mend(entries, keep, ledger)
+    keep &= ~repeated(entries, keep, ledger)
     if isinstance(answer, Detections):
         assert entries.boxes is not None  # noqa: S101 - it came in with boxes
         return Detections(
@@ -176,27 +148,27 @@ def _clean_answers(
     answers: Answers,
     recording: Recording,
     vocabulary: Vocabulary | None,
-    ledger: _Ledger,
+    ledger: Ledger,
     factor: float,
 ) -> Answers:
     items = answers.items
     sizes = recording.sizes_px
     is_boxes = recording.task == "boxes"
     scaled = answers.scores if factor == 1.0 else answers.scores * np.float32(factor)
-    entries = _Entries(
+    entries = Entries(
         items=items,
         labels=answers.labels,
         scores=scaled,
         boxes=answers.boxes if is_boxes else None,
         limits=np.tile(sizes, 2)[items] if is_boxes and sizes is not None else None,
     )
-    entries, keep = _translate(entries, recording.names, vocabulary, ledger)
-    entries, keep = _clean(entries, keep, ledger)
+    entries, keep = translate(entries, recording.names, vocabulary, ledger)
+    entries, keep = mend(entries, keep, ledger)
     if not (is_boxes and ledger.provider == TRUTH):  # people may mark a thing twice
-        keep &= ~_repeated(entries, keep, ledger)
+        keep &= ~repeated(entries, keep, ledger)
     missing = answers.is_missing
     if recording.task == "labels":
-        keep &= ~_weaker(entries, keep, ledger)
+        keep &= ~weaker(entries, keep, ledger)
         is_empty = np.bincount(items[keep], minlength=len(answers)) == 0
         ledger.file("no label", np.flatnonzero(is_empty & ~missing))
         missing = missing | is_empty
@@ -215,111 +187,3 @@ def _clean_answers(
         is_missing=missing,
         is_ignored=answers.is_ignored[keep],
     )
-
-
-def _translate(
-    entries: _Entries,
-    names: tuple[str, ...],
-    vocabulary: Vocabulary | None,
-    ledger: _Ledger,
-) -> tuple[_Entries, Bool[np.ndarray, " m"]]:
-    """Labels in the words of the vocabulary, and which of them it has."""
-    if vocabulary is None or names == vocabulary.names:
-        return entries, np.ones(len(entries.labels), bool)
-    labels = vocabulary.table(names, ledger.provider)[entries.labels]
-    keep = labels >= 0
-    if keep.all():
-        return replace(entries, labels=labels), keep
-    ledger.file("ignored label", entries.items[labels == IGNORED])
-    unknown = Counter(names[i] for i in entries.labels[labels == UNKNOWN].tolist())
-    if unknown:
-        new = [word for word in unknown if ledger.tally.is_new(word)]
-        near = {word: vocabulary.suggestions(word) for word in new}
-        ledger.tally.add_unknown(ledger.provider, unknown, near)
-    return replace(entries, labels=labels), keep
-
-
-def _clean(
-    entries: _Entries, keep: Bool[np.ndarray, " m"], ledger: _Ledger
-) -> tuple[_Entries, Bool[np.ndarray, " m"]]:
-    """Mended scores and boxes, and which entries are usable."""
-    scores = entries.scores
-    good = (scores >= 0) & (scores <= 1)
-    if not good.all():
-        finite = np.isfinite(scores)
-        near = finite & (scores >= -_SLACK) & (scores <= 1 + _SLACK)
-        ledger.file("score is not finite", entries.items[keep & ~finite])
-        ledger.file("score out of range", entries.items[keep & finite & ~near])
-        ledger.file("score rounded to the range", entries.items[keep & near & ~good])
-        entries = replace(entries, scores=np.clip(scores, 0, 1))
-        keep = keep & near
-    if entries.boxes is None:
-        return entries, keep
-    return _clean_boxes(entries, entries.boxes, keep, ledger)
-
-
-def _clean_boxes(
-    entries: _Entries,
-    boxes: Float32[np.ndarray, "m 4"],
-    keep: Bool[np.ndarray, " m"],
-    ledger: _Ledger,
-) -> tuple[_Entries, Bool[np.ndarray, " m"]]:
-    finite = np.isfinite(boxes).all(axis=1)
-    good = finite & (boxes[:, 2:] > boxes[:, :2]).all(axis=1)
-    if not good.all():
-        odd = keep & ~good
-        inverted = (boxes[:, 2:] < boxes[:, :2]).any(axis=1)
-        ledger.file("box is not finite", entries.items[odd & ~finite])
-        ledger.file("box ends before it begins", entries.items[odd & finite & inverted])
-        ledger.file("box without area", entries.items[odd & finite & ~inverted])
-        keep = keep & good
-    if entries.limits is None:
-        return entries, keep
-    limits = np.where(np.isfinite(entries.limits), entries.limits, np.inf)
-    on_image = np.clip(boxes, 0, limits)
-    moved = (on_image != boxes).any(axis=1) & keep
-    if not moved.any():
-        return entries, keep
-    outside = moved & (on_image[:, 2:] <= on_image[:, :2]).any(axis=1)
-    ledger.file("box outside of the image", entries.items[outside])
-    far = np.flatnonzero(moved & ~outside)
-    far = far[np.abs(on_image[far] - boxes[far]).max(axis=1, initial=0) > _TOLERANCE_PX]
-    ledger.file("box clipped to the image", entries.items[far])
-    return replace(entries, boxes=on_image), keep & ~outside
-
-
-def _repeated(
-    entries: _Entries, keep: Bool[np.ndarray, " m"], ledger: _Ledger
-) -> Bool[np.ndarray, " m"]:
-    """Entries that say what another of the same item says with a better score."""
-    keys = [entries.labels, entries.items]
-    if entries.boxes is not None:
-        keys = [*entries.boxes.T, *keys]
-    repeated = _behind(keys, entries.scores, keep)
-    ledger.file("duplicate", entries.items[repeated])
-    return repeated
-
-
-def _weaker(
-    entries: _Entries, keep: Bool[np.ndarray, " m"], ledger: _Ledger
-) -> Bool[np.ndarray, " m"]:
-    """Entries of an item that has one with a better score."""
-    weaker = _behind([entries.items], entries.scores, keep)
-    ledger.file("one of several labels", entries.items[weaker])
-    return weaker
-
-
-def _behind(
-    keys: Sequence[np.ndarray],
-    scores: Float32[np.ndarray, " m"],
-    keep: Bool[np.ndarray, " m"],
-) -> Bool[np.ndarray, " m"]:
-    """Entries with the keys of another one that has a better score, or comes first."""
-    behind = np.zeros(len(keep), bool)
-    used = np.flatnonzero(keep)
-    order = used[np.lexsort((-scores[used], *(key[used] for key in keys)))]
-    same = np.ones(max(len(order) - 1, 0), bool)
-    for key in keys:
-        same &= key[order[1:]] == key[order[:-1]]
-    behind[order[1:]] = same
-    return behind

@@ -9,9 +9,7 @@ mean one label; no word means two.
 from __future__ import annotations
 
 import difflib
-import re
 import tomllib
-import unicodedata
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast, get_args
@@ -19,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal, cast, get_args
 import numpy as np
 
 from midhaul.errors import DataError
+from midhaul.federation.spelling import word_forms, word_key, word_parts
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -37,17 +36,9 @@ ShippedTable = Literal["coco80", "voc20"]
 Overrides = dict[str, dict[str, str | None]]
 """By provider, what some of its words mean: a name, or None for none of them."""
 
-_KEYS = frozenset({"names", "synonyms", "ignored", "synsets", "reviewed", "providers"})
-_IRREGULAR = {
-    "people": "person",
-    "men": "man",
-    "women": "woman",
-    "children": "child",
-    "mice": "mouse",
-    "geese": "goose",
-    "oxen": "ox",
-}
-_SHORTEST = 2
+_KEYS = frozenset(
+    {"extends", "names", "synonyms", "ignored", "synsets", "reviewed", "providers"}
+)
 _NEAR = 0.75
 _TABLES = "synonyms"
 
@@ -119,18 +110,20 @@ class Vocabulary:
     def suggestions(self, word: str, n: int = 3) -> tuple[str, ...]:
         """Names that an unknown word may have meant, the nearest first.
 
-        Nearness is one of spelling: of the word, and of its parts (*vintage car* has
-        the part *car*). What it means, :mod:`midhaul.federation.wordnet` can tell.
+        Nearness is one of spelling, of the whole or of a part: *vintage car* has the
+        part *car*, *tennis racket* the part *racket*. What it means, can
+        :mod:`midhaul.federation.wordnet` tell.
         """
         spoken = word_key(word)
-        parts = {form for part in _parts(word) for form in word_forms(part)}
+        parts = {form for part in word_parts(word) for form in word_forms(part)}
         found: dict[str, float] = {}
         for key, place in self._places.items():
             if place >= 0:
-                likeness = difflib.SequenceMatcher(None, spoken, key).ratio()
-                near = 1.0 if key in parts else likeness
+                near = difflib.SequenceMatcher(None, spoken, key).ratio()
+                name = self.names[place]
+                if key in parts or spoken in word_parts(name):
+                    near = 1.0
                 if near >= _NEAR:
-                    name = self.names[place]
                     found[name] = max(near, found.get(name, 0.0))
         return tuple(sorted(found, key=lambda name: (-found[name], name))[:n])
 
@@ -198,31 +191,6 @@ class Vocabulary:
             raise DataError(message, "a word means one label, or none")
 
 
-def word_key(word: str) -> str:
-    """The spelling in which words meet: letters and digits alone, small, no accents."""
-    if not word.isascii():
-        word = unicodedata.normalize("NFKD", word)
-    return "".join(filter(str.isalnum, word.casefold()))
-
-
-def word_forms(word: str) -> tuple[str, ...]:
-    """The key of a word, then keys of what it may be the plural of."""
-    key = word_key(word)
-    forms = [key]
-    for plural, singular in _IRREGULAR.items():
-        if key.endswith(plural):
-            forms.append(key.removesuffix(plural) + singular)
-    if key.endswith("ies"):
-        forms.append(key[:-3] + "y")
-    if key.endswith("ves"):
-        forms += [key[:-3] + "f", key[:-3] + "fe"]
-    if key.endswith("es"):
-        forms.append(key[:-2])
-    if key.endswith("s") and not key.endswith("ss"):
-        forms.append(key[:-1])
-    return (key, *(form for form in forms[1:] if len(form) >= _SHORTEST))
-
-
 def read_vocabulary(source: ShippedTable | Path) -> Vocabulary:
     """Read a synonym table.
 
@@ -230,35 +198,55 @@ def read_vocabulary(source: ShippedTable | Path) -> Vocabulary:
         source: a table that comes with midhaul, or a TOML file of the same form:
             ``names``, ``ignored`` words, a table ``synonyms`` with a list of words for
             each name, and ``providers.NAME`` with words that this provider means
-            otherwise (an empty text: none of the names).
+            otherwise (an empty text: none of the names). With ``extends``, a table that
+            comes with midhaul, for the names that are given.
 
     Raises:
         DataError: the file is missing, no such table, or contradicts itself.
     """
-    place, table = _load(source)
-    if unknown := sorted(set(table) - _KEYS):
-        message = f"{place} has the key {unknown[0]!r}, known are {', '.join(_KEYS)}"
-        raise DataError(message, "correct its name")
-    synonyms = _section(table, "synonyms", place)
+    place, table = read_table(source)
+    synonyms = {
+        name: _texts(words, f"{place}: synonyms of {name}")
+        for name, words in _section(table, "synonyms", place).items()
+    }
     overrides: Overrides = {}
     for provider, words in _section(table, "providers", place).items():
         pairs = _section({provider: words}, provider, place)
         overrides[provider] = {word: str(name) or None for word, name in pairs.items()}
+    names = _texts(table.get("names"), f"{place}: names")
+    ignored = _texts(table.get("ignored", []), f"{place}: ignored")
+    if "extends" not in table:
+        return Vocabulary(names, synonyms, ignored, overrides)
+    base = read_vocabulary(table["extends"]).renamed(names)
+    own = {word_key(word) for words in synonyms.values() for word in words}
     return Vocabulary(
-        _texts(table.get("names"), f"{place}: names"),
-        {
-            n: _texts(words, f"{place}: synonyms of {n}")
-            for n, words in synonyms.items()
-        },
-        _texts(table.get("ignored", []), f"{place}: ignored"),
-        overrides,
-    )
+        names,
+        {n: (*base.synonyms.get(n, ()), *synonyms.get(n, ())) for n in names},
+        (*(word for word in base.ignored if word_key(word) not in own), *ignored),
+        base.overrides,
+    ).with_overrides(overrides)
+
+
+def read_table(source: ShippedTable | Path) -> tuple[str, dict[str, Any]]:
+    """A synonym table as it is written, and how to call it in messages.
+
+    Raises:
+        DataError: the file is missing, or no such table.
+    """
+    place, table = _load(source)
+    if unknown := sorted(set(table) - _KEYS):
+        known = ", ".join(sorted(_KEYS))
+        message = f"{place} has the key {unknown[0]!r}, known are {known}"
+        raise DataError(message, "correct its name")
+    return place, table
 
 
 def _load(source: ShippedTable | Path) -> tuple[str, dict[str, Any]]:
     try:
         if isinstance(source, Path):
             return str(source), tomllib.loads(source.read_text(encoding="utf-8"))
+        if source not in get_args(ShippedTable):
+            raise FileNotFoundError(source)
         folder = resources.files("midhaul.federation").joinpath(_TABLES)
         text = folder.joinpath(f"{source}.toml").read_text(encoding="utf-8")
         return f"the table {source}", tomllib.loads(text)
@@ -285,7 +273,3 @@ def _texts(value: object, place: str) -> tuple[str, ...]:
         message = f"{place} must be a list of texts, found {value!r}"
         raise DataError(message, "see how a synonym table is written")
     return tuple(str(entry) for entry in entries)
-
-
-def _parts(word: str) -> list[str]:
-    return re.findall(r"[^\W_]+", word)
