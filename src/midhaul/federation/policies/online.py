@@ -43,13 +43,12 @@ from midhaul.federation.policies.situations import Among, part_of
 from midhaul.federation.policies.suspects import judged_by, suspects_after
 
 if TYPE_CHECKING:
-    from midhaul.federation.policies.base import Examples
     from collections.abc import Sequence
 
     from jaxtyping import Bool, Float64, Int64
 
     from midhaul.federation.fusion.base import Fuser
-    from midhaul.federation.policies.base import Situation, SubsetPolicy
+    from midhaul.federation.policies.base import Examples, Situation, SubsetPolicy
     from midhaul.federation.policies.drift import Alarm
     from midhaul.federation.problem import Answers, Recording
     from midhaul.federation.saving import State
