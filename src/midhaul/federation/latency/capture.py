@@ -60,14 +60,14 @@ class Capture:
         scapy = require("scapy.utils", "federation")
         error_type = require("scapy.error", "federation").Scapy_Exception
         warnings: list[str] = []
-        with _collected(warnings):
+        with _collected(warnings), contextlib.ExitStack() as stack:
             try:
-                reader = scapy.RawPcapNgReader(str(self.file))
+                opened = stack.enter_context(self.file.open("rb"))
+                reader = scapy.RawPcapNgReader(opened)
             except (error_type, OSError, EOFError, struct.error) as error:
                 message = f"{self.file} is no packet capture: {error}"
                 raise DataError(message, "expected pcap or pcapng") from error
-            with contextlib.closing(reader):
-                yield from self._frames(reader, error_type)
+            yield from self._frames(reader, error_type)
         if warnings and not self.damage:
             self.damage = warnings[0]
 

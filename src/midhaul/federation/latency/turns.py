@@ -7,9 +7,9 @@ by their lengths and places. The assumptions:
 1. TLS 1.3: the server's records before the client's Finished belong to the handshake.
    Session tickets are the first records after it, of at most 1,500 bytes each; a record
    is taken for one when it comes before an answer to the whole request could have come
-   (a round trip after its last byte), when a pause follows it before the server says
-   more, or when it comes within two round trips of the Finished and the server says
-   more before the client asks again.
+   (a round trip after its last byte), when it comes within two round trips of the
+   Finished and the server says more before the client asks again, or when it has 120 to
+   600 bytes and a pause follows. The same holds for the server's SETTINGS in HTTP/2.
 2. HTTP/1.1: a record of exactly 25 bytes is "100 Continue".
 3. HTTP/2 is spoken where the client offers it and the first records of both have the
    lengths of the preface with SETTINGS, and of SETTINGS. Records with the lengths of
@@ -35,6 +35,7 @@ HttpVersion = Literal["", "1.1", "2"]
 _CONTINUE_BYTES = 25
 _ALERT_BYTES = 2
 _MOST_TICKET_BYTES = 1500
+_LEAST_TICKET_BYTES, _USUAL_TICKET_BYTES = 120, 600
 _TICKET_SLACK_NS = 2_000_000
 _WINDOW, _ACK, _PING, _PREFACE, _SETTING = 13, 9, 17, 24, 6
 _MOST_SETTINGS = 10
@@ -132,8 +133,8 @@ def take_turns(talks: Sequence[Talk], setting: Setting) -> list[Turn]:
         kept = _without_control(kept)
     else:
         kept = [t for t in kept if t.is_client or t.n_bytes != _CONTINUE_BYTES]
-    if setting.is_tls13 and setting.finished_ns:
-        kept = _without_tickets(kept, setting)
+    if is_http2 or (setting.is_tls13 and setting.finished_ns):
+        kept = _without_preludes(kept, setting)
     turns = _alternate(kept)
     if not is_http2:
         return [_turn(asked, spoken, "") for asked, spoken in turns]
@@ -144,26 +145,24 @@ def take_turns(talks: Sequence[Talk], setting: Setting) -> list[Turn]:
 
 
 def _without_control(talks: Sequence[Talk]) -> list[Talk]:
-    """What is left of HTTP/2 when its own housekeeping is left out."""
-    said = [talk for talk in talks if talk.n_bytes not in _CONTROL]
+    """What is left of HTTP/2 without its housekeeping and the client's first words."""
     kept: list[Talk] = []
-    n_left_out = {True: 0, False: 0}
-    has_spoken = {True: False, False: False}
-    for i, talk in enumerate(said):
-        side = talk.is_client
-        lengths = {talk.n_bytes, talk.n_bytes - _PREFACE} if side else {talk.n_bytes}
-        is_opening = bool(lengths & _OPENING) or (side and talk.n_bytes == _PREFACE)
-        may_be = not has_spoken[side] and n_left_out[side] < _MOST_OPENINGS
-        if is_opening and may_be and (side or _says_more(said, i)):
-            n_left_out[side] += 1
+    n_openings, has_asked = 0, False
+    for talk in talks:
+        if talk.n_bytes in _CONTROL:
             continue
-        has_spoken[side] |= side or talk.n_bytes > _MOST_TICKET_BYTES
+        if talk.is_client and not has_asked and n_openings < _MOST_OPENINGS:
+            lengths = {talk.n_bytes, talk.n_bytes - _PREFACE}
+            if lengths & _OPENING or talk.n_bytes == _PREFACE:
+                n_openings += 1
+                continue
+        has_asked |= talk.is_client
         kept.append(talk)
     return kept
 
 
-def _without_tickets(talks: Sequence[Talk], setting: Setting) -> list[Talk]:
-    """Leave out the session tickets, by assumption 1."""
+def _without_preludes(talks: Sequence[Talk], setting: Setting) -> list[Talk]:
+    """Leave out tickets, and SETTINGS of the server, by assumptions 1 and 3."""
     soon_ns = setting.finished_ns + 2 * setting.rtt_ns + _TICKET_SLACK_NS
     left_out: set[int] = set()
     last_asked_ns = 0
@@ -179,7 +178,7 @@ def _without_tickets(talks: Sequence[Talk], setting: Setting) -> list[Talk]:
         if not (not last_asked_ns or is_early or is_soon or is_alone):
             break
         left_out.add(i)
-        if len(left_out) == _MOST_TICKETS:
+        if len(left_out) == _MOST_TICKETS + _MOST_OPENINGS:
             break
     return [talk for i, talk in enumerate(talks) if i not in left_out]
 
@@ -200,9 +199,10 @@ def _says_more(talks: Sequence[Talk], i: int, rtt_ns: int = 0) -> bool:
 
 
 def _pauses(talks: Sequence[Talk], i: int, rtt_ns: int) -> bool:
-    """Whether a pause follows within the next tickets that there may be."""
+    """Whether a pause follows behind nothing but what looks like a prelude."""
     for one, other in itertools.pairwise(talks[i : i + _MOST_TICKETS + 1]):
-        if other.is_client or one.n_bytes > _MOST_TICKET_BYTES:
+        is_ticket = _LEAST_TICKET_BYTES <= one.n_bytes <= _USUAL_TICKET_BYTES
+        if other.is_client or not (is_ticket or one.n_bytes in _OPENING):
             return False
         if other.first_ns - one.last_ns > _pause_ns(rtt_ns):
             return True
