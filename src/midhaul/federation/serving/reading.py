@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, get_args
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from midhaul.federation.cleaning import clean_answer
-from midhaul.federation.findings import Reason
 from midhaul.federation.problem import Answers
 from midhaul.federation.vocabulary import UNKNOWN
 from midhaul.model import Detections, Tags
@@ -19,7 +18,6 @@ if TYPE_CHECKING:
     from midhaul.federation.problem import Task
     from midhaul.federation.vocabulary import Vocabulary
 
-_REASONS: tuple[Reason, ...] = get_args(Reason)
 _NO_FINDINGS: dict[str, int] = {}
 
 
@@ -85,7 +83,7 @@ class Reader:
         used = _with_used_names(answer)
         if self._task != "boxes" and isinstance(used, Detections):
             used = Tags(scores=used.scores, labels=used.labels, names=used.names)
-        before = [self._tally.counts.get((provider, r), 0) for r in _REASONS]
+        before = dict(self._tally.counts)
         cleaned = clean_answer(
             used,
             self._vocabulary,
@@ -96,13 +94,12 @@ class Reader:
             size_px=size_px,
         )
         answers = self._as_answers(cleaned, provider, item)
-        after = [self._tally.counts.get((provider, r), 0) for r in _REASONS]
-        if before == after:
+        if before == self._tally.counts:
             return Read(answers=answers, findings=_NO_FINDINGS, unknown=())
         findings = {
-            f"{provider}: {reason}": new - old
-            for reason, old, new in zip(_REASONS, before, after, strict=True)
-            if new > old
+            f"{provider}: {reason}": count - before.get((whose, reason), 0)
+            for (whose, reason), count in self._tally.counts.items()
+            if whose == provider and count > before.get((whose, reason), 0)
         }
         return Read(
             answers=answers, findings=findings, unknown=self._unknown(used, provider)
