@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import threading
+import time
 from typing import TYPE_CHECKING
 
 from midhaul.errors import PrerequisiteError
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
     from midhaul.federation.record.config import SniffConfig
 
-_BEGIN_S, _END_S = 10.0, 10.0
+_BEGIN_S, _LINGER_S, _END_S = 10.0, 0.25, 10.0
 _DROPPED = re.compile(r"(\d+) packets? dropped by kernel")
 _HINT = (
     'setcap cap_net_raw,cap_net_admin=eip "$(command -v tcpdump)", or run as root; '
@@ -49,7 +50,8 @@ class Sniffer:
         self._command = [program, *arguments(config, folder, is_root=os.geteuid() == 0)]
         self._process: subprocess.Popen[str] | None = None
         self._said: list[str] = []
-        self._has_begun = threading.Event()
+        self._has_answered = threading.Event()
+        self._is_listening = False
         self.n_dropped = 0
 
     def __enter__(self) -> Self:
@@ -63,10 +65,10 @@ class Sniffer:
         )
         self._listener = threading.Thread(target=self._listen, daemon=True)
         self._listener.start()
-        self._has_begun.wait(_BEGIN_S)
-        if self._process.poll() is not None or not self._has_begun.is_set():
+        self._has_answered.wait(_BEGIN_S)
+        if not self._is_listening:
             self._end()
-            said = self._said[-1] if self._said else "it says nothing"
+            said = " ".join(self._said) or "it says nothing"
             message = f"tcpdump does not capture: {said}"
             raise PrerequisiteError(message, _HINT)
         return self
@@ -78,6 +80,7 @@ class Sniffer:
         trace: TracebackType | None,
     ) -> None:
         """End; the files are complete then."""
+        time.sleep(_LINGER_S)  # the last packets are on their way to the file
         self._end()
 
     def _listen(self) -> None:
@@ -85,11 +88,12 @@ class Sniffer:
         for line in stream or ():
             self._said.append(line.strip())
             if "listening on" in line:
-                self._has_begun.set()
+                self._is_listening = True
+                self._has_answered.set()
             found = _DROPPED.search(line)
             if found:
                 self.n_dropped = int(found[1])
-        self._has_begun.set()
+        self._has_answered.set()
 
     def _end(self) -> None:
         process = self._process
@@ -116,7 +120,8 @@ def arguments(config: SniffConfig, folder: Path, *, is_root: bool) -> list[str]:
         is_root: whether it is started by root and should become somebody else.
     """
     stem = config.region_pair or "capture"
-    words = ["-i", config.device, "-n", "-U", "-s", str(config.snaplen_bytes)]
+    words = ["-i", config.device, "-n", "-U", "--immediate-mode"]
+    words += ["-s", str(config.snaplen_bytes)]
     words += ["-G", str(config.rotate_s)]
     words += ["-w", str(folder / f"{stem}-%Y%m%d_%H%M%S.pcap")]
     if is_root:
