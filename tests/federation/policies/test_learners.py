@@ -17,8 +17,9 @@ from tests.federation.toy_learning import (
 
 from midhaul.errors import DataError
 from midhaul.federation.evaluation import replay
-from midhaul.federation.features.first_answer import FirstAnswer
+from midhaul.federation.features.first_answer import AfterFirstPolicy, FirstAnswer
 from midhaul.federation.policies.actors import ActorPolicy
+from midhaul.federation.policies.checks import check_policy
 from midhaul.federation.policies.ppo import discounted, fit_ppo
 from midhaul.federation.policies.presets import preset
 from midhaul.federation.policies.sac import fit_sac
@@ -48,7 +49,7 @@ def small(learner: str, name: str = "corrected", n_steps: int = 1_600) -> Any:
     """A preset with small networks that learn quickly."""
     settings: Any = preset(learner, name, n_steps)
     if learner == "ppo":
-        course = replace(settings.course, n_epochs=12, n_steps=240)
+        course = replace(settings.course, n_epochs=n_steps // 130, n_steps=240)
         return replace(settings, course=course, actor_rate=5e-3, value_rate=1e-2)
     memory = replace(
         settings.replay,
@@ -142,6 +143,19 @@ def test_saved_and_loaded_decides_alike(learner: str, tmp_path: Path) -> None:
     )
     assert replayed.asked.tolist() == policy.choose(examples.features).tolist()
     assert len(replayed.rounds) == 1
+
+
+@pytest.mark.parametrize("learner", LEARNERS)
+def test_actors_are_policies(learner: str) -> None:
+    """A trained actor passes the conformance suite, alone and after a first answer."""
+    examples = two_contexts()
+    settings = small(learner, n_steps=300)
+    policy = FIT[learner](examples, settings, np.random.default_rng(11))
+    check_policy(policy, examples, from_state=ActorPolicy.from_state)
+    first = FirstAnswer(provider="p1")
+    inner = FIT[learner](first.widened(examples), settings, np.random.default_rng(12))
+    after = AfterFirstPolicy(first=first, inner=inner)
+    check_policy(after, examples, from_state=AfterFirstPolicy.from_state)
 
 
 def test_without_truth_it_learns_to_agree_with_everybody() -> None:
