@@ -109,9 +109,9 @@ CATALOGUE: tuple[Entry, ...] = (
     ),
     Entry(
         name="frugal-mct",
-        description="FrugalMCT: a base, then the add-on that a forest predicts",
+        description="FrugalMCT: a base, then the add-on that is predicted to pay",
         is_family=True,
-        settings=("base", "n_trees"),
+        settings=("base", "ridge"),
     ),
     Entry(
         name="linucb",

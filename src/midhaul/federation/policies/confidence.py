@@ -128,6 +128,8 @@ def fit_confidence(examples: Examples) -> ConfidenceFamily:
     recording = examples.recording
     scores = first_scores(recording)
     thresholds = _thresholds(scores)
+    is_missing = np.stack([answers.is_missing for answers in recording.answers])
+    scores[is_missing] = -1.0  # who does not answer is never sure
     orders = tuple(_orders(recording.prices_usd))
     prefixes = {_mask(order[: i + 1]) for order in orders for i in range(len(order))}
     masks = np.array(sorted(prefixes), np.int64)

@@ -131,11 +131,10 @@ def _frugal_qs(examples: Examples, told: Told) -> Policy:
     return _frugal(examples, {"is_by_label": False, **told})
 
 
-def _frugal_mct(examples: Examples, told: Told, rng: np.random.Generator) -> Policy:
-    require("sklearn", "federation")
+def _frugal_mct(examples: Examples, told: Told) -> Policy:
     from midhaul.federation.policies.frugal_mct import FrugalMctSettings, fit_frugal_mct
 
-    return fit_frugal_mct(examples, FrugalMctSettings(**told), rng)
+    return fit_frugal_mct(examples, FrugalMctSettings(**told))
 
 
 def _linucb(examples: Examples, told: Told, rng: np.random.Generator) -> Policy:
@@ -189,10 +188,10 @@ _SIMPLE: dict[str, Callable[[Examples, Told], Policy]] = {
     "confidence": _confidence,
     "frugal": _frugal,
     "frugal-qs": _frugal_qs,
+    "frugal-mct": _frugal_mct,
 }
 
 _LEARNED: dict[str, Callable[[Examples, Told, np.random.Generator], Policy]] = {
-    "frugal-mct": _frugal_mct,
     "linucb": _linucb,
     "linucb-first": _linucb_first,
     "cascade": _cascade,

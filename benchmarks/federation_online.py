@@ -1,0 +1,399 @@
+"""What does a policy lose over time, when providers change and when nobody tells it?
+
+Streams of recorded items, half of each set by the hash of ids; the other half is
+learned from. For each set, with and without a provider that gets worse after a third:
+
+- regret over time of the best fixed subset (as learned), LinUCB (without and with a
+  first answer, forgetting or not), our cascade as it was learned, and the same kept up
+  to date (``online``: audits, alarms, learning anew), with labels, few and none;
+- alarms: how often one is false, how many audits a change takes to be noticed, and
+  whether the right provider is named;
+- the mode without labels: what a cascade that learned from the fused answer of
+  everybody keeps of one that learned from people, and what its references cost.
+
+Bars. No more than 1 false alarm in 10,000 items. A provider whose answers are swapped
+on half of the items is noticed within 150 audits (median over sets and providers), one
+that fails on half within 20. After a change, what is kept up to date has in the last
+third of the stream, audits included, at least 0.95 of the worth of the best fixed
+subset of that very third, which nobody could know. While nothing changes it loses no
+more than 0.03 of the worth. Without labels at least 0.94 of the worth remains, which is
+what Armol's table has (32.68 of 34.71 AP50). Online learning was developed on ferplus
+and waimai; the bars were stated before any of this was run on the other sets.
+
+    python benchmarks/federation_online.py [--quick] [--data DIR]
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from midhaul.federation.quality import item_quality
+
+from midhaul.federation.evaluation import replay
+from midhaul.federation.fusion import fit_fuser, fuser_named
+from midhaul.federation.policies.base import Examples
+from midhaul.federation.policies.catalogue import fit_policy
+from midhaul.federation.policies.degrading import degraded
+from midhaul.federation.policies.drift import DriftMonitor
+from midhaul.federation.policies.fixed import fit_fixed
+from midhaul.federation.policies.linucb_learning import LinUcbSettings, fit_linucb
+from midhaul.federation.policies.online import OnlineRefit
+from midhaul.federation.policies.recipes import OnlineSettings, Recipe
+from midhaul.federation.policies.references import with_references
+from midhaul.federation.policies.streaming import stream
+from midhaul.federation.readers.parquet import read_parquet
+from midhaul.federation.splits import split_items
+
+if TYPE_CHECKING:
+    from midhaul.federation.fusion.base import Fuser
+    from midhaul.federation.policies.degrading import Degrading
+    from midhaul.federation.policies.drift import Alarm
+    from midhaul.federation.policies.streaming import StreamResult
+    from midhaul.federation.problem import Recording
+
+DATA = Path(
+    os.environ.get("MIDHAUL_DATA", Path(__file__).parent.parent.parent / "shared/data")
+)
+SETS = ("ferplus", "waimai", "digit", "pascal")
+RIGHT_PER_PRICE = 0.1
+"""Quality that the price of everybody has to buy: the exchange rate of all streams."""
+N_BETWEEN = 10_000
+SHARE = 0.7
+"""Of the items that a provider that got worse is worse on, in the streams."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Case:
+    """One data set, split.
+
+    Attributes:
+        name: of the set.
+        train: what is learned from.
+        calibration: what nothing is fitted on, the baseline of alarms.
+        later: the stream.
+        multiplier: quality that one USD has to buy.
+    """
+
+    name: str
+    train: Examples
+    calibration: Examples
+    later: Recording
+    multiplier: float
+
+    @property
+    def fuser(self) -> Fuser:
+        """What fuses answers."""
+        return self.train.fuser
+
+
+def main() -> int:
+    """Measure, print the figures, and fail when one is short."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="fewer sets and seeds")
+    parser.add_argument("--data", type=Path, default=DATA, help="folder of data sets")
+    options = parser.parse_args()
+    begin = time.process_time()
+    names = SETS[:1] if options.quick else SETS
+    seeds = range(1 if options.quick else 5)
+    cases = [
+        one
+        for name in names
+        if (one := case(options.data / "mlaas", name, 0)) is not None
+    ]
+    if not cases:
+        print(f"no data sets in {options.data / 'mlaas'}")
+        return 1
+    figures = [*false_alarms(cases, seeds), *delays(cases, seeds)]
+    figures += streams(cases)
+    figures += without_labels(options.data / "mlaas", names, seeds)
+    print(f"\n{time.process_time() - begin:.0f} s of CPU")
+    is_short = False
+    for name, value, sign, bar in figures:
+        is_met = value >= bar if sign == ">=" else value <= bar
+        is_short |= not is_met
+        verdict = "ok" if is_met else "short"
+        print(f"figure {name} {value:.4f} - bar {sign}{bar:g} {verdict}")
+    return int(is_short)
+
+
+def case(folder: Path, name: str, seed: int) -> Case | None:
+    """Read and split one set; None where it is not there."""
+    is_tags = (folder / f"{name}_tags.parquet").is_file()
+    file = folder / (f"{name}_tags.parquet" if is_tags else f"{name}.parquet")
+    if not file.is_file():
+        return None
+    truth = folder / f"{name}_truth.parquet" if is_tags else None
+    task = "tags" if is_tags else "labels"
+    recording = read_parquet(file, task=task, truth_file=truth)
+    train, calibration, test = split_items(recording.items, seed)
+    rng = np.random.default_rng([seed, 1])
+    fuser = fit_fuser("vote", recording.take(train), rng=rng)
+
+    def examples(items: np.ndarray) -> Examples:
+        return Examples(
+            recording=recording.take(items),
+            features=np.zeros((len(items), 0), np.float32),
+            fuser=fuser,
+        )
+
+    order = np.random.default_rng([seed, 2]).permutation(test)
+    return Case(
+        name=name,
+        train=examples(train),
+        calibration=examples(calibration),
+        later=recording.take(order),
+        multiplier=RIGHT_PER_PRICE / float(recording.prices_usd.sum()),
+    )
+
+
+def false_alarms(
+    cases: list[Case], seeds: range
+) -> list[tuple[str, float, str, float]]:
+    """Streams in which nothing changes, in several orders."""
+    n_alarms, n_items = 0, 0
+    print("\nfalse alarms, everybody asked about every item, A = 10,000")
+    for one in cases:
+        here = 0
+        for seed in seeds:
+            order = np.random.default_rng([seed, 3]).permutation(len(one.later))
+            here += len(_watch(one, one.later.take(order), N_BETWEEN))
+        total = len(one.later) * len(seeds)
+        print(f"{one.name:10} {here} in {total} items")
+        n_alarms, n_items = n_alarms + here, n_items + total
+    rate = n_alarms / n_items * N_BETWEEN
+    return [("false_alarms_in_10000_items", rate, "<=", 1.0)]
+
+
+def _watch(one: Case, recording: Recording, n_between: float) -> tuple[Alarm, ...]:
+    monitor = DriftMonitor(recording.providers, n_between)
+    before = one.calibration.recording
+    monitor.baseline(before, _fused(one.fuser, before))
+    return monitor.watch(recording, _fused(one.fuser, recording))
+
+
+def _fused(fuser: Fuser, recording: Recording) -> Any:
+    asked = np.full(len(recording), recording.everyone, np.int64)
+    return fuser.fuse(recording.shown(asked), asked)
+
+
+def delays(cases: list[Case], seeds: range) -> list[tuple[str, float, str, float]]:
+    """Audits from a change to the first alarm, at an audit share of 5 %."""
+    settings = OnlineSettings()
+    n_between = settings.n_between_alarms * settings.audit_share
+    print("\naudits to the first alarm (median of seeds), half of the items hit")
+    print("set        provider            swapped  failing   unsure  named rightly")
+    found: dict[str, list[float]] = {"swapped": [], "failing": [], "unsure": []}
+    n_right, n_named = 0, 0
+    for one in cases:
+        for provider in one.later.providers:
+            medians: list[float] = []
+            right: list[bool] = []
+            for how, all_of in found.items():
+                took: list[float] = []
+                for seed in seeds:
+                    delay, is_right = _delay(one, provider, how, seed, n_between)  # pyright: ignore[reportArgumentType]
+                    took.append(delay)
+                    right.append(is_right)
+                medians.append(float(np.median(took)))
+                all_of.append(medians[-1])
+            n_right, n_named = n_right + sum(right), n_named + len(right)
+            shown = "".join(f"{median:9.0f}" for median in medians)
+            print(f"{one.name:10} {provider:18}{shown}      {np.mean(right):.2f}")
+    print(f"named rightly: {n_right} of {n_named}")
+    return [
+        ("audits_to_notice_swapped", float(np.median(found["swapped"])), "<=", 150.0),
+        ("audits_to_notice_failing", float(np.median(found["failing"])), "<=", 20.0),
+    ]
+
+
+def _delay(
+    one: Case, provider: str, how: Degrading, seed: int, n_between: float
+) -> tuple[float, bool]:
+    rng = np.random.default_rng([seed, 4])
+    recording = one.later.take(rng.permutation(len(one.later)))
+    worse = degraded(recording, provider, 0, rng, share=0.5, how=how)
+    alarms = _watch(one, worse, n_between)
+    if not alarms:
+        return float("inf"), False
+    return float(alarms[0].number), alarms[0].provider == provider
+
+
+def streams(cases: list[Case]) -> list[tuple[str, float, str, float]]:
+    """Regret over time, with and without a provider that gets worse."""
+    kept: list[float] = []
+    calm: list[float] = []
+    for one in cases:
+        fixed: Any = fit_fixed(one.train).at(one.multiplier)
+        strongest = _strongest(one, fixed.mask)
+        n = len(one.later)
+        for provider in (None, strongest):
+            recording = one.later
+            title = "nothing changes"
+            if provider is not None:
+                rng = np.random.default_rng(5)
+                recording = degraded(recording, provider, n // 3, rng, share=SHARE)
+                title = f"{provider} swapped on {SHARE:.0%} from item {n // 3}"
+            print(f"\n{one.name}: {n} items, {title}")
+            print(
+                "policy                 regret at 1/3     2/3     end"
+                "   worth of last third   USD/10k  alarms (item, provider)"
+            )
+            results = {
+                name: _streamed(one, policy, recording, share)
+                for name, policy, share in _contenders(one, fixed)
+            }
+            for name, result in results.items():
+                _show(name, result)
+            late = slice(2 * n // 3, None)
+            best = float(results["fixed"].worths[late].mean(axis=0).max())
+            print(f"best fixed subset of the last third {best:27.4f}")
+            if provider is None:
+                online, still = results["online"], results["cascade"]
+                calm.append(float(still.worth.mean() - online.worth.mean()))
+            else:
+                kept.append(float(results["online"].worth[late].mean()) / best)
+    return [
+        ("online_over_best_fixed_after_change", min(kept), ">=", 0.95),
+        ("online_lost_while_nothing_changes", max(calm), "<=", 0.03),
+    ]
+
+
+def _strongest(one: Case, mask: int) -> str:
+    """The provider that the best fixed subset would miss most."""
+    recording = one.train.recording
+    best = {
+        p: float(item_quality(recording, recording.answers[p]).mean())
+        for p in range(recording.n_providers)
+        if mask >> p & 1
+    }
+    return recording.providers[max(best, key=lambda p: best[p])]
+
+
+def _contenders(one: Case, fixed: Any) -> list[tuple[str, Any, float]]:
+    """Name, policy and share of the items with feedback."""
+    rng = np.random.default_rng(6)
+    family: Any = fit_policy("cascade", one.train, {}, rng)
+    cascade = family.at(one.multiplier)
+    bandit: list[tuple[str, Any, float]] = []
+    for name, settings in (
+        ("linucb", LinUcbSettings()),
+        ("linucb, forgetting", LinUcbSettings(discount=0.999)),
+        ("linucb, first answer", LinUcbSettings(base="cheapest")),
+        ("same, forgetting", LinUcbSettings(base="cheapest", discount=0.999)),
+    ):
+        learned = fit_linucb(one.train, settings, rng).learned(one.multiplier)
+        bandit.append((name, learned, 1.0))
+    return [
+        ("fixed", fixed, 0.0),
+        *bandit,
+        ("cascade", cascade, 0.0),
+        ("online", _online(one, cascade), 1.0),
+        ("online, 20 % labels", _online(one, cascade), 0.2),
+        ("online, no labels", _online(one, cascade), 0.0),
+    ]
+
+
+def _online(one: Case, cascade: Any) -> OnlineRefit:
+    recording = one.train.recording
+    policy = OnlineRefit(
+        cascade,
+        Recipe(name="cascade", told={}, multiplier=one.multiplier, seed=0),
+        one.fuser,
+        recording.providers,
+        recording.prices_usd,
+    )
+    policy.remember(one.train, one.calibration)
+    return policy
+
+
+def _streamed(
+    one: Case, policy: Any, recording: Recording, share: float
+) -> StreamResult:
+    features = np.zeros((len(recording), 0), np.float32)
+    return stream(
+        policy,
+        recording,
+        features,
+        one.fuser,
+        np.random.default_rng(7),
+        feedback_share=share,
+        multiplier=one.multiplier,
+        batch=32,
+    )
+
+
+def _show(name: str, result: StreamResult) -> None:
+    n = len(result)
+    regret = result.regret()
+    marks = "".join(f"{regret[end - 1]:8.1f}" for end in (n // 3, 2 * n // 3, n))
+    late = result.worth[2 * n // 3 :].mean()
+    alarms = ", ".join(f"{a.item_number} {a.alarm.provider}" for a in result.alarms)
+    usd = result.cost_usd.mean() * 10_000
+    print(f"{name:28}{marks}{late:22.4f}{usd:10.2f}  {alarms}")
+
+
+def without_labels(
+    folder: Path, names: tuple[str, ...], seeds: range
+) -> list[tuple[str, float, str, float]]:
+    """What learning from everybody's fused answer keeps, judged by the truth."""
+    print("\nwithout labels: worth on the test part, mean of splits")
+    print(
+        "set        cheapest  with labels  without  gain kept"
+        "  bill of references, USD  a year of use at 10,000 items a day, USD"
+    )
+    ratios: list[float] = []
+    for name in names:
+        rows: list[tuple[float, ...]] = []
+        for seed in seeds:
+            one = case(folder, name, seed)
+            if one is None:
+                continue
+            task = one.later.task
+            teacher = fuser_named("wbf" if task == "boxes" else "vote")
+            judged, bill = with_references(one.train.recording, teacher)
+            taught = replace(one.train, recording=judged)
+            found = [_cheapest(one)]
+            for examples in (one.train, taught):
+                family: Any = fit_policy(
+                    "cascade", examples, {}, np.random.default_rng(8)
+                )
+                found += [*_tested(one, family.at(one.multiplier))]
+            rows.append((*found, bill.total_usd))
+        if not rows:
+            continue
+        low, high, _, kept, usd, billed = np.mean(rows, axis=0)
+        share = (kept - low) / (high - low)
+        ratios.append(kept / high)
+        print(
+            f"{name:10} {low:8.4f} {high:12.4f} {kept:8.4f} {share:10.3f}"
+            f"{billed:18.2f}{usd * 3_650_000:28.0f}"
+        )
+    return [("worth_kept_without_labels", min(ratios), ">=", 0.94)]
+
+
+def _tested(one: Case, policy: Any) -> tuple[float, float]:
+    recording = one.later
+    features = np.zeros((len(recording), 0), np.float32)
+    rng = np.random.default_rng(9)
+    done = replay(policy, recording, features, one.fuser, rng)
+    quality = float(item_quality(recording, done.fused).mean())
+    cost = float(done.cost_usd.mean())
+    return quality - one.multiplier * cost, cost
+
+
+def _cheapest(one: Case) -> float:
+    recording = one.later
+    p = int(recording.prices_usd.argmin())
+    quality = float(item_quality(recording, recording.answers[p]).mean())
+    return quality - one.multiplier * float(recording.prices_usd[p])
+
+
+if __name__ == "__main__":
+    sys.exit(main())
