@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
+from midhaul.errors import DataError
 from midhaul.federation.entries import (
     Entries,
     Ledger,
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
 
 TRUTH = "truth"
 """What findings about the truth are filed under."""
+
+_SHOWN = 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -142,6 +145,56 @@ def clean_answer(
     return Tags(
         scores=entries.scores[keep], labels=entries.labels[keep], names=vocabulary.names
     )
+
+
+def match_items(
+    recording: Recording,
+    mismatch: Literal["keep", "intersection", "error"] = "keep",
+    *,
+    tally: Tally,
+) -> Recording:
+    """Look for items that a provider did not answer, or that nobody judged.
+
+    Where boxes or tags are asked for, nothing found and not answered look the same in
+    most layouts: an item counts as not answered there when no provider at all found
+    anything, or when the layout says so.
+
+    Args:
+        recording: as it was read.
+        mismatch: ``keep`` leaves such answers missing, ``intersection`` leaves their
+            items out, ``error`` stops.
+        tally: where they are counted.
+
+    Raises:
+        DataError: there are some and they are an error, or no item remains.
+    """
+    lacking = {
+        name: answers.is_missing
+        for name, answers in zip(recording.providers, recording.answers, strict=True)
+    }
+    silent = np.logical_and.reduce([one.counts == 0 for one in recording.answers])
+    lacking["everybody"] = silent & ~np.logical_or.reduce(list(lacking.values()))
+    if recording.truth is not None:
+        lacking[TRUTH] = recording.truth.is_missing
+    odd = np.logical_or.reduce(list(lacking.values()))
+    for name, where in lacking.items():
+        which = np.flatnonzero(where).tolist()
+        shown = [recording.items[i] for i in which[:_SHOWN]]
+        if which and mismatch == "error":
+            message = f"{name} lacks {len(which)} of {len(recording)} items: "
+            message += ", ".join(shown)
+            raise DataError(message, "keep them missing, or take the intersection")
+        if mismatch == "keep":
+            tally.add(name, "item without an answer", len(which), shown)
+    if mismatch == "keep" or not odd.any():
+        return recording
+    which = np.flatnonzero(odd).tolist()
+    shown = [recording.items[i] for i in which[:_SHOWN]]
+    tally.add("items", "item not answered by everybody", len(which), shown)
+    if odd.all():
+        message = f"no item of {len(recording)} is answered by everybody"
+        raise DataError(message, "compare the ids of items in the files")
+    return recording.take(np.flatnonzero(~odd))
 
 
 def _clean_answers(

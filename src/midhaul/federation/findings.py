@@ -27,7 +27,6 @@ Reason = Literal[
     "unknown label",
     "ignored label",
     "no label",
-    "answered twice",
     "item not in the truth",
     "item without an answer",
     "item not answered by everybody",

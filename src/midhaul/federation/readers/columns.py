@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -51,7 +52,7 @@ class Columns:
             self._names = tuple(found)
             columns = [name for name in wanted if name in found]
             self._table = opened.read(columns=columns)
-            self.metadata: dict[bytes, bytes] = opened.schema_arrow.metadata or {}
+            self._metadata: dict[bytes, bytes] = opened.schema_arrow.metadata or {}
         except FileNotFoundError as error:
             message = f"{file} does not exist"
             raise DataError(message, "give the file of the answers") from error
@@ -62,6 +63,19 @@ class Columns:
     def __len__(self) -> int:
         """Number of rows."""
         return self._table.num_rows
+
+    def meta(self, key: bytes) -> dict[str, Any]:
+        """What the writer of the file left under a key of its metadata, in JSON.
+
+        Raises:
+            DataError: it is no JSON object.
+        """
+        try:
+            meta: dict[str, Any] = json.loads(self._metadata.get(key, b"{}"))
+            return dict(meta)
+        except (ValueError, TypeError) as error:
+            message = f"{self.file} has odd metadata: {error}"
+            raise DataError(message, "write the file again") from error
 
     def has(self, name: str) -> bool:
         """True when the file has such a column."""

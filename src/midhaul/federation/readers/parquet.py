@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from midhaul.errors import DataError
 from midhaul.federation.problem import Answers, Recording
 from midhaul.federation.readers.columns import Columns
-from midhaul.federation.readers.parquet_truth import read_truth
+from midhaul.federation.readers.parquet_truth import CORNERS, META, read_truth
 from midhaul.federation.readers.parts import Truth, WordList, prices_from
 
 if TYPE_CHECKING:
@@ -24,13 +23,9 @@ if TYPE_CHECKING:
     from midhaul.federation.problem import Task
     from midhaul.federation.readers.columns import Codes
 
-META = b"midhaul.recording"
-"""Key of the file's metadata for what rows cannot say: the order of names."""
-
 ANSWERS_FILE, TRUTH_FILE = "answers.parquet", "truth.parquet"
 """Files of a folder that holds a recording."""
 
-_CORNERS = ("x1", "y1", "x2", "y2")
 _KEYS = ("row", "item", "image_id")
 _COLUMNS = ("provider", "label", "score", "price_usd", "latency_s", "is_missing")
 
@@ -120,17 +115,12 @@ class _Rows:
 
     def meta_names(self, key: str) -> tuple[str, ...]:
         """A list of names that the writer of the file left."""
-        try:
-            meta: Any = json.loads(self.columns.metadata.get(META, b"{}"))
-            return tuple(str(name) for name in meta.get(key, ()))
-        except (ValueError, AttributeError, TypeError) as error:
-            message = f"{self.columns.file} has odd metadata: {error}"
-            raise DataError(message, "write the file again") from error
+        return tuple(str(name) for name in self.columns.meta(META).get(key, ()))
 
 
 def _read_rows(file: Path, task: Task) -> _Rows:
     is_boxes = task == "boxes"
-    corners = _CORNERS if is_boxes else ()
+    corners = CORNERS if is_boxes else ()
     columns = Columns(file, (*_KEYS, *_COLUMNS, "truth", *corners))
     columns.require("provider", "label", "score", *corners)
     boxes = None

@@ -17,7 +17,12 @@ if TYPE_CHECKING:
     from midhaul.federation.problem import Task
     from midhaul.federation.readers.parts import WordList
 
-_CORNERS = ("x1", "y1", "x2", "y2")
+META = b"midhaul.recording"
+"""Key of a file's metadata for what rows cannot say, such as the order of names."""
+
+CORNERS = ("x1", "y1", "x2", "y2")
+"""Columns of a box."""
+
 _FLAGS = ("difficult", "is_ignored", "is_missing")
 
 
@@ -38,7 +43,7 @@ def read_truth(file: Path, *, task: Task, words: WordList) -> Truth:
     """
     if file.suffix == ".json":
         return _read_coco(file, task, words)
-    corners = _CORNERS if task == "boxes" else ()
+    corners = CORNERS if task == "boxes" else ()
     columns = Columns(
         file, ("row", "item", "image_id", "label", "width", "height", *_FLAGS, *corners)
     )
@@ -49,6 +54,8 @@ def read_truth(file: Path, *, task: Task, words: WordList) -> Truth:
         message = f"{file}: an item is null"
         raise DataError(message, "every row of a truth needs its item")
     n = len(items.texts)
+    if columns.meta(META).get("has_truth") is False:
+        return Truth(items=items.texts, sizes_px=_sizes(columns, items.codes, n))
     missing = np.zeros(n, bool)
     missing[items.codes[columns.flags("is_missing")]] = True
     said = np.flatnonzero(labels.codes >= 0)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -11,6 +12,7 @@ from midhaul.errors import DataError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from pathlib import Path
 
     from jaxtyping import Float32, Float64, Int32
 
@@ -23,12 +25,13 @@ class Truth:
 
     Attributes:
         items: ids, unique.
-        answers: labels are indices into the word list it was read with.
+        answers: labels are indices into the word list it was read with; None where a
+            file knows the items alone.
         sizes_px: ``(n, 2)`` width and height of each image; None where not known.
     """
 
     items: tuple[str, ...]
-    answers: Answers
+    answers: Answers | None = None
     sizes_px: Float32[np.ndarray, "n 2"] | None = None
 
 
@@ -81,6 +84,32 @@ class WordList:
             answers=tuple(relabelled(one, table) for one in recording.answers),
             truth=None if truth is None else relabelled(truth, table),
         )
+
+
+def text_of(file: Path) -> str:
+    """The text of a UTF-8 file.
+
+    Raises:
+        DataError: it cannot be read, or holds no UTF-8.
+    """
+    try:
+        return file.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        message = f"{file} cannot be read as text: {error}"
+        raise DataError(message, "check that it is there, and is UTF-8") from error
+
+
+def json_of(file: Path, what: str) -> Any:
+    """What a JSON file holds.
+
+    Raises:
+        DataError: it cannot be read, or holds no JSON.
+    """
+    try:
+        return json.loads(text_of(file))
+    except (ValueError, RecursionError) as error:
+        message = f"expected {what} in {file}, found no JSON: {error}"
+        raise DataError(message, "write or download the file again") from error
 
 
 def relabelled(answers: Answers, table: Int32[np.ndarray, " k"]) -> Answers:
