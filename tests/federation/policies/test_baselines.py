@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -11,6 +13,7 @@ from midhaul.federation.quality import item_quality, set_quality, subset_qualiti
 from midhaul.errors import ConfigError, DataError
 from midhaul.federation.evaluation import replay
 from midhaul.federation.fusion import fuser_named
+from midhaul.federation.policies.base import Examples
 from midhaul.federation.policies.catalogue import entry_named, fit_policy
 from midhaul.federation.policies.check_recordings import check_examples
 from midhaul.federation.policies.chord import chord
@@ -40,7 +43,7 @@ BOXES = check_examples("boxes", fuser_named("wbf"), _RNG(5), n_items=40)
 
 @pytest.mark.parametrize("examples", [EXAMPLES, BOXES], ids=["labels", "boxes"])
 @pytest.mark.parametrize("multiplier", [0.0, 50.0, 400.0, np.inf])
-def test_fixed_is_the_best(examples, multiplier: float) -> None:  # noqa: ANN001
+def test_fixed_is_the_best(examples: Examples, multiplier: float) -> None:
     """No subset has a higher quality less price on the training items."""
     recording = examples.recording
     policy = fit_fixed(examples).at(multiplier)
@@ -102,7 +105,7 @@ def test_chord_is_the_envelope(qualities: list[int], budget: int) -> None:
     assert value == pytest.approx(best)
 
 
-def _mean_of(policy, family: FixedFamily) -> tuple[float, float]:  # noqa: ANN001
+def _mean_of(policy: Any, family: FixedFamily) -> tuple[float, float]:
     if isinstance(policy, FixedPolicy):
         share, masks = 1.0, (policy.mask, policy.mask)
     else:
@@ -127,7 +130,7 @@ def test_chord_below_the_cheapest_leaves_items() -> None:
 
 
 @pytest.mark.parametrize("examples", [EXAMPLES, BOXES], ids=["labels", "boxes"])
-def test_oracle_bounds_everybody(examples) -> None:  # noqa: ANN001
+def test_oracle_bounds_everybody(examples: Examples) -> None:
     """No policy has a higher mean worth than the oracle at the same multiplier."""
     recording = examples.recording
     qualities = subset_qualities(recording, examples.fuser, all_masks(3))

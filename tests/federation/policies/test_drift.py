@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any, cast
+
 import numpy as np
 import pytest
 
@@ -9,14 +11,17 @@ from midhaul.errors import DataError
 from midhaul.federation.fusion import fuser_named
 from midhaul.federation.policies.check_recordings import check_examples
 from midhaul.federation.policies.degrading import degraded
-from midhaul.federation.policies.drift import SIGNALS, DriftMonitor
+from midhaul.federation.policies.drift import SIGNALS, Alarm, DriftMonitor
 from midhaul.federation.policies.drift_kernel import N_BINS, advance
+from midhaul.federation.problem import Recording
 
 _RNG = np.random.default_rng
 VOTE = fuser_named("vote")
 
 
-def _watched(monitor: DriftMonitor, recording, start: int = 0):  # noqa: ANN001, ANN202
+def _watched(
+    monitor: DriftMonitor, recording: Recording, start: int = 0
+) -> tuple[Alarm, ...]:
     rows = np.arange(start, len(recording))
     part = recording.take(rows)
     asked = np.full(len(part), part.everyone)
@@ -41,7 +46,7 @@ def test_bets_are_fair() -> None:
     n, n_runs = 60, 1500
     rng = _RNG(3)
     monitor = DriftMonitor(["a"], 1)
-    tails, wins, is_high = monitor._bets
+    tails, wins, is_high = monitor.bets
     found = []
     for _ in range(n_runs):
         levels = np.zeros((1, len(tails)))
@@ -65,9 +70,9 @@ def test_kernel_is_its_reference() -> None:
     bins[2, 100:] = 900
     chances = rng.random((6, 200))
     outcomes = []
-    for function in (advance, advance.py_func):
+    for function in (advance, cast("Any", advance).py_func):
         counts = np.zeros((6, N_BINS), np.int64)
-        shape = 6, len(monitor._bets[0])
+        shape = 6, len(monitor.bets[0])
         levels, sums = np.zeros(shape), np.ones(shape)
         starts = np.ones(shape, np.int64)
         end = function(
@@ -77,7 +82,7 @@ def test_kernel_is_its_reference() -> None:
             levels,
             sums,
             starts,
-            *monitor._bets,
+            *monitor.bets,
             240.0,
             0,
         )

@@ -11,6 +11,7 @@ from midhaul.federation.quality import item_quality, subset_qualities
 from midhaul.errors import DataError
 from midhaul.federation.evaluation import replay
 from midhaul.federation.fusion import fuser_named
+from midhaul.federation.policies.base import SubsetPolicy
 from midhaul.federation.policies.check_recordings import check_examples
 from midhaul.federation.policies.first_answers import first_label
 from midhaul.federation.policies.frugal import FrugalSettings, fit_frugal
@@ -21,7 +22,7 @@ EXAMPLES = check_examples("labels", fuser_named("vote"), _RNG(5), n_items=240)
 SETTINGS = FrugalSettings(min_support=1)
 
 
-def _worth(policy, rate: float) -> float:  # noqa: ANN001
+def _worth(policy: SubsetPolicy, rate: float) -> float:
     recording = EXAMPLES.recording
     done = replay(policy, recording, EXAMPLES.features, EXAMPLES.fuser, _RNG(0))
     return float((item_quality(recording, done.fused) - rate * done.cost_usd).mean())

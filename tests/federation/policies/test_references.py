@@ -17,12 +17,18 @@ from midhaul.federation.policies.references import (
     audited,
     with_references,
 )
+from midhaul.federation.problem import Answers, Recording, Task
 
 _RNG = np.random.default_rng
 
 
+def _truth(recording: Recording) -> Answers:
+    assert recording.truth is not None
+    return recording.truth
+
+
 @pytest.mark.parametrize("task", ["labels", "tags", "boxes"])
-def test_everybody_is_right(task) -> None:  # noqa: ANN001
+def test_everybody_is_right(task: Task) -> None:
     """By such a reference the fused answer of all is right, and everybody was paid."""
     fuser = fuser_named("wbf" if task == "boxes" else "vote")
     recording = check_examples(task, fuser, _RNG(0), n_items=80).recording
@@ -30,10 +36,10 @@ def test_everybody_is_right(task) -> None:  # noqa: ANN001
     asked = np.full(80, recording.everyone)
     quality = item_quality(judged, fuser.fuse(recording.shown(asked), asked))
     # An item that nobody answered has no reference.
-    answered = ~judged.truth.is_missing & (judged.truth.counts > 0)
+    answered = ~_truth(judged).is_missing & (_truth(judged).counts > 0)
     assert answered.mean() > 0.9
     assert quality[answered] == pytest.approx(1.0)
-    assert (judged.truth.scores == 1).all()
+    assert (_truth(judged).scores == 1).all()
     assert bill.n_calls.tolist() == [80, 80, 80]
     assert bill.total_usd == pytest.approx(80 * recording.prices_usd.sum())
 
@@ -44,7 +50,7 @@ def test_truth_is_not_looked_at() -> None:
     recording = check_examples("labels", fuser, _RNG(0)).recording
     first, _ = with_references(recording, fuser)
     second, _ = with_references(replace(recording, truth=None), fuser)
-    assert np.array_equal(first.truth.labels, second.truth.labels)
+    assert np.array_equal(_truth(first).labels, _truth(second).labels)
 
 
 def test_weak_boxes_are_no_reference() -> None:
@@ -53,10 +59,10 @@ def test_weak_boxes_are_no_reference() -> None:
     recording = check_examples("boxes", fuser, _RNG(0)).recording
     weak, _ = with_references(recording, fuser, min_score=0.0)
     strong, _ = with_references(recording, fuser, min_score=0.6)
-    assert 0 < len(strong.truth.labels) < len(weak.truth.labels)
+    assert 0 < len(_truth(strong).labels) < len(_truth(weak).labels)
     labels = check_examples("labels", fuser_named("vote"), _RNG(0)).recording
     judged, _ = with_references(labels, fuser_named("vote"), min_score=2.0)
-    assert (judged.truth.counts[~judged.truth.is_missing] == 1).all()
+    assert (_truth(judged).counts[~_truth(judged).is_missing] == 1).all()
 
 
 def test_audits_cost_their_share() -> None:

@@ -88,6 +88,7 @@ class DriftMonitor:
 
     Attributes:
         n_watched: items so far, those of the baseline not counted.
+        bets: tail t, share w and whether the tail is the upper one, of each bet.
 
     Raises:
         ValueError: A is not positive.
@@ -100,9 +101,8 @@ class DriftMonitor:
         self.providers = tuple(providers)
         self.n_between = float(n_between)
         self.n_watched = 0
-        tails, wins, is_high = _bets()
-        self._bets = tails, wins, is_high
-        shape = len(self.providers) * len(SIGNALS), len(tails)
+        self.bets = _bets()
+        shape = len(self.providers) * len(SIGNALS), len(self.bets[0])
         self._counts = np.zeros((shape[0], N_BINS), np.int64)
         self._levels = np.zeros(shape)
         self._sums = np.ones(shape)
@@ -155,7 +155,7 @@ class DriftMonitor:
                 self._levels,
                 self._sums,
                 self._starts,
-                *self._bets,
+                *self.bets,
                 self._threshold,
                 self.n_watched,
             )
@@ -239,7 +239,7 @@ class DriftMonitor:
         return Alarm(
             provider=self.providers[p],
             signal=SIGNALS[signal],
-            direction="rose" if self._bets[2][bet] else "fell",
+            direction="rose" if self.bets[2][bet] else "fell",
             number=self.n_watched,
             onset=int(self._starts[row, bet]),
         )
