@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -13,7 +13,6 @@ from midhaul.federation.quality import item_quality, set_quality, subset_qualiti
 from midhaul.errors import ConfigError, DataError
 from midhaul.federation.evaluation import replay
 from midhaul.federation.fusion import fuser_named
-from midhaul.federation.policies.base import Examples
 from midhaul.federation.policies.catalogue import entry_named, fit_policy
 from midhaul.federation.policies.check_recordings import check_examples
 from midhaul.federation.policies.chord import chord
@@ -35,6 +34,9 @@ from midhaul.federation.policies.worth import (
     finite_multiplier,
 )
 from midhaul.federation.problem import Answers, all_masks, prices_of
+
+if TYPE_CHECKING:
+    from midhaul.federation.policies.base import Examples
 
 _RNG = np.random.default_rng
 EXAMPLES = check_examples("labels", fuser_named("vote"), _RNG(5), n_items=200)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import pytest
@@ -13,7 +13,9 @@ from midhaul.federation.policies.check_recordings import check_examples
 from midhaul.federation.policies.degrading import degraded
 from midhaul.federation.policies.drift import SIGNALS, Alarm, DriftMonitor
 from midhaul.federation.policies.drift_kernel import N_BINS, advance
-from midhaul.federation.problem import Recording
+
+if TYPE_CHECKING:
+    from midhaul.federation.problem import Recording
 
 _RNG = np.random.default_rng
 VOTE = fuser_named("vote")

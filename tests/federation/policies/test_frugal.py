@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
@@ -11,11 +12,13 @@ from midhaul.federation.quality import item_quality, subset_qualities
 from midhaul.errors import DataError
 from midhaul.federation.evaluation import replay
 from midhaul.federation.fusion import fuser_named
-from midhaul.federation.policies.base import SubsetPolicy
 from midhaul.federation.policies.check_recordings import check_examples
 from midhaul.federation.policies.first_answers import first_label
 from midhaul.federation.policies.frugal import FrugalSettings, fit_frugal
 from midhaul.federation.policies.frugal_rules import rule_group
+
+if TYPE_CHECKING:
+    from midhaul.federation.policies.base import SubsetPolicy
 
 _RNG = np.random.default_rng
 EXAMPLES = check_examples("labels", fuser_named("vote"), _RNG(5), n_items=240)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
@@ -17,7 +18,9 @@ from midhaul.federation.policies.references import (
     audited,
     with_references,
 )
-from midhaul.federation.problem import Answers, Recording, Task
+
+if TYPE_CHECKING:
+    from midhaul.federation.problem import Answers, Recording, Task
 
 _RNG = np.random.default_rng
 

@@ -74,7 +74,8 @@ class OnlinePolicy(SubsetPolicy, Protocol):
         """Take in how some items ended.
 
         Args:
-            situation: at the end, when nobody else was asked.
+            situation: at the end, when nobody else was asked. Where somebody said what
+                is right, its recording has a truth, which is missing for other items.
             fused: the fused answers that were given.
             quality: ``(n,)`` of the fused answers, NaN where nobody can tell.
         """
