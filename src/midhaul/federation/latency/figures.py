@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING, Any
 
 from midhaul.federation.latency import tables
+from midhaul.federation.latency.curves import CAPTION, SHARES, curve
 from midhaul.federation.latency.listings import (
     capture_table,
     connection_table,
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from midhaul.runs.run import Run
 
 _MS = 1e3
-_PER_DECADE, _MOST_NINES, _FEW = 16, 3, 10
 _PARTS = {
     "upload": ("upload", "#0072b2"),
     "rtt": ("round trip", "#7fb4dc"),
@@ -151,36 +150,21 @@ def _distribution(view: View, what: str) -> Figure | str:
     title = f"Distribution of {'the whole time' if what == 'total' else what}"
     if "requests" not in view.has:
         return f"{title}: the run has no requests yet."
-    shares = [
-        1 - 10 ** (-k / _PER_DECADE) for k in range(_MOST_NINES * _PER_DECADE + 1)
-    ]
     found = view.run.sql(
         "SELECT configuration, count(*) AS n, "  # noqa: S608 - our own names
-        f"quantile_cont({what}_s, {shares!r}) AS quantiles "
+        f"quantile_cont({what}_s, {list(SHARES)!r}) AS quantiles "
         "FROM requests JOIN configurations USING (provider, region_pair) "
         "WHERE status = 'ok' GROUP BY configuration ORDER BY configuration"
     ).to_pylist()
-    rows: list[dict[str, Any]] = []
-    for one in found:
-        name = view.names[one["configuration"]]
-        for share, value in zip(shares, one["quantiles"], strict=True):
-            beyond = one["n"] * (1 - share)
-            if beyond < 1:
-                break
-            rows.append(
-                {
-                    "name": name,
-                    "nines": -math.log10(1 - share),
-                    "percentile": share * 100,
-                    "ms": value * _MS,
-                    "is_thin": beyond < _FEW,
-                }
-            )
+    rows = [
+        point
+        for one in found
+        for point in curve(view.names[one["configuration"]], one["n"], one["quantiles"])
+    ]
     if not rows:
         return f"{title}: no request could be split."
     chart = percentile_curves(rows, Axis("ms", f"{what}, ms"), view.series)
-    caption = "Dotted where fewer than ten requests lie beyond."
-    return Figure(title=title, chart=chart, caption=caption)
+    return Figure(title=title, chart=chart, caption=CAPTION)
 
 
 def _day(view: View) -> Section | None:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING, Any
 
+from midhaul.federation.latency.curves import CAPTION, SHARES, curve
 from midhaul.federation.record import tables
 from midhaul.report import Cell, DataTable, Figure, Notice, Page, Section
 from midhaul.report.axes import Axis, Series
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from midhaul.runs.run import Run
 
 _MS = 1e3
-_PER_DECADE, _MOST_NINES, _FEW = 16, 3, 10
 _STATUSES = {
     "ok": "#009e73",
     "timeout": "#e69f00",
@@ -115,34 +114,20 @@ def _costs(view: View) -> DataTable | Notice:
 def _distribution(view: View) -> Figure | str:
     if "calls" not in view.has:
         return "Distribution of latency: nobody was asked yet."
-    shares = [
-        1 - 10 ** (-k / _PER_DECADE) for k in range(_MOST_NINES * _PER_DECADE + 1)
-    ]
     found = view.run.sql(
         "SELECT configuration, count(*) AS n, "  # noqa: S608 - our own names
-        f"quantile_cont(latency_s, {shares!r}) AS quantiles FROM calls "
+        f"quantile_cont(latency_s, {list(SHARES)!r}) AS quantiles FROM calls "
         "WHERE status = 'ok' GROUP BY configuration ORDER BY configuration"
     ).to_pylist()
-    rows: list[dict[str, Any]] = []
-    for one in found:
-        for share, value in zip(shares, one["quantiles"], strict=True):
-            beyond = one["n"] * (1 - share)
-            if beyond < 1:
-                break
-            rows.append(
-                {
-                    "name": view.names[one["configuration"]],
-                    "nines": -math.log10(1 - share),
-                    "percentile": share * 100,
-                    "ms": value * _MS,
-                    "is_thin": beyond < _FEW,
-                }
-            )
+    rows = [
+        point
+        for one in found
+        for point in curve(view.names[one["configuration"]], one["n"], one["quantiles"])
+    ]
     if not rows:
         return "Distribution of latency: nobody answered."
     chart = percentile_curves(rows, Axis("ms", "latency, ms"), view.series)
-    caption = "Dotted where fewer than ten calls lie beyond."
-    return Figure(title="Distribution of latency", chart=chart, caption=caption)
+    return Figure(title="Distribution of latency", chart=chart, caption=CAPTION)
 
 
 def _calls(view: View) -> Section | None:
