@@ -44,6 +44,10 @@ def test_hash_does_not_care_where_a_value_comes_from() -> None:
         ),
         ("torchvision:ssd300?weights=none", "torchvision:ssd300?weights=none"),
         ("jpeg:75", "jpeg:75"),
+        ("http://127.0.0.1:8000", "http://127.0.0.1:8000"),
+        ("https://node.example.org/a.b", "https://node.example.org/a.b"),
+        ("local:builtin:street-n", "local:builtin:street-n"),
+        ("local:onnx:m.onnx?card=c.toml", "local:onnx:/data/m.onnx?card=/data/c.toml"),
     ],
 )
 def test_specs_find_their_files(text: str, expected: str) -> None:

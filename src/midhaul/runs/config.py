@@ -48,11 +48,14 @@ class Spec(str):
         """The same with its files absolute: relative ones are taken from ``folder``.
 
         The location or an option's value names a file when it has a slash in it or ends
-        in a suffix that begins with a letter; ``builtin:small`` names none.
+        in a suffix that begins with a letter; ``builtin:small`` names none, and neither
+        does the address ``http://host:8000``. ``local:SPEC`` has the files of its spec.
         """
         kind, colon, rest = self.partition(":")
-        if not colon:
+        if not colon or rest.startswith("//"):
             return self
+        if kind == "local":
+            return Spec(f"local:{Spec(rest).resolved(folder)}")
         location, mark, options = rest.partition("?")
         pairs = [pair.partition("=") for pair in options.split("&")]
         options = "&".join(k + eq + _absolute(v, folder) for k, eq, v in pairs)

@@ -57,7 +57,8 @@ class AskedConfig(Section):
     )
     price_list: str = Field(
         default="",
-        description="File of a price list, or the name of one that comes with midhaul.",
+        description="Name of a price list that comes with midhaul, or a file of one, "
+        "from the working directory.",
     )
     price_name: str = Field(
         default="", description="Its name in that list; its spec where empty."
