@@ -62,7 +62,7 @@ MEAN_USD = 0.0005
 """About what a request costs with these faults."""
 MONEY = 0.6
 """Share of what the burst would need that the budget has."""
-KILL_AT = 0.3
+KILL_AT = 0.15
 """Share of the burst that has an answer when the service is killed."""
 PATIENCE_S = 150.0
 SEED = 5
@@ -277,6 +277,11 @@ def compare(file: Path, counts: dict[str, Any]) -> dict[str, float]:
     billed = sum(by_status[status] for status in BILLED)
     n_early = max(0, n_given_up - by_status["timeout"])
     total = contents.spending.of_run("service")
+    by_provider = ", ".join(
+        f"{NAMES[int(key[0])]}{key[1:]} {n}"
+        for key, n in sorted(counts["calls"].items())
+    )
+    print(f"providers saw: {by_provider}")
     n_arrived = sum(counts["calls"].values())
     print(
         f"ledger: {ends['reserved']} calls reserved, {ends['charged']} charged, "

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+import time
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -243,12 +244,36 @@ def test_answers_from_before_an_opening_do_not_close_it() -> None:
     assert breaker.state == "open"
 
 
+@pytest.mark.parametrize(("block_s", "state"), [(0.0, "open"), (0.3, "closed")])
+def test_a_busy_process_does_not_blame_providers(block_s: float, state: str) -> None:
+    """A time-out that is noticed late opens no breaker; others do."""
+    a = Scripted("a", Step(latency_s=60.0))
+    settings = limits(timeout_s=0.1, breaker=BreakerSettings(n_calls=1))
+
+    async def main() -> str:
+        async with federation_of([a], time.monotonic, limits=settings) as federation:
+            asking = asyncio.create_task(federation.answer(b"x"))
+            for _ in range(50):  # until the call is made
+                await asyncio.sleep(0)
+            assert a.n_calls == 1
+            time.sleep(block_s)  # noqa: ASYNC251  the loop is to be held up
+            assert (await asking).calls[0].status == "timeout"
+            return federation.callers[0].breaker.state
+
+    assert asyncio.run(main()) == state
+
+
 def test_never_more_calls_at_once_than_places() -> None:
     """The others wait their turn, and the wait is told."""
     a = Scripted("a", Step(latency_s=1.0))
 
     async def main(clock: Callable[[], float]) -> list[float]:
-        async with federation_of([a], clock, limits=limits(n_at_once=4)) as federation:
+        async with federation_of(
+            [a],
+            clock,
+            limits=limits(n_at_once=4),
+            settings=FederationSettings(n_at_once=100),
+        ) as federation:
             many = [federation.answer(b"", item=str(i)) for i in range(12)]
             found = await asyncio.gather(*many)
             return sorted(one.calls[0].wait_s for one in found)

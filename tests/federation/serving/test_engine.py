@@ -284,6 +284,24 @@ def test_closing_drains_and_then_cancels() -> None:
     run_virtual(main)
 
 
+def test_requests_wait_in_line() -> None:
+    """Only so many are worked on; who waits until its deadline is late, and free."""
+    a = Scripted("a", Step(latency_s=1.0))
+    settings = FederationSettings(n_at_once=2, margin_s=0.0)
+
+    async def main(clock: Callable[[], float]) -> list[FederatedAnswer]:
+        async with federation_of([a], clock, settings=settings) as federation:
+            return await asyncio.gather(
+                *(federation.answer(b"", item=str(i), deadline_s=2.5) for i in range(7))
+            )
+
+    found = run_virtual(main)
+    assert a.most_open == 2
+    assert [one.status for one in found] == ["complete"] * 4 + ["late"] * 3
+    assert [one.cost_usd for one in found[-1:]] == [0.0]
+    assert found[-1].rounds == ()
+
+
 def test_prices_may_change_while_calls_are_under_way() -> None:
     """A call keeps the price it was reserved at; the next one has the new one."""
     a = Scripted("a", Step(latency_s=1.0))

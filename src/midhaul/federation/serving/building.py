@@ -86,6 +86,7 @@ def build(
     settings = FederationSettings(
         deadline_s=config.deadline_s,
         margin_s=config.margin_s,
+        n_at_once=config.n_at_once,
         fallback=config.policy.fallback,
         cache=CacheSettings(
             n_answers=config.cache.n_answers, max_age_s=config.cache.max_age_s

@@ -35,6 +35,9 @@ if TYPE_CHECKING:
 _SHORTEST_S = 1e-3
 """With less time than this nobody is asked."""
 
+_SLACK = 0.1
+"""Share of a time-out by which its timer may be late."""
+
 
 class Caller:
     """Calls one provider, for all requests.
@@ -154,17 +157,25 @@ class Caller:
                 conclude(request, self._guard, reserved, "not_sent")
                 what = "the deadline came before the call"
                 return self._not_sent(request, attempt, "deadline", what)
-            is_cut = left_s < self.settings.timeout_s
             timeout_s = min(left_s, self.settings.timeout_s)
             found = await self._ask(request, attempt, reserved, timeout_s)
-            # A deadline that is shorter than the provider's time says nothing of it.
-            if not (is_cut and found.status == "timeout"):
+            if found.status != "timeout" or self._is_to_blame(attempt, timeout_s):
                 counted = found.status
             if found.retry_after_s > 0:
                 self._limiter.pause(found.retry_after_s)
             return found
         finally:
             self.breaker.record(admitted, counted)
+
+    def _is_to_blame(self, attempt: Attempt, timeout_s: float) -> bool:
+        """Whether a time-out is the provider's: it had its time, and we had ours.
+
+        Where the request's deadline left it less time, or where this process was so
+        busy that it came to look at its timers late, nobody knows.
+        """
+        took_s = self._clock() - (attempt.sent_s or 0.0)
+        had_all = timeout_s >= self.settings.timeout_s
+        return had_all and took_s < timeout_s * (1 + _SLACK)
 
     async def _reserve(
         self, request: Request, attempt: Attempt

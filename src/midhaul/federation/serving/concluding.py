@@ -75,10 +75,21 @@ def passed_on(
 
 def refused(item: str, latency_s: float) -> FederatedAnswer:
     """The answer of a federation that is being closed."""
+    return _nobody_asked("failed", "closing", item, latency_s)
+
+
+def late(item: str, latency_s: float) -> FederatedAnswer:
+    """The answer to a request that waited in line until its deadline."""
+    return _nobody_asked("late", "deadline", item, latency_s)
+
+
+def _nobody_asked(
+    status: AnswerStatus, reason: Reason, item: str, latency_s: float
+) -> FederatedAnswer:
     return FederatedAnswer(
         item=item,
-        status="failed",
-        reason="closing",
+        status=status,
+        reason=reason,
         answer=None,
         rounds=(),
         calls=(),

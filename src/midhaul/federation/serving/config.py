@@ -48,8 +48,16 @@ class FederationFile(Section):
     body_timeout_s: float = Field(
         default=10.0, gt=0, description="How long an image may take to arrive."
     )
+    n_at_once: int | None = Field(
+        default=None,
+        ge=1,
+        description="Requests worked on at the same time, the others wait in line; "
+        "twice as many as all providers' n_at_once if absent.",
+    )
     max_requests: int = Field(
-        default=20_000, ge=1, description="Requests at the same time; more get 503."
+        default=20_000,
+        ge=1,
+        description="Requests at a time, waiting ones too; else 503.",
     )
     drain_s: float = Field(
         default=10.0,

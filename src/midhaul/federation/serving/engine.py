@@ -15,13 +15,23 @@ from midhaul.federation.findings import Tally
 from midhaul.federation.serving.answer import NoObserver
 from midhaul.federation.serving.cache import AnswerCache, Flights
 from midhaul.federation.serving.caller import Caller
-from midhaul.federation.serving.concluding import concluded, passed_on, refused
+from midhaul.federation.serving.concluding import (
+    concluded,
+    late,
+    passed_on,
+    refused,
+)
 from midhaul.federation.serving.knowledge import Sheet, features_of
 from midhaul.federation.serving.lessons import Lessons
+from midhaul.federation.serving.limiter import Limiter
 from midhaul.federation.serving.reading import Reader, as_answer
 from midhaul.federation.serving.request import Purse, Request
 from midhaul.federation.serving.rounds import Rounds
-from midhaul.federation.serving.settings import FederationSettings, ProviderSettings
+from midhaul.federation.serving.settings import (
+    FederationSettings,
+    ProviderSettings,
+    check_names,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -82,7 +92,9 @@ class Federation:
         self._limits = dict(limits or {})
         self._observer: Observer = observer or NoObserver()
         self._clock = clock
-        self._check_names()
+        check_names(self.providers, self._limits, self.settings)
+        for name in self.providers:
+            prices.of(name)
         self._reader = Reader(
             knowledge.task, knowledge.vocabulary, knowledge.rules, self.tally
         )
@@ -113,6 +125,13 @@ class Federation:
                 clock=self._clock,
             )
             for number, provider in enumerate(self._opened)
+        )
+        places = 2 * sum(caller.settings.n_at_once for caller in self.callers)
+        self._line = Limiter(
+            n_at_once=self.settings.n_at_once or places,
+            rate_hz=math.inf,
+            burst=1,
+            clock=self._clock,
         )
         self._lessons.start()
         return self
@@ -222,7 +241,12 @@ class Federation:
                 deadline_s=begun + time_s - min(self.settings.margin_s, time_s / 2),
                 purse=Purse(budget_usd),
             )
-            made = await self._work(request, digest, size_px)
+            if not await self._line.enter(request.deadline_s - self._clock()):
+                return late(item, self._clock() - begun)
+            try:
+                made = await self._work(request, digest, size_px)
+            finally:
+                self._line.leave()
             if made.status == "complete":
                 self._cache.put(key, made)
             return made
@@ -281,15 +305,3 @@ class Federation:
     def _tell(self, answer: FederatedAnswer) -> FederatedAnswer:
         self._observer.answered(answer)
         return answer
-
-    def _check_names(self) -> None:
-        if not self.providers or len(set(self.providers)) != len(self.providers):
-            names = ", ".join(self.providers)
-            message = f"providers must be there, and unique, found: {names}"
-            raise ConfigError(message, "give each a name of its own")
-        for name in (*self._limits, *(self.settings.fallback or ())):
-            if name not in self.providers:
-                message = f"there is no provider {name}"
-                raise ConfigError(message, f"there are {', '.join(self.providers)}")
-        for name in self.providers:
-            self._prices.of(name)

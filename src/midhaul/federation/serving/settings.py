@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 from midhaul.errors import ConfigError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     from midhaul.model import PredictionStatus
 
 
@@ -127,6 +129,9 @@ class FederationSettings:
     Attributes:
         deadline_s: for one answer, from its begin.
         margin_s: kept back from the deadline, to fuse and to send.
+        n_at_once: requests worked on at the same time; the others wait in line. None
+            takes twice as many as there are places for calls, so that places are
+            filled, and calls under way do not wait for the work of others.
         fallback: names of the providers that are tried one after another where those
             that the policy asked have all failed; by rising price when None.
         cache: how answers are kept.
@@ -138,8 +143,28 @@ class FederationSettings:
 
     deadline_s: float = 10.0
     margin_s: float = 0.02
+    n_at_once: int | None = None
     fallback: tuple[str, ...] | None = None
     cache: CacheSettings = field(default_factory=CacheSettings)
     version: str = ""
     learns_in_thread: bool = True
     seed: int = 0
+
+
+def check_names(
+    providers: Sequence[str],
+    limits: Mapping[str, ProviderSettings],
+    settings: FederationSettings,
+) -> None:
+    """Demand that providers are unique, and settings are about none but them.
+
+    Raises:
+        ConfigError: they are not.
+    """
+    if not providers or len(set(providers)) != len(providers):
+        message = f"providers must be there, and unique, found: {', '.join(providers)}"
+        raise ConfigError(message, "give each a name of its own")
+    for name in (*limits, *(settings.fallback or ())):
+        if name not in providers:
+            message = f"there is no provider {name}"
+            raise ConfigError(message, f"there are {', '.join(providers)}")
