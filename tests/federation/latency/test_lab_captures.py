@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from midhaul.federation.latency.exchanges import Account
 
+ATTEMPTS = 3
 LOOPBACK = (
     Case(name="tls12", tls="1.2"),
     Case(name="tls13-pool", n_connections=3, n_requests=2),
@@ -42,27 +43,30 @@ def accounts_of(case: Case, folder: Path) -> tuple[list[Account], list[float]]:
 
 
 def check(case: Case, folder: Path) -> list[Account]:
-    """All requests are there, and most within 5 % or 2 ms of the truth.
+    """All requests are there, and within 5 % or 2 ms of the truth.
 
-    One in four may be off: a machine that is busy with other tests lets a server wait
-    between its kernel and its clock. The benchmark holds the bar on an idle one.
+    A machine that is busy with other tests lets a server wait between its kernel and
+    its clock, so a capture that is off is made anew, twice. The benchmark holds the bar
+    for every request.
     """
-    accounts, truths = accounts_of(case, folder)
-    found = [
-        (e.started_ns, (e.inference_ns or 0) / 1e9)
-        for one in accounts
-        for e in one.exchanges
-        if e.status == "ok"
-    ]
-    assert len(found) == len(truths)
-    by_size = zip(sorted(s for _, s in found), sorted(truths), strict=True)
-    off = [
-        (mine, truth)
-        for mine, truth in by_size
-        if abs(mine - truth) > max(0.05 * truth, 0.002)
-    ]
-    assert len(off) <= len(truths) / 4, off
-    return accounts
+    off: list[tuple[float, float]] = []
+    for attempt in range(ATTEMPTS):
+        accounts, truths = accounts_of(case, folder / str(attempt))
+        found = [
+            (e.inference_ns or 0) / 1e9
+            for one in accounts
+            for e in one.exchanges
+            if e.status == "ok"
+        ]
+        assert len(found) == len(truths)
+        off = [
+            (mine, truth)
+            for mine, truth in zip(sorted(found), sorted(truths), strict=True)
+            if abs(mine - truth) > max(0.05 * truth, 0.002)
+        ]
+        if not off:
+            return accounts
+    pytest.fail(f"{ATTEMPTS} captures are off, the last one at {off}")
 
 
 @pytest.mark.skipif(bool(missing()), reason=missing() or "captures can be made")
