@@ -225,11 +225,8 @@ def _clean_answers(
         is_empty = np.bincount(items[keep], minlength=len(answers)) == 0
         ledger.file("no label", np.flatnonzero(is_empty & ~missing))
         missing = missing | is_empty
-    if (
-        keep.all()
-        and entries.boxes is answers.boxes
-        and entries.scores is answers.scores
-    ):
+    as_it_was = entries.boxes is None or entries.boxes is answers.boxes
+    if keep.all() and as_it_was and entries.scores is answers.scores:
         return replace(answers, labels=entries.labels, is_missing=missing)
     return Answers.of_rows(
         items[keep],

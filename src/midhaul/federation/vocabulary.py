@@ -131,13 +131,12 @@ class Vocabulary:
         self, overrides: Mapping[str, Mapping[str, str | None]]
     ) -> Vocabulary:
         """The same with more of what certain providers mean otherwise."""
-        merged = {
-            provider: {
-                **self.overrides.get(provider, {}),
-                **overrides.get(provider, {}),
-            }
-            for provider in [*self.overrides, *overrides]
-        }
+        merged = dict(self.overrides)
+        for provider, words in overrides.items():
+            new = {word_key(word) for word in words}
+            old = self.overrides.get(provider, {})
+            kept = {w: name for w, name in old.items() if word_key(w) not in new}
+            merged[provider] = {**kept, **words}
         return Vocabulary(self.names, self.synonyms, self.ignored, merged)
 
     def renamed(self, names: Sequence[str]) -> Vocabulary:

@@ -43,7 +43,8 @@ def read_truth(file: Path, *, task: Task, words: WordList) -> Truth:
     """
     if file.suffix == ".json":
         return _read_coco(file, task, words)
-    corners = CORNERS if task == "boxes" else ()
+    has_truth = Columns(file, ()).meta(META).get("has_truth") is not False
+    corners = CORNERS if task == "boxes" and has_truth else ()
     columns = Columns(
         file, ("row", "item", "image_id", "label", "width", "height", *_FLAGS, *corners)
     )
@@ -54,7 +55,7 @@ def read_truth(file: Path, *, task: Task, words: WordList) -> Truth:
         message = f"{file}: an item is null"
         raise DataError(message, "every row of a truth needs its item")
     n = len(items.texts)
-    if columns.meta(META).get("has_truth") is False:
+    if not has_truth:
         return Truth(items=items.texts, sizes_px=_sizes(columns, items.codes, n))
     missing = np.zeros(n, bool)
     missing[items.codes[columns.flags("is_missing")]] = True

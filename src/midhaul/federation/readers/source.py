@@ -83,7 +83,11 @@ def open_recording(source: RecordingSource, tally: Tally | None = None) -> Recor
         DataError: something is missing, cannot be read, or does not fit.
     """
     tally = tally if tally is not None else Tally()
+    n_outside = _n_outside(tally)
     recording = _read(source, tally)
+    if source.mismatch == "error" and (n_outside := _n_outside(tally) - n_outside):
+        message = f"{n_outside} answers in {source.file} are about items without truth"
+        raise DataError(message, "compare the ids of items, or take the intersection")
     if source.providers:
         recording = recording.only(source.providers)
     _check_prices(recording, source)
@@ -111,6 +115,11 @@ def draw_items(recording: Recording, n_items: int, seed: int = 0) -> Recording:
     ranks = [_hash(f"{seed}:{item}") for item in recording.items]
     drawn = np.argsort(np.array(ranks, np.uint64), kind="stable")[:n_items]
     return recording.take(np.sort(drawn))
+
+
+def _n_outside(tally: Tally) -> int:
+    counts = tally.counts.items()
+    return sum(n for (_, reason), n in counts if reason == "item not in the truth")
 
 
 def _check_prices(recording: Recording, source: RecordingSource) -> None:
