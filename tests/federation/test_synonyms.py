@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections import Counter
+from pathlib import Path
 from typing import Any, get_args
 
 import pytest
@@ -18,6 +21,7 @@ from midhaul.federation.wordnet import WordNet, propose, spellings_below
 from midhaul.vision.names import map_labels
 
 TABLES: tuple[ShippedTable, ...] = get_args(ShippedTable)
+TOOL = Path(__file__).parents[2] / "tools" / "propose_synonyms.py"
 _COCO = read_table("coco80")[1]
 
 
@@ -132,3 +136,31 @@ def test_missing_files_of_wordnet_are_told(tmp_path: Any) -> None:
     with pytest.raises(PrerequisiteError) as caught:
         WordNet(tmp_path)
     assert "wordnet-base" in caught.value.hint
+
+
+def test_the_tool_prints_lines_for_a_table(wordnet: WordNet, tmp_path: Path) -> None:
+    """Proposals come as TOML with their sense, and a word without one is told of."""
+    assert wordnet.senses("spaniel")
+    (tmp_path / "words.txt").write_text("Cockers\nbeagle\nxyzzy\n")
+    command = [sys.executable, str(TOOL), "voc20", "--words", "words.txt"]
+    found = subprocess.run(
+        command, cwd=tmp_path, capture_output=True, text=True, check=True, timeout=60
+    )
+    lines = found.stdout.splitlines()
+    assert lines[0].startswith('"dog" = ["Cockers"]  # ')
+    assert lines[1:] == ["# xyzzy: nothing"]
+    below = [sys.executable, str(TOOL), "coco80", "--below", "spoon"]
+    listed = subprocess.run(
+        below, cwd=tmp_path, capture_output=True, text=True, check=True, timeout=60
+    )
+    assert '"wooden spoon"' not in listed.stdout
+    wrong = subprocess.run(
+        [sys.executable, str(TOOL), "none.toml", "x"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert wrong.returncode == 2
+    assert "no vocabulary in none.toml" in wrong.stderr
