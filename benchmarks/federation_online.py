@@ -97,6 +97,7 @@ def main() -> int:
     """Measure, print the figures, and fail when one is short."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="fewer sets and seeds")
+    parser.add_argument("--policy", default="cascade", help="what is kept up to date")
     parser.add_argument("--data", type=Path, default=DATA, help="folder of data sets")
     options = parser.parse_args()
     begin = time.process_time()
@@ -111,8 +112,8 @@ def main() -> int:
         print(f"no data sets in {options.data / 'mlaas'}")
         return 1
     figures = [*false_alarms(cases, seeds), *delays(cases, seeds)]
-    figures += streams(cases)
-    figures += without_labels(options.data / "mlaas", names, seeds)
+    figures += streams(cases, options.policy)
+    figures += without_labels(options.data / "mlaas", names, seeds, options.policy)
     print(f"\n{time.process_time() - begin:.0f} s of CPU")
     is_short = False
     for name, value, sign, bar in figures:
@@ -225,7 +226,7 @@ def _delay(
     return float(alarms[0].number), alarms[0].provider == provider
 
 
-def streams(cases: list[Case]) -> list[tuple[str, float, str, float]]:
+def streams(cases: list[Case], kept_up: str) -> list[tuple[str, float, str, float]]:
     """Regret over time, with and without a provider that gets worse."""
     kept: list[float] = []
     calm: list[float] = []
@@ -247,7 +248,7 @@ def streams(cases: list[Case]) -> list[tuple[str, float, str, float]]:
             )
             results = {
                 name: _streamed(one, policy, recording, share)
-                for name, policy, share in _contenders(one, fixed)
+                for name, policy, share in _contenders(one, fixed, kept_up)
             }
             for name, result in results.items():
                 _show(name, result)
@@ -255,7 +256,7 @@ def streams(cases: list[Case]) -> list[tuple[str, float, str, float]]:
             best = float(results["fixed"].worths[late].mean(axis=0).max())
             print(f"best fixed subset of the last third {best:27.4f}")
             if provider is None:
-                online, still = results["online"], results["cascade"]
+                online, still = results["online"], results[kept_up]
                 calm.append(float(still.worth.mean() - online.worth.mean()))
             else:
                 kept.append(float(results["online"].worth[late].mean()) / best)
@@ -276,11 +277,11 @@ def _strongest(one: Case, mask: int) -> str:
     return recording.providers[max(best, key=lambda p: best[p])]
 
 
-def _contenders(one: Case, fixed: Any) -> list[tuple[str, Any, float]]:
+def _contenders(one: Case, fixed: Any, kept_up: str) -> list[tuple[str, Any, float]]:
     """Name, policy and share of the items with feedback."""
     rng = np.random.default_rng(6)
-    family: Any = fit_policy("cascade", one.train, {}, rng)
-    cascade = family.at(one.multiplier)
+    family: Any = fit_policy(kept_up, one.train, {}, rng)
+    policy = family.at(one.multiplier)
     bandit: list[tuple[str, Any, float]] = []
     for name, settings in (
         ("linucb", LinUcbSettings()),
@@ -293,24 +294,24 @@ def _contenders(one: Case, fixed: Any) -> list[tuple[str, Any, float]]:
     return [
         ("fixed", fixed, 0.0),
         *bandit,
-        ("cascade", cascade, 0.0),
-        ("online", _online(one, cascade), 1.0),
-        ("online, 20 % labels", _online(one, cascade), 0.2),
-        ("online, no labels", _online(one, cascade), 0.0),
+        (kept_up, policy, 0.0),
+        ("online", _online(one, policy, kept_up), 1.0),
+        ("online, 20 % labels", _online(one, policy, kept_up), 0.2),
+        ("online, no labels", _online(one, policy, kept_up), 0.0),
     ]
 
 
-def _online(one: Case, cascade: Any) -> OnlineRefit:
+def _online(one: Case, inner: Any, kept_up: str) -> OnlineRefit:
     recording = one.train.recording
-    policy = OnlineRefit(
-        cascade,
-        Recipe(name="cascade", told={}, multiplier=one.multiplier, seed=0),
+    online = OnlineRefit(
+        inner,
+        Recipe(name=kept_up, told={}, multiplier=one.multiplier, seed=0),
         one.fuser,
         recording.providers,
         recording.prices_usd,
     )
-    policy.remember(one.train, one.calibration)
-    return policy
+    online.remember(one.train, one.calibration)
+    return online
 
 
 def _streamed(
@@ -340,7 +341,7 @@ def _show(name: str, result: StreamResult) -> None:
 
 
 def without_labels(
-    folder: Path, names: tuple[str, ...], seeds: range
+    folder: Path, names: tuple[str, ...], seeds: range, policy: str
 ) -> list[tuple[str, float, str, float]]:
     """What learning from everybody's fused answer keeps, judged by the truth."""
     print("\nwithout labels: worth on the test part, mean of splits")
@@ -361,9 +362,7 @@ def without_labels(
             taught = replace(one.train, recording=judged)
             found = [_cheapest(one)]
             for examples in (one.train, taught):
-                family: Any = fit_policy(
-                    "cascade", examples, {}, np.random.default_rng(8)
-                )
+                family: Any = fit_policy(policy, examples, {}, np.random.default_rng(8))
                 found += [*_tested(one, family.at(one.multiplier))]
             rows.append((*found, bill.total_usd))
         if not rows:

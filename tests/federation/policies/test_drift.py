@@ -13,6 +13,7 @@ from midhaul.federation.policies.check_recordings import check_examples
 from midhaul.federation.policies.degrading import degraded
 from midhaul.federation.policies.drift import SIGNALS, Alarm, DriftMonitor
 from midhaul.federation.policies.drift_kernel import N_BINS, advance
+from midhaul.federation.policies.e_detectors import EDetectors
 
 if TYPE_CHECKING:
     from midhaul.federation.problem import Recording
@@ -47,8 +48,7 @@ def test_bets_are_fair() -> None:
     """R is on average no more than the number of bets, which the guarantee rests on."""
     n, n_runs = 60, 1500
     rng = _RNG(3)
-    monitor = DriftMonitor(["a"], 1)
-    tails, wins, is_high = monitor.bets
+    tails, wins, is_high = EDetectors(1, 1).bets
     found = []
     for _ in range(n_runs):
         levels = np.zeros((1, len(tails)))
@@ -56,8 +56,9 @@ def test_bets_are_fair() -> None:
         counts = np.zeros((1, N_BINS), np.int64)
         starts, sums = np.ones(levels.shape, np.int64), np.ones(levels.shape)
         chances = rng.random((1, n))
-        args = (tails, wins, is_high, np.inf, 0)
-        advance(bins, chances, counts, levels, sums, starts, *args)
+        args = (tails, wins, is_high, np.inf)
+        numbers = np.arange(n)
+        advance(bins, chances, numbers, counts, levels, sums, starts, *args)
         found.append(levels.mean())
     # The mean over runs has heavy tails; far above n it would be a bet that cheats.
     assert np.median(found) < n
@@ -67,27 +68,18 @@ def test_bets_are_fair() -> None:
 def test_kernel_is_its_reference() -> None:
     """The compiled loop does what the same lines do in plain Python."""
     rng = _RNG(4)
-    monitor = DriftMonitor(["a", "b"], 40)
+    bets = EDetectors(6, 40).bets
     bins = rng.integers(-1, 5, (6, 200))
     bins[2, 100:] = 900
     chances = rng.random((6, 200))
     outcomes = []
     for function in (advance, cast("Any", advance).py_func):
         counts = np.zeros((6, N_BINS), np.int64)
-        shape = 6, len(monitor.bets[0])
+        shape = 6, len(bets[0])
         levels, sums = np.zeros(shape), np.ones(shape)
         starts = np.ones(shape, np.int64)
-        end = function(
-            bins,
-            chances,
-            counts,
-            levels,
-            sums,
-            starts,
-            *monitor.bets,
-            240.0,
-            0,
-        )
+        args = (counts, levels, sums, starts, *bets, 240.0)
+        end = function(bins, chances, np.arange(200), *args)
         outcomes.append((end, counts, levels, sums, starts))
     assert outcomes[0][0] == outcomes[1][0]
     assert outcomes[0][0][1] == 2

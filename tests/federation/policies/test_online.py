@@ -77,11 +77,22 @@ def test_recovers_from_drift() -> None:
     kept, lost = _streamed(online, worse), _streamed(alone, worse)
     late = slice(1600, None)
     best = kept.worths[late].mean(axis=0).max()
-    assert online.alarms[0].provider == "a"
+    assert "a" in {alarm.provider for alarm in online.alarms}
     assert kept.alarms[0].item_number > 800
     assert kept.worth[late].mean() > best - 0.05
     assert kept.worth[late].mean() > lost.worth[late].mean() + 0.04
     assert kept.regret()[-1] < lost.regret()[-1]
+
+
+def test_wrong_answers_are_noticed_without_audits() -> None:
+    """Where people say what is right, a break shows in the answers themselves."""
+    worse = degraded(LATER, "a", 800, _RNG(2), share=1.0)
+    rare = replace(QUICK, audit_share=0.01)
+    online = _online(settings=rare)
+    _streamed(online, worse.take(np.arange(1000)))
+    assert [(a.provider, a.signal) for a in online.alarms] == [("", "quality")]
+    assert 800 < online.alarms[0].number < 950
+    assert online.alarms[0].direction == "fell"
 
 
 def test_audits_are_all_it_costs() -> None:

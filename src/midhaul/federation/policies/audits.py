@@ -28,8 +28,8 @@ class Audits:
     Attributes:
         recording: their answers, and as truth what they are judged by.
         features: ``(n, d)`` of them.
-        numbers: ``(n,)`` how many were watched for drift until then; 0 for items from
-            before.
+        numbers: ``(n,)`` of the items in the order in which they came, from 1; 0 for
+            items from before.
     """
 
     recording: Recording
@@ -90,7 +90,7 @@ class Audits:
         )
 
     def since(self, number: int) -> Audits:
-        """The audits from a number on."""
+        """The audits from an item on."""
         return self.take(np.flatnonzero(self.numbers >= number))
 
     def state(self) -> State:

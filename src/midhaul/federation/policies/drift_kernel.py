@@ -18,6 +18,7 @@ N_BINS = 1025
 def advance(  # noqa: C901, PLR0913, PLR0917 - a kernel is one loop on flat arrays
     bins: Int64[np.ndarray, "w n"],
     chances: Float64[np.ndarray, "w n"],
+    numbers: Int64[np.ndarray, " n"],
     counts: Int64[np.ndarray, "w b"],
     levels: Float64[np.ndarray, "w k"],
     sums: Float64[np.ndarray, "w k"],
@@ -26,7 +27,6 @@ def advance(  # noqa: C901, PLR0913, PLR0917 - a kernel is one loop on flat arra
     wins: Float64[np.ndarray, " k"],
     is_high: Bool[np.ndarray, " k"],
     threshold: float,
-    n_before: int,
 ) -> tuple[int, int]:
     """Bet on item after item until a mean of R reaches the threshold.
 
@@ -36,6 +36,7 @@ def advance(  # noqa: C901, PLR0913, PLR0917 - a kernel is one loop on flat arra
     Args:
         bins: ``(w, n)`` rounded number of each signal and item; -1 for none.
         chances: ``(w, n)`` in [0, 1), to break ties by.
+        numbers: ``(n,)`` of the items.
         counts: ``(w, b)`` earlier numbers of each signal; new ones are added.
         levels: ``(w, k)`` R of each signal and bet; goes on in place.
         sums: ``(w, k)`` product of the payments since the start; goes on in place.
@@ -44,7 +45,6 @@ def advance(  # noqa: C901, PLR0913, PLR0917 - a kernel is one loop on flat arra
         wins: ``(k,)`` w of each bet.
         is_high: ``(k,)`` whether it bets on high ranks.
         threshold: mean of R that is an alarm.
-        n_before: items before these.
 
     Returns:
         Items that were taken in, and the signal of the alarm; -1 for none.
@@ -79,7 +79,7 @@ def advance(  # noqa: C901, PLR0913, PLR0917 - a kernel is one loop on flat arra
                 levels[s, k] = (levels[s, k] + 1.0) * pay
                 if sums[s, k] <= 1.0:
                     sums[s, k] = 1.0
-                    starts[s, k] = n_before + i + 1
+                    starts[s, k] = numbers[i]
                 sums[s, k] *= pay
                 mean += levels[s, k]
             mean /= n_bets

@@ -2,8 +2,9 @@
 
 A share of the items is audited: everybody is asked about them, which is charged like
 any other call. Which items is decided by the hash of their ids, so audits are a fair
-sample of what comes, whatever the policy asks otherwise. They feed the alarms
-(:mod:`midhaul.federation.policies.drift`), and the policy is learned anew from them
+sample of what comes, whatever the policy asks otherwise. Providers are watched on them
+(:mod:`midhaul.federation.policies.drift`); where people say what is right, the quality
+of all other answers is watched as well. The policy is learned anew from audits
 
 - after an alarm: what is from before the estimated onset is dropped, and more items are
   audited until there are enough new ones. It is learned from few, again when there are
@@ -37,10 +38,10 @@ import numpy as np
 
 from midhaul.federation.policies.audits import Audits, audit_places
 from midhaul.federation.policies.catalogue import policy_from_state
-from midhaul.federation.policies.drift import DriftMonitor
 from midhaul.federation.policies.recipes import OnlineSettings, Recipe
 from midhaul.federation.policies.situations import Among, part_of
 from midhaul.federation.policies.suspects import judged_by, suspects_after
+from midhaul.federation.policies.watching import Watch
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -66,12 +67,12 @@ class OnlineRefit:
         settings: how much is audited.
 
     Attributes:
-        alarms: all so far; their numbers count audits, those after an alarm only as far
-            as they would have been audits without it.
+        alarms: all so far.
         n_refits: how often it was learned anew, whether that was better or not.
         suspects: names of providers whose answers no longer agree with those of others;
             they have no part in what audits are judged by.
         n_audits: audited items so far.
+        n_seen: all items so far, by which alarms name them.
     """
 
     kind: ClassVar[str] = "online"
@@ -89,8 +90,7 @@ class OnlineRefit:
         self._settings = OnlineSettings() if settings is None else settings
         self._learned_with = tuple(providers)
         self._prices_usd = prices_usd
-        n_audits = self._settings.n_between_alarms * self._settings.audit_share
-        self._monitor = DriftMonitor(providers, max(1.0, n_audits))
+        self._watch = Watch(providers, self._settings)
         self._window: Audits | None = None
         self._is_boosted = False
         self._n_since, self._n_last = 0, 0
@@ -98,6 +98,7 @@ class OnlineRefit:
         self.suspects: frozenset[str] = frozenset()
         self.n_refits = 0
         self.n_audits = 0
+        self.n_seen = 0
 
     @property
     def name(self) -> str:
@@ -127,10 +128,7 @@ class OnlineRefit:
             self._window = Audits.of(learned_on).last(self._settings.window)
             self._n_last = len(learned_on)
         if baseline is not None:
-            recording = baseline.recording
-            asked = np.full(len(recording), recording.everyone, np.int64)
-            fused = self._fuser.fuse(recording.shown(asked), asked)
-            self._monitor.baseline(recording, fused)
+            self._watch.baseline(replace(baseline, fuser=self._fuser), self._inner)
 
     def is_audit(self, situation: Situation) -> Bool[np.ndarray, " n"]:
         """``(n,)`` which items everybody is asked about."""
@@ -162,29 +160,22 @@ class OnlineRefit:
             situation: at the end. Its recording has a truth for items about which
                 somebody told it, missing elsewhere; or none at all.
             fused: the fused answers that were given.
-            quality: not needed.
+            quality: ``(n,)`` of these, NaN where nobody told it.
         """
-        del quality
         recording = situation.recording
         self._notice(recording)
-        rows = np.flatnonzero(
-            self.is_audit(situation) & (situation.asked == recording.everyone)
-        )
-        if not len(rows):
-            return
-        part, answers = part_of(situation, rows), fused.take(rows)
-        # Auditing more must not make false alarms more frequent.
-        places = audit_places(part.recording.items)
-        is_watched = places < self._settings.audit_share
-        self._keep(part, answers, is_watched)
-        watched = part_of(part, np.flatnonzero(is_watched))
-        shown = replace(watched.recording, truth=None)
-        alarms = self._monitor.watch(shown, answers.take(np.flatnonzero(is_watched)))
+        numbers = self.n_seen + 1 + np.arange(len(situation))
+        self.n_seen += len(situation)
+        is_audit = self.is_audit(situation) & (situation.asked == recording.everyone)
+        rows = np.flatnonzero(is_audit)
+        if len(rows):
+            self._keep(part_of(situation, rows), fused.take(rows), numbers[rows])
+        alarms = self._watch.take_in(situation, fused, quality, is_audit, numbers)
         if alarms:
             self.alarms += alarms
             self.suspects = suspects_after(self.suspects, alarms)
             self._begin_anew(max(alarm.onset for alarm in alarms))
-        if self._window is not None:
+        if len(rows) and self._window is not None:
             self._refit_if_due(self._window)
 
     def state(self) -> State:
@@ -199,7 +190,7 @@ class OnlineRefit:
             "settings": asdict(self._settings),
             "learned_with": self._learned_with,
             "prices_usd": self._prices_usd,
-            "monitor": self._monitor.state(),
+            "watch": self._watch.state(),
             "window": None if self._window is None else self._window.state(),
             "is_boosted": self._is_boosted,
             "n_since": self._n_since,
@@ -208,6 +199,7 @@ class OnlineRefit:
             "suspects": sorted(self.suspects),
             "n_refits": self.n_refits,
             "n_audits": self.n_audits,
+            "n_seen": self.n_seen,
         }
 
     @classmethod
@@ -224,7 +216,7 @@ class OnlineRefit:
             np.asarray(state["prices_usd"], np.float64),
             OnlineSettings(**state["settings"]),
         )
-        policy._monitor = DriftMonitor.from_state(state["monitor"])
+        policy._watch = Watch.from_state(state["watch"], policy._settings)
         window = state["window"]
         policy._window = None if window is None else Audits.from_state(window)
         policy._is_boosted = bool(state["is_boosted"])
@@ -234,12 +226,13 @@ class OnlineRefit:
         policy.suspects = frozenset(state["suspects"])
         policy.n_refits = int(state["n_refits"])
         policy.n_audits = int(state["n_audits"])
+        policy.n_seen = int(state["n_seen"])
         return policy
 
     def _notice(self, recording: Recording) -> None:
         """See whether providers or prices are others than before."""
-        if recording.providers != self._monitor.providers:
-            self._monitor = self._monitor.with_providers(recording.providers)
+        if recording.providers != self._watch.providers:
+            self._watch.with_providers(recording.providers)
             self._window = None
             self._is_boosted = True
             self._n_since, self._n_last = 0, 0
@@ -254,12 +247,10 @@ class OnlineRefit:
                 self._refit(self._window)
 
     def _keep(
-        self, part: Situation, fused: Answers, is_watched: Bool[np.ndarray, " n"]
+        self, part: Situation, fused: Answers, numbers: Int64[np.ndarray, " n"]
     ) -> None:
         """Remember audits with what they are judged by."""
         reference = judged_by(part, fused, self._fuser, self.suspects)
-        before = self._monitor.n_watched + np.cumsum(is_watched)
-        numbers = np.where(is_watched, before, before + 1)
         self.n_audits += len(part)
         self._n_since += len(part)
         later = Audits(
@@ -295,4 +286,5 @@ class OnlineRefit:
         better = self._recipe.improve(self._inner, known, examples, self.n_refits)
         if better is not None:
             self._inner, self._learned_with = better, window.recording.providers
+            self._watch.answers_differ()
         self._n_since, self._n_last = 0, len(window)
