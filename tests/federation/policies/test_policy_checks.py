@@ -37,7 +37,7 @@ _FUSERS: dict[Task, str] = {"labels": "vote", "tags": "vote", "boxes": "wbf"}
 _TOLD: dict[str, dict[str, Any]] = {
     "chord": {"budget_usd": 0.0012},
     "subset": {"providers": ["a"]},
-    "td3": {"n_steps": 300},
+    "td3": {"n_steps": 20},
 }
 _RANDOM = ("random-1", "random-n")
 _EXACT = ("fixed", "oracle", "confidence", "frugal", "frugal-qs")

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from midhaul.federation.policies.base import Examples
+from midhaul.federation.policies.base import Examples, Situation
 from midhaul.federation.problem import Answers, Recording
 
 if TYPE_CHECKING:
@@ -102,6 +104,31 @@ def garbage(
         truth=truth,
         sizes_px=recording.sizes_px,
     )
+
+
+def check_situations(examples: Examples, rng: np.random.Generator) -> list[Situation]:
+    """Nobody asked, each alone, everybody, any subset; each again with failures.
+
+    Args:
+        examples: the items.
+        rng: which subsets, and who fails.
+    """
+    recording, n = examples.recording, len(examples)
+    everyone = recording.everyone
+    asked = [np.zeros(n, np.int64)]
+    asked += [np.full(n, 1 << p, np.int64) for p in range(recording.n_providers)]
+    asked += [np.full(n, everyone, np.int64)]
+    asked += [rng.integers(0, everyone, n, endpoint=True) for _ in range(2)]
+    found: list[Situation] = []
+    for masks, is_failing in itertools.product(asked, (False, True)):
+        shown = recording.shown(masks)
+        if is_failing:
+            hidden = tuple(a.hidden(rng.random(n) < 0.5) for a in shown.answers)  # noqa: PLR2004
+            shown = replace(shown, answers=hidden)
+        found.append(
+            Situation(recording=shown, features=examples.features, asked=masks)
+        )
+    return found
 
 
 def _labels(truth: np.ndarray, right: float, rng: np.random.Generator) -> Answers:

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import copy
-import itertools
 import math
 import tempfile
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +12,7 @@ import numpy as np
 
 from midhaul.federation.evaluation import replay
 from midhaul.federation.policies.base import Situation
-from midhaul.federation.policies.check_recordings import garbage
+from midhaul.federation.policies.check_recordings import check_situations, garbage
 from midhaul.federation.policies.situations import part_of
 from midhaul.federation.saving import read_state, write_state
 
@@ -59,7 +57,7 @@ def check_policy(
         ValueError: it says what does not hold.
     """
     rng = np.random.default_rng(seed)
-    for number, situation in enumerate(_situations(examples, rng)):
+    for number, situation in enumerate(check_situations(examples, rng)):
         where = f"{policy.name}, situation {number}"
         decided = _decide(policy, situation, seed, where)
         _check(
@@ -154,13 +152,13 @@ def check_online(
         quality = np.where(rng.random(len(rows)) < 0.5, rng.random(len(rows)), np.nan)  # noqa: PLR2004
         for learner in (policy, twin, *([] if again is None else [again])):
             learner.learn(done.situation, done.fused, quality)
-    nobody = _situations(examples, rng)[0]
+    nobody = check_situations(examples, rng)[0]
     nothing = part_of(nobody, np.zeros(0, np.int64))
     fused = examples.fuser.fuse(nothing.recording, nothing.asked)
     policy.learn(nothing, fused, np.zeros(0))
     check_policy(policy, examples, from_state=from_state, seed=seed)
     for other in (twin, *([] if again is None else [again])):
-        for situation in _situations(examples, np.random.default_rng(seed)):
+        for situation in check_situations(examples, np.random.default_rng(seed)):
             _check(
                 np.array_equal(
                     _decide(policy, situation, seed, policy.name),
@@ -168,26 +166,6 @@ def check_online(
                 ),
                 f"{policy.name}: what was learned depends on more than what was told",
             )
-
-
-def _situations(examples: Examples, rng: np.random.Generator) -> list[Situation]:
-    """Nobody asked, each alone, everybody, any subset; then with failures."""
-    recording, n = examples.recording, len(examples)
-    everyone = recording.everyone
-    asked = [np.zeros(n, np.int64)]
-    asked += [np.full(n, 1 << p, np.int64) for p in range(recording.n_providers)]
-    asked += [np.full(n, everyone, np.int64)]
-    asked += [rng.integers(0, everyone, n, endpoint=True) for _ in range(2)]
-    found: list[Situation] = []
-    for masks, is_failing in itertools.product(asked, (False, True)):
-        shown = recording.shown(masks)
-        if is_failing:
-            hidden = tuple(a.hidden(rng.random(n) < 0.5) for a in shown.answers)  # noqa: PLR2004
-            shown = replace(shown, answers=hidden)
-        found.append(
-            Situation(recording=shown, features=examples.features, asked=masks)
-        )
-    return found
 
 
 def _decide(
