@@ -20,12 +20,11 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from midhaul.errors import DataError
-from midhaul.federation.problem import Answers
 
 if TYPE_CHECKING:
     from jaxtyping import Bool, Float32, Float64
 
-    from midhaul.federation.problem import Recording
+    from midhaul.federation.problem import Answers, Recording
     from midhaul.federation.saving import State
 
 Method = Literal["isotonic", "platt"]
@@ -62,7 +61,7 @@ class Calibration:
             raise DataError(message, "calibrate on data of the same layout")
         unknown = set(recording.providers) - set(self.providers)
         if unknown:
-            message = f"no calibration of provider {sorted(unknown)[0]}"
+            message = f"no calibration of provider {min(unknown)}"
             raise DataError(message, "calibrate on a recording that has it")
         answers = tuple(
             self._apply(self.providers.index(name), one)
