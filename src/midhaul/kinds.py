@@ -105,6 +105,7 @@ class Kind:
 
 _ACCURACY = ("ap", "ap50", "f1_calibrated")
 _PLANNING = ("highspy", "numba")
+_LEARNING = ("cv2", "numba", "sklearn")
 _LATENCY = ("latency_p50_s", "latency_p90_s", "throughput_hz")
 
 KINDS: dict[str, Kind] = {
@@ -225,6 +226,75 @@ KINDS: dict[str, Kind] = {
                 "wasted_pull_share",
             ),
             is_exclusive=True,
+        ),
+        Kind(
+            name="federation.record",
+            summary="Send an image set to live providers and keep what they answer.",
+            config="midhaul.federation.record.config:RecordConfig",
+            run="midhaul.federation.record.experiment:record",
+            tables="midhaul.federation.record.tables:RECORD_TABLES",
+            report="midhaul.federation.record.figures:build",
+            samples="midhaul.federation.record.samples:samples",
+            extra="federation",
+            needs=("aiohttp", "cv2", "onnxruntime"),
+            headline=(
+                "ok_share",
+                "latency_p50_s",
+                "latency_p95_s",
+                "latency_p99_s",
+                "usd_per_call",
+            ),
+            is_exclusive=True,
+        ),
+        Kind(
+            name="federation.train",
+            summary="Learn which providers to ask, from recorded answers, to serve it.",
+            config="midhaul.federation.config:TrainConfig",
+            run="midhaul.federation.experiment_train:train",
+            tables="midhaul.federation.tables:TRAIN_TABLES",
+            report="midhaul.federation.figures.train:build",
+            samples="midhaul.federation.samples:samples",
+            extra="federation",
+            needs=_LEARNING,
+            headline=("quality", "cost_usd", "n_calls", "cost_share", "fit_s"),
+        ),
+        Kind(
+            name="federation.evaluate",
+            summary="Compare policies of asking providers on items nothing has seen.",
+            config="midhaul.federation.config:EvaluateConfig",
+            run="midhaul.federation.experiment_evaluate:evaluate",
+            tables="midhaul.federation.tables:EVALUATE_TABLES",
+            report="midhaul.federation.figures.evaluate:build",
+            samples="midhaul.federation.samples:samples",
+            extra="federation",
+            needs=_LEARNING,
+            headline=(
+                "quality",
+                "cost_usd",
+                "n_calls",
+                "gain_on_best_single",
+                "gain_on_all",
+                "gap_recovered",
+            ),
+        ),
+        Kind(
+            name="federation.latency",
+            summary="Split captured requests into transmission and inference.",
+            config="midhaul.federation.latency.config:LatencyConfig",
+            run="midhaul.federation.latency.experiment:latency",
+            tables="midhaul.federation.latency.tables:LATENCY_TABLES",
+            report="midhaul.federation.latency.figures:build",
+            samples="midhaul.federation.latency.samples:samples",
+            extra="federation",
+            needs=("scapy",),
+            headline=(
+                "inference_p50_s",
+                "inference_p95_s",
+                "inference_p99_s",
+                "transmission_p50_s",
+                "transmission_share",
+                "ok_share",
+            ),
         ),
     )
 }

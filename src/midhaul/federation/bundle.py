@@ -1,6 +1,6 @@
 """A trained federation: whom to ask, how to fuse, and what the words and prices were.
 
-``federation.train`` writes one; ``federation.evaluate`` and ``midhaul serve federation``
+``federation.train`` writes one; ``federation.evaluate`` and the service
 read it.
 """
 
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 
     from jaxtyping import Float64
 
-    from midhaul.federation.fusion.base import Fuser
-    from midhaul.federation.policies.base import SubsetPolicy
+    from midhaul.federation.fusion import SavedFuser
+    from midhaul.federation.policies.base import SavedPolicy
     from midhaul.federation.problem import Recording, Task
 
 _FORMAT = 1
@@ -51,8 +51,8 @@ class Bundle:
     prices_usd: Float64[np.ndarray, " p"]
     features: tuple[str, ...]
     calibration: Calibration | None
-    fuser: Fuser
-    policy: SubsetPolicy
+    fuser: SavedFuser
+    policy: SavedPolicy
 
     def save(self, file: Path) -> None:
         """Write everything into one ``.npz`` without pickles."""

@@ -42,6 +42,23 @@ class RecordingConfig(Section):
         description="What an answer is: boxes, several labels, or one label.",
     )
     split: str = Field(default="test", description="Which part of it (armol).")
+    labels: Literal["class", "word"] = Field(
+        default="class",
+        description="Whether a box is what its class says, or the provider's word "
+        "(armol).",
+    )
+    vocabulary: str = Field(
+        default="",
+        description="coco80, voc20 or a TOML file: what the providers' words mean; "
+        "as they are when empty.",
+    )
+    percent_providers: tuple[str, ...] = Field(
+        default=(), description="Providers whose scores run from 0 to 100."
+    )
+    mismatch: Literal["keep", "intersection", "error"] = Field(
+        default="keep",
+        description="What becomes of items that not everybody was asked about.",
+    )
     providers: tuple[str, ...] = Field(
         default=(), description="Only these providers, in this order; all when empty."
     )

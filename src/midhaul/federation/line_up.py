@@ -82,7 +82,7 @@ def line_up(
         if name == "single":
             for p, provider in enumerate(recording.providers):
                 add(provider, name, provider=p)
-        elif entry_named(name).is_family:
+        elif _has_budgets(name):
             for share in config.budget_shares:
                 title = f"{name} {share * 100:g} %"
                 add(title, name, share=share, budget_usd=share * price_usd)
@@ -91,3 +91,9 @@ def line_up(
     for number, bundle in enumerate(trained):
         add(f"trained {number + 1}: {bundle.policy.name}", "", trained=number)
     return tuple(found)
+
+
+def _has_budgets(name: str) -> bool:
+    """Whether a policy is brought to budgets; a bound is not."""
+    entry = entry_named(name)
+    return entry.is_family and not entry.knows_truth

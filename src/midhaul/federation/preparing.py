@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from midhaul.federation.calibration import Calibration
     from midhaul.federation.config import Reference
     from midhaul.federation.config_parts import FusionConfig
-    from midhaul.federation.fusion.base import Fuser
+    from midhaul.federation.fusion import SavedFuser
     from midhaul.federation.policies.references import ReferenceBill
     from midhaul.federation.problem import Recording
 
@@ -45,7 +45,7 @@ class Prepared:
     train: Examples
     calibration: Examples
     scores: Calibration | None
-    fuser: Fuser
+    fuser: SavedFuser
     bill: ReferenceBill | None
 
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
 
 from midhaul.federation import tables
+from midhaul.federation.calibration import reliability
 from midhaul.federation.problem import members, sizes_of
 from midhaul.federation.quality import class_qualities
 
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from midhaul.federation.comparison import Outcome
+    from midhaul.federation.preparing import TestPart
     from midhaul.federation.problem import Recording
     from midhaul.model import Estimate
 
@@ -39,14 +41,14 @@ def provider_rows(recording: Recording) -> list[dict[str, object]]:
 
 
 def decision_table(
-    configuration: int, split: int, recording: Recording, outcome: Outcome
+    configuration: int, split: int, items: Sequence[str], outcome: Outcome
 ) -> pa.Table:
-    """What a policy did to each test item of a split."""
+    """What a policy did to each test item of a split, these being their ids."""
     n = len(outcome.items)
-    columns = {
+    columns: dict[str, Any] = {
         "configuration": np.full(n, configuration, np.int32),
         "split": np.full(n, split, np.int32),
-        "item": [recording.items[i] for i in outcome.items.tolist()],
+        "item": list(items),
         "asked": outcome.asked,
         "first": outcome.first,
         "n_rounds": outcome.n_rounds.astype(np.int32),
@@ -151,6 +153,31 @@ def class_rows(
         }
         for i in np.flatnonzero(support).tolist()
     ]
+
+
+def reliability_rows(part: TestPart) -> list[dict[str, object]]:
+    """What every provider's scores are worth, before and after calibration."""
+    rows: list[dict[str, object]] = []
+    for is_calibrated, recording in ((False, part.raw), (True, part.recording)):
+        for p, provider in enumerate(recording.providers):
+            found = reliability(recording, recording.answers[p])
+            columns = zip(found.scores, found.shares, found.counts, strict=True)
+            for number, (score, share, n) in enumerate(columns):
+                half = 1.96 * np.sqrt(share * (1 - share) / n)
+                rows.append(
+                    {
+                        "provider": provider,
+                        "is_calibrated": is_calibrated,
+                        "bin": number,
+                        "score": float(score),
+                        "share_right": float(share),
+                        "low": float(max(0.0, share - half)),
+                        "high": float(min(1.0, share + half)),
+                        "n": int(n),
+                        "error": found.error,
+                    }
+                )
+    return rows
 
 
 def _known(value: float) -> float | None:

@@ -8,9 +8,7 @@ import numpy as np
 
 from midhaul.federation.problem import members
 from midhaul.model import Detections
-from midhaul.vision.data import open_dataset
 from midhaul.vision.drawing import draw, jpeg
-from midhaul.vision.files import list_images, read_bytes
 from midhaul.vision.images import decode
 
 if TYPE_CHECKING:
@@ -33,7 +31,7 @@ def write_examples(
     recording: Recording,
     outcome: Outcome,
     baseline: Float64[np.ndarray, " k"],
-    pixels_of: Callable[[str], Pixels | None],
+    read: Callable[[str], bytes | None],
     n_examples: int,
 ) -> None:
     """Draw a few items: every provider's boxes, and the fused ones.
@@ -46,7 +44,7 @@ def write_examples(
         recording: the test items, as the providers answered.
         outcome: what a policy did to them.
         baseline: ``(k,)`` item quality of what it is held against.
-        pixels_of: the picture of an item; None where there is none.
+        read: the encoded picture of an item; None where there is none.
         n_examples: how many items.
     """
     if recording.task != "boxes" or recording.truth is None or not n_examples:
@@ -54,9 +52,12 @@ def write_examples(
     folder.mkdir(parents=True, exist_ok=True)
     chosen = _spread(outcome.item_quality - baseline, n_examples)
     for number, item in enumerate(chosen, 1):
-        pixels = pixels_of(recording.items[item])
-        if pixels is None:
-            pixels = _blank(recording, item)
+        data = read(recording.items[item])
+        pixels = (
+            _blank(recording, item)
+            if data is None
+            else decode(data, where=recording.items[item])
+        )
         place = _PLACES[number - 1] if number <= len(_PLACES) else "another"
         truth = recording.truth.boxes[recording.truth.of(item)]
         asked = int(outcome.asked[item])
@@ -71,31 +72,6 @@ def write_examples(
         picture = draw(pixels, truth, fused, _THRESHOLD)
         caption = f"Item {number}-- {place}-- fused of {names or 'nobody'}"
         _save(folder, caption, picture)
-
-
-def pictures_of(
-    kind: str, images: Path | None, n_scenes: int, seed: int
-) -> Callable[[str], Pixels | None]:
-    """How the picture of an item is found.
-
-    Args:
-        kind: of the data; built-in scenes are drawn again.
-        images: folder with a file for each item; None where there is none.
-        n_scenes: how many scenes were drawn.
-        seed: of the scenes.
-    """
-    if kind == "builtin":
-        dataset = open_dataset("builtin", n_images=n_scenes, seed=seed)
-        return lambda item: decode(dataset.read(item), where=item)
-    if images is None:
-        return lambda _: None
-    files = {path.stem: path for path in list_images(images).values()}
-
-    def find(item: str) -> Pixels | None:
-        path = files.get(item) or files.get(item.zfill(12))
-        return None if path is None else decode(read_bytes(path), where=str(path))
-
-    return find
 
 
 def _spread(gains: Float64[np.ndarray, " k"], n: int) -> list[int]:

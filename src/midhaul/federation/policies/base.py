@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 
     from midhaul.federation.fusion.base import Fuser
     from midhaul.federation.problem import Answers, Recording
+    from midhaul.federation.saving import State
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -59,6 +60,14 @@ class SubsetPolicy(Protocol):
             ``(n,)`` masks of providers that were not asked yet; 0 where the answers
             are enough.
         """
+        ...
+
+
+class SavedPolicy(SubsetPolicy, Protocol):
+    """A policy that can be written down."""
+
+    def state(self) -> State:
+        """Everything that it needs to be made again."""
         ...
 
 

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from midhaul.federation.policies.base import Examples, PolicyFamily, SubsetPolicy
+    from midhaul.federation.policies.training import Probe
     from midhaul.federation.saving import State
 
     Progress = Callable[[int], object]
@@ -176,6 +177,7 @@ def fit_policy(
     progress: Progress | None = None,
     *,
     calibration: Examples | None = None,
+    probe: Probe | None = None,
 ) -> SubsetPolicy | PolicyFamily:
     """Learn a policy by name.
 
@@ -186,6 +188,7 @@ def fit_policy(
         rng: the only source of chance.
         progress: told how many steps a long learner took.
         calibration: other items, for learners that keep the best of several states.
+        probe: shown the states of long learners while they learn.
 
     Returns:
         A family where ``entry_named(name).is_family``, a policy otherwise.
@@ -202,7 +205,7 @@ def fit_policy(
         known = ", ".join(entry.settings) or "none"
         message = f"policy {name} has no setting {unknown[0]!r}"
         raise ConfigError(message, f"its settings: {known}")
-    return fit_named(name, examples, told, rng, calibration, progress)
+    return fit_named(name, examples, told, rng, calibration, (progress, probe))
 
 
 def policy_from_state(state: State) -> SubsetPolicy:

@@ -17,10 +17,11 @@ if TYPE_CHECKING:
     import numpy as np
 
     from midhaul.federation.policies.base import Examples, PolicyFamily, SubsetPolicy
+    from midhaul.federation.policies.training import Probe
 
     Policy = SubsetPolicy | PolicyFamily
     Told = Mapping[str, Any]
-    Progress = Callable[[int], object]
+    Watched = tuple[Callable[[int], object] | None, Probe | None]
 
 
 def fit_named(
@@ -29,7 +30,7 @@ def fit_named(
     told: Told,
     rng: np.random.Generator,
     calibration: Examples | None,
-    progress: Progress | None,
+    watched: Watched,
 ) -> Policy:
     """Learn a policy of the catalogue; see :func:`catalogue.fit_policy`.
 
@@ -40,7 +41,7 @@ def fit_named(
         if name in _SIMPLE:
             return _SIMPLE[name](examples, told)
         if name in _LEARNERS:
-            return _fit_learner(name, examples, told, rng, calibration, progress)
+            return _fit_learner(name, examples, told, rng, calibration, watched)
         return _LEARNED[name](examples, told, rng)
     except (TypeError, ValueError) as error:
         if not told:
@@ -160,7 +161,7 @@ def _fit_learner(
     told: Told,
     rng: np.random.Generator,
     calibration: Examples | None,
-    progress: Progress | None,
+    watched: Watched,
 ) -> Policy:
     require("torch", "learn")
     from midhaul.federation.policies.ppo import fit_ppo
@@ -168,10 +169,13 @@ def _fit_learner(
     from midhaul.federation.policies.sac import fit_sac
     from midhaul.federation.policies.td3 import fit_td3
 
+    progress, probe = watched
     n_steps = told.get("n_steps")
     settings: Any = preset(name, told.get("preset", "corrected"), n_steps)
     fit: Any = {"sac": fit_sac, "td3": fit_td3, "ppo": fit_ppo}[name]
-    return fit(examples, settings, rng, calibration=calibration, progress=progress)
+    return fit(
+        examples, settings, rng, calibration=calibration, progress=progress, probe=probe
+    )
 
 
 _LEARNERS = ("sac", "td3", "ppo")
