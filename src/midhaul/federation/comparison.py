@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from midhaul.federation.quality import QualityOfSet
     from midhaul.model.samples import Statistic
 
+_DIGITS = 14
+
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Outcome:
@@ -92,7 +94,8 @@ def over_splits(
 
     def statistic(weights: Float64[np.ndarray, "b n"]) -> Float64[np.ndarray, " b"]:
         values = [part(weights[:, items]) for items, part in parts]
-        return np.mean(values, axis=0)
+        # Equal prices of all items must not differ by how they are added up.
+        return np.round(np.mean(values, axis=0), _DIGITS)
 
     return statistic
 

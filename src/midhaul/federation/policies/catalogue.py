@@ -18,7 +18,12 @@ if TYPE_CHECKING:
 
     import numpy as np
 
-    from midhaul.federation.policies.base import Examples, PolicyFamily, SubsetPolicy
+    from midhaul.federation.policies.base import (
+        Examples,
+        PolicyFamily,
+        SavedPolicy,
+        SubsetPolicy,
+    )
     from midhaul.federation.policies.training import Probe
     from midhaul.federation.saving import State
 
@@ -208,7 +213,7 @@ def fit_policy(
     return fit_named(name, examples, told, rng, calibration, (progress, probe))
 
 
-def policy_from_state(state: State) -> SubsetPolicy:
+def policy_from_state(state: State) -> SavedPolicy:
     """What a policy's ``state()`` gave.
 
     Raises:
