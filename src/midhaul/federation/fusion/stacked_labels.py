@@ -158,9 +158,9 @@ def fit_stacked_labels(recording: Recording, rng: np.random.Generator) -> Stacke
         DataError: there are fewer than 10 items with a truth.
     """
     truth = recording.truth
-    known = (
-        [] if truth is None else np.flatnonzero(~truth.is_missing & truth.counts > 0)
-    )
+    known = np.zeros(0, np.int64)
+    if truth is not None:
+        known = np.flatnonzero(~truth.is_missing & (truth.counts > 0))
     if truth is None or len(known) < _FEWEST_ITEMS:
         message = f"fusion has to learn from {len(known)} items that have a truth"
         raise DataError(message, f"give {_FEWEST_ITEMS} items or more")

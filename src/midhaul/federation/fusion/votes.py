@@ -4,9 +4,9 @@ Weighted majority voting (Littlestone and Warmuth 1994) with an answer's score f
 weight. Every provider that was asked and answered has one voice, an empty answer too.
 
 1. ``labels``: the label with the greatest sum of scores; the first in order of equals.
-2. ``tags``: a tag stands when its mean score is at least 1/2, a tag that is not named
-   counting 0. One that falls short stands as well where no tag of the item does better
-   and more than half of the voices name it.
+2. ``tags``: a tag stands when its sum of scores is at least half of what it would be if
+   every voice gave it the score of that voice's strongest tag. An empty answer has thus
+   no weight, and one voice alone keeps what is half as strong as its strongest.
 3. The score of what is given is the mean over the voices.
 """
 
@@ -22,7 +22,7 @@ from midhaul.federation.fusion.hearing import has_answered
 from midhaul.federation.problem import Answers
 
 if TYPE_CHECKING:
-    from jaxtyping import Float64, Int64
+    from jaxtyping import Bool, Float64, Int64
 
     from midhaul.federation.problem import Recording
     from midhaul.federation.saving import State
@@ -60,10 +60,9 @@ class VoteFuser:
             # A label that somebody names beats one that nobody does, at score 0 too.
             labels = np.where(n_naming > 0, sums, -1.0)[items].argmax(axis=1)
         else:
-            best = means.max(axis=1, initial=0.0)
-            is_named_most = n_naming * 2 > n_voices[:, None]
-            stands = (means >= 0.5) | (is_named_most & (means == best[:, None]))
-            items, labels = np.nonzero(stands & (n_naming > 0))
+            weights = _strongest_sums(recording, voices)
+            stands = (n_naming > 0) & (2.0 * sums >= weights[:, None])
+            items, labels = np.nonzero(stands)
         return Answers.of_rows(
             items,
             len(recording),
@@ -84,7 +83,7 @@ class VoteFuser:
 
 
 def _count(
-    recording: Recording, voices: np.ndarray
+    recording: Recording, voices: Bool[np.ndarray, "p n"]
 ) -> tuple[Float64[np.ndarray, "n c"], Int64[np.ndarray, "n c"]]:
     """Sum of scores, and number of voices, for each label of each item."""
     shape = len(recording), len(recording.names)
@@ -98,3 +97,15 @@ def _count(
         sums += np.bincount(cells, scores, size).reshape(shape)
         n_naming += np.bincount(cells, minlength=size).reshape(shape)
     return sums, n_naming
+
+
+def _strongest_sums(
+    recording: Recording, voices: Bool[np.ndarray, "p n"]
+) -> Float64[np.ndarray, " n"]:
+    """Sum over the voices of their greatest score for each item."""
+    total = np.zeros(len(recording))
+    for is_heard, answers in zip(voices, recording.answers, strict=True):
+        strongest = np.zeros(len(recording))
+        np.maximum.at(strongest, answers.items, answers.scores)
+        total += np.where(is_heard, strongest, 0.0)
+    return total
