@@ -64,4 +64,5 @@ def percent(share: float | None) -> Cell:
     """A share in percent."""
     if share is None or math.isnan(share):
         return _NOTHING
-    return Cell(f"{share * 100:.2g} %" if share else "0 %", share)
+    digits = ".2g" if abs(share) < 0.995 else ".0f"  # noqa: PLR2004 - no 1e+02 %
+    return Cell(f"{share * 100:{digits}} %" if share else "0 %", share)
