@@ -34,22 +34,22 @@ def context_of(
     found = np.zeros((len(labels), 5))
     for n in range(len(starts) - 1):
         for a in range(starts[n], starts[n + 1]):
-            area = (boxes[a, 2] - boxes[a, 0]) * (boxes[a, 3] - boxes[a, 1])
+            left, top, right, bottom = boxes[a]
+            area = (right - left) * (bottom - top)
             for b in range(starts[n], starts[n + 1]):
-                if a == b:
-                    continue
                 is_same = labels[a] == labels[b]
-                is_better = strengths[b] > strengths[a] or (
-                    strengths[b] == strengths[a] and b < a
-                )
                 if is_same:
+                    if a == b:
+                        continue
                     found[a, 4] += 1
-                    found[a, 3] += is_better
-                width = min(boxes[a, 2], boxes[b, 2]) - max(boxes[a, 0], boxes[b, 0])
-                if width <= 0 or (is_same and not is_better):
-                    continue
-                height = min(boxes[a, 3], boxes[b, 3]) - max(boxes[a, 1], boxes[b, 1])
-                if height <= 0:
+                    if strengths[b] < strengths[a] or (
+                        strengths[b] == strengths[a] and b > a
+                    ):
+                        continue
+                    found[a, 3] += 1
+                width = min(right, boxes[b, 2]) - max(left, boxes[b, 0])
+                height = min(bottom, boxes[b, 3]) - max(top, boxes[b, 1])
+                if width <= 0 or height <= 0:
                     continue
                 shared = width * height
                 other = (boxes[b, 2] - boxes[b, 0]) * (boxes[b, 3] - boxes[b, 1])

@@ -13,6 +13,7 @@ Statistics 29, 2001).
 2. A provider that was asked and found nothing says something else than one that was not
    asked.
 3. Both models see the same rows; the second is not fitted to the first's residuals.
+   Clusters to which the linear model gives less than 1 in 400 are left to it alone.
 """
 
 from __future__ import annotations
@@ -49,6 +50,8 @@ MAX_BOXES = 100
 _DRAWS = 8
 """Subsets for each item to learn from."""
 _CLASS_PRIOR = 200.0
+_HOPELESS = -6.0
+"""Log odds below which the linear model has the only say."""
 _ARRAYS = ("class_odds", "centre", "spread", "coefficients")
 
 
@@ -114,7 +117,9 @@ class StackedBoxes:
         )
         # A sum for each row alone: a matrix product rounds by how many rows there are.
         linear = (columns * self.coefficients[:-1]).sum(axis=1) + self.coefficients[-1]
-        return 0.5 * (linear + self.trees.sums(rows))
+        hopes = np.flatnonzero(linear >= _HOPELESS)
+        linear[hopes] = 0.5 * (linear[hopes] + self.trees.sums(rows[hopes]))
+        return linear
 
     def state(self) -> State:
         """Everything, for :meth:`from_state`."""
@@ -161,7 +166,8 @@ def fit_stacked_boxes(
     columns = linear_features(rows, recording.n_providers)
     centre, spread = columns.mean(axis=0), columns.std(axis=0) + 1e-9
     linear = LogisticRegression(solver="newton-cholesky", max_iter=200)
-    linear.fit((columns - centre) / spread, is_true)
+    columns = (columns - centre) / spread
+    hopes = linear.fit(columns, is_true).decision_function(columns) >= _HOPELESS
     boosted = HistGradientBoostingClassifier(
         max_iter=80,
         max_leaf_nodes=15,
@@ -170,7 +176,7 @@ def fit_stacked_boxes(
         early_stopping=False,  # pyright: ignore[reportArgumentType]
         random_state=int(rng.integers(2**31)),
     )
-    boosted.fit(rows, is_true)
+    boosted.fit(rows[hopes], is_true[hopes])
     return StackedBoxes(
         providers=recording.providers,
         calibration=calibration,
