@@ -6,11 +6,12 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
-from armol_rows import Judge, parts_of
+from armol_rows import Judge, parts_of, settings_of_prices
 
 from midhaul.federation.comparison import over_splits
+from midhaul.federation.problem import sizes_of
+from midhaul.federation.rewards import reward_of
 from midhaul.stats import bootstrap, paired_bootstrap
-from midhaul.vision.average_precision import average_precision
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -22,8 +23,6 @@ if TYPE_CHECKING:
     from midhaul.model.samples import Statistic
 
 N_RESAMPLES = 400
-AP75 = [5]
-"""Number of the IoU threshold 0.75."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -35,6 +34,8 @@ class Row:
         ap, ap50, ap75: with intervals, in percent.
         cost: mean price of an item in thousandths of a USD.
         calls: ``(M,)`` to each provider, a mean over seeds.
+        of_image: mean AP50 of single images, which the learners are rewarded with.
+        reward: mean of Armol's reward, an image.
         seconds: that learning took.
         ap50_of: as a function of how often each image counts.
         n_images: that are judged.
@@ -46,6 +47,8 @@ class Row:
     ap75: float
     cost: float
     calls: np.ndarray
+    of_image: float
+    reward: float
     seconds: float
     ap50_of: Statistic
     n_images: int
@@ -62,8 +65,11 @@ def table(data: Path, done: Sequence[Done], order: Sequence[str]) -> list[Row]:
     protocol = "40/10/50 within val" if first.is_strict else "train -> val"
     prices = "equal prices" if first.is_equal else "second price list"
     print(f"\n{first.n_providers} providers, {protocol}, {prices}, {len(judges)} seeds")
-    print("| method | AP | AP50 (95 %) | AP75 | 1e-3 USD | calls per provider | s |")
-    print("|---|---|---|---|---|---|---|")
+    print(
+        "| method | AP | AP50 (95 %) | AP75 | image AP50 | reward | 1e-3 USD "
+        "| calls per provider | s |"
+    )
+    print("|---|---|---|---|---|---|---|---|---|")
     for row in rows:
         name = row.name
         if name.startswith("single"):
@@ -72,7 +78,8 @@ def table(data: Path, done: Sequence[Done], order: Sequence[str]) -> list[Row]:
         low, high = row.ap50.low, row.ap50.high
         print(
             f"| {name} | {row.ap:.1f} | {row.ap50.value:.1f} ({low:.1f} to {high:.1f}) "
-            f"| {row.ap75:.1f} | {row.cost:.3f} | {calls} | {row.seconds:.1f} |"
+            f"| {row.ap75:.1f} | {row.of_image:.1f} | {row.reward:.4f} "
+            f"| {row.cost:.3f} | {calls} | {row.seconds:.1f} |"
         )
     return rows
 
@@ -87,7 +94,7 @@ def row_of(name: str, done: Sequence[Done], judges: dict[int, Judge]) -> Row:
     statistics = {
         "ap": [quality.ap for quality in qualities],
         "ap50": [quality.ap50 for quality in qualities],
-        "ap75": [average_precision(quality.matches, AP75) for quality in qualities],
+        "ap75": [quality.ap75 for quality in qualities],
     }
     together = {
         key: over_splits(list(zip(numbers, some, strict=True)))
@@ -102,6 +109,12 @@ def row_of(name: str, done: Sequence[Done], judges: dict[int, Judge]) -> Row:
         recording.prices_of(one.asked).mean()
         for recording, one in zip(recordings, mine, strict=True)
     ]
+    settings = settings_of_prices(is_equal=mine[0].job.is_equal)
+    values = [judges[one.job.seed].values(one.asked) for one in mine]
+    rewards = [
+        reward_of(value, sizes_of(one.asked), recording.prices_of(one.asked), settings)
+        for value, one, recording in zip(values, mine, recordings, strict=True)
+    ]
     return Row(
         name=name,
         ap=100 * float(together["ap"](ones)[0]),
@@ -111,6 +124,8 @@ def row_of(name: str, done: Sequence[Done], judges: dict[int, Judge]) -> Row:
         ap75=100 * float(together["ap75"](ones)[0]),
         cost=1e3 * float(np.mean(costs)),
         calls=np.mean(calls, axis=0),
+        of_image=100 * float(np.mean([v.clip(0).mean() for v in values])),
+        reward=float(np.mean([r.mean() for r in rewards])),
         seconds=float(np.mean([one.seconds for one in mine])),
         ap50_of=together["ap50"],
         n_images=n_images,
@@ -131,11 +146,19 @@ def difference(rows: Sequence[Row], first: str, second: str) -> Estimate:
     return percent(found.estimate)
 
 
-def gap_recovered(rows: Sequence[Row], name: str) -> float:
-    """Share of the way from the best fixed single to the upper bound."""
-    by_name = {row.name: row.ap50.value for row in rows}
-    base = by_name["best fixed <= 1"]
-    return (by_name[name] - base) / (by_name["upper bound"] - base)
+def gap_recovered(rows: Sequence[Row], name: str) -> tuple[float, float]:
+    """Share of the way from the best fixed single to the upper bound.
+
+    Returns:
+        In pooled AP50, and in the reward that is learned from.
+    """
+    by_name = {row.name: (row.ap50.value, row.reward) for row in rows}
+    base, bound = by_name["best fixed <= 1"], by_name["upper bound"]
+    shares = [
+        (mine - low) / (high - low)
+        for mine, low, high in zip(by_name[name], base, bound, strict=True)
+    ]
+    return shares[0], shares[1]
 
 
 def percent(estimate: Estimate) -> Estimate:

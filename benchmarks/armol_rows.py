@@ -7,31 +7,36 @@ from __future__ import annotations
 
 import functools
 import time
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from armol_data import TEN, THREE, load, present
-from midhaul.federation.quality import set_quality
 
 from midhaul.federation.evaluation import replay
 from midhaul.federation.policies.budgets import calibrate
 from midhaul.federation.policies.catalogue import fit_policy
+from midhaul.federation.policies.fixed import FixedFamily
 from midhaul.federation.policies.ppo import fit_ppo
 from midhaul.federation.policies.presets import preset
 from midhaul.federation.policies.sac import fit_sac
 from midhaul.federation.policies.td3 import fit_td3
-from midhaul.federation.rewards import RewardSettings
+from midhaul.federation.problem import all_masks, sizes_of
+from midhaul.federation.quality import set_quality
+from midhaul.federation.rewards import Rewards, RewardSettings
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     from armol_data import Parts, World
-    from midhaul.federation.quality import QualityOfSet
 
     from midhaul.federation.policies.training import Checkpoint
+    from midhaul.federation.quality import QualityOfSet
 
 FITS: dict[str, Any] = {"sac": fit_sac, "td3": fit_td3, "ppo": fit_ppo}
+LARGEST = 3
+"""Providers of the largest subset that a budget of the table buys."""
 ALPHA_PER_USD = 100.0
 """Armol's 0.1 for a call of 0.001 USD."""
 
@@ -95,12 +100,13 @@ class Done:
     curve: tuple[tuple[int, float, float], ...] = ()
 
 
-@dataclass(frozen=True, slots=True, eq=False)
 class Judge:
     """Qualities of test items by whom was asked, each measured once."""
 
-    parts: Parts
-    _known: dict[bytes, QualityOfSet] = field(default_factory=dict)
+    def __init__(self, parts: Parts) -> None:
+        self.parts = parts
+        self._known: dict[bytes, QualityOfSet] = {}
+        self._rewards = Rewards(parts.test)
 
     def quality(self, asked: np.ndarray) -> QualityOfSet:
         """Of all test items together."""
@@ -110,6 +116,10 @@ class Judge:
             fused = test.fuser.fuse(test.recording.shown(asked), asked)
             self._known[key] = set_quality(test.recording, fused)
         return self._known[key]
+
+    def values(self, asked: np.ndarray) -> np.ndarray:
+        """AP50 of each test image alone, -1 where the answer is empty."""
+        return self._rewards.values(np.arange(len(asked)), asked)
 
 
 @functools.lru_cache(maxsize=1)
@@ -127,6 +137,11 @@ def parts_of(data: Path, job: Job) -> Parts:
     names = present(found.val.recording, THREE if job.n_providers == 3 else TEN)  # noqa: PLR2004
     some = found.with_providers(names, equal=job.is_equal)
     return some.within(job.seed) if job.is_strict else some.across(job.seed)
+
+
+def do_all(data: Path, jobs: Sequence[Job]) -> list[Done]:
+    """Do jobs that share what they learn."""
+    return [do(data, job) for job in jobs]
 
 
 def do(data: Path, job: Job) -> Done:
@@ -160,10 +175,10 @@ def do(data: Path, job: Job) -> Done:
 def settings_of(job: Job) -> Any:
     """Settings of a learner, with what the job cuts."""
     settings: Any = preset(job.policy, job.preset, job.n_steps or None)
-    reward = RewardSettings(
-        reference=job.reference,  # pyright: ignore[reportArgumentType]
+    reward = replace(
+        settings_of_prices(is_equal=job.is_equal),
+        reference=job.reference,
         is_cost_counted=job.is_cost_counted,
-        beta_per_usd=None if job.is_equal else -ALPHA_PER_USD,
     )
     settings = replace(settings, course=replace(settings.course, reward=reward))
     if job.policy == "ppo" or job.preset != "armol":
@@ -177,6 +192,11 @@ def settings_of(job: Job) -> Any:
     return replace(settings, replay=memory)
 
 
+def settings_of_prices(*, is_equal: bool) -> RewardSettings:
+    """Armol's reward: by calls, or by USD where these differ in price."""
+    return RewardSettings(beta_per_usd=None if is_equal else -ALPHA_PER_USD)
+
+
 def _fitted(data: Path, job: Job, parts: Parts, rng: np.random.Generator) -> Any:
     if job.policy == "single":
         told = {"provider": parts.train.recording.providers[job.provider]}
@@ -185,24 +205,35 @@ def _fitted(data: Path, job: Job, parts: Parts, rng: np.random.Generator) -> Any
         family: Any = fit_policy("oracle", parts.test, None, rng)
         return family.at(ALPHA_PER_USD)
     if job.policy == "fixed":
-        return _family(data, replace(job, row="", budget_calls=0.0)).within(
-            job.budget_calls * 1e-3
-        )
+        found = _fixed(data, replace(job, row="", budget_calls=0.0))
+        return found.within(job.budget_calls * 1e-3)
     if job.policy == "cascade":
         curve = _curve(data, replace(job, row="", budget_calls=0.0))
         return curve.for_budget(job.budget_calls * 1e-3)
     return fit_policy(job.policy, parts.train, None, rng)
 
 
-@functools.lru_cache(maxsize=8)
-def _family(data: Path, job: Job) -> Any:
-    """What is the same for all budgets."""
-    parts = parts_of(data, job)
-    return fit_policy(job.policy, parts.train, None, np.random.default_rng(job.seed))
+@functools.lru_cache(maxsize=1)
+def _fixed(data: Path, job: Job) -> FixedFamily:
+    """All subsets that a budget of this table can buy, on the training items."""
+    train = parts_of(data, job).train
+    recording, everyone = train.recording, all_masks(train.recording.n_providers)
+    masks = everyone[sizes_of(everyone) <= LARGEST]
+    qualities: list[float] = []
+    for mask in masks.tolist():
+        asked = np.full(len(recording), mask, np.int64)
+        fused = train.fuser.fuse(recording.shown(asked), asked)
+        qualities.append(set_quality(recording, fused).value)
+    return FixedFamily(
+        masks=masks,
+        qualities=np.array(qualities),
+        prices_usd=recording.prices_usd,
+    )
 
 
-@functools.lru_cache(maxsize=8)
+@functools.lru_cache(maxsize=1)
 def _curve(data: Path, job: Job) -> Any:
-    """The same, with what its multipliers cost."""
-    rng = np.random.default_rng(job.seed)
-    return calibrate(_family(data, job), parts_of(data, job).calibration, rng)
+    """A family, with what its multipliers cost."""
+    rng, parts = np.random.default_rng(job.seed), parts_of(data, job)
+    family: Any = fit_policy(job.policy, parts.train, None, rng)
+    return calibrate(family, parts.calibration, rng)
