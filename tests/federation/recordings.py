@@ -66,7 +66,7 @@ def recordings(
     max_names: int = 4,
 ) -> Recording:
     """Recordings with missing and empty answers, of one task or of any."""
-    chosen = draw(st.sampled_from(["boxes", "tags", "labels"])) if not task else task
+    chosen = task or draw(st.sampled_from(["boxes", "tags", "labels"]))
     return random_recording(
         chosen,
         np.random.default_rng(draw(st.integers(0, 2**32 - 1))),
