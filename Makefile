@@ -36,5 +36,5 @@ $(VENV)/.demo: $(VENV)/bin/pip pyproject.toml
 	touch $@
 
 $(VENV)/.dev: $(VENV)/bin/pip pyproject.toml
-	$(BIN)/pip install --quiet --editable '.[testbed,federation,deploy,tflite,aws,azure,google]' --group dev
+	$(BIN)/pip install --quiet --editable '.[testbed,federation,deploy,tflite,wordnet,aws,azure,google]' --group dev
 	touch $@ $(VENV)/.demo

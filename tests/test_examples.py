@@ -23,6 +23,27 @@ TINY = {
     "deploy-live-trace.toml": ("duration_s=20.0",),
     "deploy-plan.toml": ("with_prices=false",),
     "deploy-simulate.toml": ("duration_s=600.0", "n_repeats=1"),
+    "federation-evaluate.toml": (
+        "data.n_scenes=60",
+        "n_seeds=1",
+        "n_resamples=50",
+        "budget_shares=[0.5]",
+    ),
+    "federation-latency.toml": ("capture.n_requests=1", "n_resamples=100"),
+    "federation-pascal.toml": (
+        "data.n_items=200",
+        "n_seeds=1",
+        "n_resamples=50",
+        "budget_shares=[0.5]",
+    ),
+    "federation-record.toml": ("data.n_scenes=3", "n_resamples=100"),
+    "federation-train.toml": ("data.n_scenes=60",),
+    "federation-voc.toml": (
+        "data.n_items=80",
+        "n_seeds=1",
+        "n_resamples=50",
+        "budget_shares=[0.5]",
+    ),
     "accuracy.toml": ("data.n_scenes=3", 'encode=["jpeg:50"]', "judge.n_resamples=100"),
     "accuracy-coco.toml": ("data.n_images=3", "judge.n_resamples=100"),
     "measure.toml": ("data.n_scenes=3", "judge.n_resamples=100", *NODES),
@@ -46,7 +67,8 @@ def test_every_example_is_tried_and_every_kind_has_one() -> None:
 @pytest.mark.parametrize("name", sorted(TINY))
 def test_example(name: str, tmp_path: Path) -> None:
     """The example ends well, with a report and a summary."""
-    if ("coco" in name or "trace" in name) and not DATA.is_dir():
+    needs_data = any(word in name for word in ("coco", "trace", "pascal", "voc"))
+    if needs_data and not DATA.is_dir():
         pytest.skip(f"the example reads real data in {DATA}")
     if "live" in name:
         try:
