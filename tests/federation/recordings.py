@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from midhaul.federation.problem import Task
 
 WIDTH, HEIGHT = 640.0, 480.0
+_TASKS: tuple[Task, ...] = ("boxes", "tags", "labels")
 
 
 def random_recording(
@@ -66,7 +67,7 @@ def recordings(
     max_names: int = 4,
 ) -> Recording:
     """Recordings with missing and empty answers, of one task or of any."""
-    chosen = task or draw(st.sampled_from(["boxes", "tags", "labels"]))
+    chosen = task or draw(st.sampled_from(_TASKS))
     return random_recording(
         chosen,
         np.random.default_rng(draw(st.integers(0, 2**32 - 1))),

@@ -2,6 +2,7 @@
 
 Boxes of all items stand in one array, sorted by item, then label, then falling score;
 ``groups`` holds where each group of one item and label begins, and its end.
+``fusion/reference.py`` has the same written simply.
 """
 
 from __future__ import annotations
