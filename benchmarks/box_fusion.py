@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from box_fusion_peer import agreement, speed
 
-from midhaul.federation.calibration import fit_calibration
+from midhaul.federation.calibration import fit_calibration, reliability
 from midhaul.federation.fusion import fit_fuser, fuser_named
 from midhaul.federation.quality import set_quality
 from midhaul.federation.readers.parquet import read_parquet
@@ -85,6 +85,7 @@ def main() -> int:
         voc.take(split_items(voc.items, 0)[0]),
         rng=np.random.default_rng(0),
     )
+    figures += worth(voc.take(split_items(voc.items, 0)[2]), stacked)
     sizes = (50, 100, 200) if options.quick else (300, 900, len(voc))
     figures += agreement(voc, 40 if options.quick else 200)
     figures += speed(voc, stacked, sizes, 40 if options.quick else 100)
@@ -197,6 +198,23 @@ def pooled(parts: Sequence[Judged], case: str, method: str) -> Statistic:
         return np.mean(found, axis=0)
 
     return statistic
+
+
+def worth(test: Recording, stacked: Fuser) -> list[Figure]:
+    """Whether scores mean the same however many detectors were asked."""
+    print("\ncalibration error of fused scores, by the number of detectors asked")
+    fusers = (fuser_named("nms"), fuser_named("wbf"), stacked)
+    print("     " + "".join(f"{fuser.name:>10}" for fuser in fusers))
+    rng = np.random.default_rng(0)
+    worst = 0.0
+    for size in range(1, test.n_providers + 1):
+        ranks = rng.random((len(test), test.n_providers)).argsort(axis=1)
+        is_in = ranks.argsort(axis=1) < size
+        asked = (is_in << np.arange(test.n_providers)).sum(axis=1)
+        errors = [reliability(test, one.fuse(test, asked)).error for one in fusers]
+        print(f"{size:5d}" + "".join(f"{error:10.4f}" for error in errors))
+        worst = max(worst, errors[-1])
+    return [("stacked_calibration_error_worst", worst, "-", "<=", 0.05)]
 
 
 def singles(parts: Sequence[Judged]) -> list[Figure]:

@@ -33,6 +33,7 @@ from midhaul.federation.fusion.cluster_features import (
     sigmoid,
     strengths_of,
 )
+from midhaul.federation.fusion.hearing import draw_masks
 from midhaul.federation.matching_kernel import match_items
 from midhaul.federation.problem import Answers
 from midhaul.federation.trees import FlatTrees
@@ -48,7 +49,7 @@ MAX_BOXES = 100
 """Boxes of an item that are given, best first."""
 
 _DRAWS = 8
-"""Subsets for each item to learn from."""
+"""Subsets for each item to learn from, everybody among them."""
 _CLASS_PRIOR = 200.0
 _HOPELESS = -6.0
 """Log odds below which the linear model has the only say."""
@@ -200,7 +201,9 @@ def _examples(
     """Clusters of several subsets for each item, which are true, and odds by label."""
     n_names, p = len(recording.names), recording.n_providers
     parts: list[tuple[np.ndarray, ...]] = []
-    for asked in _draw_masks(len(recording), p, rng):
+    everyone = np.full(len(recording), recording.everyone, np.int64)
+    drawn = [draw_masks(len(recording), p, rng) for _ in range(_DRAWS - 1)]
+    for asked in (everyone, *drawn):
         clusters = _clusters(calibration, recording, asked, iou)
         is_true, counts = _truths(clusters, recording)
         told = cluster_features(clusters, recording.sizes_px, np.zeros(n_names))
@@ -261,16 +264,3 @@ def _truths(
         np.array([0.5]),
     )
     return is_true[0], ~is_ignored[0]
-
-
-def _draw_masks(
-    n: int, n_providers: int, rng: np.random.Generator
-) -> Int64[np.ndarray, "s n"]:
-    """Everybody once, then subsets of any size, all sizes alike likely."""
-    masks = np.full((_DRAWS, n), (1 << n_providers) - 1, np.int64)
-    for k in range(1, _DRAWS):
-        sizes = rng.integers(1, n_providers + 1, n)
-        ranks = rng.random((n, n_providers)).argsort(axis=1).argsort(axis=1)
-        is_in = ranks < sizes[:, None]
-        masks[k] = (is_in * (1 << np.arange(n_providers))).sum(axis=1)
-    return masks
