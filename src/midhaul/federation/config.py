@@ -97,7 +97,7 @@ class EvaluateConfig(Config):
         default=(), description="Federations that federation.train saved, to compare."
     )
     budget_shares: tuple[float, ...] = Field(
-        default=(0.1, 0.2, 0.3, 0.4, 0.6, 0.8, 1.0),
+        default=(0.2, 0.3, 0.4, 0.6, 0.8, 1.0),
         min_length=1,
         description="Budgets for policies that keep one: shares of asking everybody.",
     )
