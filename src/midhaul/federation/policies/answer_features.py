@@ -57,6 +57,11 @@ def feature_names(recording: Recording) -> tuple[str, ...]:
     return _SUMMARY + of_task + best + (total if recording.task == "boxes" else ())
 
 
+def n_summary(recording: Recording) -> int:
+    """Columns of the summary, which come before those of single labels."""
+    return len(_SUMMARY) + (len(_OF_BOXES) if recording.task == "boxes" else 0)
+
+
 def describe(answers: Answers, recording: Recording) -> Float32[np.ndarray, "n d"]:
     """Describe one answer to every item: a provider's, or a fused one.
 
