@@ -104,12 +104,16 @@ class Reliability:
         scores: ``(k,)`` mean score of each bin that has entries.
         shares: ``(k,)`` share of its entries that are right.
         counts: ``(k,)`` its entries.
+        low: ``(k,)`` lower end of the 95 % interval of the share (Wilson 1927).
+        high: ``(k,)`` upper end.
         error: expected calibration error: mean of |share - score| over entries.
     """
 
     scores: Float64[np.ndarray, " k"]
     shares: Float64[np.ndarray, " k"]
     counts: Float64[np.ndarray, " k"]
+    low: Float64[np.ndarray, " k"]
+    high: Float64[np.ndarray, " k"]
     error: float
 
 
@@ -202,7 +206,21 @@ def reliability(
     means, shares = sums / counts, hits / counts
     gap = np.abs(shares - means)
     error = float((gap * counts).sum() / counts.sum()) if len(counts) else 0.0
-    return Reliability(scores=means, shares=shares, counts=counts, error=error)
+    low, high = _wilson(shares, counts)
+    return Reliability(
+        scores=means, shares=shares, counts=counts, low=low, high=high, error=error
+    )
+
+
+def _wilson(
+    shares: Float64[np.ndarray, " k"], counts: Float64[np.ndarray, " k"]
+) -> tuple[Float64[np.ndarray, " k"], Float64[np.ndarray, " k"]]:
+    """95 % intervals of shares; entries are taken to be independent."""
+    z = 1.96
+    centre = (shares + z**2 / (2 * counts)) / (1 + z**2 / counts)
+    spread = np.sqrt(shares * (1 - shares) / counts + z**2 / (4 * counts**2))
+    half = z * spread / (1 + z**2 / counts)
+    return np.maximum(centre - half, 0.0), np.minimum(centre + half, 1.0)
 
 
 def _curve(
