@@ -8,8 +8,8 @@ whose members are independent).
 
 1. One model serves all subsets of providers: it is fitted to random ones, and what a
    provider says may count less when more are heard.
-2. All tags share coefficients; each has an offset of its own for every provider that
-   names it or is silent, shrunk to 0 (a ridge of 4 items).
+2. All tags share coefficients; each has offsets and a slope of its own for every
+   provider, shrunk to 0 (a ridge of 4 items).
 3. Tags are taken for independent, given the answers.
 4. A tag that nobody named can be given, where that is likely to be right.
 """
@@ -52,8 +52,8 @@ class StackedTags:
         names: the label set.
         tag_odds: ``(c,)`` log odds that a tag is true of an item.
         shared: ``(f + 1,)`` coefficients of all tags, the intercept first.
-        own: ``(c, 1 + 2 M)`` offsets of each tag: always, and for each provider when
-            it is silent, and when it names the tag.
+        own: ``(c, 1 + 3 M)`` offsets of each tag: always, and for each provider when
+            it is silent, when it names the tag, and times its log odds.
     """
 
     providers: tuple[str, ...]
@@ -79,7 +79,7 @@ class StackedTags:
             DataError: it was not fitted to a provider, or to these tags.
         """
         chances = self.chances(recording, asked)
-        is_missing = np.isnan(chances).any(axis=1)
+        is_missing = np.isnan(chances[:, 0])
         heard = np.flatnonzero(~is_missing)
         order = np.argsort(-chances[heard], axis=1, kind="stable")
         falling = np.take_along_axis(chances[heard], order, axis=1)
@@ -107,7 +107,7 @@ class StackedTags:
         for offsets, term in zip(self.own.T, own_terms(said), strict=True):
             total += offsets * term
         found = 0.5 * (1.0 + np.tanh(0.5 * total))
-        found[~said.is_heard.any(axis=0)[:, 0]] = np.nan
+        found[~np.logical_or.reduce(said.is_heard[:, :, 0])] = np.nan
         return found
 
     def state(self) -> State:
@@ -160,22 +160,7 @@ def fit_stacked_tags(recording: Recording, rng: np.random.Generator) -> StackedT
     masks = draw_masks(n_rows, m, rng)
     masks[: len(known)] = recording.everyone
     said = _said(recording, rows, masks)
-    wanted = is_true[rows]
-    shape = wanted.shape
-    design = np.empty((*shape, n_terms(m) + 1))
-    design[:, :, 0] = 1.0
-    for k, term in enumerate(terms(said, tag_odds)):
-        design[:, :, k + 1] = term
-    flat = design.reshape(-1, design.shape[2])
-    weight = n_rows / len(known)
-    none = np.zeros(len(flat))
-    shared = _newton(flat, wanted.ravel(), none, _RIDGE * weight)
-    base = (flat @ shared).reshape(shape)
-    own = np.zeros((c, 1 + 2 * m))
-    columns = [np.broadcast_to(term, shape) for term in own_terms(said)]
-    for tag in range(c):
-        mine = np.column_stack([column[:, tag] for column in columns]).astype(float)
-        own[tag] = _newton(mine, wanted[:, tag], base[:, tag], _RIDGE_OWN * weight)
+    shared, own = _fit(said, is_true[rows], tag_odds, n_rows / len(known))
     return StackedTags(
         providers=recording.providers,
         names=recording.names,
@@ -183,6 +168,30 @@ def fit_stacked_tags(recording: Recording, rng: np.random.Generator) -> StackedT
         shared=shared,
         own=own,
     )
+
+
+def _fit(
+    said: TagAnswers,
+    is_true: Bool[np.ndarray, "r c"],
+    tag_odds: Float64[np.ndarray, " c"],
+    n_draws: float,
+) -> tuple[Float64[np.ndarray, " f_plus_1"], Float64[np.ndarray, "c o"]]:
+    """Coefficients of all tags, then of each tag what these leave."""
+    shape = len(is_true), len(tag_odds)
+    m = len(said.is_heard)
+    design = np.empty((*shape, n_terms(m) + 1))
+    design[:, :, 0] = 1.0
+    for k, term in enumerate(terms(said, tag_odds)):
+        design[:, :, k + 1] = term
+    flat = design.reshape(shape[0] * shape[1], n_terms(m) + 1)
+    shared = _newton(flat, is_true.ravel(), np.zeros(len(flat)), _RIDGE * n_draws)
+    base = (flat @ shared).reshape(shape)
+    columns = [np.broadcast_to(term, shape) for term in own_terms(said)]
+    own = np.zeros((shape[1], len(columns)))
+    for tag in range(shape[1]):
+        mine = np.column_stack([column[:, tag] for column in columns]).astype(float)
+        own[tag] = _newton(mine, is_true[:, tag], base[:, tag], _RIDGE_OWN * n_draws)
+    return shared, own
 
 
 def _said(

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from midhaul.federation.problem import Recording
 
 _LEAST = 1e-3
+_LEAST_ODDS = -7.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -77,9 +78,10 @@ def terms(
     """One term of the shared model after another, each broadcast to ``(n, c)``.
 
     First the tag's own log odds, and 1 - 1/k where k providers were heard; then of each
-    provider whether it does not name the tag, names no tag, names it, and with what log
-    odds, whether it names none stronger, and some of these again times 1 - 1/k; then
-    for each pair whether both name it, and whether neither does.
+    provider whether it is silent on the tag, names no tag at all, names it, and with
+    what log odds, whether it names none stronger, by how much, and what its strongest
+    has where it is silent; some of these again times 1 - 1/k; then for each pair
+    whether both name it, and whether neither does.
     """
     growth = 1.0 - 1.0 / np.maximum(said.is_heard.sum(axis=0), 1)
     yield tag_odds
@@ -94,6 +96,11 @@ def terms(
         yield said.odds[p]
         yield growth * said.odds[p]
         yield said.is_best[p]
+        strongest = np.where(said.is_named[p], said.odds[p], _LEAST_ODDS).max(
+            axis=1, keepdims=True
+        )
+        yield np.where(said.is_named[p], said.odds[p] - strongest, 0.0)
+        yield silent[p] * strongest
     for p in range(len(silent)):
         for q in range(p):
             yield said.is_named[p] & said.is_named[q]
@@ -102,7 +109,7 @@ def terms(
 
 def n_terms(m: int) -> int:
     """How many terms there are for m providers."""
-    return 2 + 8 * m + m * (m - 1)
+    return 2 + 10 * m + m * (m - 1)
 
 
 def own_terms(said: TagAnswers) -> Iterator[np.ndarray]:
@@ -112,3 +119,4 @@ def own_terms(said: TagAnswers) -> Iterator[np.ndarray]:
     for p in range(len(silent)):
         yield silent[p]
         yield said.is_named[p]
+        yield said.odds[p]
