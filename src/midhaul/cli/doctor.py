@@ -31,6 +31,7 @@ _TOOLS = {
     "tc": ("deploy.live's shaped links", "apt-get install iproute2"),
     "docker-registry": ("deploy.live's pulls", "apt-get install docker-registry"),
     "mosquitto": ("deploy.live's messages", "apt-get install mosquitto"),
+    "tcpdump": ("captures of federation.record", "apt-get install tcpdump"),
     "skopeo": ("a check of the registry in the tests", "apt-get install skopeo"),
 }
 """Programs that some part can use: for what, and where they come from."""
