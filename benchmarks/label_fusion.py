@@ -26,7 +26,7 @@ DATA = Path(__file__).parent.parent.parent / "shared" / "data"
 LABELS = ("ferplus", "waimai", "yelp", "audiomnist", "digit", "fluent")
 TAGS = "pascal_tags"
 NOISE = 0.005
-"""How far below a provider's own answers its fused ones may lie, on a mean of splits."""
+"""How far below a provider's own answers fused ones may lie, on a mean of splits."""
 
 
 def main() -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -39,6 +40,7 @@ KINDS = ("vote labels", "vote tags", "stacked labels", "stacked tags")
 each = pytest.mark.parametrize("kind", KINDS)
 
 
+@functools.cache
 def made(kind: str) -> tuple[SavedFuser, Recording]:
     """A fuser, and items that it was not fitted to."""
     fuser, task = kind.split()

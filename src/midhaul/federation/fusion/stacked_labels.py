@@ -68,8 +68,12 @@ class StackedLabels:
     voices: tuple[Voice, ...]
     coefficients: Float64[np.ndarray, " f"]
 
-    name: ClassVar[str] = "stacked"
     kind: ClassVar[str] = "stacked-labels"
+
+    @property
+    def name(self) -> str:
+        """Short name, as tables show it."""
+        return "stacked"
 
     def fuse(self, recording: Recording, asked: Int64[np.ndarray, " n"]) -> Answers:
         """Fuse, for each item, the labels of the providers that were asked.

@@ -62,8 +62,12 @@ class StackedTags:
     shared: Float64[np.ndarray, " f_plus_1"]
     own: Float64[np.ndarray, "c o"]
 
-    name: ClassVar[str] = "stacked"
     kind: ClassVar[str] = "stacked-tags"
+
+    @property
+    def name(self) -> str:
+        """Short name, as tables show it."""
+        return "stacked"
 
     def fuse(self, recording: Recording, asked: Int64[np.ndarray, " n"]) -> Answers:
         """Fuse, for each item, the tags of the providers that were asked.
