@@ -32,7 +32,7 @@ METHODS: tuple[Method, ...] = get_args(Method)
 
 
 def boasting(n: int, seed: int) -> Recording:
-    """One provider; a score s is right with chance s² for label 0 and s/2 for label 1."""
+    """A provider; its score s is right with chance s² for label 0, s/2 for label 1."""
     rng = np.random.default_rng(seed)
     labels = rng.integers(0, 2, n).astype(np.int32)
     scores = rng.random(n).astype(np.float32)

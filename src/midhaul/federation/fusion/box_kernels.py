@@ -33,9 +33,20 @@ def suppress(
         for one in range(groups[g], groups[g + 1]):
             if not keep[one]:
                 continue
+            left, top = boxes[one, 0], boxes[one, 1]
+            right, bottom = boxes[one, 2], boxes[one, 3]
+            area = np.float64(right - left) * np.float64(bottom - top)
             for other in range(one + 1, groups[g + 1]):
-                if keep[other] and overlap(boxes[one], boxes[other]) > iou:
-                    keep[other] = False
+                width = min(right, boxes[other, 2]) - max(left, boxes[other, 0])
+                if not keep[other] or width <= 0:
+                    continue
+                height = min(bottom, boxes[other, 3]) - max(top, boxes[other, 1])
+                if height <= 0:
+                    continue
+                shared = np.float64(width) * np.float64(height)
+                size = np.float64(boxes[other, 2] - boxes[other, 0])
+                size *= np.float64(boxes[other, 3] - boxes[other, 1])
+                keep[other] = shared <= iou * (area + size - shared)
     return keep
 
 

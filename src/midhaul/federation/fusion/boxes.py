@@ -85,36 +85,31 @@ class Pool:
 
 def pool(recording: Recording, asked: Int64[np.ndarray, " n"]) -> Pool:
     """Gather the boxes of the providers that were asked about each item."""
-    parts: list[tuple[np.ndarray, ...]] = []
-    n_answered = np.zeros(len(recording), np.int64)
-    for p, answers in enumerate(recording.answers):
-        is_asked = (asked >> p) & 1 == 1
-        n_answered += is_asked & ~answers.is_missing
-        items = answers.items
-        size = answers.boxes[:, 2:] - answers.boxes[:, :2]
-        kept = is_asked[items] & (size > 0).all(axis=1)
-        entries = np.flatnonzero(kept)
-        parts.append(
-            (
-                items[entries],
-                answers.labels[entries],
-                answers.scores[entries],
-                answers.boxes[entries],
-                np.full(len(entries), p, np.int64),
-            )
-        )
-    items, labels, scores, boxes, providers = (
-        np.concatenate([part[k] for part in parts]) for k in range(5)
+    from midhaul.federation.fusion.gathering import gather  # noqa: PLC0415  numba
+
+    given = recording.answers
+    sizes = np.array([len(answers.labels) for answers in given], np.int64)
+    labels = np.concatenate([answers.labels for answers in given])
+    scores = np.concatenate([answers.scores for answers in given])
+    boxes = np.concatenate([answers.boxes for answers in given])
+    entries, providers, starts, n_answered = gather(
+        np.asarray(asked, np.int64),
+        np.stack([answers.is_missing for answers in given]),
+        np.stack([answers.starts for answers in given]),
+        np.cumsum(sizes) - sizes,
+        labels,
+        scores,
+        boxes,
     )
-    order = np.lexsort((-scores, labels, items))
+    items = np.repeat(np.arange(len(recording)), np.diff(starts))
     return Pool(
-        items=items[order],
-        labels=labels[order],
-        scores=scores[order],
-        boxes=boxes[order],
-        providers=providers[order],
+        items=items,
+        labels=labels[entries],
+        scores=scores[entries],
+        boxes=boxes[entries],
+        providers=providers,
         n_answered=n_answered,
-        groups=_groups(items[order], labels[order]),
+        groups=_groups(items, labels[entries]),
     )
 
 
@@ -249,14 +244,19 @@ def _answers(
     scores: np.ndarray,
     boxes: np.ndarray,
 ) -> Answers:
-    """Fused boxes as answers, those of an item by falling score."""
+    """Fused boxes as answers, those of an item by falling score; items must rise."""
+    from midhaul.federation.fusion.gathering import falling  # noqa: PLC0415  numba
+
     scores = np.clip(scores, 0, 1).astype(np.float32)
-    order = np.lexsort((-scores, items))
-    return Answers.of_rows(
-        items[order],
-        len(found.n_answered),
-        labels[order],
-        scores[order],
-        boxes[order].astype(np.float32),
+    n = len(found.n_answered)
+    starts = np.zeros(n + 1, np.int64)
+    np.cumsum(np.bincount(items, minlength=n), out=starts[1:])
+    order = falling(starts, scores)
+    return Answers(
+        starts=starts,
+        labels=labels[order],
+        scores=scores[order],
+        boxes=boxes[order].astype(np.float32),
         is_missing=found.n_answered == 0,
+        is_ignored=np.zeros(len(order), bool),
     )
