@@ -273,10 +273,15 @@ def test_metrics_count_calls_and_money(steady: Service, image: bytes) -> None:
         line.rsplit(" ", 1) for line in text.splitlines() if not line.startswith("#")
     )
     prefix = "midhaul_federation"
-    n = float(found[f'{prefix}_calls_total{{provider="a",status="ok"}}'])
-    assert n >= 1
+    calls = {
+        status: float(
+            found.get(f'{prefix}_calls_total{{provider="a",status="{status}"}}', 0)
+        )
+        for status in ("ok", "cancelled")
+    }
+    assert calls["ok"] >= 1
     spent = float(found[f'{prefix}_spent_usd_total{{provider="a"}}'])
-    assert spent == pytest.approx(0.001 * n)
+    assert spent == pytest.approx(0.001 * sum(calls.values()))
     assert float(found[f'{prefix}_breaker_state{{provider="a"}}']) == 0
     key = f'{prefix}_answers_total{{source="cache",status="complete"}}'
     assert float(found[key]) >= 1
