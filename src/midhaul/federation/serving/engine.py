@@ -26,7 +26,7 @@ from midhaul.federation.serving.lessons import Lessons
 from midhaul.federation.serving.limiter import Limiter
 from midhaul.federation.serving.reading import Reader, as_answer
 from midhaul.federation.serving.request import Purse, Request
-from midhaul.federation.serving.rounds import Rounds
+from midhaul.federation.serving.rounds import Rounds, fallback_order
 from midhaul.federation.serving.settings import (
     FederationSettings,
     ProviderSettings,
@@ -280,7 +280,8 @@ class Federation:
         )
         chance = int.from_bytes(digest[:8], "big")
         rng = np.random.default_rng([self.settings.seed, chance])
-        reason = await rounds.run(rng, self._fallback_order(prices_usd))
+        order = fallback_order(self.providers, self.settings.fallback, prices_usd)
+        reason = await rounds.run(rng, order)
         fused = sheet.fused() if sheet.n_answered else None
         if fused is not None:
             self._lessons.give(sheet.situation, fused)
@@ -296,11 +297,6 @@ class Federation:
             now_s=self._clock(),
             open_breakers=self.open_breakers,
         )
-
-    def _fallback_order(self, prices_usd: Float64[np.ndarray, " p"]) -> list[int]:
-        if self.settings.fallback is None:
-            return np.argsort(prices_usd, kind="stable").tolist()
-        return [self.providers.index(name) for name in self.settings.fallback]
 
     def _tell(self, answer: FederatedAnswer) -> FederatedAnswer:
         self._observer.answered(answer)

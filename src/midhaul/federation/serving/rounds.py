@@ -9,12 +9,14 @@ import asyncio
 from collections import Counter
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from midhaul.federation.problem import members
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    import numpy as np
+    from jaxtyping import Float64
 
     from midhaul.federation.serving.answer import Reason
     from midhaul.federation.serving.caller import Caller
@@ -138,3 +140,20 @@ class Rounds:
         if all(last[name].not_sent == "budget" for name in self._failed):
             return "budget"
         return "failures"
+
+
+def fallback_order(
+    providers: Sequence[str],
+    said: Sequence[str] | None,
+    prices_usd: Float64[np.ndarray, " p"],
+) -> list[int]:
+    """Numbers of the providers to try where nobody has answered.
+
+    Args:
+        providers: names of all.
+        said: names in the order to try them; by rising price when None.
+        prices_usd: ``(M,)`` of the next call.
+    """
+    if said is None:
+        return np.argsort(prices_usd, kind="stable").tolist()
+    return [providers.index(name) for name in said]
