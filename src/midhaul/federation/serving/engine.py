@@ -46,9 +46,6 @@ if TYPE_CHECKING:
     from midhaul.federation.serving.answer import FederatedAnswer, Observer
     from midhaul.federation.serving.knowledge import Knowledge
 
-_DRAIN_S = 10.0
-_DEFAULT = ProviderSettings()
-
 
 class Federation:
     """Answers items by asking some of several priced providers.
@@ -118,7 +115,7 @@ class Federation:
         self.callers = tuple(
             Caller(
                 provider,
-                self._limits.get(provider.name, _DEFAULT),
+                self._limits.get(provider.name) or ProviderSettings(),
                 self.guard,
                 observer=self._observer,
                 rng=np.random.default_rng([self.settings.seed, number]),
@@ -145,7 +142,7 @@ class Federation:
         """As :meth:`close`, without waiting for answers."""
         await self.close(drain_s=0.0)
 
-    async def close(self, *, drain_s: float = _DRAIN_S) -> None:
+    async def close(self, *, drain_s: float = 10.0) -> None:
         """Take no new request, end those under way, and close all providers.
 
         Args:
