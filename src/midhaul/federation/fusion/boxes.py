@@ -102,14 +102,15 @@ def pool(recording: Recording, asked: Int64[np.ndarray, " n"]) -> Pool:
         boxes,
     )
     items = np.repeat(np.arange(len(recording)), np.diff(starts))
+    labels = labels[entries]
     return Pool(
         items=items,
-        labels=labels[entries],
+        labels=labels,
         scores=scores[entries],
         boxes=boxes[entries],
         providers=providers,
         n_answered=n_answered,
-        groups=_groups(items, labels[entries]),
+        groups=_groups(items, labels),
     )
 
 
