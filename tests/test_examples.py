@@ -28,6 +28,7 @@ TINY = {
         "n_seeds=1",
         "n_resamples=50",
         "budget_shares=[0.5]",
+        "faults.phase_s=2.0",
     ),
     "federation-latency.toml": ("capture.n_requests=1", "n_resamples=100"),
     "federation-pascal.toml": (
@@ -35,6 +36,7 @@ TINY = {
         "n_seeds=1",
         "n_resamples=50",
         "budget_shares=[0.5]",
+        "faults.phase_s=2.0",
     ),
     "federation-record.toml": ("data.n_scenes=3", "n_resamples=100"),
     "federation-train.toml": ("data.n_scenes=60",),
@@ -43,6 +45,7 @@ TINY = {
         "n_seeds=1",
         "n_resamples=50",
         "budget_shares=[0.5]",
+        "faults.phase_s=2.0",
     ),
     "accuracy.toml": ("data.n_scenes=3", 'encode=["jpeg:50"]', "judge.n_resamples=100"),
     "accuracy-coco.toml": ("data.n_images=3", "judge.n_resamples=100"),

@@ -19,6 +19,7 @@ from midhaul.federation.figures import train as train_report
 from midhaul.federation.problem import Answers, Recording
 from midhaul.federation.readers.parquet_writer import write_parquet
 from midhaul.federation.samples import samples
+from midhaul.federation.serving.tables import FAULT_PHASES, FAULT_SUMMARY
 from midhaul.report import Figure, Notice, Page, render
 from midhaul.runs.progress import SilentProgress
 from midhaul.runs.run import Run
@@ -74,6 +75,7 @@ def evaluating(folder: Path, **more: Any) -> EvaluateConfig:
         "budget_shares": (0.2, 0.6),
         "n_seeds": 2,
         "n_resamples": 60,
+        "faults": {"phase_s": 4.0},
         **more,
     }
     return EvaluateConfig.model_validate(values, strict=False)
@@ -141,6 +143,16 @@ def test_the_report_shows_the_trade_off_and_renders(evaluated: Run) -> None:
     found = figures(page)
     assert {"Quality against price", "Who is asked", "Regret over time"} <= set(found)
     assert "What it costs to be as good" in render(page)
+
+
+def test_a_bad_day_is_answered_and_charged(evaluated: Run) -> None:
+    """While a provider fails, others answer; every phase of the plan is told."""
+    rows = evaluated.read(FAULT_SUMMARY).to_pylist()
+    phases = {row["phase"] for row in evaluated.read(FAULT_PHASES).to_pylist()}
+    assert {row["phase"] for row in rows} == phases
+    outage = [row for row in rows if row["phase"] == "outage"]
+    assert all(row["answered"] > 0.5 for row in outage)
+    assert "Latency under faults" in figures(evaluate_report.build(evaluated))
 
 
 def test_runs_can_be_compared_item_by_item(evaluated: Run) -> None:
@@ -273,6 +285,7 @@ def test_built_in_providers_need_no_data(tmp_path: Path) -> None:
         "n_seeds": 1,
         "n_resamples": 50,
         "n_examples": 1,
+        "faults": {"phase_s": 2.0},
     }
     config = EvaluateConfig.model_validate(values, strict=False)
     run = Run.create(tmp_path, "federation.evaluate", config)

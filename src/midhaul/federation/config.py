@@ -8,6 +8,7 @@ from typing import Literal, Self
 from pydantic import Field, model_validator
 
 from midhaul.federation.config_parts import (
+    FaultsConfig,
     FeaturesConfig,
     FusionConfig,
     LearnerConfig,
@@ -108,6 +109,9 @@ class EvaluateConfig(Config):
     )
     learner: LearnerConfig = Field(
         default_factory=LearnerConfig, description="For sac, td3 and ppo."
+    )
+    faults: FaultsConfig = Field(
+        default_factory=FaultsConfig, description="What else is tried: a bad day."
     )
     n_seeds: int = Field(default=5, ge=1, description="How many splits to average.")
     shares: tuple[float, float, float] = Field(

@@ -145,3 +145,15 @@ class LearnerConfig(Section):
     n_steps: int | None = Field(
         default=None, ge=1, description="Steps of the environment; the preset's else."
     )
+
+
+class FaultsConfig(Section):
+    """A replay in virtual time, in which the best provider fails in several ways."""
+
+    is_on: bool = Field(default=True, description="Whether there is such a replay.")
+    phase_s: float = Field(
+        default=20.0, gt=0, description="Length of each of its ten phases."
+    )
+    rate_hz: float = Field(
+        default=5.0, gt=0, description="Mean number of requests in a second."
+    )

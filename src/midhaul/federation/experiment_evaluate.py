@@ -12,6 +12,7 @@ from midhaul.federation import result_rows, tables
 from midhaul.federation.bundle import Bundle
 from midhaul.federation.comparison import Outcome, judge
 from midhaul.federation.evaluation import replay
+from midhaul.federation.fault_replay import Served, write_faults
 from midhaul.federation.inputs import features_of, image_reader, recording_of
 from midhaul.federation.learning import Learned, learn, learn_bound
 from midhaul.federation.line_up import Contender, line_up
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
     from midhaul.federation.config import EvaluateConfig
     from midhaul.federation.fusion.base import Fuser
     from midhaul.federation.policies.base import SubsetPolicy
-    from midhaul.federation.problem import Recording
     from midhaul.runs.progress import Progress
     from midhaul.runs.run import Run
 
@@ -90,7 +90,7 @@ def evaluate(config: EvaluateConfig, run: Run, progress: Progress) -> None:
                 outcomes[one.number].append(split.outcome(one))
                 task.advance()
             if number == 0:
-                split.tell_more(recording, contenders, outcomes)
+                split.tell_more(contenders, outcomes)
     summarise(config, run, recording, contenders, outcomes, progress)
     run.verdict = Verdict()
 
@@ -141,11 +141,10 @@ class _Split:
 
     def tell_more(
         self,
-        recording: Recording,
         contenders: Sequence[Contender],
         outcomes: dict[int, list[Outcome]],
     ) -> None:
-        """Write what one split is enough for: reliability, regret, worked images."""
+        """Write what one split is enough for: reliability, regret, faults, images."""
         rows = result_rows.reliability_rows(self.part)
         self.run.write(tables.CALIBRATION, rows, part=0)
         ours = _dearest(contenders, "cascade") or contenders[-1]
@@ -162,12 +161,23 @@ class _Split:
                 ),
                 self.config.n_examples,
             )
-        del recording
-        policies = {
-            one.number: self._policy(one)[0]
-            for one in _streamed(contenders, self.learned)
+        streamed = _streamed(contenders, self.learned)
+        served = {
+            one.number: Served(name=one.name, policy=self._policy(one)[0])
+            for one in streamed
         }
+        policies = {number: one.policy for number, one in served.items()}
         write_regret(self.run, self.part, self.prepared.fuser, policies, self.seed)
+        if self.config.faults.is_on and served:
+            write_faults(
+                self.run,
+                self.part,
+                self.prepared.fuser,
+                served,
+                self.config.faults,
+                self.seed,
+                self.progress,
+            )
 
     def _policy(self, one: Contender) -> tuple[SubsetPolicy, float]:
         """A contender's policy, and how long learning it took."""

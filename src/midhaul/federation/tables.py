@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pyarrow as pa
 
+from midhaul.federation.serving.tables import TABLES as FAULT_TABLES
 from midhaul.runs.summary import CONFIGURATION, SUMMARY
 from midhaul.runs.tables import Column, Table
 
@@ -205,4 +206,5 @@ EVALUATE_TABLES = (
     MATCHES,
     LEARNING,
     REGRET,
+    *FAULT_TABLES,
 )

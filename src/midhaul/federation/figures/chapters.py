@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from midhaul.federation import tables
 from midhaul.federation.figures.curves import PER, quality_text
+from midhaul.federation.serving.tables import FAULT_PHASES, FAULT_SUMMARY
 from midhaul.report import Cell, DataTable, Figure, Section
 from midhaul.report.axes import Axis, Series
 from midhaul.report.charts import dots, lines, over_time, stack
@@ -192,3 +193,47 @@ def regret(view: View) -> Section | None:
         for title, field, axis in charts
     )
     return Section(title="Over time", items=figures)
+
+
+def faults(view: View) -> Section | None:
+    """How latency, quality and price stand a bad day of the best provider."""
+    if FAULT_SUMMARY.name not in view.has:
+        return None
+    rows = view.run.read(FAULT_SUMMARY).to_pylist()
+    marks = [
+        {
+            **row,
+            "percent": row["quality"] * 100,
+            "usd": row["cost_usd"] * PER,
+        }
+        for row in rows
+    ]
+    phases = tuple(dict.fromkeys(row["phase"] for row in rows))
+    names = tuple(dict.fromkeys(row["policy"] for row in rows))
+    series = Series("policy", "policy", names)
+    label = Axis("phase", "phase", order=phases)
+    charts = (
+        ("Latency under faults", "latency_p95_s", "95th percentile in s"),
+        ("Quality under faults", "percent", "mean quality of items in %"),
+        ("Price under faults", "usd", "price of 1,000 requests in USD"),
+    )
+    hit = [
+        str(row["provider"])
+        for row in view.run.read(FAULT_PHASES).to_pylist()
+        if row["provider"]
+    ]
+    text = (
+        f"Requests come as they like while {hit[0] if hit else 'a provider'} fails in "
+        "one way after another. Retries, breakers and failover are those of the "
+        "service; time is virtual, and latencies of calls are drawn where the "
+        "recording has none. A request without an answer has quality 0."
+    )
+    figures = tuple(
+        Figure(
+            title=title,
+            chart=dots(marks, Axis(field, axis, from_zero=True), label, series),
+            caption="By phase, on test items of the first split.",
+        )
+        for title, field, axis in charts
+    )
+    return Section(title="A bad day", text=text, items=figures)

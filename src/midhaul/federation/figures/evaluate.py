@@ -44,6 +44,7 @@ def build(run: Run) -> Page:
         chapters.calls(view),
         chapters.classes(view, best, base) if best else None,
         chapters.regret(view),
+        chapters.faults(view),
         chapters.learning(view),
         chapters.calibration(view),
         gallery(run),
