@@ -21,14 +21,16 @@ from midhaul.federation.policies.cascade_library import (
     useful_subsets,
 )
 from midhaul.federation.policies.cascade_policy import CascadePolicy
-from midhaul.federation.policies.cascade_rows import describe_fused, describe_items
 from midhaul.federation.policies.cascade_targets import influence_on_ap50
+from midhaul.federation.policies.cascade_training import look_at
 from midhaul.federation.policies.trees import ForestSettings, Grown, grow
 from midhaul.federation.policies.worth import finite_multiplier
 from midhaul.federation.problem import members
 from midhaul.federation.quality import item_quality
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from jaxtyping import Bool, Float64, Int64
 
     from midhaul.federation.fusion.base import Fuser
@@ -53,6 +55,8 @@ class CascadeSettings:
             provider after another; more asks several at once where waiting is dear.
         n_states: subsets that may have been asked, at most; all of them if they are
             as few.
+        n_folds: folds that a learned fuser is fitted anew for, so that none has seen
+            the items that it fuses for the cascade to learn from; 1 for none.
         n_trees: trees of each forest.
         leaf_scale: fewest items of a leaf, over the square root of a tree's items.
         item_share: share of the items that each tree sees.
@@ -62,6 +66,7 @@ class CascadeSettings:
     target: Target = "influence"
     round_quality: float = 0.0
     n_states: int = 128
+    n_folds: int = 4
     n_trees: int = 30
     leaf_scale: float = 1.0
     item_share: float = 0.6
@@ -81,7 +86,7 @@ class CascadeSettings:
         if not all(0 < share <= 1 for share in shares) or self.round_quality < 0:
             message = f"shares {shares}, round_quality {self.round_quality}"
             raise ValueError(message)
-        if min(self.n_states, self.n_trees) < 1 or self.leaf_scale <= 0:
+        if min(self.n_states, self.n_trees, self.n_folds) < 1 or self.leaf_scale <= 0:
             message = f"{self.n_states} states, {self.n_trees} trees"
             raise ValueError(message)
 
@@ -153,10 +158,9 @@ def fit_cascade(
         message = f"a cascade learns from items with a truth, found {len(recording)}"
         raise DataError(message, "name the file of the truth")
     lattice = _lattice(examples, settings)
-    fused = [_fuse(examples, mask) for mask in lattice.masks.tolist()]
-    worth = _worth(recording, fused, settings.target)
+    looks = look_at(examples, lattice.masks, settings.n_folds, rng)
+    worth = _worth(recording, looks.answers, settings.target)
     is_whole = _wholes(recording, lattice.masks)
-    described = describe_items(recording, examples.features, examples.fuser)
     shape = ForestSettings(
         n_trees=settings.n_trees,
         leaf_scale=settings.leaf_scale,
@@ -167,7 +171,7 @@ def fit_cascade(
     grown: list[Grown] = []
     for number, mask in enumerate(lattice.masks.tolist()):
         items = np.flatnonzero(is_whole[:, number])
-        rows = described.rows(mask, describe_fused(fused[number], recording), items)
+        rows = looks.described.rows(mask, looks.fused[number], items)
         ways = lattice.onward[number]
         if not len(ways):
             rows = rows[:, :0]
@@ -212,7 +216,7 @@ def _fuse(examples: Examples, mask: int) -> Answers:
 
 
 def _worth(
-    recording: Recording, fused: list[Answers], target: Target
+    recording: Recording, fused: Sequence[Answers], target: Target
 ) -> Float64[np.ndarray, "n s"]:
     """What stopping at each subset is worth; nothing where nobody was asked."""
     if recording.task == "boxes" and target == "influence":

@@ -67,7 +67,7 @@ def useful_subsets(
         if not waiting:
             break
         gains = {
-            mask: float(np.maximum(worth - best, 0.0).mean())
+            mask: float(np.mean(np.maximum(worth, best) - best))
             for mask, worth in waiting.items()
         }
         chosen = max(gains, key=lambda mask: (gains[mask], -mask))

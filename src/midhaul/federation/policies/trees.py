@@ -156,6 +156,7 @@ def grow(
     n_seen = max(1, round(settings.item_share * n))
     fewest = max(1, round(settings.leaf_scale * math.sqrt(n_seen)))
     is_seen = np.zeros((n, settings.n_trees), bool)
+    places, values = _ranks(rows)
     trees: list[Any] = []
     for t in range(settings.n_trees):
         drawn = np.sort(rng.choice(n, n_seen, replace=False))
@@ -166,36 +167,46 @@ def grow(
             splitter=settings.splitter,
             random_state=int(rng.integers(2**31)),
         )
-        trees.append(tree.fit(rows[drawn], targets[drawn], check_input=False).tree_)
-    forest = _flatten(trees)
+        trees.append(tree.fit(places[drawn], targets[drawn], check_input=False).tree_)
+    forest = _flatten(trees, values)
     return Grown(forest=forest, members=forest.leaves_of(rows), is_seen=is_seen)
 
 
-def _flatten(trees: list[Any]) -> Forest:
-    """The nodes of scikit-learn's trees, one tree after another."""
+def _ranks(
+    rows: Float32[np.ndarray, "n d"],
+) -> tuple[Float32[np.ndarray, "n d"], Float32[np.ndarray, "n d"]]:
+    """The rank of each value in its column, equal ones by the first, and all sorted."""
+    values = np.sort(rows, axis=0)
+    ranks = np.empty_like(rows)
+    for column in range(rows.shape[1]):
+        ranks[:, column] = np.searchsorted(values[:, column], rows[:, column])
+    return ranks, values
+
+
+def _flatten(trees: list[Any], values: Float32[np.ndarray, "n d"]) -> Forest:
+    """The nodes of scikit-learn's trees, one tree after another.
+
+    Args:
+        trees: grown on ranks.
+        values: ``(n, d)`` of each rank, in each column.
+    """
     sizes = np.array([tree.node_count for tree in trees])
     roots = np.cumsum(sizes) - sizes
     shift = np.repeat(roots, sizes)
     lefts = np.concatenate([tree.children_left for tree in trees])
     rights = np.concatenate([tree.children_right for tree in trees])
     is_leaf = lefts < 0
+    features = np.where(is_leaf, 0, np.concatenate([tree.feature for tree in trees]))
+    ranks = np.concatenate([tree.threshold for tree in trees])
+    places = np.clip(np.floor(ranks).astype(np.int64), 0, len(values) - 1)
     return Forest(
         roots=roots.astype(np.int32),
-        features=np.concatenate([tree.feature for tree in trees]).astype(np.int32),
-        thresholds=_rounded_down(np.concatenate([tree.threshold for tree in trees])),
+        features=features.astype(np.int32),
+        thresholds=values[places, features],
         lefts=(lefts + shift).astype(np.int32),
         rights=(rights + shift).astype(np.int32),
         leaves=np.where(is_leaf, np.cumsum(is_leaf) - 1, -1).astype(np.int32),
     )
-
-
-def _rounded_down(
-    thresholds: Float64[np.ndarray, " v"],
-) -> Float32[np.ndarray, " v"]:
-    """The largest float32 up to each threshold: float32 rows are sent the same way."""
-    near = thresholds.astype(np.float32)
-    below = np.nextafter(near, np.float32(-np.inf))
-    return np.where(near > thresholds, below, near)
 
 
 def _one_leaf(n: int) -> Grown:
