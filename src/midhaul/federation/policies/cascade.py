@@ -8,7 +8,7 @@ Learning takes seconds, another exchange rate less than one.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
@@ -42,6 +42,9 @@ __all__ = ["CascadeFamily", "CascadePolicy", "CascadeSettings", "fit_cascade"]
 
 _MOST_COMPONENTS = 6
 """Directions of the targets that splits are chosen by."""
+
+_MOST_ITEMS = 400
+"""Items that subsets are chosen by, where not all subsets are taken."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -194,8 +197,9 @@ def _lattice(examples: Examples, settings: CascadeSettings) -> Lattice:
     if 1 << recording.n_providers <= settings.n_states:
         masks = all_subsets(recording.n_providers)
     else:
+        some = replace(examples, recording=recording.take(_spread(len(recording))))
         masks = useful_subsets(
-            lambda mask: item_quality(recording, _fuse(examples, mask)),
+            lambda mask: item_quality(some.recording, _fuse(some, mask)),
             recording.prices_usd,
             settings.n_states,
         )
@@ -210,8 +214,13 @@ def _lattice(examples: Examples, settings: CascadeSettings) -> Lattice:
     )
 
 
+def _spread(n: int) -> Int64[np.ndarray, " k"]:
+    """Some items, evenly spread, to choose subsets by."""
+    return np.unique(np.linspace(0, n - 1, min(n, _MOST_ITEMS)).astype(np.int64))
+
+
 def _fuse(examples: Examples, mask: int) -> Answers:
-    asked = np.full(len(examples), mask, np.int64)
+    asked = np.full(len(examples.recording), mask, np.int64)
     return examples.fuser.fuse(examples.recording, asked)
 
 
