@@ -143,12 +143,8 @@ class Summary:
         return rows
 
     def _of_boxes(self, outcomes: Sequence[Outcome]) -> list[tuple[str, Estimate]]:
-        found: list[tuple[str, Estimate]] = []
-        for metric in ("ap50", "ap"):
-            parts = [(o.items, getattr(o.quality, metric)) for o in outcomes]
-            if all(statistic is not None for _, statistic in parts):
-                found.append((metric, self._estimate(over_splits(parts))))
-        return found
+        parts = [(o.items, o.quality.ap) for o in outcomes if o.quality.ap is not None]
+        return [("ap", self._estimate(over_splits(parts)))] if parts else []
 
     def _against(
         self, metric: str, quality: Statistic, other: int | None
