@@ -181,8 +181,8 @@ def rightness(
     n = len(recording.names)
     own = truth.items * n + truth.labels
     said = answers.items * n + answers.labels
-    ignored = np.isin(said, own[truth.is_ignored])
-    return np.isin(said, own[~truth.is_ignored]), ~ignored
+    right = np.isin(said, own[~truth.is_ignored])
+    return right, right | ~np.isin(said, own[truth.is_ignored])
 
 
 def reliability(

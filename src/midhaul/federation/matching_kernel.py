@@ -1,9 +1,9 @@
 """Which boxes of many items are right: the inner loops of quality.
 
 Detections of an item and label pick true boxes in the order of falling score; each
-picks the free box of the highest IoU that reaches the threshold (COCO's rule, Lin et
-al. 2014). Where none is left, one that reaches the threshold on an ignored box counts
-neither way.
+picks the free box of the highest IoU that reaches the threshold, the last of equals
+(COCO's rule, Lin et al. 2014). Where none is left, one that reaches the threshold on an
+ignored box counts neither way.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ def match_items(  # noqa: C901, PLR0913, PLR0917 - a kernel takes flat arrays
                         continue
                     if true_ignored[begin + g]:
                         falls = True
-                    elif not taken[t, g] and (best < 0 or shared[g] > most):
+                    elif not taken[t, g] and shared[g] >= most:
                         best, most = g, shared[g]
                 if best >= 0:
                     taken[t, best] = True
@@ -93,7 +93,8 @@ def item_precisions(
 ) -> Float64[np.ndarray, " n"]:
     """Average precision of each item alone, all points, the mean over its true labels.
 
-    An item without true boxes has 1 less the highest score among its boxes.
+    An item without true boxes has 1 less the highest score among its boxes that do not
+    fall on an ignored one.
     """
     n = len(starts) - 1
     quality = np.zeros(n)
@@ -119,7 +120,8 @@ def item_precisions(
         else:
             highest = 0.0
             for one in range(first, last):
-                highest = max(highest, np.float64(scores[one]))
+                if not is_ignored[one]:
+                    highest = max(highest, np.float64(scores[one]))
             quality[item] = 1.0 - highest
     return quality
 

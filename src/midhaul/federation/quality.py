@@ -148,11 +148,10 @@ def class_qualities(
         ones = np.ones((1, len(recording)))
         values = class_average_precision(matches_of(recording, fused), ones, [0])
         return values[0], support
-    own = truth.items[~truth.is_ignored] * n + counted
-    answered = fused.items * n + fused.labels
-    hits = np.bincount(counted[np.isin(own, answered)], minlength=n)
+    own, answered = _pairs(truth, fused, n)
+    hits = np.bincount(own[np.isin(own, answered)] % n, minlength=n)
     if recording.task == "tags":
-        said = np.bincount(fused.labels, minlength=n)
+        said = np.bincount(answered % n, minlength=n)
         hits, below = 2 * hits, support + said
     else:
         below = support
@@ -208,6 +207,17 @@ def _match(
     )
 
 
+def _pairs(
+    truth: Answers, fused: Answers, n_names: int
+) -> tuple[Int64[np.ndarray, " g"], Int64[np.ndarray, " m"]]:
+    """True and given labels with their items, but for those that are only ignored."""
+    every = truth.items * n_names + truth.labels
+    own = every[~truth.is_ignored]
+    said = fused.items * n_names + fused.labels
+    unsure = np.setdiff1d(every[truth.is_ignored], own)
+    return own, said[~np.isin(said, unsure)]
+
+
 def _is_right(truth: Answers, fused: Answers) -> np.ndarray:
     """Whether the only label of each item is the true one."""
     has_both = (fused.counts > 0) & (truth.counts > 0)
@@ -220,9 +230,7 @@ def _is_right(truth: Answers, fused: Answers) -> np.ndarray:
 def _jaccard(truth: Answers, fused: Answers, n_names: int) -> Float64[np.ndarray, " n"]:
     """Shared labels over all labels; 1 where both sets are empty."""
     n = len(truth)
-    kept = ~truth.is_ignored
-    own = np.unique(truth.items[kept] * n_names + truth.labels[kept])
-    said = np.unique(fused.items * n_names + fused.labels)
+    own, said = (np.unique(pairs) for pairs in _pairs(truth, fused, n_names))
     both = np.intersect1d(own, said, assume_unique=True)
     shared = np.bincount(both // n_names, minlength=n)
     either = (

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import zipfile
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -29,7 +28,7 @@ def write_state(file: Path, state: Mapping[str, Any]) -> None:
         state: nested dicts whose leaves are arrays or JSON values.
     """
     arrays: dict[str, np.ndarray] = {}
-    meta = _without_arrays(state, "", arrays)
+    meta = _without_arrays(state, arrays)
     text = np.frombuffer(json.dumps(meta).encode(), np.uint8)
     partial = file.with_name(f".{file.name}.partial")
     with partial.open("wb") as stream:
@@ -44,26 +43,34 @@ def read_state(file: Path) -> State:
         DataError: the file is missing or no such file.
     """
     try:
-        with np.load(file, allow_pickle=False) as stored:
+        # Opened here, as numpy leaves a broken file open that it opened itself.
+        with file.open("rb") as stream, np.load(stream, allow_pickle=False) as stored:
             meta = json.loads(stored[_META][:_MAX_META].tobytes())
             arrays = {name: stored[name] for name in stored.files if name != _META}
+        state = _with_arrays(meta, arrays)
     except FileNotFoundError as error:
         message = f"{file} does not exist"
         raise DataError(message) from error
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+    except Exception as error:
+        # Numpy, zipfile and zlib have a dozen ways to say that a file is broken.
         message = f"{file} is no saved federation: {error}"
         raise DataError(message, "federation.train writes one") from error
-    return _with_arrays(meta, arrays)
+    if not isinstance(state, dict):
+        message = f"{file} is no saved federation: it holds no names"
+        raise DataError(message, "federation.train writes one")
+    return state
 
 
-def _without_arrays(value: Any, path: str, arrays: dict[str, np.ndarray]) -> Any:
+def _without_arrays(value: Any, arrays: dict[str, np.ndarray]) -> Any:
     if isinstance(value, np.ndarray):
-        arrays[path] = value
-        return {"$array": path}
+        # Numbered, as keys may hold any character, also what would join two of them.
+        name = f"array-{len(arrays)}"
+        arrays[name] = value
+        return {"$array": name}
     if isinstance(value, dict):
-        return {k: _without_arrays(v, f"{path}/{k}", arrays) for k, v in value.items()}
+        return {k: _without_arrays(v, arrays) for k, v in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_without_arrays(v, f"{path}/{i}", arrays) for i, v in enumerate(value)]
+        return [_without_arrays(v, arrays) for v in value]
     if isinstance(value, np.generic):
         return value.item()
     return value
