@@ -28,6 +28,8 @@ from midhaul.federation.splits import split_items
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from midhaul.federation.problem import Task
+
 METHODS: tuple[Method, ...] = get_args(Method)
 
 
@@ -225,3 +227,44 @@ def test_detectors_scores_are_truer_and_rank_as_well(
         assert error < min(0.05, reliability(held_out, before).error)
         loss = set_quality(held_out, before).value - set_quality(held_out, after).value
         assert loss < 0.005
+
+
+@pytest.mark.needs_data
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize(
+    ("name", "task"), [("pascal_tags", "tags"), ("ferplus", "labels")]
+)
+def test_scores_of_services_are_truer_on_items_held_out(
+    name: str, task: Task, method: Method, data_dir: Path
+) -> None:
+    """Of tags and labels that were sold: no provider's error rises, the mean halves."""
+    truth = data_dir / "mlaas" / "pascal_truth.parquet"
+    recording = read_parquet(
+        data_dir / "mlaas" / f"{name}.parquet",
+        task=task,
+        truth_file=truth if task == "tags" else None,
+    )
+    train, _, test = split_items(recording.items, 0)
+    calibration = fit_calibration(recording.take(train), method=method)
+    held_out = recording.take(test)
+    calibrated = calibration.apply(held_out)
+    before = [reliability(held_out, one).error for one in held_out.answers]
+    after = [reliability(held_out, one).error for one in calibrated.answers]
+    assert all(late < early for early, late in zip(before, after, strict=True))
+    assert np.mean(after) < 0.5 * np.mean(before)
+
+
+def test_a_label_that_is_also_ignored_is_right() -> None:
+    """A second, doubtful mention of a true label does not take the first one back."""
+    recording = tiny_tags()
+    assert recording.truth is not None
+    truth = Answers.of_rows(
+        np.array([0, 0, 1]),
+        3,
+        np.array([0, 0, 1], np.int32),
+        np.ones(3, np.float32),
+        is_ignored=np.array([False, True, True]),
+    )
+    right, counts_it = rightness(replace(recording, truth=truth), recording.answers[1])
+    assert right.tolist() == [True, False, False]
+    assert counts_it.tolist() == [True, True, False]

@@ -6,7 +6,7 @@ read it.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, cast
 
 import numpy as np
@@ -83,6 +83,10 @@ class Bundle:
         if state.get("format") != _FORMAT:
             message = f"{file} is no federation of format {_FORMAT}"
             raise DataError(message, "federation.train writes one")
+        absent = [one.name for one in fields(cls) if one.name not in state]
+        if absent:
+            message = f"{file} is a federation without {', '.join(absent)}"
+            raise DataError(message, "federation.train writes a whole one")
         calibration = state["calibration"]
         return cls(
             task=cast("Task", state["task"]),

@@ -7,6 +7,7 @@ the items that two policies share cancel out of their difference.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -126,14 +127,15 @@ def cost_to_match(
     Args:
         points: price and quality at several budgets, in any order. Between two
             neighbours by price lies a mixture: every item is drawn to one or the other.
-        quality: what has to be reached.
+            A quality that is NaN is no point.
+        quality: what has to be reached; nothing reaches NaN.
 
     Returns:
         The price; None where no point reaches it.
     """
-    ordered = sorted(points)
+    ordered = sorted(point for point in points if not math.isnan(point[1]))
     for number, (cost, reached) in enumerate(ordered):
-        if reached < quality:
+        if not reached >= quality:
             continue
         if number == 0:
             return cost
