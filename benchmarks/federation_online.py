@@ -34,7 +34,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from midhaul.federation.quality import item_quality
 
 from midhaul.federation.evaluation import replay
 from midhaul.federation.fusion import fit_fuser, fuser_named
@@ -48,6 +47,7 @@ from midhaul.federation.policies.online import OnlineRefit
 from midhaul.federation.policies.recipes import OnlineSettings, Recipe
 from midhaul.federation.policies.references import with_references
 from midhaul.federation.policies.streaming import stream
+from midhaul.federation.quality import item_quality
 from midhaul.federation.readers.parquet import read_parquet
 from midhaul.federation.splits import split_items
 
@@ -187,7 +187,7 @@ def _fused(fuser: Fuser, recording: Recording) -> Any:
 def delays(cases: list[Case], seeds: range) -> list[tuple[str, float, str, float]]:
     """Audits from a change to the first alarm, at an audit share of 5 %."""
     settings = OnlineSettings()
-    n_between = settings.n_between_alarms * settings.audit_share
+    n_between = 2 * settings.n_between_alarms * settings.audit_share
     print("\naudits to the first alarm (median of seeds), half of the items hit")
     print("set        provider            swapped  failing   unsure  named rightly")
     found: dict[str, list[float]] = {"swapped": [], "failing": [], "unsure": []}

@@ -10,6 +10,7 @@ import pytest
 
 from midhaul.errors import DataError
 from midhaul.federation.fusion import fuser_named
+from midhaul.federation.policies.audits import Audits
 from midhaul.federation.policies.base import Examples
 from midhaul.federation.policies.catalogue import fit_policy, policy_from_state
 from midhaul.federation.policies.check_recordings import check_examples
@@ -18,6 +19,7 @@ from midhaul.federation.policies.fixed import FixedPolicy, fit_fixed
 from midhaul.federation.policies.online import OnlineRefit
 from midhaul.federation.policies.recipes import OnlineSettings, Recipe
 from midhaul.federation.policies.streaming import stream
+from midhaul.federation.policies.trust import Trust
 
 _RNG = np.random.default_rng
 VOTE = fuser_named("vote")
@@ -199,3 +201,36 @@ def test_feedback_share_is_kept() -> None:
     assert policy.n_told == pytest.approx(600, abs=80)
     assert policy.n_told == policy.n_truths
     assert policy.n_items == len(LATER)
+
+
+def test_few_labels_are_better_than_none() -> None:
+    """Labels for a fifth of the items say whom to mistrust, soon after a break."""
+    worse = degraded(LATER, "a", 400, _RNG(2), share=1.0)
+    online = _online()
+    kept = _streamed(online, worse, feedback_share=0.2)
+    assert online.suspects == {"a"}
+    late = slice(1400, None)
+    best = kept.worths[late].mean(axis=0).max()
+    assert kept.worth[late].mean() > best - 0.08
+
+
+def test_blames_who_became_worse() -> None:
+    """Only the provider that is right less often than before loses its part."""
+    before = Audits.of(BEFORE)
+    worse = degraded(LATER, "b", 0, _RNG(2), share=0.8).take(np.arange(120))
+    features = np.zeros((120, 0), np.float32)
+    since = Audits.of(Examples(recording=worse, features=features, fuser=VOTE))
+    trust = Trust()
+    trust.remember(before)
+    trust.look(Audits.of(replace(BEFORE, recording=LATER.take(np.arange(120)))))
+    assert trust.suspects == frozenset()
+    trust.look(since)
+    assert trust.suspects == {"b"}
+    again = Trust.from_state(trust.state())
+    again.look(since)
+    assert again.suspects == trust.suspects
+    judged = trust.judged(replace(since, recording=replace(worse, truth=None)), VOTE)
+    asked = np.full(120, 0b101)
+    others = VOTE.fuse(worse.shown(asked), asked)
+    assert judged.recording.truth is not None
+    assert np.array_equal(judged.recording.truth.labels, others.labels)

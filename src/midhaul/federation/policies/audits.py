@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from midhaul.federation.policies.base import Examples
 from midhaul.federation.problem import Answers, Recording
 
 if TYPE_CHECKING:
@@ -17,7 +16,7 @@ if TYPE_CHECKING:
 
     from jaxtyping import Bool, Float32, Float64, Int64
 
-    from midhaul.federation.fusion.base import Fuser
+    from midhaul.federation.policies.base import Examples, Situation
     from midhaul.federation.saving import State
 
 
@@ -26,7 +25,7 @@ class Audits:
     """Items that everybody was asked about, the oldest first.
 
     Attributes:
-        recording: their answers, and as truth what they are judged by.
+        recording: their answers, and a truth where somebody told it.
         features: ``(n, d)`` of them.
         numbers: ``(n,)`` of the items in the order in which they came, from 1; 0 for
             items from before.
@@ -68,10 +67,6 @@ class Audits:
         """The same at other prices of a call."""
         return replace(self, recording=replace(self.recording, prices_usd=prices_usd))
 
-    def examples(self, fuser: Fuser) -> Examples:
-        """To learn from."""
-        return Examples(recording=self.recording, features=self.features, fuser=fuser)
-
     @classmethod
     def of(cls, examples: Examples) -> Audits:
         """Items from before, with their truth."""
@@ -79,6 +74,19 @@ class Audits:
             recording=replace(examples.recording, latencies_s=None),
             features=examples.features,
             numbers=np.zeros(len(examples), np.int64),
+        )
+
+    @classmethod
+    def seen(cls, situation: Situation, numbers: Int64[np.ndarray, " n"]) -> Audits:
+        """Items that everybody was just asked about."""
+        recording = situation.recording
+        truth = recording.truth
+        if truth is None:
+            truth = Answers.none(len(recording))
+        return cls(
+            recording=replace(recording, truth=truth, latencies_s=None),
+            features=situation.features,
+            numbers=numbers,
         )
 
     def take(self, items: Int64[np.ndarray, " k"]) -> Audits:
@@ -92,6 +100,10 @@ class Audits:
     def since(self, number: int) -> Audits:
         """The audits from an item on."""
         return self.take(np.flatnonzero(self.numbers >= number))
+
+    def until(self, number: int) -> Audits:
+        """The audits before an item."""
+        return self.take(np.flatnonzero(self.numbers < number))
 
     def state(self) -> State:
         """Everything, for :meth:`from_state`."""

@@ -13,12 +13,12 @@ of all other answers is watched as well. The policy is learned anew from audits
 - when a price changes, at once, from the audits that there are;
 - after every so many audits (routine);
 
-and the new policy takes over if it is better than the one before on audits that it was
-not learned from.
+and the new policy takes over if it is surely better than the one before on audits that
+it was not learned from, or if that one was learned from fewer of the same.
 
 An audited item is judged by its truth where somebody told it, and by the fused answer
-of all providers otherwise (:mod:`midhaul.federation.policies.references`), those left
-out whose answers ceased to agree.
+of all providers otherwise (:mod:`midhaul.federation.policies.references`), except for
+those that are no longer trusted (:mod:`midhaul.federation.policies.trust`).
 
 Armol (Xie et al., INFOCOM 2022) has an online mode in which every item is such a
 reference and training never ends.
@@ -40,7 +40,7 @@ from midhaul.federation.policies.audits import Audits, audit_places
 from midhaul.federation.policies.catalogue import policy_from_state
 from midhaul.federation.policies.recipes import OnlineSettings, Recipe
 from midhaul.federation.policies.situations import Among, part_of
-from midhaul.federation.policies.suspects import judged_by, suspects_after
+from midhaul.federation.policies.trust import Trust
 from midhaul.federation.policies.watching import Watch
 
 if TYPE_CHECKING:
@@ -69,8 +69,6 @@ class OnlineRefit:
     Attributes:
         alarms: all so far.
         n_refits: how often it was learned anew, whether that was better or not.
-        suspects: names of providers whose answers no longer agree with those of others;
-            they have no part in what audits are judged by.
         n_audits: audited items so far.
         n_seen: all items so far, by which alarms name them.
     """
@@ -92,10 +90,10 @@ class OnlineRefit:
         self._prices_usd = prices_usd
         self._watch = Watch(providers, self._settings)
         self._window: Audits | None = None
-        self._is_boosted = False
+        self._is_boosted = self._is_of_window = False
         self._n_since, self._n_last = 0, 0
         self.alarms: tuple[Alarm, ...] = ()
-        self.suspects: frozenset[str] = frozenset()
+        self._trust = Trust()
         self.n_refits = 0
         self.n_audits = 0
         self.n_seen = 0
@@ -109,6 +107,11 @@ class OnlineRefit:
     def inner(self) -> SubsetPolicy:
         """The policy that decides now."""
         return self._inner
+
+    @property
+    def suspects(self) -> frozenset[str]:
+        """Names of providers that have no part in what audits are judged by."""
+        return self._trust.suspects
 
     @property
     def is_boosted(self) -> bool:
@@ -169,11 +172,11 @@ class OnlineRefit:
         is_audit = self.is_audit(situation) & (situation.asked == recording.everyone)
         rows = np.flatnonzero(is_audit)
         if len(rows):
-            self._keep(part_of(situation, rows), fused.take(rows), numbers[rows])
+            self._keep(part_of(situation, rows), numbers[rows])
         alarms = self._watch.take_in(situation, fused, quality, is_audit, numbers)
         if alarms:
             self.alarms += alarms
-            self.suspects = suspects_after(self.suspects, alarms)
+            self._trust.after(alarms)
             self._begin_anew(max(alarm.onset for alarm in alarms))
         if len(rows) and self._window is not None:
             self._refit_if_due(self._window)
@@ -193,10 +196,11 @@ class OnlineRefit:
             "watch": self._watch.state(),
             "window": None if self._window is None else self._window.state(),
             "is_boosted": self._is_boosted,
+            "is_of_window": self._is_of_window,
             "n_since": self._n_since,
             "n_last": self._n_last,
             "alarms": [asdict(alarm) for alarm in self.alarms],
-            "suspects": sorted(self.suspects),
+            "trust": self._trust.state(),
             "n_refits": self.n_refits,
             "n_audits": self.n_audits,
             "n_seen": self.n_seen,
@@ -220,10 +224,11 @@ class OnlineRefit:
         window = state["window"]
         policy._window = None if window is None else Audits.from_state(window)
         policy._is_boosted = bool(state["is_boosted"])
+        policy._is_of_window = bool(state["is_of_window"])
         policy._n_since = int(state["n_since"])
         policy._n_last = int(state["n_last"])
         policy.alarms = tuple(Alarm(**alarm) for alarm in state["alarms"])
-        policy.suspects = frozenset(state["suspects"])
+        policy._trust = Trust.from_state(state["trust"])
         policy.n_refits = int(state["n_refits"])
         policy.n_audits = int(state["n_audits"])
         policy.n_seen = int(state["n_seen"])
@@ -234,7 +239,7 @@ class OnlineRefit:
         if recording.providers != self._watch.providers:
             self._watch.with_providers(recording.providers)
             self._window = None
-            self._is_boosted = True
+            self._is_boosted, self._is_of_window = True, False
             self._n_since, self._n_last = 0, 0
             self._prices_usd = recording.prices_usd
             return
@@ -246,27 +251,21 @@ class OnlineRefit:
             if len(self._window) >= self._settings.n_fewest:
                 self._refit(self._window)
 
-    def _keep(
-        self, part: Situation, fused: Answers, numbers: Int64[np.ndarray, " n"]
-    ) -> None:
-        """Remember audits with what they are judged by."""
-        reference = judged_by(part, fused, self._fuser, self.suspects)
+    def _keep(self, part: Situation, numbers: Int64[np.ndarray, " n"]) -> None:
+        """Remember audits, with a truth where somebody told it."""
         self.n_audits += len(part)
         self._n_since += len(part)
-        later = Audits(
-            recording=replace(part.recording, truth=reference, latencies_s=None),
-            features=part.features,
-            numbers=numbers,
-        )
+        later = Audits.seen(part, numbers)
         window, limit = self._window, self._settings.window
         self._window = later if window is None else window.and_then(later, limit)
 
     def _begin_anew(self, onset: int) -> None:
         """Drop what was before a change, and audit more."""
         if self._window is not None:
+            self._trust.remember(self._window.until(onset))
             self._window = self._window.since(onset)
             self._n_since, self._n_last = len(self._window), 0
-        self._is_boosted = True
+        self._is_boosted, self._is_of_window = True, False
 
     def _refit_if_due(self, window: Audits) -> None:
         settings = self._settings
@@ -280,11 +279,18 @@ class OnlineRefit:
             self._is_boosted = False
 
     def _refit(self, window: Audits) -> None:
-        examples = window.examples(self._fuser)
+        self._trust.look(window)
+        examples = self._trust.judged(window, self._fuser)
         self.n_refits += 1
-        known = self._learned_with
-        better = self._recipe.improve(self._inner, known, examples, self.n_refits)
-        if better is not None:
-            self._inner, self._learned_with = better, window.recording.providers
+        known, number = self._learned_with, self.n_refits
+        # What was learned from fewer of the same items needs no comparison.
+        new = (
+            self._recipe.fit(examples, number)
+            if self._is_of_window
+            else self._recipe.improve(self._inner, known, examples, number)
+        )
+        if new is not None:
+            self._inner, self._learned_with = new, window.recording.providers
+            self._is_of_window = True
             self._watch.answers_differ()
         self._n_since, self._n_last = 0, len(window)
