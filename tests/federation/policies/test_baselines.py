@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from midhaul.federation.quality import item_quality, set_quality, subset_qualities
 
 from midhaul.errors import ConfigError, DataError
 from midhaul.federation.evaluation import replay
@@ -34,6 +33,7 @@ from midhaul.federation.policies.worth import (
     finite_multiplier,
 )
 from midhaul.federation.problem import Answers, all_masks, prices_of
+from midhaul.federation.quality import item_quality, set_quality, subset_qualities
 
 if TYPE_CHECKING:
     from midhaul.federation.policies.base import Examples

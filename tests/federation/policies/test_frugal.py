@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
-from midhaul.federation.quality import item_quality, subset_qualities
 
 from midhaul.errors import DataError
 from midhaul.federation.evaluation import replay
@@ -16,6 +15,7 @@ from midhaul.federation.policies.check_recordings import check_examples
 from midhaul.federation.policies.first_answers import first_label
 from midhaul.federation.policies.frugal import FrugalSettings, fit_frugal
 from midhaul.federation.policies.frugal_rules import rule_group
+from midhaul.federation.quality import item_quality, subset_qualities
 
 if TYPE_CHECKING:
     from midhaul.federation.policies.base import SubsetPolicy

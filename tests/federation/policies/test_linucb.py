@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from midhaul.federation.quality import item_quality
 
 from midhaul.errors import DataError
 from midhaul.federation.evaluation import replay
@@ -13,6 +12,7 @@ from midhaul.federation.policies.check_recordings import check_examples
 from midhaul.federation.policies.fixed import fit_fixed
 from midhaul.federation.policies.linucb_learning import LinUcbSettings, fit_linucb
 from midhaul.federation.policies.ridge import RidgeBank
+from midhaul.federation.quality import item_quality
 
 _RNG = np.random.default_rng
 EXAMPLES = check_examples("labels", fuser_named("vote"), _RNG(5), n_items=1500)

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
-from midhaul.federation.quality import item_quality
 
 from midhaul.federation.fusion import fuser_named
 from midhaul.federation.policies.check_recordings import check_examples
@@ -18,6 +17,7 @@ from midhaul.federation.policies.references import (
     audited,
     with_references,
 )
+from midhaul.federation.quality import item_quality
 
 if TYPE_CHECKING:
     from midhaul.federation.problem import Answers, Recording, Task

@@ -80,8 +80,12 @@ class StackedBoxes:
     trees: FlatTrees
     iou: float = 0.55
 
-    name: ClassVar[str] = "stacked"
     kind: ClassVar[str] = "stacked-boxes"
+
+    @property
+    def name(self) -> str:
+        """Short name."""
+        return "stacked"
 
     def fuse(self, recording: Recording, asked: Int64[np.ndarray, " n"]) -> Answers:
         """Fuse, for each item, the boxes of the providers that were asked.

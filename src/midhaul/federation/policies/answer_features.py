@@ -31,6 +31,7 @@ _SUMMARY = (
     "score_sum",
     "score_mean",
     "entropy",
+    "doubt",
 )
 _OF_BOXES = ("n_above_10", "n_above_25", "n_above_50", "largest_area", "mean_area")
 
@@ -75,7 +76,7 @@ def describe(answers: Answers, recording: Recording) -> Float32[np.ndarray, "n d
     best, total = np.zeros((n, c)), np.zeros((n, c))
     np.maximum.at(best, (items, labels), scores)
     np.add.at(total, (items, labels), scores)
-    columns = _summary(answers, best, total)
+    columns = _summary(answers, scores, best, total)
     if recording.task == "boxes":
         columns += _of_boxes(answers, recording, scores)
     parts = [np.stack(columns, axis=1), best]
@@ -86,11 +87,13 @@ def describe(answers: Answers, recording: Recording) -> Float32[np.ndarray, "n d
 
 def _summary(
     answers: Answers,
+    scores: Float64[np.ndarray, " m"],
     best: Float64[np.ndarray, "n c"],
     total: Float64[np.ndarray, "n c"],
 ) -> list[Float64[np.ndarray, " n"]]:
     """The columns of ``_SUMMARY``."""
     n, c = best.shape
+    items = answers.items
     counts = answers.counts.astype(np.float64)
     order = np.sort(best, axis=1)
     first = order[:, -1] if c else np.zeros(n)
@@ -113,6 +116,7 @@ def _summary(
         score_sum,
         score_sum / np.maximum(counts, 1.0),
         entropy,
+        np.bincount(items, scores * (1 - scores), minlength=n),
     ]
 
 

@@ -9,7 +9,7 @@ Learning takes seconds, another exchange rate less than one.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -118,7 +118,10 @@ class CascadeFamily:
     n_features: int
     wait: float
 
-    name: ClassVar[str] = "cascade"
+    @property
+    def name(self) -> str:
+        """Short name."""
+        return "cascade"
 
     def at(self, multiplier: float) -> CascadePolicy:
         """The cascade for one exchange rate.

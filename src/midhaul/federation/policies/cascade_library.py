@@ -67,7 +67,7 @@ def useful_subsets(
         if not waiting:
             break
         gains = {
-            mask: float(np.mean(np.maximum(worth, best) - best))
+            mask: float(np.maximum(worth - best, 0.0).mean())
             for mask, worth in waiting.items()
         }
         chosen = max(gains, key=lambda mask: (gains[mask], -mask))

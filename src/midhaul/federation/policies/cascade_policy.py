@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -42,7 +42,10 @@ class CascadePolicy:
     fuser: Fuser
     n_features: int
 
-    name: ClassVar[str] = "cascade"
+    @property
+    def name(self) -> str:
+        """Short name."""
+        return "cascade"
 
     def decide(
         self, situation: Situation, rng: np.random.Generator
