@@ -280,6 +280,28 @@ def test_votes_are_of_providers_and_not_of_boxes() -> None:
         assert fuser.fuse(changed, np.array([3, 3, 1])).counts[2]
 
 
+def test_of_equal_scores_the_earlier_providers_box_stays() -> None:
+    """Suppression has to choose; a mean of the two is the same in either order."""
+    recording = tiny_boxes()
+    near, far = (
+        replace(a, scores=np.full_like(a.scores, 0.5)) for a in recording.answers
+    )
+    tied = replace(recording, answers=(near, far))
+    turned = tied.only(["far", "near"])
+    asked = np.array([3, 0, 0])
+    for method in ("nms", "soft_nms", "nmw", "wbf"):
+        fuser = BoxFuser(method=method)
+        first, other = (fuser.fuse(one, asked).boxes[0] for one in (tied, turned))
+        if method in ("nms", "soft_nms"):
+            assert first.tolist() == near.boxes[0].tolist()
+            assert other.tolist() == far.boxes[0].tolist()
+        elif method == "wbf":
+            np.testing.assert_allclose(first, [12, 10, 52, 50], atol=1e-4)
+            np.testing.assert_allclose(other, first, atol=1e-4)
+        else:  # each mean leans towards the box that came first
+            assert first[0] < 12 < other[0]
+
+
 def test_labels_never_meet() -> None:
     """Boxes in one place that are called differently stay apart."""
     recording = tiny_boxes()

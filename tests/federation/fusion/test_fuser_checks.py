@@ -50,6 +50,31 @@ def test_every_fuser_passes(task: Task, name: str, n_providers: int) -> None:
     check_fuser(fuser, recording, from_state=fuser_from_state)
 
 
+@pytest.mark.parametrize("task", ["tags", "labels"])
+@pytest.mark.parametrize("name", ["vote", "stacked"])
+def test_equal_scores_are_no_matter_of_order(task: Task, name: str) -> None:
+    """Fusers of labels and tags pass where most scores are the same, too."""
+    rng = np.random.default_rng(6)
+    recording = random_recording(task, rng, n_items=40, missing=0.15)
+    coarse = tuple(
+        replace(one, scores=(np.ceil(one.scores * 3) / 3).astype(np.float32))
+        for one in recording.answers
+    )
+    tied = replace(recording, answers=coarse)
+    fuser = fit_fuser(name, tied, rng=rng)
+    check_fuser(fuser, tied, from_state=fuser_from_state)
+
+
+@pytest.mark.parametrize(("task", "name"), ALONE)
+def test_nobody_answers_at_all(task: Task, name: str) -> None:
+    """When every provider fails on every item, fusers pass and nothing is given."""
+    rng = np.random.default_rng(6)
+    recording = random_recording(task, rng, n_items=40)
+    fuser = fit_fuser(name, recording, rng=rng)
+    silent = tuple(one.hidden(np.ones(40, bool)) for one in recording.answers)
+    check_fuser(fuser, replace(recording, answers=silent), from_state=fuser_from_state)
+
+
 def test_fitting_twice_with_one_seed_gives_one_fuser() -> None:
     """Learned fusers depend on the generator that they are given, and only on it."""
     for task in ("boxes", "tags", "labels"):
