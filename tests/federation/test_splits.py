@@ -5,7 +5,9 @@ from __future__ import annotations
 import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.federation.recordings import random_recording
 
+from midhaul.federation.readers.source import draw_items
 from midhaul.federation.splits import SHARES, split_items
 
 ITEMS = st.lists(st.text(max_size=6), unique=True, max_size=40)
@@ -61,3 +63,13 @@ def test_a_split_is_the_same_on_every_machine() -> None:
     # Places 0.2178, 0.6861, 0.4453, 0.6145, 0.4679 and 0.9998.
     assert found == [[0], [2, 4], [1, 3, 5]]
     assert split_items(items, 0, (1.0,))[0].tolist() == [0, 1, 2, 3, 4, 5]
+
+
+def test_drawn_items_fall_into_all_parts() -> None:
+    """Which items are drawn says nothing about the part that each is in."""
+    rng = np.random.default_rng(0)
+    recording = random_recording("labels", rng, n_items=400)
+    drawn = draw_items(recording, 100, seed=0)
+    parts = split_items(drawn.items, 0)
+    assert [len(part) > 0 for part in parts] == [True] * 3
+    assert 20 <= len(parts[0]) <= 60

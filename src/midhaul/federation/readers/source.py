@@ -112,7 +112,8 @@ def draw_items(recording: Recording, n_items: int, seed: int = 0) -> Recording:
     """
     if n_items >= len(recording):
         return recording
-    ranks = [_hash(f"{seed}:{item}") for item in recording.items]
+    # salted, or those drawn would all be in the first part of a split by hash
+    ranks = [_hash(f"drawn {seed}:{item}") for item in recording.items]
     drawn = np.argsort(np.array(ranks, np.uint64), kind="stable")[:n_items]
     return recording.take(np.sort(drawn))
 
