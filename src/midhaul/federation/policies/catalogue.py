@@ -135,7 +135,7 @@ CATALOGUE: tuple[Entry, ...] = (
         name="cascade",
         description="ours: predicts what each continuation brings",
         is_family=True,
-        settings=(),
+        settings=("target", "round_quality", "n_states", "n_folds", "n_trees"),
     ),
     Entry(
         name="sac",
