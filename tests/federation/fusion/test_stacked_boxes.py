@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.ensemble import HistGradientBoostingClassifier
 from tests.federation.recordings import random_recording, recordings, tiny_boxes
+from threadpoolctl import threadpool_limits
 
 from midhaul.errors import DataError
 from midhaul.federation.fusion import fit_fuser, fuser_from_state, fuser_named
@@ -331,7 +332,9 @@ def test_flat_trees_are_those_of_the_library(seed: int, n_leaves: int) -> None:
     is_true = np.nansum(rows, axis=1) + rng.normal(size=300) > 0
     model = HistGradientBoostingClassifier(
         max_iter=15, max_leaf_nodes=n_leaves, min_samples_leaf=5
-    ).fit(rows, is_true)
+    )
+    with threadpool_limits(1):
+        model.fit(rows, is_true)
     flat = FlatTrees.from_state(FlatTrees.of_histogram(model).state())
     fresh_rows = rng.normal(size=(100, 4)).astype(np.float32)
     fresh_rows[rng.random(fresh_rows.shape) < 0.3] = np.nan

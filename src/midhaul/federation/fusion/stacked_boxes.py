@@ -165,6 +165,7 @@ def fit_stacked_boxes(
     """
     from sklearn.ensemble import HistGradientBoostingClassifier  # noqa: PLC0415
     from sklearn.linear_model import LogisticRegression  # noqa: PLC0415
+    from threadpoolctl import threadpool_limits  # noqa: PLC0415
 
     calibration = fit_calibration(recording, method="platt")
     rows, is_true, class_odds = _examples(recording, calibration, rng, iou)
@@ -172,7 +173,9 @@ def fit_stacked_boxes(
     centre, spread = columns.mean(axis=0), columns.std(axis=0) + 1e-9
     linear = LogisticRegression(solver="newton-cholesky", max_iter=200)
     columns = (columns - centre) / spread
-    hopes = linear.fit(columns, is_true).decision_function(columns) >= _HOPELESS
+    # Threads wait for each other after every split, long where others use the machine.
+    with threadpool_limits(1):
+        hopes = linear.fit(columns, is_true).decision_function(columns) >= _HOPELESS
     boosted = HistGradientBoostingClassifier(
         max_iter=80,
         max_leaf_nodes=15,
@@ -181,7 +184,8 @@ def fit_stacked_boxes(
         early_stopping=False,  # pyright: ignore[reportArgumentType]
         random_state=int(rng.integers(2**31)),
     )
-    boosted.fit(rows[hopes], is_true[hopes])
+    with threadpool_limits(1):
+        boosted.fit(rows[hopes], is_true[hopes])
     return StackedBoxes(
         providers=recording.providers,
         calibration=calibration,
