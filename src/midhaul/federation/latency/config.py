@@ -37,7 +37,7 @@ class CaptureConfig(Section):
         description="Where client and servers stand, such as us2sg, for all captures.",
     )
     region_pattern: str = Field(
-        default=r"(?<![a-z])(?P<pair>[a-z]{2,4}2[a-z]{2,4})(?![a-z])",
+        default=r"(?<=[^a-z])(?P<pair>[a-z]{2,4}2[a-z]{2,4})(?![a-z])",
         description="Regular expression with a group pair that finds the region pair "
         "in a capture's path, where region_pair does not give it.",
     )

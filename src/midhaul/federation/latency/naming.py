@@ -55,7 +55,7 @@ class Naming:
         """
         if self.region_pair or not self.region_pattern:
             return self.region_pair
-        found = list(re.finditer(self.region_pattern, path))
+        found = list(re.finditer(self.region_pattern, f"/{path}"))
         return found[-1]["pair"] if found else ""
 
 
