@@ -64,7 +64,8 @@ def table(data: Path, done: Sequence[Done], order: Sequence[str]) -> list[Row]:
     rows = [row_of(name, done, judges) for name in order if name in names]
     protocol = "40/10/50 within val" if first.is_strict else "train -> val"
     prices = "equal prices" if first.is_equal else "second price list"
-    print(f"\n{first.n_providers} providers, {protocol}, {prices}, {len(judges)} seeds")
+    title = f"{protocol}, {prices}, {len(judges)} seeds"
+    print(f"\n{first.n_providers} providers, {title}", flush=True)
     print(
         "| method | AP | AP50 (95 %) | AP75 | image AP50 | reward | 1e-3 USD "
         "| calls per provider | s |"

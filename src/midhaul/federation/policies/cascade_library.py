@@ -53,7 +53,7 @@ def useful_subsets(
 
     singles = [1 << p for p in range(n_providers)]
     library = [0, *singles]
-    best = worth_of(singles[0])
+    best: Float64[np.ndarray, "r n"] = worth_of(singles[0])
     for mask in singles[1:]:
         best = np.maximum(best, worth_of(mask))
     waiting: dict[int, Float64[np.ndarray, "r n"]] = {}
@@ -70,7 +70,7 @@ def useful_subsets(
             mask: float(np.maximum(worth - best, 0.0).mean())
             for mask, worth in waiting.items()
         }
-        chosen = max(gains, key=lambda mask: (gains[mask], -mask))
+        chosen = min(gains, key=lambda mask: (-gains[mask], mask))
         best = np.maximum(best, waiting.pop(chosen))
         library.append(chosen)
         newest = [chosen]
