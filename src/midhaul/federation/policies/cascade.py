@@ -23,7 +23,6 @@ from midhaul.federation.policies.cascade_library import (
 from midhaul.federation.policies.cascade_policy import CascadePolicy
 from midhaul.federation.policies.cascade_targets import influence_on_ap50
 from midhaul.federation.policies.cascade_training import look_at
-from midhaul.federation.policies.slopes import Slopes, fit_slopes
 from midhaul.federation.policies.trees import ForestSettings, Grown, grow
 from midhaul.federation.policies.worth import finite_multiplier
 from midhaul.federation.problem import members
@@ -53,9 +52,8 @@ class CascadeSettings:
     """How a cascade is learned.
 
     Attributes:
-        target: what it predicts of boxes: their influence on the pooled AP50, the
-            AP50 of the image alone, or the mean of both. Labels and tags have a quality
-            of their own.
+        target: what it predicts of boxes: their influence on the pooled AP50, or the
+            AP50 of the image alone. Labels and tags have their own quality.
         round_quality: quality that one more round of calls has to bring. 0 asks one
             provider after another; more asks several at once where waiting is dear.
         n_states: subsets that may have been asked, at most; all of them if they are
@@ -68,7 +66,7 @@ class CascadeSettings:
         column_share: share of the columns that each split may look at.
     """
 
-    target: Target = "both"
+    target: Target = "influence"
     round_quality: float = 0.0
     n_states: int = 128
     n_folds: int = 4
@@ -84,8 +82,8 @@ class CascadeSettings:
         Raises:
             ValueError: one is out of its range.
         """
-        if self.target not in ("both", "influence", "item"):
-            message = f"target is both, influence or item, found {self.target!r}"
+        if self.target not in ("influence", "item"):
+            message = f'target must be "influence" or "item", found {self.target!r}'
             raise ValueError(message)
         shares = (self.item_share, self.column_share)
         if not all(0 < share <= 1 for share in shares) or self.round_quality < 0:
@@ -103,7 +101,6 @@ class CascadeFamily:
     Attributes:
         providers: names, in the order of the bits.
         lattice: the subsets and the ways between them.
-        slopes: linear functions whose values trees look at, of each subset.
         grown: forest of each subset.
         worth: ``(n, s)`` of stopping at each subset, of the training items.
         is_whole: ``(n, s)`` whether everybody in the subset answered.
@@ -114,7 +111,6 @@ class CascadeFamily:
 
     providers: tuple[str, ...]
     lattice: Lattice
-    slopes: tuple[Slopes, ...]
     grown: tuple[Grown, ...]
     worth: Float64[np.ndarray, "n s"]
     is_whole: Bool[np.ndarray, "n s"]
@@ -143,7 +139,6 @@ class CascadeFamily:
         return CascadePolicy(
             providers=self.providers,
             lattice=self.lattice,
-            slopes=self.slopes,
             forests=tuple(one.forest for one in self.grown),
             tables=tables,
             fuser=self.fuser,
@@ -180,22 +175,17 @@ def fit_cascade(
         splitter=settings.splitter,
     )
     grown: list[Grown] = []
-    slopes: list[Slopes] = []
     for number, mask in enumerate(lattice.masks.tolist()):
         items = np.flatnonzero(is_whole[:, number])
         rows = looks.described.rows(mask, looks.fused[number], items)
         ways = lattice.onward[number]
         if not len(ways):
             rows = rows[:, :0]
-        gains = worth[np.ix_(items, ways)] - worth[items, number][:, None]
-        line, rows = fit_slopes(rows, gains, rng)
-        slopes.append(line)
         targets = worth[items][:, _wider(lattice.masks, number)]
         grown.append(grow(rows, _main_directions(targets), shape, rng))
     return CascadeFamily(
         providers=recording.providers,
         lattice=lattice,
-        slopes=tuple(slopes),
         grown=tuple(grown),
         worth=worth,
         is_whole=is_whole,
@@ -241,15 +231,10 @@ def _worth(
     recording: Recording, fused: Sequence[Answers], target: Target
 ) -> Float64[np.ndarray, "n s"]:
     """What stopping at each subset is worth; nothing where nobody was asked."""
-    worth = np.zeros((len(recording), len(fused) - 1))
-    kinds = 0
-    if recording.task != "boxes" or target != "influence":
-        worth += np.stack([item_quality(recording, one) for one in fused[1:]], axis=1)
-        kinds += 1
-    if recording.task == "boxes" and target != "item":
-        worth += influence_on_ap50(recording, fused[1:])
-        kinds += 1
-    worth /= kinds
+    if recording.task == "boxes" and target == "influence":
+        worth = influence_on_ap50(recording, fused[1:])
+    else:
+        worth = np.stack([item_quality(recording, one) for one in fused[1:]], axis=1)
     return np.concatenate([np.zeros((len(recording), 1)), worth], axis=1)
 
 

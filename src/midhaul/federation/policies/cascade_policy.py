@@ -12,7 +12,6 @@ from midhaul.federation.fusion import fuser_from_state
 from midhaul.federation.policies.cascade_induction import Lattice
 from midhaul.federation.policies.cascade_library import nearest_known
 from midhaul.federation.policies.cascade_rows import describe_fused, describe_items
-from midhaul.federation.policies.slopes import Slopes
 from midhaul.federation.policies.trees import Forest
 
 if TYPE_CHECKING:
@@ -30,7 +29,6 @@ class CascadePolicy:
     Attributes:
         providers: names, in the order of the bits.
         lattice: the subsets and the ways between them.
-        slopes: linear functions whose values trees look at, of each subset.
         forests: of each subset.
         tables: ``(n_leaves, a)`` gain of each way onward, for each subset.
         fuser: what fuses the answers so far, to be looked at.
@@ -39,7 +37,6 @@ class CascadePolicy:
 
     providers: tuple[str, ...]
     lattice: Lattice
-    slopes: tuple[Slopes, ...]
     forests: tuple[Forest, ...]
     tables: tuple[Float32[np.ndarray, "l a"], ...]
     fuser: Fuser
@@ -92,7 +89,6 @@ class CascadePolicy:
         here, ways = self.lattice.masks[number], self.lattice.onward[number]
         if not len(ways):
             return np.zeros(len(rows), np.int64)
-        rows = self.slopes[number].added_to(rows)
         gains = self.forests[number].means(rows, self.tables[number])
         steps = (self.lattice.masks[ways] & ~here)[None, :] & ~asked[:, None]
         is_open = steps == (self.lattice.masks[ways] & ~here)[None, :]
@@ -126,7 +122,6 @@ class CascadePolicy:
             "masks": self.lattice.masks,
             "onward": self.lattice.onward,
             "prices_usd": self.lattice.prices_usd,
-            "slopes": [one.state() for one in self.slopes],
             "forests": [forest.state() for forest in self.forests],
             "tables": self.tables,
             "fuser": fuser.state(),
@@ -143,7 +138,6 @@ class CascadePolicy:
                 onward=tuple(state["onward"]),
                 prices_usd=state["prices_usd"],
             ),
-            slopes=tuple(Slopes.from_state(one) for one in state["slopes"]),
             forests=tuple(Forest.from_state(one) for one in state["forests"]),
             tables=tuple(state["tables"]),
             fuser=fuser_from_state(state["fuser"]),

@@ -13,13 +13,11 @@ so that one more box of score s adds, over N,
     false:               - sum over true j with s_j < s of T_j / (T_j + F_j)^2
 
 which is the influence function (Hampel 1974) of AP. Summed over the boxes of an image
-and over classes it says what the answer to that image is worth for all.
+and averaged over classes it says what the answer to that image is worth for all.
 
 1. The precision is taken as it is, not its best value at that recall or beyond.
 2. T and F are those of a reference: all subsets of the library together, so that the
    scores of small and large subsets are valued by one scale.
-3. Classes count by N / (N + mean N): in the mean over classes one box of a class with
-   few of them outweighs many others, and its image would be little but noise.
 """
 
 from __future__ import annotations
@@ -39,9 +37,7 @@ if TYPE_CHECKING:
     from midhaul.federation.problem import Answers, Recording
     from midhaul.vision.matching import Matches
 
-_TINY = 1e-12
-
-Target = Literal["both", "influence", "item"]
+Target = Literal["influence", "item"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -77,8 +73,6 @@ def influence_on_ap50(
     worth = np.zeros((n, len(fused)))
     support = matched[0].support.sum(axis=0) if matched else np.zeros(0)
     known = np.flatnonzero(support)
-    shares = support / (support + max(1.0, float(support.sum()) / max(1, len(known))))
-    shares = shares / max(float(shares.sum()), _TINY)
     for label in known.tolist():
         parts = [_boxes_of(one, label) for one in matched]
         curve = _curve(
@@ -92,8 +86,8 @@ def influence_on_ap50(
             places = np.searchsorted(curve.scores, scores)
             values = np.where(is_true, curve.if_true[places], curve.if_false[places])
             gained = np.bincount(images, values, minlength=n)
-            worth[:, k] += gained * (n * shares[label] / support[label])
-    return worth
+            worth[:, k] += gained / support[label]
+    return worth * (n / max(1, len(known)))
 
 
 def _boxes_of(
