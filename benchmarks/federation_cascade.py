@@ -202,7 +202,7 @@ def labels(name: str, recording: Recording, n_seeds: int) -> list[Figure]:
         ]
         best = int(np.argmax(alone))
         price_usd = float(recording.prices_usd[best])
-        runs = [split.run(curve.for_multiplier(p.multiplier)) for p in curve.points]
+        runs = [split.run(curve.family.at(p.multiplier)) for p in curve.points]
         points = [(cost, quality) for cost, quality, _ in runs]
         cost = cost_to_match(points, alone[best])
         savings.append(0.0 if cost is None else 1 - cost / price_usd)

@@ -1,7 +1,8 @@
 """The kinds of experiment: where each one's parts are, imported when used.
 
 A part is named ``module:attribute``. Configs need the core only, so that ``new``,
-``ls`` and ``show`` work without the libraries that an experiment needs.
+``ls`` and ``show`` work without the libraries that an experiment needs. The file is
+long because each kind has its entry in one table.
 """
 
 from __future__ import annotations

@@ -25,6 +25,7 @@ from midhaul.runs.summary import SUMMARY
 from midhaul.stats import bootstrap, mean_statistic
 
 if TYPE_CHECKING:
+    from midhaul.federation.comparison import Outcome
     from midhaul.federation.config import TrainConfig
     from midhaul.federation.policies.base import SavedPolicy, SubsetPolicy
     from midhaul.federation.problem import Recording
@@ -76,6 +77,21 @@ def train(config: TrainConfig, run: Run, progress: Progress) -> None:
         config.seed,
         progress,
     )
+    policy = _write_choice(config, run, recording, names, prepared, learned)
+    _write_held_out(run, recording.take(held), held, prepared, learned, policy)
+    progress.note(f"saved {run.file(BUNDLE)}")
+    run.verdict = Verdict()
+
+
+def _write_choice(
+    config: TrainConfig,
+    run: Run,
+    recording: Recording,
+    features: tuple[str, ...],
+    prepared: Prepared,
+    learned: Learned,
+) -> SubsetPolicy:
+    """The policy that keeps the budget, saved and named."""
     all_usd = float(recording.prices_usd.sum())
     budget_usd = config.budget_usd or config.budget_share * all_usd
     policy = learned.at(budget_usd)
@@ -84,7 +100,7 @@ def train(config: TrainConfig, run: Run, progress: Progress) -> None:
         names=recording.names,
         providers=recording.providers,
         prices_usd=recording.prices_usd,
-        features=names,
+        features=features,
         calibration=prepared.scores,
         fuser=prepared.fuser,
         policy=cast("SavedPolicy", policy),
@@ -101,9 +117,7 @@ def train(config: TrainConfig, run: Run, progress: Progress) -> None:
     run.write(tables.CONFIGURATIONS, [row], part=0)
     rows = [{"configuration": 0, "split": 0, **one} for one in learned.learning]
     run.write(tables.LEARNING, rows, part=0)
-    _write_held_out(run, recording.take(held), held, prepared, learned, policy)
-    progress.note(f"saved {run.file(BUNDLE)}")
-    run.verdict = Verdict()
+    return policy
 
 
 def _write_bill(run: Run, prepared: Prepared) -> None:
@@ -154,9 +168,20 @@ def _write_held_out(
     run.write(tables.CALLS, result_rows.call_rows(0, whole, [outcome]), part=0)
     run.write(tables.SUBSETS, result_rows.subset_rows(0, whole, [outcome]), part=0)
     run.write(tables.CALIBRATION, result_rows.reliability_rows(part), part=0)
-    chosen_usd = float(outcome.cost_usd.mean())
-    _write_points(run, learned, chosen_usd)
-    n, rng = len(items), np.random.default_rng(1)
+    _write_points(run, learned, float(outcome.cost_usd.mean()))
+    _write_summary(run, outcome, prepared, whole, learned.fit_s, decide_s)
+
+
+def _write_summary(
+    run: Run,
+    outcome: Outcome,
+    prepared: Prepared,
+    whole: Recording,
+    fit_s: float,
+    decide_s: float,
+) -> None:
+    """The numbers of the calibration items."""
+    n, rng = len(outcome.items), np.random.default_rng(1)
     metrics: list[tuple[str, Estimate]] = [
         ("quality", bootstrap(outcome.quality.statistic, n, rng)),
         (
@@ -167,15 +192,19 @@ def _write_held_out(
             "n_calls",
             bootstrap(mean_statistic(sizes_of(outcome.asked).astype(float)), n, rng),
         ),
-        ("n_rounds", bootstrap(mean_statistic(n_rounds.astype(float)), n, rng)),
+        ("n_rounds", bootstrap(mean_statistic(outcome.n_rounds.astype(float)), n, rng)),
     ]
     rows = result_rows.metric_rows(0, metrics)
     price_usd = float(whole.prices_usd.sum())
     if price_usd > 0:
-        rows.append(result_rows.plain_row(0, "cost_share", chosen_usd / price_usd))
+        rows.append(
+            result_rows.plain_row(
+                0, "cost_share", float(outcome.cost_usd.mean()) / price_usd
+            )
+        )
     n_all = len(prepared.train) + n
     rows += [
-        result_rows.plain_row(0, "fit_s", learned.fit_s, "s"),
+        result_rows.plain_row(0, "fit_s", fit_s, "s"),
         result_rows.plain_row(0, "decide_s", decide_s, "s", n),
         result_rows.plain_row(0, "training_usd", price_usd * n_all, "USD", n_all),
     ]

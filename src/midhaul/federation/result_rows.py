@@ -161,22 +161,20 @@ def reliability_rows(part: TestPart) -> list[dict[str, object]]:
     for is_calibrated, recording in ((False, part.raw), (True, part.recording)):
         for p, provider in enumerate(recording.providers):
             found = reliability(recording, recording.answers[p])
-            columns = zip(found.scores, found.shares, found.counts, strict=True)
-            for number, (score, share, n) in enumerate(columns):
-                half = 1.96 * np.sqrt(share * (1 - share) / n)
-                rows.append(
-                    {
-                        "provider": provider,
-                        "is_calibrated": is_calibrated,
-                        "bin": number,
-                        "score": float(score),
-                        "share_right": float(share),
-                        "low": float(max(0.0, share - half)),
-                        "high": float(min(1.0, share + half)),
-                        "n": int(n),
-                        "error": found.error,
-                    }
-                )
+            rows += [
+                {
+                    "provider": provider,
+                    "is_calibrated": is_calibrated,
+                    "bin": number,
+                    "score": float(found.scores[number]),
+                    "share_right": float(found.shares[number]),
+                    "low": float(found.low[number]),
+                    "high": float(found.high[number]),
+                    "n": int(found.counts[number]),
+                    "error": found.error,
+                }
+                for number in range(len(found.counts))
+            ]
     return rows
 
 

@@ -139,18 +139,6 @@ class Spending:
         """Total of a provider in a month: what its free quota and tiers count."""
         return self._total("provider", provider, month)
 
-    def calls_of_month(self, month: str) -> dict[str, int]:
-        """Calls of a month by provider, open ones included: where a forecast begins.
-
-        Args:
-            month: such as ``2026-11``.
-        """
-        found: dict[str, int] = {}
-        for key, counter in self._counters.items():
-            if key[0] == "provider" and key[2] == month:
-                found[key[1]] = counter.n_calls + counter.n_open
-        return found
-
     def day(self, time_s: float) -> str:
         """As :func:`day_of`, quick for times of one day."""
         number = int(time_s // _DAY_S)

@@ -20,12 +20,13 @@ from PIL import Image
 from tests.support.fake_vendors import GOOGLE_OBJECTS
 
 from midhaul.federation.providers.checks import check_provider
-from midhaul.federation.providers.google import GoogleProvider, GoogleSettings
+from midhaul.federation.providers.google import GoogleSettings, google_provider
 from midhaul.model import Detections
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
 
+    from midhaul.federation.providers.vendor import VendorProvider
     from midhaul.model import Prediction
 
 
@@ -57,9 +58,9 @@ def served(answer: Callable[[Any, Any], Any]) -> Generator[str]:
         server.stop(None).wait()
 
 
-def provider_of(url: str) -> GoogleProvider:
+def provider_of(url: str) -> VendorProvider:
     """A client of that server."""
-    return GoogleProvider(GoogleSettings(endpoint=url, transport="grpc"))
+    return google_provider(GoogleSettings(endpoint=url, transport="grpc"))
 
 
 def ask(url: str, timeout_s: float = 20.0) -> Prediction:

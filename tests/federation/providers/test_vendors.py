@@ -22,11 +22,11 @@ from tests.support.fake_vendors import (
 )
 
 from midhaul.errors import ConfigError, PrerequisiteError
-from midhaul.federation.providers.aws import AwsProvider, AwsSettings
-from midhaul.federation.providers.azure import AzureProvider, AzureSettings
+from midhaul.federation.providers.aws import AwsSettings, aws_provider
+from midhaul.federation.providers.azure import AzureSettings, azure_provider
 from midhaul.federation.providers.catalogue import ProviderSpec, make_provider
 from midhaul.federation.providers.checks import check_provider
-from midhaul.federation.providers.google import GoogleProvider, GoogleSettings
+from midhaul.federation.providers.google import GoogleSettings, google_provider
 from midhaul.model import Detections, Tags
 
 if TYPE_CHECKING:
@@ -162,7 +162,7 @@ def test_parents_that_are_not_listed_can_be_added() -> None:
     """Rekognition names Transportation as a parent and does not list it here."""
     with serve(Vendor(answer=AWS, content_type="application/x-amz-json-1.1")) as served:
         settings = AwsSettings(task="tags", endpoint=served.url, has_parents=True)
-        found = ask(AwsProvider(settings), image())
+        found = ask(aws_provider(settings), image())
     assert isinstance(found.answer, Tags)
     words = {found.answer.names[label] for label in found.answer.labels}
     assert words == {"Car", "Vehicle", "Person", "Transportation"}
@@ -332,12 +332,12 @@ def test_scores_below_the_least_one_are_left_out() -> None:
     """Azure and Google have no such option, so the client filters."""
     with serve(Vendor(answer=AZURE_OBJECTS)) as served:
         settings = AzureSettings(endpoint=served.url, min_score=0.6)
-        found = ask(AzureProvider(settings), image())
+        found = ask(azure_provider(settings), image())
     assert found.answer is not None
     assert len(found.answer) == 1
     with serve(Vendor(answer=GOOGLE_OBJECTS)) as served:
         google = GoogleSettings(endpoint=served.url, transport="rest", min_score=0.7)
-        found = ask(GoogleProvider(google), image())
+        found = ask(google_provider(google), image())
     assert found.answer is not None
     assert len(found.answer) == 1
 

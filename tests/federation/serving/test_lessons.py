@@ -19,6 +19,7 @@ from tests.federation.serving.scenes import (
 
 from midhaul.federation.serving import FederationSettings
 from midhaul.federation.serving.virtual_time import run_virtual
+from midhaul.services.federation_metrics import Metrics
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -96,8 +97,7 @@ def test_learning_in_a_thread_delays_nobody(fails: bool) -> None:  # noqa: FBT00
 
 def test_alarms_breakers_and_budgets_are_read_at_every_scrape() -> None:
     """By provider, as they are now."""
-    metrics_of = pytest.importorskip("midhaul.services.federation_metrics")
-    metrics = metrics_of.Metrics()
+    metrics = Metrics()
     a = Scripted("a", Step(labels=("cat", "unicorn")))
 
     async def main(clock: Callable[[], float]) -> dict[str, float]:

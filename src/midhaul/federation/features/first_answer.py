@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from midhaul.federation.policies.answer_features import describe, feature_names
+from midhaul.federation.policies.answer_features import describe
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -44,10 +44,6 @@ class FirstAnswer:
     def is_of_images(self) -> bool:
         """It needs no image."""
         return False
-
-    def names_for(self, recording: Recording) -> tuple[str, ...]:
-        """Names of the columns, one for one."""
-        return tuple(f"{self.provider}:{one}" for one in feature_names(recording))
 
     def extract(
         self,

@@ -30,8 +30,6 @@ from midhaul.stats import bootstrap, mean_statistic
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from jaxtyping import Float64
-
     from midhaul.federation.policies.base import Examples, PolicyFamily, SubsetPolicy
     from midhaul.model import Estimate
 
@@ -78,10 +76,6 @@ class BudgetCurve:
     family: PolicyFamily
     points: tuple[BudgetPoint, ...]
 
-    def for_multiplier(self, multiplier: float) -> SubsetPolicy:
-        """The policy at a multiplier."""
-        return self.family.at(multiplier)
-
     def for_budget(
         self, usd_per_item: float, *, confidence: float = 0.5
     ) -> SubsetPolicy:
@@ -115,37 +109,6 @@ class BudgetCurve:
             return self._policy(low)
         share = (usd_per_item - costs[low]) / (costs[low + 1] - costs[low])
         return self._between(low, share)
-
-    def for_quality(self, quality: float) -> SubsetPolicy:
-        """The cheapest policy that reaches a quality on the calibration items.
-
-        Args:
-            quality: to be reached. The curve is made monotone first, so that one
-                lucky point does not decide.
-
-        Returns:
-            A policy, or a mixture of two; the dearest one where none reaches it
-            (:meth:`reaches`).
-        """
-        rising = self._rising_quality()
-        reached = np.flatnonzero(rising >= quality)
-        if not len(reached):
-            return self._policy(len(rising) - 1)
-        high = int(reached[0])
-        if high == 0:
-            return self._policy(0)
-        below = float(rising[high - 1])
-        return self._between(
-            high - 1, (quality - below) / (float(rising[high]) - below)
-        )
-
-    def reaches(self, quality: float) -> bool:
-        """Whether any point reaches a quality on the calibration items."""
-        return bool(self._rising_quality()[-1] >= quality)
-
-    def _rising_quality(self) -> Float64[np.ndarray, " k"]:
-        """Quality by rising price, the nearest one that never falls."""
-        return _isotonic([point.quality.value for point in self.points])
 
     def _policy(self, number: int) -> SubsetPolicy:
         return self.family.at(self.points[number].multiplier)
@@ -248,15 +211,3 @@ def _middle(low: float, high: float) -> float:
     if low == 0:
         return high / 4
     return low * 4 if math.isinf(high) else math.sqrt(low * high)
-
-
-def _isotonic(values: Sequence[float]) -> Float64[np.ndarray, " k"]:
-    """The nearest rising values in least squares (pool adjacent violators)."""
-    blocks: list[tuple[float, int]] = []
-    for value in values:
-        mean, size = value, 1
-        while blocks and blocks[-1][0] > mean:
-            before, n = blocks.pop()
-            mean, size = (before * n + mean * size) / (n + size), n + size
-        blocks.append((mean, size))
-    return np.repeat([mean for mean, _ in blocks], [size for _, size in blocks])

@@ -22,7 +22,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numba import njit
+
+from midhaul.federation.policies.tree_kernels import (
+    fill,
+    leaves_of,
+    means_of,
+    unseen_means,
+)
 
 if TYPE_CHECKING:
     from jaxtyping import Bool, Float32, Float64, Int32
@@ -77,7 +83,7 @@ class Forest:
 
     def leaves_of(self, rows: Float32[np.ndarray, "n d"]) -> Int32[np.ndarray, "n t"]:
         """The leaf of every tree that each row falls into."""
-        return _leaves_of(np.ascontiguousarray(rows, np.float32), *self._arrays())
+        return leaves_of(np.ascontiguousarray(rows, np.float32), *self._arrays())
 
     def means(
         self, rows: Float32[np.ndarray, "n d"], values: Float32[np.ndarray, "l k"]
@@ -89,7 +95,7 @@ class Forest:
             values: ``(n_leaves, k)``.
         """
         rows = np.ascontiguousarray(rows, np.float32)
-        return _means(rows, np.ascontiguousarray(values), *self._arrays())
+        return means_of(rows, np.ascontiguousarray(values), *self._arrays())
 
     def _arrays(self) -> tuple[Any, ...]:
         return tuple(getattr(self, name) for name in _ARRAYS)
@@ -120,7 +126,7 @@ class Grown:
 
     def fill(self, targets: Float64[np.ndarray, "n k"]) -> Float32[np.ndarray, "l k"]:
         """Mean target of the items that each leaf was grown on, ``(n_leaves, k)``."""
-        return _fill(targets, self.members, self.is_seen, self.forest.n_leaves)
+        return fill(targets, self.members, self.is_seen, self.forest.n_leaves)
 
     def unseen_means(
         self, values: Float32[np.ndarray, "l k"]
@@ -130,7 +136,7 @@ class Grown:
         Args:
             values: ``(n_leaves, k)``, as :meth:`fill` gives them.
         """
-        return _unseen_means(values, self.members, self.is_seen)
+        return unseen_means(values, self.members, self.is_seen)
 
 
 def grow(
@@ -224,100 +230,3 @@ def _one_leaf(n: int) -> Grown:
         members=np.zeros((n, 1), np.int32),
         is_seen=np.ones((n, 1), bool),
     )
-
-
-@njit(cache=True)
-def _leaf(
-    row: np.ndarray,
-    root: int,
-    features: np.ndarray,
-    thresholds: np.ndarray,
-    lefts: np.ndarray,
-    rights: np.ndarray,
-    leaves: np.ndarray,
-) -> int:
-    node = root
-    while leaves[node] < 0:
-        is_left = row[features[node]] <= thresholds[node]
-        node = lefts[node] if is_left else rights[node]
-    return leaves[node]
-
-
-@njit(cache=True)
-def _leaves_of(
-    rows: np.ndarray,
-    roots: np.ndarray,
-    features: np.ndarray,
-    thresholds: np.ndarray,
-    lefts: np.ndarray,
-    rights: np.ndarray,
-    leaves: np.ndarray,
-) -> np.ndarray:
-    found = np.empty((len(rows), len(roots)), np.int32)
-    for i in range(len(rows)):
-        for t in range(len(roots)):
-            found[i, t] = _leaf(
-                rows[i], roots[t], features, thresholds, lefts, rights, leaves
-            )
-    return found
-
-
-@njit(cache=True)
-def _means(
-    rows: np.ndarray,
-    values: np.ndarray,
-    roots: np.ndarray,
-    features: np.ndarray,
-    thresholds: np.ndarray,
-    lefts: np.ndarray,
-    rights: np.ndarray,
-    leaves: np.ndarray,
-) -> np.ndarray:
-    total = np.zeros((len(rows), values.shape[1]))
-    for i in range(len(rows)):
-        for t in range(len(roots)):
-            leaf = _leaf(rows[i], roots[t], features, thresholds, lefts, rights, leaves)
-            for k in range(values.shape[1]):
-                total[i, k] += values[leaf, k]
-    return total / len(roots)
-
-
-@njit(cache=True)
-def _fill(
-    targets: np.ndarray, members: np.ndarray, is_seen: np.ndarray, n_leaves: int
-) -> np.ndarray:
-    n_targets = targets.shape[1]
-    total = np.zeros((n_leaves, n_targets))
-    counts = np.zeros(n_leaves)
-    for i in range(members.shape[0]):
-        for t in range(members.shape[1]):
-            if is_seen[i, t]:
-                leaf = members[i, t]
-                counts[leaf] += 1
-                for k in range(n_targets):
-                    total[leaf, k] += targets[i, k]
-    means = np.zeros((n_leaves, n_targets), np.float32)
-    for leaf in range(n_leaves):
-        for k in range(n_targets):
-            means[leaf, k] = total[leaf, k] / max(counts[leaf], 1.0)
-    return means
-
-
-@njit(cache=True)
-def _unseen_means(
-    values: np.ndarray, members: np.ndarray, is_seen: np.ndarray
-) -> np.ndarray:
-    n, n_trees = members.shape
-    n_targets = values.shape[1]
-    found = np.zeros((n, n_targets))
-    for i in range(n):
-        n_unseen = 0
-        for t in range(n_trees):
-            n_unseen += not is_seen[i, t]
-        for t in range(n_trees):
-            if n_unseen == 0 or not is_seen[i, t]:
-                for k in range(n_targets):
-                    found[i, k] += values[members[i, t], k]
-        for k in range(n_targets):
-            found[i, k] /= n_unseen or n_trees
-    return found

@@ -29,14 +29,12 @@ from midhaul.federation.providers.failures import (
     retry_after_s,
 )
 from midhaul.federation.providers.image_limits import ImageLimits
+from midhaul.federation.providers.vendor import VendorProvider
 
 if TYPE_CHECKING:
-    from types import TracebackType
-    from typing import Self
-
     from midhaul.federation.providers.answers import Entry
     from midhaul.federation.providers.image_limits import Size
-    from midhaul.model import Detections, Prediction, Tags
+    from midhaul.model import Detections, Tags
 
 LIMITS = ImageLimits(
     formats=("JPEG", "PNG"), max_bytes=5_242_880, min_side_px=80, max_side_px=10_000
@@ -80,8 +78,8 @@ class AwsSettings:
     longest_s: float = 30.0
 
 
-class AwsProvider:
-    """Asks Amazon Rekognition.
+def aws_provider(settings: AwsSettings, *, name: str = "aws") -> VendorProvider:
+    """A provider that asks Amazon Rekognition.
 
     Args:
         settings: how.
@@ -91,65 +89,36 @@ class AwsProvider:
         PrerequisiteError: boto3, credentials or a region is missing.
         ConfigError: the endpoint is none that credentials may be sent to.
     """
+    client, secrets = _client(settings)
+    exceptions = require("botocore.exceptions", "aws")
+    words = Words()
 
-    def __init__(self, settings: AwsSettings, *, name: str = "aws") -> None:
-        self._settings = settings
-        self._name = name
-        self._words = Words()
-        self._client, secrets = _client(settings)
-        exceptions = require("botocore.exceptions", "aws")
-        self._calls = BlockingCalls(
+    def ask(data: bytes, size: Size, wait_s: float) -> Detections | Tags:
+        del wait_s  # boto3 knows one time-out for all calls of a client
+        answer = client.detect_labels(
+            Image={"Bytes": data},
+            MaxLabels=settings.max_labels,
+            MinConfidence=settings.min_score * _PERCENT,
+        )
+        if settings.task == "boxes":
+            return detections_of(boxes_of(answer, size), words, *size)
+        return tags_of(labels_of(answer, has_parents=settings.has_parents), words)
+
+    return VendorProvider(
+        name,
+        limits=LIMITS,
+        words=words,
+        calls=BlockingCalls(
             name,
             n_threads=settings.n_threads,
             errors=(exceptions.BotoCoreError, exceptions.ClientError),
             failure_of=_failure_of,
             secrets=secrets,
-        )
-
-    async def __aenter__(self) -> Self:
-        """Connections open with the first calls."""
-        return self
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        """Close connections and threads."""
-        self._calls.close()
-        self._client.close()
-
-    @property
-    def name(self) -> str:
-        """Its name."""
-        return self._name
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """The labels that it has answered so far."""
-        return self._words.names
-
-    async def predict(self, data: bytes, *, item: str, timeout_s: float) -> Prediction:
-        """Ask about one image; see :class:`~..base.Provider`."""
-        checked = LIMITS.check(data, item)
-        if isinstance(checked, Failure):
-            return checked.prediction(self._name, item, 0.0)
-        return await self._calls.call(
-            lambda: self._ask(data, checked), item=item, timeout_s=timeout_s
-        )
-
-    def _ask(self, data: bytes, size: Size) -> Detections | Tags:
-        answer = self._client.detect_labels(
-            Image={"Bytes": data},
-            MaxLabels=self._settings.max_labels,
-            MinConfidence=self._settings.min_score * _PERCENT,
-        )
-        if self._settings.task == "boxes":
-            entries = boxes_of(answer, size)
-            return detections_of(entries, self._words, *size)
-        entries = labels_of(answer, has_parents=self._settings.has_parents)
-        return tags_of(entries, self._words)
+        ),
+        ask=ask,
+        close=client.close,
+        longest_s=settings.longest_s,
+    )
 
 
 def boxes_of(answer: Any, size: Size) -> list[Entry]:

@@ -28,14 +28,12 @@ from midhaul.federation.providers.failures import (
     one_line,
 )
 from midhaul.federation.providers.image_limits import ImageLimits
+from midhaul.federation.providers.vendor import VendorProvider
 
 if TYPE_CHECKING:
-    from types import TracebackType
-    from typing import Self
-
     from midhaul.federation.providers.answers import Entry
     from midhaul.federation.providers.image_limits import Size
-    from midhaul.model import Detections, Prediction, Tags
+    from midhaul.model import Detections, Tags
 
 LIMITS = ImageLimits(
     formats=("JPEG", "PNG", "GIF", "BMP", "WEBP", "TIFF"),
@@ -68,8 +66,8 @@ class AzureSettings:
     longest_s: float = 30.0
 
 
-class AzureProvider:
-    """Asks Azure AI Vision.
+def azure_provider(settings: AzureSettings, *, name: str = "azure") -> VendorProvider:
+    """A provider that asks Azure AI Vision.
 
     Args:
         settings: how.
@@ -79,91 +77,62 @@ class AzureProvider:
         PrerequisiteError: the SDK, the key or the endpoint is missing.
         ConfigError: the endpoint is none that a key may be sent to.
     """
+    sdk = require("azure.ai.vision.imageanalysis", "azure")
+    core = require("azure.core.exceptions", "azure")
+    key = from_environment(
+        "AZURE_VISION_KEY", "VISION_KEY", what="the key of Azure AI Vision"
+    )
+    client = _client(settings, key)
+    is_boxes = settings.task == "boxes"
+    features = sdk.models.VisualFeatures
+    words = Words()
 
-    def __init__(self, settings: AzureSettings, *, name: str = "azure") -> None:
-        self._settings = settings
-        self._name = name
-        self._words = Words()
-        sdk = require("azure.ai.vision.imageanalysis", "azure")
-        core = require("azure.core.exceptions", "azure")
-        key = from_environment(
-            "AZURE_VISION_KEY", "VISION_KEY", what="the key of Azure AI Vision"
-        )
-        endpoint = settings.endpoint or from_environment(
-            "AZURE_VISION_ENDPOINT",
-            "VISION_ENDPOINT",
-            what="the endpoint of Azure AI Vision",
-        )
-        features = sdk.models.VisualFeatures
-        self._feature = features.OBJECTS if self._is_boxes else features.TAGS
-        self._client = sdk.ImageAnalysisClient(
-            endpoint=checked_endpoint(endpoint),
-            credential=require("azure.core.credentials", "azure").AzureKeyCredential(
-                key
-            ),
-            retry_total=0,
-            logging_enable=False,
-        )
-        self._calls = BlockingCalls(
+    def ask(data: bytes, size: Size, wait_s: float) -> Detections | Tags:
+        answer = client.analyze(
+            image_data=data,
+            visual_features=[features.OBJECTS if is_boxes else features.TAGS],
+            model_version=settings.model_version or None,
+            connection_timeout=wait_s,
+            read_timeout=wait_s,
+        ).as_dict()
+        found = boxes_of(answer) if is_boxes else tags_in(answer)
+        kept = [one for one in found if one.score >= settings.min_score]
+        if is_boxes:
+            return detections_of(kept, words, *size)
+        return tags_of(kept, words)
+
+    return VendorProvider(
+        name,
+        limits=LIMITS,
+        words=words,
+        calls=BlockingCalls(
             name,
             n_threads=settings.n_threads,
             errors=(core.AzureError, json.JSONDecodeError),
             failure_of=_failure_of,
             secrets=(key,),
-        )
+        ),
+        ask=ask,
+        close=client.close,
+        longest_s=settings.longest_s,
+    )
 
-    async def __aenter__(self) -> Self:
-        """Connections open with the first calls."""
-        return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        """Close connections and threads."""
-        self._calls.close()
-        self._client.close()
-
-    @property
-    def name(self) -> str:
-        """Its name."""
-        return self._name
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """The labels that it has answered so far."""
-        return self._words.names
-
-    async def predict(self, data: bytes, *, item: str, timeout_s: float) -> Prediction:
-        """Ask about one image; see :class:`~..base.Provider`."""
-        checked = LIMITS.check(data, item)
-        if isinstance(checked, Failure):
-            return checked.prediction(self._name, item, 0.0)
-        wait_s = min(timeout_s, self._settings.longest_s)
-        return await self._calls.call(
-            lambda: self._ask(data, checked, wait_s), item=item, timeout_s=timeout_s
-        )
-
-    @property
-    def _is_boxes(self) -> bool:
-        return self._settings.task == "boxes"
-
-    def _ask(self, data: bytes, size: Size, wait_s: float) -> Detections | Tags:
-        answer = self._client.analyze(
-            image_data=data,
-            visual_features=[self._feature],
-            model_version=self._settings.model_version or None,
-            connection_timeout=wait_s,
-            read_timeout=wait_s,
-        ).as_dict()
-        if self._is_boxes:
-            return detections_of(self._kept(boxes_of(answer)), self._words, *size)
-        return tags_of(self._kept(tags_in(answer)), self._words)
-
-    def _kept(self, entries: list[Entry]) -> list[Entry]:
-        return [one for one in entries if one.score >= self._settings.min_score]
+def _client(settings: AzureSettings, key: str) -> Any:
+    """The SDK's client for an address and a key."""
+    sdk = require("azure.ai.vision.imageanalysis", "azure")
+    endpoint = settings.endpoint or from_environment(
+        "AZURE_VISION_ENDPOINT",
+        "VISION_ENDPOINT",
+        what="the endpoint of Azure AI Vision",
+    )
+    credential = require("azure.core.credentials", "azure").AzureKeyCredential(key)
+    return sdk.ImageAnalysisClient(
+        endpoint=checked_endpoint(endpoint),
+        credential=credential,
+        retry_total=0,
+        logging_enable=False,
+    )
 
 
 def boxes_of(answer: Any) -> list[Entry]:

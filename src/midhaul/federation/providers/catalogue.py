@@ -17,7 +17,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import parse_qsl
 
 from midhaul.errors import ConfigError
@@ -120,7 +120,7 @@ def _recorded(spec: ProviderSpec) -> Provider:
     if "provider" not in options or task not in _TASKS:
         message = f"a recorded provider is written otherwise, found {spec.spec!r}"
         raise ConfigError(message, "recorded:FILE?provider=NAME&task=boxes")
-    recording = read_parquet(Path(file), task=task)
+    recording = read_parquet(Path(file), task=task, price_usd=0.0)
     return RecordedProvider(
         recording, options["provider"], name=spec.name or None, latency="recorded"
     )
@@ -152,49 +152,42 @@ def _http(spec: ProviderSpec) -> Provider:
 
 def _aws(spec: ProviderSpec) -> Provider:
     from midhaul.federation.providers.aws import (  # noqa: PLC0415
-        AwsProvider,
         AwsSettings,
+        aws_provider,
     )
 
-    settings = AwsSettings(
-        task=_vendor_task(spec),
-        region=spec.region,
-        endpoint=spec.endpoint,
-        min_score=spec.min_score,
-        n_threads=spec.n_at_once or 16,
-    )
-    return AwsProvider(settings, name=spec.name or "aws")
+    settings = AwsSettings(region=spec.region, **_vendor_options(spec))
+    return aws_provider(settings, name=spec.name or "aws")
 
 
 def _azure(spec: ProviderSpec) -> Provider:
     from midhaul.federation.providers.azure import (  # noqa: PLC0415
-        AzureProvider,
         AzureSettings,
+        azure_provider,
     )
 
-    settings = AzureSettings(
-        task=_vendor_task(spec),
-        endpoint=spec.endpoint,
-        min_score=spec.min_score,
-        n_threads=spec.n_at_once or 16,
-    )
-    return AzureProvider(settings, name=spec.name or "azure")
+    settings = AzureSettings(**_vendor_options(spec))
+    return azure_provider(settings, name=spec.name or "azure")
 
 
 def _google(spec: ProviderSpec) -> Provider:
     from midhaul.federation.providers.google import (  # noqa: PLC0415
-        GoogleProvider,
         GoogleSettings,
+        google_provider,
     )
 
-    settings = GoogleSettings(
-        task=_vendor_task(spec),
-        transport=spec.transport,
-        endpoint=spec.endpoint,
-        min_score=spec.min_score,
-        n_threads=spec.n_at_once or 16,
-    )
-    return GoogleProvider(settings, name=spec.name or "google")
+    settings = GoogleSettings(transport=spec.transport, **_vendor_options(spec))
+    return google_provider(settings, name=spec.name or "google")
+
+
+def _vendor_options(spec: ProviderSpec) -> dict[str, Any]:
+    """What all vendors are told alike."""
+    return {
+        "task": _vendor_task(spec),
+        "endpoint": spec.endpoint,
+        "min_score": spec.min_score,
+        "n_threads": spec.n_at_once or 16,
+    }
 
 
 def _vendor_task(spec: ProviderSpec) -> Literal["boxes", "tags"]:

@@ -23,14 +23,12 @@ from midhaul.federation.providers.failures import (
     one_line,
 )
 from midhaul.federation.providers.image_limits import ImageLimits
+from midhaul.federation.providers.vendor import VendorProvider
 
 if TYPE_CHECKING:
-    from types import TracebackType
-    from typing import Self
-
     from midhaul.federation.providers.answers import Entry
     from midhaul.federation.providers.image_limits import Size
-    from midhaul.model import Detections, Prediction, Tags
+    from midhaul.model import Detections, Tags
 
 LIMITS = ImageLimits(
     formats=("JPEG", "PNG", "GIF", "BMP", "WEBP", "TIFF"),
@@ -67,8 +65,10 @@ class GoogleSettings:
     longest_s: float = 30.0
 
 
-class GoogleProvider:
-    """Asks Google Cloud Vision.
+def google_provider(
+    settings: GoogleSettings, *, name: str = "google"
+) -> VendorProvider:
+    """A provider that asks Google Cloud Vision.
 
     Args:
         settings: how.
@@ -78,89 +78,70 @@ class GoogleProvider:
         PrerequisiteError: the SDK or credentials are missing.
         ConfigError: the endpoint is none that credentials may be sent to.
     """
+    require("google.cloud.vision_v1", "google")
+    key = os.environ.get("GOOGLE_API_KEY", "").strip()
+    client = _client(settings, key)
+    is_boxes = settings.task == "boxes"
+    words = Words()
 
-    def __init__(self, settings: GoogleSettings, *, name: str = "google") -> None:
-        self._settings = settings
-        self._name = name
-        self._words = Words()
-        self._sdk = require("google.cloud.vision_v1", "google")
-        key = os.environ.get("GOOGLE_API_KEY", "").strip()
-        self._client = _client(settings, key)
-        errors = (
-            require("google.api_core.exceptions", "google").GoogleAPIError,
-            require("google.auth.exceptions", "google").GoogleAuthError,
-            require("requests.exceptions", "google").RequestException,
-            require("google.protobuf.json_format", "google").Error,
-        )
-        self._calls = BlockingCalls(
-            name,
-            n_threads=settings.n_threads,
-            errors=errors,
-            failure_of=_failure_of,
-            secrets=(key,),
-        )
-
-    async def __aenter__(self) -> Self:
-        """Connections open with the first calls."""
-        return self
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        """Close connections and threads."""
-        self._calls.close()
-        self._client.transport.close()
-
-    @property
-    def name(self) -> str:
-        """Its name."""
-        return self._name
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """The labels that it has answered so far."""
-        return self._words.names
-
-    async def predict(self, data: bytes, *, item: str, timeout_s: float) -> Prediction:
-        """Ask about one image; see :class:`~..base.Provider`."""
-        checked = LIMITS.check(data, item)
-        if isinstance(checked, Failure):
-            return checked.prediction(self._name, item, 0.0)
-        wait_s = min(timeout_s, self._settings.longest_s)
-        return await self._calls.call(
-            lambda: self._ask(data, checked, wait_s), item=item, timeout_s=timeout_s
-        )
-
-    def _ask(self, data: bytes, size: Size, wait_s: float) -> Detections | Tags:
-        is_boxes = self._settings.task == "boxes"
-        kinds = self._sdk.Feature.Type
-        feature = self._sdk.Feature(
-            type_=kinds.OBJECT_LOCALIZATION if is_boxes else kinds.LABEL_DETECTION,
-            max_results=self._settings.max_results,
-        )
-        request = self._sdk.AnnotateImageRequest(
-            image=self._sdk.Image(content=data), features=[feature]
-        )
-        answers = self._client.batch_annotate_images(
-            requests=[request], retry=None, timeout=wait_s
-        ).responses
-        if len(answers) != 1:
-            message = f"{len(answers)} answers to one image"
-            raise MalformedAnswerError(message)
-        answer = answers[0]
-        if answer.error.code:
-            api = require("google.api_core.exceptions", "google")
-            raise api.from_grpc_status(answer.error.code, answer.error.message)
+    def ask(data: bytes, size: Size, wait_s: float) -> Detections | Tags:
+        answer = _annotated(client, settings, data, wait_s)
         if is_boxes:
             found = boxes_of(answer.localized_object_annotations, size)
-            return detections_of(self._kept(found), self._words, *size)
-        return tags_of(self._kept(labels_of(answer.label_annotations)), self._words)
+        else:
+            found = labels_of(answer.label_annotations)
+        kept = [one for one in found if one.score >= settings.min_score]
+        if is_boxes:
+            return detections_of(kept, words, *size)
+        return tags_of(kept, words)
 
-    def _kept(self, entries: list[Entry]) -> list[Entry]:
-        return [one for one in entries if one.score >= self._settings.min_score]
+    return VendorProvider(
+        name,
+        limits=LIMITS,
+        words=words,
+        calls=BlockingCalls(
+            name,
+            n_threads=settings.n_threads,
+            errors=(
+                require("google.api_core.exceptions", "google").GoogleAPIError,
+                require("google.auth.exceptions", "google").GoogleAuthError,
+                require("requests.exceptions", "google").RequestException,
+                require("google.protobuf.json_format", "google").Error,
+            ),
+            failure_of=_failure_of,
+            secrets=(key,),
+        ),
+        ask=ask,
+        close=client.transport.close,
+        longest_s=settings.longest_s,
+    )
+
+
+def _annotated(
+    client: Any, settings: GoogleSettings, data: bytes, wait_s: float
+) -> Any:
+    """The only answer of a batch of one image; its error is raised."""
+    sdk = require("google.cloud.vision_v1", "google")
+    kinds = sdk.Feature.Type
+    is_boxes = settings.task == "boxes"
+    feature = sdk.Feature(
+        type_=kinds.OBJECT_LOCALIZATION if is_boxes else kinds.LABEL_DETECTION,
+        max_results=settings.max_results,
+    )
+    request = sdk.AnnotateImageRequest(
+        image=sdk.Image(content=data), features=[feature]
+    )
+    answers = client.batch_annotate_images(
+        requests=[request], retry=None, timeout=wait_s
+    ).responses
+    if len(answers) != 1:
+        message = f"{len(answers)} answers to one image"
+        raise MalformedAnswerError(message)
+    (answer,) = answers
+    if answer.error.code:
+        api = require("google.api_core.exceptions", "google")
+        raise api.from_grpc_status(answer.error.code, answer.error.message)
+    return answer
 
 
 def boxes_of(annotations: Any, size: Size) -> list[Entry]:

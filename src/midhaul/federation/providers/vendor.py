@@ -1,0 +1,87 @@
+"""A vendor's SDK as a provider: what all vendors have in common stands here once."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from midhaul.federation.providers.failures import Failure
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import TracebackType
+    from typing import Self
+
+    from midhaul.federation.providers.answers import Words
+    from midhaul.federation.providers.blocking import BlockingCalls
+    from midhaul.federation.providers.image_limits import ImageLimits, Size
+    from midhaul.model import Detections, Prediction, Tags
+
+    Ask = Callable[[bytes, Size, float], Detections | Tags]
+    """Asks the vendor about an image of some size, and gives up after some seconds."""
+
+
+class VendorProvider:
+    """Checks an image against the vendor's limits and asks in a thread.
+
+    Args:
+        name: its name.
+        limits: what the vendor takes.
+        words: where the vendor's words are gathered.
+        calls: the threads, and what the SDK's exceptions mean.
+        ask: the call itself; blocks.
+        close: closes the SDK's connections.
+        longest_s: when the SDK gives up on its own.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        limits: ImageLimits,
+        words: Words,
+        calls: BlockingCalls,
+        ask: Ask,
+        close: Callable[[], object],
+        longest_s: float,
+    ) -> None:
+        self._name = name
+        self._limits = limits
+        self._words = words
+        self._calls = calls
+        self._ask = ask
+        self._close = close
+        self._longest_s = longest_s
+
+    async def __aenter__(self) -> Self:
+        """Connections open with the first calls."""
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Close connections and threads."""
+        self._calls.close()
+        self._close()
+
+    @property
+    def name(self) -> str:
+        """Its name."""
+        return self._name
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The labels that it has answered so far."""
+        return self._words.names
+
+    async def predict(self, data: bytes, *, item: str, timeout_s: float) -> Prediction:
+        """Ask about one image; see :class:`~..base.Provider`."""
+        checked = self._limits.check(data, item)
+        if isinstance(checked, Failure):
+            return checked.prediction(self._name, item, 0.0)
+        wait_s = min(timeout_s, self._longest_s)
+        return await self._calls.call(
+            lambda: self._ask(data, checked, wait_s), item=item, timeout_s=timeout_s
+        )

@@ -1,0 +1,98 @@
+"""Budgets: points by price, mixtures between them, and what nobody can afford."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from tests.federation.recordings import random_recording
+
+from midhaul.errors import DataError
+from midhaul.federation.evaluation import replay
+from midhaul.federation.fusion import fuser_named
+from midhaul.federation.policies.base import Examples
+from midhaul.federation.policies.budgets import BudgetCurve, calibrate
+from midhaul.federation.policies.fixed import fit_fixed
+
+
+def examples_of(seed: int, n: int = 400) -> Examples:
+    """Three providers of one label, fused by a vote."""
+    recording = random_recording("labels", np.random.default_rng(seed), n_items=n)
+    nothing = np.zeros((n, 0), np.float32)
+    return Examples(recording=recording, features=nothing, fuser=fuser_named("vote"))
+
+
+@pytest.fixture(scope="module")
+def examples() -> Examples:
+    """Items to calibrate on."""
+    return examples_of(1)
+
+
+@pytest.fixture(scope="module")
+def curve(examples: Examples) -> BudgetCurve:
+    """Fixed subsets, calibrated."""
+    return calibrate(fit_fixed(examples_of(2)), examples, np.random.default_rng(0))
+
+
+def spent(curve: BudgetCurve, examples: Examples, budget_usd: float) -> float:
+    """The mean price of what a budget buys."""
+    done = replay(
+        curve.for_budget(budget_usd),
+        examples.recording,
+        examples.features,
+        examples.fuser,
+        np.random.default_rng(3),
+    )
+    return float(done.cost_usd.mean())
+
+
+def test_points_rise_in_price(curve: BudgetCurve) -> None:
+    """The cheapest comes first, from next to nobody to whoever helps."""
+    costs = [point.cost_usd.value for point in curve.points]
+    assert costs == sorted(costs)
+    assert len(set(costs)) > 1
+
+
+@pytest.mark.parametrize("share", [0.05, 0.2, 0.4, 0.7, 1.0])
+def test_budgets_are_spent_and_not_exceeded_by_much(
+    curve: BudgetCurve, examples: Examples, share: float
+) -> None:
+    """A mixture spends what it is given; beyond the dearest point nothing is spent."""
+    budget_usd = share * float(examples.recording.prices_usd.sum())
+    dearest = curve.points[-1].cost_usd.value
+    found = spent(curve, examples, budget_usd)
+    assert found <= budget_usd * 1.25
+    assert found >= min(budget_usd, dearest) * 0.75
+
+
+def test_more_confidence_spends_less(curve: BudgetCurve, examples: Examples) -> None:
+    """A margin for the chance of other items never buys more."""
+    budget_usd = 0.5 * float(examples.recording.prices_usd.sum())
+    for policy in (curve.for_budget(budget_usd, confidence=0.99),):
+        done = replay(
+            policy,
+            examples.recording,
+            examples.features,
+            examples.fuser,
+            np.random.default_rng(3),
+        )
+        assert done.cost_usd.mean() <= spent(curve, examples, budget_usd) + 1e-12
+
+
+def test_budgets_that_mean_nothing_are_refused(curve: BudgetCurve) -> None:
+    """A negative budget, or a confidence that is none."""
+    with pytest.raises(ValueError, match="budget"):
+        curve.for_budget(-1.0)
+    with pytest.raises(ValueError, match="confidence"):
+        curve.for_budget(1.0, confidence=1.0)
+
+
+def test_calibration_needs_items_with_a_truth() -> None:
+    """Without any, the message says what to do."""
+    none = examples_of(1, n=4)
+    empty = Examples(
+        recording=none.recording.take(np.zeros(0, np.int64)),
+        features=none.features[:0],
+        fuser=none.fuser,
+    )
+    with pytest.raises(DataError, match="0 items"):
+        calibrate(fit_fixed(examples_of(2)), empty, np.random.default_rng(0))
