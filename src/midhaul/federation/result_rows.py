@@ -161,7 +161,7 @@ def reliability_rows(part: TestPart) -> list[dict[str, object]]:
     for is_calibrated, recording in ((False, part.raw), (True, part.recording)):
         for p, provider in enumerate(recording.providers):
             found = reliability(recording, recording.answers[p])
-            rows += [
+            rows.extend(
                 {
                     "provider": provider,
                     "is_calibrated": is_calibrated,
@@ -174,7 +174,7 @@ def reliability_rows(part: TestPart) -> list[dict[str, object]]:
                     "error": found.error,
                 }
                 for number in range(len(found.counts))
-            ]
+            )
     return rows
 
 
