@@ -25,6 +25,7 @@ class FallenRig:
     ended: dict[str, str]
     asked: list[str] = field(default_factory=list)
     is_up: bool = False
+    n_looks: int = 0
 
     def configure(self, nodes: Sequence[NodeConfig]) -> None:
         """Refuse before the restart."""
@@ -34,8 +35,9 @@ class FallenRig:
             raise NodeError(message)
 
     def dead(self) -> dict[str, str]:
-        """How nodes ended."""
-        return {} if self.is_up else self.ended
+        """How nodes ended; nothing at the first looks."""
+        self.n_looks -= 1
+        return {} if self.is_up or self.n_looks >= 0 else self.ended
 
     def restart(self) -> None:
         """Start everything again."""
@@ -59,6 +61,13 @@ def configuration() -> Configuration:
 def test_a_node_that_ended_between_cells_is_started_again_and_told() -> None:
     """The run goes on, and the cell that follows knows why it is not valid."""
     rig = FallenRig({"edge1": "killed"})
+    assert _configure(configuration(), bench_of(rig)) == {"edge1": "killed"}
+    assert rig.asked == ["configure", "restart", "configure"]
+
+
+def test_a_node_that_is_on_its_way_out_is_waited_for() -> None:
+    """Its socket is closed before its process has ended."""
+    rig = FallenRig({"edge1": "killed"}, n_looks=3)
     assert _configure(configuration(), bench_of(rig)) == {"edge1": "killed"}
     assert rig.asked == ["configure", "restart", "configure"]
 

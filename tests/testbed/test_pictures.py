@@ -4,25 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import numpy as np
 from tests.tiny import four_images
 
-from midhaul.testbed.pictures import N_IMAGES, draw, write_examples
+from midhaul.testbed.pictures import N_IMAGES, write_examples
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-
-def test_sure_boxes_are_drawn_and_the_image_is_left_alone() -> None:
-    """A threshold above every score draws the ground truth only."""
-    dataset, answers = four_images()
-    pixels = np.zeros((80, 100, 3), np.uint8)
-    none = draw(pixels, dataset.truth["a"], answers["a"], 1.0)
-    some = draw(pixels, dataset.truth["a"], answers["a"], 0.5)
-    assert not pixels.any()
-    assert none.any()
-    assert (none != some).any()
-    assert none.shape == pixels.shape
 
 
 def test_a_few_small_files_are_written(tmp_path: Path) -> None:

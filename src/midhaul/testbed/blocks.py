@@ -11,6 +11,7 @@ was killed measures the cell it was in again.
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -44,6 +45,10 @@ if TYPE_CHECKING:
 
 _MAX_CRASHES = 3
 """Cells in a row in which a node may end before the experiment does."""
+
+_LOOKS = 20
+_BETWEEN_LOOKS_S = 0.05
+"""How often, and how far apart, a node that refuses connections is looked at."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -218,12 +223,22 @@ def _configure(configuration: Configuration, bench: Bench) -> dict[str, str]:
     try:
         bench.rig.configure(configuration.nodes)
     except NodeError:
-        ended = bench.rig.dead()
+        ended = _ended(bench.rig)
         if not ended:
             raise
         bench.rig.restart()
         bench.rig.configure(configuration.nodes)
         return ended
+    return {}
+
+
+def _ended(rig: Rig) -> dict[str, str]:
+    """How nodes ended; one that refuses connections may still be on its way out."""
+    for _ in range(_LOOKS):
+        ended = rig.dead()
+        if ended:
+            return ended
+        time.sleep(_BETWEEN_LOOKS_S)
     return {}
 
 
