@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 from tests.federation.recordings import random_recording
 
+from midhaul.federation.answers import Answers
 from midhaul.federation.fusion import fuser_named
 from midhaul.federation.policies.cascade_targets import influence_on_ap50
+from midhaul.federation.problem import Recording
 from midhaul.federation.quality import set_quality
 
 
@@ -44,3 +46,22 @@ def test_nothing_found_is_worth_nothing() -> None:
     recording = random_recording("boxes", np.random.default_rng(5), n_items=10)
     fused = fuser_named("wbf").fuse(recording, np.zeros(10, np.int64))
     assert (influence_on_ap50(recording, [fused]) == 0).all()
+
+
+def test_one_box_of_a_rare_class_does_not_outweigh_all_others() -> None:
+    """In a plain mean over two classes it would be worth as much as 60 of the other."""
+    labels = np.array([1] + 60 * [0])
+    boxes = np.tile(np.float32([10, 10, 60, 60]), (61, 1))
+    truth = Answers.of_rows(np.arange(61), 61, labels, np.ones(61, np.float32), boxes)
+    recording = Recording(
+        task="boxes",
+        items=tuple(str(number) for number in range(61)),
+        names=("car", "bus"),
+        providers=("only",),
+        answers=(truth,),
+        truth=truth,
+        prices_usd=np.ones(1),
+    )
+    worth = influence_on_ap50(recording, [truth])[:, 0]
+    assert worth.mean() == pytest.approx(1.0)
+    assert 0 < worth[0] < 0.1 * worth.sum()

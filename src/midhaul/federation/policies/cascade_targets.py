@@ -13,11 +13,13 @@ so that one more box of score s adds, over N,
     false:               - sum over true j with s_j < s of T_j / (T_j + F_j)^2
 
 which is the influence function (Hampel 1974) of AP. Summed over the boxes of an image
-and averaged over classes it says what the answer to that image is worth for all.
+and over classes it says what the answer to that image is worth for all.
 
 1. The precision is taken as it is, not its best value at that recall or beyond.
 2. T and F are those of a reference: all subsets of the library together, so that the
    scores of small and large subsets are valued by one scale.
+3. Classes count by N / (N + mean N): in a plain mean over classes one box of a class
+   that has few outweighs many others, and what is learned of it is mostly noise.
 """
 
 from __future__ import annotations
@@ -36,6 +38,8 @@ if TYPE_CHECKING:
 
     from midhaul.federation.problem import Answers, Recording
     from midhaul.vision.matching import Matches
+
+_TINY = 1e-12
 
 Target = Literal["influence", "item"]
 
@@ -65,14 +69,15 @@ def influence_on_ap50(
         fused: answers of s subsets to all images.
 
     Returns:
-        ``(n, s)`` whose mean over images estimates the AP50 of answers with the scores
-        of the reference.
+        ``(n, s)`` whose mean over images estimates the AP50 (its classes weighted, see
+        3) of answers with the scores of the reference.
     """
     n = len(recording)
     matched = [matches_of(recording, one) for one in fused]
     worth = np.zeros((n, len(fused)))
     support = matched[0].support.sum(axis=0) if matched else np.zeros(0)
     known = np.flatnonzero(support)
+    shares = _shares(support)
     for label in known.tolist():
         parts = [_boxes_of(one, label) for one in matched]
         curve = _curve(
@@ -86,8 +91,16 @@ def influence_on_ap50(
             places = np.searchsorted(curve.scores, scores)
             values = np.where(is_true, curve.if_true[places], curve.if_false[places])
             gained = np.bincount(images, values, minlength=n)
-            worth[:, k] += gained / support[label]
-    return worth * (n / max(1, len(known)))
+            worth[:, k] += gained * (n * shares[label] / support[label])
+    return worth
+
+
+def _shares(support: Float64[np.ndarray, " c"]) -> Float64[np.ndarray, " c"]:
+    """How much each class counts, by its boxes to be found; 1 in all."""
+    n_known = max(1, np.count_nonzero(support))
+    typical = max(1.0, float(support.sum()) / n_known)
+    shares = support / (support + typical)
+    return shares / max(float(shares.sum()), _TINY)
 
 
 def _boxes_of(
