@@ -168,7 +168,7 @@ def _write_held_out(
     run.write(tables.CALLS, result_rows.call_rows(0, whole, [outcome]), part=0)
     run.write(tables.SUBSETS, result_rows.subset_rows(0, whole, [outcome]), part=0)
     run.write(tables.CALIBRATION, result_rows.reliability_rows(part), part=0)
-    _write_points(run, learned, float(outcome.cost_usd.mean()))
+    _write_points(run, learned, outcome)
     _write_summary(run, outcome, prepared, whole, learned.fit_s, decide_s)
 
 
@@ -211,22 +211,23 @@ def _write_summary(
     run.write(SUMMARY, rows, part=0)
 
 
-def _write_points(run: Run, learned: Learned, chosen_usd: float) -> None:
-    """All exchange rates of the family; the chosen one is nearest by price."""
+def _write_points(run: Run, learned: Learned, outcome: Outcome) -> None:
+    """All exchange rates of the family, and the policy that was saved, on its own."""
     if learned.curve is None:
         return
-    points = learned.curve.points
-    gaps = [abs(point.cost_usd.value - chosen_usd) for point in points]
-    chosen = int(np.argmin(gaps))
+    points = [(p.multiplier, p.cost_usd.value, p.quality) for p in learned.curve.points]
+    n, rng = len(outcome.items), np.random.default_rng(1)
+    quality = bootstrap(outcome.quality.statistic, n, rng)
+    points.append((None, float(outcome.cost_usd.mean()), quality))
     rows = [
         {
-            "multiplier": point.multiplier,
-            "cost_usd": point.cost_usd.value,
-            "quality": point.quality.value,
-            "low": None if np.isnan(point.quality.low) else point.quality.low,
-            "high": None if np.isnan(point.quality.high) else point.quality.high,
-            "is_chosen": number == chosen,
+            "multiplier": multiplier,
+            "cost_usd": cost_usd,
+            "quality": quality.value,
+            "low": None if np.isnan(quality.low) else quality.low,
+            "high": None if np.isnan(quality.high) else quality.high,
+            "is_chosen": multiplier is None,
         }
-        for number, point in enumerate(points)
+        for multiplier, cost_usd, quality in points
     ]
     run.write(tables.POINTS, rows, part=0)

@@ -160,14 +160,20 @@ REGRET = Table(
 
 POINTS = Table(
     "points",
-    "One exchange rate of a policy's family on the calibration part.",
+    "An exchange rate of a policy's family on the calibration part, or what was saved.",
     (
-        Column("multiplier", _FLOAT, "Quality that one USD has to buy."),
+        Column(
+            "multiplier",
+            _FLOAT,
+            "Quality that one USD has to buy; null for what was saved.",
+        ),
         Column("cost_usd", _FLOAT, "Price of an item."),
         Column("quality", _FLOAT, "Quality on the calibration part."),
         _LOW,
         _HIGH,
-        Column("is_chosen", _BOOL, "Whether the policy that was saved is this one."),
+        Column(
+            "is_chosen", _BOOL, "The policy that was saved, which may mix two rates."
+        ),
     ),
 )
 

@@ -66,8 +66,8 @@ def _points(view: View) -> Figure | str:
     rows = view.run.read(tables.POINTS).to_pylist()
     marks = [
         {
-            "path": "family",
-            "which": "chosen" if row["is_chosen"] else "other budgets",
+            "path": "saved" if row["is_chosen"] else "family",
+            "which": "saved" if row["is_chosen"] else "other budgets",
             "usd": row["cost_usd"] * PER,
             "quality": row["quality"] * 100,
             "quality_low": None if row["low"] is None else row["low"] * 100,
@@ -79,9 +79,12 @@ def _points(view: View) -> Figure | str:
         marks,
         Axis("usd", "price of 1,000 items in USD"),
         Axis("quality", "quality on calibration items, in %"),
-        Series("which", "budget", ("other budgets", "chosen")),
+        Series("which", "budget", ("other budgets", "saved")),
     )
-    caption = "Each mark is one exchange rate between quality and price."
+    caption = (
+        "Each mark is one exchange rate between quality and price; what was saved may "
+        "mix two of them."
+    )
     return Figure(title="What other budgets would buy", chart=chart, caption=caption)
 
 
