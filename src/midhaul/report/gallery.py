@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 FOLDER = "examples"
 """Folder below ``files/`` of a run with the pictures, ``caption.jpg`` or ``.png``."""
 
-_MOST_BYTES = 400_000
+_MOST_BYTES = 1_200_000
 _TYPES = {".jpg": "image/jpeg", ".jpeg": "image/jpeg", ".png": "image/png"}
 
 

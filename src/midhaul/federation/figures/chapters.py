@@ -180,17 +180,25 @@ def regret(view: View) -> Section | None:
     series = Series("name", "policy", names)
     x = Axis("item_number", "items seen")
     charts = (
-        ("Regret over time", "regret", "regret in quality"),
-        ("Quality over time", "quality", "quality of the last items"),
+        (
+            "Regret over time",
+            Axis("regret", "regret in quality"),
+            "Against the best fixed subset for the same exchange of quality and price; "
+            "falling is better than it. Audits are charged.",
+        ),
+        (
+            "Quality over time",
+            Axis("quality", "quality of the last items"),
+            "Mean quality of single items, the latest ones.",
+        ),
     )
     figures = tuple(
         Figure(
             title=title,
-            chart=over_time(rows, x, Axis(field, axis), series),
-            caption="Against the best fixed subset for the same exchange of quality "
-            "and price; falling is better than it. Audits are charged.",
+            chart=over_time(rows, x, y, series),
+            caption=caption,
         )
-        for title, field, axis in charts
+        for title, y, caption in charts
     )
     return Section(title="Over time", items=figures)
 

@@ -71,8 +71,10 @@ def _overview(view: View) -> Section:
     text = (
         "Every policy was learned on one part of the items, its budget calibrated on a "
         "second, and judged on a third that nothing had seen. Every call is charged. "
-        "`oracle` knows the truth: an upper bound, not a policy. The best single "
-        "provider is the one that is best on the test items, which favours it."
+        "`oracle` knows the truth and takes the cheapest best subset of each item: it "
+        "bounds the mean quality of single items, not the pooled AP50 of boxes. The "
+        "best single provider is the one that is best on the test items, which favours "
+        "it."
     )
     caption = (
         "Quality is pooled AP50 (boxes), the Jaccard index (tags) or accuracy "
