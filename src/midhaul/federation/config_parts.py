@@ -145,6 +145,11 @@ class LearnerConfig(Section):
     n_steps: int | None = Field(
         default=None, ge=1, description="Steps of the environment; the preset's else."
     )
+    first: str = Field(
+        default="",
+        description="Provider that is asked about every item, and whose answer is part "
+        "of the features by which the others are chosen; nobody when empty.",
+    )
 
 
 class FaultsConfig(Section):

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 
 from midhaul.federation.evaluation import replay
+from midhaul.federation.features.first_answer import AfterFirstPolicy, FirstAnswer
 from midhaul.federation.policies.budgets import calibrate
 from midhaul.federation.policies.catalogue import entry_named, fit_policy
 from midhaul.federation.quality import set_quality
@@ -77,12 +78,16 @@ def learn(
     if name not in LEARNERS:
         fitted: Any = fit_policy(name, train, told, rng)
         return _calibrated(name, fitted, calibration, seed, begin_s, ())
-    told = {"preset": learner.preset, "n_steps": learner.n_steps}
+    told = {
+        "preset": learner.preset,
+        "n_steps": learner.n_steps,
+        "first": learner.first,
+    }
     rows: list[dict[str, object]] = []
     n_providers = train.recording.n_providers
 
     def probe(checkpoint: Checkpoint) -> None:
-        rows.append(_row(checkpoint, calibration, n_providers))
+        rows.append(_row(checkpoint, calibration, n_providers, learner.first))
 
     with progress.task(f"learning {name}") as task:
         fitted = fit_policy(
@@ -132,11 +137,14 @@ def _calibrated(
 
 
 def _row(
-    checkpoint: Checkpoint, calibration: Examples, n_providers: int
+    checkpoint: Checkpoint, calibration: Examples, n_providers: int, first: str
 ) -> dict[str, object]:
     """Where a learner stands, on the calibration items."""
+    policy: SubsetPolicy = checkpoint.policy
+    if first:
+        policy = AfterFirstPolicy(first=FirstAnswer(provider=first), inner=policy)
     done = replay(
-        checkpoint.policy,
+        policy,
         calibration.recording,
         calibration.features,
         calibration.fuser,

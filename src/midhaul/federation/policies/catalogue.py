@@ -74,7 +74,7 @@ class Entry:
     extra: str = "federation"
 
 
-_LEARNER = ("preset", "n_steps")
+_LEARNER = ("preset", "n_steps", "first")
 _FRUGAL = ("is_by_label", "base", "min_support")
 _LINUCB = ("alpha", "discount", "is_shared", "base", "batch", "n_passes")
 
@@ -193,7 +193,8 @@ def fit_policy(
         rng: the only source of chance.
         progress: told how many steps a long learner took.
         calibration: other items, for learners that keep the best of several states.
-        probe: shown the states of long learners while they learn.
+        probe: shown the states of long learners while they learn; where they learn
+            after a first answer, without it.
 
     Returns:
         A family where ``entry_named(name).is_family``, a policy otherwise.

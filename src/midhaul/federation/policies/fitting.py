@@ -7,12 +7,13 @@ Modules are imported where they are used: names can then be listed without them.
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from midhaul.errors import ConfigError, DataError, require
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Generator, Mapping
 
     import numpy as np
 
@@ -164,6 +165,7 @@ def _fit_learner(
     watched: Watched,
 ) -> Policy:
     require("torch", "learn")
+    from midhaul.federation.features.first_answer import AfterFirstPolicy, FirstAnswer
     from midhaul.federation.policies.ppo import fit_ppo
     from midhaul.federation.policies.presets import preset
     from midhaul.federation.policies.sac import fit_sac
@@ -173,9 +175,33 @@ def _fit_learner(
     n_steps = told.get("n_steps")
     settings: Any = preset(name, told.get("preset", "corrected"), n_steps)
     fit: Any = {"sac": fit_sac, "td3": fit_td3, "ppo": fit_ppo}[name]
-    return fit(
-        examples, settings, rng, calibration=calibration, progress=progress, probe=probe
-    )
+    watching = {"progress": progress, "probe": probe}
+    with _one_thread():
+        if not told.get("first"):
+            return fit(examples, settings, rng, calibration=calibration, **watching)
+        first = FirstAnswer(provider=told["first"])
+        inner = fit(
+            first.widened(examples),
+            settings,
+            rng,
+            always=first.mask(examples.recording),
+            calibration=None if calibration is None else first.widened(calibration),
+            **watching,
+        )
+    return AfterFirstPolicy(first=first, inner=inner)
+
+
+@contextmanager
+def _one_thread() -> Generator[None]:
+    """Products of small matrices take longer when threads wait for each other."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 _LEARNERS = ("sac", "td3", "ppo")
