@@ -13,10 +13,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from midhaul.federation.config_parts import FusionConfig
 from midhaul.federation.features.embedding import load_embedding
 from midhaul.federation.features.statistics import ImageStatistics
 from midhaul.federation.fusion import fuser_named
 from midhaul.federation.policies.base import Examples
+from midhaul.federation.preparing import prepare
 from midhaul.federation.problem import Answers
 from midhaul.federation.readers.parquet import read_parquet
 from midhaul.federation.splits import split_items
@@ -132,6 +134,29 @@ def load(data: Path, fuser: str = "wbf") -> World:
             )
         )
     return World(train=parts[0], val=parts[1])
+
+
+def stacked(parts: Parts, seed: int) -> Parts:
+    """The same with calibrated scores and the learned fuser, fitted on ``train``."""
+    train, hold, test = parts.train, parts.calibration, parts.test
+    prepared = prepare(
+        train.recording,
+        hold.recording,
+        (train.features, hold.features),
+        FusionConfig(),
+        "truth",
+        np.random.default_rng([seed, 1]),
+    )
+    shown = test.recording
+    if prepared.scores is not None:
+        shown = replace(prepared.scores.apply(shown), truth=shown.truth)
+    return replace(
+        parts,
+        train=prepared.train,
+        calibration=prepared.calibration,
+        test=replace(test, recording=shown, fuser=prepared.fuser),
+        fuser=prepared.fuser,
+    )
 
 
 def taken(examples: Examples, items: np.ndarray) -> Examples:

@@ -58,13 +58,14 @@ def table(data: Path, done: Sequence[Done], order: Sequence[str]) -> list[Row]:
     """Judge and print one table, its lines in a given order."""
     first = done[0].job
     recording = parts_of(data, first).test.recording
-    of_seed = {one.job.seed: one.job for one in done}
-    judges = {seed: Judge(parts_of(data, job)) for seed, job in of_seed.items()}
+    jobs = {(one.job.seed, one.job.is_stacked): one.job for one in done}
+    judges = {key: Judge(parts_of(data, job)) for key, job in jobs.items()}
     names = {one.job.row for one in done}
     rows = [row_of(name, done, judges) for name in order if name in names]
     protocol = "40/10/50 within val" if first.is_strict else "train -> val"
     prices = "equal prices" if first.is_equal else "second price list"
-    title = f"{protocol}, {prices}, {len(judges)} seeds"
+    n_seeds = len({one.job.seed for one in done})
+    title = f"{protocol}, {prices}, {n_seeds} seeds"
     print(f"\n{first.n_providers} providers, {title}", flush=True)
     print(
         "| method | AP | AP50 (95 %) | AP75 | image AP50 | reward | 1e-3 USD "
@@ -85,11 +86,16 @@ def table(data: Path, done: Sequence[Done], order: Sequence[str]) -> list[Row]:
     return rows
 
 
-def row_of(name: str, done: Sequence[Done], judges: dict[int, Judge]) -> Row:
+def row_of(
+    name: str, done: Sequence[Done], judges: dict[tuple[int, bool], Judge]
+) -> Row:
     """One line over all seeds."""
     mine = [one for one in done if one.job.row == name]
-    parts = [judges[one.job.seed].parts for one in mine]
-    qualities = [judges[one.job.seed].quality(one.asked) for one in mine]
+    by_whom = [judges[one.job.seed, one.job.is_stacked] for one in mine]
+    parts = [judge.parts for judge in by_whom]
+    qualities = [
+        judge.quality(one.asked) for judge, one in zip(by_whom, mine, strict=True)
+    ]
     numbers = [part.numbers for part in parts]
     n_images = 1 + max(int(some.max()) for some in numbers)
     statistics = {
@@ -111,7 +117,7 @@ def row_of(name: str, done: Sequence[Done], judges: dict[int, Judge]) -> Row:
         for recording, one in zip(recordings, mine, strict=True)
     ]
     settings = settings_of_prices(is_equal=mine[0].job.is_equal)
-    values = [judges[one.job.seed].values(one.asked) for one in mine]
+    values = [judge.values(one.asked) for judge, one in zip(by_whom, mine, strict=True)]
     rewards = [
         reward_of(value, sizes_of(one.asked), recording.prices_of(one.asked), settings)
         for value, one, recording in zip(values, mine, recordings, strict=True)

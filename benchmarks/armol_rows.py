@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from armol_data import TEN, THREE, load, present
+from armol_data import TEN, THREE, load, present, stacked
 
 from midhaul.federation.evaluation import replay
 from midhaul.federation.policies.budgets import calibrate
@@ -59,6 +59,7 @@ class Job:
         is_strict: 40/10/50 within val instead of train to val.
         is_equal: equal prices, or the second list.
         seed: of the split and the learning.
+        is_stacked: scores are calibrated and boxes fused by our learned fuser.
         has_curve: look at the test items after every epoch.
         n_steps: of a learner; the preset's when 0.
         n_batch: of SAC and TD3 with armol's preset; as released when 0.
@@ -76,6 +77,7 @@ class Job:
     is_leaky: bool = False
     is_strict: bool = False
     is_equal: bool = True
+    is_stacked: bool = False
     seed: int = 0
     has_curve: bool = False
     n_steps: int = 0
@@ -136,7 +138,8 @@ def parts_of(data: Path, job: Job) -> Parts:
     found = world(data)
     names = present(found.val.recording, THREE if job.n_providers == 3 else TEN)  # noqa: PLR2004
     some = found.with_providers(names, equal=job.is_equal)
-    return some.within(job.seed) if job.is_strict else some.across(job.seed)
+    parts = some.within(job.seed) if job.is_strict else some.across(job.seed)
+    return stacked(parts, job.seed) if job.is_stacked else parts
 
 
 def do_all(data: Path, jobs: Sequence[Job]) -> list[Done]:

@@ -46,6 +46,8 @@ MOST_SEEDS = {
     "TD3 (corrected)": 3,
 }
 """Seeds where all of val is the test; once for what chance does not touch."""
+STACKED = ", stacked"
+"""Lines of calibrated scores and our learned fuser, in the place of WBF of raw ones."""
 BUDGETS = (1.0, 1.5, 2.0, 3.0)
 TABLES = {
     "three": (3, 5, False, True),
@@ -172,6 +174,20 @@ def lines_of(n_providers: int, *, is_main: bool) -> list[Job]:
         for c in BUDGETS
     ]
     found.append(Job(row="upper bound", policy="oracle", **same))
+    found += [
+        Job(
+            row=f"{title}{STACKED} <= {c:g}",
+            policy=policy,
+            budget_calls=c,
+            is_stacked=True,
+            **same,
+        )
+        for title, policy in (("best fixed", "fixed"), ("cascade (ours)", "cascade"))
+        for c in BUDGETS
+    ]
+    found.append(
+        Job(row=f"ensemble-n{STACKED}", policy="ensemble-n", is_stacked=True, **same)
+    )
     return found
 
 
@@ -179,7 +195,9 @@ def run(data: Path, jobs: Sequence[Job], n_workers: int) -> list[Done]:
     """Do all jobs in a few processes, those of one family together."""
     groups: dict[object, list[Job]] = {}
     for number, job in enumerate(jobs):
-        key = (job.policy, kind(job), job.seed) if job.budget_calls else number
+        key: object = number
+        if job.budget_calls:
+            key = job.policy, kind(job), job.seed, job.is_stacked
         groups.setdefault(key, []).append(job)
     found: list[Done] = []
     with ProcessPoolExecutor(n_workers, mp_context=get_context("spawn")) as pool:
@@ -208,7 +226,7 @@ def figures(tables: dict[tuple[int, bool, bool], list[Row]]) -> int:
                     f"{100 * rewarded:.0f} % of the gap to the upper bound in reward, "
                     f"{100 * pooled:.0f} % in AP50"
                 )
-        ours = "cascade (ours) <= 1.5"
+        ours = f"cascade (ours){STACKED} <= 1.5"
         if not any(row.name == "SAC (armol)" for row in rows):
             continue
         apart = difference(rows, ours, "SAC (armol)")

@@ -43,6 +43,12 @@ __all__ = ["CascadeFamily", "CascadePolicy", "CascadeSettings", "fit_cascade"]
 _MOST_COMPONENTS = 6
 """Directions of the targets that splits are chosen by."""
 
+_MOST_TREES = 3840
+"""Trees of all forests together, wherever that leaves as many as are needed."""
+
+_FEWEST_TREES = 30
+"""Trees of a forest that are needed, if as many are wanted."""
+
 _MOST_ITEMS = 400
 """Items that subsets are chosen by, where not all subsets are taken."""
 
@@ -60,7 +66,7 @@ class CascadeSettings:
             as few.
         n_folds: folds that a learned fuser is fitted anew for, so that none has seen
             the items that it fuses for the cascade to learn from; 1 for none.
-        n_trees: trees of each forest.
+        n_trees: trees of each forest, at most: with many subsets there are fewer.
         leaf_scale: fewest items of a leaf, over the square root of a tree's items.
         item_share: share of the items that each tree sees.
         column_share: share of the columns that each split may look at.
@@ -70,7 +76,7 @@ class CascadeSettings:
     round_quality: float = 0.0
     n_states: int = 128
     n_folds: int = 4
-    n_trees: int = 30
+    n_trees: int = 100
     leaf_scale: float = 1.0
     item_share: float = 0.6
     column_share: float = 0.5
@@ -168,7 +174,7 @@ def fit_cascade(
     worth = _worth(recording, looks.answers, settings.target)
     is_whole = _wholes(recording, lattice.masks)
     shape = ForestSettings(
-        n_trees=settings.n_trees,
+        n_trees=_n_trees(settings.n_trees, len(lattice.masks)),
         leaf_scale=settings.leaf_scale,
         item_share=settings.item_share,
         column_share=settings.column_share,
@@ -193,6 +199,11 @@ def fit_cascade(
         n_features=examples.features.shape[1],
         wait=settings.round_quality,
     )
+
+
+def _n_trees(wanted: int, n_states: int) -> int:
+    """Trees of each forest: as many as wanted while there are few subsets."""
+    return min(wanted, max(_FEWEST_TREES, _MOST_TREES // n_states))
 
 
 def _lattice(examples: Examples, settings: CascadeSettings) -> Lattice:
