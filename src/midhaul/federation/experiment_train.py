@@ -215,7 +215,9 @@ def _write_points(run: Run, learned: Learned, outcome: Outcome) -> None:
     """All exchange rates of the family, and the policy that was saved, on its own."""
     if learned.curve is None:
         return
-    points = [(p.multiplier, p.cost_usd.value, p.quality) for p in learned.curve.points]
+    points: list[tuple[float | None, float, Estimate]] = [
+        (p.multiplier, p.cost_usd.value, p.quality) for p in learned.curve.points
+    ]
     n, rng = len(outcome.items), np.random.default_rng(1)
     quality = bootstrap(outcome.quality.statistic, n, rng)
     points.append((None, float(outcome.cost_usd.mean()), quality))
