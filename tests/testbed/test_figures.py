@@ -266,7 +266,7 @@ def test_examples_are_shown_up_to_a_limit(tmp_path: Path) -> None:
     """Pictures that the run left are in the page, as many as fit."""
     run = synthetic_run(tmp_path, small(is_measured=False))
     run.file("examples/a_b--c.jpg").write_bytes(b"\xff\xd8small")
-    run.file("examples/large.jpg").write_bytes(bytes(500_000))
+    run.file("examples/large.jpg").write_bytes(bytes(1_300_000))
     run.file("examples/notes.txt").write_text("no picture")
     section = next(s for s in build(run).sections if s.title == "Examples")
     (item,) = section.items
