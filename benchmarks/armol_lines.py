@@ -107,8 +107,7 @@ def row_of(
         key: over_splits(list(zip(numbers, some, strict=True)))
         for key, some in statistics.items()
     }
-    ones = np.ones((1, n_images))
-    rng = np.random.default_rng(0)
+    ones, rng = np.ones((1, n_images)), np.random.default_rng(0)
     recordings = [part.test.recording for part in parts]
     bits = np.arange(recordings[0].n_providers)
     calls = [(one.asked[:, None] >> bits & 1).sum(axis=0) for one in mine]

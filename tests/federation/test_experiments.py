@@ -211,33 +211,6 @@ def test_a_trained_federation_decides_the_same_when_it_is_read(
     assert "What other budgets would buy" in figures(train_report.build(run))
 
 
-def test_a_learner_after_a_first_answer_asks_that_provider_about_everything(
-    folder: Path, tmp_path: Path
-) -> None:
-    """And it asks on where that one is unsure, with nothing known before the call."""
-    values = {
-        "data": {"kind": "parquet", "file": folder, "task": "labels"},
-        "policy": "sac",
-        "learner": {"first": "cheap", "n_steps": 2_000},
-    }
-    config = TrainConfig.model_validate(values, strict=False)
-    run = Run.create(tmp_path, "federation.train", config)
-    train(config, run, SilentProgress())
-    bundle = Bundle.load(run.file(BUNDLE))
-    assert bundle.features == ()
-    assert bundle.calibration is not None
-    shown = bundle.calibration.apply(tagged())
-    nothing = np.zeros((len(shown), 0), np.float32)
-    rng = np.random.default_rng(0)
-    done = replay(bundle.policy, shown, nothing, bundle.fuser, rng)
-    assert (done.rounds[0] == 0b001).all()
-    is_sure = shown.answers[0].scores > np.median(shown.answers[0].scores)
-    asks_on = done.asked != 0b001
-    assert asks_on[is_sure].mean() < asks_on[~is_sure].mean()
-    learning = run.read(tables.LEARNING).to_pylist()
-    assert all(row["cost_usd"] >= 0.0001 for row in learning)
-
-
 def test_trained_federations_are_compared_beside_the_others(
     folder: Path, tmp_path: Path
 ) -> None:
