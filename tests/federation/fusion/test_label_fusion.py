@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import itertools
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -22,7 +21,6 @@ from tests.federation.recordings import (
 )
 
 from midhaul.errors import DataError
-from midhaul.federation.fusion.best_prefix import best_prefixes
 from midhaul.federation.fusion.stacked_labels import StackedLabels, fit_stacked_labels
 from midhaul.federation.fusion.stacked_tags import StackedTags, fit_stacked_tags
 from midhaul.federation.fusion.votes import VoteFuser
@@ -236,24 +234,3 @@ def test_bad_input(fit: object) -> None:
         fuser.fuse(replace(recording, names=("a", "b", "c", "d")), asked)
     with pytest.raises(DataError, match="not fitted to provider x"):
         fuser.fuse(replace(recording, providers=("x", "y", "z")), asked)
-
-
-@settings(max_examples=40, deadline=None)
-@given(st.lists(st.floats(0.01, 0.99), min_size=1, max_size=7))
-def test_best_prefix(chances: list[float]) -> None:
-    """No set of tags has a greater expected Jaccard index, over all worlds."""
-    falling = np.sort(np.array(chances))[::-1]
-    k = int(best_prefixes(falling[None])[0])
-
-    def expected(chosen: tuple[int, ...]) -> float:
-        total = 0.0
-        for world in itertools.product([0, 1], repeat=len(falling)):
-            is_true = np.array(world) == 1
-            is_in = np.isin(np.arange(len(falling)), chosen)
-            either = (is_true | is_in).sum()
-            index = (is_true & is_in).sum() / either if either else 1.0
-            total += index * np.where(is_true, falling, 1 - falling).prod()
-        return total
-
-    values = [expected(tuple(range(size))) for size in range(len(falling) + 1)]
-    assert values[k] >= max(values) - 1e-9

@@ -1,16 +1,17 @@
-"""Fusion of tags that learns what it means when these providers name this tag.
+"""Fusion of tags that learns what it means when these providers name these tags.
 
-Stacking (Wolpert, "Stacked generalization", Neural Networks 5, 1992) by a logistic
-model of P(tag is true of the item), given who was asked, who named it with what score,
-and who was silent. The answer is the set of tags with the greatest expected Jaccard
-index (as in Chierichetti et al., "Finding the Jaccard median", SODA 2010, for sets
-whose members are independent).
+Stacking (Wolpert, "Stacked generalization", Neural Networks 5, 1992) by a log-linear
+model of the whole set of true tags (:mod:`.tag_sets`), given who was asked, who named
+what with which score, and who was silent. The answer is the set of tags with the
+greatest expected Jaccard index (as in Chierichetti et al., "Finding the Jaccard
+median", SODA 2010, where the members of sets are independent).
 
-1. One model serves all subsets of providers: it is fitted to random ones, and what a
-   provider says may count less when more are heard.
+1. One model serves all subsets of providers: it is fitted to all or, of more than
+   three providers, to random ones; what one says may count less when more are heard.
 2. All tags share coefficients; each has offsets and a slope of its own for every
-   provider, shrunk to 0 (a ridge of 4 items).
-3. Tags are taken for independent, given the answers.
+   provider, and for every other tag that a provider names (a ridge of 2 items).
+3. How many tags are true has weights of its own; beyond these and what was answered,
+   tags are taken for independent.
 4. A tag that nobody named can be given, where that is likely to be right.
 """
 
@@ -22,25 +23,23 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 
 from midhaul.errors import DataError
-from midhaul.federation.fusion.best_prefix import best_prefixes
 from midhaul.federation.fusion.hearing import draw_masks, places_of
-from midhaul.federation.fusion.tag_terms import TagAnswers, n_terms, own_terms, terms
-from midhaul.federation.problem import Answers
+from midhaul.federation.fusion.tag_fitting import TagModel, fit_tag_model
+from midhaul.federation.fusion.tag_sets import best_sizes, set_chances
+from midhaul.federation.fusion.tag_terms import TagAnswers, n_terms
+from midhaul.federation.problem import Answers, all_masks
 
 if TYPE_CHECKING:
-    from jaxtyping import Bool, Float64, Int64
+    from jaxtyping import Float64, Int64
 
     from midhaul.federation.problem import Recording
     from midhaul.federation.saving import State
 
-_N_DRAWS = 6
-"""Subsets for each item to learn from, everybody among them."""
-_MAX_NUMBERS = 20_000_000
-"""Of the design of the shared model; there are fewer subsets where it would be more."""
+_N_DRAWS = 7
+"""Subsets for each item to learn from, everybody among them; of three, all."""
+_MAX_NUMBERS = 40_000_000
+"""Of the design of the shared model; fewer rows are drawn where it would be more."""
 _FEWEST_ITEMS = 10
-_RIDGE = 1.0
-_RIDGE_OWN = 4.0
-_ARRAYS = ("tag_odds", "shared", "own")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -50,17 +49,12 @@ class StackedTags:
     Attributes:
         providers: names, in the order of the model.
         names: the label set.
-        tag_odds: ``(c,)`` log odds that a tag is true of an item.
-        shared: ``(f + 1,)`` coefficients of all tags, the intercept first.
-        own: ``(c, 1 + 3 M)`` offsets of each tag: always, and for each provider when
-            it is silent, when it names the tag, and times its log odds.
+        model: what was learned.
     """
 
     providers: tuple[str, ...]
     names: tuple[str, ...]
-    tag_odds: Float64[np.ndarray, " c"]
-    shared: Float64[np.ndarray, " f_plus_1"]
-    own: Float64[np.ndarray, "c o"]
+    model: TagModel
 
     kind: ClassVar[str] = "stacked-tags"
 
@@ -82,18 +76,23 @@ class StackedTags:
         Raises:
             DataError: it was not fitted to a provider, or to these tags.
         """
-        chances = self.chances(recording, asked)
-        is_missing = np.isnan(chances[:, 0])
-        heard = np.flatnonzero(~is_missing)
-        order = np.argsort(-chances[heard], axis=1, kind="stable")
-        falling = np.take_along_axis(chances[heard], order, axis=1)
-        is_given = np.arange(order.shape[1]) < best_prefixes(falling)[:, None]
-        rows, places = np.nonzero(is_given)
+        said = self._said(recording, asked)
+        heard = np.flatnonzero(np.logical_or.reduce(said.is_heard[:, :, 0]))
+        utilities = self.model.utilities(said)[heard]
+        _, chances, _ = set_chances(utilities, self.model.log_weights)
+        order = np.argsort(-utilities, axis=1, kind="stable")
+        sizes = best_sizes(
+            np.take_along_axis(utilities, order, axis=1), self.model.log_weights
+        )
+        rows, places = np.nonzero(np.arange(order.shape[1]) < sizes[:, None])
+        tags = order[rows, places]
+        is_missing = np.ones(len(recording), bool)
+        is_missing[heard] = False
         return Answers.of_rows(
             heard[rows],
             len(recording),
-            order[rows, places].astype(np.int32),
-            falling[rows, places].astype(np.float32),
+            tags.astype(np.int32),
+            chances[rows, tags].astype(np.float32),
             is_missing=is_missing,
         )
 
@@ -101,27 +100,22 @@ class StackedTags:
         self, recording: Recording, asked: Int64[np.ndarray, " n"]
     ) -> Float64[np.ndarray, "n c"]:
         """The probability of each tag; NaN for items of which nothing was heard."""
-        places = places_of(recording, self.providers, self.names)
-        said = TagAnswers.of(recording, asked, places, len(self.providers))
-        total = np.full((len(recording), len(self.names)), self.shared[0])
-        for coefficient, term in zip(
-            self.shared[1:], terms(said, self.tag_odds), strict=True
-        ):
-            total += coefficient * term
-        for offsets, term in zip(self.own.T, own_terms(said), strict=True):
-            total += offsets * term
-        found = 0.5 * (1.0 + np.tanh(0.5 * total))
+        said = self._said(recording, asked)
+        _, found, _ = set_chances(self.model.utilities(said), self.model.log_weights)
         found[~np.logical_or.reduce(said.is_heard[:, :, 0])] = np.nan
         return found
 
+    def _said(self, recording: Recording, asked: Int64[np.ndarray, " n"]) -> TagAnswers:
+        places = places_of(recording, self.providers, self.names)
+        return TagAnswers.of(recording, asked, places, len(self.providers))
+
     def state(self) -> State:
         """Everything, for :meth:`from_state`."""
-        arrays: State = {name: getattr(self, name) for name in _ARRAYS}
         return {
             "fuser": self.kind,
             "providers": self.providers,
             "names": self.names,
-            **arrays,
+            **self.model.state(),
         }
 
     @classmethod
@@ -130,7 +124,7 @@ class StackedTags:
         return cls(
             providers=tuple(state["providers"]),
             names=tuple(state["names"]),
-            **{name: np.asarray(state[name], np.float64) for name in _ARRAYS},
+            model=TagModel.from_state(state),
         )
 
 
@@ -155,88 +149,28 @@ def fit_stacked_tags(recording: Recording, rng: np.random.Generator) -> StackedT
     m, c = recording.n_providers, len(recording.names)
     is_true = np.zeros((len(recording), c), bool)
     is_true[truth.items, truth.labels] = True
-    shares = (is_true[known].sum(axis=0) + 0.5) / (len(known) + 1.0)
-    tag_odds = np.log(shares) - np.log1p(-shares)
-    n_rows = min(_N_DRAWS * len(known), _MAX_NUMBERS // (c * (n_terms(m) + 1)))
-    n_rows = max(n_rows, 1)
-    n_draws = -(-n_rows // len(known))
-    rows = np.concatenate([rng.permutation(known) for _ in range(n_draws)])[:n_rows]
-    masks = draw_masks(n_rows, m, rng)
-    masks[: len(known)] = recording.everyone
-    said = _said(recording, rows, masks)
-    shared, own = _fit(said, is_true[rows], tag_odds, n_rows / len(known))
-    return StackedTags(
-        providers=recording.providers,
-        names=recording.names,
-        tag_odds=tag_odds,
-        shared=shared,
-        own=own,
-    )
-
-
-def _fit(
-    said: TagAnswers,
-    is_true: Bool[np.ndarray, "r c"],
-    tag_odds: Float64[np.ndarray, " c"],
-    n_draws: float,
-) -> tuple[Float64[np.ndarray, " f_plus_1"], Float64[np.ndarray, "c o"]]:
-    """Coefficients of all tags, then of each tag what these leave."""
-    shape = len(is_true), len(tag_odds)
-    m = len(said.is_heard)
-    design = np.empty((*shape, n_terms(m) + 1))
-    design[:, :, 0] = 1.0
-    for k, term in enumerate(terms(said, tag_odds)):
-        design[:, :, k + 1] = term
-    flat = design.reshape(shape[0] * shape[1], n_terms(m) + 1)
-    shared = _newton(flat, is_true.ravel(), np.zeros(len(flat)), _RIDGE * n_draws)
-    base = (flat @ shared).reshape(shape)
-    columns = [np.broadcast_to(term, shape) for term in own_terms(said)]
-    own = np.zeros((shape[1], len(columns)))
-    for tag in range(shape[1]):
-        mine = np.column_stack([column[:, tag] for column in columns]).astype(float)
-        own[tag] = _newton(mine, is_true[:, tag], base[:, tag], _RIDGE_OWN * n_draws)
-    return shared, own
-
-
-def _said(
-    recording: Recording, rows: Int64[np.ndarray, " r"], masks: Int64[np.ndarray, " r"]
-) -> TagAnswers:
-    """Answers to items of which some come several times."""
+    rows, masks = _drawn(known, m, _MAX_NUMBERS // (c * (n_terms(m) + 1)), rng)
     everybody = np.full(len(recording), recording.everyone, np.int64)
-    m = recording.n_providers
     whole = TagAnswers.of(recording, everybody, list(range(m)), m)
-    is_asked = ((masks >> np.arange(m)[:, None]) & 1 == 1)[:, :, None]
-    return TagAnswers(
-        is_heard=whole.is_heard[:, rows] & is_asked,
-        is_named=whole.is_named[:, rows] & is_asked,
-        is_best=whole.is_best[:, rows] & is_asked,
-        odds=whole.odds[:, rows] * is_asked,
+    model = fit_tag_model(
+        whole.take(rows, masks), is_true[rows], len(rows) / len(known)
+    )
+    return StackedTags(
+        providers=recording.providers, names=recording.names, model=model
     )
 
 
-def _newton(
-    design: Float64[np.ndarray, "r f"],
-    is_true: Bool[np.ndarray, " r"],
-    offsets: Float64[np.ndarray, " r"],
-    ridge: float,
-) -> Float64[np.ndarray, " f"]:
-    """Ridge logistic regression with given offsets, from 0."""
-    f = design.shape[1]
-    at, step, last = np.zeros(f), np.zeros(f), np.inf
-    for _ in range(30):
-        utility = offsets + design @ at
-        loss = np.logaddexp(0.0, utility).sum() - utility[is_true].sum()
-        loss += 0.5 * ridge * (at**2).sum()
-        if loss > last:
-            step *= 0.5
-            at = at - step
-            continue
-        if last - loss < 1e-8 * len(design):
-            break
-        last = loss
-        chances = 0.5 * (1.0 + np.tanh(0.5 * utility))
-        slope = design.T @ (is_true - chances) - ridge * at
-        bend = (design.T * (chances * (1.0 - chances))) @ design + ridge * np.eye(f)
-        step = np.linalg.solve(bend, slope)
-        at = at + step
-    return at
+def _drawn(
+    known: Int64[np.ndarray, " n"], m: int, n_most: int, rng: np.random.Generator
+) -> tuple[Int64[np.ndarray, " r"], Int64[np.ndarray, " r"]]:
+    """Items with subsets to learn from: everybody, and all others or random ones."""
+    subsets = all_masks(m)[::-1]
+    n_draws = min(len(subsets), _N_DRAWS)
+    rows = np.concatenate([rng.permutation(known) for _ in range(n_draws)])
+    if len(subsets) <= _N_DRAWS:
+        masks = np.repeat(subsets, len(known))
+    else:
+        masks = draw_masks(len(rows), m, rng)
+        masks[: len(known)] = subsets[0]
+    kept = np.sort(rng.permutation(len(rows))[: max(1, n_most)])
+    return rows[kept], masks[kept]

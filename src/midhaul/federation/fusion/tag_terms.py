@@ -71,6 +71,27 @@ class TagAnswers:
             odds=np.where(is_named, np.log(inside) - np.log1p(-inside), 0.0),
         )
 
+    def take(
+        self,
+        rows: Int64[np.ndarray, " r"],
+        masks: Int64[np.ndarray, " r"] | None = None,
+    ) -> TagAnswers:
+        """Answers to some items, any number of times.
+
+        Args:
+            rows: ``(r,)`` numbers of the items.
+            masks: ``(r,)`` whose answers to keep; all of them when absent.
+        """
+        kept = np.ones((len(self.is_heard), len(rows), 1), bool)
+        if masks is not None:
+            kept = (masks >> np.arange(len(kept))[:, None] & 1 == 1)[:, :, None]
+        return TagAnswers(
+            is_heard=self.is_heard[:, rows] & kept,
+            is_named=self.is_named[:, rows] & kept,
+            is_best=self.is_best[:, rows] & kept,
+            odds=self.odds[:, rows] * kept,
+        )
+
 
 def terms(
     said: TagAnswers, tag_odds: Float64[np.ndarray, " c"]
