@@ -88,6 +88,29 @@ def test_calibrated_scores_are_the_share_that_is_right(method: Method) -> None:
     assert np.abs(found.answers[0].scores - wanted).mean() < 0.05
 
 
+def test_scores_that_crowd_near_1_are_told_apart() -> None:
+    """Scores of a network differ in their third digit, and mean different things."""
+    rng = np.random.default_rng(0)
+    n = 6000
+    scores = 1 - 0.004 * rng.random(n)
+    right = rng.random(n) < (scores - 0.996) / 0.004
+    true = rng.integers(0, 2, n)
+    said = np.where(right, true, 1 - true).astype(np.int32)
+    recording = Recording(
+        task="labels",
+        items=tuple(str(i) for i in range(n)),
+        names=("a", "b"),
+        providers=("sure",),
+        prices_usd=np.ones(1),
+        answers=(Answers.of_rows(np.arange(n), n, said, scores.astype(np.float32)),),
+        truth=Answers.of_rows(np.arange(n), n, true, np.ones(n, np.float32)),
+    )
+    train, test = recording.take(np.arange(3000)), recording.take(np.arange(3000, n))
+    found = fit_calibration(train).apply(test)
+    wanted = (scores[3000:] - 0.996) / 0.004
+    assert np.abs(found.answers[0].scores - wanted).mean() < 0.05
+
+
 def test_rare_labels_borrow_their_providers_curve() -> None:
     """With too few answers of a label, its curve is the one of all labels."""
     recording = boasting(600, 2)
@@ -113,9 +136,11 @@ def test_isotonic_curves_pass_through_the_means_of_their_steps() -> None:
             np.arange(n), n, (~right).astype(np.int32), np.ones(n, np.float32)
         ),
     )
-    curve = fit_calibration(recording).curves[0, 0]
-    np.testing.assert_allclose(curve[[20, 30, 90]], [0.3, 0.3, 0.9], atol=0.002)
-    np.testing.assert_allclose(curve[60], 0.6, atol=0.002)
+    found = fit_calibration(recording)
+    at = [0.2, 0.3, 0.6, 0.9]
+    curve = np.interp(at, found.knots[0], found.curves[0, 0])
+    np.testing.assert_allclose(curve[[0, 1, 3]], [0.3, 0.3, 0.9], atol=0.002)
+    np.testing.assert_allclose(curve[2], 0.6, atol=0.002)
 
 
 @pytest.mark.parametrize("method", METHODS)

@@ -10,6 +10,8 @@ is true of the item.
    provider's by how often: n / (n + 200).
 2. Isotonic curves are interpolated between the means of their steps, so that they keep
    the order of scores wherever they can; a tiny slope parts what is still equal.
+3. Curves are kept at knots: 0, 0.01, …, 1, and as many quantiles of the provider's
+   scores twice over, as those of a network crowd near 1.
 """
 
 from __future__ import annotations
@@ -29,7 +31,8 @@ if TYPE_CHECKING:
 
 Method = Literal["isotonic", "platt"]
 
-_KNOTS = np.linspace(0.0, 1.0, 101)
+_GRID = np.linspace(0.0, 1.0, 101)
+_N_QUANTILES = 200
 _ENOUGH = 200
 _FEWEST = 30
 _SLOPE = 1e-3
@@ -43,11 +46,13 @@ class Calibration:
     Attributes:
         providers: names, in order.
         names: the label set.
-        curves: ``(M, c, 101)`` calibrated scores at scores 0, 0.01, …, 1.
+        knots: ``(M, k)`` rising scores from 0 to 1.
+        curves: ``(M, c, k)`` calibrated scores at these.
     """
 
     providers: tuple[str, ...]
     names: tuple[str, ...]
+    knots: Float32[np.ndarray, "p k"]
     curves: Float32[np.ndarray, "p c k"]
 
     def apply(self, recording: Recording) -> Recording:
@@ -70,9 +75,11 @@ class Calibration:
         return replace(recording, answers=answers)
 
     def _apply(self, provider: int, answers: Answers) -> Answers:
-        place = np.clip(answers.scores, 0, 1) * (len(_KNOTS) - 1)
-        low = np.minimum(place.astype(np.int64), len(_KNOTS) - 2)
-        part = (place - low).astype(np.float32)
+        knots, scores = self.knots[provider], np.clip(answers.scores, 0, 1)
+        low = np.searchsorted(knots, scores, side="right") - 1
+        low = np.clip(low, 0, len(knots) - 2)
+        width = knots[low + 1] - knots[low]
+        part = (scores - knots[low]) / np.where(width > 0, width, 1)
         curve = self.curves[provider]
         below, above = curve[answers.labels, low], curve[answers.labels, low + 1]
         scores = (below + part * (above - below)).astype(np.float32)
@@ -83,6 +90,7 @@ class Calibration:
         return {
             "providers": self.providers,
             "names": self.names,
+            "knots": self.knots,
             "curves": self.curves,
         }
 
@@ -92,6 +100,7 @@ class Calibration:
         return cls(
             providers=tuple(state["providers"]),
             names=tuple(state["names"]),
+            knots=np.asarray(state["knots"], np.float32),
             curves=np.asarray(state["curves"], np.float32),
         )
 
@@ -130,20 +139,23 @@ def fit_calibration(
         DataError: there is no truth.
     """
     n_names = len(recording.names)
-    curves = np.zeros((recording.n_providers, n_names, len(_KNOTS)), np.float32)
+    shape = recording.n_providers, n_names, len(_GRID) + _N_QUANTILES
+    knots = np.zeros((shape[0], shape[2]), np.float32)
+    curves = np.zeros(shape, np.float32)
     for p, answers in enumerate(recording.answers):
         right, counts_it = rightness(recording, answers)
         scores, labels = answers.scores[counts_it], answers.labels[counts_it]
         right = right[counts_it]
-        whole = _curve(scores, right, method)
+        knots[p] = at = _knots(scores)
+        whole = _curve(scores, right, at, method)
         curves[p] = whole
         for label in np.flatnonzero(np.bincount(labels, minlength=n_names) >= _FEWEST):
             mine = labels == label
             n = int(mine.sum())
-            own = _curve(scores[mine], right[mine], method)
+            own = _curve(scores[mine], right[mine], at, method)
             curves[p, label] = (n * own + _ENOUGH * whole) / (n + _ENOUGH)
     return Calibration(
-        providers=recording.providers, names=recording.names, curves=curves
+        providers=recording.providers, names=recording.names, knots=knots, curves=curves
     )
 
 
@@ -223,35 +235,51 @@ def _wilson(
     return np.maximum(centre - half, 0.0), np.minimum(centre + half, 1.0)
 
 
+def _knots(scores: Float32[np.ndarray, " m"]) -> Float32[np.ndarray, " k"]:
+    """Where the curves of a provider with these scores are kept; some may be equal."""
+    often = np.zeros(_N_QUANTILES)
+    if len(scores):
+        often = np.quantile(np.clip(scores, 0, 1), np.linspace(0, 1, _N_QUANTILES))
+    return np.sort(np.concatenate([_GRID, often])).astype(np.float32)
+
+
 def _curve(
-    scores: Float32[np.ndarray, " m"], right: Bool[np.ndarray, " m"], method: Method
+    scores: Float32[np.ndarray, " m"],
+    right: Bool[np.ndarray, " m"],
+    knots: Float32[np.ndarray, " k"],
+    method: Method,
 ) -> Float64[np.ndarray, " k"]:
     """A rising curve at the knots."""
+    at = knots.astype(np.float64)
     if not len(scores):
-        return _KNOTS
+        return at
     if method == "platt":
-        curve = _platt(scores.astype(np.float64), right)
+        curve = _platt(scores.astype(np.float64), right, at)
     else:
-        curve = _isotonic(scores.astype(np.float64), right)
-    curve = (1 - _SLOPE) * curve + _SLOPE * _KNOTS
-    return np.clip(curve, _MARGIN * _KNOTS, 1 - _MARGIN + _MARGIN * _KNOTS)
+        curve = _isotonic(scores.astype(np.float64), right, at)
+    curve = (1 - _SLOPE) * curve + _SLOPE * at
+    return np.clip(curve, _MARGIN * at, 1 - _MARGIN + _MARGIN * at)
 
 
 def _platt(
-    scores: Float64[np.ndarray, " m"], right: Bool[np.ndarray, " m"]
+    scores: Float64[np.ndarray, " m"],
+    right: Bool[np.ndarray, " m"],
+    at: Float64[np.ndarray, " k"],
 ) -> Float64[np.ndarray, " k"]:
     from sklearn.linear_model import LogisticRegression  # noqa: PLC0415  optional
 
     if right.all() or not right.any():
-        return np.full(len(_KNOTS), (right.sum() + 1) / (len(right) + 2))
+        return np.full(len(at), (right.sum() + 1) / (len(right) + 2))
     model = LogisticRegression(C=1e3).fit(_logit(scores)[:, None], right)
     slope = max(float(model.coef_[0, 0]), 0.0)
     shift = float(model.intercept_[0])
-    return 1 / (1 + np.exp(-(slope * _logit(_KNOTS) + shift)))
+    return 1 / (1 + np.exp(-(slope * _logit(at) + shift)))
 
 
 def _isotonic(
-    scores: Float64[np.ndarray, " m"], right: Bool[np.ndarray, " m"]
+    scores: Float64[np.ndarray, " m"],
+    right: Bool[np.ndarray, " m"],
+    at: Float64[np.ndarray, " k"],
 ) -> Float64[np.ndarray, " k"]:
     from sklearn.isotonic import IsotonicRegression  # noqa: PLC0415  optional
 
@@ -259,7 +287,7 @@ def _isotonic(
     fitted = model.fit_transform(scores, right.astype(np.float64))
     levels, which = np.unique(fitted, return_inverse=True)
     centres = np.bincount(which, scores) / np.bincount(which)
-    return np.interp(_KNOTS, centres, levels)
+    return np.interp(at, centres, levels)
 
 
 def _logit(scores: Float64[np.ndarray, " m"]) -> Float64[np.ndarray, " m"]:

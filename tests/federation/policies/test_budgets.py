@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from tests.federation.recordings import random_recording
@@ -11,7 +13,7 @@ from midhaul.federation.evaluation import replay
 from midhaul.federation.fusion import fuser_named
 from midhaul.federation.policies.base import Examples
 from midhaul.federation.policies.budgets import BudgetCurve, calibrate
-from midhaul.federation.policies.fixed import fit_fixed
+from midhaul.federation.policies.fixed import FixedPolicy, fit_fixed
 
 
 def examples_of(seed: int, n: int = 400) -> Examples:
@@ -96,3 +98,35 @@ def test_calibration_needs_items_with_a_truth() -> None:
     )
     with pytest.raises(DataError, match="0 items"):
         calibrate(fit_fixed(examples_of(2)), empty, np.random.default_rng(0))
+
+
+class Stepped:
+    """One more of seven providers at each of some multipliers, and all at 0."""
+
+    name = "stepped"
+    worths = (0.5, 0.3, 0.2, 0.1, 0.05, 0.03, 0.0)
+
+    def at(self, multiplier: float) -> FixedPolicy:
+        """Everybody who gives more for a USD than the multiplier."""
+        asked = [
+            p for p, w in enumerate(self.worths) if w > multiplier or not multiplier
+        ]
+        return FixedPolicy(mask=sum(1 << p for p in asked))
+
+
+def test_multipliers_are_tried_where_they_matter() -> None:
+    """A dear provider that is asked at multiplier 0 alone does not use up the tries.
+
+    However often the gap to the next multiplier is halved, nothing is found between.
+    """
+    n, rng = 300, np.random.default_rng(0)
+    recording = random_recording("labels", rng, n_items=n, n_providers=7)
+    examples = Examples(
+        recording=replace(recording, prices_usd=np.array([1.0] * 6 + [60.0])),
+        features=np.zeros((n, 0), np.float32),
+        fuser=fuser_named("vote"),
+    )
+    found = calibrate(Stepped(), examples, np.random.default_rng(1))
+    costs = {round(point.cost_usd.value, 6) for point in found.points}
+    assert costs <= {0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 66.0}
+    assert len(costs) >= 7

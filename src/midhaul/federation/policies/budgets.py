@@ -28,7 +28,9 @@ from midhaul.federation.quality import set_quality
 from midhaul.stats import bootstrap, mean_statistic
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
+
+    from jaxtyping import Float64
 
     from midhaul.federation.policies.base import Examples, PolicyFamily, SubsetPolicy
     from midhaul.model import Estimate
@@ -40,11 +42,16 @@ _N_POINTS = 24
 _COARSE = 2.0 ** np.arange(-8, 9, 2)
 """First multipliers, in units of one quality for the price of asking everybody."""
 
-_FINE = 0.03
-"""Neighbours nearer than this share of the range of prices are near enough."""
+_FINE = 5e-4
+"""Neighbours are near enough when what is between them, in shares of the range of
+prices times shares of that of quality, is less."""
 
 _NARROW = 1.02
 """Neighbouring multipliers within this ratio are near enough: the rest is a step."""
+
+_FARTHEST = 2.0**14
+"""Multipliers this many times over or under one quality for everybody's price are as
+good as infinity and 0."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -186,25 +193,38 @@ def _measure(
 
 
 def _refine(measure: Callable[[float], BudgetPoint], scale: float) -> list[BudgetPoint]:
-    """Measure a coarse grid, then halve the widest gaps of the price."""
+    """Measure a coarse grid, then part neighbours where most is between them.
+
+    Between two points of a concave curve a mixture of both can lose no more than half
+    of the difference of prices times that of qualities.
+    """
     points = [measure(m) for m in (0.0, *(scale * _COARSE).tolist(), math.inf)]
     while len(points) < _N_POINTS:
-        costs = np.array([point.cost_usd.value for point in points])
-        gaps = np.abs(np.diff(costs))
-        for i in range(len(gaps)):
+        between = _spread(p.cost_usd.value for p in points)
+        between *= _spread(p.quality.value for p in points)
+        for i in range(len(between)):
             if _is_narrow(points[i].multiplier, points[i + 1].multiplier, scale):
-                gaps[i] = 0.0
-        widest = int(gaps.argmax())
-        if gaps[widest] <= _FINE * float(np.ptp(costs)):
+                between[i] = 0.0
+        most = int(between.argmax())
+        if between[most] <= _FINE:
             break
-        middle = _middle(points[widest].multiplier, points[widest + 1].multiplier)
-        points.insert(widest + 1, measure(middle))
+        middle = _middle(points[most].multiplier, points[most + 1].multiplier)
+        points.insert(most + 1, measure(middle))
     return points
 
 
+def _spread(values: Iterable[float]) -> Float64[np.ndarray, " k"]:
+    """Distances of neighbours, in shares of the whole range."""
+    found = np.array(list(values))
+    return np.abs(np.diff(found)) / max(float(np.ptp(found)), 1e-300)
+
+
 def _is_narrow(low: float, high: float, scale: float) -> bool:
-    is_open = low == 0 or math.isinf(high)
-    return not is_open and high <= low * _NARROW + scale * 1e-9
+    if low == 0:
+        return high < scale / _FARTHEST
+    if math.isinf(high):
+        return low > scale * _FARTHEST
+    return high <= low * _NARROW + scale * 1e-9
 
 
 def _middle(low: float, high: float) -> float:
