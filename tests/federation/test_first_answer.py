@@ -28,7 +28,7 @@ def test_a_learner_after_a_first_answer_asks_that_provider_about_everything(
     values = {
         "data": {"kind": "parquet", "file": tmp_path / "recorded", "task": "labels"},
         "policy": "sac",
-        "learner": {"first": "cheap", "n_steps": 2_000},
+        "learner": {"first": "cheap", "n_steps": 2_000, "device": "auto"},
     }
     config = TrainConfig.model_validate(values, strict=False)
     run = Run.create(tmp_path, "federation.train", config)

@@ -150,6 +150,11 @@ class LearnerConfig(Section):
         description="Provider that is asked about every item, and whose answer is part "
         "of the features by which the others are chosen; nobody when empty.",
     )
+    device: Literal["cpu", "cuda", "auto"] = Field(
+        default="cpu",
+        description="Where networks learn; auto: cuda where torch sees it. Large "
+        "batches are worth a GPU, the corrected preset's are not.",
+    )
 
 
 class FaultsConfig(Section):

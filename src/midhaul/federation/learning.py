@@ -82,6 +82,7 @@ def learn(
         "preset": learner.preset,
         "n_steps": learner.n_steps,
         "first": learner.first,
+        "device": learner.device,
     }
     rows: list[dict[str, object]] = []
     n_providers = train.recording.n_providers

@@ -74,7 +74,7 @@ class Entry:
     extra: str = "federation"
 
 
-_LEARNER = ("preset", "n_steps", "first")
+_LEARNER = ("preset", "n_steps", "first", "device")
 _FRUGAL = ("is_by_label", "base", "min_support")
 _LINUCB = ("alpha", "discount", "is_shared", "base", "batch", "n_passes")
 

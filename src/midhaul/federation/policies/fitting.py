@@ -8,6 +8,7 @@ Modules are imported where they are used: names can then be listed without them.
 from __future__ import annotations
 
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from midhaul.errors import ConfigError, DataError, require
@@ -174,6 +175,8 @@ def _fit_learner(
     progress, probe = watched
     n_steps = told.get("n_steps")
     settings: Any = preset(name, told.get("preset", "corrected"), n_steps)
+    course = replace(settings.course, device=told.get("device", "cpu"))
+    settings = replace(settings, course=course)
     fit: Any = {"sac": fit_sac, "td3": fit_td3, "ppo": fit_ppo}[name]
     watching = {"progress": progress, "probe": probe}
     with _one_thread():

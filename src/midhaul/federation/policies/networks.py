@@ -11,19 +11,46 @@ import numpy as np
 import torch
 from torch import nn
 
+from midhaul.errors import ConfigError
 from midhaul.federation.policies.actors import Network
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from midhaul.federation.policies.actors import Activation
 
 _ACTIVATIONS: dict[str, type[nn.Module]] = {"relu": nn.ReLU, "tanh": nn.Tanh}
 
 
-def generator(rng: np.random.Generator) -> torch.Generator:
-    """A source of chance for torch, that follows from numpy's."""
-    source = torch.Generator()
+def device_named(name: str) -> torch.device:
+    """Where networks learn.
+
+    Args:
+        name: ``cpu``, ``cuda``, or ``auto`` for cuda where torch sees such a device.
+
+    Raises:
+        ConfigError: there is no such device, or torch does not see it.
+    """
+    if name not in ("cpu", "cuda", "auto"):
+        message = f"device of a learner: {name!r} is none of cpu, cuda and auto"
+        raise ConfigError(message)
+    is_there = torch.cuda.is_available()
+    if name == "cuda" and not is_there:
+        message = (
+            f'device of a learner: "cuda", but torch {torch.__version__} sees no CUDA '
+            "device"
+        )
+        hint = (
+            'set device = "auto" or "cpu"; on a machine with a GPU, install its '
+            "driver and torch for CUDA (https://pytorch.org/get-started)"
+        )
+        raise ConfigError(message, hint)
+    return torch.device("cuda" if name != "cpu" and is_there else "cpu")
+
+
+def generator(rng: np.random.Generator, device: torch.device) -> torch.Generator:
+    """A source of chance for torch on a device, that follows from numpy's."""
+    source = torch.Generator(device)
     source.manual_seed(int(rng.integers(0, 2**63 - 1)))
     return source
 
@@ -36,11 +63,11 @@ def mlp(
     Args:
         sizes: of inputs, hidden layers and outputs.
         activation: between layers.
-        source: of the draws.
+        source: of the draws; the layers are on its device.
     """
     layers: list[nn.Module] = []
     for place, (n_in, n_out) in enumerate(itertools.pairwise(sizes)):
-        layer = nn.Linear(n_in, n_out, device="meta").to_empty(device="cpu")
+        layer = nn.Linear(n_in, n_out, device="meta").to_empty(device=source.device)
         bound = 1 / math.sqrt(n_in)
         with torch.no_grad():
             layer.weight.uniform_(-bound, bound, generator=source)
@@ -62,8 +89,8 @@ def network_of(
         n_out: only the first outputs; all of them when 0.
     """
     layers = [layer for layer in module if isinstance(layer, nn.Linear)]
-    weights = [layer.weight.detach().numpy().T.copy() for layer in layers]
-    biases = [layer.bias.detach().numpy().copy() for layer in layers]
+    weights = [layer.weight.detach().cpu().numpy().T.copy() for layer in layers]
+    biases = [layer.bias.detach().cpu().numpy().copy() for layer in layers]
     if n_out:
         weights[-1], biases[-1] = weights[-1][:, :n_out].copy(), biases[-1][:n_out]
     return Network(weights=tuple(weights), biases=tuple(biases), activation=activation)
@@ -131,6 +158,18 @@ def follow(target: nn.Module, source: nn.Module, polyak: float) -> None:
             mine.mul_(polyak).add_(theirs, alpha=1 - polyak)
 
 
-def as_tensor(values: np.ndarray) -> torch.Tensor:
-    """Numbers as torch's, of single precision."""
-    return torch.from_numpy(np.ascontiguousarray(values, np.float32))
+def noise_like(values: torch.Tensor, source: torch.Generator) -> torch.Tensor:
+    """Standard normal noise of the same shape, on the same device."""
+    return torch.randn(values.shape, generator=source, device=values.device)
+
+
+def adam(parameters: Iterable[nn.Parameter], rate: float) -> torch.optim.Adam:
+    """Adam; on a GPU in one kernel, and so that a CUDA graph can hold it."""
+    kept = list(parameters)
+    is_cuda = kept[0].is_cuda
+    return torch.optim.Adam(kept, rate, fused=is_cuda or None, capturable=is_cuda)
+
+
+def as_tensor(values: np.ndarray, device: torch.device) -> torch.Tensor:
+    """Numbers as torch's, of single precision, on a device."""
+    return torch.from_numpy(np.ascontiguousarray(values, np.float32)).to(device)

@@ -17,7 +17,7 @@ from midhaul.federation.policies.subset_table import (
 )
 
 if TYPE_CHECKING:
-    from jaxtyping import Float32, Float64, Int64
+    from jaxtyping import Float64, Int64
 
     from midhaul.federation.policies.actors import ActorPolicy
     from midhaul.federation.policies.networks import TwinCritics
@@ -50,11 +50,21 @@ class OffPolicyLearner(Protocol):
         """Its two critics."""
         ...
 
+    @property
+    def chance(self) -> torch.Generator:
+        """What it draws from while it learns."""
+        ...
+
+    @property
+    def period(self) -> int:
+        """Updates after which the same is done again."""
+        ...
+
     def act(self, inputs: torch.Tensor) -> torch.Tensor:
         """``(b, M)`` actions in (-1, 1), with the chance of training."""
         ...
 
-    def update(self, batch: Batch) -> float:
+    def update(self, batch: Batch) -> torch.Tensor:
         """Learn from steps; returns the loss of the critics."""
         ...
 
@@ -64,12 +74,14 @@ class OffPolicyLearner(Protocol):
 
 
 class _Memory:
-    """The last steps, by numbers of items."""
+    """The last steps, by numbers of items, on the device that learns from them."""
 
-    def __init__(self, n_kept: int, n_actions: int) -> None:
-        self._items = np.zeros((2, n_kept), np.int64)
-        self._actions = np.zeros((n_kept, n_actions), np.float32)
-        self._rewards = np.zeros(n_kept, np.float32)
+    def __init__(self, n_kept: int, world: World) -> None:
+        device = world.device
+        self._inputs = as_tensor(world.inputs, device)
+        self._items = torch.zeros((2, n_kept), dtype=torch.int64, device=device)
+        self._actions = torch.zeros((n_kept, world.n_providers), device=device)
+        self._rewards = torch.zeros(n_kept, device=device)
         self._n_seen = 0
 
     def __len__(self) -> int:
@@ -82,22 +94,63 @@ class _Memory:
         rewards: Float64[np.ndarray, " k"],
     ) -> None:
         places = (self._n_seen + np.arange(len(rewards))) % len(self._rewards)
-        self._items[:, places] = items
-        self._actions[places] = actions
-        self._rewards[places] = rewards
+        device = self._rewards.device
+        where = torch.from_numpy(places).to(device)
+        self._items[:, where] = torch.from_numpy(items).to(device)
+        self._actions[where] = as_tensor(actions, device)
+        self._rewards[where] = as_tensor(rewards, device)
         self._n_seen += len(rewards)
 
-    def draw(
-        self, n: int, inputs: Float32[np.ndarray, "n d"], rng: np.random.Generator
-    ) -> Batch:
-        which = rng.integers(0, len(self), n)
+    def batch(self, which: torch.Tensor) -> Batch:
+        """The steps at these places."""
         items, following = self._items[:, which]
         return Batch(
-            inputs=as_tensor(inputs[items]),
-            following=as_tensor(inputs[following]),
-            actions=as_tensor(self._actions[which]),
-            rewards=as_tensor(self._rewards[which]),
+            inputs=self._inputs[items],
+            following=self._inputs[following],
+            actions=self._actions[which],
+            rewards=self._rewards[which],
         )
+
+
+class _Updates:
+    """All updates between two steps; on a GPU one CUDA graph, but for the first time.
+
+    A GPU is through with a kernel of networks as small as these before Python has asked
+    for the next one. A graph is asked for once, and its kernels follow one another.
+    """
+
+    def __init__(self, learner: OffPolicyLearner, memory: _Memory) -> None:
+        self._learner, self._memory = learner, memory
+        self._graph: torch.cuda.CUDAGraph | None = None
+
+    def __call__(self, places: torch.Tensor) -> torch.Tensor:
+        """Learn from the steps at ``(u, b)`` places; returns ``(u,)`` losses."""
+        if not places.is_cuda or len(places) % self._learner.period:
+            return self._run(places)
+        if self._graph is None:
+            return self._first(places)
+        self._places.copy_(places)
+        self._graph.replay()
+        return self._losses.clone()
+
+    def _run(self, places: torch.Tensor) -> torch.Tensor:
+        batches = (self._memory.batch(some) for some in places)
+        return torch.stack([self._learner.update(batch) for batch in batches])
+
+    def _first(self, places: torch.Tensor) -> torch.Tensor:
+        """As they are, on the stream of the graph; then note them without doing them.
+
+        Optimisers and libraries allocate at first use what has to outlast a graph.
+        """
+        stream = torch.cuda.Stream(places.device)
+        stream.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(stream):
+            found = self._run(places)
+        self._places, self._graph = places.clone(), torch.cuda.CUDAGraph()
+        self._graph.register_generator_state(self._learner.chance)
+        with torch.cuda.graph(self._graph, stream=stream):
+            self._losses = self._run(self._places)
+        return found
 
 
 def run_off_policy(
@@ -122,7 +175,7 @@ def run_off_policy(
         The actor to keep.
     """
     total = course.n_epochs * course.n_steps
-    memory = _Memory(min(settings.n_kept, total), world.n_providers)
+    memory = _Memory(min(settings.n_kept, total), world)
     steps = _Steps(
         learner=learner,
         world=world,
@@ -131,6 +184,7 @@ def run_off_policy(
         memory=memory,
         rng=rng,
     )
+    learn = _Updates(learner, memory)
     step = 0
     while step < total:
         # An update and an epoch's end come between two steps, never within a batch.
@@ -143,9 +197,9 @@ def run_off_policy(
         watch.took(steps.take(k, is_random=step < settings.n_random))
         step += k
         if step >= settings.n_before and step % settings.n_between == 0:
-            for _ in range(settings.n_updates):
-                batch = memory.draw(settings.n_batch, world.inputs, rng)
-                watch.lost(learner.update(batch))
+            shape = settings.n_updates, settings.n_batch
+            which = torch.from_numpy(rng.integers(0, len(memory), shape))
+            watch.lost(learn(which.to(world.device)))
         if step % course.n_steps == 0:
             watch.look(learner)
     return watch.chosen(learner)
@@ -166,13 +220,13 @@ class _Steps:
         """Take k steps; returns their rewards."""
         world = self.world
         items, following = world.pass_by(k)
-        inputs = as_tensor(world.inputs[items])
+        inputs = as_tensor(world.inputs[items], world.device)
         if is_random:
             points = self.rng.random((k, world.n_providers))
             actions = to_actions(points, is_box_mapped=self.is_mapped)
         else:
             with torch.no_grad():
-                actions = self.learner.act(inputs).numpy().astype(np.float64)
+                actions = self.learner.act(inputs).cpu().numpy().astype(np.float64)
             points = to_points(actions, is_box_mapped=self.is_mapped)
         if is_random or self.settings.n_nearest == 1:
             masks = rounded(points)
@@ -190,8 +244,11 @@ class _Steps:
     ) -> Int64[np.ndarray, " n"]:
         """The Wolpertinger step: what the critics like best of the near subsets."""
         vectors = as_vectors(near.ravel(), self.world.n_providers)
-        actions = as_tensor(to_actions(vectors, is_box_mapped=self.is_mapped))
+        actions = to_actions(vectors, is_box_mapped=self.is_mapped)
         repeated = inputs.repeat_interleave(near.shape[1], dim=0)
         with torch.no_grad():
-            worths = self.learner.critics.both(repeated, actions).amin(dim=0)
-        return best_of(near, worths.numpy().reshape(near.shape).astype(np.float64))
+            worths = self.learner.critics.both(
+                repeated, as_tensor(actions, inputs.device)
+            ).amin(dim=0)
+        found = worths.cpu().numpy().reshape(near.shape)
+        return best_of(near, found.astype(np.float64))

@@ -22,10 +22,12 @@ import torch
 
 from midhaul.federation.policies.actors import ActorPolicy, to_points
 from midhaul.federation.policies.networks import (
+    adam,
     as_tensor,
     generator,
     mlp,
     network_of,
+    noise_like,
 )
 from midhaul.federation.policies.presets import PpoSettings
 from midhaul.federation.policies.subset_table import rounded
@@ -69,8 +71,8 @@ def fit_ppo(
     learner = _Ppo(world, settings, rng)
     for _ in range(course.n_epochs):
         items, following = world.pass_by(course.n_steps)
-        actions = learner.act(as_tensor(world.inputs[items]))
-        drawn = actions.numpy().astype(np.float64)
+        actions = learner.act(as_tensor(world.inputs[items], world.device))
+        drawn = actions.cpu().numpy().astype(np.float64)
         masks = rounded(to_points(drawn, is_box_mapped=course.is_box_mapped))
         rewards = world.rewards.rewards(items, masks)
         watch.took(rewards)
@@ -86,23 +88,21 @@ class _Ppo:
         self, world: World, settings: PpoSettings, rng: np.random.Generator
     ) -> None:
         self._world, self._settings = world, settings
-        self._chance = generator(rng)
+        self._chance = generator(rng, world.device)
         n_inputs, hidden = world.inputs.shape[1], settings.hidden
         self._actor = mlp((n_inputs, *hidden, world.n_providers), "tanh", self._chance)
         self._value = mlp((n_inputs, *hidden, 1), "tanh", self._chance)
-        self._log_std = torch.full((world.n_providers,), settings.log_std)
-        self._log_std.requires_grad_()
-        self._actor_step = torch.optim.Adam(
-            [*self._actor.parameters(), self._log_std], settings.actor_rate
+        self._log_std = torch.nn.Parameter(
+            torch.full((world.n_providers,), settings.log_std, device=world.device)
         )
-        self._value_step = torch.optim.Adam(
-            self._value.parameters(), settings.value_rate
-        )
+        actor = (*self._actor.parameters(), self._log_std)
+        self._actor_step = adam(actor, settings.actor_rate)
+        self._value_step = adam(self._value.parameters(), settings.value_rate)
 
     def act(self, inputs: torch.Tensor) -> torch.Tensor:
         with torch.no_grad():
             mean = self._actor(inputs)
-            noise = torch.randn(mean.shape, generator=self._chance)
+            noise = noise_like(mean, self._chance)
             return mean + self._log_std.exp() * noise
 
     def learn(
@@ -111,29 +111,30 @@ class _Ppo:
         following: Int64[np.ndarray, " k"],
         actions: torch.Tensor,
         rewards: Float64[np.ndarray, " k"],
-    ) -> float:
+    ) -> torch.Tensor:
         """Learn from the steps of an epoch; returns the last loss of the value."""
-        settings = self._settings
-        inputs = as_tensor(self._world.inputs[items])
+        settings, device = self._settings, self._world.device
+        inputs = as_tensor(self._world.inputs[items], device)
+        later = as_tensor(self._world.inputs[following], device)
         with torch.no_grad():
-            here = self._value(inputs)[:, 0].numpy().astype(np.float64)
-            after = self._value(as_tensor(self._world.inputs[following]))[:, 0]
+            here = self._value(inputs)[:, 0].cpu().numpy().astype(np.float64)
+            after = self._value(later)[:, 0].cpu().numpy().astype(np.float64)
             before = self._log_p(inputs, actions)
         gamma = settings.course.gamma
-        errors = rewards + gamma * after.numpy().astype(np.float64) - here
+        errors = rewards + gamma * after - here
         advantages = discounted(errors, gamma * settings.lam)
-        wanted = as_tensor(advantages + here)
+        wanted = as_tensor(advantages + here, device)
         spread = advantages.std() + 1e-8
         self._improve(
             inputs, actions, before, (advantages - advantages.mean()) / spread
         )
-        loss = torch.zeros(())
+        loss = torch.zeros((), device=device)
         for _ in range(settings.n_iterations):
             loss = ((self._value(inputs)[:, 0] - wanted) ** 2).mean()
             self._value_step.zero_grad()
             loss.backward()
             self._value_step.step()
-        return float(loss.detach())
+        return loss.detach()
 
     def policy(self) -> ActorPolicy:
         return ActorPolicy(
@@ -153,7 +154,7 @@ class _Ppo:
         advantages: Float64[np.ndarray, " k"],
     ) -> None:
         """Move the actor, as far as the clip and the divergence let it."""
-        settings, gains = self._settings, as_tensor(advantages)
+        settings, gains = self._settings, as_tensor(advantages, before.device)
         for _ in range(settings.n_iterations):
             log_p = self._log_p(inputs, actions)
             if float((before - log_p).detach().mean()) > _PATIENCE * settings.target_kl:

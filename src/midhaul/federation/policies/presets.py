@@ -32,6 +32,7 @@ from midhaul.errors import ConfigError
 from midhaul.federation.rewards import RewardSettings
 
 Preset = Literal["armol", "corrected"]
+Device = Literal["cpu", "cuda", "auto"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,6 +48,8 @@ class Course:
         is_box_mapped: the actor's (-1, 1) means [0, 1]; false takes it as it is.
         is_best_kept: keep the actor that does best on calibration items, where there
             are some; false keeps the last.
+        device: where networks learn; auto is cuda where torch sees it. Results differ
+            from one kind to the other, as from one seed to another.
     """
 
     reward: RewardSettings = field(default_factory=RewardSettings)
@@ -56,6 +59,7 @@ class Course:
     is_shuffled: bool = False
     is_box_mapped: bool = False
     is_best_kept: bool = False
+    device: Device = "cpu"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -31,10 +31,12 @@ from torch.nn import functional
 from midhaul.federation.policies.actors import ActorPolicy
 from midhaul.federation.policies.networks import (
     TwinCritics,
+    adam,
     generator,
     hold,
     mlp,
     network_of,
+    noise_like,
 )
 from midhaul.federation.policies.off_policy import run_off_policy
 from midhaul.federation.policies.presets import SacSettings
@@ -93,19 +95,20 @@ class _Sac:
         self, world: World, settings: SacSettings, rng: np.random.Generator
     ) -> None:
         self._world, self._settings = world, settings
-        self._chance = generator(rng)
+        self.period = 1
+        self.chance = generator(rng, world.device)
         hidden, n_actions = settings.replay.hidden, world.n_providers
         n_inputs = world.inputs.shape[1]
-        self._actor = mlp((n_inputs, *hidden, 2 * n_actions), "relu", self._chance)
-        self.critics = TwinCritics(n_inputs, n_actions, hidden, self._chance)
+        self._actor = mlp((n_inputs, *hidden, 2 * n_actions), "relu", self.chance)
+        self.critics = TwinCritics(n_inputs, n_actions, hidden, self.chance)
         rate = settings.replay.learning_rate
-        self._actor_step = torch.optim.Adam(self._actor.parameters(), rate)
-        self._critic_step = torch.optim.Adam(self.critics.nets.parameters(), rate)
+        self._actor_step = adam(self._actor.parameters(), rate)
+        self._critic_step = adam(self.critics.nets.parameters(), rate)
 
     def act(self, inputs: torch.Tensor) -> torch.Tensor:
         return self._sample(inputs)[0]
 
-    def update(self, batch: Batch) -> float:
+    def update(self, batch: Batch) -> torch.Tensor:
         loss = self.critics.loss(batch.inputs, batch.actions, self._target(batch))
         self._critic_step.zero_grad()
         loss.backward()
@@ -118,7 +121,7 @@ class _Sac:
         self._actor_step.step()
         hold(self.critics.nets, is_held=False)
         self.critics.follow(self._settings.replay.polyak)
-        return float(loss.detach())
+        return loss.detach()
 
     def policy(self) -> ActorPolicy:
         n_nearest = self._settings.replay.n_nearest
@@ -147,7 +150,7 @@ class _Sac:
         """Actions of the squashed Gaussian, and the logarithm of their density."""
         mean, log_std = self._actor(inputs).chunk(2, dim=1)
         log_std = log_std.clamp(*_LOG_STD)
-        noise = torch.randn(mean.shape, generator=self._chance)
+        noise = noise_like(mean, self.chance)
         raw = mean + log_std.exp() * noise
         of_noise = -0.5 * noise**2 - log_std - 0.5 * math.log(2 * math.pi)
         # log(1 - tanh(x)^2), in a form that does not round to log(0).

@@ -22,11 +22,13 @@ import torch
 from midhaul.federation.policies.actors import ActorPolicy
 from midhaul.federation.policies.networks import (
     TwinCritics,
+    adam,
     follow,
     generator,
     hold,
     mlp,
     network_of,
+    noise_like,
 )
 from midhaul.federation.policies.off_policy import run_off_policy
 from midhaul.federation.policies.presets import Td3Settings
@@ -75,23 +77,24 @@ class _Td3:
         self, world: World, settings: Td3Settings, rng: np.random.Generator
     ) -> None:
         self._world, self._settings = world, settings
-        self._chance = generator(rng)
+        self.period = settings.policy_delay
+        self.chance = generator(rng, world.device)
         hidden, n_actions = settings.replay.hidden, world.n_providers
         n_inputs = world.inputs.shape[1]
-        self._actor = mlp((n_inputs, *hidden, n_actions), "relu", self._chance)
+        self._actor = mlp((n_inputs, *hidden, n_actions), "relu", self.chance)
         self._target_actor = copy.deepcopy(self._actor)
-        self.critics = TwinCritics(n_inputs, n_actions, hidden, self._chance)
+        self.critics = TwinCritics(n_inputs, n_actions, hidden, self.chance)
         rate = settings.replay.learning_rate
-        self._actor_step = torch.optim.Adam(self._actor.parameters(), rate)
-        self._critic_step = torch.optim.Adam(self.critics.nets.parameters(), rate)
+        self._actor_step = adam(self._actor.parameters(), rate)
+        self._critic_step = adam(self.critics.nets.parameters(), rate)
         self._n_updates = 0
 
     def act(self, inputs: torch.Tensor) -> torch.Tensor:
         actions = torch.tanh(self._actor(inputs))
-        noise = torch.randn(actions.shape, generator=self._chance)
+        noise = noise_like(actions, self.chance)
         return (actions + self._settings.noise * noise).clamp(-1, 1)
 
-    def update(self, batch: Batch) -> float:
+    def update(self, batch: Batch) -> torch.Tensor:
         self._n_updates += 1
         loss = self.critics.loss(batch.inputs, batch.actions, self._target(batch))
         self._critic_step.zero_grad()
@@ -99,7 +102,7 @@ class _Td3:
         self._critic_step.step()
         if self._n_updates % self._settings.policy_delay == 0:
             self._update_actor(batch)
-        return float(loss.detach())
+        return loss.detach()
 
     def policy(self) -> ActorPolicy:
         n_nearest = self._settings.replay.n_nearest
@@ -132,7 +135,7 @@ class _Td3:
         clip = self._settings.target_clip
         with torch.no_grad():
             actions = torch.tanh(self._target_actor(batch.following))
-            noise = torch.randn(actions.shape, generator=self._chance)
+            noise = noise_like(actions, self.chance)
             noise = (self._settings.target_noise * noise).clamp(-clip, clip)
             worths = self.critics.both(
                 batch.following, (actions + noise).clamp(-1, 1), is_target=True

@@ -12,8 +12,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
+import torch
 
 from midhaul.federation.policies.actors import Scaling
+from midhaul.federation.policies.networks import device_named
 from midhaul.federation.rewards import Rewards
 
 if TYPE_CHECKING:
@@ -72,6 +74,7 @@ class World:
 
     Attributes:
         inputs: ``(n, d)`` scaled features.
+        device: where networks that see them are.
         scaling: that made them.
         rewards: of subsets.
         n_providers: width of an action.
@@ -84,6 +87,7 @@ class World:
         always: int,
         rng: np.random.Generator,
     ) -> None:
+        self.device = device_named(course.device)
         self.scaling = Scaling.of(examples.features)
         self.inputs = self.scaling.apply(examples.features)
         self.rewards = Rewards(examples, course.reward, always=always)
@@ -134,7 +138,7 @@ class Watch:
             self._rewards = Rewards(calibration, course.reward, always=always)
         self._step = 0
         self._taken: list[Float64[np.ndarray, " k"]] = []
-        self._losses: list[float] = []
+        self._losses: list[torch.Tensor] = []
 
     def took(self, rewards: Float64[np.ndarray, " k"]) -> None:
         """Note steps."""
@@ -143,9 +147,9 @@ class Watch:
         if self._progress is not None:
             self._progress(len(rewards))
 
-    def lost(self, loss: float) -> None:
-        """Note the loss of an update."""
-        self._losses.append(loss)
+    def lost(self, losses: torch.Tensor) -> None:
+        """Note the loss of an update, or of several; read at the end of the epoch."""
+        self._losses.append(losses)
 
     def look(self, learner: Watching) -> None:
         """End an epoch."""
@@ -163,13 +167,20 @@ class Watch:
                 Checkpoint(
                     step=self._step,
                     policy=policy,
-                    loss=float(np.mean(self._losses)) if self._losses else np.nan,
+                    loss=self._loss(),
                     reward=float(np.concatenate(self._taken).mean()),
                     n_fused=self._world.rewards.n_fused,
                     rewards=self._world.rewards,
                 )
             )
         self._taken, self._losses = [], []
+
+    def _loss(self) -> float:
+        """The mean of the epoch: the only time that a GPU is waited for to know it."""
+        if not self._losses:
+            return np.nan
+        losses = torch.cat([one.ravel() for one in self._losses])
+        return float(losses.cpu().numpy().astype(np.float64).mean())
 
     def chosen(self, learner: Watching) -> ActorPolicy:
         """The actor to keep."""
