@@ -64,6 +64,7 @@ class Job:
         n_steps: of a learner; the preset's when 0.
         n_batch: of SAC and TD3 with armol's preset; as released when 0.
         n_updates: the same.
+        device: of a learner.
     """
 
     row: str
@@ -83,6 +84,7 @@ class Job:
     n_steps: int = 0
     n_batch: int = 0
     n_updates: int = 0
+    device: str = "cpu"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -183,7 +185,8 @@ def settings_of(job: Job) -> Any:
         reference=job.reference,
         is_cost_counted=job.is_cost_counted,
     )
-    settings = replace(settings, course=replace(settings.course, reward=reward))
+    course = replace(settings.course, reward=reward, device=job.device)
+    settings = replace(settings, course=course)
     if job.policy == "ppo" or job.preset != "armol":
         return settings
     memory = settings.replay

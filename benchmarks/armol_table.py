@@ -6,6 +6,7 @@ upper bound: AP, AP50, AP75, price and calls, for 3 and for 10 detectors, with i
 over images; and AP50 against the steps that a learner took, as a chart.
 
     python benchmarks/armol_table.py [--quick] [--full] [--seeds N] [--table NAME ...]
+        [--only NAME ...] [--device cpu|cuda|auto] [--workers N]
 
 Cut, unless ``--full`` is given: SAC and TD3 with armol's preset take all of their
 50,000 steps, but with batches of 128 instead of 1,024, and 1 update for 50 steps
@@ -24,7 +25,6 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from armol_curves import draw
 from armol_data import DATA
 from armol_lines import difference, gap_recovered, table
 from armol_rows import Done, Job, do_all
@@ -90,7 +90,12 @@ def main() -> int:
     parser.add_argument(
         "--table", nargs="*", choices=TABLES, default=(), help="only these"
     )
-    parser.add_argument("--only", default="", help="learners whose name has this")
+    parser.add_argument(
+        "--only", nargs="*", default=[""], help="learners whose name has one of these"
+    )
+    parser.add_argument(
+        "--device", choices=("cpu", "cuda", "auto"), default="cpu", help="of learners"
+    )
     parser.add_argument("--seeds", type=int, default=5, help="at most so many")
     parser.add_argument("--workers", type=int, default=2, help="processes")
     parser.add_argument("--chart", type=Path, default=None, help="PNG of the curves")
@@ -98,10 +103,13 @@ def main() -> int:
     chart = options.chart or Path(tempfile.gettempdir()) / "armol-curves.png"
     jobs = all_jobs(options.table, is_quick=options.quick, is_full=options.full)
     jobs = [
-        one
+        replace(one, device=options.device)
         for one in jobs
-        if one.seed < options.seeds and (not one.preset or options.only in one.row)
+        if one.seed < options.seeds
+        and (not one.preset or any(name in one.row for name in options.only))
     ]
+    from armol_curves import draw  # noqa: PLC0415 - Altair is slow, and not in workers
+
     begin, done = time.perf_counter(), list[Done]()
     tables: dict[tuple[int, bool, bool], list[Row]] = {}
     for which in dict.fromkeys(kind(job) for job in jobs):
