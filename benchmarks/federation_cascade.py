@@ -181,9 +181,12 @@ def tags(recording: Recording, n_seeds: int) -> list[Figure]:
     for title, target in (("vote", vote), ("stacked", ours)):
         found = cost_to_match(points, target)
         print(f"all three by {title} are matched at {found} of their price")
-    at = dict(zip(shares, np.array(rows).transpose(1, 2, 0), strict=True))
-    gains = {s: at[s][1] - np.array(plain) for s in (0.25, 0.36)}
-    for share, gain in gains.items():
+    spent, reached = np.array(rows)[:, :, 0] / price_usd, np.array(rows)[:, :, 1]
+    gains = {}
+    for share in (0.25, 0.36):
+        # Read off where just so much was spent, as a budget is not met to the cent.
+        read = [np.interp(share, *one) for one in zip(spent, reached, strict=True)]
+        gains[share] = gain = np.array(read) - np.array(plain)
         half = 1.96 * gain.std(ddof=1) / np.sqrt(n_seeds) if n_seeds > 1 else np.nan
         print(f"over all three by vote at {share}: {gain.mean():.4f} ± {half:.4f}")
     return [
