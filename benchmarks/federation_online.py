@@ -33,68 +33,36 @@ import argparse
 import os
 import sys
 import time
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from online_cases import case
+from online_streams import streams
 
 from midhaul.federation.evaluation import replay
-from midhaul.federation.fusion import fit_fuser, fuser_named
-from midhaul.federation.policies.base import Examples
+from midhaul.federation.fusion import fuser_named
 from midhaul.federation.policies.catalogue import fit_policy
 from midhaul.federation.policies.degrading import degraded
 from midhaul.federation.policies.drift import DriftMonitor
-from midhaul.federation.policies.fixed import fit_fixed
-from midhaul.federation.policies.linucb_learning import LinUcbSettings, fit_linucb
-from midhaul.federation.policies.online import OnlineRefit
-from midhaul.federation.policies.recipes import OnlineSettings, Recipe
+from midhaul.federation.policies.recipes import OnlineSettings
 from midhaul.federation.policies.references import with_references
-from midhaul.federation.policies.streaming import stream
 from midhaul.federation.quality import item_quality
-from midhaul.federation.readers.parquet import read_parquet
-from midhaul.federation.splits import split_items
 
 if TYPE_CHECKING:
+    from online_cases import Case
+
     from midhaul.federation.fusion.base import Fuser
     from midhaul.federation.policies.degrading import Degrading
     from midhaul.federation.policies.drift import Alarm
-    from midhaul.federation.policies.streaming import StreamResult
     from midhaul.federation.problem import Recording
 
 DATA = Path(
     os.environ.get("MIDHAUL_DATA", Path(__file__).parent.parent.parent / "shared/data")
 )
 SETS = ("ferplus", "waimai", "digit", "pascal")
-RIGHT_PER_PRICE = 0.1
-"""Quality that the price of everybody has to buy: the exchange rate of all streams."""
 N_BETWEEN = 10_000
-SHARE = 0.7
-"""Of the items that a provider that got worse is worse on, in the streams."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Case:
-    """One data set, split.
-
-    Attributes:
-        name: of the set.
-        train: what is learned from.
-        calibration: what nothing is fitted on, the baseline of alarms.
-        later: the stream.
-        multiplier: quality that one USD has to buy.
-    """
-
-    name: str
-    train: Examples
-    calibration: Examples
-    later: Recording
-    multiplier: float
-
-    @property
-    def fuser(self) -> Fuser:
-        """What fuses answers."""
-        return self.train.fuser
 
 
 def main() -> int:
@@ -126,36 +94,6 @@ def main() -> int:
         verdict = "ok" if is_met else "short"
         print(f"figure {name} {value:.4f} - bar {sign}{bar:g} {verdict}")
     return int(is_short)
-
-
-def case(folder: Path, name: str, seed: int) -> Case | None:
-    """Read and split one set; None where it is not there."""
-    is_tags = (folder / f"{name}_tags.parquet").is_file()
-    file = folder / (f"{name}_tags.parquet" if is_tags else f"{name}.parquet")
-    if not file.is_file():
-        return None
-    truth = folder / f"{name}_truth.parquet" if is_tags else None
-    task = "tags" if is_tags else "labels"
-    recording = read_parquet(file, task=task, truth_file=truth)
-    train, calibration, test = split_items(recording.items, seed)
-    rng = np.random.default_rng([seed, 1])
-    fuser = fit_fuser("vote", recording.take(train), rng=rng)
-
-    def examples(items: np.ndarray) -> Examples:
-        return Examples(
-            recording=recording.take(items),
-            features=np.zeros((len(items), 0), np.float32),
-            fuser=fuser,
-        )
-
-    order = np.random.default_rng([seed, 2]).permutation(test)
-    return Case(
-        name=name,
-        train=examples(train),
-        calibration=examples(calibration),
-        later=recording.take(order),
-        multiplier=RIGHT_PER_PRICE / float(recording.prices_usd.sum()),
-    )
 
 
 def false_alarms(
@@ -228,120 +166,6 @@ def _delay(
     if not alarms:
         return float("inf"), False
     return float(alarms[0].number), alarms[0].provider == provider
-
-
-def streams(cases: list[Case], kept_up: str) -> list[tuple[str, float, str, float]]:
-    """Regret over time, with and without a provider that gets worse."""
-    kept: list[float] = []
-    calm: list[float] = []
-    for one in cases:
-        fixed: Any = fit_fixed(one.train).at(one.multiplier)
-        strongest = _strongest(one, fixed.mask)
-        n = len(one.later)
-        for provider in (None, strongest):
-            recording = one.later
-            title = "nothing changes"
-            if provider is not None:
-                rng = np.random.default_rng(5)
-                recording = degraded(recording, provider, n // 3, rng, share=SHARE)
-                title = f"{provider} swapped on {SHARE:.0%} from item {n // 3}"
-            print(f"\n{one.name}: {n} items, {title}")
-            print(
-                "policy                 regret at 1/3     2/3     end"
-                "   worth of last third   USD/10k  alarms (item, provider)"
-            )
-            results = {
-                name: _streamed(one, policy, recording, share)
-                for name, policy, share in _contenders(one, fixed, kept_up)
-            }
-            for name, result in results.items():
-                _show(name, result)
-            late = slice(2 * n // 3, None)
-            best = float(results["fixed"].worths[late].mean(axis=0).max())
-            print(f"best fixed subset of the last third {best:27.4f}")
-            if provider is None:
-                online, still = results["online"], results[kept_up]
-                calm.append(float(still.worth.mean() - online.worth.mean()))
-            else:
-                kept.append(float(results["online"].worth[late].mean()) / best)
-    return [
-        ("online_over_best_fixed_after_change", min(kept), ">=", 0.95),
-        ("online_lost_while_nothing_changes", max(calm), "<=", 0.03),
-    ]
-
-
-def _strongest(one: Case, mask: int) -> str:
-    """The provider that the best fixed subset would miss most."""
-    recording = one.train.recording
-    best = {
-        p: float(item_quality(recording, recording.answers[p]).mean())
-        for p in range(recording.n_providers)
-        if mask >> p & 1
-    }
-    return recording.providers[max(best, key=lambda p: best[p])]
-
-
-def _contenders(one: Case, fixed: Any, kept_up: str) -> list[tuple[str, Any, float]]:
-    """Name, policy and share of the items with feedback."""
-    rng = np.random.default_rng(6)
-    family: Any = fit_policy(kept_up, one.train, {}, rng)
-    policy = family.at(one.multiplier)
-    bandit: list[tuple[str, Any, float]] = []
-    for name, settings in (
-        ("linucb", LinUcbSettings()),
-        ("linucb, forgetting", LinUcbSettings(discount=0.999)),
-        ("linucb, first answer", LinUcbSettings(base="cheapest")),
-        ("same, forgetting", LinUcbSettings(base="cheapest", discount=0.999)),
-    ):
-        learned = fit_linucb(one.train, settings, rng).learned(one.multiplier)
-        bandit.append((name, learned, 1.0))
-    return [
-        ("fixed", fixed, 0.0),
-        *bandit,
-        (kept_up, policy, 0.0),
-        ("online", _online(one, policy, kept_up), 1.0),
-        ("online, 20 % labels", _online(one, policy, kept_up), 0.2),
-        ("online, no labels", _online(one, policy, kept_up), 0.0),
-    ]
-
-
-def _online(one: Case, inner: Any, kept_up: str) -> OnlineRefit:
-    recording = one.train.recording
-    online = OnlineRefit(
-        inner,
-        Recipe(name=kept_up, told={}, multiplier=one.multiplier, seed=0),
-        one.fuser,
-        recording.providers,
-        recording.prices_usd,
-    )
-    online.remember(one.train, one.calibration)
-    return online
-
-
-def _streamed(
-    one: Case, policy: Any, recording: Recording, share: float
-) -> StreamResult:
-    features = np.zeros((len(recording), 0), np.float32)
-    return stream(
-        policy,
-        recording,
-        features,
-        one.fuser,
-        np.random.default_rng(7),
-        feedback_share=share,
-        multiplier=one.multiplier,
-        batch=32,
-    )
-
-
-def _show(name: str, result: StreamResult) -> None:
-    n = len(result)
-    regret = result.regret()
-    marks = "".join(f"{regret[end - 1]:8.1f}" for end in (n // 3, 2 * n // 3, n))
-    late = result.worth[2 * n // 3 :].mean()
-    alarms = ", ".join(f"{a.item_number} {a.alarm.provider}" for a in result.alarms)
-    usd = result.cost_usd.mean() * 10_000
-    print(f"{name:28}{marks}{late:22.4f}{usd:10.2f}  {alarms}")
 
 
 def without_labels(
