@@ -31,7 +31,7 @@ def streams(cases: list[Case], kept_up: str) -> list[tuple[str, float, str, floa
     calm: list[float] = []
     for one in cases:
         fixed: Any = fit_fixed(one.train).at(one.multiplier)
-        strongest = _strongest(one, fixed.mask)
+        strongest = strongest_of(one, fixed.mask)
         n = len(one.later)
         for provider in (None, strongest):
             recording = one.later
@@ -46,7 +46,7 @@ def streams(cases: list[Case], kept_up: str) -> list[tuple[str, float, str, floa
                 "   worth of last third   USD/10k  alarms (item, provider)"
             )
             results = {
-                name: _streamed(one, policy, recording, share)
+                name: streamed(one, policy, recording, share)
                 for name, policy, share in _contenders(one, fixed, kept_up)
             }
             for name, result in results.items():
@@ -65,7 +65,7 @@ def streams(cases: list[Case], kept_up: str) -> list[tuple[str, float, str, floa
     ]
 
 
-def _strongest(one: Case, mask: int) -> str:
+def strongest_of(one: Case, mask: int) -> str:
     """The provider that the best fixed subset would miss most."""
     recording = one.train.recording
     best = {
@@ -94,13 +94,14 @@ def _contenders(one: Case, fixed: Any, kept_up: str) -> list[tuple[str, Any, flo
         ("fixed", fixed, 0.0),
         *bandit,
         (kept_up, policy, 0.0),
-        ("online", _online(one, policy, kept_up), 1.0),
-        ("online, 20 % labels", _online(one, policy, kept_up), 0.2),
-        ("online, no labels", _online(one, policy, kept_up), 0.0),
+        ("online", kept_up_to_date(one, policy, kept_up), 1.0),
+        ("online, 20 % labels", kept_up_to_date(one, policy, kept_up), 0.2),
+        ("online, no labels", kept_up_to_date(one, policy, kept_up), 0.0),
     ]
 
 
-def _online(one: Case, inner: Any, kept_up: str) -> OnlineRefit:
+def kept_up_to_date(one: Case, inner: Any, kept_up: str) -> OnlineRefit:
+    """A policy with what keeps it up to date, as it is before the stream."""
     recording = one.train.recording
     online = OnlineRefit(
         inner,
@@ -113,9 +114,10 @@ def _online(one: Case, inner: Any, kept_up: str) -> OnlineRefit:
     return online
 
 
-def _streamed(
+def streamed(
     one: Case, policy: Any, recording: Recording, share: float
 ) -> StreamResult:
+    """What a policy does to a stream, told what is right about a share of it."""
     features = np.zeros((len(recording), 0), np.float32)
     return stream(
         policy,
