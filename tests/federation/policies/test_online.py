@@ -11,7 +11,7 @@ import pytest
 from midhaul.errors import DataError
 from midhaul.federation.fusion import fuser_named
 from midhaul.federation.policies.audits import Audits
-from midhaul.federation.policies.base import Examples
+from midhaul.federation.policies.base import Examples, Situation
 from midhaul.federation.policies.catalogue import fit_policy, policy_from_state
 from midhaul.federation.policies.check_recordings import check_examples
 from midhaul.federation.policies.degrading import degraded
@@ -20,6 +20,8 @@ from midhaul.federation.policies.online import OnlineRefit
 from midhaul.federation.policies.recipes import OnlineSettings, Recipe
 from midhaul.federation.policies.streaming import stream
 from midhaul.federation.policies.trust import Trust
+from midhaul.federation.policies.watching import Watch
+from midhaul.federation.quality import item_quality
 
 _RNG = np.random.default_rng
 VOTE = fuser_named("vote")
@@ -87,12 +89,12 @@ def test_recovers_from_drift() -> None:
 
 
 def test_wrong_answers_are_noticed_without_audits() -> None:
-    """Where people say what is right, a break shows in the answers themselves."""
+    """Where people say what is right, a break shows in whoever was asked."""
     worse = degraded(LATER, "a", 800, _RNG(2), share=1.0)
     rare = replace(QUICK, audit_share=0.01)
     online = _online(settings=rare)
     _streamed(online, worse.take(np.arange(1000)))
-    assert [(a.provider, a.signal) for a in online.alarms] == [("", "quality")]
+    assert [(a.provider, a.signal) for a in online.alarms] == [("a", "quality")]
     assert 800 < online.alarms[0].number < 950
     assert online.alarms[0].direction == "fell"
 
@@ -168,6 +170,30 @@ def test_state_goes_on() -> None:
     assert first.alarms == second.alarms
     assert len(first.alarms) > 0
     assert first.n_refits == second.n_refits
+
+
+def test_keeps_what_it_knows_of_who_stays() -> None:
+    """When a provider comes, the others are watched on with what was known of them."""
+    watch = Watch(["b", "c"], QUICK)
+    narrow = replace(BEFORE, recording=BEFORE.recording.only(["b", "c"]))
+    watch.baseline(narrow, FixedPolicy(mask=3))
+    watch.with_providers(["a", "b", "c"])
+    again = Watch.from_state(watch.state(), QUICK)
+    worse = degraded(LATER, "b", 0, _RNG(2), share=1.0).take(np.arange(80))
+    situation = Situation(
+        recording=worse,
+        features=np.zeros((80, 0), np.float32),
+        asked=np.full(80, worse.everyone),
+    )
+    fused = VOTE.fuse(worse, situation.asked)
+    # The policy answers with what b and c said together before b broke.
+    before = LATER.take(np.arange(80))
+    pair = np.full(80, 0b110)
+    quality = item_quality(before, VOTE.fuse(before.shown(pair), pair))
+    plain, numbers = np.zeros(80, bool), np.arange(1, 81)
+    for one in (watch, again):
+        (alarm,) = one.take_in(situation, fused, quality, plain, numbers)
+        assert (alarm.provider, alarm.signal) == ("b", "quality")
 
 
 def test_missing_provider_is_refused() -> None:

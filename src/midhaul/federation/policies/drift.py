@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from midhaul.federation.saving import State
 
 Signal = Literal["answered", "score", "agreement", "quality"]
-"""What may change; ``quality`` is that of the fused answers, as people judge them."""
+"""What may change; ``quality`` is as people judge answers, fused or a provider's."""
 
 SIGNALS: tuple[Signal, ...] = ("answered", "score", "agreement")
 """What is watched of each provider."""
@@ -44,8 +44,9 @@ class Alarm:
     """Something seems to have changed.
 
     Attributes:
-        provider: whose number changed; empty for the quality of fused answers.
-        signal: what changed.
+        provider: whose number changed; empty for the fused answers.
+        signal: what changed; ``quality`` is of the fused answers, or of the provider's
+            own where one is named.
         direction: whether it fell or rose.
         number: of the item that raised the alarm.
         onset: number of the item from which it seems to differ.

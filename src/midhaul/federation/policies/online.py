@@ -4,11 +4,14 @@ A share of the items is audited: everybody is asked about them, which is charged
 any other call. Which items is decided by the hash of their ids, so audits are a fair
 sample of what comes, whatever the policy asks otherwise. Providers are watched on them
 (:mod:`midhaul.federation.policies.drift`); where people say what is right, the quality
-of all other answers is watched as well. The policy is learned anew from audits
+of all other answers is watched as well, fused and of each provider that was asked
+(:mod:`midhaul.federation.policies.watching`). The policy is learned anew from audits
+(:mod:`midhaul.federation.policies.renewal`)
 
-- after an alarm: what is from before the estimated onset is dropped, and more items are
-  audited until there are enough new ones. It is learned from few, again when there are
-  twice as many, and so on;
+- after an alarm: what is from before the estimated onset is set aside, and more items
+  are audited until there are enough new ones. It is learned from few, again when there
+  are twice as many, and so on. Before that, one that leaves out who changed is learned
+  from what was set aside, and decides once that seems better on the first new audits;
 - when a provider comes that was not there (cold start), in the same way;
 - when a price changes, at once, from the audits that there are;
 - after every so many audits (routine);
@@ -32,15 +35,14 @@ reference and training never ends.
 from __future__ import annotations
 
 from dataclasses import asdict, replace
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
-from midhaul.federation.policies.audits import Audits, audit_places
-from midhaul.federation.policies.catalogue import policy_from_state
+from midhaul.federation.policies.audits import audit_places
 from midhaul.federation.policies.recipes import OnlineSettings, Recipe
-from midhaul.federation.policies.situations import Among, part_of
-from midhaul.federation.policies.trust import Trust
+from midhaul.federation.policies.renewal import Renewal
+from midhaul.federation.policies.situations import part_of
 from midhaul.federation.policies.watching import Watch
 
 if TYPE_CHECKING:
@@ -68,7 +70,6 @@ class OnlineRefit:
 
     Attributes:
         alarms: all so far.
-        n_refits: how often it was learned anew, whether that was better or not.
         n_audits: audited items so far.
         n_seen: all items so far, by which alarms name them.
     """
@@ -84,39 +85,39 @@ class OnlineRefit:
         prices_usd: Float64[np.ndarray, " p"],
         settings: OnlineSettings | None = None,
     ) -> None:
-        self._inner, self._recipe, self._fuser = inner, recipe, fuser
         self._settings = OnlineSettings() if settings is None else settings
-        self._learned_with = tuple(providers)
+        self._renewal = Renewal(inner, recipe, fuser, providers, self._settings)
+        self._fuser = fuser
         self._prices_usd = prices_usd
         self._watch = Watch(providers, self._settings)
-        self._window: Audits | None = None
-        self._is_boosted = self._is_of_window = False
-        self._n_since, self._n_last = 0, 0
         self.alarms: tuple[Alarm, ...] = ()
-        self._trust = Trust()
-        self.n_refits = 0
         self.n_audits = 0
         self.n_seen = 0
 
     @property
     def name(self) -> str:
         """Short name."""
-        return f"online {self._inner.name}"
+        return f"online {self.inner.name}"
 
     @property
     def inner(self) -> SubsetPolicy:
-        """The policy that decides now."""
-        return self._inner
+        """The policy that decides now, whoever else is there."""
+        return self._renewal.policy
 
     @property
     def suspects(self) -> frozenset[str]:
         """Names of providers that have no part in what audits are judged by."""
-        return self._trust.suspects
+        return self._renewal.suspects
 
     @property
     def is_boosted(self) -> bool:
         """True while more is audited because something changed."""
-        return self._is_boosted
+        return self._renewal.is_boosted
+
+    @property
+    def n_refits(self) -> int:
+        """How often it was learned anew, whether that was better or not."""
+        return self._renewal.n_refits
 
     def remember(self, learned_on: Examples | None, baseline: Examples | None) -> None:
         """Take in items from before, once, so that it need not begin with nothing.
@@ -128,15 +129,15 @@ class OnlineRefit:
                 on, or answers agree with the fused ones better than they will.
         """
         if learned_on is not None:
-            self._window = Audits.of(learned_on).last(self._settings.window)
-            self._n_last = len(learned_on)
+            self._renewal.remember(learned_on)
         if baseline is not None:
-            self._watch.baseline(replace(baseline, fuser=self._fuser), self._inner)
+            before = replace(baseline, fuser=self._fuser)
+            self._watch.baseline(before, self.inner)
 
     def is_audit(self, situation: Situation) -> Bool[np.ndarray, " n"]:
         """``(n,)`` which items everybody is asked about."""
         settings = self._settings
-        share = settings.boosted_share if self._is_boosted else settings.audit_share
+        share = settings.boosted_share if self.is_boosted else settings.audit_share
         return audit_places(situation.recording.items) < share
 
     def decide(
@@ -145,10 +146,10 @@ class OnlineRefit:
         """Ask everybody about audits, and whom the policy wants about the others."""
         everyone = situation.recording.everyone
         new = everyone & ~situation.asked
-        inner = Among(policy=self._inner, known=self._learned_with)
         rest = np.flatnonzero(~self.is_audit(situation))
         if len(rest):
-            new[rest] = inner.decide(part_of(situation, rest), rng)
+            part = part_of(situation, rest)
+            new[rest] = self._renewal.policy.decide(part, rng)
         return new
 
     def learn(
@@ -172,36 +173,23 @@ class OnlineRefit:
         is_audit = self.is_audit(situation) & (situation.asked == recording.everyone)
         rows = np.flatnonzero(is_audit)
         if len(rows):
-            self._keep(part_of(situation, rows), numbers[rows])
+            self.n_audits += len(rows)
+            self._renewal.keep(part_of(situation, rows), numbers[rows])
         alarms = self._watch.take_in(situation, fused, quality, is_audit, numbers)
         if alarms:
             self.alarms += alarms
-            self._trust.after(alarms)
-            self._begin_anew(max(alarm.onset for alarm in alarms))
-        if len(rows) and self._window is not None:
-            self._refit_if_due(self._window)
+            self._renewal.begin_anew(alarms)
+        if len(rows) and self._renewal.renew_if_due():
+            self._watch.answers_differ()
 
     def state(self) -> State:
         """Everything, for :meth:`from_state`."""
-        inner: Any = self._inner
-        fuser: Any = self._fuser
         return {
             "policy": self.kind,
-            "inner": inner.state(),
-            "recipe": {**asdict(self._recipe), "told": dict(self._recipe.told)},
-            "fuser": fuser.state(),
-            "settings": asdict(self._settings),
-            "learned_with": self._learned_with,
+            "renewal": self._renewal.state(),
             "prices_usd": self._prices_usd,
             "watch": self._watch.state(),
-            "window": None if self._window is None else self._window.state(),
-            "is_boosted": self._is_boosted,
-            "is_of_window": self._is_of_window,
-            "n_since": self._n_since,
-            "n_last": self._n_last,
             "alarms": [asdict(alarm) for alarm in self.alarms],
-            "trust": self._trust.state(),
-            "n_refits": self.n_refits,
             "n_audits": self.n_audits,
             "n_seen": self.n_seen,
         }
@@ -209,88 +197,31 @@ class OnlineRefit:
     @classmethod
     def from_state(cls, state: State) -> OnlineRefit:
         """What :meth:`state` gave."""
-        from midhaul.federation.fusion import fuser_from_state  # noqa: PLC0415
         from midhaul.federation.policies.drift import Alarm  # noqa: PLC0415
 
+        renewal = Renewal.from_state(state["renewal"])
         policy = cls(
-            policy_from_state(state["inner"]),
-            Recipe(**state["recipe"]),
-            fuser_from_state(state["fuser"]),
-            tuple(state["learned_with"]),
+            renewal.inner,
+            renewal.recipe,
+            renewal.fuser,
+            renewal.known,
             np.asarray(state["prices_usd"], np.float64),
-            OnlineSettings(**state["settings"]),
+            renewal.settings,
         )
-        policy._watch = Watch.from_state(state["watch"], policy._settings)
-        window = state["window"]
-        policy._window = None if window is None else Audits.from_state(window)
-        policy._is_boosted = bool(state["is_boosted"])
-        policy._is_of_window = bool(state["is_of_window"])
-        policy._n_since = int(state["n_since"])
-        policy._n_last = int(state["n_last"])
+        policy._renewal = renewal
+        policy._watch = Watch.from_state(state["watch"], renewal.settings)
         policy.alarms = tuple(Alarm(**alarm) for alarm in state["alarms"])
-        policy._trust = Trust.from_state(state["trust"])
-        policy.n_refits = int(state["n_refits"])
         policy.n_audits = int(state["n_audits"])
         policy.n_seen = int(state["n_seen"])
         return policy
 
     def _notice(self, recording: Recording) -> None:
         """See whether providers or prices are others than before."""
+        before, self._prices_usd = self._prices_usd, recording.prices_usd
         if recording.providers != self._watch.providers:
             self._watch.with_providers(recording.providers)
-            self._window = None
-            self._is_boosted, self._is_of_window = True, False
-            self._n_since, self._n_last = 0, 0
-            self._prices_usd = recording.prices_usd
+            self._renewal.with_other_providers()
             return
-        if np.array_equal(recording.prices_usd, self._prices_usd):
-            return
-        self._prices_usd = recording.prices_usd
-        if self._window is not None:
-            self._window = self._window.priced(recording.prices_usd)
-            if len(self._window) >= self._settings.n_fewest:
-                self._refit(self._window)
-
-    def _keep(self, part: Situation, numbers: Int64[np.ndarray, " n"]) -> None:
-        """Remember audits, with a truth where somebody told it."""
-        self.n_audits += len(part)
-        self._n_since += len(part)
-        later = Audits.seen(part, numbers)
-        window, limit = self._window, self._settings.window
-        self._window = later if window is None else window.and_then(later, limit)
-
-    def _begin_anew(self, onset: int) -> None:
-        """Drop what was before a change, and audit more."""
-        if self._window is not None:
-            self._trust.remember(self._window.until(onset))
-            self._window = self._window.since(onset)
-            self._n_since, self._n_last = len(self._window), 0
-        self._is_boosted, self._is_of_window = True, False
-
-    def _refit_if_due(self, window: Audits) -> None:
-        settings = self._settings
-        # Twice as many as the last time, then every so many.
-        due = max(settings.n_fewest, self._n_last)
-        if settings.n_routine:
-            due = min(due, settings.n_routine)
-        if len(window) >= settings.n_fewest and self._n_since >= due:
-            self._refit(window)
-        if len(window) >= settings.n_enough:
-            self._is_boosted = False
-
-    def _refit(self, window: Audits) -> None:
-        self._trust.look(window)
-        examples = self._trust.judged(window, self._fuser)
-        self.n_refits += 1
-        known, number = self._learned_with, self.n_refits
-        # What was learned from fewer of the same items needs no comparison.
-        new = (
-            self._recipe.fit(examples, number)
-            if self._is_of_window
-            else self._recipe.improve(self._inner, known, examples, number)
-        )
-        if new is not None:
-            self._inner, self._learned_with = new, window.recording.providers
-            self._is_of_window = True
+        is_same = np.array_equal(recording.prices_usd, before)
+        if not is_same and self._renewal.at_prices(recording.prices_usd):
             self._watch.answers_differ()
-        self._n_since, self._n_last = 0, len(window)

@@ -11,7 +11,6 @@ import numpy as np
 from midhaul.federation.evaluation import replay
 from midhaul.federation.policies.base import Examples
 from midhaul.federation.policies.catalogue import fit_policy
-from midhaul.federation.policies.situations import Among
 from midhaul.federation.policies.worth import finite_multiplier
 
 if TYPE_CHECKING:
@@ -23,6 +22,9 @@ if TYPE_CHECKING:
 
 _SURE = 1.645
 """Standard errors of a gain that leave a chance of 5 % of its being none."""
+
+_LIKELY = 1.0
+"""The same with a chance of 16 %, where an alarm speaks against going on as before."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,6 +38,8 @@ class OnlineSettings:
         n_enough: audits after a change, with which auditing more ends.
         n_routine: audits between two routine times; 0 for never.
         window: audits that are remembered.
+        n_to_leave_out: audits since a change with which leaving out who changed is
+            first held against going on as before.
         n_between_alarms: within n items, the chance of a false alarm is at most n over
             this number.
     """
@@ -47,6 +51,7 @@ class OnlineSettings:
     n_routine: int = 400
     window: int = 5000
     n_between_alarms: float = 10_000
+    n_to_leave_out: int = 20
 
     def __post_init__(self) -> None:
         """Check the shares.
@@ -85,7 +90,6 @@ class Recipe:
     def improve(
         self,
         incumbent: SubsetPolicy,
-        known: tuple[str, ...],
         examples: Examples,
         number: int,
     ) -> SubsetPolicy | None:
@@ -96,7 +100,6 @@ class Recipe:
 
         Args:
             incumbent: the policy that decides so far.
-            known: names of its providers.
             examples: items to learn from and to judge on.
             number: how often it was learned before, which makes chance another one.
 
@@ -109,12 +112,25 @@ class Recipe:
         for taught, judged in (halves, halves[::-1]):
             new = self.fit(_part_of(examples, taught), number)
             rest = _part_of(examples, judged)
-            old = Among(policy=incumbent, known=known)
-            gains.append(self._worth(new, rest) - self._worth(old, rest))
-        gain = np.concatenate(gains)
-        error = float(gain.std()) / math.sqrt(max(1, len(gain)))
-        is_better = float(gain.mean()) > _SURE * error
+            gains.append(self._worth(new, rest) - self._worth(incumbent, rest))
+        is_better = _is_above_zero(np.concatenate(gains), _SURE)
         return self.fit(examples, number) if is_better else None
+
+    def seems_better(
+        self, new: SubsetPolicy, old: SubsetPolicy, examples: Examples
+    ) -> bool:
+        """Whether one policy gains on another, on items that taught neither.
+
+        After an alarm the other one is doubtful already, so one standard error above
+        no gain has to do, and a few items.
+
+        Args:
+            new: the one.
+            old: the other.
+            examples: what they are judged on.
+        """
+        gain = self._worth(new, examples) - self._worth(old, examples)
+        return _is_above_zero(gain, _LIKELY)
 
     def _worth(
         self, policy: SubsetPolicy, examples: Examples
@@ -135,3 +151,9 @@ def _part_of(examples: Examples, items: Int64[np.ndarray, " k"]) -> Examples:
         features=examples.features[items],
         fuser=examples.fuser,
     )
+
+
+def _is_above_zero(gain: Float64[np.ndarray, " k"], n_errors: float) -> bool:
+    """Whether a mean gain is above 0 by so many standard errors."""
+    error = float(gain.std()) / math.sqrt(max(1, len(gain)))
+    return float(gain.mean()) > n_errors * error

@@ -1,9 +1,9 @@
 """Whose answers are trusted as a reference, and what an audited item is judged by.
 
-A provider loses its part in references when its agreement with the others falls, or
-when people say what is right on some audits after a change, and it is right less often
-there than it was before (one-sided, 99 %). It has its part again when its agreement
-rises.
+A provider loses its part in references when an alarm says that its agreement with the
+others fell, or its quality where people say what is right; or when people say that on
+some audits after a change, and it is right less often there than it was before
+(one-sided, 99 %). It has its part again when an alarm says that either rose.
 """
 
 from __future__ import annotations
@@ -47,10 +47,10 @@ class Trust:
         self._before: dict[str, tuple[float, float]] = {}
 
     def after(self, alarms: Iterable[Alarm]) -> None:
-        """Trust or no longer trust providers whose agreement changed."""
+        """Trust or no longer trust providers whose agreement or quality changed."""
         found = set(self.suspects)
         for alarm in alarms:
-            if alarm.signal == "agreement":
+            if alarm.provider and alarm.signal in ("agreement", "quality"):
                 change = found.add if alarm.direction == "fell" else found.discard
                 change(alarm.provider)
         self.suspects = frozenset(found)

@@ -1,4 +1,13 @@
-"""How a policy in use is watched: providers on audits, its own answers elsewhere."""
+"""How a policy in use is watched: providers on audits, its own answers elsewhere.
+
+Where people say what is right, what is watched of items that are no audits is the
+quality of the fused answer, and that of each provider's own answer where it was asked.
+A provider that breaks shows in its own answers first, since others make up for it in
+the fused ones, and it is named. Whom the policy asks depends on what it learned and on
+the item alone, so while neither changes the items that a provider is asked about are
+exchangeable as well. When a provider breaks that is asked first, whoever is asked after
+it sees other items, and now and then is named instead.
+"""
 
 from __future__ import annotations
 
@@ -20,12 +29,12 @@ if TYPE_CHECKING:
 
     from midhaul.federation.policies.base import Examples, Situation, SubsetPolicy
     from midhaul.federation.policies.recipes import OnlineSettings
-    from midhaul.federation.problem import Answers
+    from midhaul.federation.problem import Answers, Recording
     from midhaul.federation.saving import State
 
 
 class Watch:
-    """Providers on audits, and where people say what is right also the fused answers.
+    """Providers on audits, and where people say what is right also all other answers.
 
     Args:
         providers: names.
@@ -37,7 +46,7 @@ class Watch:
         n_between = 2 * settings.n_between_alarms
         self._share = settings.audit_share
         self._monitor = DriftMonitor(providers, max(1.0, n_between * self._share))
-        self._quality = EDetectors(1, n_between)
+        self._quality = EDetectors(1 + len(self._monitor.providers), n_between)
 
     @property
     def providers(self) -> tuple[str, ...]:
@@ -60,7 +69,9 @@ class Watch:
         if recording.truth is not None:
             rng = np.random.default_rng(0)
             done = replay(policy, recording, before.features, fuser, rng)
-            self._quality.baseline(item_quality(recording, done.fused)[None, :])
+            quality = item_quality(recording, done.fused)
+            judged = replace(done.situation.recording, truth=recording.truth)
+            self._quality.baseline(_qualities(judged, quality))
 
     def take_in(
         self,
@@ -90,12 +101,21 @@ class Watch:
         return alarms + self._watch_answers(situation, quality, ~is_audit, numbers)
 
     def answers_differ(self) -> None:
-        """Forget how good answers were: another policy gives them."""
-        self._quality.forget(np.zeros(1, np.int64))
+        """Forget how good answers were: another policy asks for them."""
+        self._quality.forget(np.arange(1 + len(self.providers)))
 
     def with_providers(self, providers: Sequence[str]) -> None:
         """Watch other providers from now on."""
+        before, known = self._quality, ("", *self.providers)
         self._monitor = self._monitor.with_providers(providers)
+        self._quality = EDetectors(1 + len(self.providers), before.n_between)
+        pairs = [
+            (row, known.index(name))
+            for row, name in enumerate(("", *self.providers))
+            if name in known
+        ]
+        rows, theirs = np.array(pairs, np.int64).T
+        self._quality.take_over(rows, before, theirs)
 
     def state(self) -> State:
         """Everything, for :meth:`from_state`."""
@@ -118,13 +138,35 @@ class Watch:
         numbers: Int64[np.ndarray, " n"],
     ) -> tuple[Alarm, ...]:
         rows = np.flatnonzero(is_plain & np.isfinite(quality))
+        if not len(rows):
+            return ()
+        judged = situation.recording.take(rows)
+        values = _qualities(judged, quality[rows])
         alarms: list[Alarm] = []
+        start = 0
         while change := self._quality.watch(
-            quality[None, rows],
-            [situation.recording.items[i] for i in rows.tolist()],
-            numbers[rows],
+            values[:, start:],
+            judged.items[start:],
+            numbers[rows[start:]],
         ):
-            alarms.append(Alarm.of(change, "", "quality"))
+            provider = ("", *self.providers)[change.row]
+            alarms.append(Alarm.of(change, provider, "quality"))
             self.answers_differ()
-            rows = rows[change.at + 1 :]
+            start += change.at + 1
         return tuple(alarms)
+
+
+def _qualities(
+    recording: Recording, fused: Float64[np.ndarray, " n"]
+) -> Float64[np.ndarray, "w n"]:
+    """Quality of the fused answers, then of each provider's own; NaN where unknown."""
+    from midhaul.federation.quality import item_quality  # noqa: PLC0415 - loads numba
+
+    truth, rows = recording.truth, [fused]
+    for answers in recording.answers:
+        if truth is None:
+            rows.append(np.full(len(recording), np.nan))
+            continue
+        is_known = ~answers.is_missing & ~truth.is_missing
+        rows.append(np.where(is_known, item_quality(recording, answers), np.nan))
+    return np.stack(rows)
