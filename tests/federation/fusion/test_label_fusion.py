@@ -21,6 +21,7 @@ from tests.federation.recordings import (
 )
 
 from midhaul.errors import DataError
+from midhaul.federation.fusion.hearing import draw_rows
 from midhaul.federation.fusion.stacked_labels import StackedLabels, fit_stacked_labels
 from midhaul.federation.fusion.stacked_tags import StackedTags, fit_stacked_tags
 from midhaul.federation.fusion.votes import VoteFuser
@@ -234,3 +235,40 @@ def test_bad_input(fit: object) -> None:
         fuser.fuse(replace(recording, names=("a", "b", "c", "d")), asked)
     with pytest.raises(DataError, match="not fitted to provider x"):
         fuser.fuse(replace(recording, providers=("x", "y", "z")), asked)
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    n=st.integers(1, 9),
+    n_providers=st.integers(1, 6),
+    n_draws=st.integers(1, 9),
+    n_most=st.integers(0, 90),
+)
+def test_rows_to_learn_from(
+    n: int, n_providers: int, n_draws: int, n_most: int
+) -> None:
+    """Every item once with everybody, no subset empty, all subsets where they are few.
+
+    Where rows are too many, some of every kind are left out, not all with few asked.
+    """
+    known = np.arange(n) * 2
+    rng = np.random.default_rng(0)
+    rows, masks = draw_rows(known, n_providers, n_draws, 10**6, rng)
+    n_subsets = (1 << n_providers) - 1
+    assert len(rows) == n * min(n_draws, n_subsets)
+    assert sorted(rows[:n].tolist()) == known.tolist()
+    assert (masks[:n] == n_subsets).all()
+    assert ((masks > 0) & (masks <= n_subsets)).all()
+    if n_draws >= n_subsets:
+        pairs = set(zip(rows.tolist(), masks.tolist(), strict=True))
+        assert len(pairs) == len(rows)
+    few, _ = draw_rows(known, n_providers, n_draws, n_most, rng)
+    assert len(few) == min(len(rows), max(n_most, 1))
+
+
+def test_too_many_rows_keep_small_subsets() -> None:
+    """Learning from a quarter of the rows still sees providers alone."""
+    known, rng = np.arange(1000), np.random.default_rng(0)
+    _, masks = draw_rows(known, 4, 8, 2000, rng)
+    assert np.mean(masks == 0b1111) < 0.5
+    assert np.mean(np.bitwise_count(masks) == 1) > 0.1

@@ -77,6 +77,39 @@ def places_of(
     return [providers.index(name) for name in recording.providers]
 
 
+def draw_rows(
+    known: Int64[np.ndarray, " n"],
+    n_providers: int,
+    n_draws: int,
+    n_most: int,
+    rng: np.random.Generator,
+) -> tuple[Int64[np.ndarray, " r"], Int64[np.ndarray, " r"]]:
+    """Items to learn from, several times, with subsets: everybody, and others.
+
+    Args:
+        known: ``(n,)`` numbers of items that have a truth.
+        n_providers: how many there are.
+        n_draws: subsets for each item; all of them where there are no more.
+        n_most: rows at most; where that is too few, some are left out by chance.
+        rng: of all that.
+
+    Returns:
+        Numbers of items and masks, one each for every row.
+    """
+    n_subsets = (1 << n_providers) - 1
+    n_draws = min(n_draws, n_subsets)
+    rows = np.concatenate([rng.permutation(known) for _ in range(n_draws)])
+    if n_draws == n_subsets:
+        masks = np.repeat(np.arange(n_subsets, 0, -1, dtype=np.int64), len(known))
+    else:
+        masks = draw_masks(len(rows), n_providers, rng)
+        masks[: len(known)] = n_subsets
+    if len(rows) <= max(n_most, 1):
+        return rows, masks
+    kept = np.sort(rng.permutation(len(rows))[: max(n_most, 1)])
+    return rows[kept], masks[kept]
+
+
 def draw_masks(
     n: int, n_providers: int, rng: np.random.Generator
 ) -> Int64[np.ndarray, " n"]:

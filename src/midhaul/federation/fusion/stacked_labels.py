@@ -17,8 +17,9 @@ that is naive Bayes; it learns how much of the evidence of several is the same e
    wrong depends on its label, not on its score.
 3. Scores count at up to 12 knots, quantiles of the provider's scores, with linear
    interpolation of the log odds between them.
-4. The second stage is fitted to random subsets of providers, so that one model serves
-   all, and on counts of other items (five folds) than those it is fitted to.
+4. The second stage is fitted to random subsets of providers (all of up to three), so
+   that one model serves every subset, and on counts of other items (five folds) than
+   those it is fitted to.
 5. It is shrunk to naive Bayes by half a squared unit of each coefficient.
 """
 
@@ -30,7 +31,7 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 
 from midhaul.errors import DataError
-from midhaul.federation.fusion.hearing import draw_masks, hear, places_of
+from midhaul.federation.fusion.hearing import draw_rows, hear, places_of
 from midhaul.federation.fusion.label_evidence import Voice, fit_voice
 from midhaul.federation.problem import Answers
 
@@ -45,7 +46,7 @@ _N_FOLDS = 5
 _N_DRAWS = 8
 """Subsets for each item to learn from, everybody among them."""
 _MAX_NUMBERS = 20_000_000
-"""Of the design of the second stage; there are fewer subsets where it would be more."""
+"""Of the design of the second stage; fewer rows are drawn where it would be more."""
 _FEWEST_ITEMS = 10
 _SHRINKAGE = 1.0
 
@@ -215,10 +216,8 @@ def _fit_second(
     m, n, c = evidence.shape
     start = np.zeros(2 + 2 * m + m * (m - 1) // 2)
     start[0] = start[2 : 2 + m] = 1.0
-    n_rows = max(min(_N_DRAWS * n, _MAX_NUMBERS // (c * len(start))), 1)
-    rows = np.concatenate([rng.permutation(n) for _ in range(-(-n_rows // n))])[:n_rows]
-    masks = draw_masks(n_rows, m, rng)
-    masks[:n] = (1 << m) - 1
+    n_most = _MAX_NUMBERS // (c * len(start))
+    rows, masks = draw_rows(np.arange(n), m, _N_DRAWS, n_most, rng)
     has = heard.is_heard[:, rows] & ((masks >> np.arange(m)[:, None]) & 1 == 1)
     rows, has = rows[has.any(axis=0)], has[:, has.any(axis=0)]
     design = _design(heard.labels[:, rows], has, evidence[:, rows], log_prior)

@@ -23,11 +23,11 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 
 from midhaul.errors import DataError
-from midhaul.federation.fusion.hearing import draw_masks, places_of
+from midhaul.federation.fusion.hearing import draw_rows, places_of
 from midhaul.federation.fusion.tag_fitting import TagModel, fit_tag_model
 from midhaul.federation.fusion.tag_sets import best_sizes, set_chances
 from midhaul.federation.fusion.tag_terms import TagAnswers, n_terms
-from midhaul.federation.problem import Answers, all_masks
+from midhaul.federation.problem import Answers
 
 if TYPE_CHECKING:
     from jaxtyping import Float64, Int64
@@ -149,7 +149,8 @@ def fit_stacked_tags(recording: Recording, rng: np.random.Generator) -> StackedT
     m, c = recording.n_providers, len(recording.names)
     is_true = np.zeros((len(recording), c), bool)
     is_true[truth.items, truth.labels] = True
-    rows, masks = _drawn(known, m, _MAX_NUMBERS // (c * (n_terms(m) + 1)), rng)
+    n_most = _MAX_NUMBERS // (c * (n_terms(m) + 1))
+    rows, masks = draw_rows(known, m, _N_DRAWS, n_most, rng)
     everybody = np.full(len(recording), recording.everyone, np.int64)
     whole = TagAnswers.of(recording, everybody, list(range(m)), m)
     model = fit_tag_model(
@@ -158,19 +159,3 @@ def fit_stacked_tags(recording: Recording, rng: np.random.Generator) -> StackedT
     return StackedTags(
         providers=recording.providers, names=recording.names, model=model
     )
-
-
-def _drawn(
-    known: Int64[np.ndarray, " n"], m: int, n_most: int, rng: np.random.Generator
-) -> tuple[Int64[np.ndarray, " r"], Int64[np.ndarray, " r"]]:
-    """Items with subsets to learn from: everybody, and all others or random ones."""
-    subsets = all_masks(m)[::-1]
-    n_draws = min(len(subsets), _N_DRAWS)
-    rows = np.concatenate([rng.permutation(known) for _ in range(n_draws)])
-    if len(subsets) <= _N_DRAWS:
-        masks = np.repeat(subsets, len(known))
-    else:
-        masks = draw_masks(len(rows), m, rng)
-        masks[: len(known)] = subsets[0]
-    kept = np.sort(rng.permutation(len(rows))[: max(1, n_most)])
-    return rows[kept], masks[kept]
