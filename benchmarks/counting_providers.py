@@ -6,7 +6,7 @@ Prints one line of JSON, the ports of the providers in their order. Each answers
 ``POST /infer`` as a node of midhaul does; ``GET /counts`` says what was counted. A call
 is counted when it arrives, whatever becomes of it; money, when the provider would bill
 it. Whenever the money of all of them together exceeds ``budget_usd``, that is a
-violation.
+violation. Without SETTINGS nothing is done.
 
 SETTINGS holds ``budget_usd``, ``billed`` (statuses) and ``providers``, a list of
 objects with ``price_usd``, ``latency_s`` and the shares of calls that meet
@@ -151,5 +151,5 @@ def main() -> None:
     ).run(sockets=sockets)  # fmt: skip
 
 
-if __name__ == "__main__":
+if __name__ == "__main__" and sys.argv[1:]:
     main()

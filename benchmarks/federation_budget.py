@@ -25,41 +25,27 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
-import json
 import resource
 import signal
-import socket
-import subprocess
 import sys
 import tempfile
 import time
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
 import aiohttp
 import cv2
 import numpy as np
+from federation_budget_ledger import compare
+from federation_budget_service import RETRY_S, TIMEOUT_S, Service, counting
 
-from midhaul.federation.ledger_file import entries_of, read_ledger
-from midhaul.federation.ledger_lines import item_hash
 from midhaul.federation.money import budget_nusd
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Sequence
+    from collections.abc import Sequence
 
-BILLED = ("ok", "timeout", "unavailable", "malformed")
-PROVIDERS: tuple[dict[str, Any], ...] = (
-    {"price_usd": 0.0004, "latency_s": 0.02, "throttled": 0.05, "unavailable": 0.08,
-     "malformed": 0.02, "timeout": 0.03},
-    {"price_usd": 0.001, "latency_s": 0.03, "throttled": 0.02, "unavailable": 0.05,
-     "timeout": 0.01},
-    {"price_usd": 0.002, "latency_s": 0.04, "unavailable": 0.01},
-)  # fmt: skip
-NAMES = "abc"
-TIMEOUT_S = 1.0
-RETRY_S = 0.1
 MEAN_USD = 0.0005
 """About what a request costs with these faults."""
 MONEY = 0.6
@@ -85,86 +71,6 @@ class Seen:
     def failed_calls(self) -> int:
         """Calls that failed before the answer."""
         return sum(call["status"] != "ok" for call in self.said.get("calls", ()))
-
-
-class Service:
-    """The federation's process; killed and started again under the same address."""
-
-    def __init__(self, folder: Path, ports: Sequence[int], budget_usd: float) -> None:
-        self.folder = folder
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.port = free.getsockname()[1]
-        self.url = f"http://127.0.0.1:{self.port}"
-        (folder / "words.toml").write_text('names = ["person", "car"]\n')
-        (folder / "federation.toml").write_text(
-            f"port = {self.port}\nmax_requests = 20_000\ndrain_s = 20.0\n"
-            '[policy]\nname = "cheapest-first"\nvocabulary = "words.toml"\n'
-            f'[budget]\nrun_usd = {budget_usd:.9f}\n[ledger]\nfile = "ledger.tsv"\n'
-            + "".join(
-                f'[[providers]]\nname = "{name}"\nspec = "http://127.0.0.1:{port}"\n'
-                f"price_usd = {one['price_usd']}\ntimeout_s = {TIMEOUT_S}\n"
-                f"n_at_once = 48\nretry = {{ attempts = 2, base_s = {RETRY_S} }}\n"
-                for name, port, one in zip(NAMES, ports, PROVIDERS, strict=True)
-            )
-        )
-        self.process = self.start()
-
-    def __enter__(self) -> Self:
-        """It runs already."""
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        """Leave nothing running, whatever happened."""
-        self.process.kill()
-        self.process.wait()
-
-    @property
-    def ledger(self) -> Path:
-        """Its ledger."""
-        return self.folder / "ledger.tsv"
-
-    def start(self) -> subprocess.Popen[str]:
-        """Start, and wait until it listens."""
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "midhaul", "serve", "federation",
-             str(self.folder / "federation.toml")],
-            stdout=subprocess.PIPE, text=True,
-        )  # fmt: skip
-        line = first_line(self.process)
-        if self.url not in line:
-            self.process.kill()
-            sys.exit(f"the service did not start: {line}")
-        return self.process
-
-    def end(self, how: signal.Signals) -> int:
-        """Send a signal, and wait for the end; the exit code."""
-        self.process.send_signal(how)
-        self.process.communicate()
-        return self.process.returncode
-
-
-def first_line(process: subprocess.Popen[str]) -> str:
-    """What a process says first; empty when it ends before."""
-    return "" if process.stdout is None else process.stdout.readline()
-
-
-@contextlib.contextmanager
-def counting(folder: Path, budget_usd: float) -> Generator[list[int]]:
-    """The providers' process; their ports."""
-    file = folder / "providers.json"
-    file.write_text(
-        json.dumps({"budget_usd": budget_usd, "billed": BILLED, "providers": PROVIDERS})
-    )
-    script = Path(__file__).parent / "counting_providers.py"
-    process = subprocess.Popen(
-        [sys.executable, str(script), str(file)], stdout=subprocess.PIPE, text=True
-    )
-    try:
-        yield json.loads(first_line(process))
-    finally:
-        process.kill()
-        process.communicate()
 
 
 async def ask(
@@ -252,59 +158,6 @@ async def counts_of(port: int) -> dict[str, Any]:
         session.get(f"http://127.0.0.1:{port}/counts") as response,
     ):
         return await response.json()
-
-
-def compare(file: Path, counts: dict[str, Any]) -> dict[str, float]:
-    """The ledger against what the providers counted."""
-    contents = read_ledger(file)
-    contents.demand_whole()
-    reserved: Counter[tuple[str, str]] = Counter()
-    excused: Counter[tuple[str, str]] = Counter()
-    ends: Counter[str] = Counter()
-    begun_s: dict[int, float] = {}
-    for entry in entries_of(file):
-        key = (entry.provider, entry.item)
-        ends[entry.event] += 1
-        if entry.event == "reserved":
-            reserved[key] += 1
-            begun_s[entry.call] = entry.time_s
-        elif entry.event == "assumed":
-            excused[key] += 1
-        elif entry.event == "charged":
-            excused[key] += entry.time_s - begun_s[entry.call] > 0.99 * TIMEOUT_S
-    arrived: Counter[tuple[str, str]] = Counter()
-    for text, n in counts["items"].items():
-        number, _, item = text.partition(" ")
-        arrived[NAMES[int(number)], item_hash(item)] += n
-    missing = sum((arrived - reserved).values())
-    never = reserved - arrived
-    unexplained = sum((never - excused).values())
-    by_status: Counter[str] = Counter()
-    for text, n in counts["calls"].items():
-        by_status[text.partition(" ")[2]] += n
-    billed = sum(by_status[status] for status in BILLED)
-    total = contents.spending.of_run("service")
-    by_provider = ", ".join(
-        f"{NAMES[int(key[0])]}{key[1:]} {n}"
-        for key, n in sorted(counts["calls"].items())
-    )
-    print(f"providers saw: {by_provider}")
-    n_arrived = sum(counts["calls"].values())
-    print(
-        f"ledger: {ends['reserved']} calls reserved, {ends['charged']} charged, "
-        f"{ends['released']} released, {ends['assumed']} assumed after SIGKILL, "
-        f"{sum(never.values())} of all never arrived, "
-        f"{total.charged_nusd / 1e9:.6f} USD; providers: {n_arrived} calls, "
-        f"{billed} billed, {counts['spent_usd']:.6f} USD"
-    )
-    return {
-        "missing": missing,
-        "unpaid": max(0, billed - total.n_calls)
-        + max(0, ends["released"] - by_status["throttled"]),
-        "unexplained": unexplained,
-        "open": total.n_open,
-        "charged_nusd": total.charged_nusd,
-    }
 
 
 def latencies(seen: Sequence[Seen]) -> dict[str, float]:
