@@ -14,6 +14,7 @@ from tests.federation.recordings import random_recording, recordings, tiny_boxes
 from threadpoolctl import threadpool_limits
 
 from midhaul.errors import DataError
+from midhaul.federation.boosted_trees import BoostedTrees
 from midhaul.federation.fusion import fit_fuser, fuser_from_state, fuser_named
 from midhaul.federation.fusion.box_clusters import cluster_boxes
 from midhaul.federation.fusion.cluster_context import context_of
@@ -28,7 +29,6 @@ from midhaul.federation.quality import set_quality
 from midhaul.federation.readers.parquet import read_parquet
 from midhaul.federation.saving import read_state, write_state
 from midhaul.federation.splits import split_items
-from midhaul.federation.trees import FlatTrees
 from midhaul.vision.matching import iou
 
 if TYPE_CHECKING:
@@ -335,7 +335,7 @@ def test_flat_trees_are_those_of_the_library(seed: int, n_leaves: int) -> None:
     )
     with threadpool_limits(1):
         model.fit(rows, is_true)
-    flat = FlatTrees.from_state(FlatTrees.of_histogram(model).state())
+    flat = BoostedTrees.from_state(BoostedTrees.of_histogram(model).state())
     fresh_rows = rng.normal(size=(100, 4)).astype(np.float32)
     fresh_rows[rng.random(fresh_rows.shape) < 0.3] = np.nan
     for told in (rows, fresh_rows):

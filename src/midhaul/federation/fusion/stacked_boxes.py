@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 
 from midhaul.errors import DataError
+from midhaul.federation.boosted_trees import BoostedTrees
 from midhaul.federation.calibration import Calibration, fit_calibration
 from midhaul.federation.fusion.box_clusters import cluster_boxes
 from midhaul.federation.fusion.cluster_features import (
@@ -36,7 +37,6 @@ from midhaul.federation.fusion.cluster_features import (
 from midhaul.federation.fusion.hearing import draw_masks
 from midhaul.federation.matching_kernel import match_items
 from midhaul.federation.problem import Answers
-from midhaul.federation.trees import FlatTrees
 
 if TYPE_CHECKING:
     from jaxtyping import Bool, Float32, Float64, Int64
@@ -77,7 +77,7 @@ class StackedBoxes:
     centre: Float64[np.ndarray, " e"]
     spread: Float64[np.ndarray, " e"]
     coefficients: Float64[np.ndarray, " e_plus_1"]
-    trees: FlatTrees
+    trees: BoostedTrees
     iou: float = 0.55
 
     kind: ClassVar[str] = "stacked-boxes"
@@ -145,7 +145,7 @@ class StackedBoxes:
             providers=tuple(state["providers"]),
             iou=float(state["iou"]),
             calibration=Calibration.from_state(state["calibration"]),
-            trees=FlatTrees.from_state(state["trees"]),
+            trees=BoostedTrees.from_state(state["trees"]),
             **{name: np.asarray(state[name], np.float64) for name in _ARRAYS},
         )
 
@@ -193,7 +193,7 @@ def fit_stacked_boxes(
         centre=centre,
         spread=spread,
         coefficients=np.append(linear.coef_[0], linear.intercept_),
-        trees=FlatTrees.of_histogram(boosted),
+        trees=BoostedTrees.of_histogram(boosted),
         iou=iou,
     )
 

@@ -23,7 +23,7 @@ from midhaul.federation.policies.cascade_library import (
 from midhaul.federation.policies.cascade_policy import CascadePolicy
 from midhaul.federation.policies.cascade_targets import influence_on_ap50
 from midhaul.federation.policies.cascade_training import look_at
-from midhaul.federation.policies.trees import ForestSettings, Grown, grow
+from midhaul.federation.policies.forests import ForestSettings, Grown, grow
 from midhaul.federation.policies.worth import finite_multiplier
 from midhaul.federation.problem import members
 from midhaul.federation.quality import item_quality

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
     from jaxtyping import Bool, Float32, Float64, Int64
 
-    from midhaul.federation.policies.trees import Grown
+    from midhaul.federation.policies.forests import Grown
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

@@ -12,7 +12,7 @@ from midhaul.federation.fusion import fuser_from_state
 from midhaul.federation.policies.cascade_induction import Lattice
 from midhaul.federation.policies.cascade_library import nearest_known
 from midhaul.federation.policies.cascade_rows import describe_fused, describe_items
-from midhaul.federation.policies.trees import Forest
+from midhaul.federation.policies.forests import Forest
 
 if TYPE_CHECKING:
     from jaxtyping import Float32, Int64

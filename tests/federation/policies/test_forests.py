@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from midhaul.federation.policies.trees import Forest, ForestSettings, Grown, grow
+from midhaul.federation.policies.forests import Forest, ForestSettings, Grown, grow
 
 
 @pytest.fixture(scope="module")

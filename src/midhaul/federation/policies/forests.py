@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from midhaul.federation.policies.tree_kernels import (
+from midhaul.federation.policies.forest_kernels import (
     fill,
     leaves_of,
     means_of,

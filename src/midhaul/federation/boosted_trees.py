@@ -22,7 +22,7 @@ _ARRAYS = ("roots", "features", "thresholds", "lefts", "rights", "nan_left", "va
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class FlatTrees:
+class BoostedTrees:
     """A sum of regression trees.
 
     Attributes:
@@ -46,7 +46,7 @@ class FlatTrees:
     values: Float64[np.ndarray, " v"]
 
     @classmethod
-    def of_histogram(cls, model: Any) -> FlatTrees:
+    def of_histogram(cls, model: Any) -> BoostedTrees:
         """The trees of a fitted binary HistGradientBoostingClassifier or regressor.
 
         Its sum is the decision function: log odds of a classifier. Scikit-learn has no
@@ -88,7 +88,7 @@ class FlatTrees:
         return {"baseline": self.baseline, **arrays}
 
     @classmethod
-    def from_state(cls, state: State) -> FlatTrees:
+    def from_state(cls, state: State) -> BoostedTrees:
         """Trees that were saved."""
         return cls(
             baseline=float(state["baseline"]), **{name: state[name] for name in _ARRAYS}
