@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from midhaul.federation.policies.actors import Activation
+    from midhaul.federation.policies.presets import ReplaySettings
 
 _ACTIVATIONS: dict[str, type[nn.Module]] = {"relu": nn.ReLU, "tanh": nn.Tanh}
 
@@ -105,7 +106,7 @@ class TwinCritics:
     Args:
         n_inputs: features.
         n_actions: width of an action.
-        hidden: widths of the layers.
+        settings: widths of the layers, rates of learning and following.
         source: of the first weights.
     """
 
@@ -113,13 +114,15 @@ class TwinCritics:
         self,
         n_inputs: int,
         n_actions: int,
-        hidden: tuple[int, ...],
+        settings: ReplaySettings,
         source: torch.Generator,
     ) -> None:
-        sizes = (n_inputs + n_actions, *hidden, 1)
+        sizes = (n_inputs + n_actions, *settings.hidden, 1)
         self.nets = nn.ModuleList(mlp(sizes, "relu", source) for _ in range(2))
         self.targets = copy.deepcopy(self.nets)
         hold(self.targets)
+        self._polyak = settings.polyak
+        self._step = adam(self.nets.parameters(), settings.learning_rate)
 
     def both(
         self, inputs: torch.Tensor, actions: torch.Tensor, *, is_target: bool = False
@@ -129,15 +132,19 @@ class TwinCritics:
         nets = self.targets if is_target else self.nets
         return torch.stack([net(pairs)[:, 0] for net in nets])
 
-    def loss(
+    def learn(
         self, inputs: torch.Tensor, actions: torch.Tensor, wanted: torch.Tensor
     ) -> torch.Tensor:
-        """Mean squared error of both, added up."""
-        return ((self.both(inputs, actions) - wanted) ** 2).mean(dim=1).sum()
+        """Move both to what is wanted; returns their mean squared errors, added up."""
+        loss = ((self.both(inputs, actions) - wanted) ** 2).mean(dim=1).sum()
+        self._step.zero_grad()
+        loss.backward()
+        self._step.step()
+        return loss.detach()
 
-    def follow(self, polyak: float) -> None:
+    def follow(self) -> None:
         """Let the copies follow."""
-        follow(self.targets, self.nets, polyak)
+        follow(self.targets, self.nets, self._polyak)
 
     def networks(self) -> tuple[Network, ...]:
         """Both on numpy."""

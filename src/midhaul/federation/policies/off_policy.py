@@ -8,7 +8,12 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 import torch
 
-from midhaul.federation.policies.actors import best_of, to_actions, to_points
+from midhaul.federation.policies.actors import (
+    ActorPolicy,
+    best_of,
+    to_actions,
+    to_points,
+)
 from midhaul.federation.policies.networks import as_tensor
 from midhaul.federation.policies.subset_table import (
     as_vectors,
@@ -19,9 +24,14 @@ from midhaul.federation.policies.subset_table import (
 if TYPE_CHECKING:
     from jaxtyping import Float64, Int64
 
-    from midhaul.federation.policies.actors import ActorPolicy
+    from midhaul.federation.policies.actors import Network
     from midhaul.federation.policies.networks import TwinCritics
-    from midhaul.federation.policies.presets import Course, ReplaySettings
+    from midhaul.federation.policies.presets import (
+        Course,
+        ReplaySettings,
+        SacSettings,
+        Td3Settings,
+    )
     from midhaul.federation.policies.training import Watch, World
 
 
@@ -71,6 +81,27 @@ class OffPolicyLearner(Protocol):
     def policy(self) -> ActorPolicy:
         """The actor as it is now."""
         ...
+
+
+def policy_of(
+    name: str,
+    actor: Network,
+    critics: TwinCritics,
+    world: World,
+    settings: SacSettings | Td3Settings,
+) -> ActorPolicy:
+    """The actor for deciding, with its critics where they choose among subsets."""
+    n_nearest = settings.replay.n_nearest
+    return ActorPolicy(
+        name=name,
+        n_providers=world.n_providers,
+        scaling=world.scaling,
+        actor=actor,
+        is_squashed=True,
+        is_box_mapped=settings.course.is_box_mapped,
+        n_nearest=n_nearest,
+        critics=critics.networks() if n_nearest > 1 else (),
+    )
 
 
 class _Memory:

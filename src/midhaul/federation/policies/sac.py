@@ -28,7 +28,6 @@ from typing import TYPE_CHECKING
 import torch
 from torch.nn import functional
 
-from midhaul.federation.policies.actors import ActorPolicy
 from midhaul.federation.policies.networks import (
     TwinCritics,
     adam,
@@ -38,13 +37,14 @@ from midhaul.federation.policies.networks import (
     network_of,
     noise_like,
 )
-from midhaul.federation.policies.off_policy import run_off_policy
+from midhaul.federation.policies.off_policy import policy_of, run_off_policy
 from midhaul.federation.policies.presets import SacSettings
 from midhaul.federation.policies.training import begin
 
 if TYPE_CHECKING:
     import numpy as np
 
+    from midhaul.federation.policies.actors import ActorPolicy
     from midhaul.federation.policies.base import Examples
     from midhaul.federation.policies.off_policy import Batch
     from midhaul.federation.policies.training import Probe, Progress, World
@@ -97,22 +97,19 @@ class _Sac:
         self._world, self._settings = world, settings
         self.period = 1
         self.chance = generator(rng, world.device)
-        hidden, n_actions = settings.replay.hidden, world.n_providers
+        replay, n_actions = settings.replay, world.n_providers
         n_inputs = world.inputs.shape[1]
-        self._actor = mlp((n_inputs, *hidden, 2 * n_actions), "relu", self.chance)
-        self.critics = TwinCritics(n_inputs, n_actions, hidden, self.chance)
-        rate = settings.replay.learning_rate
-        self._actor_step = adam(self._actor.parameters(), rate)
-        self._critic_step = adam(self.critics.nets.parameters(), rate)
+        self._actor = mlp(
+            (n_inputs, *replay.hidden, 2 * n_actions), "relu", self.chance
+        )
+        self.critics = TwinCritics(n_inputs, n_actions, replay, self.chance)
+        self._actor_step = adam(self._actor.parameters(), replay.learning_rate)
 
     def act(self, inputs: torch.Tensor) -> torch.Tensor:
         return self._sample(inputs)[0]
 
     def update(self, batch: Batch) -> torch.Tensor:
-        loss = self.critics.loss(batch.inputs, batch.actions, self._target(batch))
-        self._critic_step.zero_grad()
-        loss.backward()
-        self._critic_step.step()
+        loss = self.critics.learn(batch.inputs, batch.actions, self._target(batch))
         hold(self.critics.nets)
         actions, log_p = self._sample(batch.inputs)
         worths = self.critics.both(batch.inputs, actions).amin(dim=0)
@@ -120,21 +117,12 @@ class _Sac:
         (self._settings.entropy * log_p - worths).mean().backward()
         self._actor_step.step()
         hold(self.critics.nets, is_held=False)
-        self.critics.follow(self._settings.replay.polyak)
-        return loss.detach()
+        self.critics.follow()
+        return loss
 
     def policy(self) -> ActorPolicy:
-        n_nearest = self._settings.replay.n_nearest
-        return ActorPolicy(
-            name="sac",
-            n_providers=self._world.n_providers,
-            scaling=self._world.scaling,
-            actor=network_of(self._actor, "relu", self._world.n_providers),
-            is_squashed=True,
-            is_box_mapped=self._settings.course.is_box_mapped,
-            n_nearest=n_nearest,
-            critics=self.critics.networks() if n_nearest > 1 else (),
-        )
+        actor = network_of(self._actor, "relu", self._world.n_providers)
+        return policy_of("sac", actor, self.critics, self._world, self._settings)
 
     def _target(self, batch: Batch) -> torch.Tensor:
         gamma = self._settings.course.gamma

@@ -19,7 +19,6 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from midhaul.federation.policies.actors import ActorPolicy
 from midhaul.federation.policies.networks import (
     TwinCritics,
     adam,
@@ -30,13 +29,14 @@ from midhaul.federation.policies.networks import (
     network_of,
     noise_like,
 )
-from midhaul.federation.policies.off_policy import run_off_policy
+from midhaul.federation.policies.off_policy import policy_of, run_off_policy
 from midhaul.federation.policies.presets import Td3Settings
 from midhaul.federation.policies.training import begin
 
 if TYPE_CHECKING:
     import numpy as np
 
+    from midhaul.federation.policies.actors import ActorPolicy
     from midhaul.federation.policies.base import Examples
     from midhaul.federation.policies.off_policy import Batch
     from midhaul.federation.policies.training import Probe, Progress, World
@@ -79,14 +79,12 @@ class _Td3:
         self._world, self._settings = world, settings
         self.period = settings.policy_delay
         self.chance = generator(rng, world.device)
-        hidden, n_actions = settings.replay.hidden, world.n_providers
+        replay, n_actions = settings.replay, world.n_providers
         n_inputs = world.inputs.shape[1]
-        self._actor = mlp((n_inputs, *hidden, n_actions), "relu", self.chance)
+        self._actor = mlp((n_inputs, *replay.hidden, n_actions), "relu", self.chance)
         self._target_actor = copy.deepcopy(self._actor)
-        self.critics = TwinCritics(n_inputs, n_actions, hidden, self.chance)
-        rate = settings.replay.learning_rate
-        self._actor_step = adam(self._actor.parameters(), rate)
-        self._critic_step = adam(self.critics.nets.parameters(), rate)
+        self.critics = TwinCritics(n_inputs, n_actions, replay, self.chance)
+        self._actor_step = adam(self._actor.parameters(), replay.learning_rate)
         self._n_updates = 0
 
     def act(self, inputs: torch.Tensor) -> torch.Tensor:
@@ -96,26 +94,14 @@ class _Td3:
 
     def update(self, batch: Batch) -> torch.Tensor:
         self._n_updates += 1
-        loss = self.critics.loss(batch.inputs, batch.actions, self._target(batch))
-        self._critic_step.zero_grad()
-        loss.backward()
-        self._critic_step.step()
+        loss = self.critics.learn(batch.inputs, batch.actions, self._target(batch))
         if self._n_updates % self._settings.policy_delay == 0:
             self._update_actor(batch)
-        return loss.detach()
+        return loss
 
     def policy(self) -> ActorPolicy:
-        n_nearest = self._settings.replay.n_nearest
-        return ActorPolicy(
-            name="td3",
-            n_providers=self._world.n_providers,
-            scaling=self._world.scaling,
-            actor=network_of(self._actor, "relu"),
-            is_squashed=True,
-            is_box_mapped=self._settings.course.is_box_mapped,
-            n_nearest=n_nearest,
-            critics=self.critics.networks() if n_nearest > 1 else (),
-        )
+        actor = network_of(self._actor, "relu")
+        return policy_of("td3", actor, self.critics, self._world, self._settings)
 
     def _update_actor(self, batch: Batch) -> None:
         hold(self.critics.nets)
@@ -124,9 +110,8 @@ class _Td3:
         (-self.critics.both(batch.inputs, actions)[0]).mean().backward()
         self._actor_step.step()
         hold(self.critics.nets, is_held=False)
-        polyak = self._settings.replay.polyak
-        self.critics.follow(polyak)
-        follow(self._target_actor, self._actor, polyak)
+        self.critics.follow()
+        follow(self._target_actor, self._actor, self._settings.replay.polyak)
 
     def _target(self, batch: Batch) -> torch.Tensor:
         gamma = self._settings.course.gamma
