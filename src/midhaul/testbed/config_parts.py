@@ -8,6 +8,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from midhaul.runs.config import Section, Spec
+from midhaul.vision.data import DatasetKind
 
 Encode = Annotated[
     str, Field(pattern=r"^(keep|(jpeg|webp):([1-9][0-9]?|100))$", examples=["jpeg:75"])
@@ -22,9 +23,7 @@ GridValue = Spec | bool | int | float
 class DataConfig(Section):
     """Images and their ground truth."""
 
-    kind: Literal["builtin", "coco", "yolo", "voc"] = Field(
-        default="builtin", description="Format of the data set."
-    )
+    kind: DatasetKind = Field(default="builtin", description="Format of the data set.")
     images: Path | None = Field(
         default=None, description="Folder of the images (coco, yolo, voc)."
     )

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from midhaul.model import GroundTruth
 
-DatasetKind: TypeAlias = Literal["coco", "yolo", "voc", "builtin"]
+DatasetKind: TypeAlias = Literal["builtin", "coco", "yolo", "voc"]
 
 _SHOWN = 3
 """How many of many things an error message names."""

@@ -8,6 +8,7 @@ from typing import Literal, Self
 from pydantic import Field, model_validator
 
 from midhaul.runs.config import Config, Section, Spec
+from midhaul.vision.data import DatasetKind
 
 NAME = r"^[\w.-]{1,64}$"
 
@@ -15,9 +16,7 @@ NAME = r"^[\w.-]{1,64}$"
 class ImagesConfig(Section):
     """The image set that is sent."""
 
-    kind: Literal["builtin", "coco", "yolo", "voc"] = Field(
-        default="builtin", description="Format of the data set."
-    )
+    kind: DatasetKind = Field(default="builtin", description="Format of the data set.")
     images: Path | None = Field(
         default=None, description="Folder of the images (coco, yolo, voc)."
     )
