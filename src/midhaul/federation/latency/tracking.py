@@ -6,10 +6,11 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from midhaul.federation.latency.accounts import account
 from midhaul.federation.latency.capture import Capture
 from midhaul.federation.latency.connection import Connection
 from midhaul.federation.latency.dns import read_answer
-from midhaul.federation.latency.exchanges import Account, Limits, account
+from midhaul.federation.latency.exchanges import Account, Limits
 from midhaul.federation.latency.frames import (
     ACK,
     SYN,
