@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from midhaul.federation.policies.base import Examples
+from midhaul.federation.policies.ppo import fit_ppo
+from midhaul.federation.policies.presets import preset
+from midhaul.federation.policies.sac import fit_sac
+from midhaul.federation.policies.td3 import fit_td3
 from midhaul.federation.problem import Answers, Recording
 
 if TYPE_CHECKING:
     from jaxtyping import Int64
 
+FIT: dict[str, Any] = {"sac": fit_sac, "td3": fit_td3, "ppo": fit_ppo}
 N_ITEMS = 24
 
 
@@ -103,3 +108,21 @@ def two_contexts(*, first_item: int = 0) -> Examples:
 def without_truth(examples: Examples) -> Examples:
     """The same items, about which nobody said what is right."""
     return replace(examples, recording=replace(examples.recording, truth=None))
+
+
+def small(learner: str, name: str = "corrected", n_steps: int = 1_600) -> Any:
+    """A preset with small networks that learn quickly."""
+    settings: Any = preset(learner, name, n_steps)
+    if learner == "ppo":
+        course = replace(settings.course, n_epochs=n_steps // 130, n_steps=240)
+        return replace(settings, course=course, actor_rate=5e-3, value_rate=1e-2)
+    memory = replace(
+        settings.replay,
+        hidden=(24, 24),
+        n_batch=64,
+        learning_rate=4e-3,
+        n_random=n_steps // 5,
+        n_before=n_steps // 5,
+        n_updates=10,
+    )
+    return replace(settings, replay=memory)

@@ -10,8 +10,8 @@ is true of the item.
    provider's by how often: n / (n + 200).
 2. Isotonic curves are interpolated between the means of their steps, so that they keep
    the order of scores wherever they can; a tiny slope parts what is still equal.
-3. Curves are kept at knots: 0, 0.01, …, 1, and as many quantiles of the provider's
-   scores twice over, as those of a network crowd near 1.
+3. Curves are kept at 0, 0.01, …, 1 and at 200 quantiles of the provider's scores, as
+   those of a network crowd near 1.
 """
 
 from __future__ import annotations

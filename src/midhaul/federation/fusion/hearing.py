@@ -94,7 +94,7 @@ def draw_rows(
         rng: of all that.
 
     Returns:
-        Numbers of items and masks, one each for every row.
+        ``(r,)`` numbers of items and ``(r,)`` masks.
     """
     n_subsets = (1 << n_providers) - 1
     n_draws = min(n_draws, n_subsets)
@@ -104,9 +104,10 @@ def draw_rows(
     else:
         masks = draw_masks(len(rows), n_providers, rng)
         masks[: len(known)] = n_subsets
-    if len(rows) <= max(n_most, 1):
+    n_kept = max(n_most, 1)
+    if len(rows) <= n_kept:
         return rows, masks
-    kept = np.sort(rng.permutation(len(rows))[: max(n_most, 1)])
+    kept = np.sort(rng.permutation(len(rows))[:n_kept])
     return rows[kept], masks[kept]
 
 

@@ -22,6 +22,8 @@ _MOST_TRUE = 24
 _MOST_NAMED = 100
 """Tags that are taken as evidence of others: those that are named most."""
 _MOST_STEPS = 60
+"""Of the optimiser: it stops before it has converged, which takes four times as many
+and brings nothing on items that it has not seen."""
 _FLAT = 1e-7
 """A step that betters the loss by less than this share of it is the last."""
 
@@ -48,7 +50,11 @@ class TagModel:
     log_weights: Float64[np.ndarray, " k"]
 
     def utilities(self, said: TagAnswers) -> Float64[np.ndarray, "n c"]:
-        """Log odds of every tag, before the number of true tags is weighed."""
+        """Log odds of every tag, before the number of true tags is weighed.
+
+        Term by term, so that an item has the same answer alone and among others, which
+        a product of matrices does not promise.
+        """
         total = np.full(said.is_named.shape[1:], self.shared[0])
         for coefficient, term in zip(
             self.shared[1:], terms(said, self.tag_odds), strict=True
@@ -75,7 +81,7 @@ class TagModel:
 def fit_tag_model(
     said: TagAnswers, is_true: Bool[np.ndarray, "r c"], n_draws: float
 ) -> TagModel:
-    """Penalised maximum likelihood, which is convex, by L-BFGS.
+    """Penalised maximum likelihood, which is convex, by at most 60 steps of L-BFGS.
 
     Args:
         said: answers to r items, of which some may come several times.
@@ -147,7 +153,7 @@ class Likelihood:
         return at
 
     def parts(self, at: Float64[np.ndarray, " v"]) -> list[np.ndarray]:
-        """Shared coefficients, own ones, those of other tags, weights of sizes."""
+        """``(f + 1,)`` shared, ``(o, c)`` own, ``(M e, c)`` others, ``(k,)`` sizes."""
         ends = np.cumsum([int(np.prod(shape)) for shape in self.shapes])
         cut = np.split(at, ends[:-1])
         return [x.reshape(shape) for x, shape in zip(cut, self.shapes, strict=True)]

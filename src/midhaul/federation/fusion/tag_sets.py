@@ -34,8 +34,11 @@ def set_chances(
     """Log Z of each item, chances of each tag, and chances of each size of the set.
 
     Args:
-        utilities: log odds o of each tag.
-        log_weights: log w of the sizes 0, 1, ...; larger sets are impossible.
+        utilities: ``(n, c)`` log odds o of each tag.
+        log_weights: ``(k,)`` log w of the sizes 0, 1, ...; larger sets are impossible.
+
+    Returns:
+        ``(n,)``, ``(n, c)`` and ``(n, k)``.
     """
     n, c = utilities.shape
     n_sizes = len(log_weights)
@@ -82,6 +85,9 @@ def best_sizes(
     Args:
         falling: ``(n, c)`` utilities, falling in each row.
         log_weights: as in :func:`set_chances`.
+
+    Returns:
+        ``(n,)`` at most 16.
     """
     n, c = falling.shape
     n_sizes, top = len(log_weights), min(c, MAX_TAGS)

@@ -195,8 +195,9 @@ def _measure(
 def _refine(measure: Callable[[float], BudgetPoint], scale: float) -> list[BudgetPoint]:
     """Measure a coarse grid, then part neighbours where most is between them.
 
-    Between two points of a concave curve a mixture of both can lose no more than half
-    of the difference of prices times that of qualities.
+    Between two points of a concave, rising curve lies a triangle: what mixtures of both
+    lose, summed over the budgets between, is no more than half of the difference of
+    prices times that of qualities.
     """
     points = [measure(m) for m in (0.0, *(scale * _COARSE).tolist(), math.inf)]
     while len(points) < _N_POINTS:
