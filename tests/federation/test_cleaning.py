@@ -17,7 +17,7 @@ from midhaul.federation.cleaning import (
     clean_recording,
     match_items,
 )
-from midhaul.federation.findings import Tally
+from midhaul.federation.findings import FindingCounter
 from midhaul.federation.problem import Answers, Recording
 from midhaul.federation.vocabulary import Vocabulary
 from midhaul.model import Detections, Tags
@@ -45,7 +45,7 @@ def _clean(
     provider: str = "A",
     rules: CleaningRules | None = None,
 ) -> tuple[Detections, dict[tuple[str, str], int]]:
-    tally = Tally()
+    tally = FindingCounter()
     found = clean_answer(
         _detections(rows),
         _WORDS,
@@ -130,7 +130,7 @@ def test_an_empty_answer_stays_empty() -> None:
     """Nothing found is no oddity, with boxes and without."""
     found, counts = _clean([])
     assert (len(found), counts) == (0, {})
-    tally = Tally()
+    tally = FindingCounter()
     tags = Tags(scores=np.zeros(0, np.float32), labels=np.zeros(0, np.int32), names=())
     cleaned = clean_answer(tags, _WORDS, provider="A", item="x", tally=tally)
     assert isinstance(cleaned, Tags)
@@ -140,7 +140,7 @@ def test_an_empty_answer_stays_empty() -> None:
 
 def test_tags_of_one_answer() -> None:
     """Of a repeated tag the best score stays, also when two words mean it."""
-    tally = Tally()
+    tally = FindingCounter()
     tags = Tags(
         scores=np.array([0.25, 0.75, NAN, 0.5], np.float32),
         labels=np.array([0, 1, 1, 2], np.int32),
@@ -183,7 +183,7 @@ def _rows(
 def test_one_label_for_each_item() -> None:
     """Of several labels the best stays; an item without a usable one is missing."""
     raw = _recording("labels", _rows([0, 0, 1, 1], [0, 2, 3, 3], [0.5, 0.75, 1, 1]))
-    tally = Tally()
+    tally = FindingCounter()
     found = clean_recording(raw, _WORDS, tally=tally)
     assert found.names == _NAMES
     assert found.answers[0].labels.tolist() == [1]
@@ -206,14 +206,16 @@ def test_the_truth_is_cleaned_as_well() -> None:
         boxes,
         is_ignored=np.array([True, False, False]),
     )
-    tally = Tally()
+    tally = FindingCounter()
     raw = _recording("boxes", Answers.none(2), truth)
     found = clean_recording(raw, _WORDS, tally=tally).truth
     assert found is not None
     assert found.labels.tolist() == [0, 0]
     assert found.is_ignored.tolist() == [True, False]
     assert dict(tally.counts) == {("truth", "unknown label"): 1}
-    tags = clean_recording(replace(raw, task="tags"), _WORDS, tally=Tally()).truth
+    tags = clean_recording(
+        replace(raw, task="tags"), _WORDS, tally=FindingCounter()
+    ).truth
     assert tags is not None
     assert tags.labels.tolist() == [0]
 
@@ -221,7 +223,7 @@ def test_the_truth_is_cleaned_as_well() -> None:
 def test_a_clean_recording_stays_as_it_is() -> None:
     """Without anything odd, the arrays are the same ones."""
     raw = _recording("tags", _rows([0, 1], [0, 2], [0.5, 1]))
-    found = clean_recording(raw, tally=Tally())
+    found = clean_recording(raw, tally=FindingCounter())
     assert found.answers[0].scores is raw.answers[0].scores
     assert found.names == raw.names
 
@@ -246,7 +248,7 @@ def test_whatever_comes_is_clean_after_it(
     items = np.array([0, 0, 0, 1, 1, 2])
     answers = Answers.of_rows(items, 3, labels, scores, rows)
     raw = _recording("boxes", answers)
-    tally = Tally()
+    tally = FindingCounter()
     found = clean_recording(raw, _WORDS, tally=tally).answers[0]
     assert ((found.scores >= 0) & (found.scores <= 1)).all()
     assert (found.boxes[:, 2:] > found.boxes[:, :2]).all()
@@ -255,7 +257,9 @@ def test_whatever_comes_is_clean_after_it(
     report = tally.report()
     assert len(found.labels) + report.n_dropped == 6
     once = clean_recording(
-        replace(raw, names=_NAMES, answers=(found,)), _WORDS, tally=(again := Tally())
+        replace(raw, names=_NAMES, answers=(found,)),
+        _WORDS,
+        tally=(again := FindingCounter()),
     ).answers[0]
     assert np.array_equal(once.boxes, found.boxes)
     assert again.report().findings == ()
@@ -272,7 +276,7 @@ def test_whatever_comes_is_clean_after_it(
             _WORDS,
             provider="A",
             item=f"i{item}",
-            tally=Tally(),
+            tally=FindingCounter(),
             size_px=_SIZE,
         )
         assert isinstance(alone, Detections)
@@ -283,7 +287,7 @@ def test_whatever_comes_is_clean_after_it(
 
 def test_a_report_tells_everything() -> None:
     """Findings come by provider with examples, unknown words with what was meant."""
-    tally = Tally()
+    tally = FindingCounter()
     rows = [("sports car", 0.5, _GOOD), ("satchel", 0.5, _GOOD), ("satchel", 2, _GOOD)]
     for item in ("7", "8"):
         clean_answer(
@@ -310,7 +314,7 @@ def test_a_report_tells_everything() -> None:
 
 def test_a_tally_does_not_grow_without_end() -> None:
     """A service that runs for long keeps a bounded number of strange words."""
-    tally = Tally(max_words=3)
+    tally = FindingCounter(max_words=3)
     for i in range(9):
         tally.add_unknown("A", {f"w{i}": 1}, {f"w{i}": ()})
     report = tally.report()
@@ -324,11 +328,11 @@ def test_items_are_matched_by_what_is_missing() -> None:
         _rows([0, 1], [0, 0], [0.5, 0.5]), is_missing=np.array([False, False, True])
     )
     raw = _recording("tags", answers, _rows([0, 1, 2], [0, 0, 0], [1, 1, 1]))
-    tally = Tally()
+    tally = FindingCounter()
     assert match_items(raw, tally=tally) is raw
     assert dict(tally.counts) == {("A", "item without an answer"): 1}
     assert match_items(raw, "intersection", tally=tally).items == ("i0", "i1")
     with pytest.raises(DataError, match="A lacks 1 of 3 items: i2"):
         match_items(raw, "error", tally=tally)
     whole = raw.take(np.array([0, 1]))
-    assert match_items(whole, "error", tally=Tally()) is whole
+    assert match_items(whole, "error", tally=FindingCounter()) is whole

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from tests.support.toy_kind import NAME, STEPS, ToyConfig
 
 from midhaul.errors import StoreError
-from midhaul.model import Verdict
+from midhaul.model import Tally, Verdict
 from midhaul.runs.manifest import Manifest
 from midhaul.runs.run import Run
 
@@ -125,6 +125,17 @@ def test_a_wrong_query_names_the_tables(run: Run) -> None:
     with pytest.raises(StoreError) as caught:
         run.sql("FROM stps")
     assert "steps" in caught.value.hint
+
+
+def test_what_was_tallied_counts_into_the_verdict(run: Run) -> None:
+    """Whatever the experiment says at its end, and it is read back as it was."""
+    lost = Tally(what="boxes were lost", n=1, of=2, max_share=0.1, advice="Look.")
+    run.tally(lost)
+    run.finish("done", None, Verdict())
+    found = Run.open(run.dir).verdict
+    assert found is not None
+    assert not found.is_valid
+    assert found.tallies == (lost,)
 
 
 def test_the_end_is_written_once_with_verdict_and_notes(run: Run) -> None:

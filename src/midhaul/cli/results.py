@@ -26,7 +26,7 @@ def print_result(
     rows = summary(run)
     if not as_json:
         print_summary(kind.headline, rows)
-        print_verdict(run.verdict)
+        print_verdict(run.verdict, run.manifest.notes)
     file = None
     problem = None
     if with_report:
@@ -125,14 +125,13 @@ def estimate(row: dict[str, Any]) -> str:
     return f"{output.number(value)} ± {half:.1g}"
 
 
-def print_verdict(verdict: Verdict | None) -> None:
-    """Print whether a run may be believed, and what to change if not."""
-    if verdict is None:
-        return
-    if verdict.is_valid:
-        output.print_line("valid")
-        return
-    output.print_line("not valid:")
-    for reason, advice in zip(verdict.reasons, verdict.advice, strict=True):
-        output.print_line(f"  {reason}")
-        output.print_line(f"    {advice}")
+def print_verdict(verdict: Verdict | None, notes: Sequence[str] = ()) -> None:
+    """Print whether a run may be believed, what to change, and what was counted."""
+    if verdict is not None:
+        output.print_line("valid" if verdict.is_valid else "not valid:")
+        for reason, advice in zip(verdict.reasons, verdict.advice, strict=True):
+            output.print_line(f"  {reason}")
+            output.print_line(f"    {advice}")
+    remarks = verdict.remarks if verdict is not None else ()
+    for text in (*remarks, *notes):
+        output.print_line(f"note    {text}")

@@ -134,8 +134,6 @@ def _show_run(run: Run, *, as_json: bool) -> None:
         facts["error"] = manifest.error
     for key, value in facts.items():
         output.print_line(f"{key:8} {value}")
-    for text in manifest.notes:
-        output.print_line(f"note     {text}")
     headline = KINDS[manifest.kind].headline if manifest.kind in KINDS else ()
     print_summary(headline, rows)
-    print_verdict(run.verdict)
+    print_verdict(run.verdict, manifest.notes)

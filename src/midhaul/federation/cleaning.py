@@ -27,7 +27,7 @@ from midhaul.federation.problem import Answers
 from midhaul.model import Detections, Tags
 
 if TYPE_CHECKING:
-    from midhaul.federation.findings import Tally
+    from midhaul.federation.findings import FindingCounter
     from midhaul.federation.problem import Recording
     from midhaul.federation.vocabulary import Vocabulary
 
@@ -60,7 +60,7 @@ def clean_recording(
     vocabulary: Vocabulary | None = None,
     rules: CleaningRules | None = None,
     *,
-    tally: Tally,
+    tally: FindingCounter,
 ) -> Recording:
     """Bring all answers and the truth of a recording into order.
 
@@ -100,7 +100,7 @@ def clean_answer(
     *,
     provider: str,
     item: str,
-    tally: Tally,
+    tally: FindingCounter,
     size_px: tuple[float, float] | None = None,
 ) -> Detections | Tags:
     """Bring one answer of a live call into order.
@@ -151,7 +151,7 @@ def match_items(
     recording: Recording,
     mismatch: Literal["keep", "intersection", "error"] = "keep",
     *,
-    tally: Tally,
+    tally: FindingCounter,
 ) -> Recording:
     """Look for items that a provider did not answer, or that nobody judged.
 

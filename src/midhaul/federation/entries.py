@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from jaxtyping import Bool, Float32, Int32, Int64
 
-    from midhaul.federation.findings import Reason, Tally
+    from midhaul.federation.findings import FindingCounter, Reason
     from midhaul.federation.vocabulary import Vocabulary
 
 _SLACK = 1e-3
@@ -38,7 +38,7 @@ class Entries:
 class Ledger:
     """Where the oddities of one provider are filed."""
 
-    tally: Tally
+    tally: FindingCounter
     provider: str
     item_of: Callable[[int], str]
 

@@ -1,7 +1,7 @@
 """What was odd about providers' answers: counted by provider and reason, never hidden.
 
-Whoever reads or cleans answers is handed a :class:`Tally` and adds to it; its report is
-what tables and the live service show.
+Whoever reads or cleans answers is handed a :class:`FindingCounter` and adds to it; its
+report is what tables and the live service show.
 """
 
 from __future__ import annotations
@@ -132,7 +132,7 @@ class CleaningReport:
         return tuple(finding.sentence() for finding in self.findings) + tuple(words)
 
 
-class Tally:
+class FindingCounter:
     """Counts oddities as they come; one may live as long as a service does.
 
     Examples are the first few of each sort, so memory stays bounded by the number of

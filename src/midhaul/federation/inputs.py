@@ -11,7 +11,7 @@ import numpy as np
 from midhaul.errors import DataError
 from midhaul.federation.builtin_recording import record_builtin
 from midhaul.federation.cleaning import CleaningRules
-from midhaul.federation.findings import Tally
+from midhaul.federation.findings import FindingCounter
 from midhaul.federation.readers import RecordingSource, open_recording
 from midhaul.federation.readers.source import draw_items
 from midhaul.vision.data import open_dataset
@@ -46,7 +46,7 @@ def recording_of(
     Raises:
         MidhaulError: it is missing, or not what it should be.
     """
-    tally = Tally()
+    tally = FindingCounter()
     if config.kind == "builtin":
         recording = record_builtin(config.n_scenes, config.detectors, seed, progress)
         if config.providers:

@@ -7,7 +7,7 @@ from midhaul.model.detections import Detections, GroundTruth
 from midhaul.model.estimate import Estimate
 from midhaul.model.prediction import Prediction, PredictionStatus, Tags
 from midhaul.model.topology import Link, Topology
-from midhaul.model.verdict import Verdict
+from midhaul.model.verdict import Tally, Verdict
 
 __all__ = [
     "Detections",
@@ -17,6 +17,7 @@ __all__ = [
     "Prediction",
     "PredictionStatus",
     "Tags",
+    "Tally",
     "Topology",
     "Verdict",
 ]

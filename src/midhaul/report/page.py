@@ -177,10 +177,12 @@ class Page:
         title: names the experiment.
         subtitle: names the run: when, where, by which version.
         verdict: may its measurements be believed; None where nothing is judged.
+        notes: what must be known beside the verdict, a sentence each.
         sections: in reading order.
     """
 
     title: str
     subtitle: str = ""
     verdict: Verdict | None = None
+    notes: tuple[str, ...] = ()
     sections: tuple[Section, ...] = ()

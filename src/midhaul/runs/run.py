@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from midhaul.errors import StoreError
+from midhaul.model import Verdict
 from midhaul.runs import machine, parts, store
 from midhaul.runs.manifest import NAME, Manifest, Status
 from midhaul.runs.template import dump_config
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence
     from pathlib import Path
 
-    from midhaul.model import Verdict
+    from midhaul.model import Tally
     from midhaul.runs.config import Config
     from midhaul.runs.tables import Table
 
@@ -51,6 +52,7 @@ class Run:
         self.verdict: Verdict | None = manifest.verdict
         self._clock = clock
         self._notes: list[str] = list(manifest.notes)
+        self._tallies: list[Tally] = []
 
     @classmethod
     def create(
@@ -264,6 +266,14 @@ class Run:
         if text not in self._notes:
             self._notes.append(text)
 
+    def tally(self, *tallies: Tally) -> None:
+        """Count what was dropped, mended or assumed into the verdict.
+
+        They stand beside the verdict whatever becomes of the run, and make it not
+        valid where they are too many; an experiment need not add them itself.
+        """
+        self._tallies += tallies
+
     def finish(
         self,
         status: Status = "done",
@@ -272,11 +282,16 @@ class Run:
     ) -> None:
         """Say how the run ended; ``verdict`` defaults to the one set before.
 
+        What was tallied is added to it.
+
         Raises:
             StoreError: the manifest cannot be written.
         """
         if verdict is not None:
             self.verdict = verdict
+        counted = Verdict.of(*self._tallies)
+        if self.verdict is not None or counted.tallies:
+            self.verdict = (self.verdict or Verdict()) + counted
         change: dict[str, Any] = {
             "status": status,
             "error": error,

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from tests.federation.readers.made import assert_same_answers, recordings
 
 from midhaul.errors import DataError
-from midhaul.federation.findings import Tally
+from midhaul.federation.findings import FindingCounter
 from midhaul.federation.readers.armol import parse_line, read_armol, write_armol
 
 if TYPE_CHECKING:
@@ -81,7 +81,7 @@ def test_a_folder_of_armol(tmp_path: Path) -> None:
             "test/ground-truth/0.txt": "car-0.3-1-2-30-40\ncow-19-1-5-6-7-8",
         },
     )
-    tally = Tally()
+    tally = FindingCounter()
     found = read_armol(folder, price_usd=0.001, tally=tally)
     assert found.items == ("000000000139", "000000000285")
     assert found.providers == ("aws", "azure")
@@ -102,10 +102,10 @@ def test_a_folder_of_armol(tmp_path: Path) -> None:
 def test_words_instead_of_classes(tmp_path: Path) -> None:
     """On demand a box is what the provider called it, which Armol's classes hide."""
     folder = _tree(tmp_path, {"train/aws/4.txt": "satchel-28-0.5-1-2-30-40"})
-    of_class = read_armol(folder, split="train", price_usd=0, tally=Tally())
+    of_class = read_armol(folder, split="train", price_usd=0, tally=FindingCounter())
     assert [of_class.names[i] for i in of_class.answers[0].labels] == ["suitcase"]
     of_word = read_armol(
-        folder, split="train", labels="word", price_usd=0, tally=Tally()
+        folder, split="train", labels="word", price_usd=0, tally=FindingCounter()
     )
     assert [of_word.names[i] for i in of_word.answers[0].labels] == ["satchel"]
     assert of_word.items == ("4",)
@@ -124,7 +124,9 @@ def test_boxes_survive_armols_layout(recording: Recording) -> None:
     )
     with TemporaryDirectory() as folder:
         write_armol(rounded, Path(folder))
-        found = read_armol(Path(folder), labels="word", price_usd=0, tally=Tally())
+        found = read_armol(
+            Path(folder), labels="word", price_usd=0, tally=FindingCounter()
+        )
     assert len(found.items) == len(rounded.items)
     for before, after in zip(rounded.answers, found.answers, strict=True):
         names = np.array(found.names)
@@ -143,7 +145,7 @@ def test_boxes_survive_armols_layout(recording: Recording) -> None:
 def test_what_armols_layout_cannot_hold_is_refused(tmp_path: Path) -> None:
     """Tags, and labels that end like numbers, have no line of Armol's."""
     folder = _tree(tmp_path, {"test/aws/0.txt": "car-2-0.5-1-2-30-40"})
-    boxes = read_armol(folder, price_usd=0, tally=Tally())
+    boxes = read_armol(folder, price_usd=0, tally=FindingCounter())
     with pytest.raises(DataError, match="hold boxes, not tags"):
         write_armol(replace(boxes, task="tags"), tmp_path / "out")
     odd = replace(boxes, names=("boeing-747", *boxes.names[1:]))
@@ -166,5 +168,5 @@ def test_a_broken_folder_is_refused(
 ) -> None:
     """What is missing or wrong is named."""
     with pytest.raises(DataError, match=message) as caught:
-        read_armol(_tree(tmp_path, files), price_usd=0, tally=Tally())
+        read_armol(_tree(tmp_path, files), price_usd=0, tally=FindingCounter())
     assert caught.value.hint

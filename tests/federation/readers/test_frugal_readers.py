@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from midhaul.errors import DataError
-from midhaul.federation.findings import Tally
+from midhaul.federation.findings import FindingCounter
 from midhaul.federation.readers.frugal_files import read_rewards
 from midhaul.federation.readers.frugalmct import read_frugalmct
 from midhaul.federation.readers.frugalml import read_frugalml
@@ -43,7 +43,7 @@ def test_one_label_a_line(tmp_path: Path) -> None:
             "Model7_TrueLabel.txt": _lines(6, 6, 6),
         },
     )
-    found = read_frugalml(folder, tally=Tally())
+    found = read_frugalml(folder, tally=FindingCounter())
     assert found.task == "labels"
     assert found.items == ("0:a.jpg", "1:a.jpg", "2:b.jpg")
     assert found.providers == ("Google", "Own")
@@ -69,7 +69,7 @@ def test_models_that_answered_other_items_meet_by_name(tmp_path: Path) -> None:
             "Model7_TrueLabel.txt": _lines("z", "x"),
         },
     )
-    found = read_frugalml(folder, prices_usd={"Own": 0.5}, tally=Tally())
+    found = read_frugalml(folder, prices_usd={"Own": 0.5}, tally=FindingCounter())
     assert found.items == ("0:a", "1:b", "2:c")
     assert found.answers[0].is_missing.tolist() == [False, False, True]
     assert found.answers[1].is_missing.tolist() == [True, False, False]
@@ -81,7 +81,7 @@ def test_models_that_answered_other_items_meet_by_name(tmp_path: Path) -> None:
 def test_without_names_and_truth(tmp_path: Path) -> None:
     """Items are numbers then, there is no truth, and a silent model is told of."""
     folder = _folder(tmp_path, {"Model7_PredictedLabel.txt": _lines("x", "y")})
-    tally = Tally()
+    tally = FindingCounter()
     found = read_frugalml(folder, tally=tally)
     assert found.items == ("0", "1")
     assert found.providers == ("Own",)
@@ -141,7 +141,7 @@ def test_a_broken_folder_of_frugalml_is_refused(
 ) -> None:
     """What is missing, too short or contradictory is named."""
     with pytest.raises(DataError, match=message) as caught:
-        read_frugalml(_folder(tmp_path, files), tally=Tally())
+        read_frugalml(_folder(tmp_path, files), tally=FindingCounter())
     assert caught.value.hint
 
 
@@ -163,7 +163,7 @@ def test_several_labels_in_json(tmp_path: Path) -> None:
             "Model7_TrueLabel.txt": json.dumps(truth),
         },
     )
-    tally = Tally()
+    tally = FindingCounter()
     found = read_frugalmct(folder, tally=tally)
     assert found.task == "tags"
     assert found.items == ("i1", "i2")
@@ -195,7 +195,7 @@ def test_rewards_alone(tmp_path: Path) -> None:
     assert found.items == ("0:a", "1:b")
     assert found.rewards.tolist() == [[0.5, 1], [0, 1]]
     with pytest.raises(DataError, match="no model of"):
-        read_frugalmct(folder, tally=Tally())
+        read_frugalmct(folder, tally=FindingCounter())
 
 
 @pytest.mark.parametrize(
@@ -208,7 +208,7 @@ def test_a_broken_file_of_frugalmct_is_refused(
     """Lines and lists are no map from items to labels."""
     folder = _folder(tmp_path, {"Model0_PredictedLabel.txt": text})
     with pytest.raises(DataError, match=message):
-        read_frugalmct(folder, tally=Tally())
+        read_frugalmct(folder, tally=FindingCounter())
 
 
 def test_no_rewards_are_told(tmp_path: Path) -> None:

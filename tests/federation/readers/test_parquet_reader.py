@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from tests.federation.readers.made import assert_same, recordings
 
 from midhaul.errors import DataError
-from midhaul.federation.findings import Tally
+from midhaul.federation.findings import FindingCounter
 from midhaul.federation.readers.parquet import read_parquet
 from midhaul.federation.readers.parquet_writer import write_parquet
 
@@ -92,7 +92,7 @@ def test_boxes_with_the_truth_of_another_file(tmp_path: Path) -> None:
         difficult=[1, None, 0],
         **{name: [0.0, None, 3.0] for name in ("x1", "y1", "x2", "y2")},
     )
-    tally = Tally()
+    tally = FindingCounter()
     found = read_parquet(
         file, task="boxes", truth_file=truth, prices_usd={"A": 2}, tally=tally
     )

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from midhaul.federation.findings import Tally
+from midhaul.federation.findings import FindingCounter
 from midhaul.federation.readers import RecordingSource, open_recording
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ def test_apis_are_as_good_as_their_authors_say(
 def test_tags_of_pascal(data_dir: Path) -> None:
     """All words are VOC's; providers repeat themselves, which is counted."""
     folder = data_dir / "mlaas"
-    tally = Tally()
+    tally = FindingCounter()
     found = open_recording(
         RecordingSource(
             kind="parquet",
@@ -71,7 +71,7 @@ def test_tags_of_pascal(data_dir: Path) -> None:
 def test_boxes_of_voc(data_dir: Path) -> None:
     """Boxes end up on their images, and what is lost is a handful that are inverted."""
     folder = data_dir / "voc2007_boxes"
-    tally = Tally()
+    tally = FindingCounter()
     found = open_recording(
         RecordingSource(
             kind="parquet",
@@ -95,7 +95,7 @@ def test_boxes_of_voc(data_dir: Path) -> None:
 
 def test_detectors_judged_by_coco(data_dir: Path) -> None:
     """Parquet with whole numbers as ids meets COCO's annotations, every image of it."""
-    tally = Tally()
+    tally = FindingCounter()
     source = RecordingSource(
         kind="parquet",
         file=data_dir / "coco_detections" / "val.parquet",

@@ -12,7 +12,7 @@ import pytest
 
 from midhaul.errors import DataError
 from midhaul.federation.cleaning import CleaningRules
-from midhaul.federation.findings import Tally
+from midhaul.federation.findings import FindingCounter
 from midhaul.federation.readers import RecordingSource, draw_items, open_recording
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ def test_results_of_coco(tmp_path: Path) -> None:
         B=[_result(9, 18, 1, 2, 10, 20), _result(7, 3, 90, 70, 30, 30, score=1.0)],
         A=[_result(5, 18, 1, 1, 1, 1), _result(9, 4, 1, 1, 1, 1), {"image_id": 9}, "x"],
     )
-    tally = Tally()
+    tally = FindingCounter()
     found = open_recording(replace(source, prices_usd={"B": 2.0}), tally)
     assert found.items == ("7", "9")
     assert found.names == ("car", "dog")
@@ -97,7 +97,7 @@ def test_parquet_judged_by_cocos_annotations(tmp_path: Path) -> None:
         names=("car", "dog"),
         rules=CleaningRules(scores="percent"),
     )
-    tally = Tally()
+    tally = FindingCounter()
     found = open_recording(source, tally)
     assert found.names == ("car", "dog")
     assert found.answers[0].labels.tolist() == [1]
@@ -130,7 +130,7 @@ def test_items_that_not_everybody_answered(tmp_path: Path) -> None:
         ("x", "B", "car", 0.5),
     ]
     source = replace(_tags(tmp_path / "a.parquet", rows), task="labels")
-    tally = Tally()
+    tally = FindingCounter()
     kept = open_recording(source, tally)
     assert kept.answers[1].is_missing.tolist() == [False, True]
     assert tally.counts == {("B", "item without an answer"): 1}
@@ -144,7 +144,7 @@ def test_items_that_not_everybody_answered(tmp_path: Path) -> None:
 def test_items_of_another_truth(tmp_path: Path) -> None:
     """Answers about other images than the truth's are counted, or are an error."""
     source = _coco(tmp_path, A=[_result(7, 3, 1, 2, 3, 4), _result(8, 3, 1, 2, 3, 4)])
-    tally = Tally()
+    tally = FindingCounter()
     assert len(open_recording(source, tally)) == 2
     assert tally.counts == {
         ("A", "item not in the truth"): 1,
@@ -176,7 +176,7 @@ def test_a_label_set_without_a_table(tmp_path: Path) -> None:
     """Names alone bridge spelling and plurals, and everything else is unknown."""
     rows = [("x", "A", "Wine_Glasses", 0.5), ("x", "A", "goblet", 0.5)]
     source = replace(_tags(tmp_path / "a.parquet", rows), names=("wine glass", "cup"))
-    tally = Tally()
+    tally = FindingCounter()
     found = open_recording(source, tally)
     assert found.names == ("wine glass", "cup")
     assert found.answers[0].labels.tolist() == [0]

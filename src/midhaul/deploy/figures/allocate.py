@@ -45,6 +45,7 @@ def build(run: Run) -> Page:
         title="Rates: how an uplink is divided",
         subtitle=subtitle(run),
         verdict=verdict_of(run),
+        notes=run.manifest.notes,
         sections=tuple(part for part in chapters if part is not None),
     )
 

@@ -86,6 +86,7 @@ def build(run: Run) -> Page:
         title="Live: a gateway and its cloud, measured",
         subtitle=subtitle(run),
         verdict=verdict_of(run),
+        notes=run.manifest.notes,
         sections=tuple(part for part in chapters if part is not None),
     )
 

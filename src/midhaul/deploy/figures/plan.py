@@ -73,6 +73,7 @@ def build(run: Run) -> Page:
         title="Plan: what runs where, and who gets how much uplink",
         subtitle=subtitle(run),
         verdict=verdict_of(run),
+        notes=run.manifest.notes,
         sections=tuple(part for part in chapters if part is not None),
     )
 

@@ -61,6 +61,7 @@ def build(run: Run) -> Page:
         title="Simulation: a gateway over time",
         subtitle=subtitle(run),
         verdict=verdict_of(run),
+        notes=run.manifest.notes,
         sections=tuple(part for part in chapters if part is not None),
     )
 

@@ -55,6 +55,7 @@ def build(run: Run) -> Page:
         title="Federation: quality against price",
         subtitle=subtitle(run),
         verdict=verdict_of(run),
+        notes=run.manifest.notes,
         sections=tuple(part for part in parts if part is not None),
     )
 

@@ -42,6 +42,7 @@ def build(run: Run) -> Page:
         title="Federation: a policy is learned",
         subtitle=subtitle(run),
         verdict=verdict_of(run),
+        notes=run.manifest.notes,
         sections=tuple(part for part in parts if part is not None),
     )
 

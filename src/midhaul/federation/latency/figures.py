@@ -57,6 +57,7 @@ def build(run: Run) -> Page:
         title="Transmission and inference of captured requests",
         subtitle=subtitle(run),
         verdict=verdict_of(run),
+        notes=run.manifest.notes,
         sections=tuple(part for part in chapters if part is not None),
     )
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-    from midhaul.federation.findings import Tally
+    from midhaul.federation.findings import FindingCounter
 
 TRUTH_FOLDERS = ("ground_truth", "ground-truth")
 """What the folder of the truth may be called."""
@@ -63,7 +63,7 @@ def read_armol(
     labels: Literal["class", "word"] = "class",
     prices_usd: Mapping[str, float] | None = None,
     price_usd: float | None = None,
-    tally: Tally,
+    tally: FindingCounter,
 ) -> Recording:
     """Read a folder of Armol's text files.
 
@@ -175,7 +175,7 @@ def _line(name: str, number: int, score: float, box: Sequence[float]) -> str:
 
 
 def _items(
-    folder: Path, split: str, folders: Sequence[Path], tally: Tally
+    folder: Path, split: str, folders: Sequence[Path], tally: FindingCounter
 ) -> dict[int, str]:
     """Names of the images by their number."""
     for place in (folder, folder / split, folder.parent / "src" / "scripts"):
@@ -191,7 +191,7 @@ def _items(
     return {number: str(number) for number in sorted(numbers)}
 
 
-def _ranked(file: Path, tally: Tally) -> dict[int, str]:
+def _ranked(file: Path, tally: FindingCounter) -> dict[int, str]:
     listed = json_of(file, "a list of images")
     entries = cast("list[Any]", listed) if isinstance(listed, list) else [None]
     if not all(isinstance(entry, str) for entry in entries):
@@ -218,7 +218,7 @@ def _read_folder(
     items: Mapping[int, str],
     words: WordList,
     labels: Literal["class", "word"],
-    tally: Tally,
+    tally: FindingCounter,
 ) -> Answers:
     place = {number: i for i, number in enumerate(items)}
     boxes = _Boxes([], [], [])

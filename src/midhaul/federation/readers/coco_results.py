@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from midhaul.federation.findings import Tally
+    from midhaul.federation.findings import FindingCounter
     from midhaul.vision.coco import Annotations
 
 _N_CORNERS = 4
@@ -26,7 +26,7 @@ def read_coco_results(
     truth_file: Path,
     prices_usd: Mapping[str, float] | None = None,
     price_usd: float | None = None,
-    tally: Tally,
+    tally: FindingCounter,
 ) -> Recording:
     """Read ``PROVIDER.json`` of each provider.
 
@@ -80,7 +80,7 @@ def read_coco_results(
 
 
 def _read_results(
-    file: Path, place: Mapping[str, int], truth: Annotations, tally: Tally
+    file: Path, place: Mapping[str, int], truth: Annotations, tally: FindingCounter
 ) -> Answers:
     listed = json_of(file, "a list of results")
     if not isinstance(listed, list):

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-    from midhaul.federation.findings import Tally
+    from midhaul.federation.findings import FindingCounter
     from midhaul.federation.readers.frugal_files import Model
 
 
@@ -28,7 +28,7 @@ def read_frugalmct(
     folder: Path,
     *,
     prices_usd: Mapping[str, float] | None = None,
-    tally: Tally,
+    tally: FindingCounter,
 ) -> Recording:
     """Read a folder of FrugalMCT; models with nothing but rewards are left out.
 
@@ -99,7 +99,7 @@ def _tags(
     items: Sequence[str],
     words: WordList,
     provider: str,
-    tally: Tally,
+    tally: FindingCounter,
 ) -> Answers:
     of_item: list[int] = []
     labels: list[int] = []

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     from jaxtyping import Float64, Int64
 
-    from midhaul.federation.findings import Tally
+    from midhaul.federation.findings import FindingCounter
     from midhaul.federation.readers.frugal_files import Model
 
 
@@ -50,7 +50,7 @@ def read_frugalml(
     folder: Path,
     *,
     prices_usd: Mapping[str, float] | None = None,
-    tally: Tally,
+    tally: FindingCounter,
 ) -> Recording:
     """Read a folder of FrugalML.
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from jaxtyping import Float32, Float64, Int32, Int64
 
-    from midhaul.federation.findings import Tally
+    from midhaul.federation.findings import FindingCounter
     from midhaul.federation.problem import Task
     from midhaul.federation.readers.columns import Codes
 
@@ -37,7 +37,7 @@ def read_parquet(
     truth_file: Path | None = None,
     prices_usd: Mapping[str, float] | None = None,
     price_usd: float | None = None,
-    tally: Tally | None = None,
+    tally: FindingCounter | None = None,
 ) -> Recording:
     """Read predictions, and the truth where there is one.
 
@@ -149,7 +149,7 @@ def _read_rows(file: Path, task: Task) -> _Rows:
 
 
 def _places(
-    rows: _Rows, items: Sequence[str], tally: Tally | None
+    rows: _Rows, items: Sequence[str], tally: FindingCounter | None
 ) -> Int64[np.ndarray, " m"]:
     """The number of each row's item; -1 where the truth does not have it."""
     if items is rows.items.texts:

@@ -11,7 +11,7 @@ import numpy as np
 
 from midhaul.errors import DataError
 from midhaul.federation.cleaning import CleaningRules, clean_recording, match_items
-from midhaul.federation.findings import Tally
+from midhaul.federation.findings import FindingCounter
 from midhaul.federation.vocabulary import Vocabulary, read_vocabulary
 
 if TYPE_CHECKING:
@@ -68,7 +68,9 @@ class RecordingSource:
     seed: int = 0
 
 
-def open_recording(source: RecordingSource, tally: Tally | None = None) -> Recording:
+def open_recording(
+    source: RecordingSource, tally: FindingCounter | None = None
+) -> Recording:
     """Read recorded answers, bring them into order, and take the part that is wanted.
 
     Args:
@@ -82,7 +84,7 @@ def open_recording(source: RecordingSource, tally: Tally | None = None) -> Recor
     Raises:
         DataError: something is missing, cannot be read, or does not fit.
     """
-    tally = tally if tally is not None else Tally()
+    tally = tally if tally is not None else FindingCounter()
     n_outside = _n_outside(tally)
     recording = _read(source, tally)
     if source.mismatch == "error" and (n_outside := _n_outside(tally) - n_outside):
@@ -118,7 +120,7 @@ def draw_items(recording: Recording, n_items: int, seed: int = 0) -> Recording:
     return recording.take(np.sort(drawn))
 
 
-def _n_outside(tally: Tally) -> int:
+def _n_outside(tally: FindingCounter) -> int:
     counts = tally.counts.items()
     return sum(n for (_, reason), n in counts if reason == "item not in the truth")
 
@@ -131,7 +133,7 @@ def _check_prices(recording: Recording, source: RecordingSource) -> None:
         raise DataError(message, "give their price of a call in USD")
 
 
-def _read(source: RecordingSource, tally: Tally) -> Recording:
+def _read(source: RecordingSource, tally: FindingCounter) -> Recording:
     price_usd = source.price_usd
     if price_usd is None and source.providers:
         price_usd = math.nan  # those that are left out need no price

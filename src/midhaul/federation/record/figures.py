@@ -55,6 +55,7 @@ def build(run: Run) -> Page:
         title="Recording of live providers",
         subtitle=subtitle(run),
         verdict=verdict_of(run),
+        notes=run.manifest.notes,
         sections=tuple(part for part in chapters if part is not None),
     )
 

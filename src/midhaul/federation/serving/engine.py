@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from midhaul.errors import ConfigError
-from midhaul.federation.findings import Tally
+from midhaul.federation.findings import FindingCounter
 from midhaul.federation.serving.answer import NoObserver
 from midhaul.federation.serving.cache import AnswerCache, Flights
 from midhaul.federation.serving.caller import Caller
@@ -83,7 +83,7 @@ class Federation:
         self.knowledge = knowledge
         self.guard = guard
         self.settings = settings or FederationSettings()
-        self.tally = Tally()
+        self.tally = FindingCounter()
         self._opened = tuple(providers)
         self._prices = prices
         self._limits = dict(limits or {})

@@ -14,7 +14,7 @@ from midhaul.model import Detections, Tags
 
 if TYPE_CHECKING:
     from midhaul.federation.cleaning import CleaningRules
-    from midhaul.federation.findings import Tally
+    from midhaul.federation.findings import FindingCounter
     from midhaul.federation.problem import Task
     from midhaul.federation.vocabulary import Vocabulary
 
@@ -51,7 +51,7 @@ class Reader:
         task: Task,
         vocabulary: Vocabulary,
         rules: CleaningRules | None,
-        tally: Tally,
+        tally: FindingCounter,
     ) -> None:
         self._task: Task = task
         self._vocabulary = vocabulary

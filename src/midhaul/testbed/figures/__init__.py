@@ -57,6 +57,7 @@ def build(run: Run) -> Page:
         title=_title(run.manifest.kind),
         subtitle=subtitle(run),
         verdict=verdict_of(run),
+        notes=run.manifest.notes,
         sections=(*(part for part in parts if part is not None), environment(run)),
     )
 
