@@ -156,6 +156,8 @@ def test_show_and_ls_tell_what_there_is(midhaul: Midhaul, toy_file: Path) -> Non
     assert "5 of 12 rows" in shown.err
     found = midhaul("show", "--sql", "SELECT sum(value) AS s FROM steps", "--json")
     assert json.loads(found.out) == [{"s": 78.0}]
+    twice = midhaul("show", "--sql", "SELECT step, step FROM steps", "--limit", "1")
+    assert twice.out.split()[:2] == ["step", "step_1"]
     assert json.loads(midhaul("show", "--json").out)["rows"]["steps"] == 12
     wrong = midhaul("show", "--table", "stpes")
     assert (wrong.code, "did you mean 'steps'" in wrong.err) == (1, True)

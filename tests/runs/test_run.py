@@ -119,6 +119,25 @@ def test_a_damaged_part_is_named(run: Run) -> None:
         run.sql("FROM steps")
 
 
+@pytest.mark.parametrize(
+    ("query", "names"),
+    [
+        ("SELECT step, step, value FROM steps", ["step", "step_1", "value"]),
+        ("SELECT 1 a_1, 2 a, 3 a, 4 a", ["a_1", "a", "a_2", "a_3"]),
+        ("FROM steps s JOIN steps t ON s.step = t.step",
+         ["step", "value", "step_1", "value_1"]),
+    ],
+)  # fmt: skip
+def test_columns_that_are_asked_for_twice_are_told_apart(
+    run: Run, query: str, names: list[str]
+) -> None:
+    """Each column of an answer keeps its values under a name of its own."""
+    run.write(STEPS, [{"step": 1, "value": 2.0}])
+    found = run.sql(query)
+    assert found.column_names == names
+    assert len(found.to_pylist()[0]) == len(names)
+
+
 def test_a_wrong_query_names_the_tables(run: Run) -> None:
     """The hint lists what can be asked."""
     run.write(STEPS, [{"step": 1}])

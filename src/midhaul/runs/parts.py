@@ -79,6 +79,9 @@ def count(file: Path) -> int:
 def query(text: str, files: Mapping[str, Sequence[Path]]) -> pa.Table:
     """The answer of DuckDB to a query.
 
+    A column that a query names again gets a number behind its name, ``gateway_1``, as
+    DuckDB does in a subquery: names of columns are the keys of rows.
+
     Args:
         text: SQL.
         files: the parts of each table, by the name that the query knows it by.
@@ -95,6 +98,19 @@ def query(text: str, files: Mapping[str, Sequence[Path]]) -> pa.Table:
             if answer is None:  # pyright: ignore[reportUnnecessaryComparison]
                 message = "it gives no rows"
                 raise ValueError(message)
-            return answer.to_arrow_table()
+            found = answer.to_arrow_table()
+            return found.rename_columns(_different(found.column_names))
     except duckdb.Error as error:
         raise ValueError(str(error)) from error
+
+
+def _different(names: Sequence[str]) -> list[str]:
+    """The names in their order; those that were there before get a number."""
+    taken, found = set(names), dict[str, None]()
+    for name in names:
+        new, number = name, 0
+        while new in found or (number and new in taken):
+            number += 1
+            new = f"{name}_{number}"
+        found[new] = None
+    return list(found)
