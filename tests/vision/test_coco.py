@@ -69,7 +69,8 @@ def test_reads(tmp_path: Path) -> None:
     np.testing.assert_array_equal(truth.is_crowd, [False, True, False])
     np.testing.assert_array_equal(truth.areas_px, [30 * 40.5, 17.5, 25])
     assert len(dataset.truth["3"]) == 0
-    assert dataset.notes == ()
+    (bare,) = dataset.tallies
+    assert (bare.n, bare.of, bare.is_too_many) == (1, 2, False)
 
 
 def put(*path: str | int, value: object) -> Callable[[Document], None]:
@@ -204,5 +205,5 @@ def test_real(data_dir: Path) -> None:
     assert (len(dataset), len(dataset.names)) == (161, 80)
     assert dataset.names[0] == "person"
     assert sum(len(t) for t in dataset.truth.values()) == 1430
-    assert dataset.notes == ()
+    assert not any(one.is_too_many for one in dataset.tallies)
     assert dataset.read(dataset.image_ids[0])[:2] == b"\xff\xd8"

@@ -188,10 +188,11 @@ def test_untidy_boxes() -> None:
     np.testing.assert_array_equal(truth["a"].boxes, [[0, 0, 10, 10], [90, 70, 100, 80]])
     np.testing.assert_array_equal(truth["a"].areas_px, [100, 100])
     assert len(truth["b"]) == 0
-    assert builder.notes == (
-        "box file, box 1 clipped to the image",
-        "box file, box 1 without extent left out",
-    )
+    clipped, rounded, flat = builder.tallies
+    assert (clipped.n, clipped.of, clipped.is_too_many) == (1, 3, True)
+    assert (rounded.n, rounded.of, rounded.is_too_many) == (1, 3, False)
+    assert (flat.n, flat.of, flat.is_too_many) == (1, 3, True)
+    assert all(one.places == ("file, box 1",) and one.advice for one in builder.tallies)
 
 
 def test_bad_area() -> None:

@@ -50,9 +50,11 @@ def test_reads(folder: Path) -> None:
     np.testing.assert_array_equal(truth.labels, [1, 0])
     np.testing.assert_allclose(dataset.truth["val/c"].boxes, [[85, 20, 100, 60]])
     assert len(dataset.truth["b"]) == 0
-    assert len(dataset.notes) == 2
-    assert "clipped" in dataset.notes[0]
-    assert "1 images without a label file" in dataset.notes[1]
+    clipped, bare = dataset.tallies
+    assert "clipped" in clipped.what
+    assert (clipped.n, clipped.of) == (1, 3)
+    assert "no label file" in bare.what
+    assert (bare.n, bare.of) == (1, 3)
 
 
 def test_folders_given(folder: Path) -> None:

@@ -54,8 +54,7 @@ def write_frame(
     run.write(CONFIGURATIONS, rows, part=0)
     run.write(IMAGES, image_rows(dataset, seed), part=0)
     run.file(_LABELS).write_text(json.dumps(dataset.names), encoding="utf-8")
-    for note in dataset.notes:
-        run.note(note)
+    run.tally(*dataset.tallies)
 
 
 def label_set(run: Run) -> tuple[str, ...]:

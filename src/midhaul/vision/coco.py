@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
 from midhaul.errors import DataError
+from midhaul.model import Tally
 from midhaul.vision.data import Dataset, name_some
 from midhaul.vision.files import (
     ImageFiles,
@@ -21,13 +22,18 @@ from midhaul.vision.files import (
 from midhaul.vision.truth import TruthBuilder
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
     from pathlib import Path
 
     from midhaul.model import GroundTruth
 
 _LISTS = ("images", "annotations", "categories")
 _N_CORNERS = 4
+_PLACES = 20
+"""Places that a tally keeps."""
+_MAX_UNLABELLED = 0.5
+"""The file lists such an image on purpose, so it is one without objects; but where most
+are, labelling is not finished."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +91,7 @@ class Annotations:
         truth: the human boxes of every image id; labels are indices into ``names``.
         sizes: width and height in px of every image id.
         places: where each image id stands in the file, for messages, and its file name.
-        notes: what was mended or left out, a sentence each.
+        tallies: what was mended, assumed or left out.
     """
 
     names: tuple[str, ...]
@@ -93,7 +99,7 @@ class Annotations:
     truth: Mapping[str, GroundTruth]
     sizes: Mapping[str, tuple[int, int]]
     places: Mapping[str, tuple[str, str]]
-    notes: tuple[str, ...]
+    tallies: tuple[Tally, ...]
 
 
 def read_coco(images: Path, annotations: Path) -> Dataset:
@@ -118,7 +124,7 @@ def read_coco(images: Path, annotations: Path) -> Dataset:
         truth=found.truth,
         sizes=found.sizes,
         source=ImageFiles(paths),
-        notes=found.notes,
+        tallies=found.tallies,
     )
 
 
@@ -155,8 +161,28 @@ def read_annotations(annotations: Path) -> Annotations:
         truth=builder.build(places),
         sizes=sizes,
         places=places,
-        notes=builder.notes,
+        tallies=(*builder.tallies, *_without_boxes(builder.image_ids, places)),
     )
+
+
+def _without_boxes(
+    boxed: Collection[str], places: Mapping[str, tuple[str, str]]
+) -> list[Tally]:
+    """Images that the file lists and of which no box speaks."""
+    bare = [file_name for i, (_, file_name) in places.items() if i not in boxed]
+    if not bare:
+        return []
+    return [
+        Tally(
+            what="images have no boxes and were taken as without objects",
+            n=len(bare),
+            of=len(places),
+            max_share=_MAX_UNLABELLED,
+            advice="Export images that nobody has labelled yet without their entry "
+            "in images.",
+            places=tuple(bare[:_PLACES]),
+        )
+    ]
 
 
 def _load(path: Path) -> dict[str, list[_Item]]:

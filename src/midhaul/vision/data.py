@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     import numpy as np
 
-    from midhaul.model import GroundTruth
+    from midhaul.model import GroundTruth, Tally
 
 DatasetKind: TypeAlias = Literal["builtin", "coco", "yolo", "voc"]
 
@@ -33,7 +33,7 @@ class Dataset:
         truth: the human boxes of every image id; labels are indices into ``names``.
         sizes: width and height in px of every image id, as stored.
         source: from an image id to the bytes of its file.
-        notes: what the reader mended or left out, a sentence each.
+        tallies: what the reader mended, assumed or left out.
 
     Raises:
         ValueError: an image has no truth or no size, or an id is repeated.
@@ -45,7 +45,7 @@ class Dataset:
     truth: Mapping[str, GroundTruth]
     sizes: Mapping[str, tuple[int, int]]
     source: Callable[[str], bytes]
-    notes: tuple[str, ...] = ()
+    tallies: tuple[Tally, ...] = ()
 
     def __post_init__(self) -> None:
         """Check that every image has what it needs."""

@@ -1,7 +1,7 @@
 """Collecting the boxes of a data set while checking each of them.
 
-What is certainly an error stops the reading; what is merely untidy is mended, counted
-and told in the data set's notes.
+What is certainly an error stops the reading; what is merely untidy is mended and
+counted into the data set's tallies.
 """
 
 from __future__ import annotations
@@ -13,14 +13,22 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from midhaul.errors import DataError
-from midhaul.model import GroundTruth
-from midhaul.vision.data import name_some
+from midhaul.model import GroundTruth, Tally
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
 _TOLERANCE_PX = 1.0
 """How far a box may reach outside of its image by rounding alone."""
+_NOISE_PX = 0.01
+"""How far it may do so without a word: six digits of a share of a large image."""
+_MAX_CLIPPED = 0.05
+"""Objects cut by the edge of an image are often marked beyond it; where more than one
+in twenty is, the boxes may be of other images, or in other units."""
+_PLACES = 20
+"""Places that a tally keeps."""
+_MAX_FLAT = 0.01
+"""A box without extent is an object that nobody can find any more."""
 
 
 @dataclass(slots=True)
@@ -38,13 +46,14 @@ class TruthBuilder:
 
     A box that is not finite, has a negative extent or lies wholly outside of its image
     is an error. A box that reaches outside is clipped; one without extent is left out.
-    Both are told in ``notes``, save clipping by no more than a pixel.
+    Both are counted in ``tallies``, clipping by no more than a pixel by itself.
     """
 
     def __init__(self, names: tuple[str, ...]) -> None:
         self._names = names
         self._boxes: dict[str, _Boxes] = {}
         self._clipped: list[str] = []
+        self._rounded: list[str] = []
         self._flat: list[str] = []
 
     def add(
@@ -80,6 +89,8 @@ class TruthBuilder:
         shift = max(abs(a - b) for a, b in zip(box, mended, strict=True))
         if shift > _TOLERANCE_PX:
             self._clipped.append(where)
+        elif shift > _NOISE_PX:
+            self._rounded.append(where)
         if area_px is None:
             area_px = width * height
         if not (math.isfinite(area_px) and area_px >= 0):
@@ -97,14 +108,47 @@ class TruthBuilder:
         return sum(len(b.labels) for b in self._boxes.values())
 
     @property
-    def notes(self) -> tuple[str, ...]:
-        """What was mended, a sentence each."""
-        notes: list[str] = []
-        if self._clipped:
-            notes.append(f"{name_some('box', self._clipped)} clipped to the image")
-        if self._flat:
-            notes.append(f"{name_some('box', self._flat)} without extent left out")
-        return tuple(notes)
+    def image_ids(self) -> frozenset[str]:
+        """The images that have a box, a crowd region among them."""
+        return frozenset(self._boxes)
+
+    @property
+    def tallies(self) -> tuple[Tally, ...]:
+        """What was mended and left out; empty where nothing was."""
+        n = self.n_boxes + len(self._flat)
+        counted = (
+            (
+                "boxes reach out of their image and were clipped to it",
+                self._clipped,
+                _MAX_CLIPPED,
+                "Check that the boxes are of these images, in their size and in the "
+                "format that was named; then correct them.",
+            ),
+            (
+                "boxes reach out of their image by at most a pixel and were clipped",
+                self._rounded,
+                1.0,
+                "Nothing needs to be done: rounding does this.",
+            ),
+            (
+                "boxes without extent were left out",
+                self._flat,
+                _MAX_FLAT,
+                "Mark these objects again, or remove their boxes.",
+            ),
+        )
+        return tuple(
+            Tally(
+                what=what,
+                n=len(places),
+                of=n,
+                max_share=max_share,
+                advice=advice,
+                places=tuple(places[:_PLACES]),
+            )
+            for what, places, max_share, advice in counted
+            if places
+        )
 
     def build(self, image_ids: Iterable[str]) -> dict[str, GroundTruth]:
         """The ground truth of every image; images without boxes get an empty one."""

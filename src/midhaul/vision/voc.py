@@ -14,6 +14,7 @@ from xml.etree.ElementTree import Element, TreeBuilder
 from xml.parsers import expat
 
 from midhaul.errors import DataError
+from midhaul.model import Tally
 from midhaul.vision.data import Dataset
 from midhaul.vision.files import (
     ImageFiles,
@@ -31,6 +32,11 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 _CORNERS = ("xmin", "ymin", "xmax", "ymax")
+_PLACES = 20
+"""Places that a tally keeps."""
+_MAX_UNLABELLED = 0.5
+"""Images left out make no number wrong, but where they are most of a folder it is
+another one than that of the XML files."""
 
 
 def read_voc(
@@ -58,7 +64,8 @@ def read_voc(
         images = images / "JPEGImages"
     folder = images.parent / "Annotations" if annotations is None else annotations
     check_folder(folder, "XML files", "data.annotations")
-    paths, files = _pair(list_images(images), folder, images, select)
+    listed = list_images(images)
+    paths, files = _pair(listed, folder, images, select)
     roots = {i: _parse(files[i]) for i in paths}
     known = _names(names, roots)
     sizes = {i: _size(roots[i], paths[i], files[i]) for i in paths}
@@ -75,7 +82,7 @@ def read_voc(
         truth=builder.build(paths),
         sizes=sizes,
         source=ImageFiles(paths),
-        notes=builder.notes,
+        tallies=(*builder.tallies, *_unlabelled(listed, files, select)),
     )
 
 
@@ -95,6 +102,27 @@ def _pair(
         message = f"no XML file for image {bare[0]} ({len(bare)} in all) in {folder}"
         raise DataError(message, "complete the folder, or shorten data.select")
     return chosen, files
+
+
+def _unlabelled(
+    listed: dict[str, Path], files: dict[str, Path], select: Path | None
+) -> list[Tally]:
+    """Images that no XML file speaks of, where all were to be read."""
+    bare = [path for i, path in listed.items() if i not in files]
+    if select is not None or not bare:
+        return []
+    return [
+        Tally(
+            what="images have no XML file and were left out",
+            n=len(bare),
+            of=len(listed),
+            max_share=_MAX_UNLABELLED,
+            advice="Label them; if their XML files are elsewhere, set "
+            "data.annotations, and if they are not meant, name the others in "
+            "data.select.",
+            places=tuple(map(str, bare[:_PLACES])),
+        )
+    ]
 
 
 def _parse(file: Path) -> Element:

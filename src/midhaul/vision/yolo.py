@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from midhaul.errors import DataError, require
+from midhaul.model import Tally
 from midhaul.vision.data import Dataset
 from midhaul.vision.files import (
     ImageFiles,
@@ -27,6 +28,15 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 _NAME_FILES = ("data.yaml", "data.yml", "dataset.yaml", "classes.txt", "obj.names")
+_HEAD_BYTES = 4096
+_PLACES = 20
+"""Places that a tally keeps."""
+_MAX_UNLABELLED = 0.1
+"""An image without a label file is one without objects, or one that nobody has labelled
+yet. Guides to training advise up to a tenth of such backgrounds; whoever has more can
+say so with empty label files, which are not counted."""
+_MAX_LOST = 0.05
+"""Labels without an image: objects that nobody is asked to find."""
 _N_FIELDS = 5
 _TOLERANCE = 1e-3
 """How far outside of [0, 1] rounding may carry a coordinate."""
@@ -72,8 +82,6 @@ def read_yolo(
         message = f"no boxes for {len(paths)} images of {images}: {found} in {folder}"
         hint = "label files are named like the images, with .txt; set data.annotations"
         raise DataError(message, hint)
-    unlabelled = len(paths) - n_files
-    note = f"{unlabelled} images without a label file taken as without objects"
     return Dataset(
         name=images.parent.name or images.name,
         names=known,
@@ -81,8 +89,59 @@ def read_yolo(
         truth=builder.build(paths),
         sizes=sizes,
         source=ImageFiles(paths),
-        notes=(*builder.notes, *([note] if unlabelled else [])),
+        tallies=(*builder.tallies, *_unpaired(paths, folder, has_all=select is None)),
     )
+
+
+def _unpaired(paths: dict[str, Path], folder: Path, *, has_all: bool) -> list[Tally]:
+    """Images without a label file, and label files without an image."""
+    bare = [i for i in paths if not (folder / f"{i}.txt").is_file()]
+    found = [
+        Tally(
+            what="images have no label file and were taken as without objects",
+            n=len(bare),
+            of=len(paths),
+            max_share=_MAX_UNLABELLED,
+            advice="Label them, or give images without objects an empty label file; "
+            "if labels are elsewhere, set data.annotations.",
+            places=tuple(str(paths[i]) for i in bare[:_PLACES]),
+        )
+    ]
+    if has_all:
+        files = _label_files(folder)
+        lost = [
+            f
+            for f in files
+            if f.relative_to(folder).with_suffix("").as_posix() not in paths
+        ]
+        found.append(
+            Tally(
+                what="label files have no image that can be read and were left out",
+                n=len(lost),
+                of=len(files),
+                max_share=_MAX_LOST,
+                advice="Complete data.images; convert images of other formats to JPEG "
+                "or PNG.",
+                places=tuple(map(str, lost[:_PLACES])),
+            )
+        )
+    return [tally for tally in found if tally.n]
+
+
+def _label_files(folder: Path) -> list[Path]:
+    """The label files below a folder; lists of names and of images are none."""
+    return [
+        file
+        for file in sorted(folder.rglob("*.txt"))
+        if file.name not in _NAME_FILES and _is_labels(file)
+    ]
+
+
+def _is_labels(file: Path) -> bool:
+    """True where a file is empty or begins like a line of labels."""
+    with file.open("rb") as stream:
+        words = stream.readline(_HEAD_BYTES).split()
+    return not words or words[0].isdigit()
 
 
 def _labels_beside(images: Path) -> Path:

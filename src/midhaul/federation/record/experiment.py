@@ -67,6 +67,7 @@ def record(config: RecordConfig, run: Run, progress: Progress) -> None:
         MidhaulError: a provider, the data or tcpdump cannot be had.
     """
     dataset = _dataset(config)
+    run.tally(*dataset.tallies)
     prices = prices_of(config.providers)
     asked = [_asked(one, config.seed) for one in config.providers]
     schedule = config.schedule
