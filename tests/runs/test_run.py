@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from datetime import UTC, datetime
@@ -16,6 +17,7 @@ from tests.support.toy_kind import NAME, STEPS, ToyConfig
 
 from midhaul.errors import StoreError
 from midhaul.model import Tally, Verdict
+from midhaul.runs import store
 from midhaul.runs.manifest import Manifest
 from midhaul.runs.run import Run
 
@@ -172,6 +174,38 @@ def test_the_end_is_written_once_with_verdict_and_notes(run: Run) -> None:
     assert text["verdict"]["is_valid"] is False
 
 
+def test_two_cannot_resume_the_same_run(tmp_path: Path) -> None:
+    """The second is told who is at it, and what that one is writing stays."""
+    code = (
+        "import sys, time; from pathlib import Path\n"
+        "from midhaul.runs import store\n"
+        "from midhaul.runs.run import Run\n"
+        "def write(path):\n"
+        "    path.write_text('half'); print('ready', flush=True); time.sleep(600)\n"
+        "run = Run.resume(Path(sys.argv[1]))\n"
+        "store.write_whole(run.dir / 'tables' / 'x', write)\n"
+    )
+    run = Run.create(tmp_path, NAME, ToyConfig())
+    run.finish("interrupted")
+    other = subprocess.Popen(
+        [sys.executable, "-c", code, str(run.dir)], stdout=subprocess.PIPE
+    )
+    assert other.stdout is not None
+    try:
+        assert other.stdout.readline() == b"ready\n"
+        with pytest.raises(StoreError, match=f"by process {other.pid}"):
+            Run.resume(run.dir)
+        store.remove_leftovers(run.dir)
+        assert [f.read_text() for f in (run.dir / "tables").iterdir()] == ["half"]
+    finally:
+        other.kill()
+        other.wait()
+        other.stdout.close()
+    Run.resume(run.dir).finish("done")
+    assert list((run.dir / "tables").iterdir()) == []
+    assert Run.open(run.dir).status == "done"
+
+
 def test_a_killed_run_is_recognised_and_resumed(tmp_path: Path) -> None:
     """Its parts are there, and another process can take it over."""
     code = (
@@ -196,7 +230,7 @@ def test_a_killed_run_is_recognised_and_resumed(tmp_path: Path) -> None:
     assert not leftover.exists()
     assert again.status == Run.open(folder).status == "running"
     assert len(again.manifest.resumed) == 1
-    with pytest.raises(StoreError, match="being run by a process"):
+    with pytest.raises(StoreError, match=f"by process {os.getpid()}"):
         Run.resume(folder)
     again.finish()
     with pytest.raises(StoreError, match="finished"):

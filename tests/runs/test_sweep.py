@@ -134,7 +134,7 @@ def test_a_sweep_is_run_by_one_process_at_a_time(file: Path, tmp_path: Path) -> 
     child = start(file, root, "--over", "step_s=1.0")
     try:
         wait_for(lambda: any(root.glob("*/tables/steps")))
-        with pytest.raises(StoreError, match="another process"):
+        with pytest.raises(StoreError, match=f"run by process {child.pid}"):
             run_sweep(sweep, root, SilentProgress())
     finally:
         child.kill()

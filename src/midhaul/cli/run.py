@@ -77,14 +77,22 @@ def _perform(experiment: Any, config: Config, started: Run) -> None:
     from midhaul.cli.output import say
     from midhaul.cli.progress import shown_progress
     from midhaul.errors import MidhaulError
+    from midhaul.machine.children import watched
     from midhaul.runs.perform import perform
-    from midhaul.runs.workers import stop_on_terminate
+
+    def interrupted() -> None:
+        say(f"what was measured is in {started.dir}; continue with: {resume_command()}")
+
+    def out_of_time() -> None:
+        started.finish("interrupted")
+        interrupted()
+        say("midhaul: interrupted")
 
     try:
-        with stop_on_terminate(), shown_progress() as progress:
+        with watched(out_of_time), shown_progress() as progress:
             perform(experiment, config, started, progress)
     except KeyboardInterrupt:
-        say(f"what was measured is in {started.dir}; continue with: {resume_command()}")
+        interrupted()
         raise
     except ModuleNotFoundError:
         raise

@@ -47,8 +47,8 @@ def sweep(
     """Run every combination of values; what was finished before is skipped."""
     from midhaul.cli import output
     from midhaul.cli.progress import shown_progress
+    from midhaul.machine.children import watched
     from midhaul.runs.sweep import run_sweep
-    from midhaul.runs.workers import stop_on_terminate
 
     kind, planned = _plan(file, set_ or (), over or ())
     if kind.is_exclusive and jobs > 1:
@@ -56,7 +56,7 @@ def sweep(
         jobs = 1
     output.say(f"sweep {planned.group}: {len(planned.points)} points")
     try:
-        with stop_on_terminate(), shown_progress() as progress:
+        with watched(), shown_progress() as progress:
             outcomes = run_sweep(planned, out, progress, jobs=jobs)
     except KeyboardInterrupt:
         output.say("interrupted; the same command finishes what is missing")

@@ -106,7 +106,7 @@ def this_process() -> Process:
     """The process that asks."""
     pid = os.getpid()
     return Process(
-        pid=pid, host=platform.node(), boot=_boot(), started=_start_of(pid) or ""
+        pid=pid, host=platform.node(), boot=_boot(), started=start_of(pid) or ""
     )
 
 
@@ -114,14 +114,15 @@ def is_alive(process: Process) -> bool:
     """Whether a process still runs; one of another machine counts as alive."""
     if process.host != platform.node():
         return True
-    return process.boot == _boot() and _start_of(process.pid) == process.started
+    return process.boot == _boot() and start_of(process.pid) == process.started
 
 
 def _boot() -> str:
     return _text(Path("/proc/sys/kernel/random/boot_id")) or ""
 
 
-def _start_of(pid: int) -> str | None:
+def start_of(pid: int) -> str | None:
+    """When a process started, in ticks since boot; None when it does not run."""
     stat = _text(Path(f"/proc/{pid}/stat"))
     if stat is None:
         return None

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import multiprocessing
 import os
-import signal
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from typing import TYPE_CHECKING, TypeVar
 
 from midhaul.errors import MidhaulError
+from midhaul.machine.children import end_with_parent
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -46,7 +46,7 @@ def parallel(
     pool = ProcessPoolExecutor(
         min(jobs, len(tasks)),
         mp_context=multiprocessing.get_context("spawn"),
-        initializer=_ignore_interrupt,
+        initializer=end_with_parent,
     )
     try:
         numbers = {pool.submit(work, task): n for n, task in enumerate(tasks)}
@@ -55,10 +55,10 @@ def parallel(
     except BrokenProcessPool as error:
         message = "a worker process was killed, perhaps for want of memory"
         raise MidhaulError(message, "use fewer processes: --set jobs=1") from error
+    except BaseException:
+        # Nobody wants what they are at, and it may take long.
+        for process in pool._processes.values():  # noqa: SLF001 - public from 3.14 on
+            process.kill()
+        raise
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
-
-
-def _ignore_interrupt() -> None:
-    """Leave Ctrl-C to the parent, which shuts the pool down."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from midhaul.errors import StoreError
+from midhaul.machine.locks import FileLock
 from midhaul.model import Verdict
 from midhaul.runs import machine, parts, store
 from midhaul.runs.manifest import NAME, Manifest, Status
@@ -22,11 +23,13 @@ if TYPE_CHECKING:
 
     from midhaul.model import Tally
     from midhaul.runs.config import Config
+    from midhaul.runs.manifest import Process
     from midhaul.runs.tables import Table
 
     Clock = Callable[[], datetime]
 
 CONFIG = "config.toml"
+LOCK = ".lock"
 LOG = "log.jsonl"
 
 
@@ -53,6 +56,7 @@ class Run:
         self._clock = clock
         self._notes: list[str] = list(manifest.notes)
         self._tallies: list[Tally] = []
+        self._lock: FileLock | None = None
 
     @classmethod
     def create(
@@ -97,6 +101,7 @@ class Run:
             point=dict(point) if point is not None else None,
         )
         run = cls(folder, manifest, clock)
+        run._lock = _hold(folder)
         run.save(CONFIG, dump_config(config))
         run._save_manifest()
         return run
@@ -117,9 +122,11 @@ class Run:
         Raises:
             StoreError: it is finished, or another process is at it.
         """
+        lock = _hold(folder)
         old = Manifest.read(folder)
         if old.status == "done" or is_running(old):
-            state = "finished" if old.status == "done" else "being run by a process"
+            lock.release()
+            state = "finished" if old.status == "done" else _being_run(old.process)
             message = f"run {old.id} is {state}: there is nothing to resume"
             raise StoreError(message, f"midhaul show {old.id}")
         change = {
@@ -132,6 +139,7 @@ class Run:
         }
         store.remove_leftovers(folder)
         run = cls(folder, old.model_copy(update=change), clock)
+        run._lock = lock
         run._save_manifest()
         return run
 
@@ -301,6 +309,8 @@ class Run:
         }
         self.manifest = self.manifest.model_copy(update=change)
         self._save_manifest()
+        if self._lock is not None:
+            self._lock.release()
 
     def _save_manifest(self) -> None:
         self.save(NAME, json.dumps(self.manifest.plain(), indent=2) + "\n")
@@ -318,6 +328,27 @@ class Run:
 def is_running(manifest: Manifest) -> bool:
     """Whether a process is still at the run."""
     return manifest.status == "running" and machine.is_alive(manifest.process)
+
+
+def _hold(folder: Path) -> FileLock:
+    """Take a run for this process, which nobody else may continue meanwhile.
+
+    Raises:
+        StoreError: another process has it.
+    """
+    path = folder / LOCK
+    process = machine.this_process()
+    with store.store_errors(path):
+        try:
+            return FileLock(path, f"process {process.pid} on {process.host}")
+        except BlockingIOError as error:
+            holder = error.strerror or "another process"
+            message = f"run {folder.name} is being run by {holder}"
+            raise StoreError(message, "wait for its end, or end it first") from error
+
+
+def _being_run(process: Process) -> str:
+    return f"being run by process {process.pid} on {process.host}"
 
 
 def _new_folder(root: Path, name: str) -> Path:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import threading
 from typing import TYPE_CHECKING
 
 from midhaul.errors import StoreError
+from midhaul.runs import machine
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
@@ -42,7 +44,9 @@ def write_whole(path: Path, write: Callable[[Path], None]) -> None:
     Raises:
         StoreError: it cannot be written; the file that was there is unchanged.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}{_TEMPORARY}")
+    pid = os.getpid()
+    writer = f"{pid}-{machine.start_of(pid)}-{threading.get_ident():x}"
+    temporary = path.with_name(f".{path.name}.{writer}{_TEMPORARY}")
     with store_errors(path):
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -56,10 +60,16 @@ def write_whole(path: Path, write: Callable[[Path], None]) -> None:
 
 
 def remove_leftovers(folder: Path) -> None:
-    """Delete what writers that were killed left unfinished below a folder."""
+    """Delete what writers that were killed left unfinished below a folder.
+
+    What a process that lives is writing stays.
+    """
     with store_errors(folder):
         for path in folder.rglob(f".*{_TEMPORARY}"):
-            path.unlink(missing_ok=True)
+            writer = path.name.removesuffix(_TEMPORARY).rpartition(".")[2]
+            pid, _, started = writer.rpartition("-")[0].partition("-")
+            if not pid.isdigit() or machine.start_of(int(pid)) != started:
+                path.unlink(missing_ok=True)
 
 
 def _sync(path: Path) -> None:

@@ -7,7 +7,6 @@ sweep again runs what is missing, resumes what was cut off and repeats nothing.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import hashlib
 import itertools
 import random
@@ -15,7 +14,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, TypeVar
 
 from midhaul.errors import ConfigError, StoreError
-from midhaul.runs import listing, store
+from midhaul.machine.locks import FileLock
+from midhaul.runs import listing, machine, store
 from midhaul.runs.config import Config
 from midhaul.runs.experiment_file import Override, parse_key
 from midhaul.runs.perform import Experiment, in_words, perform
@@ -234,11 +234,13 @@ def _only_one(root: Path, sweep: Sweep) -> Generator[None]:
     path = root / f".sweep-{sweep.group}.lock"
     with store.store_errors(path):
         root.mkdir(parents=True, exist_ok=True)
-        file = path.open("w")
-    with file:
+        process = machine.this_process()
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            lock = FileLock(path, f"process {process.pid} on {process.host}")
         except BlockingIOError as error:
-            message = f"another process runs this sweep (group {sweep.group})"
+            message = f"this sweep (group {sweep.group}) is run by {error.strerror}"
             raise StoreError(message, f"midhaul ls --out {root}") from error
+    try:
         yield
+    finally:
+        lock.release()

@@ -8,22 +8,18 @@ from __future__ import annotations
 
 import contextlib
 import multiprocessing
-import os
 import signal
-import threading
-import time
 from multiprocessing import connection
 from typing import TYPE_CHECKING, cast
 
+from midhaul.machine import children
 from midhaul.runs.perform import in_words
 from midhaul.runs.progress import SilentProgress
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
     from multiprocessing.context import SpawnProcess
     from types import FrameType
-
-_GRACE_S = 10.0
 
 
 def run_apart(
@@ -58,34 +54,18 @@ def run_apart(
                 process.join()
                 yield key, _answer(receiver)
     finally:
-        _stop([process for _, process, _ in active.values()])
+        children.stop(_Worker(process) for _, process, _ in active.values())
 
 
-@contextlib.contextmanager
-def stop_on_terminate() -> Generator[None]:
-    """Treat SIGTERM like Ctrl-C, once, so that a run ends as interrupted."""
+class _Worker:
+    """A process of multiprocessing, to be stopped like any other."""
 
-    def interrupt(number: int, frame: FrameType | None) -> None:
-        del frame
-        signal.signal(number, signal.SIG_IGN)
-        raise KeyboardInterrupt
+    def __init__(self, process: SpawnProcess) -> None:
+        self._process = process
+        self.pid = process.pid or 0
 
-    before = signal.signal(signal.SIGTERM, interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
-
-
-def _stop(processes: list[SpawnProcess]) -> None:
-    for process in processes:
-        process.terminate()
-    deadline = time.monotonic() + _GRACE_S
-    for process in processes:
-        process.join(max(0.0, deadline - time.monotonic()))
-        if process.is_alive():
-            process.kill()
-            process.join()
+    def poll(self) -> int | None:
+        return self._process.exitcode
 
 
 def _answer(receiver: connection.Connection) -> str | None:
@@ -101,20 +81,17 @@ def _work(
     arguments: tuple[object, ...],
     sender: connection.Connection,
 ) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent passes it on
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-    with sender, contextlib.suppress(KeyboardInterrupt), stop_on_terminate():
+    children.end_with_parent()
+    signal.signal(signal.SIGTERM, _interrupt)
+    with sender, contextlib.suppress(KeyboardInterrupt):
         try:
             function(*arguments, SilentProgress())
         except Exception as error:  # noqa: BLE001  the parent tells it
             sender.send(in_words(error))
 
 
-def _end_with_parent() -> None:
-    parent = multiprocessing.parent_process()
-    if parent is None:
-        return
-    parent.join()
-    os.kill(os.getpid(), signal.SIGTERM)
-    time.sleep(_GRACE_S)
-    os._exit(1)
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    """Treat SIGTERM like Ctrl-C, once, so that a run ends as interrupted."""
+    del frame
+    signal.signal(number, signal.SIG_IGN)
+    raise KeyboardInterrupt

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from midhaul.errors import NodeError
+from midhaul.machine import children
 from midhaul.testbed.local_node import LocalNode, environment
 from midhaul.testbed.nodes import NodeFile
 
@@ -141,7 +142,8 @@ class LocalLauncher:
         return node
 
     def stop(self) -> None:
-        """Stop all nodes, the last started first."""
+        """Stop all nodes, all at once."""
+        children.stop(node.process for node in self._nodes)
         while self._nodes:
             self._nodes.pop().stop()
         if self._temporary is not None:

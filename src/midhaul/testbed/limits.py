@@ -22,6 +22,8 @@ from typing import TYPE_CHECKING, Protocol
 
 import psutil
 
+from midhaul.machine import children
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -122,8 +124,7 @@ class Throttle:
 
     def release(self) -> None:
         """End the helper; the node runs on without a limit."""
-        self._helper.terminate()
-        self._helper.wait()
+        children.stop([self._helper])
         if self._helper.stdin is not None:
             self._helper.stdin.close()
         self._seconds.close()

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
 from midhaul.errors import NodeError
+from midhaul.machine import children
 from midhaul.model import Link
 from midhaul.testbed.link_probe import LinkMeasurement, added_s, measure
 from midhaul.testbed.processes import prompt
@@ -150,8 +151,7 @@ class Links:
             self._control.close()
             self._control = None
         if self._process is not None and (self._is_attached or with_detached):
-            self._process.terminate()
-            self._process.wait()
+            children.stop([self._process])
             self._process = None
 
     def _calibrate(self, channel: int, near: socket.socket, far: socket.socket) -> None:

@@ -7,14 +7,15 @@ import http.client
 import json
 import os
 import signal
-import subprocess
 import time
 from typing import TYPE_CHECKING
 
 from midhaul.errors import NodeError
+from midhaul.machine import children
 from midhaul.testbed.limits import Held, limit_cpu, limit_memory
 
 if TYPE_CHECKING:
+    import subprocess
     from collections.abc import Mapping
     from pathlib import Path
 
@@ -65,8 +66,13 @@ class LocalNode:
         return self._url
 
     @property
+    def process(self) -> subprocess.Popen[bytes]:
+        """Its process, to be stopped together with others."""
+        return self._process
+
+    @property
     def pid(self) -> int:
-        """Its process."""
+        """Number of its process."""
         return self._process.pid
 
     @property
@@ -119,14 +125,7 @@ class LocalNode:
 
     def stop(self) -> None:
         """End it, first gently; doing it twice is harmless."""
-        if self.is_alive():
-            self._process.send_signal(signal.SIGCONT)
-            self._process.terminate()
-            try:
-                self._process.wait(12)
-            except subprocess.TimeoutExpired:
-                self._process.kill()
-        self._process.wait()
+        children.stop([self._process])
         if self._process.stdin is not None:
             self._process.stdin.close()
         for held in self._held.values():

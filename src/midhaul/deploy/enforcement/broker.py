@@ -15,6 +15,7 @@ import time
 from typing import TYPE_CHECKING
 
 from midhaul.errors import NodeError, PrerequisiteError
+from midhaul.machine import children
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -139,13 +140,7 @@ class Broker:
             return
         if is_kill:
             self._process.kill()
-        else:
-            self._process.terminate()
-        try:
-            self._process.wait(_TIMEOUT_S)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
+        children.stop([self._process], grace_s=_TIMEOUT_S)
         self._process = None
 
     def restart(self, *, is_kill: bool = False, down_s: float = 0.0) -> None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from midhaul.deploy.registry.store_files import store_errors
 from midhaul.errors import NodeError, PrerequisiteError
+from midhaul.machine import children
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -135,12 +136,7 @@ class RegistryServer:
         process, self._process = self._process, None
         if process is None:
             return
-        process.terminate()
-        try:
-            process.wait(self._patience_s)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+        children.stop([process], grace_s=self._patience_s)
 
     def kill(self) -> None:
         """End it at once, as a crash would."""

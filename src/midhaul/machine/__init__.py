@@ -1,0 +1,1 @@
+"""What this computer does for us: processes that end when they should, locks."""

@@ -1,0 +1,184 @@
+"""Child processes: none outlives its parent, none holds up its end."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, NoReturn
+
+import pytest
+
+from midhaul.machine import children
+from midhaul.machine.warden import VARIABLE, bearers
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+ROOT = Path(__file__).parents[2]
+
+_STARTS = """
+import subprocess, sys, threading, time
+from midhaul.machine.children import watched
+from midhaul.runs.parallel import parallel
+from tests.machine.test_children import idle, said
+def deadline():
+    said("deadline")
+with watched(deadline):
+    # A foreign program, started by a thread that ends, and its child in a session of
+    # its own that lets go of everything which it has inherited.
+    thread = threading.Thread(target=lambda: subprocess.Popen(
+        ["sh", "-c", "setsid sleep 600 </dev/null >/dev/null 2>&1 & exec sleep 600"]))
+    thread.start()
+    thread.join()
+    {work}
+"""
+_POOL = "list(parallel(idle, [0, 1], jobs=2))"
+_DEAF = "idle(0)"
+_QUICK = "said('ready'); time.sleep(600)"
+_HANGS = """
+    try:
+        said('ready'); time.sleep(600)
+    finally:
+        time.sleep(600)
+"""
+
+
+def said(text: str) -> None:
+    """Tell the test something."""
+    sys.stdout.write(f"{text}\n")
+    sys.stdout.flush()
+
+
+def idle(number: int) -> NoReturn:
+    """Work that never ends and hears nothing: it is in C, as a solver would be."""
+    del number
+    sys.setswitchinterval(1e9)
+    words = ["ready"]
+    while True:
+        with contextlib.suppress(KeyboardInterrupt):  # it may come before the call
+            if words:
+                said(words.pop())
+            sum(range(10**13))  # never lets go of Python
+
+
+def program(work: str, n_ready: int) -> subprocess.Popen[str]:
+    """A program that is at some work, with children at theirs."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", _STARTS.format(work=work)],
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONPATH": f"{ROOT / 'src'}{os.pathsep}{ROOT}"},
+    )
+    assert process.stdout is not None
+    for _ in range(n_ready):
+        assert process.stdout.readline() == "ready\n"
+    return process
+
+
+def tokens(pid: int) -> list[str]:
+    """The tokens that the children of a program bear."""
+    found: set[str] = set()
+    for child in descendants(pid):
+        for entry in (Path(f"/proc/{child}/environ").read_bytes()).split(b"\0"):
+            if entry.startswith(f"{VARIABLE}=".encode()):
+                found.update(entry.decode().partition("=")[2].split())
+    return sorted(found)
+
+
+def descendants(pid: int) -> list[int]:
+    """All processes below one, but for its warden."""
+    text = Path(f"/proc/{pid}/task/{pid}/children").read_text()
+    found = [int(number) for number in text.split()]
+    below = [one for child in found for one in descendants(child)]
+    return [
+        one
+        for one in [*found, *below]
+        if b"warden.py" not in Path(f"/proc/{one}/cmdline").read_bytes()
+    ]
+
+
+def until(holds: Callable[[], bool], patience_s: float = 60.0) -> None:
+    """Wait for something to become true."""
+    end_s = time.monotonic() + patience_s
+    while not holds():
+        assert time.monotonic() < end_s
+        time.sleep(0.01)
+
+
+@pytest.mark.parametrize(("work", "n"), [(_POOL, 2), (_DEAF, 1), (_QUICK, 1)])
+def test_what_a_killed_program_has_started_ends(work: str, n: int) -> None:
+    """Pools, foreign programs, and what those start in sessions of their own."""
+    process = program(work, n)
+    (token,) = tokens(process.pid)
+    assert len(bearers(token)) >= 2
+    process.kill()
+    process.wait()
+    until(lambda: not bearers(token))
+    assert process.stdout is not None
+    process.stdout.close()
+
+
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize(
+    ("work", "n", "codes"),
+    [
+        (_POOL, 2, {-signal.SIGINT, children.INTERRUPTED}),
+        (_QUICK, 1, {-signal.SIGINT, children.INTERRUPTED}),
+        (_DEAF, 1, {-signal.SIGKILL}),
+    ],
+)
+def test_a_program_that_is_told_to_ends_with_all_that_it_started(
+    work: str, n: int, codes: set[int], how: signal.Signals
+) -> None:
+    """Also one that never lets Python run: that one is killed by its warden."""
+    process = program(work, n)
+    (token,) = tokens(process.pid)
+    process.send_signal(how)
+    assert process.wait(60) in codes
+    until(lambda: not bearers(token))
+    assert process.stdout is not None
+    process.stdout.close()
+
+
+def test_whoever_hangs_in_the_end_is_ended_after_its_word() -> None:
+    """Cleaning up for ever is cut short, and what must not be lost is said before."""
+    process = program(_HANGS, 1)
+    process.send_signal(signal.SIGINT)
+    assert process.wait(60) == children.INTERRUPTED
+    assert process.stdout is not None
+    with process.stdout:
+        assert process.stdout.read() == "deadline\n"
+
+
+def test_a_program_that_ends_well_is_left_alone() -> None:
+    """What it leaves running on purpose lives on, and handlers are as before."""
+    before = signal.getsignal(signal.SIGTERM)
+    with children.watched():
+        left = subprocess.Popen(["sleep", "600"])
+    assert left.poll() is None
+    assert signal.getsignal(signal.SIGTERM) is before
+    assert VARIABLE not in os.environ
+    children.stop([left])
+    assert left.poll() == -signal.SIGTERM
+
+
+def test_all_are_stopped_together_even_those_that_are_deaf_or_stopped() -> None:
+    """Gently first; one that ignores it, or cannot hear it, is killed."""
+    deaf = subprocess.Popen(
+        ["sh", "-c", "trap '' TERM; echo ready; while :; do sleep 600; done"],
+        stdout=subprocess.PIPE,
+    )
+    assert deaf.stdout is not None
+    assert deaf.stdout.readline() == b"ready\n"
+    halted = subprocess.Popen(["sleep", "600"])
+    halted.send_signal(signal.SIGSTOP)
+    children.stop([deaf, halted], grace_s=0.1)
+    assert deaf.poll() == -signal.SIGKILL
+    assert halted.poll() == -signal.SIGTERM
+    children.stop([deaf, halted])
+    deaf.stdout.close()
