@@ -11,7 +11,6 @@ from typing import Any, get_args
 import pytest
 
 from midhaul.errors import PrerequisiteError
-from midhaul.federation.spelling import word_forms, word_key
 from midhaul.federation.vocabulary import (
     ShippedTable,
     read_table,
@@ -19,6 +18,7 @@ from midhaul.federation.vocabulary import (
 )
 from midhaul.federation.wordnet import WordNet, propose, spellings_below
 from midhaul.vision.names import map_labels
+from midhaul.vision.spelling import word_forms, word_key
 
 TABLES: tuple[ShippedTable, ...] = get_args(ShippedTable)
 TOOL = Path(__file__).parents[2] / "tools" / "propose_synonyms.py"

@@ -9,13 +9,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from midhaul.errors import DataError
-from midhaul.federation.spelling import word_forms, word_key
 from midhaul.federation.vocabulary import (
     IGNORED,
     UNKNOWN,
     Vocabulary,
     read_vocabulary,
 )
+from midhaul.vision.spelling import word_forms, word_key
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -18,7 +18,7 @@ from midhaul.model import Detections, GroundTruth
 from midhaul.vision.accuracy import Metric, calibrate_threshold, judge
 from midhaul.vision.coco_scores import CocoScores, coco_scores
 from midhaul.vision.data import open_dataset
-from midhaul.vision.names import map_labels, names_given, unknown_labels
+from midhaul.vision.names import map_labels, match_names, names_given
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -150,7 +150,7 @@ def test_names_of_voc_and_coco() -> None:
     mapped, unknown = map_labels(answer, ("tv", "bus", "couch"))
     assert mapped.labels.tolist() == [2]
     assert unknown == {}
-    assert unknown_labels(("sofa", "bus"), ("couch",)) == ("bus",)
+    assert match_names(("couch",), ("sofa", "bus")).missing == ("bus",)
     both = ("sofa", "couch")
     assert map_labels(answer, both)[0].labels.tolist() == [0]
 

@@ -11,7 +11,12 @@ import pytest
 
 from midhaul.errors import ConfigError, DataError, PrerequisiteError
 from midhaul.vision.checks import check_detector
-from midhaul.vision.detector import caveat, load_detector, short_name
+from midhaul.vision.detector import (
+    caveat,
+    load_detector,
+    short_name,
+    stated_names,
+)
 
 torch = pytest.importorskip("torch")
 if importlib.util.find_spec("torchvision") is None:
@@ -89,6 +94,7 @@ def test_published_numbers_are_torchvisions_own(name: str) -> None:
     assert runtime.PUBLISHED_AP[name] == pytest.approx(said.box_ap)
     assert said.gflops > 0
     assert said.url.startswith("https://")
+    assert stated_names(f"torchvision:{name}") == tuple(filter(None, said.categories))
 
 
 def test_the_nine_of_the_thesis_and_the_v2_ones_are_there() -> None:

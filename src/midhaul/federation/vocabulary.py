@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal, cast, get_args
 import numpy as np
 
 from midhaul.errors import DataError
-from midhaul.federation.spelling import word_forms, word_key, word_parts
+from midhaul.vision.spelling import word_forms, word_key, word_parts
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence

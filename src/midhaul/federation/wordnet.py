@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from midhaul.errors import PrerequisiteError, require
-from midhaul.federation.spelling import word_forms, word_key
 from midhaul.federation.vocabulary import UNKNOWN
+from midhaul.vision.spelling import word_forms, word_key
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence

@@ -128,6 +128,16 @@ def pipelines_of(configuration: Configuration, seed: int) -> tuple[Pipeline, ...
     return tuple(found) if len(set(found)) > 1 else (found[0],)
 
 
+def answering(pipeline: Pipeline) -> list[str]:
+    """The detectors whose boxes may be an answer: the cloud's where one gets images."""
+    edge, cloud = pipeline.edge, pipeline.cloud
+    if cloud is None or cloud.detector is None or edge.forward == "results":
+        return [edge.detector] if edge.detector else []
+    if edge.forward == "uncertain" and edge.detector:
+        return [edge.detector, cloud.detector]
+    return [cloud.detector]
+
+
 def answer(task: Task) -> list[dict[str, object]]:
     """Rows of the table ``detections`` for the images of a task.
 

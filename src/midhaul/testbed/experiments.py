@@ -17,6 +17,7 @@ from midhaul.testbed.judging import (
     judge_all,
     known_answers,
     picture,
+    tally_names,
     write_frame,
 )
 from midhaul.testbed.plan import dataset_of, name_of
@@ -143,6 +144,7 @@ def _answer_and_judge(
         jobs=jobs,
         progress=progress,
     )
+    tally_names(run, configurations, dataset, seed)
     judge_all(run, config.judge, seed=seed, jobs=jobs, progress=progress)
     picture(run, configurations, dataset, config.judge.threshold)
 

@@ -7,13 +7,15 @@ it holds, so an experiment that was killed goes on where it stopped.
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from midhaul.runs.parallel import n_jobs, parallel
-from midhaul.testbed.answers import answer, pipelines_of, plan_tasks
+from midhaul.testbed.answers import answer, answering, pipelines_of, plan_tasks
 from midhaul.testbed.collection import image_rows, stored_detections
 from midhaul.testbed.pictures import write_examples
 from midhaul.testbed.plan import configuration_row, name_of
@@ -25,11 +27,13 @@ from midhaul.testbed.tables import (
     IMAGES,
     SUMMARY,
 )
+from midhaul.vision.detector import stated_names
+from midhaul.vision.doubts import name_tallies
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from midhaul.model import Detections
+    from midhaul.model import Detections, GroundTruth, Tally
     from midhaul.runs.progress import Progress
     from midhaul.runs.run import Run
     from midhaul.testbed.config_parts import DataConfig, JudgeConfig
@@ -96,14 +100,50 @@ def judge_all(
 ) -> None:
     """Fill the accuracy part of ``summary`` and ``classes``, a part a configuration."""
     tasks = judge_tasks(run, judge, seed)
+    found: list[Tally] = []
     with progress.task("judging answers", len(tasks)) as bar:
         for place, judged in parallel(judge_configuration, tasks, jobs=n_jobs(jobs)):
             number = tasks[place].configuration
             run.write(CLASSES, judged.classes, part=number)
             run.write(SUMMARY, judged.summary, part=number)
-            for note in judged.notes:
-                run.note(note)
+            found += judged.tallies
             bar.advance()
+    run.tally(*_summed(found))
+
+
+def tally_names(
+    run: Run, configurations: Sequence[Configuration], dataset: Dataset, seed: int
+) -> None:
+    """Hold the names of every detector's classes to those of the data set.
+
+    Args:
+        run: with its answers.
+        configurations: what is compared.
+        dataset: the images.
+        seed: of the experiment.
+
+    Raises:
+        MidhaulError: a model's card cannot be read.
+    """
+    detections = run.read(DETECTIONS)
+    owners = detections["configuration"].to_numpy()
+    shown = {n for i in dataset.image_ids for n in _labels_of(dataset.truth[i])}
+    for configuration in configurations:
+        stated = _stated(configuration, seed)
+        said: list[str] = []
+        if stated is None:
+            rows = detections.filter(pa.array(owners == configuration.index))
+            labels: list[str] = pc.unique(pc.list_flatten(rows["labels"])).to_pylist()
+            said = sorted(labels)
+        run.tally(
+            *name_tallies(
+                str(configuration_row(configuration)["detector"]),
+                said if stated is None else stated,
+                dataset.names,
+                [name for name in dataset.names if name in shown],
+                is_complete=stated is not None,
+            )
+        )
 
 
 def judge_tasks(run: Run, judge: JudgeConfig, seed: int) -> list[JudgeTask]:
@@ -116,6 +156,7 @@ def judge_tasks(run: Run, judge: JudgeConfig, seed: int) -> list[JudgeTask]:
         JudgeTask(
             configuration=row["configuration"],
             name=row["name"],
+            detector=row["detector"],
             detections=detections.filter(pa.array(owners == row["configuration"])),
             images=images,
             names=names,
@@ -160,3 +201,31 @@ def picture(
         for c in shown
     }
     write_examples(run.file("examples"), dataset, answers, threshold)
+
+
+def _stated(configuration: Configuration, seed: int) -> tuple[str, ...] | None:
+    """All that a configuration can answer; None where a detector does not state it."""
+    known: set[str] = set()
+    for pipeline in pipelines_of(configuration, seed):
+        for spec in answering(pipeline):
+            names = stated_names(spec)
+            if names is None:
+                return None
+            known |= set(names)
+    return tuple(sorted(known))
+
+
+def _labels_of(truth: GroundTruth) -> set[str]:
+    """Names of the classes with boxes to be found."""
+    return {truth.names[label] for label in truth.labels[~truth.is_crowd].tolist()}
+
+
+def _summed(tallies: Sequence[Tally]) -> list[Tally]:
+    """Tallies of several configurations that count the same things, as one."""
+    summed: dict[str, Tally] = {}
+    for tally in tallies:
+        if (before := summed.get(tally.what)) is not None:
+            n, of = before.n + tally.n, before.of + tally.of
+            tally = replace(before, n=n, of=of)  # noqa: PLW2901
+        summed[tally.what] = tally
+    return list(summed.values())

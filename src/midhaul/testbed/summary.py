@@ -17,12 +17,14 @@ from midhaul.testbed.accuracy_metrics import (
 )
 from midhaul.testbed.collection import folds, stored_dataset, stored_detections
 from midhaul.vision.accuracy import judge
+from midhaul.vision.doubts import answer_tallies
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     import pyarrow as pa
 
+    from midhaul.model import Tally
     from midhaul.model.samples import MetricSamples
     from midhaul.testbed.accuracy_metrics import Calibration
     from midhaul.vision.accuracy import Judgement
@@ -39,6 +41,7 @@ class JudgeTask:
     Attributes:
         configuration: its number.
         name: its name.
+        detector: whose answers they are.
         detections: its rows of the table ``detections``.
         images: the table ``images``.
         names: label set of the data set.
@@ -49,6 +52,7 @@ class JudgeTask:
 
     configuration: int
     name: str
+    detector: str
     detections: pa.Table
     images: pa.Table
     names: tuple[str, ...]
@@ -64,12 +68,12 @@ class Judged:
     Attributes:
         summary: rows of the table ``summary``.
         classes: rows of the table ``classes``.
-        notes: what must be said beside it.
+        tallies: what of the answers was not judged, or looks mixed up.
     """
 
     summary: list[dict[str, object]]
     classes: list[dict[str, object]]
-    notes: tuple[str, ...]
+    tallies: tuple[Tally, ...]
 
 
 def judge_configuration(task: JudgeTask) -> Judged:
@@ -85,7 +89,7 @@ def judge_configuration(task: JudgeTask) -> Judged:
     return Judged(
         summary=rows,
         classes=[{"configuration": task.configuration, **row} for row in classes],
-        notes=_label_notes(judgement, task.name),
+        tallies=answer_tallies(judgement, task.detector),
     )
 
 
@@ -156,19 +160,6 @@ def _point_rows(
         }
         for name, value in values.items()
     ]
-
-
-def _label_notes(judgement: Judgement, name: str) -> tuple[str, ...]:
-    """What to say of labels that only one side knows."""
-    notes: list[str] = []
-    if judgement.unknown:
-        n = sum(judgement.unknown.values())
-        words = ", ".join(list(judgement.unknown)[:5])
-        notes.append(
-            f"{name}: {n} detections with labels that the data set does not have "
-            f"({words}) are not judged."
-        )
-    return tuple(notes)
 
 
 def _known(value: float) -> float | None:

@@ -12,7 +12,7 @@ from midhaul.vision.average_precision import average_precision
 from midhaul.vision.coco_scores import CocoScores, coco_scores
 from midhaul.vision.data import name_some
 from midhaul.vision.matching import Matches, match
-from midhaul.vision.names import map_labels, unknown_labels
+from midhaul.vision.names import match_names, relabel
 from midhaul.vision.thresholds import (
     DEFAULT_THRESHOLD,
     THESIS_THRESHOLD,
@@ -139,13 +139,13 @@ def judge(predictions: Mapping[str, Detections], dataset: Dataset) -> Judgement:
         raise DataError(message, "judge a subset of the data set, or run the rest")
     unknown: dict[str, int] = {}
     answers: list[Detections] = []
-    labels: set[str] = set()
+    known = sorted({n for i in dataset.image_ids for n in predictions[i].names})
+    names = match_names(tuple(known), dataset.names)
     for image_id in dataset.image_ids:
         answer = predictions[image_id]
         _check_finite(answer, image_id)
-        mapped, dropped = map_labels(answer, dataset.names)
+        mapped, dropped = relabel(answer, names, dataset.names)
         answers.append(mapped)
-        labels |= set(answer.names)
         for label, n in dropped.items():
             unknown[label] = unknown.get(label, 0) + n
     truths = tuple(dataset.truth[i] for i in dataset.image_ids)
@@ -156,7 +156,7 @@ def judge(predictions: Mapping[str, Detections], dataset: Dataset) -> Judgement:
         answers=tuple(answers),
         matches=match(truths, answers),
         unknown=dict(sorted(unknown.items())),
-        never=unknown_labels(dataset.names, labels),
+        never=names.missing,
     )
 
 

@@ -168,6 +168,22 @@ def load_detector(spec: str, *, threads: int = 1, seed: int = 0) -> Detector:
     return module.load(parsed.location, parsed.options, threads=threads, seed=seed)
 
 
+def stated_names(spec: str) -> tuple[str, ...] | None:
+    """The label set of a detector that need not be loaded; None if no file states it.
+
+    Raises:
+        ConfigError: the spec is wrong.
+        DataError: a file is missing or holds something else.
+        PrerequisiteError: a library is missing; the hint says how to install it.
+    """
+    parsed = parse_spec(spec)
+    runtime = _RUNTIMES[parsed.kind]
+    for module, extra in runtime.needs:
+        require(module, extra)
+    module = importlib.import_module(f"midhaul.vision.runtimes.{runtime.module}")
+    return module.names(parsed.location, parsed.options)
+
+
 def short_name(spec: str) -> str:
     """The spec in one word, for tables and charts; reads no file.
 

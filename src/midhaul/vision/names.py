@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 from collections import Counter
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -10,20 +12,41 @@ import numpy as np
 from midhaul.errors import DataError
 from midhaul.model import Detections
 from midhaul.vision.files import read_text
+from midhaul.vision.spelling import word_forms, word_key
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
 _SAME = (
     ("airplane", "aeroplane"),
+    ("bicycle", "bike"),
+    ("car", "automobile"),
+    ("cell phone", "mobile phone"),
     ("couch", "sofa"),
-    ("dining table", "diningtable"),
+    ("donut", "doughnut"),
+    ("hair drier", "hair dryer"),
     ("motorcycle", "motorbike"),
-    ("potted plant", "pottedplant"),
-    ("tv", "tvmonitor"),
+    ("refrigerator", "fridge"),
+    ("tv", "tv monitor", "television"),
 )
-"""Names that COCO and Pascal VOC give to the same class."""
+"""Names that data sets and models give to the same class; blanks do not count."""
+_GROUP = {word_key(n): i for i, group in enumerate(_SAME) for n in group}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class NameMatch:
+    """Which names of one label set stand for those of another.
+
+    Attributes:
+        index: place in the other set of every name that has one there.
+        assumed: the names that are written otherwise there, with how.
+        missing: names of the other set that none stands for.
+    """
+
+    index: Mapping[str, int]
+    assumed: Mapping[str, str]
+    missing: tuple[str, ...]
 
 
 def names_given(names: Sequence[str], where: str = "data.names") -> tuple[str, ...]:
@@ -51,13 +74,44 @@ def names_from_file(file: Path) -> tuple[str, ...]:
     return names_given(read_text(file).strip().splitlines(), str(file))
 
 
+@functools.lru_cache(maxsize=64)
+def match_names(known: tuple[str, ...], names: tuple[str, ...]) -> NameMatch:
+    """Match the names of one label set with those of another.
+
+    The same text comes first, then the same letters and digits whatever their case and
+    what parts them, then the usual synonyms (tv and tvmonitor), then singular and
+    plural. A name that stands for two classes, or that would be a second one for a
+    class that has its own, stands for none.
+
+    Args:
+        known: the label set to be matched, a detector's.
+        names: the label set wanted, a data set's.
+    """
+    index: dict[str, int] = {}
+    for is_same in (_is_equal, _is_spelled_alike, _is_synonym, _is_plural):
+        taken = set(index.values())
+        free = [i for i in range(len(names)) if i not in taken]
+        found: dict[str, int] = {}
+        for name in known:
+            if name not in index:
+                places = [i for i in free if is_same(name, names[i])]
+                if len(places) == 1:
+                    found[name] = places[0]
+        index |= found
+    met = set(index.values())
+    return NameMatch(
+        index=index,
+        assumed={n: names[i] for n, i in index.items() if n != names[i]},
+        missing=tuple(n for i, n in enumerate(names) if i not in met),
+    )
+
+
 def map_labels(
     detections: Detections, names: tuple[str, ...]
 ) -> tuple[Detections, dict[str, int]]:
     """Detections with a data set's labels, and what it has no label for.
 
-    Labels are matched by name; the names that differ between COCO and Pascal VOC are
-    known to be the same.
+    Labels are matched by name, see :func:`match_names`.
 
     Args:
         detections: with the detector's own labels.
@@ -69,7 +123,14 @@ def map_labels(
     """
     if detections.names == names:
         return detections, {}
-    index = _index(names)
+    return relabel(detections, match_names(detections.names, names), names)
+
+
+def relabel(
+    detections: Detections, match: NameMatch, names: tuple[str, ...]
+) -> tuple[Detections, dict[str, int]]:
+    """What :func:`map_labels` does, with names that were matched before."""
+    index = match.index
     table = np.array([index.get(n, -1) for n in detections.names], np.int32)
     mapped = table[detections.labels]
     known = mapped >= 0
@@ -83,17 +144,19 @@ def map_labels(
     return kept, dict(sorted(unknown.items()))
 
 
-def unknown_labels(names: tuple[str, ...], known: Collection[str]) -> tuple[str, ...]:
-    """The names of a data set that stand for none of a detector's labels."""
-    index = _index(tuple(known))
-    return tuple(n for n in names if n not in index)
+def _is_equal(name: str, other: str) -> bool:
+    return name == other
 
 
-def _index(names: tuple[str, ...]) -> dict[str, int]:
-    """The place of every name, and of the other name of the same class."""
-    index = {n: i for i, n in enumerate(names)}
-    for pair in _SAME:
-        for name, other in (pair, pair[::-1]):
-            if name in index and other not in index:
-                index[other] = index[name]
-    return index
+def _is_spelled_alike(name: str, other: str) -> bool:
+    return word_key(name) == word_key(other) != ""
+
+
+def _is_synonym(name: str, other: str) -> bool:
+    group = _GROUP.get(word_key(name))
+    return group is not None and group == _GROUP.get(word_key(other))
+
+
+def _is_plural(name: str, other: str) -> bool:
+    one, two = word_key(name), word_key(other)
+    return bool(one and two) and (one in word_forms(other) or two in word_forms(name))

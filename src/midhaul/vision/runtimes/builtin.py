@@ -29,6 +29,16 @@ def builtin_cards() -> tuple[Card, ...]:
     return tuple(read_card(_WEIGHTS / f"{name}.toml") for name in builtin_names())
 
 
+def names(location: str, options: Mapping[str, str]) -> tuple[str, ...]:
+    """The label set of a detector, by its name.
+
+    Raises:
+        ConfigError: there is none of this name.
+    """
+    del options
+    return _card(location).names
+
+
 def load(
     location: str, options: Mapping[str, str], *, threads: int, seed: int
 ) -> OnnxDetector:
@@ -38,9 +48,13 @@ def load(
         ConfigError: there is none of this name.
     """
     del options, seed
-    known = builtin_names()
-    if location not in known:
-        message = f"there is no built-in detector {location!r}"
-        raise ConfigError(message, suggestion(location, known))
-    card = read_card(_WEIGHTS / f"{location}.toml")
+    card = _card(location)
     return OnnxDetector(_WEIGHTS / f"{location}.onnx", card, threads=threads)
+
+
+def _card(name: str) -> Card:
+    known = builtin_names()
+    if name not in known:
+        message = f"there is no built-in detector {name!r}"
+        raise ConfigError(message, suggestion(name, known))
+    return read_card(_WEIGHTS / f"{name}.toml")

@@ -39,6 +39,12 @@ class NullDetector:
         return self._nothing
 
 
+def names(location: str, options: Mapping[str, str]) -> tuple[str, ...]:
+    """No label at all."""
+    del location, options
+    return ()
+
+
 def load(
     location: str, options: Mapping[str, str], *, threads: int, seed: int
 ) -> NullDetector:

@@ -165,6 +165,11 @@ def read_recording(file: Path, provider: str | None) -> Recording:
     return Recording(provider=provider, names=names, answers=answers, sizes=sizes)
 
 
+def names(location: str, options: Mapping[str, str]) -> None:
+    """A recording does not say what else its provider could have answered."""
+    del location, options
+
+
 def load(
     location: str, options: Mapping[str, str], *, threads: int, seed: int
 ) -> RecordedDetector:

@@ -96,6 +96,17 @@ class TfliteDetector:
         return [known[name] for name in self._card.outputs or known]
 
 
+def names(location: str, options: Mapping[str, str]) -> tuple[str, ...]:
+    """The label set of the model at a path, as its card says.
+
+    Raises:
+        ConfigError: the path is not that of a TensorFlow Lite file.
+        DataError: the model or the card is missing or wrong.
+    """
+    file = model_file(location, kind="tflite")
+    return find_card(file, options.get("card")).names
+
+
 def load(
     location: str, options: Mapping[str, str], *, threads: int, seed: int
 ) -> TfliteDetector:

@@ -13,6 +13,7 @@ from midhaul.errors import ConfigError, DataError, PrerequisiteError, require
 from midhaul.model import Detections
 from midhaul.vision.detector import suggestion
 from midhaul.vision.geometry import Geometry
+from midhaul.vision.labels import COCO80
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Mapping
@@ -173,6 +174,12 @@ def build_model(name: str, weights: str, *, seed: int = 0) -> Any:
             if isinstance(module, torch.nn.BatchNorm2d):
                 module.eps = 0.0
     return model.eval()
+
+
+def names(location: str, options: Mapping[str, str]) -> tuple[str, ...]:
+    """The label set of a builder's published weights; needs no torch."""
+    del options
+    return ("person",) if location.startswith("keypoint") else COCO80
 
 
 def load(

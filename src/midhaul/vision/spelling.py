@@ -1,4 +1,4 @@
-"""The spellings in which words of different providers meet."""
+"""The spellings in which words of different label sets meet."""
 
 from __future__ import annotations
 
