@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 UNCOMPRESSED_RATIO = 1.85
 """Uncompressed over compressed bytes of the seed's 247 layers together."""
 
+_KNOWN_OF_SOME = ("platform", "manifest_digest", "index_digest", "is_estimated")
 _HINT = (
     "columns: image, position, digest, and compressed_bytes with or without "
     "uncompressed_bytes, or size_bytes"
@@ -51,7 +52,8 @@ def read_images(
 
     A layer that an image lists twice is kept where it first stands. Of a layer that has
     several sizes the largest is taken, as a size that was noted during a pull is too
-    small; :func:`conflicting_digests` tells which these are.
+    small; :func:`conflicting_digests` tells which these are. Of an image that is there
+    for several platforms the first is taken; :func:`read_platforms` has all.
 
     Args:
         file: the table.
@@ -65,19 +67,56 @@ def read_images(
         DataError: the table cannot be read, a column is missing or not of its type, or
             an image or a layer cannot be.
     """
+    found: dict[str, ContainerImage] = {}
+    by_platform = read_platforms(file, uncompressed_ratio=uncompressed_ratio)
+    for images in by_platform.values():
+        for name, image in images.items():
+            found.setdefault(name, image)
+    return found
+
+
+def read_platforms(
+    file: Path,
+    *,
+    uncompressed_ratio: float = UNCOMPRESSED_RATIO,
+) -> dict[str, dict[str, ContainerImage]]:
+    """Read container images from a table of layers, each platform's by itself.
+
+    Args:
+        file: the table; its columns ``platform``, ``manifest_digest``,
+            ``index_digest`` and ``is_estimated`` may be missing.
+        uncompressed_ratio: as of :func:`read_images`.
+
+    Returns:
+        By platform, and by name, in the order of the table; the platform of a table
+        that tells none is empty.
+
+    Raises:
+        DataError: as for :func:`read_images`.
+    """
     rows = _rows(file)
     sizes: dict[str, Layer] = {}
     for row in rows:
         layer = _layer(row, uncompressed_ratio, file)
         sizes[layer.digest] = _larger(sizes.get(layer.digest, layer), layer)
-    stacks: dict[str, dict[str, Layer]] = {str(row["image"]): {} for row in rows}
-    for row in sorted(rows, key=lambda row: row["position"]):
+    keys = [(str(row.get("platform") or ""), str(row["image"])) for row in rows]
+    stacks: dict[tuple[str, str], dict[str, Layer]] = {key: {} for key in keys}
+    first = dict(zip(reversed(keys), reversed(rows), strict=True))
+    for key, row in sorted(
+        zip(keys, rows, strict=True), key=lambda pair: pair[1]["position"]
+    ):
         digest = str(row["digest"])
-        stacks[str(row["image"])].setdefault(digest, sizes[digest])
-    return {
-        name: ContainerImage(name=name, layers=tuple(stack.values()))
-        for name, stack in stacks.items()
-    }
+        stacks[key].setdefault(digest, sizes[digest])
+    found: dict[str, dict[str, ContainerImage]] = {}
+    for (platform, name), stack in stacks.items():
+        row = first[platform, name]
+        found.setdefault(platform, {})[name] = ContainerImage(
+            name=name,
+            layers=tuple(stack.values()),
+            manifest_digest=str(row.get("manifest_digest") or ""),
+            index_digest=str(row.get("index_digest") or ""),
+        )
+    return found
 
 
 def conflicting_digests(file: Path) -> tuple[str, ...]:
@@ -110,8 +149,10 @@ def _rows(file: Path) -> list[dict[str, Any]]:
     kept = {c: name for c, name in kept.items() if c in names} | {
         size: "compressed_bytes"
     }
+    n_needed = len(kept)
+    kept |= {c: c for c in _KNOWN_OF_SOME if c in names}
     table = table.select(list(kept)).rename_columns(list(kept.values()))
-    if any(column.null_count for column in table.columns):
+    if any(column.null_count for column in table.columns[:n_needed]):
         message = f"{file}: expected a value in every row, found nulls"
         raise DataError(message, _HINT)
     if not table.num_rows:
@@ -127,6 +168,7 @@ def _larger(one: Layer, other: Layer) -> Layer:
         digest=one.digest,
         compressed_bytes=max(one.compressed_bytes, other.compressed_bytes),
         uncompressed_bytes=max(one.uncompressed_bytes, other.uncompressed_bytes),
+        is_estimated=one.is_estimated or other.is_estimated,
     )
 
 
@@ -136,12 +178,14 @@ def _layer(row: Mapping[str, Any], ratio: float, file: Path) -> Layer:
     if not isinstance(compressed, int) or isinstance(compressed, bool):
         message = f"{file}: expected sizes as whole numbers, found {compressed!r}"
         raise DataError(message, _HINT)
+    is_estimated = uncompressed is None or bool(row.get("is_estimated"))
     if uncompressed is None:
         uncompressed = math.ceil(compressed * ratio)
     return Layer(
         digest=str(row["digest"]),
         compressed_bytes=compressed,
         uncompressed_bytes=uncompressed,
+        is_estimated=is_estimated,
     )
 
 

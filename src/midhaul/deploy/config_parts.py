@@ -3,11 +3,22 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
+from midhaul.deploy.registry.manifests import parse_platform
+from midhaul.errors import DataError
 from midhaul.runs.config import Section, Spec
+
+
+def _platform(text: str) -> str:
+    """A platform in Go's names, for whatever name it has."""
+    try:
+        return str(parse_platform(text))
+    except DataError as error:
+        raise ValueError(error.message) from error
+
 
 Placers = Literal[
     "additive-dp", "fptas", "additive-greedy", "marginal-greedy", "milp", "mincut"
@@ -15,6 +26,8 @@ Placers = Literal[
 Allocators = Literal[
     "raa", "weighted", "even", "hull", "exact", "proportional", "maxmin"
 ]
+
+PlatformName = Annotated[str, AfterValidator(_platform)]
 
 
 class ImagesConfig(Section):
@@ -33,10 +46,11 @@ class ImagesConfig(Section):
     scale: float = Field(
         default=1.0, gt=0, description="Factor on the sizes of the built-in images."
     )
-    platform: str = Field(
+    platform: PlatformName = Field(
         default="linux/amd64",
-        pattern=r"^[a-z0-9]+/[a-z0-9_]+(/[a-z0-9]+)?$",
-        description="Which image of an index to take (registry).",
+        description="Which image of an index to take where a gateway names none: "
+        "linux/arm64, linux/arm/v7, or the names that Debian and the kernel have, such "
+        "as aarch64, x86_64 and armhf (registry, file).",
     )
     plain_http: tuple[str, ...] = Field(
         default=(),
@@ -119,6 +133,11 @@ class GatewayConfig(Section):
 
     name: str = Field(
         default="gateway", pattern=r"^[a-z0-9][a-z0-9.-]*$", description="Unique name."
+    )
+    platform: PlatformName | None = Field(
+        default=None,
+        description="PlatformName whose images it runs, with layers and sizes of their "
+        "own; that of images without.",
     )
     disk_bytes: float = Field(
         default=3e9, ge=0, description="Disk for layers, uncompressed."

@@ -9,7 +9,7 @@ import numpy as np
 
 from midhaul.deploy import plan_rows, tables
 from midhaul.deploy.choices import allocator_named, placer_named
-from midhaul.deploy.inputs import cloud_curve_of, problem_of
+from midhaul.deploy.inputs import cloud_curve_of, images_for, problem_of
 from midhaul.deploy.joint import (
     JointLagrangian,
     JointMilp,
@@ -43,7 +43,11 @@ def plan(config: PlanConfig, run: Run, progress: Progress) -> None:
         MidhaulError: an image, a curve or a name is wrong.
     """
     with progress.task("reading images and curves"):
-        problem = problem_of(config, run.file("images.parquet"))
+        found = images_for(config, run.file("images.parquet"))
+        problem = problem_of(config, found)
+    run.tally(*found.tallies)
+    for text in found.notes:
+        run.note(text)
     for analytic in problem.analytics:
         cloud_curve_of(analytic)
     rows = plan_rows.curve_rows(problem.analytics)

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from midhaul.deploy.catalogue import builtin_images, read_images
 from midhaul.deploy.curve_readers import read_awstream, read_run, read_table
+from midhaul.deploy.image_sources import FoundImages, find_images
 from midhaul.deploy.problem import Analytic, Gateway, PlacementProblem
 from midhaul.deploy.requests import (
     AnalyticKind,
@@ -23,17 +23,15 @@ from midhaul.deploy.transport import MqttTransport, charged
 from midhaul.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from midhaul.deploy.config import DrawConfig, PlanConfig
     from midhaul.deploy.config_parts import (
         AnalyticConfig,
         CurveConfig,
         GatewayConfig,
-        ImagesConfig,
     )
     from midhaul.deploy.curves import QosCurve
-    from midhaul.deploy.problem import ContainerImage
 
 _MINUTE_S = 60.0
 _SEED_KINDS = ("audio", "yolo")
@@ -102,45 +100,6 @@ def cloud_curve_of(analytic: Analytic) -> QosCurve:
 def transport_of(*, is_charged: bool) -> MqttTransport | None:
     """MQTT with QoS 1, or nothing."""
     return MqttTransport() if is_charged else None
-
-
-def images_of(
-    config: ImagesConfig, names: Collection[str], seed: int, keep: Path | None = None
-) -> dict[str, ContainerImage]:
-    """The container images by name.
-
-    Args:
-        config: where from.
-        names: those that are needed; a registry is asked for nothing else.
-        seed: of the experiment, for what is made up.
-        keep: where to write what a registry said, so that the plan can be made again
-            when its tags have moved on; None for nowhere.
-
-    Raises:
-        DataError: one is missing or wrong.
-        NodeError: a registry does not answer as it should.
-        PrerequisiteError: an engine or a password is missing.
-    """
-    if config.kind == "builtin":
-        return builtin_images(scale=config.scale, seed=seed)
-    if config.kind == "file":
-        assert config.file is not None  # noqa: S101 - the config says so
-        return read_images(config.file, uncompressed_ratio=config.uncompressed_ratio)
-    from midhaul.deploy import registry  # noqa: PLC0415  needs aiohttp
-
-    if config.kind == "engine":
-        found = registry.read_engine(sorted(names))
-        ratio = config.uncompressed_ratio
-        return {name: image.image(ratio) for name, image in found.items()}
-    records = registry.read_images(
-        sorted(names),
-        platform=config.platform,
-        ratio=config.uncompressed_ratio,
-        plain_http=config.plain_http,
-    )
-    if keep is not None:
-        registry.write_layers(records.values(), keep)
-    return {name: record.image for name, record in records.items()}
 
 
 def listed_analytics(
@@ -231,24 +190,43 @@ def _seed_kind(kind: str, images: str) -> AnalyticKind:
     )
 
 
-def problem_of(config: PlanConfig, keep: Path | None = None) -> PlacementProblem:
+def images_for(config: PlanConfig, keep: Path | None = None) -> FoundImages:
+    """The container images of a plan, for the platforms of its gateways.
+
+    Args:
+        config: the experiment.
+        keep: as of :func:`midhaul.deploy.image_sources.find_images`.
+
+    Raises:
+        MidhaulError: images are missing or wrong, or a registry does not answer.
+    """
+    if not config.analytics and config.images.kind in {"registry", "engine"}:
+        message = "analytics: expected some, because their images are to be looked up"
+        raise ConfigError(message, "list them as [[analytics]] with name and image")
+    names = tuple(gateway.name for gateway in config.gateways)
+    wanted: list[tuple[str, str | None]] = []
+    for gateway in config.gateways:
+        here = [a for a in config.analytics if gateway.name in (a.sites or names)]
+        wanted += [(analytic.image, gateway.platform) for analytic in here]
+        wanted += [(image, gateway.platform) for image in gateway.images]
+    return find_images(config.images, wanted, config.seed, keep)
+
+
+def problem_of(config: PlanConfig, found: FoundImages) -> PlacementProblem:
     """The placement problem of a config.
 
     Args:
         config: the experiment.
-        keep: where to write what a registry said of the images; None for nowhere.
+        found: its container images.
 
     Raises:
         MidhaulError: an image, a curve or a name is wrong.
     """
     rng = np.random.default_rng([config.seed, 1])
     transport = transport_of(is_charged=config.with_transport)
+    images = found.images
     names = {analytic.image for analytic in config.analytics}
     names |= {image for gateway in config.gateways for image in gateway.images}
-    if not config.analytics and config.images.kind in {"registry", "engine"}:
-        message = "analytics: expected some, because their images are to be looked up"
-        raise ConfigError(message, "list them as [[analytics]] with name and image")
-    images = images_of(config.images, names, config.seed, keep)
     if missing := names - images.keys():
         message = f"container images not found: {', '.join(sorted(missing))}"
         hint = f"there are {len(images)}: {', '.join(sorted(images)[:8])} ..."
@@ -264,18 +242,22 @@ def problem_of(config: PlanConfig, keep: Path | None = None) -> PlacementProblem
         if entry.sites
         for name in _names_of(entry)
     }
-    used = {analytic.image for analytic in analytics}
-    per_gb = config.startup_s_per_gb
-    return PlacementProblem(
+    problem = PlacementProblem(
         analytics=tuple(analytics),
         images=images,
-        gateways=tuple(_gateway(entry, images) for entry in config.gateways),
+        gateways=tuple(_gateway(entry, found) for entry in config.gateways),
         slot_s=config.slot_s,
-        startup_s={n: per_gb * images[n].uncompressed_bytes / 1e9 for n in used},
         backhaul_bps=config.backhaul_bps or math.inf,
         has_peer_pulls=config.has_peer_pulls,
         sites=sites,
     )
+    used = {analytic.image for analytic in analytics}
+    startup_s = dict.fromkeys(used, 0.0)
+    for image in problem.all_images():
+        if image.name in used:
+            takes_s = config.startup_s_per_gb * image.uncompressed_bytes / 1e9
+            startup_s[image.name] = max(startup_s[image.name], takes_s)
+    return replace(problem, startup_s=startup_s)
 
 
 def _names_of(config: AnalyticConfig) -> list[str]:
@@ -284,8 +266,13 @@ def _names_of(config: AnalyticConfig) -> list[str]:
     return [f"{config.name}.{number}" for number in range(config.n)]
 
 
-def _gateway(config: GatewayConfig, images: Mapping[str, ContainerImage]) -> Gateway:
-    present = {layer.digest for name in config.images for layer in images[name].layers}
+def _gateway(config: GatewayConfig, found: FoundImages) -> Gateway:
+    images = {
+        name: image
+        for name, image in found.by_platform.get(config.platform, {}).items()
+        if image != found.images[name]
+    }
+    there = [images.get(name, found.images[name]) for name in config.images]
     return Gateway(
         name=config.name,
         disk_bytes=config.disk_bytes,
@@ -293,5 +280,6 @@ def _gateway(config: GatewayConfig, images: Mapping[str, ContainerImage]) -> Gat
         memory_bytes=config.memory_bytes,
         downlink_bps=config.downlink_bps,
         uplink_bps=config.uplink_bps,
-        layers=frozenset(present),
+        layers=frozenset(x.digest for image in there if image for x in image.layers),
+        images=images,
     )

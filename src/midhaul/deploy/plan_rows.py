@@ -184,22 +184,25 @@ def pull_rows(number: int, plan: JointPlan) -> Rows:
 
 def layer_rows(number: int, problem: PlacementProblem, plan: JointPlan) -> Rows:
     """Rows of ``layers``: each layer of a placed image once for each gateway."""
-    present = {g.name: g.layers | g.held for g in problem.gateways}
+    gateways = {gateway.name: gateway for gateway in problem.gateways}
     found: dict[tuple[str, str], dict[str, Any]] = {}
     for analytic in problem.analytics:
-        gateway = plan.placement.gateway_of.get(analytic.name)
-        if gateway is None:
+        name = plan.placement.gateway_of.get(analytic.name)
+        if name is None:
             continue
-        for layer in problem.images[analytic.image].layers:
+        gateway = gateways[name]
+        image = problem.image_at(analytic.image, gateway)
+        for layer in image.layers if image is not None else ():
             row = found.setdefault(
-                (gateway, layer.digest),
+                (name, layer.digest),
                 {
                     "configuration": number,
-                    "gateway": gateway,
+                    "gateway": name,
                     "digest": layer.digest,
                     "compressed_bytes": layer.compressed_bytes,
                     "uncompressed_bytes": layer.uncompressed_bytes,
-                    "is_present": layer.digest in present[gateway],
+                    "is_estimated": layer.is_estimated,
+                    "is_present": layer.digest in gateway.layers | gateway.held,
                     "images": [],
                 },
             )

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from midhaul.errors import DataError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     from midhaul.deploy.curves import QosCurve
 
@@ -26,6 +26,8 @@ class Layer:
         digest: its name, unique for its content.
         compressed_bytes: what a pull of it carries.
         uncompressed_bytes: what it takes on a disk.
+        is_estimated: true where one of the two sizes is an estimate; layers that differ
+            in nothing else are equal.
 
     Raises:
         DataError: it has no digest, or a size is negative or not a whole number.
@@ -34,6 +36,7 @@ class Layer:
     digest: str
     compressed_bytes: int
     uncompressed_bytes: int
+    is_estimated: bool = field(default=False, compare=False)
 
     def __post_init__(self) -> None:
         """Check the digest and the sizes; a layer of zero bytes is allowed."""
@@ -57,6 +60,9 @@ class ContainerImage:
     Attributes:
         name: repository and tag, or whatever tells it apart.
         layers: from the base upwards; each digest once.
+        manifest_digest: of its manifest in a registry; empty where that is not known.
+        index_digest: of the index of platforms that lists the manifest; empty where
+            there is none.
 
     Raises:
         DataError: it has no name or no layer, or lists a digest twice.
@@ -64,6 +70,8 @@ class ContainerImage:
 
     name: str
     layers: tuple[Layer, ...]
+    manifest_digest: str = ""
+    index_digest: str = ""
 
     def __post_init__(self) -> None:
         """Check that there is something to pull, once."""
@@ -155,6 +163,8 @@ class Gateway:
         uplink_bps: rate at which it uploads.
         layers: digests that are on its disk; they need no pull.
         held: digests that running analytics use; they need neither pull nor disk.
+        images: container images as its platform has them, by name, where they are
+            others than the problem's; None for one that its platform has not.
 
     Raises:
         DataError: a number is negative or NaN.
@@ -168,6 +178,9 @@ class Gateway:
     uplink_bps: float = math.inf
     layers: frozenset[str] = frozenset()
     held: frozenset[str] = frozenset()
+    images: Mapping[str, ContainerImage | None] = field(
+        default_factory=dict[str, "ContainerImage | None"]
+    )
 
     def __post_init__(self) -> None:
         """Check the numbers."""
@@ -183,12 +196,12 @@ class PlacementProblem:
     Attributes:
         analytics: the candidates; those that run on a gateway already are not among
             them, the gateways hold their layers and have less to give.
-        images: container images by name.
+        images: container images by name; a gateway of another platform has its own.
         gateways: where they may go.
         now_s: when the slot begins, on the clock of ``Analytic.arrival_s``.
         slot_s: time in which pulls must end; infinite where pulls take no time.
         startup_s: by image name, time between the end of its pull and its first answer
-            (unpacking, start); zero where missing.
+            (unpacking, start), the longest of all platforms; zero where missing.
         backhaul_bps: rate that the pulls of all gateways share.
         has_peer_pulls: true where a gateway can take a layer from another one that has
             or pulls it, so that it crosses the backhaul once at most.
@@ -236,11 +249,22 @@ class PlacementProblem:
 
     def _check_layers(self) -> None:
         seen: dict[str, Layer] = {}
-        for name in {analytic.image for analytic in self.analytics}:
-            for layer in self.images[name].layers:
+        needed = {analytic.image for analytic in self.analytics}
+        for image in (x for x in self.all_images() if x.name in needed):
+            for layer in image.layers:
                 if seen.setdefault(layer.digest, layer) != layer:
-                    message = f"layer {layer.digest} of {name} has two sizes"
+                    message = f"layer {layer.digest} of {image.name} has two sizes"
                     raise DataError(message, "a digest names one content")
+
+    def image_at(self, name: str, gateway: Gateway) -> ContainerImage | None:
+        """A container image as a gateway has it; None if its platform has it not."""
+        return gateway.images.get(name, self.images[name])
+
+    def all_images(self) -> Iterator[ContainerImage]:
+        """Each container image, for each platform."""
+        yield from self.images.values()
+        for gateway in self.gateways:
+            yield from (image for image in gateway.images.values() if image is not None)
 
     def remaining_s(self, analytic: Analytic) -> float:
         """How long an analytic stays from the begin of the slot."""

@@ -81,6 +81,7 @@ LAYERS = Table(
         Column("digest", _STRING, "The layer."),
         Column("compressed_bytes", _INT, "What a pull of it carries."),
         Column("uncompressed_bytes", _INT, "What it takes on the disk."),
+        Column("is_estimated", _BOOL, "True where one of its sizes is an estimate."),
         Column("is_present", _BOOL, "True where it needs no pull."),
         Column("images", pa.list_(_STRING), "Placed container images that share it."),
     ),

@@ -42,6 +42,8 @@ class Stub:
         ticket: what it gives.
         place: where uploads are to go.
         faults: what the next requests for blobs meet, instead of an answer.
+        slow_downs: what the next requests for manifests meet, instead of an answer.
+        has_ranges: whether parts of blobs are given from their first byte on.
         asked: how often each ``METHOD path`` was asked for.
         ranges: the ranges that were asked for.
         seen: values of Authorization, by what was asked.
@@ -57,6 +59,8 @@ class Stub:
     ticket: str = "t0ken"
     place: str = "/v2/a/b/blobs/uploads/1?state=x%3D"
     faults: deque[Any] = field(default_factory=deque)
+    slow_downs: deque[Any] = field(default_factory=deque)
+    has_ranges: bool = False
     asked: Counter[str] = field(default_factory=Counter)
     ranges: list[str] = field(default_factory=list)
     seen: list[tuple[str, str | None]] = field(default_factory=list)
@@ -149,10 +153,12 @@ class Stub:
             return None
         return web.Response(status=401, headers={"WWW-Authenticate": challenge})
 
-    async def _manifest(self, request: web.Request) -> web.Response:
+    async def _manifest(self, request: web.Request) -> web.StreamResponse:
         if denial := self._denial(request):
             return denial
         found = self.manifests.get(request.match_info["name"])
+        if self.slow_downs and (fault := self.slow_downs.popleft()) is not None:
+            return await fault(request, b"")
         if found is None:
             return web.Response(status=404)
         kind, body = found
@@ -173,6 +179,11 @@ class Stub:
             fault = self.faults.popleft()
             if fault is not None:
                 return await fault(request, content)
+        if self.has_ranges and "Range" in request.headers:
+            part = content[request.http_range]
+            start = request.http_range.start or 0
+            said = f"bytes {start}-{start + len(part) - 1}/{len(content)}"
+            return web.Response(status=206, body=part, headers={"Content-Range": said})
         return ranged(request, content)
 
     async def _begin(self, request: web.Request) -> web.Response:

@@ -12,6 +12,7 @@ from tests.deploy.registry.stub import MANIFEST, Stub, answers, digest_of
 from midhaul.deploy.registry.auth import credentials, parse_challenges
 from midhaul.deploy.registry.client import RegistryClient
 from midhaul.deploy.registry.exchange import Limits
+from midhaul.deploy.registry.patience import Patience, Retries
 from midhaul.deploy.registry.reader import read_image
 from midhaul.deploy.registry.reference import parse_reference
 from midhaul.errors import DataError, MidhaulError, NodeError, PrerequisiteError
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 WORD = "s:ü"
+ONCE = Patience(Retries(n_most=0))
 QUICK = Limits(connect_s=2, read_s=0.3, manifest_bytes=10_000, n_redirects=3)
 
 
@@ -28,7 +30,7 @@ def read(stub: Stub, environ: Mapping[str, str] | None = None, **options: Any) -
 
     async def run() -> Any:
         async with stub, RegistryClient(limits=QUICK, environ=environ or {}) as client:
-            return await read_image(client, stub.reference, **options)
+            return await read_image(client, stub.reference, patience=ONCE, **options)
 
     return asyncio.run(run())
 
@@ -70,7 +72,7 @@ def test_a_token_is_fetched_once_and_used_for_all_requests() -> None:
     assert [said for what, said in stub.seen if what == "token"] == [None]
     assert [said for what, said in stub.seen if what != "token"][1:] == [
         "Bearer t0ken"
-    ] * 4
+    ] * 6
 
 
 @pytest.mark.parametrize("is_basic", [True, False])
@@ -265,7 +267,7 @@ def test_a_registry_that_is_not_there_is_named() -> None:
 
     async def run() -> None:
         async with RegistryClient(limits=QUICK, environ={}) as client:
-            await read_image(client, f"127.0.0.1:{port}/a")
+            await read_image(client, f"127.0.0.1:{port}/a", patience=ONCE)
 
     with pytest.raises(NodeError, match=f"127.0.0.1:{port} failed") as caught:
         asyncio.run(run())
@@ -279,7 +281,7 @@ def test_silence_has_an_end() -> None:
 
         async def run() -> None:
             async with RegistryClient(limits=QUICK, environ={}) as client:
-                await read_image(client, f"127.0.0.1:{port}/a")
+                await read_image(client, f"127.0.0.1:{port}/a", patience=ONCE)
 
         with pytest.raises(NodeError, match="failed at"):
             asyncio.run(run())

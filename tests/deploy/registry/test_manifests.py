@@ -166,14 +166,54 @@ def test_an_index_offers_what_runs_on_a_platform(asked: str, number: int) -> Non
         ("linux", "arm64", "v8"),
         ("windows", "amd64", None),
     )
-    assert found.choose(parse_platform(asked), "h/a:1") == digest(number)
+    best = found.best(parse_platform(asked))
+    assert best is not None
+    assert best[1] == digest(number)
 
 
-def test_an_index_names_what_it_offers_where_it_has_nothing_that_fits() -> None:
-    """Attachments (platform unknown) are no offer."""
+def test_an_index_tells_attachments_from_what_has_no_platform() -> None:
+    """What is unknown on purpose, or says that it is attached, is no offer."""
     found = index(("linux", "amd64", None), ("linux", "arm", "v7"))
-    with pytest.raises(DataError, match="only for: linux/amd64, linux/arm"):
-        found.choose(parse_platform("linux/arm/v6"), "h/a:1")
+    assert found.best(parse_platform("linux/arm/v6")) is None
+    assert found.unnamed == (digest(99),)
+    attached = [
+        {**entry(1), "artifactType": "application/spdx+json"},
+        {**entry(2), "annotations": {"vnd.docker.reference.type": "attestation"}},
+        {**entry(3), "platform": {"os": "", "architecture": ""}},
+        {**entry(4), "platform": None},
+    ]
+    other = parse_manifest(json.dumps({"manifests": attached}).encode(), "")
+    assert isinstance(other, Index)
+    assert (other.manifests, other.unnamed) == ((), (digest(3), digest(4)))
+
+
+@pytest.mark.parametrize(
+    ("text", "same"),
+    [
+        ("aarch64", "linux/arm64"),
+        ("linux/aarch64", "linux/arm64/v8"),
+        ("x86_64", "linux/amd64"),
+        ("linux/x86-64", "linux/amd64"),
+        ("armhf", "linux/arm/v7"),
+        ("linux/armel", "linux/arm/v6"),
+        ("linux/armv7l", "linux/arm"),
+        ("Linux/ARM64", "linux/arm64"),
+        ("i686", "linux/386"),
+        ("ppc64el", "linux/ppc64le"),
+        ("riscv64", "linux/riscv64"),
+    ],
+)
+def test_platforms_have_the_names_that_others_give_them(text: str, same: str) -> None:
+    """Debian's, the kernel's and LLVM's, with or without the system."""
+    assert parse_platform(text) == parse_platform(same)
+
+
+def test_a_registry_may_use_another_name_for_an_architecture() -> None:
+    """Some builders write ``aarch64`` into an index."""
+    found = index(("linux", "x86_64", None), ("linux", "aarch64", None))
+    best = found.best(parse_platform("linux/arm64"))
+    assert best is not None
+    assert best[1] == digest(1)
 
 
 @pytest.mark.parametrize("text", ["", "linux", "linux/", "linux/arm/7", "a/b/v1/c"])

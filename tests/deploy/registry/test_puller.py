@@ -30,7 +30,7 @@ from tests.deploy.registry.stub import (
 from midhaul.deploy.registry.client import RegistryClient
 from midhaul.deploy.registry.download import Pace
 from midhaul.deploy.registry.exchange import Limits
-from midhaul.deploy.registry.pull_record import PullRecord, Retries
+from midhaul.deploy.registry.patience import Retries
 from midhaul.deploy.registry.puller import Puller
 from midhaul.deploy.registry.store import LayerStore
 from midhaul.errors import DataError, NodeError, StoreError
@@ -38,6 +38,8 @@ from midhaul.errors import DataError, NodeError, StoreError
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
+
+    from midhaul.deploy.registry.pull_record import PullRecord
 
 NOISE = [np.random.default_rng(n).bytes(300_000) for n in range(4)]
 CONFIG = {"os": "linux", "architecture": "amd64"}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+import random
 import threading
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +26,7 @@ from midhaul.deploy import catalogue
 from midhaul.deploy.catalogue import UNCOMPRESSED_RATIO
 from midhaul.deploy.registry import read_images, write_layers
 from midhaul.deploy.registry.client import RegistryClient
+from midhaul.deploy.registry.patience import Patience, Retries
 from midhaul.deploy.registry.reader import ImageRecord, read_image
 from midhaul.errors import DataError, StoreError
 
@@ -33,6 +35,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 BASE, TOP = b"base" * 1_000, b"top" * 2_000
+LARGE = random.Random(1).randbytes(30_000)
+N_BASE = len(packed(BASE))
+ONCE = Patience(Retries(n_most=0))
 CONFIG = {"os": "linux", "architecture": "amd64"}
 
 
@@ -41,24 +46,27 @@ def read(stub: Stub, **options: Any) -> ImageRecord:
 
     async def run() -> ImageRecord:
         async with stub, RegistryClient(environ={}) as client:
-            return await read_image(client, stub.reference, **options)
+            return await read_image(client, stub.reference, patience=ONCE, **options)
 
     return asyncio.run(run())
 
 
 def test_an_image_has_its_layers_with_sizes() -> None:
-    """Compressed sizes are the manifest's, the others estimated and marked."""
+    """Small layers are counted; where no parts are given, others are estimated."""
     stub = Stub()
-    digest = stub.add_image([BASE, TOP], "latest")
+    digest = stub.add_image([LARGE, TOP], "latest")
     record = read(stub)
-    sizes = [len(packed(BASE)), len(packed(TOP))]
+    sizes = [len(packed(LARGE)), len(packed(TOP))]
     assert [layer.compressed_bytes for layer in record.image.layers] == sizes
     assert [layer.uncompressed_bytes for layer in record.image.layers] == [
-        math.ceil(n * UNCOMPRESSED_RATIO) for n in sizes
+        math.ceil(sizes[0] * UNCOMPRESSED_RATIO),
+        len(TOP),
     ]
-    assert record.estimated == {digest_of(packed(BASE)), digest_of(packed(TOP))}
+    assert record.estimated == {digest_of(packed(LARGE))}
     assert record.has_estimates
-    assert record.manifest_digest == digest
+    assert [layer.is_estimated for layer in record.image.layers] == [True, False]
+    assert record.manifest_digest == record.image.manifest_digest == digest
+    assert record.index_digest == ""
     assert record.platform == "linux/amd64"
     assert record.image.name == stub.reference
 
@@ -177,6 +185,8 @@ def test_a_layer_of_zero_bytes_is_read() -> None:
         (lambda stub: stub.add_manifest(manifest(stub, [], CONFIG), "latest"),
          "has no layers"),
         (lambda stub: stub.faults.append(answers(200, b"<html>")), "expected digest"),
+        (lambda stub: stub.faults.extend([None, answers(200, bytes(N_BASE))]),
+         "layer of .* expected digest"),
         (lambda stub: stub.blobs.clear(), "answered 404 for blob"),
     ],
 )  # fmt: skip
@@ -220,7 +230,7 @@ def test_many_images_are_read_without_asyncio() -> None:
 def test_what_was_read_is_kept_in_a_table_that_plans_read(tmp_path: Path) -> None:
     """The images are the same again, and the table says which sizes are estimates."""
     stub = Stub()
-    stub.add_image([BASE, TOP], "latest")
+    stub.add_image([LARGE, TOP], "latest")
     record = read(stub, known_bytes={digest_of(TOP): 22})
     file = tmp_path / "layers.parquet"
     write_layers([record], file)

@@ -179,7 +179,8 @@ def test_a_trace_and_the_seeds_own_files_can_be_run(
     assert 0 < value(run, "overshoot_share") < 1
     assert value(run, "max_late_bytes") > 0
     run.finish()
-    assert any("several sizes" in note for note in run.manifest.notes)
+    assert run.manifest.verdict is not None
+    assert any("several sizes" in text for text in run.manifest.verdict.remarks)
 
 
 def test_files_that_are_not_there_are_named(tmp_path: Path) -> None:

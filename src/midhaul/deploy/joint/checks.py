@@ -134,10 +134,12 @@ def _check_places(plan: JointPlan, problem: PlacementProblem, where: str) -> Non
     ends_s = {(p.gateway, p.image): p.ends_s for p in plan.placement.pulls}
     for gateway in problem.gateways:
         mine = [a for a in problem.analytics if placed.get(a.name) == gateway.name]
+        images = [problem.image_at(analytic.image, gateway) for analytic in mine]
+        _check(None not in images, f"{where}: {gateway.name} cannot run an image")
         layers = {
             layer.digest: layer.uncompressed_bytes
-            for analytic in mine
-            for layer in problem.images[analytic.image].layers
+            for image in images
+            for layer in (image.layers if image else ())
             if layer.digest not in gateway.held
         }
         for what, used, capacity in (

@@ -15,7 +15,7 @@ import numpy as np
 
 from midhaul.deploy.live.channel import orders, tell
 from midhaul.deploy.registry.client import RegistryClient
-from midhaul.deploy.registry.pull_record import Retries
+from midhaul.deploy.registry.patience import Retries
 from midhaul.deploy.registry.puller import Puller
 from midhaul.deploy.registry.store import LayerStore
 from midhaul.deploy.registry.store_index import dump_index

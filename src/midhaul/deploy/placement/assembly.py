@@ -61,11 +61,12 @@ def moves_to(problem: PlacementProblem, catalogue: Catalogue, number: int) -> Mo
         ],
         np.float64,
     )
-    is_move = due > 0
+    image_of = catalogue.image_of[number]
+    is_move = (due > 0) & (image_of >= 0)
     due = np.minimum(due, problem.slot_s)
     missing = ~catalogue.marks(present_on(gateway))
     disk = catalogue.uncompressed_bytes * ~catalogue.marks(gateway.held)
-    is_move &= catalogue.image_sums(disk)[catalogue.image_of] <= gateway.disk_bytes
+    is_move &= catalogue.image_sums(disk)[image_of] <= gateway.disk_bytes
     lines = [(gateway.downlink_bps, missing)]
     if problem.has_peer_pulls:
         lines.append((problem.backhaul_bps, missing & ~_anywhere(problem, catalogue)))
@@ -76,7 +77,7 @@ def moves_to(problem: PlacementProblem, catalogue: Catalogue, number: int) -> Mo
             pulled = catalogue.image_sums(catalogue.compressed_bytes * is_pulled)
             # A line without a rate never carries anything, however long one waits.
             room = rate_bps * due * (1 + SLACK) if rate_bps > 0 else np.zeros(len(due))
-            is_move &= 8 * pulled[catalogue.image_of] <= room
+            is_move &= 8 * pulled[image_of] <= room
     analytics = np.flatnonzero(is_move)
     return Moves(analytics, due[analytics])
 
@@ -133,7 +134,7 @@ class Assembly:
             tuple[int, float], list[tuple[int, Float64[np.ndarray, " l"]]]
         ] = {}
         self.last_s: dict[int, float] = {}
-        positions, layers = catalogue.refs(catalogue.image_of[analytics])
+        positions, layers = catalogue.refs(catalogue.image_of[gateways, analytics])
         self.all_needs = _Needs(positions, layers)
         self._add_backhaul()
 

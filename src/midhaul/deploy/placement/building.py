@@ -73,7 +73,7 @@ class Built:
     @property
     def images(self) -> Int64[np.ndarray, " n"]:
         """Number of each item's container image, ``(n,)``."""
-        return self.catalogue.image_of[self.analytics]
+        return self.catalogue.image_of[self.gateways, self.analytics]
 
     def broken_s(
         self, chosen: Bool[np.ndarray, " n"]

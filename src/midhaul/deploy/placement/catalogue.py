@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from jaxtyping import Bool, Float64, Int64
 
-    from midhaul.deploy.problem import PlacementProblem
+    from midhaul.deploy.problem import Gateway, Layer, PlacementProblem
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -24,10 +24,12 @@ class Catalogue:
         digests: ``l`` names of the layers.
         compressed_bytes: ``(l,)`` what a pull of each carries.
         uncompressed_bytes: ``(l,)`` what each takes on a disk.
-        images: ``i`` names of the images.
+        images: ``i`` names of the images; one that differs from platform to platform
+            stands here several times.
         indptr: ``(i + 1,)`` where each image's layers begin in ``layers``.
         layers: numbers of the layers of all images, from their bases upwards.
-        image_of: ``(a,)`` number of each analytic's image.
+        image_of: ``(g, a)`` number of each analytic's image on each gateway; -1 where
+            its platform has it not.
     """
 
     number_of: Mapping[str, int]
@@ -37,7 +39,7 @@ class Catalogue:
     images: tuple[str, ...]
     indptr: Int64[np.ndarray, " i1"]
     layers: Int64[np.ndarray, " m"]
-    image_of: Int64[np.ndarray, " a"]
+    image_of: Int64[np.ndarray, "g a"]
 
     def marks(self, digests: Collection[str]) -> Bool[np.ndarray, " l"]:
         """True for the layers among these digests, ``(l,)``."""
@@ -71,15 +73,31 @@ class Catalogue:
 
 def catalogue_of(problem: PlacementProblem) -> Catalogue:
     """Number the images and layers of a problem, in the order of its analytics."""
-    images: dict[str, int] = {}
-    image_of = [images.setdefault(a.image, len(images)) for a in problem.analytics]
+    stacks: dict[tuple[str, tuple[Layer, ...]], int] = {}
+
+    def numbers(gateway: Gateway | None) -> Int64[np.ndarray, " a"]:
+        by_name: dict[str, int] = {}
+        for name in dict.fromkeys(analytic.image for analytic in problem.analytics):
+            image = (
+                problem.images[name]
+                if gateway is None
+                else problem.image_at(name, gateway)
+            )
+            by_name[name] = (
+                -1
+                if image is None
+                else stacks.setdefault((name, image.layers), len(stacks))
+            )
+        return np.array([by_name[a.image] for a in problem.analytics], np.int64)
+
+    usual = numbers(None)
+    image_of = [numbers(g) if g.images else usual for g in problem.gateways]
     number_of: dict[str, int] = {}
     layers: list[int] = []
     compressed: list[int] = []
     uncompressed: list[int] = []
     lengths = [0]
-    for name in images:
-        stack = problem.images[name].layers
+    for _, stack in stacks:
         lengths.append(len(stack))
         for layer in stack:
             number = number_of.setdefault(layer.digest, len(number_of))
@@ -92,8 +110,8 @@ def catalogue_of(problem: PlacementProblem) -> Catalogue:
         digests=tuple(number_of),
         compressed_bytes=np.array(compressed, np.float64),
         uncompressed_bytes=np.array(uncompressed, np.float64),
-        images=tuple(images),
+        images=tuple(name for name, _ in stacks),
         indptr=np.cumsum(lengths, dtype=np.int64),
         layers=np.array(layers, np.int64),
-        image_of=np.array(image_of, np.int64),
+        image_of=np.stack(image_of),
     )

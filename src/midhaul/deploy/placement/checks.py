@@ -83,16 +83,16 @@ def _scene(problem: PlacementProblem, placement: Placement, gateway: Gateway) ->
         if placement.gateway_of.get(analytic.name) == gateway.name
     ]
     images = {analytic.image for analytic in here}
-    layers = [layer for name in images for layer in problem.images[name].layers]
+    stacks = {name: problem.image_at(name, gateway) for name in images}
+    for name, image in stacks.items():
+        _demand(name, is_met=image is not None, expected=f"images for {gateway.name}")
+    found = {name: image.layers for name, image in stacks.items() if image}
     return _Scene(
         gateway=gateway,
         analytics=here,
         pulls=[pull for pull in placement.pulls if pull.gateway == gateway.name],
-        needed={layer.digest: layer for layer in layers},
-        stacks={
-            name: {layer.digest for layer in problem.images[name].layers}
-            for name in images
-        },
+        needed={x.digest: x for layers in found.values() for x in layers},
+        stacks={name: {x.digest for x in layers} for name, layers in found.items()},
     )
 
 
@@ -159,7 +159,7 @@ def _check_use(problem: PlacementProblem, placement: Placement, scene: _Scene) -
     _at_most(abs(uses[0].memory_bytes - memory), 0.0, "a difference in memory")
     sizes = {
         layer.digest: layer.uncompressed_bytes
-        for image in problem.images.values()
+        for image in problem.all_images()
         for layer in image.layers
     }
     there = (scene.gateway.layers | scene.needed.keys()) - gateway.held
@@ -231,7 +231,7 @@ def _check_backhaul(problem: PlacementProblem, placement: Placement) -> None:
     anywhere = frozenset().union(*present.values()) if problem.has_peer_pulls else ()
     sizes = {
         layer.digest: layer.compressed_bytes
-        for image in problem.images.values()
+        for image in problem.all_images()
         for layer in image.layers
     }
     crossed: set[object] = set()

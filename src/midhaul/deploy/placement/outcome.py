@@ -74,7 +74,7 @@ def _sizes_elsewhere(
         return {}
     return {
         layer.digest: layer.uncompressed_bytes
-        for image in problem.images.values()
+        for image in problem.all_images()
         for layer in image.layers
         if layer.digest in others
     }

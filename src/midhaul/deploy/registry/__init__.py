@@ -31,16 +31,26 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from midhaul.deploy.registry.answers import all_of
     from midhaul.deploy.registry.client import RegistryClient
     from midhaul.deploy.registry.engine import EngineImage, known_bytes, read_engine
     from midhaul.deploy.registry.exchange import Limits
     from midhaul.deploy.registry.making import MadeImage, MadeLayer, make_images
     from midhaul.deploy.registry.manifests import Platform
-    from midhaul.deploy.registry.pull_record import LayerPull, PullRecord, Retries
+    from midhaul.deploy.registry.patience import Patience, Retries
+    from midhaul.deploy.registry.pull_record import LayerPull, PullRecord
     from midhaul.deploy.registry.puller import Puller
     from midhaul.deploy.registry.push import PushRecord, push_image
-    from midhaul.deploy.registry.reader import ImageRecord, read_image, read_images
+    from midhaul.deploy.registry.reader import (
+        ImageReader,
+        ImageRecord,
+        Reading,
+        read_image,
+        read_images,
+        read_wanted,
+    )
     from midhaul.deploy.registry.reference import Reference, parse_reference
+    from midhaul.deploy.registry.resolve import NotOfferedError
     from midhaul.deploy.registry.server import RegistryServer
     from midhaul.deploy.registry.store import LayerStore
     from midhaul.deploy.registry.store_index import (
@@ -48,20 +58,24 @@ if TYPE_CHECKING:
         StoredLayer,
         StoreState,
     )
-    from midhaul.deploy.registry.table import write_layers
+    from midhaul.deploy.registry.table import read_layers, write_layers
 
 __all__ = [
     "EngineImage",
+    "ImageReader",
     "ImageRecord",
     "LayerPull",
     "LayerStore",
     "Limits",
     "MadeImage",
     "MadeLayer",
+    "NotOfferedError",
+    "Patience",
     "Platform",
     "PullRecord",
     "Puller",
     "PushRecord",
+    "Reading",
     "Reference",
     "RegistryClient",
     "RegistryServer",
@@ -69,6 +83,7 @@ __all__ = [
     "StoreState",
     "StoredImage",
     "StoredLayer",
+    "all_of",
     "known_bytes",
     "make_images",
     "parse_reference",
@@ -76,28 +91,35 @@ __all__ = [
     "read_engine",
     "read_image",
     "read_images",
+    "read_layers",
+    "read_wanted",
     "write_layers",
 ]
 
 _MODULES = {
     "EngineImage": "engine",
+    "ImageReader": "reader",
     "ImageRecord": "reader",
     "LayerPull": "pull_record",
     "LayerStore": "store",
     "Limits": "exchange",
     "MadeImage": "making",
     "MadeLayer": "making",
+    "NotOfferedError": "resolve",
+    "Patience": "patience",
     "Platform": "manifests",
     "PullRecord": "pull_record",
     "Puller": "puller",
     "PushRecord": "push",
+    "Reading": "reader",
     "Reference": "reference",
     "RegistryClient": "client",
     "RegistryServer": "server",
-    "Retries": "pull_record",
+    "Retries": "patience",
     "StoreState": "store_index",
     "StoredImage": "store_index",
     "StoredLayer": "store_index",
+    "all_of": "answers",
     "known_bytes": "engine",
     "make_images": "making",
     "parse_reference": "reference",
@@ -105,6 +127,8 @@ _MODULES = {
     "read_engine": "engine",
     "read_image": "reader",
     "read_images": "reader",
+    "read_layers": "table",
+    "read_wanted": "reader",
     "write_layers": "table",
 }
 

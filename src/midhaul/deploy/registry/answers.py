@@ -8,14 +8,16 @@ from typing import TYPE_CHECKING
 import aiohttp
 
 from midhaul.deploy.registry.auth import variables
-from midhaul.errors import DataError, NodeError, PrerequisiteError
+from midhaul.deploy.registry.patience import BusyRegistryError, told_wait_s
+from midhaul.errors import DataError, MidhaulError, NodeError, PrerequisiteError
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
+    from collections.abc import Generator, Mapping
 
     from midhaul.deploy.registry.reference import Reference
 
-_OK, _UNAUTHORIZED, _FORBIDDEN, _MISSING, _TOO_MANY = 200, 401, 403, 404, 429
+_OK, _UNAUTHORIZED, _FORBIDDEN, _MISSING = 200, 401, 403, 404
+_TIMEOUT, _TOO_EARLY, _TOO_MANY, _SERVERS_OWN = 408, 425, 429, 500
 
 
 @contextlib.contextmanager
@@ -54,10 +56,15 @@ def check_status(
     if status == _MISSING:
         message = f"{told}: it has none"
         raise DataError(message, "check repository and tag; they are case-sensitive")
+    hint = "try again, or look into the registry's log"
     if status == _TOO_MANY:
-        raise NodeError(told, "it limits requests: wait, or give a user and a password")
-    if status >= 500:  # noqa: PLR2004 - the server's own faults
-        raise NodeError(told, "try again, or look into the registry's log")
+        hint = "it limits requests: wait, or give a user and a password"
+    if status in {_TIMEOUT, _TOO_EARLY, _TOO_MANY} or status >= _SERVERS_OWN:
+        wait_s = told_wait_s(answer.headers)
+        if wait_s is None:
+            raise NodeError(told, hint)
+        told += f": come again in {wait_s:.0f} s"
+        raise BusyRegistryError(told, hint, wait_s=wait_s)
     raise DataError(told)
 
 
@@ -73,3 +80,21 @@ def mismatch(reference: Reference, what: str, expected: str, found: str) -> Data
     """The error for content that is not what its digest says."""
     message = f"{what} of {reference}: expected digest {expected}, found {found}"
     return DataError(message, "the registry or something before it changed it")
+
+
+def all_of(problems: Mapping[str, MidhaulError], n: int) -> MidhaulError:
+    """The error that tells all that is wrong with some images.
+
+    Args:
+        problems: by what was asked for; at least one.
+        n: of so many images.
+    """
+    errors = list(problems.values())
+    if len(errors) == 1:
+        return errors[0]
+    said = "".join(f"\n  {asked}: {error.message}" for asked, error in problems.items())
+    message = f"{len(errors)} of {n} container images cannot be read:{said}"
+    hint = "; ".join(dict.fromkeys(error.hint for error in errors if error.hint))
+    kinds = (PrerequisiteError, NodeError, DataError)
+    kind = next((k for k in kinds if any(isinstance(e, k) for e in errors)), DataError)
+    return kind(message, hint)

@@ -37,7 +37,9 @@ if TYPE_CHECKING:
 
     from midhaul.deploy.registry.reference import Reference
 
-_UNAUTHORIZED, _FORBIDDEN, _MISSING = 401, 403, 404
+_OK, _PARTIAL, _UNAUTHORIZED, _FORBIDDEN, _MISSING = 200, 206, 401, 403, 404
+_NO_SUCH_METHOD = (405, 501)
+_NO_PARTS = (400, 404, 406, 416, *_NO_SUCH_METHOD)
 _READ_BUFFER_BYTES = 1 << 20
 
 
@@ -189,9 +191,40 @@ class RegistryClient:
         async with self.request(reference, ask) as answer:
             if answer.status == _MISSING:
                 return None
+            if answer.status in _NO_SUCH_METHOD:
+                return -1  # a cache before a registry may know GET only
             check_status(answer, reference, f"blob {digest}")
             length = answer.headers.get("Content-Length", "")
             return int(length) if length.isascii() and length.isdigit() else -1
+
+    async def blob_part(
+        self, reference: Reference, blob: Descriptor, first: int, last: int
+    ) -> bytes | None:
+        """Bytes ``first`` to ``last`` of a blob; None where parts are not given.
+
+        They cannot be held against the digest, unless they are the whole blob.
+
+        Raises:
+            DataError, NodeError, PrerequisiteError: as :meth:`manifest`.
+        """
+        headers = {"Range": f"bytes={first}-{last}"}
+        ask = Ask(method="GET", path=f"blobs/{blob.digest}", headers=headers)
+        n_bytes = last - first + 1
+        async with self.request(reference, ask) as answer:
+            if answer.status in _NO_PARTS:
+                return None
+            check_status(answer, reference, f"blob {blob.digest}")
+            said = answer.headers.get("Content-Range", "").replace(" ", "")
+            is_part = answer.status == _PARTIAL and said.startswith(f"bytes{first}-")
+            if not is_part and not (answer.status == _OK and n_bytes == blob.n_bytes):
+                return None
+            body = b""
+            while len(body) < n_bytes:
+                piece = await answer.content.read(n_bytes - len(body))
+                if not piece:
+                    return None
+                body += piece
+        return body
 
     def url(self, reference: Reference, path: str) -> str:
         """The URL of something in a repository."""

@@ -66,6 +66,7 @@ class EngineImage:
                 digest=digest,
                 compressed_bytes=round(n_bytes / ratio),
                 uncompressed_bytes=n_bytes,
+                is_estimated=True,
             )
             for digest, n_bytes in sizes.items()
         )

@@ -32,7 +32,28 @@ _LAYER = re.compile(
     r"|oci\.image\.layer\.(?P<kept>nondistributable\.)?v1\.tar"
     r")(?:[.+](?P<compression>gzip|zstd))?"
 )
+_UNPACKED = "io.containers.estargz.uncompressed-size"
 _VARIANTS = {"arm": 7, "arm64": 8}
+_SYSTEMS = {"linux": "linux", "windows": "windows", "darwin": "darwin"} | {
+    "macos": "darwin",
+    "freebsd": "freebsd",
+}
+_ALIASES = {
+    **dict.fromkeys(("x86_64", "x86-64", "x64"), "amd64"),
+    **dict.fromkeys(("x86", "i386", "i486", "i586", "i686"), "386"),
+    **dict.fromkeys(("aarch64", "armv8", "armv8l", "armv8-a"), "arm64"),
+    **dict.fromkeys(("armhf", "armv7", "armv7l", "armv7-a"), "arm/v7"),
+    **dict.fromkeys(("armel", "armv6", "armv6l"), "arm/v6"),
+    **dict.fromkeys(("armv5", "armv5l", "armv5tel"), "arm/v5"),
+    **dict.fromkeys(("ppc64el", "powerpc64le"), "ppc64le"),
+    "mips64el": "mips64le",
+    "mipsel": "mipsle",
+    "loongarch64": "loong64",
+}
+"""Names of Debian, Linux (``uname -m``) and LLVM for what Go names otherwise."""
+
+_WORD = re.compile(r"[a-z0-9][a-z0-9_.-]*")
+_VARIANT = re.compile(r"v\d{1,3}(?:\.\d{1,3})?")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,16 +83,25 @@ class Platform:
 
 
 def parse_platform(text: str) -> Platform:
-    """Read ``os/architecture[/variant]``.
+    """Read ``os/architecture[/variant]``, in Go's names or in others' usual ones.
+
+    ``aarch64``, ``x86_64`` and ``armhf`` are taken as well, and so is an architecture
+    alone, which means Linux.
 
     Raises:
         DataError: it is no platform.
     """
-    match = re.fullmatch(r"([a-z0-9]+)/([a-z0-9_]+)(?:/v(\d{1,3}))?", text)
-    if match is None:
+    parts = text.strip().lower().split("/")
+    if len(parts) == 1 and parts[0] not in _SYSTEMS:
+        parts = ["linux", *parts]
+    is_platform = len(parts) in {2, 3} and all(map(_WORD.fullmatch, parts))
+    if not is_platform or (parts[2:] and not _VARIANT.fullmatch(parts[2])):
         message = f"expected a platform like linux/arm/v7, found {text!r}"
         raise DataError(message)
-    return _platform(match[1], match[2], match[3] or "")
+    architecture, _, usual = _ALIASES.get(parts[1], parts[1]).partition("/")
+    return _platform(
+        _SYSTEMS.get(parts[0], parts[0]), architecture, (parts[2:] or [usual])[0]
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,12 +113,15 @@ class Descriptor:
         n_bytes: its size.
         media_type: what it is.
         urls: where else it may be, for layers that are foreign.
+        unpacked_bytes: what a layer takes unpacked, where who made it wrote that down
+            (estargz does); None else.
     """
 
     digest: str
     n_bytes: int
     media_type: str
     urls: tuple[str, ...] = ()
+    unpacked_bytes: int | None = None
 
     @property
     def compression(self) -> Compression | None:
@@ -124,27 +157,22 @@ class Index:
     """The manifests of an image, by platform.
 
     Attributes:
-        manifests: platform and digest; those without a platform (signatures and other
-            attachments) are not in it.
+        manifests: platform and digest.
+        unnamed: digests of those without a platform; attachments that say that they
+            are one (signatures, provenance) are not in it.
     """
 
     manifests: tuple[tuple[Platform, str], ...]
+    unnamed: tuple[str, ...] = ()
 
-    def choose(self, platform: Platform, where: str) -> str:
-        """Digest of the manifest for a platform.
+    def best(self, platform: Platform) -> tuple[Platform, str] | None:
+        """Platform and digest of the manifest that fits best; None where none fits.
 
         An older variant serves where the wanted one is not offered, the newest first:
         ``arm/v6`` runs on ``arm/v7``.
-
-        Raises:
-            DataError: none runs on the platform.
         """
         fitting = [entry for entry in self.manifests if platform.runs(entry[0])]
-        if not fitting:
-            offered = ", ".join(sorted({str(p) for p, _ in self.manifests})) or "none"
-            message = f"{where} is not offered for {platform}, only for: {offered}"
-            raise DataError(message, "choose one of these platforms")
-        return max(fitting, key=lambda entry: entry[0].variant)[1]
+        return max(fitting, key=lambda entry: entry[0].variant, default=None)
 
 
 def parse_manifest(body: bytes, where: str) -> Manifest | Index:
@@ -210,8 +238,10 @@ def parse_config(body: bytes, where: str) -> ImageConfig:
     inner = cast("dict[str, Any]", rootfs) if isinstance(rootfs, dict) else {}
     diff_ids = inner.get("diff_ids")
     return ImageConfig(
-        platform=_platform(
-            str(found["os"]), str(found["architecture"]), str(found.get("variant", ""))
+        platform=_named(
+            str(found["os"]),
+            str(found["architecture"]),
+            str(found.get("variant") or ""),
         )
         if found.get("os") and found.get("architecture")
         else None,
@@ -246,27 +276,47 @@ def _descriptor(entry: Any, where: str) -> Descriptor:
         message = f"{where}: expected a size of at least 0 bytes, found {n_bytes!r}"
         raise DataError(message)
     urls = entry.get("urls") or []
+    notes = entry.get("annotations")
+    written = str(notes.get(_UNPACKED, "")) if isinstance(notes, dict) else ""
     return Descriptor(
         digest=check_digest(entry.get("digest"), where),
         n_bytes=n_bytes,
         media_type=str(entry.get("mediaType", "")),
         urls=tuple(map(str, urls)) if isinstance(urls, list) else (),
+        unpacked_bytes=int(written) if re.fullmatch(r"[0-9]{1,15}", written) else None,
     )
 
 
 def _index(entries: list[Any], where: str) -> Index:
     found: list[tuple[Platform, str]] = []
+    unnamed: list[str] = []
     for number, entry in enumerate(entries):
-        descriptor = _descriptor(entry, f"{where}, manifest {number}")
+        digest = _descriptor(entry, f"{where}, manifest {number}").digest
         named = entry.get("platform")
-        if not isinstance(named, dict):
-            continue
-        named = cast("dict[str, Any]", named)
-        name, architecture = str(named.get("os")), str(named.get("architecture"))
-        if "unknown" not in {name, architecture}:
-            variant = str(named.get("variant", ""))
-            found.append((_platform(name, architecture, variant), descriptor.digest))
-    return Index(manifests=tuple(found))
+        named = cast("dict[str, Any]", named) if isinstance(named, dict) else {}
+        name, architecture = named.get("os"), named.get("architecture")
+        if "unknown" in {str(name), str(architecture)}:
+            continue  # how buildx marks provenance
+        if name and architecture:
+            variant = str(named.get("variant") or "")
+            found.append((_named(str(name), str(architecture), variant), digest))
+        elif not _is_attachment(cast("dict[str, Any]", entry)):
+            unnamed.append(digest)
+    return Index(manifests=tuple(found), unnamed=tuple(unnamed))
+
+
+def _is_attachment(entry: dict[str, Any]) -> bool:
+    """True for what an index lists beside images, and says so."""
+    notes = entry.get("annotations")
+    return bool(entry.get("artifactType")) or (
+        isinstance(notes, dict) and "vnd.docker.reference.type" in notes
+    )
+
+
+def _named(name: str, architecture: str, variant: str) -> Platform:
+    """A platform as a registry or a configuration names it, aliases as well."""
+    known, _, usual = _ALIASES.get(architecture.lower(), architecture).partition("/")
+    return _platform(name, known, variant or usual)
 
 
 def _platform(name: str, architecture: str, variant: str) -> Platform:

@@ -1,32 +1,8 @@
-"""How a pull is retried, and how it went."""
+"""How a pull went."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    import numpy as np
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Retries:
-    """How often, and after which waits, a failed registry is asked again.
-
-    Attributes:
-        n_most: most failures in a row; one that brought bytes before it ends a row.
-        first_s: wait before the second attempt; each further one doubles it.
-        longest_s: no wait is longer.
-    """
-
-    n_most: int = 8
-    first_s: float = 0.2
-    longest_s: float = 10.0
-
-    def wait_s(self, n_failures: int, rng: np.random.Generator) -> float:
-        """The wait after some failures in a row, half of it left to chance."""
-        full = min(self.longest_s, self.first_s * 2.0 ** min(n_failures - 1, 60))
-        return full * rng.uniform(0.5, 1.0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,12 +9,13 @@ from __future__ import annotations
 import asyncio
 import math
 import time
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 from midhaul.deploy.registry.answers import check_status
 from midhaul.deploy.registry.download import Download, Pace
 from midhaul.deploy.registry.exchange import Ask, together
-from midhaul.deploy.registry.pull_record import LayerPull, PullRecord, Retries
+from midhaul.deploy.registry.patience import Patience, Retries
+from midhaul.deploy.registry.pull_record import LayerPull, PullRecord
 from midhaul.deploy.registry.reference import Reference, parse_reference
 from midhaul.deploy.registry.resolve import Resolved, no_layer, resolve
 from midhaul.deploy.registry.store_files import store_errors
@@ -22,7 +23,7 @@ from midhaul.deploy.registry.unpack import count_uncompressed
 from midhaul.errors import DataError, NodeError
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Callable
 
     import numpy as np
 
@@ -31,7 +32,6 @@ if TYPE_CHECKING:
     from midhaul.deploy.registry.store import LayerStore
 
 _PARTIAL, _MISSING, _BAD_RANGE = 206, 404, 416
-_T = TypeVar("_T")
 
 
 class Puller:
@@ -94,9 +94,8 @@ class Puller:
         if isinstance(reference, str):
             reference = parse_reference(reference)
         name, start_s = name or str(reference), self._clock()
-        image = await self._patiently(
-            lambda: resolve(self._client, reference, platform)
-        )
+        patience = Patience(self._retries, total_s=math.inf, rng=self._rng)
+        image = await resolve(self._client, reference, platform, patience)
         layers = image.manifest.layers
         digests = [layer.digest for layer in layers]
         with self._store.reserve(digests):
@@ -173,16 +172,15 @@ class Puller:
         while True:
             try:
                 await self._attempt(image.reference, layer, download)
-            except NodeError:
+            except NodeError as error:
                 has_moved = download.furthest > furthest
                 furthest = download.furthest
                 n_failures = 1 if has_moved else n_failures + 1
-                if n_failures > self._retries.n_most:
-                    raise
+                wait_s = self._retries.wait_after(error, n_failures, self._rng)
                 n_retries += 1
-                await asyncio.sleep(self._retries.wait_s(n_failures, self._rng))
             else:
                 return n_retries
+            await asyncio.sleep(wait_s)
 
     async def _attempt(
         self, reference: Reference, layer: Descriptor, download: Download
@@ -213,15 +211,3 @@ class Puller:
             message = f"registry {reference.registry} sent {download.n_bytes} of "
             message += f"{layer.n_bytes} bytes of layer {layer.digest} of {reference}"
             raise NodeError(message)
-
-    async def _patiently(self, work: Callable[[], Awaitable[_T]]) -> _T:
-        """Do something small again until the registry answers, or failed too often."""
-        n_failures = 0
-        while True:
-            try:
-                return await work()
-            except NodeError:
-                n_failures += 1
-                if n_failures > self._retries.n_most:
-                    raise
-                await asyncio.sleep(self._retries.wait_s(n_failures, self._rng))

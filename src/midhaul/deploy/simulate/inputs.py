@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from midhaul.deploy.catalogue import conflicting_digests, in_compressed_bytes
+from midhaul.deploy.catalogue import in_compressed_bytes
 from midhaul.deploy.choices import allocator_named, eviction_named, placer_named
 from midhaul.deploy.control import Policy, Startup
-from midhaul.deploy.inputs import curves_of, images_of, transport_of
+from midhaul.deploy.image_sources import find_images
+from midhaul.deploy.inputs import curves_of, transport_of
 from midhaul.deploy.networks import Network, network_named
 from midhaul.deploy.problem import Gateway
 from midhaul.deploy.requests import (
@@ -28,7 +29,6 @@ from midhaul.errors import ConfigError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from pathlib import Path
 
     from midhaul.deploy.problem import ContainerImage
     from midhaul.deploy.simulate.config import PolicyConfig, SimulateConfig
@@ -54,20 +54,15 @@ def simulated_images(config: SimulateConfig, run: Run) -> dict[str, ContainerIma
             raise ConfigError(message, hint)
     else:
         names = set[str]()
-    images = images_of(config.images, names, config.seed)
-    if config.images.kind == "file" and config.images.file is not None:
-        _note_conflicts(config.images.file, run)
+    wanted = [(name, None) for name in sorted(names)]
+    found = find_images(config.images, wanted, config.seed)
+    run.tally(*found.tallies)
+    for text in found.notes:
+        run.note(text)
+    images = dict(found.images)
     if config.gateway.disk_unit == "compressed":
         return in_compressed_bytes(images)
     return images
-
-
-def _note_conflicts(file: Path, run: Run) -> None:
-    if digests := conflicting_digests(file):
-        run.note(
-            f"{len(digests)} layers have several sizes in {file.name}; the largest "
-            f"counts: {', '.join(digests[:5])}."
-        )
 
 
 def scenario_of(
