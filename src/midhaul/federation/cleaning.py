@@ -118,6 +118,7 @@ def clean_answer(
         The same kind of answer in the label set of the vocabulary.
     """
     m = len(answer)
+    tally.see(provider, entries=m, items=1)
     ledger = Ledger(tally=tally, provider=provider, item_of=lambda _: item)
     boxes = answer.boxes if isinstance(answer, Detections) else None
     limits = None
@@ -185,12 +186,20 @@ def match_items(
             message += ", ".join(shown)
             raise DataError(message, "keep them missing, or take the intersection")
         if mismatch == "keep":
-            tally.add(name, "item without an answer", len(which), shown)
+            tally.add(
+                name, "item without an answer", len(which), shown, of=len(recording)
+            )
     if mismatch == "keep" or not odd.any():
         return recording
     which = np.flatnonzero(odd).tolist()
     shown = [recording.items[i] for i in which[:_SHOWN]]
-    tally.add("items", "item not answered by everybody", len(which), shown)
+    tally.add(
+        "items",
+        "item not answered by everybody",
+        len(which),
+        shown,
+        of=len(recording),
+    )
     if odd.all():
         message = f"no item of {len(recording)} is answered by everybody"
         raise DataError(message, "compare the ids of items in the files")
@@ -205,6 +214,7 @@ def _clean_answers(
     factor: float,
 ) -> Answers:
     items = answers.items
+    ledger.tally.see(ledger.provider, entries=len(items), items=len(answers))
     sizes = recording.sizes_px
     is_boxes = recording.task == "boxes"
     scaled = answers.scores if factor == 1.0 else answers.scores * np.float32(factor)

@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 
     from jaxtyping import Bool, Float32, Int32, Int64
 
-    from midhaul.federation.findings import FindingCounter, Reason
+    from midhaul.federation.finding_rules import Reason
+    from midhaul.federation.findings import FindingCounter
     from midhaul.federation.vocabulary import Vocabulary
 
 _SLACK = 1e-3

@@ -51,9 +51,8 @@ def evaluate(config: EvaluateConfig, run: Run, progress: Progress) -> None:
     Raises:
         MidhaulError: the data are not what they should be, or a policy cannot be had.
     """
-    recording, oddities = recording_of(config.data, config.seed, progress)
-    for sentence in oddities:
-        run.note(sentence)
+    recording, tallies = recording_of(config.data, config.seed, progress)
+    run.tally(*tallies)
     features, _ = features_of(
         config.features, config.data, config.seed, recording, progress
     )

@@ -52,9 +52,8 @@ def train(config: TrainConfig, run: Run, progress: Progress) -> None:
     if entry.knows_truth:
         message = f"policy {config.policy!r} knows the truth, so nobody can use it"
         raise ConfigError(message, "federation.evaluate shows it as a bound")
-    recording, oddities = recording_of(config.data, config.seed, progress)
-    for sentence in oddities:
-        run.note(sentence)
+    recording, tallies = recording_of(config.data, config.seed, progress)
+    run.tally(*tallies)
     features, names = features_of(
         config.features, config.data, config.seed, recording, progress
     )

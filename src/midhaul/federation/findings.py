@@ -7,44 +7,20 @@ report is what tables and the live service show.
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, get_args
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from midhaul.federation.finding_rules import REASONS, RULES
+from midhaul.model import Tally
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Mapping, Sequence
 
-Reason = Literal[
-    "score is not finite",
-    "score out of range",
-    "score rounded to the range",
-    "box is not finite",
-    "box ends before it begins",
-    "box without area",
-    "box outside of the image",
-    "box clipped to the image",
-    "duplicate",
-    "one of several labels",
-    "unknown label",
-    "ignored label",
-    "no label",
-    "item not in the truth",
-    "item without an answer",
-    "item not answered by everybody",
-    "unreadable entry",
-    "file without a use",
-]
-"""What can be odd about an answer."""
+    from midhaul.federation.finding_rules import Action, Reason, Unit
 
-Action = Literal["dropped", "mended", "noted"]
-"""What is done about it: an entry or item is left out, corrected, or kept as it is."""
+NOT_PROVIDERS = {"truth": " of the truth", "everybody": "", "items": "", "images": ""}
+"""What findings are filed under that are no provider's, and how it is said whose."""
 
-_ACTIONS: dict[Reason, Action] = {
-    "score rounded to the range": "mended",
-    "box clipped to the image": "mended",
-    "no label": "noted",
-    "item without an answer": "noted",
-}
-_REASONS: tuple[Reason, ...] = get_args(Reason)
 _SHOWN = 3
 
 
@@ -57,6 +33,7 @@ class Finding:
         reason: what is odd.
         action: what was done about it.
         count: how often.
+        of: out of how many entries, items or files; at least ``count``.
         examples: a few of the items or words, for people.
     """
 
@@ -64,6 +41,7 @@ class Finding:
     reason: Reason
     action: Action
     count: int
+    of: int
     examples: tuple[str, ...]
 
     def sentence(self) -> str:
@@ -72,6 +50,23 @@ class Finding:
         more = ", …" if self.count > len(self.examples) else ""
         where = f" ({shown}{more})" if shown else ""
         return f"{self.provider}: {self.count} × {self.reason}, {self.action}{where}"
+
+    def tally(self, *, is_accepted: bool = False) -> Tally:
+        """The finding as it counts into a verdict.
+
+        Args:
+            is_accepted: somebody has said that any number is as it should be.
+        """
+        rule = RULES[self.reason]
+        whose = NOT_PROVIDERS.get(self.provider, f" of {self.provider}")
+        return Tally(
+            what=f"{rule.unit}{whose} {rule.what}",
+            n=self.count,
+            of=self.of,
+            max_share=1.0 if is_accepted else rule.max_share,
+            advice=rule.advice,
+            places=self.examples,
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,10 +93,12 @@ class CleaningReport:
     Attributes:
         findings: by provider, then by reason.
         unknown_labels: the most frequent first.
+        taken: what others have counted, such as the reader of a data set.
     """
 
     findings: tuple[Finding, ...]
     unknown_labels: tuple[UnknownLabel, ...]
+    taken: tuple[Tally, ...] = ()
 
     def count(
         self, *, provider: str | None = None, reason: Reason | None = None
@@ -117,6 +114,38 @@ class CleaningReport:
     def n_dropped(self) -> int:
         """Entries and items that were left out."""
         return sum(f.count for f in self.findings if f.action == "dropped")
+
+    def tallies(self, accepted: Collection[Reason] = ()) -> tuple[Tally, ...]:
+        """All findings as they count into a verdict.
+
+        Args:
+            accepted: reasons of which any number is as somebody wants it.
+        """
+        own = [
+            replace(finding, examples=self._said(finding)).tally(
+                is_accepted=finding.reason in accepted
+            )
+            for finding in self.findings
+        ]
+        return (*self.taken, *own)
+
+    def _said(self, finding: Finding) -> tuple[str, ...]:
+        """Examples; of unknown words the most frequent, with what they may mean."""
+        if finding.reason != "unknown label":
+            return finding.examples
+        return (
+            tuple(
+                unknown.word
+                + (
+                    f" (perhaps {' or '.join(near)})"
+                    if (near := unknown.suggestions)
+                    else ""
+                )
+                for unknown in self.unknown_labels
+                if unknown.provider == finding.provider
+            )[:_SHOWN]
+            or finding.examples
+        )
 
     def sentences(self) -> tuple[str, ...]:
         """All findings and unknown labels, a line of text each."""
@@ -146,9 +175,12 @@ class FindingCounter:
     def __init__(self, max_words: int = 10_000) -> None:
         self._max_words = max_words
         self._counts: Counter[tuple[str, Reason]] = Counter()
+        self._of: Counter[tuple[str, Reason]] = Counter()
+        self._seen: Counter[tuple[str, Unit]] = Counter()
         self._examples: dict[tuple[str, Reason], list[str]] = {}
         self._words: dict[str, Counter[str]] = {}
         self._suggestions: dict[str, tuple[str, ...]] = {}
+        self._taken: tuple[Tally, ...] = ()
 
     @property
     def counts(self) -> Mapping[tuple[str, Reason], int]:
@@ -161,6 +193,8 @@ class FindingCounter:
         reason: Reason,
         count: int = 1,
         examples: Iterable[str] = (),
+        *,
+        of: int = 0,
     ) -> None:
         """Count an oddity.
 
@@ -169,10 +203,12 @@ class FindingCounter:
             reason: what is odd.
             count: how often; 0 adds nothing.
             examples: items or words; only the first few of all are kept.
+            of: out of how many, where that is not all that was seen.
         """
         if count <= 0:
             return
         key = (provider, reason)
+        self._of[key] += of
         self._counts[key] += count
         kept = self._examples.setdefault(key, [])
         for example in examples:
@@ -180,6 +216,31 @@ class FindingCounter:
                 break
             if example not in kept:
                 kept.append(example)
+
+    def see(
+        self, provider: str, *, entries: int = 0, items: int = 0, files: int = 0
+    ) -> None:
+        """Tell what was looked at, of which oddities are a share.
+
+        An entry is told by who cleans it, or by the reader that drops it before.
+        """
+        units: dict[Unit, int] = {"entries": entries, "items": items, "files": files}
+        for unit, count in units.items():
+            self._seen[provider, unit] += count
+
+    def take(self, *tallies: Tally) -> None:
+        """Pass on what the reader of a data set has counted."""
+        self._taken += tallies
+
+    def forget(self, providers: Collection[str]) -> None:
+        """Drop what was counted about providers that nobody wants after all."""
+        for key in [key for key in self._counts if key[0] in providers]:
+            del self._counts[key], self._of[key]
+            self._examples.pop(key)
+        for seen in [seen for seen in self._seen if seen[0] in providers]:
+            del self._seen[seen]
+        for provider in providers:
+            self._words.pop(provider, None)
 
     def add_unknown(
         self,
@@ -210,19 +271,21 @@ class FindingCounter:
 
     def report(self) -> CleaningReport:
         """What was counted so far."""
-        order = sorted(self._counts, key=lambda k: (k[0], _REASONS.index(k[1])))
+        order = sorted(self._counts, key=lambda k: (k[0], REASONS.index(k[1])))
         unknown = [
             (provider, word, count)
             for provider, words in self._words.items()
             for word, count in words.items()
         ]
         return CleaningReport(
+            taken=self._taken,
             findings=tuple(
                 Finding(
                     provider=provider,
                     reason=reason,
-                    action=_ACTIONS.get(reason, "dropped"),
-                    count=self._counts[provider, reason],
+                    action=RULES[reason].action,
+                    count=(count := self._counts[provider, reason]),
+                    of=max(count, self._total(provider, reason)),
                     examples=tuple(self._examples[provider, reason]),
                 )
                 for provider, reason in order
@@ -239,3 +302,7 @@ class FindingCounter:
                 )
             ),
         )
+
+    def _total(self, provider: str, reason: Reason) -> int:
+        """Out of how many a finding is."""
+        return self._of[provider, reason] or self._seen[provider, RULES[reason].unit]

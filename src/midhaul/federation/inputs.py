@@ -24,7 +24,9 @@ if TYPE_CHECKING:
 
     from midhaul.federation.config_parts import FeaturesConfig, RecordingConfig
     from midhaul.federation.features.base import FeatureExtractor
+    from midhaul.federation.finding_rules import Reason
     from midhaul.federation.problem import Recording
+    from midhaul.model import Tally
     from midhaul.runs.progress import Progress
 
 _SHIPPED = ("coco80", "voc20")
@@ -32,7 +34,7 @@ _SHIPPED = ("coco80", "voc20")
 
 def recording_of(
     config: RecordingConfig, seed: int, progress: Progress
-) -> tuple[Recording, tuple[str, ...]]:
+) -> tuple[Recording, tuple[Tally, ...]]:
     """The recording that an experiment is about.
 
     Args:
@@ -41,12 +43,12 @@ def recording_of(
         progress: where to tell how far it is.
 
     Returns:
-        The recording, and a sentence for each sort of oddity that was found in it.
+        The recording, and what was dropped, mended or assumed on the way.
 
     Raises:
         MidhaulError: it is missing, or not what it should be.
     """
-    tally = FindingCounter()
+    counter = FindingCounter()
     if config.kind == "builtin":
         recording = record_builtin(config.n_scenes, config.detectors, seed, progress)
         if config.providers:
@@ -54,8 +56,12 @@ def recording_of(
         if config.n_items is not None:
             recording = draw_items(recording, config.n_items, seed)
     else:
-        recording = open_recording(_source(config, seed), tally)
-    return _priced(recording, config.prices_usd), tally.report().sentences()
+        recording = open_recording(_source(config, seed), counter)
+    accepted: set[Reason] = set()
+    if config.mismatch == "intersection":
+        accepted = {"item not in the truth", "item not answered by everybody"}
+    tallies = counter.report().tallies(accepted)
+    return _priced(recording, config.prices_usd), tallies
 
 
 def features_of(

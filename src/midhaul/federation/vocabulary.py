@@ -37,7 +37,16 @@ Overrides = dict[str, dict[str, str | None]]
 """By provider, what some of its words mean: a name, or None for none of them."""
 
 _KEYS = frozenset(
-    {"extends", "names", "synonyms", "ignored", "synsets", "reviewed", "providers"}
+    {
+        "extends",
+        "names",
+        "synonyms",
+        "ignored",
+        "ignores_others",
+        "synsets",
+        "reviewed",
+        "providers",
+    }
 )
 _NEAR = 0.75
 _TABLES = "synonyms"
@@ -52,6 +61,8 @@ class Vocabulary:
         ignored: words that mean none of the names, and are no news.
         overrides: what some words mean when a certain provider says them, before
             everything else.
+        ignores_others: whether all words that are nowhere mean none of the names, and
+            are no news either.
 
     Raises:
         DataError: a word is there for two names, or a target is no name.
@@ -63,7 +74,10 @@ class Vocabulary:
         synonyms: Mapping[str, Sequence[str]] | None = None,
         ignored: Iterable[str] = (),
         overrides: Mapping[str, Mapping[str, str | None]] | None = None,
+        *,
+        ignores_others: bool = False,
     ) -> None:
+        self.ignores_others = ignores_others
         self.names = tuple(names)
         self.synonyms = {name: tuple(words) for name, words in (synonyms or {}).items()}
         self.ignored = tuple(ignored)
@@ -99,7 +113,7 @@ class Vocabulary:
                 for form in forms:
                     if form in places:
                         return places[form]
-        return UNKNOWN
+        return IGNORED if self.ignores_others else UNKNOWN
 
     def table(
         self, words: Sequence[str], provider: str = ""
@@ -137,7 +151,13 @@ class Vocabulary:
             old = self.overrides.get(provider, {})
             kept = {w: name for w, name in old.items() if word_key(w) not in new}
             merged[provider] = {**kept, **words}
-        return Vocabulary(self.names, self.synonyms, self.ignored, merged)
+        return Vocabulary(
+            self.names,
+            self.synonyms,
+            self.ignored,
+            merged,
+            ignores_others=self.ignores_others,
+        )
 
     def renamed(self, names: Sequence[str]) -> Vocabulary:
         """The same words for a label set that spells, orders or picks names otherwise.
@@ -172,6 +192,7 @@ class Vocabulary:
                 }
                 for provider, meanings in self.overrides.items()
             },
+            ignores_others=self.ignores_others,
         )
 
     def _put(self, places: dict[str, int], word: str, name: str | None) -> None:
@@ -197,7 +218,8 @@ def read_vocabulary(source: ShippedTable | Path) -> Vocabulary:
         source: a table that comes with midhaul, or a TOML file of the same form:
             ``names``, ``ignored`` words, a table ``synonyms`` with a list of words for
             each name, and ``providers.NAME`` with words that this provider means
-            otherwise (an empty text: none of the names). With ``extends``, a table that
+            otherwise (an empty text: none of the names). With ``ignores_others =
+            true``, words that are nowhere are ignored. With ``extends``, a table that
             comes with midhaul, for the names that are given.
 
     Raises:
@@ -214,8 +236,14 @@ def read_vocabulary(source: ShippedTable | Path) -> Vocabulary:
         overrides[provider] = {word: str(name) or None for word, name in pairs.items()}
     names = _texts(table.get("names"), f"{place}: names")
     ignored = _texts(table.get("ignored", []), f"{place}: ignored")
+    ignores_others = table.get("ignores_others", False)
+    if not isinstance(ignores_others, bool):
+        message = f"{place}: ignores_others must be true or false"
+        raise DataError(message, "correct it")
     if "extends" not in table:
-        return Vocabulary(names, synonyms, ignored, overrides)
+        return Vocabulary(
+            names, synonyms, ignored, overrides, ignores_others=ignores_others
+        )
     base = read_vocabulary(table["extends"]).renamed(names)
     own = {word_key(word) for words in synonyms.values() for word in words}
     return Vocabulary(
@@ -223,6 +251,7 @@ def read_vocabulary(source: ShippedTable | Path) -> Vocabulary:
         {n: (*base.synonyms.get(n, ()), *synonyms.get(n, ())) for n in names},
         (*(word for word in base.ignored if word_key(word) not in own), *ignored),
         base.overrides,
+        ignores_others=ignores_others,
     ).with_overrides(overrides)
 
 

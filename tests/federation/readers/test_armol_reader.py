@@ -94,7 +94,7 @@ def test_a_folder_of_armol(tmp_path: Path) -> None:
     assert found.truth.boxes[1].tolist() == [5, 6, 7, 8]
     assert tally.counts == {
         ("aws", "unreadable entry"): 1,
-        ("aws", "file without a use"): 1,
+        ("aws", "file without an item"): 1,
         ("images", "file without a use"): 1,
     }
 

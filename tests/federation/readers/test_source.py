@@ -69,8 +69,9 @@ def test_results_of_coco(tmp_path: Path) -> None:
     assert found.truth.is_ignored.tolist() == [False, True]
     assert tally.counts == {
         ("A", "item not in the truth"): 1,
-        ("A", "unknown label"): 1,
+        ("A", "unknown category id"): 1,
         ("A", "unreadable entry"): 2,
+        ("A", "item answered with nothing"): 1,
         ("B", "box clipped to the image"): 1,
     }
 
@@ -148,13 +149,14 @@ def test_items_of_another_truth(tmp_path: Path) -> None:
     assert len(open_recording(source, tally)) == 2
     assert tally.counts == {
         ("A", "item not in the truth"): 1,
+        ("A", "item answered with nothing"): 1,
         ("everybody", "item without an answer"): 1,
     }
     assert open_recording(replace(source, mismatch="intersection")).items == ("7",)
     with pytest.raises(DataError, match=r"1 answers in .* without truth"):
         open_recording(replace(source, mismatch="error"))
     nothing = _coco(tmp_path, A=[_result(8, 3, 1, 2, 3, 4)])
-    with pytest.raises(DataError, match="no item of 2"):
+    with pytest.raises(DataError, match="about 8; the truth has 7, 9"):
         open_recording(replace(nothing, mismatch="intersection"))
 
 

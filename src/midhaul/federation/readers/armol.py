@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 import numpy as np
 
 from midhaul.errors import DataError
+from midhaul.federation.cleaning import TRUTH
 from midhaul.federation.problem import Answers, Recording
 from midhaul.federation.readers.parts import WordList, json_of, prices_from, text_of
 from midhaul.federation.vocabulary import read_vocabulary
@@ -202,6 +203,7 @@ def _ranked(file: Path, tally: FindingCounter) -> dict[int, str]:
     for number, entry in enumerate(entries):
         name, _, suffix = str(entry).rpartition(".")
         if suffix == "json":  # Armol lists the list itself
+            tally.see("images", files=len(entries))
             tally.add("images", "file without a use", 1, [str(entry)])
             continue
         item = name or str(entry)
@@ -223,17 +225,20 @@ def _read_folder(
     place = {number: i for i, number in enumerate(items)}
     boxes = _Boxes([], [], [])
     names = words.names
+    who = TRUTH if folder.name in TRUTH_FOLDERS else folder.name
     for path in sorted(folder.glob("*.txt")):
         number = int(path.stem) if _is_number(path) else -1
+        tally.see(who, files=1)
         if number not in place:
-            tally.add(folder.name, "file without a use", 1, [path.name])
+            tally.add(who, "file without an item", 1, [path.name])
             continue
         for line in text_of(path).splitlines():
             if not line.strip():
                 continue
             parsed = parse_line(line.strip())
             if parsed is None:
-                tally.add(folder.name, "unreadable entry", 1, [f"{path.name}: {line}"])
+                tally.see(who, entries=1)
+                tally.add(who, "unreadable entry", 1, [f"{path.name}: {line}"])
                 continue
             word, of_class, values = parsed
             if labels == "class" and of_class is not None and of_class < _N_CLASSES:

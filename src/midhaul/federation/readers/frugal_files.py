@@ -48,6 +48,11 @@ class Model:
         return file if file.is_file() else None
 
     @property
+    def rewards_alone(self) -> str:
+        """What is found of it where it has no answers."""
+        return f"no predicted labels of Model{self.number}"
+
+    @property
     def label_file(self) -> Path | None:
         """What it answered; None where only rewards are told."""
         return next((f for name in _LABELS if (f := self.file(name))), None)

@@ -14,11 +14,14 @@ import numpy as np
 from midhaul.errors import DataError
 from midhaul.federation.problem import Answers, Recording
 from midhaul.federation.readers.frugal_files import any_file, model_prices, read_models
+from midhaul.federation.readers.item_ids import ItemIndex, demand_items
 from midhaul.federation.readers.parts import WordList, json_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
+
+    from jaxtyping import Int64
 
     from midhaul.federation.findings import FindingCounter
     from midhaul.federation.readers.frugal_files import Model
@@ -45,7 +48,7 @@ def read_frugalmct(
         if file := model.label_file:
             found[model] = _label_lists(file)
         else:
-            tally.add(model.provider, "file without a use", 1, ["no predicted labels"])
+            tally.add(model.provider, "file without a use", 1, [model.rewards_alone])
     if not found:
         message = f"no model of {folder} has predicted labels"
         raise DataError(message, "read its rewards alone with read_rewards")
@@ -54,11 +57,25 @@ def read_frugalmct(
     listed = [truth] if truth is not None else list(found.values())
     items = tuple(dict.fromkeys(item for one in listed for item in one))
     words = WordList(_label_map(folder))
+    index = ItemIndex(items)
+    places = {
+        model: index.find(list(lists), model.provider, tally)
+        for model, lists in found.items()
+    }
+    demand_items(
+        list(places.values()),
+        said=[item for lists in found.values() for item in lists],
+        items=items,
+        file=str(folder),
+    )
     answers = tuple(
-        _tags(lists, items, words, model.provider, tally)
+        _tags(lists, places[model], items, words, model.provider, tally)
         for model, lists in found.items()
     )
-    judged = None if truth is None else _tags(truth, items, words, "truth", tally)
+    judged = None
+    if truth is not None:
+        everything = np.arange(len(items))
+        judged = _tags(truth, everything, items, words, "truth", tally)
     recording = Recording(
         task="tags",
         items=items,
@@ -96,33 +113,32 @@ def _object(value: Any, file: Path) -> dict[str, Any]:
 
 def _tags(
     lists: Mapping[str, Any],
+    places: Int64[np.ndarray, " k"],
     items: Sequence[str],
     words: WordList,
     provider: str,
     tally: FindingCounter,
 ) -> Answers:
+    """One's answers, of which each is about the item at its place."""
     of_item: list[int] = []
     labels: list[int] = []
     scores: list[float] = []
-    missing = np.zeros(len(items), bool)
-    for i, item in enumerate(items):
-        entries = lists.get(item)
-        if not isinstance(entries, list):
-            missing[i] = True
+    missing = np.ones(len(items), bool)
+    for i, (item, entries) in zip(places.tolist(), lists.items(), strict=True):
+        if i < 0 or not isinstance(entries, list):
             continue
+        missing[i] = False
         for entry in cast("list[Any]", entries):
             try:
                 label = str(entry["transcription"])
                 score = float(entry.get("confidence", 1.0))
             except (TypeError, KeyError, ValueError, AttributeError):
+                tally.see(provider, entries=1)
                 tally.add(provider, "unreadable entry", 1, [f"{item}: {entry!r}"])
                 continue
             of_item.append(i)
             labels.append(words.number(label))
             scores.append(score)
-    known = set(items)
-    outside = [str(item) for item in lists if item not in known]
-    tally.add(provider, "item not in the truth", len(outside), outside)
     return Answers.of_rows(
         np.array(of_item, np.int64),
         len(items),

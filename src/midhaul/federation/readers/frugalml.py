@@ -71,7 +71,7 @@ def read_frugalml(
     said = {m: found for m in models if (found := _read_model(m)) is not None}
     for model in models:
         if model not in said:
-            tally.add(model.provider, "file without a use", 1, ["no predicted labels"])
+            tally.add(model.provider, "file without a use", 1, [model.rewards_alone])
     if not said:
         message = f"no model of {folder} has predicted labels"
         raise DataError(message, "FrugalMCT's folders may hold rewards alone")

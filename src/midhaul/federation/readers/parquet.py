@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from midhaul.errors import DataError
+from midhaul.federation.findings import FindingCounter
 from midhaul.federation.problem import Answers, Recording
 from midhaul.federation.readers.columns import Columns
+from midhaul.federation.readers.item_ids import ItemIndex, demand_items
 from midhaul.federation.readers.parquet_truth import CORNERS, META, read_truth
 from midhaul.federation.readers.parts import Truth, WordList, prices_from
 
@@ -19,7 +21,6 @@ if TYPE_CHECKING:
 
     from jaxtyping import Float32, Float64, Int32, Int64
 
-    from midhaul.federation.findings import FindingCounter
     from midhaul.federation.problem import Task
     from midhaul.federation.readers.columns import Codes
 
@@ -55,7 +56,8 @@ def read_parquet(
             (``.json``). Its items are the items.
         prices_usd: price of a call by provider, before what the file says.
         price_usd: price of a call of everybody who has no other.
-        tally: where rows about items that the truth does not have are counted.
+        tally: where rows about items that the truth does not have, or calls by the
+            names of their files, are counted.
 
     Raises:
         DataError: a file or a column is missing, or a provider has no price.
@@ -72,7 +74,9 @@ def read_parquet(
     elif rows.columns.has("truth"):
         truth = _truth_of_rows(rows, words)
     items = rows.items.texts if truth is None else truth.items
-    of_item = _places(rows, items, tally)
+    tally = tally or FindingCounter()
+    tally.take(*(() if truth is None else truth.tallies))
+    of_item = _places(rows, truth, tally)
     labels = np.append(words.numbers(rows.labels.texts), -1)[rows.labels.codes]
     providers = tuple(
         dict.fromkeys([*rows.meta_names("providers"), *rows.providers.texts])
@@ -149,21 +153,27 @@ def _read_rows(file: Path, task: Task) -> _Rows:
 
 
 def _places(
-    rows: _Rows, items: Sequence[str], tally: FindingCounter | None
+    rows: _Rows, truth: Truth | None, tally: FindingCounter
 ) -> Int64[np.ndarray, " m"]:
-    """The number of each row's item; -1 where the truth does not have it."""
-    if items is rows.items.texts:
+    """The number of each row's item; -1 where the truth does not have it.
+
+    Raises:
+        DataError: it has none of them.
+    """
+    if truth is None or truth.items is rows.items.texts:
         return rows.items.codes
-    place = {item: i for i, item in enumerate(items)}
-    known = np.array([place.get(item, -1) for item in rows.items.texts], np.int64)
-    of_item = known[rows.items.codes]
-    if tally is not None and (of_item < 0).any():
-        outside = np.bincount(rows.providers.codes[of_item < 0])
-        strange = [rows.items.texts[i] for i in np.flatnonzero(known < 0)[:3].tolist()]
-        for provider, count in zip(
-            rows.providers.texts, outside.tolist(), strict=False
-        ):
-            tally.add(provider, "item not in the truth", count, strange)
+    index = ItemIndex(truth.items, truth.files)
+    of_item = np.full(len(rows.items.codes), -1, np.int64)
+    for code, provider in enumerate(rows.providers.texts):
+        mine = rows.providers.codes == code
+        said = [rows.items.texts[i] for i in rows.items.codes[mine].tolist()]
+        of_item[mine] = index.find(said, provider, tally)
+    demand_items(
+        [of_item],
+        said=rows.items.texts,
+        items=truth.items,
+        file=str(rows.columns.file),
+    )
     return of_item
 
 

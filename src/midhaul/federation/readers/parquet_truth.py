@@ -120,4 +120,6 @@ def _read_coco(file: Path, task: Task, words: WordList) -> Truth:
             is_ignored=ignored,
         ),
         sizes_px=np.array([found.sizes[item] for item in items], np.float32),
+        files=tuple(found.places[item][1] for item in items),
+        tallies=found.tallies,
     )

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from jaxtyping import Float32, Float64, Int32
 
     from midhaul.federation.problem import Answers, Recording
+    from midhaul.model import Tally
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -28,11 +29,15 @@ class Truth:
         answers: labels are indices into the word list it was read with; None where a
             file knows the items alone.
         sizes_px: ``(n, 2)`` width and height of each image; None where not known.
+        files: the file that each item is in; none where a file knows ids alone.
+        tallies: what its reader mended, assumed or left out.
     """
 
     items: tuple[str, ...]
     answers: Answers | None = None
     sizes_px: Float32[np.ndarray, "n 2"] | None = None
+    files: tuple[str, ...] = ()
+    tallies: tuple[Tally, ...] = ()
 
 
 class WordList:

@@ -10,16 +10,21 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from midhaul.errors import DataError
+from midhaul.federation.alignment import check_alignment
 from midhaul.federation.cleaning import CleaningRules, clean_recording, match_items
 from midhaul.federation.findings import FindingCounter
+from midhaul.federation.readers.truth_labels import match_labels
 from midhaul.federation.vocabulary import Vocabulary, read_vocabulary
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
+    from midhaul.federation.finding_rules import Reason
     from midhaul.federation.problem import Recording, Task
     from midhaul.federation.vocabulary import ShippedTable
+
+_MOST_SILENT, _SHOWN = 0.5, 3
 
 Layout = Literal["parquet", "armol", "frugalml", "frugalmct", "coco"]
 """Layouts of recorded answers."""
@@ -91,11 +96,16 @@ def open_recording(
         message = f"{n_outside} answers in {source.file} are about items without truth"
         raise DataError(message, "compare the ids of items, or take the intersection")
     if source.providers:
+        tally.forget(set(recording.providers) - set(source.providers))
         recording = recording.only(source.providers)
     _check_prices(recording, source)
     recording = match_items(recording, source.mismatch, tally=tally)
     vocabulary = _vocabulary(source)
+    if vocabulary is None and not _has_fixed_labels(source):
+        recording = match_labels(recording, tally=tally)
     recording = clean_recording(recording, vocabulary, source.rules, tally=tally)
+    _look_for_nothing(recording, tally)
+    check_alignment(recording, tally=tally)
     if source.n_items is None:
         return recording
     return draw_items(recording, source.n_items, source.seed)
@@ -118,6 +128,29 @@ def draw_items(recording: Recording, n_items: int, seed: int = 0) -> Recording:
     ranks = [_hash(f"drawn {seed}:{item}") for item in recording.items]
     drawn = np.argsort(np.array(ranks, np.uint64), kind="stable")[:n_items]
     return recording.take(np.sort(drawn))
+
+
+def _has_fixed_labels(source: RecordingSource) -> bool:
+    """Whether labels are numbers of a list, which no spelling can change."""
+    return source.kind == "coco" or (
+        source.kind == "armol" and source.labels == "class"
+    )
+
+
+def _look_for_nothing(recording: Recording, tally: FindingCounter) -> None:
+    """Count items that somebody answered with nothing, where that is most of them."""
+    if recording.truth is None or recording.task == "labels":
+        return
+    has_some = np.bincount(
+        recording.truth.items[~recording.truth.is_ignored], minlength=len(recording)
+    )
+    for name, answers in zip(recording.providers, recording.answers, strict=True):
+        asked = (has_some > 0) & ~answers.is_missing
+        silent = np.flatnonzero(asked & (answers.counts == 0)).tolist()
+        if len(silent) > _MOST_SILENT * asked.sum():
+            shown = [recording.items[i] for i in silent[:_SHOWN]]
+            reason: Reason = "item answered with nothing"
+            tally.add(name, reason, len(silent), shown, of=int(asked.sum()))
 
 
 def _n_outside(tally: FindingCounter) -> int:

@@ -102,14 +102,14 @@ def record(config: RecordConfig, run: Run, progress: Progress) -> None:
         recording = Recording(config, run, journal, turns)
         recording.write_all()
         asker = Asker(asked, journal, guard, read=dataset.read, save=recording.write)
-        n_dropped = _ask(config, run, asker, turns, ask, progress)
+        n_packets, n_dropped = _ask(config, run, asker, turns, ask, progress)
         recording.write_all()
         folder = run.file(f"{RECORDING}/answers.parquet").parent
         listed = {
             one.name: list_price_usd(prices, one.name) for one in config.providers
         }
         write_recording(folder, journal.calls.values(), dataset, listed)
-        sum_up(config, run, n_dropped=n_dropped)
+        sum_up(config, run, n_packets=n_packets, n_dropped=n_dropped)
 
 
 def _dataset(config: RecordConfig) -> Dataset:
@@ -176,8 +176,8 @@ def _ask(
     turns: Sequence[Turn],
     ask: frozenset[Key],
     progress: Progress,
-) -> int:
-    """Make all calls; how many packets tcpdump has lost meanwhile."""
+) -> tuple[int, int]:
+    """Make all calls; the packets that tcpdump has captured meanwhile, and lost."""
     with contextlib.ExitStack() as stack:
         sniffer = None
         if config.capture.is_on:
@@ -185,7 +185,7 @@ def _ask(
             sniffer = stack.enter_context(Sniffer(config.capture, folder))
         task = stack.enter_context(progress.task("asking", total=len(ask)))
         asyncio.run(asker.run(turns, ask, _begins_s(turns, ask), task))
-    return 0 if sniffer is None else sniffer.n_dropped
+    return (0, 0) if sniffer is None else (sniffer.n_packets, sniffer.n_dropped)
 
 
 def _begins_s(turns: Sequence[Turn], ask: frozenset[Key]) -> float:

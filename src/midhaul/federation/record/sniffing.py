@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from midhaul.federation.record.config import SniffConfig
 
 _BEGIN_S, _LINGER_S, _END_S = 10.0, 0.25, 10.0
+_CAPTURED = re.compile(r"(\d+) packets? captured")
 _DROPPED = re.compile(r"(\d+) packets? dropped by kernel")
 _HINT = (
     'setcap cap_net_raw,cap_net_admin=eip "$(command -v tcpdump)", or run as root; '
@@ -36,6 +37,7 @@ class Sniffer:
         folder: for the files, called after their time; it is there.
 
     Attributes:
+        n_packets: packets that were captured, known at the end.
         n_dropped: packets that the kernel could not hand over, known at the end.
 
     Raises:
@@ -52,7 +54,7 @@ class Sniffer:
         self._said: list[str] = []
         self._has_answered = threading.Event()
         self._is_listening = False
-        self.n_dropped = 0
+        self.n_packets = self.n_dropped = 0
 
     def __enter__(self) -> Self:
         """Begin; packets are captured once this returns."""
@@ -90,8 +92,9 @@ class Sniffer:
             if "listening on" in line:
                 self._is_listening = True
                 self._has_answered.set()
-            found = _DROPPED.search(line)
-            if found:
+            if found := _CAPTURED.search(line):
+                self.n_packets = int(found[1])
+            if found := _DROPPED.search(line):
                 self.n_dropped = int(found[1])
         self._has_answered.set()
 

@@ -11,7 +11,7 @@ from midhaul.federation.record import tables
 from midhaul.federation.record.journal import UNFINISHED
 from midhaul.federation.record.keeping import call_row, prediction_rows
 from midhaul.federation.record.samples import metric_samples
-from midhaul.model import Verdict
+from midhaul.model import Tally, Verdict
 from midhaul.runs.summary import SUMMARY
 from midhaul.stats import bootstrap
 
@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from midhaul.federation.record.config import RecordConfig
     from midhaul.federation.record.journal import Journal
     from midhaul.runs.run import Run
+
+_FEW, _FEW_PACKETS = 0.01, 0.001
+"""Share of calls, and of packets, that may be lost."""
 
 
 class Recording:
@@ -68,8 +71,17 @@ class Recording:
         self._run.write(tables.PREDICTIONS, found, part=number)
 
 
-def sum_up(config: RecordConfig, run: Run, *, n_dropped: int) -> None:
-    """Write the summary and judge the run."""
+def sum_up(
+    config: RecordConfig, run: Run, *, n_packets: int = 0, n_dropped: int = 0
+) -> None:
+    """Write the summary and judge the run.
+
+    Args:
+        config: of the run.
+        run: with all calls.
+        n_packets: that were captured meanwhile.
+        n_dropped: that tcpdump has lost.
+    """
     calls: list[dict[str, Any]] = run.read(tables.CALLS).to_pylist()
     for number, one in enumerate(config.providers):
         mine = [call for call in calls if call["configuration"] == number]
@@ -95,28 +107,44 @@ def sum_up(config: RecordConfig, run: Run, *, n_dropped: int) -> None:
                 }
             )
         run.write(SUMMARY, rows, part=number)
-    run.verdict = _judge(calls, n_dropped)
+    run.verdict = _judge(calls, n_packets, n_dropped)
 
 
-def _judge(calls: Sequence[Mapping[str, Any]], n_dropped: int) -> Verdict:
-    found: dict[str, str] = {}
+def _judge(
+    calls: Sequence[Mapping[str, Any]], n_packets: int, n_dropped: int
+) -> Verdict:
     states = [call["status"] for call in calls]
-    if n := states.count("not_sent"):
-        found[f"the budget was spent before all was asked ({n} refused)"] = (
-            "raise budget_usd and resume"
-        )
-    if n := states.count(UNFINISHED):
-        found[f"{n} calls were cut off, and nobody knows their answers"] = (
-            'ask_again = "unfinished" asks them again, and pays again'
-        )
     n_failed = sum(state not in {"ok", "not_sent", UNFINISHED} for state in states)
-    if n_failed:
-        found[f"{n_failed} of {len(states)} calls failed"] = (
-            'the table of calls says why; ask_again = "failed" asks them again'
-        )
-    if n_dropped:
-        found[f"tcpdump lost {n_dropped} packets"] = "capture less, or on another disk"
-    return Verdict(reasons=tuple(found), advice=tuple(found.values()))
+    return Verdict.of(
+        Tally(
+            what="calls were not made, as the budget was spent before all was asked",
+            n=states.count("not_sent"),
+            of=len(states),
+            max_share=0.0,
+            advice="Raise budget_usd and resume.",
+        ),
+        Tally(
+            what="calls were cut off, and nobody knows their answers",
+            n=states.count(UNFINISHED),
+            of=len(states),
+            max_share=_FEW,
+            advice='ask_again = "unfinished" asks them again, and pays again.',
+        ),
+        Tally(
+            what="calls failed",
+            n=n_failed,
+            of=len(states),
+            max_share=_FEW,
+            advice='The table of calls says why; ask_again = "failed" asks them again.',
+        ),
+        Tally(
+            what="packets were lost by tcpdump",
+            n=n_dropped,
+            of=n_packets + n_dropped,
+            max_share=_FEW_PACKETS,
+            advice="Capture less, or on another disk.",
+        ),
+    )
 
 
 def _known(value: float) -> float | None:
