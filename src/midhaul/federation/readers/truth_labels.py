@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, TypeVar
 import numpy as np
 
 from midhaul.federation.readers.parts import relabelled
-from midhaul.federation.spelling import word_key
 from midhaul.federation.vocabulary import read_vocabulary
+from midhaul.vision.spelling import word_key
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
