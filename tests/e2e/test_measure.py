@@ -17,6 +17,8 @@ import pytest
 from tests.support.recorded_scenes import record_scenes
 
 from midhaul.runs.run import Run
+from midhaul.testbed.samples import judged_requests
+from midhaul.testbed.stages import stages_of
 
 N_SCENES = 6
 PARTS = "tables/*/part-*.parquet"
@@ -142,6 +144,36 @@ def test_requests_account_for_their_time(finished: Run) -> None:
         "AS n_consistent FROM requests WHERE status = 'ok'",
     )
     assert found["n"] == found["n_consistent"] > 0
+
+
+def test_stages_sum_up_to_the_latency(finished: Run) -> None:
+    """No stage is negative, and their means make up the mean latency."""
+    for requests in judged_requests(finished).values():
+        parts = stages_of(requests.table, requests.latency_ns, requests.is_ok)
+        assert all((values >= 0).all() for values in parts.values())
+        np.testing.assert_allclose(sum(parts.values()), requests.latency_ns)
+    found = rows(
+        finished,
+        "SELECT sum(value) FILTER (metric LIKE 'stage_%' AND "
+        "metric != 'stage_forward_s') AS parts, "
+        "max(value) FILTER (metric = 'latency_mean_s') AS whole, "
+        "FROM summary GROUP BY configuration",
+    )
+    assert len(found) == 4
+    for row in found:
+        assert np.isclose(row["parts"], row["whole"])
+
+
+def test_means_are_over_all_judged_requests(finished: Run) -> None:
+    """The summary's bytes are the table's sum over its number of rows."""
+    found = rows(
+        finished,
+        "SELECT s.value, r.mean FROM summary s JOIN (SELECT configuration, "
+        "sum(backhaul_up_bytes) / count(*) AS mean FROM requests WHERE NOT is_warmup "
+        "GROUP BY ALL) r USING (configuration) WHERE metric = 'backhaul_up_bytes'",
+    )
+    assert len(found) == 4
+    assert all(np.isclose(row["value"], row["mean"]) for row in found)
 
 
 def test_smaller_images_are_fewer_bytes_and_the_better_detector_wins(

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -20,6 +21,7 @@ from midhaul.model import Tally, Verdict
 from midhaul.runs import store
 from midhaul.runs.manifest import Manifest
 from midhaul.runs.run import Run
+from midhaul.runs.tables import Column, Table
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -109,6 +111,20 @@ def test_arrow_tables_are_brought_to_the_columns(run: Run) -> None:
     assert run.read(STEPS).schema.equals(STEPS.schema)
     with pytest.raises(ValueError, match="no column"):
         run.write(STEPS, [{"stp": 1}])
+
+
+def test_columns_thought_of_later_are_null_in_older_parts(run: Run) -> None:
+    """A run of before is read; a column that was always there may not be missing."""
+    run.write(STEPS, [{"step": 1, "value": 2.0}])
+    unit = Column("unit", pa.string(), "Its unit.", is_newer=True)
+    newer = Table(STEPS.name, STEPS.doc, (*STEPS.columns, unit))
+    (row,) = run.read(newer).to_pylist()
+    assert (row["step"], row["value"], row["unit"]) == (1, 2.0, None)
+    asked = Table(
+        STEPS.name, STEPS.doc, (*STEPS.columns, replace(unit, is_newer=False))
+    )
+    with pytest.raises(StoreError, match="cannot be read as table"):
+        run.read(asked)
 
 
 def test_a_damaged_part_is_named(run: Run) -> None:

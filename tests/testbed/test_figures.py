@@ -11,14 +11,23 @@ from hypothesis import strategies as st
 from tests.support.synthetic_run import Shape, synthetic_run
 
 from midhaul.model import Verdict
-from midhaul.report import DataTable, Figure, Gallery, Headline, Notice, Page, render
+from midhaul.report import (
+    Cell,
+    DataTable,
+    Figure,
+    Gallery,
+    Headline,
+    Notice,
+    Page,
+    render,
+)
 from midhaul.report.theme import specification
 from midhaul.runs.run import Run
 from midhaul.testbed import tables
 from midhaul.testbed.config import AccuracyConfig
 from midhaul.testbed.figures import build
 from midhaul.testbed.figures.speed import _curve
-from midhaul.testbed.figures.tradeoffs import pareto
+from midhaul.testbed.figures.tradeoffs import pareto, undoubted
 from midhaul.testbed.figures.view import View
 
 if TYPE_CHECKING:
@@ -297,3 +306,42 @@ def test_the_front_is_what_nothing_beats(points: list[tuple[float, ...]]) -> Non
             better = any(o < p for o, p in zip(other, point, strict=True))
             beaten = beaten or (no_worse and better)
         assert is_kept is not beaten
+
+
+def test_a_bound_is_shown_as_one_everywhere(tmp_path: Path) -> None:
+    """A latency among requests without an answer has its sign in tables and charts."""
+    run = synthetic_run(tmp_path, small(has_summary=False))
+    rows: list[dict[str, object]] = []
+    for index in range(8):
+        f1 = {"metric": "f1", "value": 0.3 + index / 20}
+        p50 = {"metric": "latency_p50_s", "value": 0.5, "unit": "s", "bound": ">="}
+        mean = {"metric": "latency_mean_s", "value": 0.1 + index / 10, "unit": "s"}
+        if index:
+            p50 |= {"value": 0.1 * index, "bound": None}
+        rows += [{"configuration": index, **row} for row in (f1, p50, mean)]
+    run.write(tables.SUMMARY, rows)
+    page = build(run)
+    found = figures(page)
+    for title in ("Latency from the median to the tail", "F1 against median latency"):
+        drawn = json.dumps(specification(found[title]))
+        assert drawn.count('_bound": "\\u2265"') == 1, title
+    drawn = specification(found["F1 against median latency"])
+    assert '"on_front": true' in json.dumps(drawn)
+    (table,) = (
+        item
+        for section in page.sections
+        for item in section.items
+        if isinstance(item, DataTable) and item.title == "All configurations"
+    )
+    cells = [cell for row in table.rows for cell in row if isinstance(cell, Cell)]
+    assert [cell.text for cell in cells if "≥" in cell.text] == ["≥ 500 ms"]
+
+
+def test_a_price_that_is_a_bound_is_on_no_front() -> None:
+    """Its true place is not known; it neither stands on the front nor beats others."""
+    rows = [
+        {"p": 1.0, "f1": 0.9, "p_bound": "≥"},
+        {"p": 2.0, "f1": 0.8},
+        {"p": 3.0, "f1": 0.7},
+    ]
+    assert undoubted(rows, "p", "f1") == [False, True, False]

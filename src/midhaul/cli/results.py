@@ -101,10 +101,20 @@ def print_summary(headline: Sequence[str], rows: list[dict[str, Any]]) -> None:
         ((name, found),) = cells.items()
         lines = [[metric, found.get(metric, "-"), units[metric]] for metric in metrics]
         output.print_table(["metric", "value", "unit"], lines, title=name)
+        _print_remarks(rows, metrics)
         return
     heads = [f"{m} [{units[m]}]" if units[m] else m for m in metrics]
     lines = [[name, *(f.get(m, "-") for m in metrics)] for name, f in cells.items()]
     output.print_table(["configuration", *heads], lines)
+    _print_remarks(rows, metrics)
+
+
+def _print_remarks(rows: list[dict[str, Any]], metrics: Sequence[str]) -> None:
+    """Print what the numbers shown lack, once for all configurations alike."""
+    said = [(row["metric"], row.get("remark")) for row in rows]
+    for metric, remark in dict.fromkeys(said):
+        if remark and metric in metrics:
+            output.print_line(f"{metric}: {remark}")
 
 
 def open_file(file: Path) -> None:
@@ -115,10 +125,14 @@ def open_file(file: Path) -> None:
 
 
 def estimate(row: dict[str, Any]) -> str:
-    """A row of a summary in words: the value and half its interval."""
+    """A row of a summary in words: the value and half its interval, or its bound."""
     value = row["value"]
     if value is None:
         return "-"
+    if bound := row.get("bound"):  # runs of before have no such column
+        from midhaul.model.estimate import SIGNS
+
+        return f"{SIGNS[bound]} {output.number(value)}"
     if row["low"] is None or row["high"] is None:
         return output.number(value)
     half = (row["high"] - row["low"]) / 2

@@ -4,6 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+AT_LEAST, AT_MOST = ">=", "<="
+"""What is said of a number that is not known exactly: the true one is that or more, or
+that or less."""
+
+SIGNS = {AT_LEAST: "≥", AT_MOST: "≤"}
+"""How it is shown."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Estimate:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
@@ -11,6 +12,22 @@ from jaxtyping import Float64
 
 Statistic = Callable[[Float64[np.ndarray, "b n"]], Float64[np.ndarray, " b"]]
 """A statistic of n units as a function of how often each unit counts, b times over."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Claim:
+    """A percentile as far as so many values carry it.
+
+    What fewer values carry lies farther out, so two runs are compared at what the
+    smaller of them carries.
+
+    Attributes:
+        n: values behind it.
+        at: the statistic that a number of values carries; at most ``n``.
+    """
+
+    n: int
+    at: Callable[[int], Statistic]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,6 +42,11 @@ class MetricSamples:
         statistic: the metric from ``(b, n)`` weights of the ``n`` units, ``(b,)``.
         better: which direction is an improvement.
         unit: SI base unit or ``""``.
+        known_below: values below it are exact; from it on the true value is at least
+            the statistic, as something that was measured lasted longer than that.
+        claim: how the statistic depends on the number of values; None where it does
+            not.
+        lack: why there is no number, a sentence; empty where there is one.
 
     Raises:
         ValueError: a unit's id is repeated.
@@ -36,6 +58,9 @@ class MetricSamples:
     statistic: Statistic
     better: Literal["higher", "lower"]
     unit: str = ""
+    known_below: float = math.inf
+    claim: Claim | None = None
+    lack: str = ""
 
     def __post_init__(self) -> None:
         """Check that no unit counts twice."""

@@ -1,7 +1,9 @@
 """What the axes, colours and lists of a chart mean, and how Vega-Lite is told.
 
 A row is a mapping from field to value. A number that has an interval brings its ends
-in the fields ``<field>_low`` and ``<field>_high``; without them nothing is drawn.
+in the fields ``<field>_low`` and ``<field>_high``; without them nothing is drawn. A
+number that is only known to be at least (or at most) that brings the sign for it in
+``<field>_bound``, which is drawn beside its mark.
 """
 
 from __future__ import annotations
@@ -211,10 +213,31 @@ def interval(
     return [rule.encode(y=start, y2=alt.Y2(high))]
 
 
+def bounds(rows: Rows, base: alt.Chart, axis: Axis) -> list[alt.Chart]:
+    """The sign beside each mark whose number is a bound.
+
+    Args:
+        rows: the rows of ``base``; without any bound there is no layer.
+        base: chart with the encodings that place the mark.
+        axis: the number.
+    """
+    field = f"{axis.field}_bound"
+    if not any(row.get(field) for row in rows):
+        return []
+    marked = base.transform_filter(f"isValid(datum[{field!r}])")
+    sign = marked.mark_text(dx=-10, fontSize=13, fontWeight="bold")
+    return [sign.encode(text=alt.Text(field, type="nominal"))]
+
+
 def number_tooltips(rows: Rows, axis: Axis) -> list[alt.Tooltip]:
     """A number and, where the rows have one, its interval, as lines of the tooltip."""
+    own = [axis.tooltip]
+    field = f"{axis.field}_bound"
+    if any(row.get(field) for row in rows):
+        title = f"{axis.title}: a bound where a sign stands"
+        own.append(alt.Tooltip(field, type="nominal", title=title))
     if not _has_interval(rows, axis):
-        return [axis.tooltip]
+        return own
     ends = [
         alt.Tooltip(
             f"{axis.field}_{end}",
@@ -224,7 +247,7 @@ def number_tooltips(rows: Rows, axis: Axis) -> list[alt.Tooltip]:
         )
         for end, word in (("low", "lower"), ("high", "upper"))
     ]
-    return [axis.tooltip, *ends]
+    return [*own, *ends]
 
 
 def _has_interval(rows: Rows, axis: Axis) -> bool:

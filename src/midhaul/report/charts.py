@@ -14,6 +14,7 @@ from midhaul.report.axes import (
     Rows,
     Series,
     across,
+    bounds,
     chart_of,
     dimmed,
     interval,
@@ -50,9 +51,9 @@ def bars(rows: Rows, value: Axis, label: Axis, series: Series) -> Chart:
         text=alt.Text(value.field, type="quantitative", format=value.format),
     )
     dark = base.encode(color=alt.value(INK))
-    return alt.layer(bar, *interval(rows, dark, "x", value), number).properties(
-        width=WIDTH - 160, height=alt.Step(30)
-    )
+    signs = bounds(rows, dark.encode(x=alt.X(end, type="quantitative")), value)
+    layers = (bar, *interval(rows, dark, "x", value), number, *signs)
+    return alt.layer(*layers).properties(width=WIDTH - 160, height=alt.Step(30))
 
 
 def lines(rows: Rows, x: Axis, y: Axis, series: Series) -> Chart:
@@ -75,7 +76,8 @@ def lines(rows: Rows, x: Axis, y: Axis, series: Series) -> Chart:
         shape=series.shape(),
         tooltip=[series.tooltip, x.tooltip, *number_tooltips(rows, y)],
     )
-    layers = (*interval(rows, base, "y", y), line, points.add_params(click))
+    signs = bounds(rows, base.encode(y=upwards(y)), y)
+    layers = (*interval(rows, base, "y", y), line, *signs, points.add_params(click))
     return alt.layer(*layers).properties(width=WIDTH, height=320)
 
 
@@ -104,7 +106,8 @@ def dots(
         tooltip=[label.tooltip, series.tooltip, *number_tooltips(rows, value)],
     )
     height = alt.Step(step * max(2, len(series.names)) + 4, **{"for": "position"})
-    layers = (*interval(rows, base, "x", value), marks.add_params(click))
+    signs = bounds(rows, base.encode(x=across(value)), value)
+    layers = (*interval(rows, base, "x", value), *signs, marks.add_params(click))
     return alt.layer(*layers).properties(width=WIDTH - 120, height=height)
 
 
@@ -202,7 +205,8 @@ def front(rows: Rows, x: Axis, y: Axis, name: Axis, series: Series) -> Chart:
     )
     wide = interval(rows, coloured, "x", x, width=1)
     high = interval(rows, coloured, "y", y, width=1)
-    layers = (line, *wide, *high, ring, marks.add_params(click))
+    signs = (*bounds(rows, coloured, x), *bounds(rows, coloured, y))
+    layers = (line, *wide, *high, ring, *signs, marks.add_params(click))
     return alt.layer(*layers).properties(width=WIDTH, height=340)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+from midhaul.model.estimate import SIGNS
 from midhaul.report import Cell
 
 _MILLI = 1e-3
@@ -38,6 +39,16 @@ def size_text(n_bytes: float) -> str:
         if abs(n_bytes) >= factor:
             return f"{n_bytes / factor:.3g} {unit}"
     return f"{n_bytes:.3g} B"
+
+
+def bounded(text: str, bound: str | None) -> str:
+    """A number in words, with the sign of what it is a bound of.
+
+    Args:
+        text: the number.
+        bound: as the column ``bound`` of a summary has it.
+    """
+    return f"{SIGNS[bound]} {text}" if bound else text
 
 
 def between(low: str, high: str) -> str:

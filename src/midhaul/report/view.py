@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from midhaul.model.estimate import SIGNS
 from midhaul.report import Cell, DataTable, Figure, Headline
 from midhaul.report.axes import Axis, Series
 from midhaul.report.charts import bars
-from midhaul.report.numbers import between
+from midhaul.report.numbers import between, bounded
 from midhaul.runs.summary import SUMMARY
 
 if TYPE_CHECKING:
@@ -103,13 +104,16 @@ def headline(
     numbers: list[tuple[str, str, str]] = []
     for title, metric, is_more, form in wanted:
         found = [
-            (value, name)
+            (row, name)
             for number, name in view.names.items()
-            if (value := view.value(number, metric)) is not None
+            if (row := view.metric(number, metric)) is not None
         ]
+        # A bound is not the best while there is a number that is known.
+        found = [pair for pair in found if not pair[0]["bound"]] or found
         if found:
-            value, name = (max if is_more else min)(found, key=lambda pair: pair[0])
-            numbers.append((title, form(value), name if len(view.names) > 1 else ""))
+            row, name = (max if is_more else min)(found, key=lambda p: p[0]["value"])
+            text = bounded(form(row["value"]), row["bound"])
+            numbers.append((title, text, name if len(view.names) > 1 else ""))
     return Headline(numbers=tuple(numbers)) if numbers else ""
 
 
@@ -126,6 +130,8 @@ def metric_bars(
         if found["low"] is not None and found["high"] is not None:
             row |= {"value_low": found["low"] * factor}
             row |= {"value_high": found["high"] * factor}
+        if found["bound"]:
+            row |= {"value_bound": SIGNS[found["bound"]]}
         rows.append(row)
     if not rows:
         return f"{title}: the run has no {metric}."
@@ -144,4 +150,5 @@ def _cell(
     note = ""
     if found["low"] is not None and found["high"] is not None:
         note = between(form(found["low"]), form(found["high"]))
-    return Cell(form(found["value"]), float(found["value"]), note=note)
+    text = bounded(form(found["value"]), found["bound"])
+    return Cell(text, float(found["value"]), note=note)

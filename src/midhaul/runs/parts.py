@@ -57,6 +57,10 @@ def read(file: Path, table: Table) -> pa.Table:
     """
     try:
         data = pq.ParquetFile(file).read()
+        for column in table.columns:
+            if column.is_newer and column.name not in data.column_names:
+                nothing = pa.array([None] * len(data), column.type)
+                data = data.append_column(column.name, nothing)
         return data.select([c.name for c in table.columns]).cast(table.schema)
     except (OSError, pa.ArrowException, KeyError) as error:
         message = f"{file} cannot be read as table {table.name}: {error}"

@@ -30,5 +30,18 @@ SUMMARY = Table(
             pa.bool_(),
             "True where stated coefficients make the number, not a measurement.",
         ),
+        Column(
+            "bound",
+            _STRING,
+            "Null where value is exact; >= where the true number is at least that, as "
+            "it lies among requests that were not answered; <= where at most.",
+            is_newer=True,
+        ),
+        Column(
+            "remark",
+            _STRING,
+            "Why there is no value, or what it must be read with; null for nothing.",
+            is_newer=True,
+        ),
     ),
 )

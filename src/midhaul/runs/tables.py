@@ -23,11 +23,14 @@ class Column:
         name: its name; a quantity ends in its unit (``_ns``, ``_bytes``, ``_usd``).
         type: its Arrow type.
         doc: what it means, in a sentence.
+        is_newer: true where parts that were written before it was thought of lack it;
+            there it reads as null.
     """
 
     name: str
     type: pa.DataType
     doc: str
+    is_newer: bool = False
 
 
 @dataclass(frozen=True, slots=True)

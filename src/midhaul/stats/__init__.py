@@ -7,8 +7,15 @@ from midhaul.stats.bootstrap import (
     independent_bootstrap,
     paired_bootstrap,
 )
+from midhaul.stats.claims import (
+    claimed_quantile,
+    fewest_values,
+    n_beyond,
+    percentile_samples,
+)
 from midhaul.stats.comparisons import holm
 from midhaul.stats.distances import kolmogorov_smirnov, wasserstein
+from midhaul.stats.estimates import estimate_row
 from midhaul.stats.quantiles import quantile, quantile_interval, required_samples
 from midhaul.stats.statistics import (
     mean_statistic,
@@ -20,11 +27,16 @@ __all__ = [
     "Difference",
     "Statistic",
     "bootstrap",
+    "claimed_quantile",
+    "estimate_row",
+    "fewest_values",
     "holm",
     "independent_bootstrap",
     "kolmogorov_smirnov",
     "mean_statistic",
+    "n_beyond",
     "paired_bootstrap",
+    "percentile_samples",
     "quantile",
     "quantile_interval",
     "quantile_statistic",

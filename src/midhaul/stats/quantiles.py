@@ -94,9 +94,9 @@ def required_samples(q: float, *, n_over: int = 0, confidence: float = 0.99) -> 
     """How many samples the claim "the ``q`` quantile is at most x" needs.
 
     It is the least n for which n samples, of which at most ``n_over`` exceed x, would
-    be seen with probability ``1 - confidence`` or less if the claim were false. This
-    is the rule by which MLPerf's load generator stops early: 459 samples for p99
-    when none exceeds, 662 when one may.
+    be seen with probability ``1 - confidence`` or less if the claim were false: 459
+    for p99 when none exceeds, 662 when one may. A percentile is stated from the
+    latter on, see :mod:`midhaul.stats.claims`.
 
     Args:
         q: the quantile claimed, in (0, 1).
@@ -117,7 +117,7 @@ def required_samples(q: float, *, n_over: int = 0, confidence: float = 0.99) -> 
         raise ValueError(message)
 
     def is_enough(n: int) -> bool:
-        return _log_at_most(n_over, n, 1 - q) <= math.log1p(-confidence)
+        return bool(log_at_most(n_over, n, 1 - q)[-1] <= math.log1p(-confidence))
 
     high = n_over + 1
     while not is_enough(high):
@@ -129,12 +129,11 @@ def required_samples(q: float, *, n_over: int = 0, confidence: float = 0.99) -> 
     return high
 
 
-def _log_at_most(k: int, n: int, p: float) -> float:
-    """Logarithm of P(Binomial(n, p) <= k), for a small k."""
+def log_at_most(k: int, n: int, p: float) -> Float64[np.ndarray, " k+1"]:
+    """Logarithms of P(Binomial(n, p) <= i) for i = 0..k."""
     i = np.arange(min(k, n) + 1)
     logs = _log_choose(n)[i] + i * math.log(p) + (n - i) * math.log1p(-p)
-    peak = float(logs.max())
-    return peak + math.log(float(np.exp(logs - peak).sum()))
+    return np.logaddexp.accumulate(logs)
 
 
 def _binomial_cdf(n: int, p: float) -> Float64[np.ndarray, " n+1"]:

@@ -3,7 +3,8 @@
 A block visits every configuration once, in an order of its own, with the same images in
 the same order and the same arrivals, so that configurations are compared in pairs and
 slow drift of the machine meets all of them alike (randomised complete block design).
-Blocks are added until every median latency is known well enough.
+Blocks are added until every median latency is known well enough, and the percentile
+that is to be claimed has its requests.
 
 A cell counts once its row in ``cells`` is written, which comes last; an experiment that
 was killed measures the cell it was in again.
@@ -18,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from midhaul.errors import NodeError
-from midhaul.model import Verdict
+from midhaul.model import Tally, Verdict
 from midhaul.stats import bootstrap
 from midhaul.testbed.agreement import Agreement
 from midhaul.testbed.facts import cell_facts
@@ -94,13 +95,30 @@ def measure_blocks(
             if not done.issuperset(cells):
                 _measure_block(block, configurations, bench, done, bar.advance)
             widest = widest_interval(bench.run, configurations, config.seed)
-            if widest <= precision:
+            if widest <= precision and _carries_claims(bench.run, configurations):
                 bar.advance(total - first - len(configurations))
                 return
     progress.note(
         f"all {config.n_blocks} blocks are spent: the least certain median latency is "
         f"known to ±{widest:.1%}, {config.precision} was asked for"
     )
+
+
+def _carries_claims(run: Run, configurations: Sequence[Configuration]) -> bool:
+    """Whether each configuration has the requests for the percentile it is to claim."""
+    n_judged: dict[int, int] = {}
+    for cell in run.read(CELLS).to_pylist():
+        index = cell["configuration"]
+        n_judged[index] = n_judged.get(index, 0) + cell["n_requests"]
+    return all(_claim(c, n_judged.get(c.index, 0)).is_valid for c in configurations)
+
+
+def _claim(configuration: Configuration, n: int) -> Verdict:
+    """Whether a number of judged requests carries the percentile to be claimed."""
+    load = configuration.load
+    if not scenario_of(load).is_latency_meaningful:
+        return Verdict()
+    return judge_percentile(n, load.percentile / 100)
 
 
 def widest_interval(
@@ -110,7 +128,8 @@ def widest_interval(
     table = run.read(REQUESTS)
     widths = [0.0]
     for configuration in configurations:
-        requests = requests_of(table, configuration.index)
+        timeout_s = configuration.load.timeout_s
+        requests = requests_of(table, configuration.index, timeout_s)
         if not requests.is_ok.any():
             continue
         estimate = bootstrap(
@@ -269,14 +288,25 @@ def overall_verdict(
     )
     for configuration in configurations:
         n = sum(
-            cell["n_requests"] - cell["n_errors"]
+            cell["n_requests"]
             for cell in cells
             if cell["configuration"] == configuration.index
         )
-        share = configuration.load.percentile / 100
-        if scenario_of(configuration.load).is_latency_meaningful:
-            verdict += judge_percentile(n, share)
-    return verdict
+        verdict += _claim(configuration, n)
+    return verdict + Verdict.of(_unanswered(cells))
+
+
+def _unanswered(cells: Sequence[Mapping[str, Any]]) -> Tally:
+    """How many judged requests are known from below only."""
+    return Tally(
+        what="judged requests were not answered: each counts as at least the time that "
+        "it was given, in every latency",
+        n=sum(cell["n_errors"] for cell in cells),
+        of=sum(cell["n_requests"] for cell in cells),
+        # How many are borne is load.max_error_rate, which every cell is held to.
+        max_share=1.0,
+        advice="Look at the column error of the table requests.",
+    )
 
 
 def _once(said: Sequence[str], n_cells: int) -> str:

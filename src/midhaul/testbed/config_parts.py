@@ -168,7 +168,7 @@ class LoadConfig(Section):
         default=5, ge=1, description="Requests to one edge before the next (bursts)."
     )
     n_requests: int = Field(
-        default=50, ge=1, description="Requests a cell, when no duration is given."
+        default=64, ge=1, description="Requests a cell, when no duration is given."
     )
     duration_s: float | None = Field(
         default=None, gt=0, description="Length of a cell, instead of a count."
@@ -179,7 +179,7 @@ class LoadConfig(Section):
         gt=0,
         lt=100,
         description="Highest percentile to be claimed; too few requests for it make "
-        "the run invalid.",
+        "the run invalid (p50 needs 11 over all blocks, p90 64, p99 662).",
     )
     latency_bound_s: float | None = Field(
         default=None, gt=0, description="Latency that is good enough; gives goodput."

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -30,6 +31,9 @@ def cost_metrics(
 ) -> list[MetricSamples]:
     """Dollars per thousand requests and joule per request; the unit is the block.
 
+    What a request without an answer sent over the backhaul is not known, so where that
+    costs anything these are known from below only.
+
     Args:
         tables: ``requests``, ``usage`` and ``cells`` of a run.
         configuration: number of the configuration.
@@ -49,7 +53,13 @@ def cost_metrics(
     n = np.array([usage.n_requests for usage in usages.values()], np.float64)
     usd = np.array([usd_per_request(usage, prices) for usage in usages.values()])
     joule = np.array([j_per_request(usage, energy) for usage in usages.values()])
-    found = {"usd_per_1000": (1000 * usd, "USD"), "joule_per_request": (joule, "J")}
+    is_open = any(row["n_errors"] for row in mine["cells"]) and any(
+        node.forward != "nothing" for node in nodes
+    )
+    found = {
+        "usd_per_1000": (1000 * usd, "USD", cost.usd_per_gb),
+        "joule_per_request": (joule, "J", cost.joule_per_byte),
+    }
     return [
         MetricSamples(
             metric=metric,
@@ -58,8 +68,9 @@ def cost_metrics(
             statistic=ratio_statistic(values * n, n),
             better="lower",
             unit=unit,
+            known_below=-math.inf if is_open and per_byte else math.inf,
         )
-        for metric, (values, unit) in found.items()
+        for metric, (values, unit, per_byte) in found.items()
     ]
 
 

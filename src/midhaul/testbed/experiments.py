@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from midhaul.model import Verdict
+from midhaul.model.estimate import AT_MOST
 from midhaul.runs.config import Spec
 from midhaul.testbed.blocks import Bench, measure_blocks, overall_verdict
 from midhaul.testbed.config_parts import LoadConfig, NodeConfig
@@ -198,14 +199,15 @@ def _f1_per_s(
     """The thesis's trade-off as a row of ``summary``: F1 over the mean latency.
 
     F1 varies with the images and latency with the requests, independently of each
-    other, so the relative widths of their intervals add up as squares.
+    other, so the relative widths of their intervals add up as squares. Of a latency
+    that is a bound it is a bound as well, from above.
     """
     latency = next((row for row in rows if row["metric"] == "latency_mean_s"), None)
     if f1 is None or latency is None or not f1["value"] or not latency["value"]:
         return []
     value = f1["value"] / latency["value"]
     low = high = None
-    if f1["low"] is not None and latency["low"] is not None:
+    if f1["low"] is not None and latency["high"] is not None:
         down = math.hypot(
             1 - f1["low"] / f1["value"], latency["high"] / latency["value"] - 1
         )
@@ -220,6 +222,7 @@ def _f1_per_s(
             "value": value,
             "low": low,
             "high": high,
+            "bound": AT_MOST if latency["bound"] else None,
             "unit": "1/s",
         }
     ]

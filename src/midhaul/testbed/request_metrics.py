@@ -5,11 +5,17 @@ So the unit that intervals rest on is a *batch*, a tenth of a cell in the order 
 requests (batch means: Law and Kelton, Simulation Modeling and Analysis, section 9.5.3).
 Every cell of a block sends the same images in the same order, so the batch of the same
 number pairs two configurations.
+
+Every mean and every percentile is over all judged requests. What a request did not do
+took nothing and sent nothing. A request that was not answered took at least the time
+it was given (``load.timeout_s``), whatever it failed of and however fast: whoever waits
+for its answer waits at least that long.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -18,10 +24,11 @@ import pyarrow as pa
 from midhaul.model.samples import MetricSamples
 from midhaul.stats import (
     mean_statistic,
+    percentile_samples,
     quantile_statistic,
     ratio_statistic,
-    required_samples,
 )
+from midhaul.testbed.stages import STAGES, column, stages_of
 
 if TYPE_CHECKING:
     from jaxtyping import Bool, Float64, Int64
@@ -38,25 +45,13 @@ _QUANTILES = {
     "latency_p99_s": 0.99,
     "latency_p999_s": 0.999,
 }
-_STAGES = {
-    "stage_queue_s": "queue_ns",
-    "stage_decode_s": "decode_ns",
-    "stage_preprocess_s": "preprocess_ns",
-    "stage_encode_s": "encode_ns",
-    "stage_inference_s": "inference_ns",
-    "stage_forward_s": "forward_ns",
-    "stage_cloud_queue_s": "cloud_queue_ns",
-    "stage_cloud_decode_s": "cloud_decode_ns",
-    "stage_cloud_inference_s": "cloud_inference_ns",
-    "stage_network_s": "network_ns",
-    "stage_backhaul_s": "backhaul_ns",
+_BYTES = {
+    "access_up_bytes": False,
+    "access_down_bytes": False,
+    "backhaul_up_bytes": True,
+    "backhaul_down_bytes": True,
 }
-_BYTES = (
-    "access_up_bytes",
-    "access_down_bytes",
-    "backhaul_up_bytes",
-    "backhaul_down_bytes",
-)
+"""Bytes on each link, and whether only an answer tells them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,27 +61,27 @@ class Requests:
     Attributes:
         table: rows of the table ``requests``, without warm-up, by block and request.
         is_ok: ``(n,)`` true where the answer is one.
+        latency_ns: ``(n,)`` latency of each; at least that where it is not ok.
+        service_ns: ``(n,)`` the same from the actual send.
         batch: ``(n,)`` index of the batch of each request.
         batches: names of the batches, ``block.batch``.
     """
 
     table: pa.Table
     is_ok: Bool[np.ndarray, " n"]
+    latency_ns: Float64[np.ndarray, " n"]
+    service_ns: Float64[np.ndarray, " n"]
     batch: Int64[np.ndarray, " n"]
     batches: tuple[str, ...]
 
-    def column(self, name: str) -> Float64[np.ndarray, " n"]:
-        """A column as numbers; NaN where it is null."""
-        values = self.table[name].cast(pa.float64())
-        return values.to_numpy().astype(np.float64)
 
-
-def requests_of(table: pa.Table, configuration: int) -> Requests:
+def requests_of(table: pa.Table, configuration: int, timeout_s: float) -> Requests:
     """Pick the judged requests of a configuration and cut its cells into batches.
 
     Args:
         table: the table ``requests`` of a run.
         configuration: number of the configuration.
+        timeout_s: the time that each request was given.
     """
     is_mine = table["configuration"].to_numpy() == configuration
     is_warmup = table["is_warmup"].to_numpy(zero_copy_only=False)
@@ -100,62 +95,116 @@ def requests_of(table: pa.Table, configuration: int) -> Requests:
         n_batches = min(N_BATCHES, len(rows))
         batch[rows] = len(batches) + np.arange(len(rows)) * n_batches // len(rows)
         batches += [f"{block}.{number}" for number in range(n_batches)]
-    is_ok = np.array([status == "ok" for status in chosen["status"].to_pylist()], bool)
-    return Requests(table=chosen, is_ok=is_ok, batch=batch, batches=tuple(batches))
+    is_ok = chosen["status"].to_numpy() == "ok"
+    service_ns, latency_ns = _times(chosen, is_ok, timeout_s / _NS)
+    return Requests(
+        table=chosen,
+        is_ok=is_ok,
+        latency_ns=latency_ns,
+        service_ns=service_ns,
+        batch=batch,
+        batches=tuple(batches),
+    )
 
 
-def request_metrics(requests: Requests, configuration: str) -> list[MetricSamples]:
+def _times(
+    table: pa.Table, is_ok: Bool[np.ndarray, " n"], timeout_ns: float
+) -> tuple[Float64[np.ndarray, " n"], Float64[np.ndarray, " n"]]:
+    """Service time and latency, at least so long where there is no answer."""
+    planned, sent = column(table, "planned_ns"), column(table, "sent_ns")
+    served, waited = column(table, "service_ns"), column(table, "latency_ns")
+    least = np.fmax(served, timeout_ns)
+    late = np.nan_to_num(sent - planned)
+    return np.where(is_ok, served, least), np.where(
+        is_ok, waited, np.fmax(waited, late + least)
+    )
+
+
+def request_metrics(
+    requests: Requests, configuration: str, *, may_forward: bool = True
+) -> list[MetricSamples]:
     """All metrics that the requests of one configuration give.
 
-    A percentile is left out when there are too few requests to claim it; failed
-    requests count in ``error_rate`` alone.
+    Times and bytes of requests that were not answered are known from below only, and
+    so is every number that rests on them.
 
     Args:
         requests: its requests.
         configuration: its name.
+        may_forward: whether an edge of it sends anything to its cloud.
     """
     if not requests.batches:
         return []
-    ok = requests.is_ok
-    found = [_metric("error_rate", mean_statistic(
-        (~ok).astype(np.float64), requests.batch, len(requests.batches)
-    ), requests, configuration, "")]  # fmt: skip
-    if not ok.any():
-        return found
-    found += [
-        _metric(name, statistic, requests, configuration, "s")
-        for name, statistic in _latencies(requests).items()
+    failed = (~requests.is_ok).astype(np.float64)
+    found = [
+        _mean("error_rate", failed, requests, configuration, ""),
+        *_latencies(requests, configuration),
     ]
-    found.append(
-        _metric("throughput_hz", _throughput(requests), requests, configuration, "Hz")
+    throughput = _metric(
+        "throughput_hz", _throughput(requests), requests, configuration, "Hz"
     )
-    for name, column in _STAGES.items():
-        if statistic := _mean(requests, column, _NS):
-            found.append(_metric(name, statistic, requests, configuration, "s"))
-    for column in _BYTES:
-        if statistic := _mean(requests, column, 1.0):
-            found.append(_metric(column, statistic, requests, configuration, "B"))
+    found.append(replace(throughput, better="higher"))
+    for name, values in _stage_times(requests).items():
+        found.append(
+            _mean(
+                f"stage_{name}_s",
+                values * _NS,
+                requests,
+                configuration,
+                "s",
+                is_open=name == "unanswered",
+            )
+        )
+    for name, is_open in _BYTES.items():
+        values = np.nan_to_num(column(requests.table, name))
+        found.append(
+            _mean(
+                name,
+                values,
+                requests,
+                configuration,
+                "B",
+                is_open=is_open and may_forward,
+            )
+        )
     return found
 
 
 def median_latency(requests: Requests) -> Statistic:
     """The median latency in seconds as a function of the batches' weights."""
-    return _latencies(requests)["latency_p50_s"]
+    return quantile_statistic(
+        requests.latency_ns * _NS, requests.batch, len(requests.batches), q=0.5
+    )
 
 
-def _latencies(requests: Requests) -> dict[str, Statistic]:
-    ok, n = requests.is_ok, len(requests.batches)
-    latency_s = requests.column("latency_ns")[ok] * _NS
-    service_s = requests.column("service_ns")[ok] * _NS
-    batch = requests.batch[ok]
-    found = {
-        "latency_mean_s": mean_statistic(latency_s, batch, n),
-        "service_p50_s": quantile_statistic(service_s, batch, n, q=0.5),
-    }
-    for name, q in _QUANTILES.items():
-        if q == 0.5 or len(latency_s) >= required_samples(q):  # noqa: PLR2004
-            found[name] = quantile_statistic(latency_s, batch, n, q=q)
-    return found
+def _stage_times(requests: Requests) -> dict[str, Float64[np.ndarray, " n"]]:
+    """Stages of each request, ns, and the wait for the cloud as a whole."""
+    found = stages_of(requests.table, requests.latency_ns, requests.is_ok)
+    away = [name for name in STAGES if name == "backhaul" or name.startswith("cloud")]
+    return found | {"forward": np.sum([found[name] for name in away], axis=0)}
+
+
+def _latencies(requests: Requests, configuration: str) -> list[MetricSamples]:
+    def percentile(
+        metric: str, values_ns: Float64[np.ndarray, " n"], q: float
+    ) -> MetricSamples:
+        unknown = values_ns[~requests.is_ok] * _NS
+        return percentile_samples(
+            values_ns * _NS,
+            requests.batch,
+            requests.batches,
+            q=q,
+            metric=metric,
+            configuration=configuration,
+            known_below=float(unknown.min()) if len(unknown) else math.inf,
+        )
+
+    latency_s = requests.latency_ns * _NS
+    return [
+        _mean("latency_mean_s", latency_s, requests, configuration, "s", is_open=True),
+        percentile("service_p50_s", requests.service_ns, 0.5),
+        *(percentile(name, requests.latency_ns, q) for name, q in _QUANTILES.items()),
+    ]
 
 
 def _throughput(requests: Requests) -> Statistic:
@@ -163,8 +212,8 @@ def _throughput(requests: Requests) -> Statistic:
     n = len(requests.batches)
     answered, seconds = np.zeros(n), np.zeros(n)
     blocks = requests.table["block"].to_numpy()
-    done_s = requests.column("done_ns") * _NS
-    planned_s = requests.column("planned_ns") * _NS
+    done_s = column(requests.table, "done_ns") * _NS
+    planned_s = column(requests.table, "planned_ns") * _NS
     for block in np.unique(blocks):
         rows = np.flatnonzero(blocks == block)
         names = np.unique(requests.batch[rows])
@@ -177,14 +226,30 @@ def _throughput(requests: Requests) -> Statistic:
     return ratio_statistic(answered, seconds)
 
 
-def _mean(requests: Requests, column: str, scale: float) -> Statistic | None:
-    values = requests.column(column)
-    known = requests.is_ok & ~np.isnan(values)
-    if not known.any():
-        return None
-    return mean_statistic(
-        values[known] * scale, requests.batch[known], len(requests.batches)
-    )
+def _mean(
+    name: str,
+    values: Float64[np.ndarray, " n"],
+    requests: Requests,
+    configuration: str,
+    unit: str,
+    *,
+    is_open: bool = False,
+) -> MetricSamples:
+    """The mean over all judged requests.
+
+    Args:
+        name: of the metric.
+        values: of each request.
+        requests: of the configuration.
+        configuration: its name.
+        unit: of the values.
+        is_open: true where requests without an answer are known from below only.
+    """
+    statistic = mean_statistic(values, requests.batch, len(requests.batches))
+    found = _metric(name, statistic, requests, configuration, unit)
+    if is_open and not requests.is_ok.all():
+        return replace(found, known_below=-math.inf)
+    return found
 
 
 def _metric(
@@ -195,7 +260,7 @@ def _metric(
         configuration=configuration,
         units=requests.batches,
         statistic=statistic,
-        better="higher" if name == "throughput_hz" else "lower",
+        better="lower",
         unit=unit,
     )
 
@@ -207,6 +272,6 @@ def goodput(requests: Requests, bound_s: float) -> Statistic:
         requests: the requests of one configuration.
         bound_s: latency that is still good.
     """
-    good = requests.is_ok & (requests.column("latency_ns") * _NS <= bound_s)
+    good = requests.is_ok & (requests.latency_ns * _NS <= bound_s)
     n = len(requests.batches)
     return mean_statistic(good.astype(np.float64), requests.batch, n)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from midhaul.model.samples import MetricSamples
 from midhaul.runs.experiment_file import read_file
 from midhaul.testbed.accuracy_metrics import accuracy_metrics, byte_metrics
@@ -12,7 +14,12 @@ from midhaul.testbed.cost_metrics import cost_metrics
 from midhaul.testbed.grid import expand
 from midhaul.testbed.judging import judge_tasks
 from midhaul.testbed.plan import name_of
-from midhaul.testbed.request_metrics import goodput, request_metrics, requests_of
+from midhaul.testbed.request_metrics import (
+    Requests,
+    goodput,
+    request_metrics,
+    requests_of,
+)
 from midhaul.testbed.summary import judged_answers
 from midhaul.testbed.tables import CELLS, REQUESTS, USAGE
 
@@ -36,8 +43,7 @@ def samples(run: Run) -> list[MetricSamples]:
     Args:
         run: finished, or killed: what it has is what there is.
     """
-    source = read_file(run.dir / "config.toml")
-    config = source.config(_CONFIGS[run.manifest.kind], [])
+    config = _config_of(run)
     found: list[MetricSamples] = []
     for task in judge_tasks(run, config.judge, config.seed):
         judgement, calibration = judged_answers(task)
@@ -49,6 +55,29 @@ def samples(run: Run) -> list[MetricSamples]:
     for configuration in configurations_of(config):
         found += measured(tables, config, configuration)
     return found
+
+
+def judged_requests(run: Run) -> dict[int, Requests]:
+    """The judged requests of each configuration that sent any, by its number.
+
+    Args:
+        run: of a kind that runs nodes.
+    """
+    config = _config_of(run)
+    if isinstance(config, AccuracyConfig):
+        return {}
+    table = run.read(REQUESTS)
+    timeouts = {c.index: c.load.timeout_s for c in configurations_of(config)}
+    found = {
+        index: requests_of(table, index, timeouts.get(index, config.load.timeout_s))
+        for index in np.unique(table["configuration"].to_numpy()).tolist()
+    }
+    return {index: requests for index, requests in found.items() if requests.batches}
+
+
+def _config_of(run: Run) -> AccuracyConfig | TestbedConfig:
+    source = read_file(run.dir / "config.toml")
+    return source.config(_CONFIGS[run.manifest.kind], [])
 
 
 def request_tables(run: Run) -> dict[str, pa.Table]:
@@ -73,9 +102,11 @@ def measured(
         configuration: one of its configurations.
     """
     name = name_of(configuration)
-    requests = requests_of(tables[REQUESTS.name], configuration.index)
-    found = request_metrics(requests, name)
-    bound_s = configuration.load.latency_bound_s
+    load = configuration.load
+    requests = requests_of(tables[REQUESTS.name], configuration.index, load.timeout_s)
+    may_forward = any(node.forward != "nothing" for node in configuration.nodes)
+    found = request_metrics(requests, name, may_forward=may_forward)
+    bound_s = load.latency_bound_s
     if bound_s is not None and requests.batches:
         found.append(
             MetricSamples(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from midhaul.stats import bootstrap
+from midhaul.stats import estimate_row
 from midhaul.testbed.accuracy_metrics import (
     accuracy_metrics,
     byte_metrics,
@@ -114,24 +114,14 @@ def summary_rows(
         rng: the source of chance.
         n_resamples: bootstrap resamples.
     """
-    rows: list[dict[str, object]] = []
-    for metric in metrics:
-        estimate = bootstrap(
-            metric.statistic, len(metric.units), rng, n_resamples=n_resamples
-        )
-        rows.append(
-            {
-                "configuration": configuration,
-                "metric": metric.metric,
-                "value": _known(estimate.value),
-                "low": _known(estimate.low),
-                "high": _known(estimate.high),
-                "n": estimate.n,
-                "unit": metric.unit,
-                "is_model": metric.metric in MODELS,
-            }
-        )
-    return rows
+    return [
+        {
+            "configuration": configuration,
+            **estimate_row(metric, rng, n_resamples=n_resamples),
+            "is_model": metric.metric in MODELS,
+        }
+        for metric in metrics
+    ]
 
 
 def _point_rows(

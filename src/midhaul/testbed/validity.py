@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from midhaul.model import Verdict
-from midhaul.stats import required_samples
+from midhaul.stats import fewest_values
 from midhaul.testbed.facts import CellFacts, cell_facts
 from midhaul.testbed.scenarios import Offline
 
@@ -120,7 +120,7 @@ def judge_percentile(n: int, percentile: float, *, confidence: float = 0.99) -> 
         percentile: as a share in (0, 1), 0.99 for p99.
         confidence: of the claim.
     """
-    needed = required_samples(percentile, confidence=confidence)
+    needed = fewest_values(percentile, confidence=confidence)
     if n >= needed:
         return Verdict()
     reason = (

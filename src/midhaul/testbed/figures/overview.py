@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from midhaul.report import Cell, DataTable, Headline, Notice, Section
 from midhaul.report.gathering import gather
-from midhaul.report.numbers import between, duration_text, size_text
+from midhaul.report.numbers import between, bounded, duration_text, size_text
 from midhaul.testbed import tables
 
 if TYPE_CHECKING:
@@ -75,11 +75,14 @@ def _numbers(view: View) -> list[tuple[str, str, str]]:
             for c in view.configurations
             if (m := view.metric(c, metric)) is not None
         ]
+        # A bound is not the best while there is a number that is known.
+        found = [pair for pair in found if not pair[0].bound] or found
         if found:
             m, c = pick(found, key=lambda pair: pair[0].estimate.value)
             kind = " (model)" if m.is_model else ""
             remark = "; ".join(filter(None, (_interval(m, form), c.name)))
-            numbers.append((title + kind, form(m.estimate.value), remark))
+            text = bounded(form(m.estimate.value), m.bound)
+            numbers.append((title + kind, text, remark))
     return numbers + _counts(view)
 
 
@@ -131,7 +134,10 @@ def _table(view: View) -> DataTable | str:
             )
             for c in view.configurations
         ),
-        caption="Below each number its 95 % interval. Click a heading to sort.",
+        caption="Below each number its 95 % interval. Every mean is over all judged "
+        "requests; ≥ stands where the number lies among requests that were not "
+        "answered, which took at least the time they were given. Click a heading to "
+        "sort.",
     )
 
 
@@ -147,4 +153,5 @@ def _cell(
     if found is None:
         return None
     value = found.estimate.value
-    return Cell(form(value), value, note=_interval(found, form))
+    text = bounded(form(value), found.bound)
+    return Cell(text, value, note=_interval(found, form))

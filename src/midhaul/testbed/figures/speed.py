@@ -5,14 +5,21 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from midhaul.report import Figure, Section
 from midhaul.report.axes import Axis, Choice, Series
 from midhaul.report.charts import bars, dots, percentile_curves, stack
 from midhaul.report.gathering import gather
 from midhaul.testbed.figures.view import detector_axis, ordered
+from midhaul.testbed.samples import judged_requests
+from midhaul.testbed.stages import stages_of
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     from midhaul.testbed.figures.view import View
+    from midhaul.testbed.request_metrics import Requests
 
 _MS = 1e3
 _LATENCIES = {
@@ -26,48 +33,47 @@ _PER_DECADE = 16
 _MOST_NINES = 4
 _FEW = 10
 
-_STAGES = {
+_PARTS = {
     "late": ("sent late", "#9aa5b1"),
-    "network_ns": ("network, workload to edge", "#e69f00"),
-    "queue_ns": ("queue, edge", "#d3ebe1"),
-    "decode_ns": ("decode, edge", "#9dd6bf"),
-    "preprocess_ns": ("preprocess", "#62bd99"),
-    "encode_ns": ("encode", "#1f9a70"),
-    "inference_ns": ("inference, edge", "#00664a"),
+    "network": ("network, workload to edge", "#e69f00"),
+    "queue": ("queue, edge", "#d3ebe1"),
+    "decode": ("decode, edge", "#9dd6bf"),
+    "preprocess": ("preprocess", "#62bd99"),
+    "encode": ("encode", "#1f9a70"),
+    "inference": ("inference, edge", "#00664a"),
     "rest": ("rest, edge", "#b7c4bd"),
-    "backhaul_ns": ("network, edge to cloud", "#d55e00"),
-    "cloud_queue_ns": ("queue, cloud", "#cfe3f2"),
-    "cloud_decode_ns": ("decode, cloud", "#7fb4dc"),
-    "cloud_inference_ns": ("inference, cloud", "#0072b2"),
+    "backhaul": ("network, edge to cloud", "#d55e00"),
+    "cloud_queue": ("queue, cloud", "#cfe3f2"),
+    "cloud_decode": ("decode, cloud", "#7fb4dc"),
+    "cloud_inference": ("inference, cloud", "#0072b2"),
+    "cloud_rest": ("rest, cloud", "#56708a"),
+    "unanswered": ("not answered", "#1f2933"),
 }
-_OK = "not is_warmup and status = 'ok' and latency_ns is not null"
+"""Words and colour of each stage, from left to right."""
 
 
 def speed(view: View) -> Section | None:
     """Latency, its distribution and its parts; None where nothing was answered."""
-    if not view.knows("latency_mean_s") and not _has_answers(view):
+    judged = judged_requests(view.run) if "requests" in view.has else {}
+    is_answered = any(requests.is_ok.any() for requests in judged.values())
+    if not view.knows("latency_mean_s") and not is_answered:
         return None
     text = (
         "Latency is what a user waits: from the moment a request was **planned** to "
         "the decoded answer, so that a stalled server cannot hide its queue. Warm-up "
-        "is left out, and so are failed requests, which the chapter on validity "
-        "counts. Lines through the marks are 95 % intervals over batches."
+        "is left out. A request that was not answered took at least the time it was "
+        "given, whatever it failed of; a number that lies among such requests is a "
+        "bound and has the sign ≥. Lines through the marks are 95 % intervals over "
+        "batches."
     )
     items = (
         _mean(view),
         _percentiles(view),
         _f1_per_second(view),
-        _curves(view),
-        *_stages(view),
+        _curves(view, judged),
+        *_stages(view, judged),
     )
     return Section(title="Latency", text=text, items=gather(items))
-
-
-def _has_answers(view: View) -> bool:
-    if "requests" not in view.has:
-        return False
-    query = f"select count(*) as n from requests where {_OK}"  # noqa: S608 - ours
-    return view.run.sql(query).to_pylist()[0]["n"] > 0
 
 
 def _mean(view: View) -> Figure | str:
@@ -97,7 +103,9 @@ def _percentiles(view: View) -> Figure | str:
     return Figure(
         title="Latency from the median to the tail",
         chart=preprocessing_choice(view).on(chart),
-        caption="A percentile is shown where there are enough requests to claim it.",
+        caption="A percentile beyond the median is the value that so many requests "
+        "carry a claim about, as MLPerf's load generator states it, and is missing "
+        "where they are too few; ≥ where it lies among requests without an answer.",
     )
 
 
@@ -123,22 +131,23 @@ def _f1_per_second(view: View) -> Figure | str:
     )
 
 
-def _curves(view: View) -> Figure | str:
+def _curves(view: View, judged: Mapping[int, Requests]) -> Figure | str:
     if "requests" not in view.has:
         return "The distribution of latencies: the run kept no requests."
     nines = range(_MOST_NINES * _PER_DECADE + 1)
-    shares = [1 - 10 ** (-k / _PER_DECADE) for k in nines]
-    query = (
-        "select configuration, count(*) as n, "  # noqa: S608 - no foreign text in it
-        f"quantile_cont(latency_ns, {shares!r}) as quantiles "
-        f"from requests where {_OK} group by configuration order by configuration"
-    )
-    of = {c.index: c for c in view.configurations}
+    shares = np.array([1 - 10 ** (-k / _PER_DECADE) for k in nines])
     rows: list[dict[str, Any]] = []
-    for found in view.run.sql(query).to_pylist():
-        c = of[found["configuration"]]
+    for c in view.configurations:
+        requests = judged.get(c.index)
+        if requests is None:
+            continue
         label = {"series": c.series, "preprocessing": c.preprocessing}
-        curve = _curve(found["n"], shares, found["quantiles"])
+        latencies = requests.latency_ns
+        quantiles = np.quantile(latencies, shares, method="inverted_cdf")
+        # From the first request without an answer on, the curve is not known.
+        is_known = quantiles < min(latencies[~requests.is_ok], default=math.inf)
+        known = (shares[is_known].tolist(), quantiles[is_known].tolist())
+        curve = _curve(len(latencies), *known)
         rows.extend(label | point for point in curve)
     if not rows:
         return "The distribution of latencies: no request was answered."
@@ -148,13 +157,14 @@ def _curves(view: View) -> Figure | str:
         title="Distribution of latency",
         chart=preprocessing_choice(view).on(chart),
         caption="Read upwards from 99 %: one request in a hundred takes longer than "
-        "this. Dotted where fewer than ten requests lie beyond, which is too few to "
-        "claim the percentile.",
+        "this. Over all judged requests; a curve ends where the first one without an "
+        "answer would stand. Dotted where fewer than ten requests lie beyond, which is "
+        "too few to claim the percentile.",
     )
 
 
 def _curve(
-    n: int, shares: list[float], quantiles: list[float]
+    n: int, shares: Sequence[float], quantiles: Sequence[float]
 ) -> list[dict[str, float | bool]]:
     """The points of one curve, up to its largest value."""
     points: list[dict[str, float | bool]] = []
@@ -176,14 +186,14 @@ def _curve(
     return points
 
 
-def _stages(view: View) -> tuple[Figure | str, ...]:
+def _stages(view: View, judged: Mapping[int, Requests]) -> tuple[Figure | str, ...]:
     if "requests" not in view.has:
         return ("Where the time goes: the run kept no requests.",)
-    rows = _stage_rows(view)
+    rows = _stage_rows(view, judged)
     if not rows:
-        return ("Where the time goes: no request was answered.",)
+        return ("Where the time goes: no request was judged.",)
     used = {row["part"] for row in rows}
-    shown = [stage for stage in _STAGES.values() if stage[0] in used]
+    shown = [part for part in _PARTS.values() if part[0] in used]
     names, palette = zip(*shown, strict=True)
     parts = Series("part", "stage", names, palette)
     value = Axis("ms", "mean time, ms")
@@ -195,9 +205,11 @@ def _stages(view: View) -> tuple[Figure | str, ...]:
         chart=preprocessing_choice(view).on(
             stack(rows, value, detectors, parts, total)
         ),
-        caption="Means over the answered requests: green at the edge, blue in the "
-        "cloud, orange between them. What no node claims is the network's and HTTP's: "
-        "service minus the edge's own time, and forwarding minus the cloud's.",
+        caption="Means over all judged requests, which sum up to the mean latency: "
+        "green at the edge, blue in the cloud, orange between them. What no node "
+        "claims is the network's and HTTP's: service minus the edge's own time, and "
+        "forwarding minus the cloud's. A request that was not answered is one part, at "
+        "least as long as it was given.",
     )
     if len(view.preprocessings) == 1:
         return (by_detector,)
@@ -212,29 +224,24 @@ def _stages(view: View) -> tuple[Figure | str, ...]:
     return (by_detector, by_preprocessing)
 
 
-def _stage_rows(view: View) -> list[dict[str, Any]]:
-    own = [k for k in _STAGES if k.endswith("_ns")]
-    means = ", ".join(f"avg(coalesce({k}, 0)) as {k}" for k in own)
-    query = (
-        f"select configuration, {means}, avg(latency_ns) as latency_ns, "  # noqa: S608 - no foreign text in it
-        f"avg(latency_ns - service_ns) as late from requests where {_OK} "
-        "group by configuration order by configuration"
-    )
-    of = {c.index: c for c in view.configurations}
+def _stage_rows(view: View, judged: Mapping[int, Requests]) -> list[dict[str, Any]]:
     rows: list[dict[str, Any]] = []
-    for found in view.run.sql(query).to_pylist():
-        c = of[found["configuration"]]
-        found["late"] = found["late"] or 0
-        found["rest"] = found["latency_ns"] - found["late"] - sum(found[k] for k in own)
+    for c in view.configurations:
+        requests = judged.get(c.index)
+        if requests is None:
+            continue
+        latency_ns = requests.latency_ns
+        stages = stages_of(requests.table, latency_ns, requests.is_ok)
+        means = {name: float(values.mean()) for name, values in stages.items()}
         rows += [
             {
                 "series": c.series,
                 "preprocessing": c.preprocessing,
                 "part": words,
-                "ms": found[key] / 1e6,
-                "total": found["latency_ns"] / 1e6,
+                "ms": means[name] / 1e6,
+                "total": float(latency_ns.mean()) / 1e6,
             }
-            for key, (words, _) in _STAGES.items()
-            if found[key] > 0
+            for name, (words, _) in _PARTS.items()
+            if means[name] > 0
         ]
     return rows

@@ -11,7 +11,7 @@ from midhaul.report.charts import front
 from midhaul.report.gathering import gather
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from midhaul.testbed.figures.view import View
 
@@ -78,6 +78,24 @@ def pareto(points: Sequence[tuple[float, ...]]) -> list[bool]:
     ]
 
 
+def undoubted(
+    rows: Sequence[Mapping[str, Any]], price: str, quality: str
+) -> list[bool]:
+    """Which rows no other beats, as far as that is known.
+
+    A price that is known from below only is on no front, and beats nobody.
+
+    Args:
+        rows: of a chart.
+        price: field of what should be small.
+        quality: field of what should be large.
+    """
+    is_known = [not row.get(f"{price}_bound") for row in rows]
+    known = [row for row, is_one in zip(rows, is_known, strict=True) if is_one]
+    best = iter(pareto([(row[price], -row[quality]) for row in known]))
+    return [is_one and next(best) for is_one in is_known]
+
+
 def _metric(view: View, price: _Price) -> str | None:
     return next((m for m in price.metrics if view.knows("f1", m)), None)
 
@@ -89,7 +107,7 @@ def _front(view: View, price: _Price) -> Figure | str:
     rows = view.rows(view.configurations, f1=("f1", 1), price=(metric, price.factor))
     if len(rows) < 2:  # noqa: PLR2004 - one mark trades nothing
         return f"F1 against {price.words}: one configuration only has such a number."
-    best = pareto([(row["price"], -row["f1"]) for row in rows])
+    best = undoubted(rows, "price", "f1")
     shown = [row | {"on_front": b} for row, b in zip(rows, best, strict=True)]
     prices = [float(row["price"]) for row in rows]
     is_log = min(prices) > 0 and max(prices) / min(prices) > _LARGE_RATIO
@@ -105,9 +123,16 @@ def _front(view: View, price: _Price) -> Figure | str:
             Axis("name", "configuration", order=()),
             view.series,
         ),
-        caption="Left and up is better." + (" Logarithmic scale." if is_log else ""),
+        caption="Left and up is better."
+        + (" Logarithmic scale." if is_log else "")
+        + _absent(view, len(rows)),
         is_model=found.is_model,
     )
+
+
+def _absent(view: View, n_shown: int) -> str:
+    n = len(view.configurations) - n_shown
+    return f" {n} configurations without such a number are not shown." if n else ""
 
 
 _WORDS = {
@@ -127,6 +152,7 @@ def _best_table(view: View) -> DataTable | str:
         f1=("f1", 1),
         **{m: (m, p.factor) for p, m in known},
     )
+    rows = [r for r in rows if not any(r.get(f"{m}_bound") for _, m in known)]
     if len(rows) < 2 or len(known) < 2:  # noqa: PLR2004 - nothing to choose from
         return "The table of configurations that nothing beats: too few numbers."
     best = pareto([(-r["f1"], *(r[m] for _, m in known)) for r in rows])
@@ -146,5 +172,5 @@ def _best_table(view: View) -> DataTable | str:
             for row in kept
         ),
         caption=f"{len(kept)} of {len(rows)}: no other one is at least as good in "
-        "every column and better in one.",
+        "every column and better in one." + _absent(view, len(rows)),
     )

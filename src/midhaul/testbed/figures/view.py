@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from midhaul.model import Estimate
+from midhaul.model.estimate import SIGNS
 from midhaul.report.axes import Axis, Series
 from midhaul.testbed import tables
 
@@ -67,10 +68,12 @@ class Metric:
     Attributes:
         estimate: value and interval; the ends are NaN where there is no interval.
         is_model: True where stated coefficients make it.
+        bound: ``>=`` or ``<=`` where the true number is at least or at most that.
     """
 
     estimate: Estimate
     is_model: bool
+    bound: str | None = None
 
 
 class View:
@@ -152,6 +155,8 @@ class View:
                 e = found.estimate
                 row[field] = e.value * factor
                 row |= _ends(field, e, factor)
+                if found.bound:
+                    row[f"{field}_bound"] = SIGNS[found.bound]
             else:
                 rows.append(row)
         return rows
@@ -191,7 +196,9 @@ def _metrics(rows: Iterable[Mapping[str, Any]]) -> dict[tuple[int, str], Metric]
             unit=row["unit"] or "",
         )
         key = (int(row["configuration"]), str(row["metric"]))
-        metrics[key] = Metric(estimate=estimate, is_model=bool(row["is_model"]))
+        metrics[key] = Metric(
+            estimate=estimate, is_model=bool(row["is_model"]), bound=row["bound"]
+        )
     return metrics
 
 
