@@ -12,14 +12,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from midhaul.deploy.enforcement.bridge_config import read_bridge
-from midhaul.errors import require
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-_PASSWORDS = {
+_SECRETS = {
     "local": "MIDHAUL_BRIDGE_LOCAL_PASSWORD",
     "remote": "MIDHAUL_BRIDGE_REMOTE_PASSWORD",
+    "local_key": "MIDHAUL_BRIDGE_LOCAL_KEY_PASSWORD",
+    "remote_key": "MIDHAUL_BRIDGE_REMOTE_KEY_PASSWORD",
 }
 
 
@@ -33,8 +34,7 @@ def serve(file: Path) -> None:
         MidhaulError: the file or its rate map is wrong, or a library is missing.
     """
     config = read_bridge(file)
-    require("aiomqtt", "deploy")
-    from midhaul.deploy.enforcement.bridge import Bridge  # noqa: PLC0415  optional
+    from midhaul.deploy.enforcement.bridge import Bridge  # noqa: PLC0415  slow
 
     async def live() -> None:
         stop = asyncio.Event()
@@ -45,13 +45,16 @@ def serve(file: Path) -> None:
             config,
             clock=time.monotonic,
             rng=np.random.default_rng(),
-            passwords={
-                end: os.environ[name]
-                for end, name in _PASSWORDS.items()
+            secrets={
+                key: os.environ[name]
+                for key, name in _SECRETS.items()
                 if name in os.environ
             },
         )
-        sys.stdout.write(f"{config.name}: forwarding by {config.rates}\n")
+        sys.stdout.write(
+            f"{config.name}: forwarding by {config.rates}\n"
+            f"{config.name}: what waits is in {config.queue_file}\n"
+        )
         sys.stdout.flush()
         await bridge.run(stop)
 

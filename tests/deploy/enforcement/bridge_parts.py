@@ -12,9 +12,11 @@ from typing import TYPE_CHECKING, Any
 import aiomqtt
 import numpy as np
 import pytest
+from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from midhaul.deploy.enforcement.bridge import Bridge
-from midhaul.deploy.enforcement.bridge_config import BridgeConfig, Endpoint
+from midhaul.deploy.enforcement.bridge_config import BridgeConfig
+from midhaul.deploy.enforcement.endpoint import Endpoint
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable
@@ -33,13 +35,19 @@ def config_of(
     folder: Path, local: Broker, remote: Broker, rate_map: RateMap, **more: Any
 ) -> BridgeConfig:
     """The config of a bridge between two brokers, with its rate map written."""
+    folder.mkdir(exist_ok=True)
     rate_map.write(folder / "rates.json")
     return BridgeConfig(
         rates=str(folder / "rates.json"),
         stats=str(folder / "stats.json"),
         local=Endpoint(host=local.host, port=local.port),
         remote=Endpoint(host=remote.host, port=remote.port),
-        **{"watch_s": 0.05, "drain_s": 0.0, **more},
+        **{
+            "watch_s": 0.05,
+            "drain_s": 0.0,
+            "queue_file": str(folder / "bridge.queue"),
+            **more,
+        },
     )
 
 
@@ -63,11 +71,15 @@ async def until(is_so: Callable[[], bool], timeout_s: float = 10.0) -> None:
             await asyncio.sleep(0.02)
 
 
-async def publish(broker: Broker, topic: str, payloads: list[bytes]) -> None:
+async def publish(
+    broker: Broker, topic: str, payloads: list[bytes], *, qos: int = 1, **more: Any
+) -> None:
     """Publish messages; returns when the broker has acknowledged them all."""
-    async with aiomqtt.Client(broker.host, broker.port) as client:
+    async with aiomqtt.Client(
+        broker.host, broker.port, protocol=aiomqtt.ProtocolVersion.V5
+    ) as client:
         for payload in payloads:
-            await client.publish(topic, payload, 1)
+            await client.publish(topic, payload, qos, **more)
 
 
 class Found(list[aiomqtt.Message]):
@@ -77,7 +89,7 @@ class Found(list[aiomqtt.Message]):
 
 
 @contextlib.asynccontextmanager
-async def collecting(broker: Broker) -> AsyncGenerator[Found]:
+async def collecting(broker: Broker, *, qos: int = 1) -> AsyncGenerator[Found]:
     """All messages that a broker passes on from now, through its restarts."""
     found = Found()
 
@@ -87,7 +99,7 @@ async def collecting(broker: Broker) -> AsyncGenerator[Found]:
                 async with aiomqtt.Client(
                     broker.host, broker.port, identifier="test", clean_session=False
                 ) as client:
-                    await client.subscribe("#", 1)
+                    await client.subscribe("#", qos)
                     found.n_connects += 1
                     async for message in client.messages:
                         found.append(message)
@@ -100,6 +112,61 @@ async def collecting(broker: Broker) -> AsyncGenerator[Found]:
     finally:
         task.cancel()
         await asyncio.wait({task})
+
+
+@contextlib.asynccontextmanager
+async def listening(
+    broker: Broker, topic: str = "#"
+) -> AsyncGenerator[list[aiomqtt.Message]]:
+    """What a broker passes on, with the flag RETAIN and properties as published."""
+    found: list[aiomqtt.Message] = []
+    options = SubscribeOptions(qos=2, retainAsPublished=True)
+    async with aiomqtt.Client(
+        broker.host, broker.port, protocol=aiomqtt.ProtocolVersion.V5
+    ) as client:
+        await client.subscribe(topic, options=options)
+
+        async def collect() -> None:
+            async for message in client.messages:
+                found.append(message)  # noqa: PERF401 - one by one, as they come
+
+        task = asyncio.create_task(collect())
+        try:
+            yield found
+        finally:
+            task.cancel()
+            await asyncio.wait({task})
+
+
+async def retained(broker: Broker, topic: str) -> list[bytes]:
+    """What a broker keeps under a topic, or below it."""
+    async with aiomqtt.Client(
+        broker.host, broker.port, protocol=aiomqtt.ProtocolVersion.V5
+    ) as client:
+        await client.subscribe([(topic, 1), ("end/of/retained", 1)])
+        await client.publish("end/of/retained", b"", 1)
+        found: list[bytes] = []
+        async for message in client.messages:
+            if str(message.topic) == "end/of/retained":
+                return found
+            found.append(bytes(message.payload))
+    return found
+
+
+async def connected(*bridges: Bridge) -> None:
+    """Wait until bridges have both their brokers."""
+    for bridge in bridges:
+        await until(
+            lambda one=bridge: (
+                one.stats()["local"]["is_connected"]
+                and one.stats()["remote"]["is_connected"]
+            )
+        )
+
+
+def is_balanced(counts: dict[str, Any]) -> bool:
+    """Whether no message is missing in a bridge's counters."""
+    return counts["n_in"] == counts["n_out"] + counts["n_dropped"] + counts["n_queued"]
 
 
 def counters(folder: Path) -> dict[str, Any]:

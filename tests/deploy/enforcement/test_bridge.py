@@ -20,7 +20,8 @@ from tests.deploy.enforcement.bridge_parts import (
 
 from midhaul.deploy.enforcement.bridge_config import read_bridge
 from midhaul.deploy.enforcement.broker import Broker
-from midhaul.deploy.enforcement.rate_map import RateMap, is_filter, read_rate_map
+from midhaul.deploy.enforcement.rate_map import RateMap, read_rate_map
+from midhaul.deploy.enforcement.topics import is_filter
 from midhaul.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
@@ -278,11 +279,13 @@ def test_a_rate_map_is_read_as_it_was_written(tmp_path: Path) -> None:
 def test_a_wrong_bridge_file_names_all_its_mistakes(tmp_path: Path) -> None:
     """Unknown keys get a suggestion; paths are relative to the file."""
     file = tmp_path / "bridge.toml"
-    file.write_text('rate = "x.json"\nqos = 2\n', encoding="utf-8")
+    file.write_text('rate = "x.json"\nqos = 3\n', encoding="utf-8")
     with pytest.raises(ConfigError, match="did you mean 'rates'") as caught:
         read_bridge(file)
     assert "qos" in caught.value.message
-    file.write_text('[remote]\nca_file = "none.pem"\n', encoding="utf-8")
+    file.write_text(
+        '[remote]\nhas_tls = true\nca_file = "none.pem"\n', encoding="utf-8"
+    )
     with pytest.raises(ConfigError, match=r"remote\.ca_file .*none\.pem"):
         read_bridge(file)
     file.write_text('stats = "s.json"\n[remote]\nhost = "cloud"\n', encoding="utf-8")

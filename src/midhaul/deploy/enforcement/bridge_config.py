@@ -9,30 +9,37 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import Field, ValidationError
 from pydantic_core import to_json
 
-from midhaul.errors import ConfigError
+from midhaul.deploy.enforcement.bridge_store import IN_MEMORY
+from midhaul.deploy.enforcement.endpoint import Endpoint
+from midhaul.deploy.enforcement.topics import check_filter
+from midhaul.errors import ConfigError, DataError
 from midhaul.runs.config import Section
 from midhaul.runs.mistakes import mistakes
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+_NAME = r"^[^+#\x00]*$"  # what topics may hold
 
-class Endpoint(Section):
-    """A broker, as a client finds it."""
 
-    host: str = Field(default="127.0.0.1", description="Name or address.")
-    port: int = Field(default=1883, ge=1, le=65535, description="TCP port.")
-    username: str = Field(
-        default="",
-        description="User; the password is in the environment, "
-        "MIDHAUL_BRIDGE_LOCAL_PASSWORD or MIDHAUL_BRIDGE_REMOTE_PASSWORD.",
+class TopicRule(Section):
+    """How some topics are forwarded."""
+
+    topic: str = Field(
+        description="Filter: of local topics in up, of remote topics in down."
     )
-    has_tls: bool = Field(default=False, description="Whether to use TLS.")
-    ca_file: str = Field(
-        default="", description="Its certificate authority; the system's where empty."
+    local_prefix: str | None = Field(
+        default=None,
+        pattern=_NAME,
+        description="As that of the bridge, for these topics.",
     )
-    keepalive_s: int = Field(
-        default=60, ge=5, le=65535, description="Silence after which it is asked."
+    remote_prefix: str | None = Field(
+        default=None,
+        pattern=_NAME,
+        description="As that of the bridge, for these topics.",
+    )
+    qos: Literal[0, 1, 2] = Field(
+        default=2, description="Highest quality of service of these topics."
     )
 
 
@@ -55,27 +62,60 @@ class BridgeConfig(Section):
         default_factory=lambda: Endpoint(port=1884), description="Broker they go to."
     )
     local_prefix: str = Field(
-        default="", description="Begin of local topics that is replaced."
+        default="",
+        pattern=_NAME,
+        description="Begin of local topics that is replaced.",
     )
     remote_prefix: str = Field(
         default="",
-        pattern=r"^[^+#\x00]*$",
+        pattern=_NAME,
         description="What stands in its place at the remote broker.",
     )
-    qos: Literal[0, 1] = Field(
-        default=1, description="MQTT's quality of service; 1 is at least once."
+    up: list[TopicRule] = Field(
+        default_factory=list[TopicRule],
+        description="Topics of the rate map that are renamed otherwise; the first "
+        "rule that matches holds.",
+    )
+    down: list[TopicRule] = Field(
+        default_factory=list[TopicRule],
+        description="Topics of the remote broker that are published at the local one, "
+        "as fast as they come.",
+    )
+    qos: Literal[0, 1, 2] = Field(
+        default=2,
+        description="Highest quality of service; messages keep their own below it.",
+    )
+    least_qos: Literal[0, 1, 2] = Field(
+        default=0,
+        description="Lowest quality of service; messages below it are raised to it.",
     )
     max_message_bytes: int = Field(
         default=16_000_000, ge=1, description="Larger payloads are dropped."
     )
     max_queue_messages: int = Field(
-        default=100, ge=1, description="Messages that may wait in each lane."
+        default=1000, ge=1, description="Messages that may wait in each lane."
     )
     max_queue_bytes: int = Field(
-        default=16_000_000, ge=1, description="Bytes that may wait in each lane."
+        default=64_000_000, ge=1, description="Bytes that may wait in each lane."
     )
     drop: Literal["oldest", "newest"] = Field(
         default="oldest", description="Which message goes when a lane is full."
+    )
+    queue_file: str = Field(
+        default="",
+        description="File that holds what waits, through restarts; NAME.queue beside "
+        "this file where empty, :memory: for none.",
+    )
+    queue_survives: Literal["kill", "power"] = Field(
+        default="kill",
+        description="What a message that was acknowledged survives: the end of the "
+        "process, or a loss of power as well, for a write to the medium per message.",
+    )
+    idle_s: float = Field(
+        default=3600.0,
+        gt=0,
+        description="After which silent topics are counted together, and messages that "
+        "no filter has any more are dropped.",
     )
     max_in_flight: int = Field(
         default=20, ge=1, le=1000, description="Messages sent and not acknowledged yet."
@@ -83,12 +123,24 @@ class BridgeConfig(Section):
     is_work_conserving: bool = Field(
         default=False, description="Whether lanes share what others leave."
     )
+    is_loop_checked: bool = Field(
+        default=True,
+        description="Whether it says hello to other bridges on $midhaul/hello at "
+        "both brokers, and marks messages, to find loops.",
+    )
     stats: str = Field(
         default="", description="File for the counters, JSON; none where empty."
     )
     stats_topic: str = Field(
         default="midhaul/bridge/stats",
+        pattern=_NAME,
         description="Local topic for the counters; none where empty.",
+    )
+    state_topic: str = Field(
+        default="",
+        pattern=_NAME,
+        description="Topic at both brokers that says 1 while the remote broker is "
+        "reached and 0 else, retained; none where empty.",
     )
     watch_s: float = Field(
         default=1.0,
@@ -97,7 +149,7 @@ class BridgeConfig(Section):
         description="How often the rate map is looked at and counters are written.",
     )
     drain_s: float = Field(
-        default=5.0,
+        default=1.0,
         ge=0,
         le=600,
         description="How long waiting messages are still sent after SIGTERM.",
@@ -134,20 +186,28 @@ def _resolved(config: BridgeConfig, file: Path) -> BridgeConfig:
     """The same with absolute paths.
 
     Raises:
-        ConfigError: a certificate authority is not there.
+        ConfigError: a file is not there, or keys contradict each other.
     """
     folder = file.resolve().parent
+    queue = config.queue_file or f"{config.name}.queue"
+    paths = {"rates": config.rates, "stats": config.stats}
+    if queue != IN_MEMORY:
+        paths["queue_file"] = queue
     changes: dict[str, Any] = {
-        key: str(folder / path)
-        for key, path in {"rates": config.rates, "stats": config.stats}.items()
-        if path
+        key: str(folder / path) for key, path in paths.items() if path
     }
-    for name, end in {"local": config.local, "remote": config.remote}.items():
-        if not end.ca_file:
-            continue
-        ca_file = folder / end.ca_file
-        if not ca_file.is_file():
-            message = f"bridge file {file}: {name}.ca_file {ca_file} is not there"
-            raise ConfigError(message)
-        changes[name] = end.model_copy(update={"ca_file": str(ca_file)})
+    try:
+        for rule in (*config.up, *config.down):
+            check_filter(rule.topic)
+        for name, end in {"local": config.local, "remote": config.remote}.items():
+            changes[name] = end.resolved(folder, name)
+    except (ConfigError, DataError) as error:
+        message = f"bridge file {file}: {error.message}"
+        raise ConfigError(message, error.hint) from error
+    if config.least_qos > config.qos:
+        message = (
+            f"bridge file {file}: least_qos {config.least_qos} is above qos "
+            f"{config.qos}"
+        )
+        raise ConfigError(message)
     return config.model_copy(update=changes)

@@ -7,12 +7,14 @@ they came.
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Generic, Literal, TypeVar
 
 from midhaul.errors import DataError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from midhaul.deploy.enforcement.bucket import Bucket
 
 T = TypeVar("T")
@@ -92,6 +94,13 @@ class LaneCounts:
     delay_s: float = 0.0
     max_delay_s: float = 0.0
 
+    def add(self, other: LaneCounts) -> None:
+        """Count together."""
+        for one in fields(self):
+            mine, theirs = getattr(self, one.name), getattr(other, one.name)
+            is_longest = one.name == "max_delay_s"
+            setattr(self, one.name, max(mine, theirs) if is_longest else mine + theirs)
+
 
 class Lane(Generic[T]):
     """The queue of one lane; the oldest message is at its head."""
@@ -146,6 +155,15 @@ class Lane(Generic[T]):
             waiting = self.queue.popleft() if is_oldest else self.queue.pop()
             self.n_bytes -= waiting.n_bytes
             gone.append(waiting)
+        return self._dropped(gone)
+
+    def discard(self, is_gone: Callable[[T], bool]) -> list[Waiting[T]]:
+        """Drop the messages of which something is so."""
+        gone = [one for one in self.queue if is_gone(one.message)]
+        if gone:
+            numbers = {one.number for one in gone}
+            self.queue = deque(one for one in self.queue if one.number not in numbers)
+            self.n_bytes -= sum(one.n_bytes for one in gone)
         return self._dropped(gone)
 
     def _dropped(self, gone: list[Waiting[T]]) -> list[Waiting[T]]:

@@ -25,7 +25,7 @@ from midhaul.deploy.enforcement.lanes import Bounds, Lane, LaneCounts, T, Waitin
 from midhaul.errors import DataError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
 
 class Pacer(Generic[T]):
@@ -96,6 +96,23 @@ class Pacer(Generic[T]):
                     Bucket(0.0, now_s, self._lateness_s), self._bounds
                 )
             self._lanes[name].bucket.set_rate(rate_bps * scale, now_s)
+
+    def remove(self, lane: str) -> tuple[LaneCounts, list[Waiting[T]]]:
+        """Take a lane away.
+
+        Returns:
+            What happened in it so far, and what waits in it, the oldest first.
+        """
+        gone = self._lanes.pop(lane)
+        return gone.counts, list(gone.queue)
+
+    def discard(self, is_gone: Callable[[T], bool]) -> list[Waiting[T]]:
+        """Take messages out of all queues that need not be sent any more.
+
+        Returns:
+            Those messages; they count as dropped, and take nothing of the rates.
+        """
+        return [gone for lane in self._lanes.values() for gone in lane.discard(is_gone)]
 
     @property
     def rates_bps(self) -> dict[str, float]:

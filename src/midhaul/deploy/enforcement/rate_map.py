@@ -20,6 +20,7 @@ import tomllib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
+from midhaul.deploy.enforcement.topics import check_filter, matches
 from midhaul.errors import DataError
 
 if TYPE_CHECKING:
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _KEYS = ("uplink_bps", "rates_bps")
-_LONGEST = 65_535
 _HINT = 'like {"uplink_bps": 5e6, "rates_bps": {"iot/camera/#": 57970}}'
 
 
@@ -40,7 +40,8 @@ class RateMap:
         uplink_bps: what all together may send; infinite for no cap.
 
     Raises:
-        DataError: a filter is none of MQTT's, or a rate is negative, infinite or NaN.
+        DataError: a filter is none of MQTT's or shared, or a rate is negative,
+            infinite or NaN.
     """
 
     rates_bps: Mapping[str, float]
@@ -52,22 +53,14 @@ class RateMap:
             message = f"expected an uplink of at least 0 bit/s, found {self.uplink_bps}"
             raise DataError(message)
         for name, rate_bps in self.rates_bps.items():
-            if not is_filter(name):
-                message = f"expected a topic filter of MQTT, found {name!r}"
-                hint = "+ stands for one whole level, # for all that follow, at the end"
-                raise DataError(message, hint)
+            check_filter(name)
             if not 0 <= rate_bps < math.inf:
                 message = f"{name}: expected at least 0 bit/s, found {rate_bps}"
                 raise DataError(message)
 
     def lane_of(self, topic: str) -> str | None:
         """The first filter that a topic matches; None where there is none."""
-        from paho.mqtt.client import topic_matches_sub  # noqa: PLC0415  optional
-
-        for name in self.rates_bps:
-            if topic_matches_sub(name, topic):
-                return name
-        return None
+        return next((name for name in self.rates_bps if matches(name, topic)), None)
 
     def text(self) -> str:
         """As JSON; an infinite uplink is left out."""
@@ -79,16 +72,6 @@ class RateMap:
     def write(self, file: Path) -> None:
         """Write it as JSON, in one step: a reader sees the old or the new map."""
         replace_text(file, self.text())
-
-
-def is_filter(text: str) -> bool:
-    """Whether a text is a topic filter of MQTT 3.1.1, section 4.7."""
-    if not text or "\0" in text or len(text.encode()) > _LONGEST:
-        return False
-    levels = text.split("/")
-    return "#" not in "".join(levels[:-1]) and all(
-        level in {"+", "#"} or not {"+", "#"} & set(level) for level in levels
-    )
 
 
 def read_rate_map(file: Path) -> RateMap:

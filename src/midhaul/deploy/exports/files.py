@@ -86,7 +86,7 @@ def export_plan(
     for gateway, uplink_bps in plan.uplinks_bps.items():
         inside = dns_name(gateway)
         texts[f"{inside}/rates.json"] = rate_map(plan, site, gateway).text()
-        texts[f"{inside}/bridge.toml"] = bridge_file(site)
+        texts[f"{inside}/bridge.toml"] = bridge_file(site, inside)
         if uplink_bps >= LEAST_BPS:  # less is too little for a kernel's class
             texts[f"{inside}/shape.sh"] = tc_script(plan, site, gateway)
     texts = {"README.txt": _readme(plan, site), **texts}

@@ -31,7 +31,7 @@ def rate_map(plan: Plan, site: Site, gateway: str) -> RateMap:
     return RateMap(rates_bps=rates_bps, uplink_bps=plan.uplinks_bps[gateway])
 
 
-def bridge_file(site: Site) -> str:
+def bridge_file(site: Site, gateway: str) -> str:
     """The file of ``midhaul serve bridge`` on a gateway, TOML.
 
     Raises:
@@ -39,6 +39,8 @@ def bridge_file(site: Site) -> str:
     """
     near, far = _end(site.gateway_broker), _end(site.cloud_broker)
     return (
+        # Of two bridges with one name, brokers throw the first out.
+        f'name = "{gateway}"\n'
         'rates = "rates.json"\nstats = "bridge-stats.json"\n\n'
         f'[local]\nhost = "{near[0]}"\nport = {near[1]}\n\n'
         f'[remote]\nhost = "{far[0]}"\nport = {far[1]}\n'

@@ -9,17 +9,16 @@ import time
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
+import aiomqtt
 import numpy as np
 
-from midhaul.deploy.enforcement.bridge_ends import client_of, stay_connected
+from midhaul.deploy.enforcement.bridge_ends import stay_connected
 from midhaul.deploy.enforcement.bridge_stats import EndCounts
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Sequence
 
-    import aiomqtt
-
-    from midhaul.deploy.enforcement.bridge_config import Endpoint
+    from midhaul.deploy.enforcement.endpoint import Endpoint
 
 _LONGEST_LINE = 1 << 24
 
@@ -74,14 +73,23 @@ class Channel:
     async def live(self) -> None:
         """Stay connected until cancelled."""
         await stay_connected(
-            lambda: client_of(
-                self._endpoint, identifier=self._name, password=None, is_kept=True
-            ),
-            self._use,
+            self._session,
             EndCounts(),
+            self._name,
             rng=np.random.default_rng(),
             clock=time.monotonic,
+            lost=(aiomqtt.MqttError, OSError),
         )
+
+    async def _session(self, _attempt: int) -> None:
+        async with aiomqtt.Client(
+            self._endpoint.host,
+            self._endpoint.port,
+            identifier=self._name,
+            clean_session=False,
+            keepalive=self._endpoint.keepalive_s,
+        ) as client:
+            await self._use(client)
 
     async def _use(self, client: aiomqtt.Client) -> None:
         if self._filters:

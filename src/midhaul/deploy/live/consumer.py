@@ -26,7 +26,7 @@ from midhaul.deploy.live.workload import WORKLOADS, Workload, workload_named
 from midhaul.errors import DataError
 
 if TYPE_CHECKING:
-    from midhaul.deploy.enforcement.bridge_config import Endpoint
+    from midhaul.deploy.enforcement.endpoint import Endpoint
     from midhaul.deploy.live.config import WorkloadConfig
 
 

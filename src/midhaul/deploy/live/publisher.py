@@ -23,7 +23,7 @@ from midhaul.deploy.live.messages import (
 from midhaul.deploy.live.workload import WORKLOADS, Workload, workload_named
 
 if TYPE_CHECKING:
-    from midhaul.deploy.enforcement.bridge_config import Endpoint
+    from midhaul.deploy.enforcement.endpoint import Endpoint
     from midhaul.deploy.live.config import WorkloadConfig
 
 _N_CACHED = 2048

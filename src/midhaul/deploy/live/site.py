@@ -223,6 +223,10 @@ class Site:
             "rates": str(self.map_file.resolve()),
             "stats": str(self.stats_file.resolve()),
             "stats_topic": "",
+            # What is measured here is the link; a busy disk must not slow it down.
+            "queue_file": ":memory:",
+            "max_queue_messages": 100,
+            "max_queue_bytes": 16_000_000,
             "local": inside,
             "remote": outside,
             "watch_s": _WATCH_S,

@@ -27,7 +27,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from pydantic_core import to_json
 
-from midhaul.deploy.enforcement.bridge_config import Endpoint, read_bridge
+from midhaul.deploy.enforcement.bridge_config import read_bridge
+from midhaul.deploy.enforcement.endpoint import Endpoint
 from midhaul.deploy.live.config import WorkloadConfig
 
 if TYPE_CHECKING:
