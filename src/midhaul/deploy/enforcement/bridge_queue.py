@@ -171,6 +171,8 @@ class BridgeQueue:
         counts.n_in += 1
         counts.n_queued += 1
         counts.bytes_in += message.n_bytes
+        # A broker that missed an acknowledgement sends again what is kept already.
+        counts.n_maybe_twice += message.is_dup and message.qos == 1
         rule = self._rule(message.topic)
         remote_topic = self._renamed(message.topic, rule)
         if (cause := self._objection(message, remote_topic)) is not None:

@@ -41,7 +41,8 @@ class TopicCounts:
         n_no_name: dropped because their new topic is none.
         n_stopped: dropped because the bridge was stopped, without a queue on disk.
         n_resent: messages that had to be sent again after a lost connection.
-        n_maybe_twice: of those, which may have arrived twice.
+        n_maybe_twice: messages that may have arrived twice: sent again by this bridge,
+            or to it.
         bytes_in: of those that came.
         bytes_out: of those that were acknowledged.
         delay_s: sum of the times from coming to acknowledgement.
