@@ -135,9 +135,11 @@ def test_onnx_keeps_the_protocol(tmp_path: Path) -> None:
 
 
 def test_recorded_keeps_the_protocol(recording: Path) -> None:
-    """A recording with sizes follows every size of image."""
+    """A recording with sizes follows every resize of its image."""
     check_detector(
-        lambda: load_detector(f"recorded:{recording}?provider=a"), image_id="7"
+        lambda: load_detector(f"recorded:{recording}?provider=a"),
+        image_id="7",
+        sizes=((60, 80), (30, 40), (1, 1), (121, 161)),
     )
 
 

@@ -18,6 +18,7 @@ from midhaul.vision.images import (
     prepare,
     size,
     transform,
+    upright,
 )
 
 
@@ -26,6 +27,11 @@ def picture(width: int = 64, height: int = 48) -> np.ndarray:
     y, x = np.mgrid[:height, :width]
     planes = [x * 255 // width, y * 255 // height, (x * y) % 256]
     return np.stack(planes, axis=2).astype(np.uint8)
+
+
+def smooth() -> np.ndarray:
+    """A picture that survives lossy codecs, and none of whose turns is alike."""
+    return np.dstack([picture()[:, :, :2], np.full((48, 64), 90, np.uint8)])
 
 
 def saved(pixels: np.ndarray, kind: str = "JPEG", **options: object) -> bytes:
@@ -38,6 +44,13 @@ def saved(pixels: np.ndarray, kind: str = "JPEG", **options: object) -> bytes:
 def opened(data: bytes) -> Image.Image:
     """The file as Pillow sees it."""
     return Image.open(io.BytesIO(data))
+
+
+def turn(orientation: int) -> bytes:
+    """EXIF with an orientation and nothing else."""
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    return exif.tobytes()
 
 
 class Ticks:
@@ -96,13 +109,51 @@ def test_a_jpeg_with_something_behind_it_is_an_image() -> None:
         assert np.array_equal(decode(stray), np.asarray(image))
 
 
-def test_exif_orientation_is_not_applied() -> None:
-    """Boxes of COCO are in stored pixels, so pixels stay as they are stored."""
-    exif = Image.Exif()
-    exif[0x0112] = 6  # turned by a quarter
-    data = saved(picture(), exif=exif.tobytes())
-    assert decode(data).shape == (48, 64, 3)
-    assert size(data) == (64, 48)
+def test_a_turned_image_that_passes_keeps_its_turn() -> None:
+    """The forwarded bytes are the received ones, and their size is what is seen."""
+    data = saved(picture(), exif=turn(6))
+    prepared = prepare(data, Preprocessing())
+    assert prepared.data is data
+    assert (prepared.width, prepared.height) == (48, 64)
+    assert prepared.see()[0].shape == (64, 48, 3)
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "TIFF"])
+@pytest.mark.parametrize(
+    "steps",
+    [
+        Preprocessing(encode="jpeg:90"),
+        Preprocessing(encode="webp:90"),
+        Preprocessing(resize=0.5),
+        Preprocessing(gray=True),
+    ],
+)
+def test_a_turned_image_that_is_written_anew_is_turned_once(
+    kind: str, steps: Preprocessing
+) -> None:
+    """What leaves an edge shows what came to it; the tag is gone with the turn."""
+    for orientation in (3, 6, 8):
+        tag = {0x0112: orientation}
+        options = {"tiffinfo": tag} if kind == "TIFF" else {"exif": turn(orientation)}
+        data = saved(smooth(), kind, **options)
+        prepared = prepare(data, steps)
+        assert (prepared.width, prepared.height) == size(data)
+        assert opened(prepared.data).getexif().get(0x0112, 1) == 1
+        wanted = transform(decode(data), steps).astype(int)
+        assert np.abs(prepared.see()[0] - wanted).mean() < 12
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP"])
+def test_an_upright_file_shows_the_same(kind: str) -> None:
+    """Whoever ignores EXIF sees it like somebody who does not."""
+    data = saved(smooth(), kind, exif=turn(8))
+    found = upright(data)
+    assert opened(found).format == kind
+    assert opened(found).getexif().get(0x0112, 1) == 1
+    seen = np.asarray(opened(found).convert("RGB")).astype(int)
+    assert np.abs(seen - decode(data)).mean() < 12
+    plain = saved(picture(), kind)
+    assert upright(plain) is plain
 
 
 @pytest.mark.parametrize(

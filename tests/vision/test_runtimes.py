@@ -192,6 +192,15 @@ def test_an_image_that_was_not_recorded_is_named(tmp_path: Path) -> None:
     assert "1, 2" in error.value.hint
 
 
+def test_recorded_boxes_of_a_turned_picture_are_refused(tmp_path: Path) -> None:
+    """They would be stretched onto a picture on which nobody found them."""
+    file = write_rows(tmp_path / "sized.parquet", width=[100] * 3, height=[60] * 3)
+    detector = load_detector(f"recorded:{file}?provider=a")
+    for shape in ((100, 60, 3), (50, 30, 3), (60, 90, 3)):
+        with pytest.raises(DataError, match="recorded on a picture of 100x60 px"):
+            detector.detect(np.zeros(shape, np.uint8), image_id="1")
+
+
 def test_recorded_boxes_follow_a_resize_only_with_sizes(tmp_path: Path) -> None:
     """Without the size recorded, an image that is too small is refused."""
     small = np.zeros((30, 50, 3), np.uint8)

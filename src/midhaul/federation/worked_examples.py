@@ -52,12 +52,7 @@ def write_examples(
     folder.mkdir(parents=True, exist_ok=True)
     chosen = _spread(outcome.item_quality - baseline, n_examples)
     for number, item in enumerate(chosen, 1):
-        data = read(recording.items[item])
-        pixels = (
-            _blank(recording, item)
-            if data is None
-            else decode(data, where=recording.items[item])
-        )
+        pixels = _picture(recording, item, read(recording.items[item]))
         place = _PLACES[number - 1] if number <= len(_PLACES) else "another"
         truth = recording.truth.boxes[recording.truth.of(item)]
         asked = int(outcome.asked[item])
@@ -92,11 +87,16 @@ def _detections(answers: Answers, item: int, names: Sequence[str]) -> Detections
     )
 
 
-def _blank(recording: Recording, item: int) -> Pixels:
-    """A dark picture of the item's size, where the picture itself is not here."""
-    width, height = 640, 480
+def _picture(recording: Recording, item: int, data: bytes | None) -> Pixels:
+    """The item's picture; a dark one where it is not here, or in another frame."""
+    size = None
     if recording.sizes_px is not None and not np.isnan(recording.sizes_px[item]).any():
-        width, height = recording.sizes_px[item].astype(int).tolist()
+        size = tuple(recording.sizes_px[item].astype(int).tolist())
+    if data is not None:
+        pixels = decode(data, where=recording.items[item])
+        if size in {None, (pixels.shape[1], pixels.shape[0])}:
+            return pixels
+    width, height = size or (640, 480)
     return np.full((height, width, 3), _BLANK, np.uint8)
 
 

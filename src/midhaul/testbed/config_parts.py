@@ -40,6 +40,12 @@ class DataConfig(Section):
         default=None,
         description="File with one image name a line, to use only those (yolo, voc).",
     )
+    on_size_mismatch: Literal["error", "rescale"] = Field(
+        default="error",
+        description="What becomes of images that have the shape that their annotations "
+        "say and another size: an error, or boxes are rescaled and counted (coco, "
+        "voc).",
+    )
     n_images: int = Field(
         default=0, ge=0, description="Images to use, drawn with the seed; 0 for all."
     )

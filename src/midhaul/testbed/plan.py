@@ -57,6 +57,7 @@ def dataset_of(data: DataConfig, seed: int) -> Dataset:
         annotations=data.annotations,
         names=data.names or None,
         select=data.select,
+        on_size_mismatch=data.on_size_mismatch,
         n_images=data.n_scenes,
         seed=seed,
     )

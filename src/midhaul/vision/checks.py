@@ -13,7 +13,7 @@ import numpy as np
 from midhaul.model import Detections
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from midhaul.vision.detector import Detector
     from midhaul.vision.images import Pixels
@@ -22,24 +22,31 @@ if TYPE_CHECKING:
 _SIZES = ((120, 160), (1, 1), (3, 500), (500, 3), (97, 131))
 
 
-def check_detector(make: Callable[[], Detector], *, image_id: str = "") -> None:
+def check_detector(
+    make: Callable[[], Detector],
+    *,
+    image_id: str = "",
+    sizes: Sequence[tuple[int, int]] = _SIZES,
+) -> None:
     """Run all checks.
 
     Args:
         make: makes the detector; called several times, always for the same one.
         image_id: an image that a detector of recorded answers knows.
+        sizes: height and width in px of the images shown, at least two; a detector of
+            recorded answers that knows sizes takes only those of the same shape.
 
     Raises:
         AssertionError: the detector breaks its protocol.
     """
     detector = make()
     check_names(detector)
-    for height, width in _SIZES:
+    for height, width in sizes:
         pixels = noise(height, width)
         check_answer(detector, pixels, image_id=image_id)
-    check_answer(detector, np.zeros((48, 64, 3), np.uint8), image_id=image_id)
-    check_input_is_kept(detector, image_id=image_id)
-    check_repeats(make, image_id=image_id)
+    check_answer(detector, np.zeros((*sizes[0], 3), np.uint8), image_id=image_id)
+    check_input_is_kept(detector, image_id=image_id, size=sizes[0])
+    check_repeats(make, image_id=image_id, sizes=sizes)
 
 
 def noise(height: int, width: int, *, seed: int = 0) -> Pixels:
@@ -75,22 +82,29 @@ def check_answer(detector: Detector, pixels: Pixels, *, image_id: str = "") -> N
     _demand(bool((np.diff(scores) <= 0).all()), f"scores are not sorted {where}")
 
 
-def check_input_is_kept(detector: Detector, *, image_id: str = "") -> None:
+def check_input_is_kept(
+    detector: Detector, *, image_id: str = "", size: tuple[int, int] = _SIZES[0]
+) -> None:
     """The image given is not changed, and may be read-only."""
-    pixels = noise(64, 80)
+    pixels = noise(*size)
     before = pixels.copy()
     pixels.flags.writeable = False
     detector.detect(pixels, image_id=image_id)
     _demand(np.array_equal(before, pixels), "the image given was changed")
 
 
-def check_repeats(make: Callable[[], Detector], *, image_id: str = "") -> None:
+def check_repeats(
+    make: Callable[[], Detector],
+    *,
+    image_id: str = "",
+    sizes: Sequence[tuple[int, int]] = _SIZES,
+) -> None:
     """The same image gets the same answer, whatever came between, and from a twin."""
-    pixels = noise(90, 120, seed=1)
+    pixels = noise(*sizes[0], seed=1)
     one, twin = make(), make()
     first = one.detect(pixels, image_id=image_id)
     kept = (first.boxes.copy(), first.scores.copy(), first.labels.copy())
-    one.detect(noise(200, 50, seed=2), image_id=image_id)
+    one.detect(noise(*sizes[1], seed=2), image_id=image_id)
     still = (first.boxes, first.scores, first.labels)
     same = all(np.array_equal(a, b) for a, b in zip(kept, still, strict=True))
     _demand(same, "an answer changed after it was given")

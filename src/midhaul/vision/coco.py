@@ -19,6 +19,7 @@ from midhaul.vision.files import (
     check_folder,
     read_bytes,
 )
+from midhaul.vision.stated_sizes import StatedSizes
 from midhaul.vision.truth import TruthBuilder
 
 if TYPE_CHECKING:
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from midhaul.model import GroundTruth
+    from midhaul.vision.stated_sizes import OnSizeMismatch
 
 _LISTS = ("images", "annotations", "categories")
 _N_CORNERS = 4
@@ -102,12 +104,15 @@ class Annotations:
     tallies: tuple[Tally, ...]
 
 
-def read_coco(images: Path, annotations: Path) -> Dataset:
+def read_coco(
+    images: Path, annotations: Path, *, on_size_mismatch: OnSizeMismatch = "error"
+) -> Dataset:
     """Read a data set in COCO's format.
 
     Args:
         images: folder that ``file_name`` is relative to.
         annotations: the JSON file (``instances_val2017.json`` and the like).
+        on_size_mismatch: see :func:`midhaul.vision.data.open_dataset`.
 
     Raises:
         DataError: with file, place and the way to mend it.
@@ -117,14 +122,19 @@ def read_coco(images: Path, annotations: Path) -> Dataset:
     paths = {i: _path_of(images, *place) for i, place in found.places.items()}
     missing = [str(p.relative_to(images)) for p in paths.values() if not p.is_file()]
     check_all_found(missing, len(paths), images)
+    stated = StatedSizes(on_size_mismatch)
+    for image_id, path in paths.items():
+        where = found.places[image_id][0]
+        stated.add(image_id, path, found.sizes[image_id], where)
+    stated.check()
     return Dataset(
         name=annotations.stem,
         names=found.names,
         image_ids=tuple(paths),
-        truth=found.truth,
-        sizes=found.sizes,
+        truth=stated.fitted(found.truth),
+        sizes=stated.sizes,
         source=ImageFiles(paths),
-        tallies=found.tallies,
+        tallies=(*found.tallies, *stated.tallies),
     )
 
 

@@ -12,6 +12,13 @@ from jaxtyping import UInt8
 from PIL import Image, UnidentifiedImageError
 
 from midhaul.errors import DataError
+from midhaul.vision.orientation import (
+    AS_STORED,
+    orientation_of,
+    stored_size,
+    turned,
+    turned_size,
+)
 
 Pixels = UInt8[np.ndarray, "h w 3"]
 """RGB, one byte per channel, origin at the top left."""
@@ -36,14 +43,49 @@ def decode(
         max_pixels: refuse images that hold more, before their pixels are decoded.
 
     Returns:
-        ``(h, w, 3)`` pixels as they are stored: an EXIF orientation is not applied,
-        because the boxes of COCO are in stored pixels. Alpha is dropped and 16 bit
-        gray keeps its upper byte.
+        ``(h, w, 3)`` pixels as a person sees them: an orientation in the file is
+        applied. Alpha is dropped and 16 bit gray keeps its upper byte.
 
     Raises:
         DataError: this is no image, it is cut off, or it is too large.
     """
     image = _open(data, where=where, max_pixels=max_pixels)
+    orientation = orientation_of(image)
+    pixels = _stored_pixels(image, data, where)
+    if image.format == "TIFF":
+        return pixels  # Pillow turns these by itself
+    return turned(pixels, orientation)
+
+
+def size(
+    data: bytes, *, where: str = "image", max_pixels: int = _MAX_PIXELS
+) -> tuple[int, int]:
+    """Width and height in px as a person sees the image, from the header alone.
+
+    Raises:
+        DataError: this is no image, or it is too large.
+    """
+    image = _open(data, where=where, max_pixels=max_pixels)
+    return turned_size(stored_size(image), orientation_of(image))
+
+
+def upright(data: bytes, *, where: str = "image") -> bytes:
+    """The same picture in a file that needs no turn.
+
+    Returns:
+        The very bytes where nothing turns; else a file of the same format and quality
+        (see :func:`write_like`) with the turn in its pixels and without EXIF.
+
+    Raises:
+        DataError: this is no whole image, or it is too large.
+    """
+    image = _open(data, where=where, max_pixels=_MAX_PIXELS)
+    if orientation_of(image) == AS_STORED:
+        return data
+    return write_like(data, decode(data, where=where))
+
+
+def _stored_pixels(image: Image.Image, data: bytes, where: str) -> Pixels:
     if image.format == "JPEG" and image.mode in _PLAIN_MODES:
         # The same library below, without Pillow's copies. What it only warns of in a
         # file that can still be read, Pillow is asked about.
@@ -60,17 +102,6 @@ def decode(
     except (OSError, ValueError, SyntaxError, EOFError) as error:
         message = f"{where} is cut off or damaged: {error}"
         raise DataError(message, "fetch or save the file again") from error
-
-
-def size(
-    data: bytes, *, where: str = "image", max_pixels: int = _MAX_PIXELS
-) -> tuple[int, int]:
-    """Width and height in px, from the header alone.
-
-    Raises:
-        DataError: this is no image, or it is too large.
-    """
-    return _open(data, where=where, max_pixels=max_pixels).size
 
 
 def write(

@@ -31,7 +31,7 @@ class Dataset:
         names: the label set.
         image_ids: in the order of the data set, unique.
         truth: the human boxes of every image id; labels are indices into ``names``.
-        sizes: width and height in px of every image id, as stored.
+        sizes: width and height in px of every image id, as a person sees it.
         source: from an image id to the bytes of its file.
         tallies: what the reader mended, assumed or left out.
 
@@ -73,7 +73,7 @@ class Dataset:
         return self.source(image_id)
 
     def size(self, image_id: str) -> tuple[int, int]:
-        """Width and height of an image in px, as stored."""
+        """Width and height of an image in px, as a person sees it."""
         return self.sizes[image_id]
 
     def subset(self, ids: Iterable[str]) -> Dataset:
@@ -124,7 +124,7 @@ class Dataset:
         )
 
 
-def open_dataset(
+def open_dataset(  # noqa: PLR0913 - one for each key of the section
     kind: DatasetKind,
     *,
     images: Path | str | None = None,
@@ -134,6 +134,7 @@ def open_dataset(
     n_images: int = 100,
     seed: int = 0,
     split: Literal["evaluation", "calibration", "training"] = "evaluation",
+    on_size_mismatch: Literal["error", "rescale"] = "error",
 ) -> Dataset:
     """Open a data set by its kind.
 
@@ -152,6 +153,9 @@ def open_dataset(
         n_images: builtin: how many scenes.
         seed: builtin: which scenes.
         split: builtin: from which part scenes come.
+        on_size_mismatch: coco and voc: what becomes of images that have the shape
+            that their annotations say and another size; ``rescale`` their boxes, or
+            call it an ``error``.
 
     Raises:
         DataError: something is missing or is not what it should be.
@@ -171,7 +175,7 @@ def open_dataset(
         if labels is None:
             message = "a data set of kind coco needs its JSON file"
             raise DataError(message, "set data.annotations")
-        return read_coco(folder, labels)
+        return read_coco(folder, labels, on_size_mismatch=on_size_mismatch)
     listed = None if select is None else Path(select)
     if kind == "yolo":
         from midhaul.vision.yolo import read_yolo  # noqa: PLC0415 - only what is used
@@ -179,7 +183,9 @@ def open_dataset(
         return read_yolo(folder, labels, names=names, select=listed)
     from midhaul.vision.voc import read_voc  # noqa: PLC0415 - only what is used
 
-    return read_voc(folder, labels, names=names, select=listed)
+    return read_voc(
+        folder, labels, names=names, select=listed, on_size_mismatch=on_size_mismatch
+    )
 
 
 def name_some(what: str, items: Sequence[object]) -> str:

@@ -9,6 +9,7 @@ from PIL import Image, UnidentifiedImageError
 
 from midhaul.errors import DataError
 from midhaul.vision.data import name_some
+from midhaul.vision.orientation import orientation_of, stored_size
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -62,15 +63,15 @@ def list_images(folder: Path) -> dict[str, Path]:
     return found
 
 
-def image_size(path: Path) -> tuple[int, int]:
-    """Width and height in px as stored, from the head of the file.
+def stored_size_of(path: Path) -> tuple[tuple[int, int], int]:
+    """Width and height in px as stored, and the orientation, from a file's head.
 
     Raises:
         DataError: the file is no image.
     """
     try:
         with Image.open(path) as image:
-            return image.size
+            return stored_size(image), orientation_of(image)
     except (UnidentifiedImageError, OSError, Image.DecompressionBombError) as error:
         message = f"expected an image in {path}, found something else: {error}"
         raise DataError(message, "replace or remove this file") from error

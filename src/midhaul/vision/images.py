@@ -3,7 +3,8 @@
 The order is fixed: gray, then resize, then encode. ``keep`` writes a changed JPEG with
 the quantisation tables and the subsampling that it came with, so that a resize is not
 paid for with a better (and larger) JPEG than the one received; an image that nothing
-changes is forwarded byte for byte.
+changes is forwarded byte for byte, with the orientation that its EXIF states. What is
+written anew is upright and has no EXIF, so nobody turns it twice.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING
 import cv2
 
 from midhaul.errors import ConfigError
-from midhaul.vision.codecs import Pixels, decode, size, write, write_like
+from midhaul.vision.codecs import Pixels, decode, size, upright, write, write_like
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -32,6 +33,7 @@ __all__ = [
     "scaled_size",
     "size",
     "transform",
+    "upright",
 ]
 
 _MAX_RESIZE = 8.0
@@ -97,8 +99,8 @@ class Prepared:
 
     Attributes:
         data: the bytes to show or to send.
-        width: width of the received image in px.
-        height: height of the received image in px.
+        width: width of the received image in px, as a person sees it.
+        height: height of the received image in px, as a person sees it.
         scale_x: prepared px per received px, across.
         scale_y: prepared px per received px, down.
         decode_ns: time to decode the received image; 0 when that was not needed.

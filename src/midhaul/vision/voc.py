@@ -20,16 +20,18 @@ from midhaul.vision.files import (
     ImageFiles,
     check_all_found,
     check_folder,
-    image_size,
     list_images,
     read_bytes,
 )
 from midhaul.vision.names import names_from_file, names_given
 from midhaul.vision.selection import select_images
+from midhaul.vision.stated_sizes import StatedSizes
 from midhaul.vision.truth import TruthBuilder
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from midhaul.vision.stated_sizes import OnSizeMismatch
 
 _CORNERS = ("xmin", "ymin", "xmax", "ymax")
 _PLACES = 20
@@ -45,6 +47,7 @@ def read_voc(
     *,
     names: Sequence[str] | Path | str | None = None,
     select: Path | None = None,
+    on_size_mismatch: OnSizeMismatch = "error",
 ) -> Dataset:
     """Read a folder of images and its folder of XML files.
 
@@ -56,6 +59,7 @@ def read_voc(
             sorted, when absent.
         select: file with one image per line (``ImageSets/Main/val.txt``); all images
             that have an XML file when absent.
+        on_size_mismatch: see :func:`midhaul.vision.data.open_dataset`.
 
     Raises:
         DataError: with file, place and the way to mend it.
@@ -68,10 +72,15 @@ def read_voc(
     paths, files = _pair(listed, folder, images, select)
     roots = {i: _parse(files[i]) for i in paths}
     known = _names(names, roots)
-    sizes = {i: _size(roots[i], paths[i], files[i]) for i in paths}
+    stated = StatedSizes(on_size_mismatch)
+    drawn = {
+        i: stated.add(i, path, _stated(roots[i], files[i]), str(files[i]))
+        for i, path in paths.items()
+    }
+    stated.check()
     builder = TruthBuilder(known)
     for image_id, root in roots.items():
-        _add_boxes(builder, root, image_id, sizes[image_id], files[image_id], known)
+        _add_boxes(builder, root, image_id, drawn[image_id], files[image_id], known)
     if not builder.n_boxes:
         message = f"no boxes in {len(files)} XML files of {folder}"
         raise DataError(message, "set data.annotations to another folder")
@@ -79,10 +88,14 @@ def read_voc(
         name=images.parent.name or images.name,
         names=known,
         image_ids=tuple(paths),
-        truth=builder.build(paths),
-        sizes=sizes,
+        truth=stated.fitted(builder.build(paths)),
+        sizes=stated.sizes,
         source=ImageFiles(paths),
-        tallies=(*builder.tallies, *_unlabelled(listed, files, select)),
+        tallies=(
+            *builder.tallies,
+            *_unlabelled(listed, files, select),
+            *stated.tallies,
+        ),
     )
 
 
@@ -162,17 +175,21 @@ def _names(
     return names_from_file(given) if isinstance(given, Path) else names_given(given)
 
 
-def _size(root: Element, image: Path, file: Path) -> tuple[int, int]:
-    """Width and height as the image file has them; the XML must not say otherwise."""
-    actual = image_size(image)
-    stated = tuple(_text(root, f"size/{side}", "0") for side in ("width", "height"))
-    if "0" not in stated and stated != tuple(map(str, actual)):
-        message = (
-            f"{file} says {stated[0]}×{stated[1]} px, but {image} has "
-            f"{actual[0]}×{actual[1]}"
-        )
-        raise DataError(message, "use the images that were labelled, in their size")
-    return actual
+def _stated(root: Element, file: Path) -> tuple[int, int] | None:
+    """Width and height that the XML file says; None where it says none."""
+    sides: list[int] = []
+    for side in ("width", "height"):
+        text = _text(root, f"size/{side}", "0")
+        try:
+            value = float(text)
+            sides.append(int(value))
+        except (ValueError, OverflowError) as error:
+            message = f"{file}: {side} must be a number of px, found {text!r}"
+            raise DataError(message, "correct the size, or leave it out") from error
+        if value != sides[-1] or value < 0:
+            message = f"{file}: {side} must be a number of px, found {text!r}"
+            raise DataError(message, "correct the size, or leave it out")
+    return (sides[0], sides[1]) if all(sides) else None
 
 
 def _add_boxes(

@@ -16,12 +16,12 @@ from midhaul.vision.data import Dataset
 from midhaul.vision.files import (
     ImageFiles,
     check_folder,
-    image_size,
     list_images,
     read_text,
 )
 from midhaul.vision.names import names_from_file, names_given
 from midhaul.vision.selection import select_images
+from midhaul.vision.stated_sizes import StatedSizes
 from midhaul.vision.truth import TruthBuilder
 
 if TYPE_CHECKING:
@@ -69,7 +69,8 @@ def read_yolo(
     folder = _labels_beside(images) if labels is None else labels
     check_folder(folder, "label files", "data.annotations")
     known = _names(names, folder)
-    sizes = {i: image_size(path) for i, path in paths.items()}
+    stated = StatedSizes()
+    sizes = {i: stated.add(i, path) for i, path in paths.items()}
     builder = TruthBuilder(known)
     n_files = 0
     for image_id in paths:
@@ -89,7 +90,11 @@ def read_yolo(
         truth=builder.build(paths),
         sizes=sizes,
         source=ImageFiles(paths),
-        tallies=(*builder.tallies, *_unpaired(paths, folder, has_all=select is None)),
+        tallies=(
+            *builder.tallies,
+            *_unpaired(paths, folder, has_all=select is None),
+            *stated.tallies,
+        ),
     )
 
 

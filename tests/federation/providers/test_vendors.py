@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import io
 import json
 import logging
@@ -119,6 +120,33 @@ def test_boxes_of_all_vendors_are_in_px_of_the_image(
     np.testing.assert_allclose(found.answer.boxes[0], [50, 50, 150, 75], atol=1e-3)
     scores = {"aws": 0.975, "azure": 0.912, "google": 0.9}
     assert found.answer.scores[0] == pytest.approx(scores[name], abs=1e-6)
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG"])
+def test_a_photo_that_exif_turns_is_sent_upright(
+    vendor: tuple[str, Vendor], kind: str
+) -> None:
+    """The vendor sees what a person sees, and its parts of width and height are of it.
+
+    Only one of the three documents what it does with EXIF, and for one format.
+    """
+    name, served = vendor
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    stored = io.BytesIO()
+    Image.new("RGB", (100, 200), (90, 120, 60)).save(stored, kind, exif=exif.tobytes())
+    found = ask(provider_of(name, served.url), stored.getvalue())
+    assert isinstance(found.answer, Detections), found.message
+    np.testing.assert_allclose(found.answer.boxes[0], [50, 50, 150, 75], atol=1e-3)
+    ((_, _, body),) = served.seen
+    if name == "aws":
+        body = base64.b64decode(json.loads(body)["Image"]["Bytes"])
+    elif name == "google":
+        body = base64.b64decode(json.loads(body)["requests"][0]["image"]["content"])
+    with Image.open(io.BytesIO(body)) as sent:
+        assert sent.format == kind
+        assert sent.size == (200, 100)
+        assert sent.getexif().get(0x0112, 1) == 1
 
 
 def test_a_box_beyond_the_border_is_cut_to_the_image() -> None:

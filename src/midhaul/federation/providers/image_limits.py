@@ -21,7 +21,7 @@ _MAGIC = (
 
 
 class Size(NamedTuple):
-    """Width and height of an image."""
+    """Width and height of an image, as a person sees it."""
 
     width_px: int
     height_px: int

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING
 
+from midhaul.errors import DataError
 from midhaul.federation.providers.failures import Failure
+from midhaul.vision.images import upright
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -22,6 +25,9 @@ if TYPE_CHECKING:
 
 class VendorProvider:
     """Checks an image against the vendor's limits and asks in a thread.
+
+    The vendor is sent the picture as a person sees it: one that EXIF turns is turned
+    first, so that its answer is in that frame whatever it does with EXIF.
 
     Args:
         name: its name.
@@ -78,10 +84,22 @@ class VendorProvider:
 
     async def predict(self, data: bytes, *, item: str, timeout_s: float) -> Prediction:
         """Ask about one image; see :class:`~..base.Provider`."""
-        checked = self._limits.check(data, item)
+        # Vendors do not say, or say for some formats only, whether they apply EXIF.
+        upright_data = await asyncio.to_thread(_upright, data, item)
+        checked = self._limits.check(upright_data, item)
         if isinstance(checked, Failure):
             return checked.prediction(self._name, item, 0.0)
         wait_s = min(timeout_s, self._longest_s)
         return await self._calls.call(
-            lambda: self._ask(data, checked, wait_s), item=item, timeout_s=timeout_s
+            lambda: self._ask(upright_data, checked, wait_s),
+            item=item,
+            timeout_s=timeout_s,
         )
+
+
+def _upright(data: bytes, item: str) -> bytes:
+    """The picture without a turn in its EXIF; what is no picture is left as it is."""
+    try:
+        return upright(data, where=item)
+    except DataError:
+        return data  # the limits say what is wrong with it

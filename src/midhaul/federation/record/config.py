@@ -25,6 +25,12 @@ class ImagesConfig(Section):
         description="COCO's JSON file, or the folder of labels where it is not beside "
         "the images.",
     )
+    on_size_mismatch: Literal["error", "rescale"] = Field(
+        default="error",
+        description="What becomes of images that have the shape that their annotations "
+        "say and another size: an error, or boxes are rescaled and counted (coco, "
+        "voc).",
+    )
     n_images: int = Field(
         default=0, ge=0, description="Images to send, drawn with the seed; 0 for all."
     )

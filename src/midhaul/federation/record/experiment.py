@@ -118,6 +118,7 @@ def _dataset(config: RecordConfig) -> Dataset:
         data.kind,
         images=data.images,
         annotations=data.annotations,
+        on_size_mismatch=data.on_size_mismatch,
         n_images=data.n_scenes,
         seed=config.seed,
     )

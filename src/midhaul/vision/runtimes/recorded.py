@@ -1,8 +1,9 @@
 """Replays detections that were recorded before, in the time that they took.
 
 The Parquet file has one row per box: ``image_id``, ``provider``, ``label``, ``score``,
-``x1``, ``y1``, ``x2``, ``y2`` in px of the image that was recorded. With the columns
-``width`` and ``height`` (px of that image) boxes follow a resize; without, they cannot.
+``x1``, ``y1``, ``x2``, ``y2`` in px of the image recorded, as people see it. With the
+columns ``width`` and ``height`` (px of that image) boxes follow a resize; without, they
+cannot.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ import pyarrow.parquet as pq
 from midhaul.errors import ConfigError, DataError
 from midhaul.model import Detections
 from midhaul.vision.detector import suggestion
+from midhaul.vision.orientation import has_same_shape
 from midhaul.vision.runtimes.files import read_float
 
 if TYPE_CHECKING:
@@ -109,6 +111,13 @@ class RecordedDetector:
         height, width = pixels.shape[:2]
         if image_id in self._recording.sizes:
             was = self._recording.sizes[image_id]
+            if not has_same_shape(was, (width, height)):
+                message = (
+                    f"detections of image {image_id!r} were recorded on a picture of "
+                    f"{was[0]:g}x{was[1]:g} px, shown is one of {width}x{height} px"
+                )
+                hint = "record again, on pictures as people see them (EXIF applied)"
+                raise DataError(message, hint)
             found = found.scaled(width / was[0], height / was[1])
         elif len(found) and _centres_leave(found.boxes, width, height):
             message = (
