@@ -144,7 +144,7 @@ def rate_figures(inputs: Inputs, *, is_quick: bool) -> list[Figure]:
     )
     for name, allocator in allocators().items():
         found = sums(inputs.worlds, blind(placer_named("additive-dp"), allocator))
-        each = found["qos"] / found["n_periods"]
+        each = found["planned_qos"] / found["n_periods"]
         qos[name] = float(each.mean())
         over[name] = (
             float(found["n_overshoot"].sum() / found["n_allocations"].sum()),

@@ -146,6 +146,7 @@ def blind(placer: Placer, allocator: RateAllocator, eviction: str = "lru") -> Po
         eviction=eviction_named(eviction),
         sees_lifetimes=False,
         downlink_share=GOODPUT,
+        has_back_pressure=False,
     )
 
 

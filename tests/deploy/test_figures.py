@@ -64,9 +64,12 @@ def simulated(tmp_path_factory: pytest.TempPathFactory) -> Run:
 def test_a_simulation_is_drawn_whole(simulated: Run) -> None:
     """Every chart is there and draws marks."""
     found = figures(simulate_report.build(simulated))
-    assert OVER_TIME | {"Weighted quality", "Planned saving that came true"} <= set(
-        found
-    )
+    wanted = OVER_TIME | {"Weighted quality", "Planned saving that came true"}
+    wanted |= {
+        f"{what} against periods over the uplink"
+        for what in ("Quality", "Volume", "Late messages")
+    }
+    assert wanted <= set(found)
     assert {title: n for title, f in found.items() if (n := n_marks(f)) < 2} == {}
 
 

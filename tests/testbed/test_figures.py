@@ -21,13 +21,14 @@ from midhaul.report import (
     Page,
     render,
 )
+from midhaul.report.charts import pareto
 from midhaul.report.theme import specification
 from midhaul.runs.run import Run
 from midhaul.testbed import tables
 from midhaul.testbed.config import AccuracyConfig
 from midhaul.testbed.figures import build
 from midhaul.testbed.figures.speed import _curve
-from midhaul.testbed.figures.tradeoffs import pareto, undoubted
+from midhaul.testbed.figures.tradeoffs import undoubted
 from midhaul.testbed.figures.view import View
 
 if TYPE_CHECKING:

@@ -26,6 +26,16 @@ Placers = Literal[
 Allocators = Literal[
     "raa", "weighted", "even", "hull", "exact", "proportional", "maxmin"
 ]
+Forecasts = Literal["conformal", "last", "ewma", "least", "oracle"]
+
+FORECAST = (
+    "What is counted on of an uplink that changes: conformal keeps to max_over_share; "
+    "last, the period before; ewma, a mean that forgets; least, the least of five "
+    "periods; oracle knows what comes."
+)
+MAX_OVER_SHARE = (
+    "Share of rate periods in which the uplink may carry less than conformal counts on."
+)
 
 PlatformName = Annotated[str, AfterValidator(_platform)]
 

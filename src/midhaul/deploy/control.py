@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from midhaul.deploy.curves import QosCurve
     from midhaul.deploy.eviction.base import EvictionPolicy
+    from midhaul.deploy.forecasts import ForecastName
     from midhaul.deploy.placement.base import Placement, Placer
     from midhaul.deploy.problem import Analytic, ContainerImage
     from midhaul.deploy.rates.base import RateAllocation, RateAllocator
@@ -83,11 +84,16 @@ class Policy:
         high_water: share of the disk beyond which layers are deleted.
         low_water: share of the disk down to which they are.
         downlink_share: share of the downlink that the placer counts on.
-        uplink_share: share of the uplink that is given away.
+        uplink_share: share of what is forecast of the uplink that is given away.
+        forecast: what is counted on of an uplink that changes.
+        max_over_share: share of rate periods in which the uplink may carry less than
+            ``conformal`` counts on.
+        has_back_pressure: whether knobs go down within a rate period while messages
+            wait, and what is late is dropped rather than sent.
 
     Raises:
-        DataError: a time is not above 0, a share not above 0 and at most 1, or the low
-            water mark is above the high one.
+        DataError: a time is not above 0, a share not above 0 and at most 1 (below 1 for
+            that of periods), or the low water mark is above the high one.
     """
 
     name: str
@@ -104,6 +110,9 @@ class Policy:
     low_water: float = 0.6
     downlink_share: float = 1.0
     uplink_share: float = 1.0
+    forecast: ForecastName = "conformal"
+    max_over_share: float = 0.05
+    has_back_pressure: bool = True
 
     def __post_init__(self) -> None:
         """Check times and shares."""
@@ -115,6 +124,9 @@ class Policy:
             if not 0 < getattr(self, name) <= 1:
                 message = f"policy {self.name}: expected {name} above 0, at most 1"
                 raise DataError(message)
+        if not 0 < self.max_over_share < 1:
+            message = f"policy {self.name}: expected max_over_share in (0, 1)"
+            raise DataError(message)
         if self.horizon_s is not None and not self.horizon_s > 0:
             message = f"policy {self.name}: expected horizon_s above 0"
             raise DataError(message)

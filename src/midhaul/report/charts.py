@@ -5,6 +5,8 @@ Every chart with series dims the others when a name in its legend is clicked.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import altair as alt
 
 from midhaul.report.axes import (
@@ -23,6 +25,9 @@ from midhaul.report.axes import (
     upwards,
 )
 from midhaul.report.theme import FAINT, INK, WIDTH
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 
 def bars(rows: Rows, value: Axis, label: Axis, series: Series) -> Chart:
@@ -177,6 +182,20 @@ def stack(rows: Rows, value: Axis, label: Axis, parts: Series, total: Axis) -> C
         ),
     )
     return alt.layer(bar, number).properties(width=WIDTH - 120, height=alt.Step(27))
+
+
+def pareto(points: Sequence[tuple[float, ...]]) -> list[bool]:
+    """Which points no other beats, where every number should be small.
+
+    A point is beaten by one that is nowhere worse and somewhere better.
+    """
+    return [
+        not any(
+            all(o <= p for o, p in zip(other, point, strict=True)) and other != point
+            for other in points
+        )
+        for point in points
+    ]
 
 
 def front(rows: Rows, x: Axis, y: Axis, name: Axis, series: Series) -> Chart:

@@ -18,7 +18,6 @@ from midhaul.deploy.networks import Network
 from midhaul.deploy.problem import Gateway
 from midhaul.deploy.simulate.baselines import RaaAsCoded
 from midhaul.deploy.simulate.totals import totals_of
-from midhaul.deploy.simulate.uplink import carry
 from midhaul.deploy.simulate.world import simulate_gateway
 from midhaul.errors import DataError
 
@@ -164,7 +163,7 @@ def test_an_uplink_of_zero_gives_no_quality_and_no_error() -> None:
 
 
 def test_what_a_changing_uplink_does_not_carry_waits() -> None:
-    """The allocator knows the last period; when the link drops, bytes queue."""
+    """Who counts on the last period has bytes that queue when the link drops."""
     trace = Trace(
         name="t",
         times_s=np.array([0.0, 30.0]),
@@ -173,19 +172,14 @@ def test_what_a_changing_uplink_does_not_carry_waits() -> None:
     )
     network = Network(name="t", downlink_bps=8.0, uplink_bps=700.0, trace=trace)
     happened = simulate_gateway(
-        scenario(analytic("one", "c", 0.0, 60.0), network=network), policy()
+        scenario(analytic("one", "c", 0.0, 60.0), network=network),
+        policy(forecast="last", has_back_pressure=False),
     )
     over = [period.begins_s for period in happened.periods if period.is_overshoot]
     assert over == [30.0]
     assert happened.periods[3].late_bytes == pytest.approx(600 * 10 / 8)
     assert happened.periods[3].sent_bps == pytest.approx(400)
     assert happened.periods[4].assumed_bps == 400
-
-
-def test_a_fluid_uplink_is_conserved() -> None:
-    """What waits is what came less what went, and never below nothing."""
-    assert carry(0.0, 10.0, [4.0, 4.0, 100.0], 2.0) == (0.0, 24.0)
-    assert carry(5.0, 0.0, [1.0], 2.0) == (3.0, 5.0)
 
 
 def test_the_seeds_greedy_exceeds_its_uplink_and_ours_does_not() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from midhaul.deploy.figures import overtime
+from midhaul.deploy.figures import overtime, promises
 from midhaul.deploy.figures.times import algorithm_times
 from midhaul.deploy.simulate import tables
 from midhaul.report import Notice, Page, Section
@@ -34,6 +34,7 @@ def _rate(value: float) -> str:
 
 _FORMS = (
     ("weighted_qos", "weighted quality", _quality),
+    ("planned_qos", "quality as planned", _quality),
     ("bound_share", "share of the bound", _share),
     ("n_analytics", "analytics", _count),
     ("n_gateway", "on the gateway", _count),
@@ -47,6 +48,8 @@ _FORMS = (
     ("wasted_share", "pulled in vain", _share),
     ("stored_bytes", "on the disk", size_text),
     ("overshoot_share", "periods over the uplink", _share),
+    ("late_share", "messages late", _share),
+    ("uplink_sent_share", "uplink used", _share),
     ("max_overshoot", "largest excess", _share),
     ("placement_s", "time to place", duration_text),
     ("allocation_s", "time to divide", duration_text),
@@ -75,10 +78,12 @@ def _overview(view: View) -> Section:
         ("Upload saved", "saved_bps", True, _rate),
         ("Planned saving realised", "realised_bits_share", True, _share),
         ("Periods over the uplink", "overshoot_share", False, _share),
+        ("Messages late", "late_share", False, _share),
     )
     caption = (
         "Means over repetitions with the same requests for every policy; below each "
-        "number its 95 % interval. Quality is what the QoS curves say."
+        "number its 95 % interval. Quality is what the QoS curves say, and 0 for "
+        "messages that waited for the uplink beyond their deadline."
     )
     items = (
         headline(view, wanted),
@@ -99,6 +104,7 @@ def _overview(view: View) -> Section:
             factor=100,
         ),
         overtime.promises(view, tables.MOVES),
+        *promises.fronts(view),
         summary_table(view, _FORMS, caption),
     )
     return Section(title="Overview", items=gather(items))

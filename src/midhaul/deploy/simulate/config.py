@@ -6,7 +6,13 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-from midhaul.deploy.config_parts import CurveConfig, ImagesConfig
+from midhaul.deploy.config_parts import (
+    FORECAST,
+    MAX_OVER_SHARE,
+    CurveConfig,
+    Forecasts,
+    ImagesConfig,
+)
 from midhaul.deploy.simulate.config_parts import (
     AnalyticKindConfig,
     HostConfig,
@@ -77,7 +83,17 @@ class PolicyConfig(Section):
         default=1.0, gt=0, le=1, description="Share of the downlink it counts on."
     )
     uplink_share: float = Field(
-        default=1.0, gt=0, le=1, description="Share of the uplink that it gives away."
+        default=1.0,
+        gt=0,
+        le=1,
+        description="Share of what is forecast of the uplink that it gives away.",
+    )
+    forecast: Forecasts = Field(default="conformal", description=FORECAST)
+    max_over_share: float = Field(default=0.05, gt=0, lt=1, description=MAX_OVER_SHARE)
+    has_back_pressure: bool = Field(
+        default=True,
+        description="Whether knobs go down within a rate period while messages wait, "
+        "and messages past their deadline are dropped rather than sent.",
     )
     epsilon: float = Field(
         default=0.1, gt=0, lt=1, description="Guarantee of the placer fptas."
@@ -132,6 +148,7 @@ _POLICIES = (
         eviction="lru",
         sees_lifetimes=False,
         sees_startup=False,
+        has_back_pressure=False,
     ),
 )
 
@@ -170,6 +187,19 @@ class SimulateConfig(Config):
     )
     startup: StartupConfig = Field(
         default_factory=StartupConfig, description="How long analytics take to start."
+    )
+    deadline_s: float = Field(
+        default=10.0,
+        gt=0,
+        description="A message that waits longer for the uplink is late, and late is "
+        "no quality.",
+    )
+    max_late_share: float = Field(
+        default=0.02,
+        ge=0,
+        le=1,
+        description="Share of late messages above which a policy that promises a share "
+        "of periods is not valid.",
     )
     with_transport: bool = Field(
         default=True, description="Charge what MQTT and TCP add to each message."

@@ -95,8 +95,8 @@ class NetworkConfig(Section):
     )
     uplink_trace: Path | None = Field(
         default=None,
-        description="Mahimahi trace (*.up) that the uplink follows; the allocator "
-        "knows its mean over the period before.",
+        description="Mahimahi trace (*.up) that the uplink follows; of it, the policy "
+        "knows the rate periods that have ended.",
     )
     goodput: float = Field(
         default=1.0,

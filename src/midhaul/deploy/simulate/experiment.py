@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +13,7 @@ from midhaul.deploy.simulate.inputs import policy_of, scenario_of, simulated_ima
 from midhaul.deploy.simulate.rows import known, write_frame, write_history
 from midhaul.deploy.simulate.samples import METRICS, metric_samples
 from midhaul.deploy.simulate.world import simulate_gateway
-from midhaul.model import Verdict
+from midhaul.model import Tally, Verdict
 from midhaul.stats import bootstrap
 
 if TYPE_CHECKING:
@@ -23,6 +24,14 @@ if TYPE_CHECKING:
     from midhaul.deploy.simulate.scenario import Scenario
     from midhaul.runs.progress import Progress
     from midhaul.runs.run import Run
+
+_WITHIN = 0.02
+"""By how much a share of periods may miss what was promised."""
+
+_FEW = 2
+"""Periods of a repetition that may be over by chance, where there are few."""
+
+_ROUNDING = 1e-6
 
 
 def simulate(config: SimulateConfig, run: Run, progress: Progress) -> None:
@@ -96,7 +105,7 @@ def _sum_up(config: SimulateConfig, run: Run) -> None:
                 }
             )
         run.write(tables.SUMMARY, rows, part=number)
-        verdict += _judge(policy, mine)
+        verdict += _judge(policy, mine) + _keeping(policy, mine, config.max_late_share)
     run.verdict = verdict
 
 
@@ -115,3 +124,37 @@ def _judge(policy: PolicyConfig, repeats: Sequence[Mapping[str, Any]]) -> Verdic
             f"{n_open + n_known} moves, so planned and realised say little"
         ] = "raise duration_s, or lower slot_s"
     return Verdict(reasons=tuple(reasons), advice=tuple(reasons.values()))
+
+
+def _keeping(
+    policy: PolicyConfig, repeats: Sequence[Mapping[str, Any]], max_late_share: float
+) -> Verdict:
+    """How often a policy sent more than the uplink carries, and how much came late.
+
+    It speaks against a policy that promised otherwise; those that others are compared
+    with promise nothing.
+    """
+    n_periods = sum(row["n_allocations"] for row in repeats)
+    n_messages = sum(row["n_messages"] for row in repeats)
+    most = max(_WITHIN, _FEW / max(1, min(row["n_allocations"] for row in repeats)))
+    has_promised = policy.forecast == "conformal" and policy.has_back_pressure
+    has_promised &= policy.allocator != "raa-as-coded"
+    return Verdict.of(
+        Tally(
+            what=f"rate periods of {policy.label} were granted more than the uplink "
+            "carried",
+            n=sum(row["n_overshoot"] for row in repeats),
+            of=n_periods,
+            max_share=min(1.0, policy.max_over_share + most) if has_promised else 1.0,
+            advice="Lower max_over_share or uplink_share, or decide more often with a "
+            "shorter rate_period_s.",
+        ),
+        Tally(
+            what=f"messages of {policy.label} waited beyond their deadline and count "
+            "as no quality",
+            n=math.ceil(sum(row["n_late"] for row in repeats) - _ROUNDING),
+            of=math.ceil(n_messages),
+            max_share=max_late_share if has_promised else 1.0,
+            advice="Keep has_back_pressure, lower max_over_share, or raise deadline_s.",
+        ),
+    )

@@ -94,6 +94,7 @@ def scenario_of(
             fixed_s=config.startup.fixed_s, s_per_gb=config.startup.s_per_gb
         ),
         goodput=config.network.goodput,
+        deadline_s=config.deadline_s,
     )
 
 
@@ -186,4 +187,7 @@ def policy_of(policy: PolicyConfig, config: SimulateConfig) -> Policy:
         low_water=policy.low_water,
         downlink_share=policy.downlink_share,
         uplink_share=policy.uplink_share,
+        forecast=policy.forecast,
+        max_over_share=policy.max_over_share,
+        has_back_pressure=policy.has_back_pressure,
     )

@@ -31,7 +31,7 @@ class Period:
         n_moving: those of them that are on their way to the gateway.
         n_gateway: analytics on the gateway at its begin.
         uplink_bps: what the uplink carried at most, mean of the period.
-        assumed_bps: what the allocator was told that it carries.
+        assumed_bps: what was forecast that it carries.
         allocated_bps: sum of the rates granted.
         demanded_bps: sum of the rates that the chosen steps send.
         sent_bps: what crossed the uplink, mean of the period.
@@ -39,7 +39,11 @@ class Period:
         late_bytes: most bytes that waited for the uplink at any time of it.
         is_overshoot: true where more was granted than the uplink carried.
         stored_bytes: layers on the disk at its end, uncompressed.
+        n_steps_down: how often knobs went down within it, as messages waited.
+        n_messages: messages that were sent in it.
+        n_late: those of them that waited beyond their deadline, or to the end.
         planned_qos: weighted mean quality; null while there is no analytic.
+        qos: the same of what was sent in it, where late messages are worth nothing.
         bound_qos: no allocation has a higher one; null where nobody knows.
         saved_bps: upload rate that analytics on the gateway saved, mean of the period.
     """
@@ -58,7 +62,11 @@ class Period:
     late_bytes: float
     is_overshoot: bool
     stored_bytes: int
+    n_steps_down: int
+    n_messages: float
+    n_late: float
     planned_qos: float | None
+    qos: float | None
     bound_qos: float | None
     saved_bps: float
 

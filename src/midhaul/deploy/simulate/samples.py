@@ -44,6 +44,7 @@ class Metric:
 
 METRICS = (
     Metric(name="weighted_qos", over="qos", under="n_periods"),
+    Metric(name="planned_qos", over="planned_qos", under="n_periods"),
     Metric(name="bound_share", over="bounded_qos", under="bound_qos"),
     Metric(name="n_requests", over="n_requests"),
     Metric(name="n_analytics", over="analytic_s", under="duration_s"),
@@ -80,6 +81,8 @@ METRICS = (
         under="n_allocations",
         better="lower",
     ),
+    Metric(name="late_share", over="n_late", under="n_messages", better="lower"),
+    Metric(name="uplink_sent_share", over="sent_bits", under="carried_bits"),
     Metric(name="max_overshoot", over="max_overshoot", better="lower"),
     Metric(name="max_late_bytes", over="max_late_bytes", better="lower", unit="B"),
     Metric(

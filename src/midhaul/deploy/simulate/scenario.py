@@ -28,6 +28,7 @@ class Scenario:
         duration_s: when the experiment ends.
         startup: how long images really take from the end of a pull to the first answer.
         goodput: share of the downlink that carries layers.
+        deadline_s: a message that waits longer for the uplink is late.
 
     Raises:
         DataError: an analytic needs an unknown image, or a number cannot be.
@@ -40,11 +41,15 @@ class Scenario:
     duration_s: float
     startup: Startup = field(default_factory=Startup)
     goodput: float = 1.0
+    deadline_s: float = 10.0
 
     def __post_init__(self) -> None:
         """Check names and numbers."""
         if not (self.duration_s > 0 and math.isfinite(self.duration_s)):
             message = f"expected a duration above 0 s, found {self.duration_s}"
+            raise DataError(message)
+        if not self.deadline_s > 0:
+            message = f"expected a deadline above 0 s, found {self.deadline_s}"
             raise DataError(message)
         if not 0 < self.goodput <= 1:
             message = f"expected a goodput above 0, at most 1, found {self.goodput}"

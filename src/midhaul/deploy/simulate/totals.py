@@ -23,7 +23,8 @@ def _quality(periods: list[Period]) -> dict[str, float]:
     bounded = [p for p in known if p.bound_qos is not None]
     return {
         "n_periods": len(known),
-        "qos": sum(p.planned_qos or 0.0 for p in known),
+        "qos": sum(p.qos or 0.0 for p in known),
+        "planned_qos": sum(p.planned_qos or 0.0 for p in known),
         "n_bounded": len(bounded),
         "bounded_qos": sum(p.planned_qos or 0.0 for p in bounded),
         "bound_qos": sum(p.bound_qos or 0.0 for p in bounded),
@@ -40,6 +41,9 @@ def _traffic(history: History) -> dict[str, float]:
         "duration_s": sum(p.lasts_s for p in periods),
         "saved_bits": sum(p.saved_bps * p.lasts_s for p in periods),
         "sent_bits": sum(p.sent_bps * p.lasts_s for p in periods),
+        "carried_bits": sum(p.uplink_bps * p.lasts_s for p in periods),
+        "n_messages": sum(p.n_messages for p in periods),
+        "n_late": sum(p.n_late for p in periods),
         "n_overshoot": len(over),
         "max_overshoot": max(excess, default=0.0),
         "max_late_bytes": max((p.late_bytes for p in periods), default=0.0),

@@ -10,8 +10,8 @@ Differences from the seed's experiment (github.com/rita33cool1/IoT-System-Server
 2. At the end of a slot a pull stops at once and loses the layer that was coming;
    complete layers stay.
 3. Unpacking and starting go on beside the next pull.
-4. Quality is what the QoS curve says of the rate granted. Nothing is measured, and so
-   nothing can be missing.
+4. Quality is what the QoS curve says of the rate granted, less that of messages which
+   wait for the uplink beyond their deadline. Nothing is measured.
 """
 
 from __future__ import annotations
@@ -104,6 +104,7 @@ class _World:
             self._happen(event)
         self._pass_time(end_s)
         self._ledger.close(self._state)
+        self._ledger.finish()
         self._judge_pulls()
         return self._history
 
@@ -136,9 +137,8 @@ class _World:
         if self._n_periods % self._periods_per_slot == 0:
             self._begin_slot()
         begun_s = self._clock()
-        asked, granted = plan_rates(
-            self._state, self._policy, self._ledger.assumed_bps(now_s)
-        )
+        free_bps = self._ledger.free_bps
+        asked, granted = plan_rates(self._state, self._policy, free_bps)
         took_s = self._clock() - begun_s
         self._history.decisions.append(
             Decision(

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from midhaul.report import Cell, DataTable, Figure, Section
 from midhaul.report.axes import Axis
-from midhaul.report.charts import front
+from midhaul.report.charts import front, pareto
 from midhaul.report.gathering import gather
 
 if TYPE_CHECKING:
@@ -62,20 +62,6 @@ def tradeoffs(view: View) -> Section | None:
     return Section(
         title="Trade-offs", text=text, items=gather([*items, _best_table(view)])
     )
-
-
-def pareto(points: Sequence[tuple[float, ...]]) -> list[bool]:
-    """Which points no other beats, where every number should be small.
-
-    A point is beaten by one that is nowhere worse and somewhere better.
-    """
-    return [
-        not any(
-            all(o <= p for o, p in zip(other, point, strict=True)) and other != point
-            for other in points
-        )
-        for point in points
-    ]
 
 
 def undoubted(

@@ -1,0 +1,62 @@
+"""What a pacer does with knobs while messages wait."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from midhaul.deploy.backpressure import RUNGS, BackPressure
+
+
+def test_a_short_queue_changes_nothing() -> None:
+    """What leaves long before its deadline is no reason to send less."""
+    pressure = BackPressure(10.0)
+    for _ in range(5):
+        pressure.look(granted_bps=1e6, waiting_bits=4e6, left_bps=1e6)
+    assert (pressure.share, pressure.n_steps_down) == (1.0, 0)
+
+
+def test_a_long_queue_lowers_knobs_to_what_lets_it_leave() -> None:
+    """6 s of messages wait: one second's worth has to leave within five."""
+    pressure = BackPressure(10.0)
+    share = pressure.look(granted_bps=1e6, waiting_bits=6e6, left_bps=1e6)
+    assert share == max(rung for rung in RUNGS if rung <= 0.8)
+    assert pressure.n_steps_down == 1
+
+
+def test_a_dead_link_is_offered_nothing_and_taken_up_step_by_step() -> None:
+    """Down at once, up one rung at a look."""
+    pressure = BackPressure(10.0)
+    assert pressure.look(granted_bps=1e6, waiting_bits=1e6, left_bps=0.0) == 0.0
+    found = [
+        pressure.look(granted_bps=1e6, waiting_bits=0.0, left_bps=1e6)
+        for _ in range(len(RUNGS))
+    ]
+    assert found == [*RUNGS[-2::-1], 1.0]
+
+
+def test_a_new_period_begins_on_its_own_grant() -> None:
+    """What was granted for it was granted in the light of what waits."""
+    pressure = BackPressure(10.0)
+    pressure.look(granted_bps=1e6, waiting_bits=1e6, left_bps=0.0)
+    pressure.begin()
+    assert (pressure.share, pressure.n_steps_down) == (1.0, 0)
+
+
+@given(
+    st.lists(st.tuples(st.floats(0, 1e8), st.floats(0, 1e7)), min_size=1, max_size=30),
+    st.floats(0, 1e7),
+)
+def test_shares_are_rungs_whatever_happens(
+    looks: list[tuple[float, float]], granted_bps: float
+) -> None:
+    """Never above the grant, never below nothing, and never a leap upwards."""
+    pressure = BackPressure(10.0)
+    before = 0
+    for waiting_bits, left_bps in looks:
+        share = pressure.look(
+            granted_bps=granted_bps, waiting_bits=waiting_bits, left_bps=left_bps
+        )
+        assert share == RUNGS[pressure.rung]
+        assert pressure.rung >= before - 1
+        before = pressure.rung
