@@ -19,7 +19,7 @@ from midhaul.deploy.enforcement.bridge_config import BridgeConfig
 from midhaul.deploy.enforcement.endpoint import Endpoint
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable
+    from collections.abc import AsyncGenerator, Callable, Mapping
     from pathlib import Path
 
     from midhaul.deploy.enforcement.broker import Broker
@@ -52,10 +52,13 @@ def config_of(
 
 
 @contextlib.asynccontextmanager
-async def bridging(config: BridgeConfig) -> AsyncGenerator[Bridge]:
+async def bridging(
+    config: BridgeConfig, *, secrets: Mapping[str, str] | None = None
+) -> AsyncGenerator[Bridge]:
     """A bridge that runs; it is stopped at the end, and its error is raised."""
     stop = asyncio.Event()
-    bridge = Bridge(config, clock=time.monotonic, rng=np.random.default_rng(0))
+    rng = np.random.default_rng(0)
+    bridge = Bridge(config, clock=time.monotonic, rng=rng, secrets=secrets)
     task = asyncio.create_task(bridge.run(stop))
     try:
         yield bridge

@@ -42,6 +42,7 @@ class Broker:
         max_message_bytes: largest payload; a larger one is refused.
         max_queued: messages kept for an absent client; further ones are dropped.
         max_queued_bytes: the same in bytes.
+        more: further lines of its config.
 
     Raises:
         PrerequisiteError: mosquitto is not installed.
@@ -57,6 +58,7 @@ class Broker:
         max_message_bytes: int = 16_000_000,
         max_queued: int = 1000,
         max_queued_bytes: int = 64_000_000,
+        more: Sequence[str] = (),
     ) -> None:
         self._program = _found()
         self.host = host
@@ -68,6 +70,7 @@ class Broker:
             "max_queued_messages": max_queued,
             "max_queued_bytes": max_queued_bytes,
         }
+        self._more = "".join(f"{line}\n" for line in more)
         self._process: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> Self:
@@ -107,6 +110,7 @@ class Broker:
             "log_dest stderr\n"
             "log_type error\nlog_type warning\nlog_type notice\nlog_type information\n"
             f"{limits}"
+            f"{self._more}"
         )
 
     def start(self) -> None:

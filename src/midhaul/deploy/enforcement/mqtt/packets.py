@@ -293,11 +293,7 @@ def decoded(first: int, body: bytes, *, is_five: bool) -> Publish | Reply:
 
 
 def _publish(first: int, body: bytes, *, is_five: bool) -> Publish:
-    topic, at = _text(body, 0)
-    qos, mid = first >> 1 & 3, 0
-    if qos:
-        (mid,) = struct.unpack_from("!H", body, at)
-        at += 2
+    topic, qos, mid, at = _named(first, body)
     properties: Properties = ()
     if is_five:
         properties, at = _properties(body, at)
@@ -313,13 +309,22 @@ def _publish(first: int, body: bytes, *, is_five: bool) -> Publish:
     )
 
 
+def _named(first: int, body: bytes) -> tuple[str, int, int, int]:
+    """Topic, QoS and packet id of a message, and where they end."""
+    topic, at = _text(body, 0)
+    qos = first >> 1 & 3
+    if not qos:
+        return topic, 0, 0, at
+    if qos == 3:  # noqa: PLR2004 - there is none
+        message = "a message has no QoS of 3"
+        raise MalformedPacketError(message)
+    (mid,) = struct.unpack_from("!H", body, at)
+    return topic, qos, mid, at + 2
+
+
 def _cut(first: int, head: bytes, length: int) -> Publish:
     """A message whose payload is not held; its properties count as payload."""
-    topic, at = _text(head, 0)
-    qos, mid = first >> 1 & 3, 0
-    if qos:
-        (mid,) = struct.unpack_from("!H", head, at)
-        at += 2
+    topic, qos, mid, at = _named(first, head)
     return Publish(
         topic=topic, payload=b"", qos=qos, mid=mid, n_bytes=length - at, is_cut=True
     )
