@@ -9,6 +9,7 @@ from midhaul.deploy.placement.marginal_greedy import MarginalGreedy
 from midhaul.deploy.placement.milp import MilpPlacer
 from midhaul.deploy.placement.mincut import MinCutPlacer
 from midhaul.deploy.placement.schedule import planned_saved_bits
+from midhaul.deploy.placement.tabu import TabuSearch
 
 __all__ = [
     "AdditiveDp",
@@ -21,6 +22,7 @@ __all__ = [
     "Placement",
     "Placer",
     "Pull",
+    "TabuSearch",
     "check_placement",
     "check_placer",
     "planned_saved_bits",

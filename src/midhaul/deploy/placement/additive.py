@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
     from midhaul.deploy.placement.base import Placement
     from midhaul.deploy.placement.instance import Instance
+    from midhaul.deploy.placement.tabu import TabuSearch
     from midhaul.deploy.problem import PlacementProblem
 
     Knapsack = Callable[
@@ -96,7 +97,11 @@ def additive_model(
 
 
 def place_additively(
-    problem: PlacementProblem, knapsack: Knapsack, clock: Callable[[], float]
+    problem: PlacementProblem,
+    knapsack: Knapsack,
+    *,
+    search: TabuSearch | None,
+    clock: Callable[[], float],
 ) -> Placement:
     """Fill one gateway after the other.
 
@@ -104,6 +109,7 @@ def place_additively(
         problem: what to place.
         knapsack: from values and shares, which candidates to take; their shares add up
             to at most :data:`FULL`.
+        search: what betters the choice in the true model; none when None.
         clock: measures the time of the search, in seconds.
     """
 
@@ -121,7 +127,7 @@ def place_additively(
             prices=np.full(len(built.instance.rows), np.nan),
         )
 
-    return place_by(problem, solve, clock=clock)
+    return place_by(problem, solve, search=search, clock=clock)
 
 
 def _that_fit(

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from jaxtyping import Bool, Float64, Int64
 
     from midhaul.deploy.placement.base import Placement
+    from midhaul.deploy.placement.tabu import TabuSearch
     from midhaul.deploy.problem import PlacementProblem
 
 MAX_STATES = 100_000
@@ -40,9 +41,12 @@ class AdditiveDp:
     """A placer: the optimum of the additive model.
 
     Attributes:
+        search: what betters the choice in the true model; none by default, as the
+            additive model's own optimum is what this placer is asked for.
         clock: measures the time of the search, in seconds.
     """
 
+    search: TabuSearch | None = None
     clock: Callable[[], float] = time.perf_counter
 
     @property
@@ -55,7 +59,8 @@ class AdditiveDp:
         return place_additively(
             problem,
             lambda values, shares: knapsack_dp(values, shares).taken,
-            self.clock,
+            search=self.search,
+            clock=self.clock,
         )
 
 

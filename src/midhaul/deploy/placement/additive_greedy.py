@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from jaxtyping import Bool, Float64, Int64
 
     from midhaul.deploy.placement.base import Placement
+    from midhaul.deploy.placement.tabu import TabuSearch
     from midhaul.deploy.problem import PlacementProblem
 
 
@@ -31,9 +32,12 @@ class AdditiveGreedy:
     """A placer: half the optimum of the additive model, at least.
 
     Attributes:
+        search: what betters the choice in the true model; none by default, as the
+            additive model's own optimum is what this placer is asked for.
         clock: measures the time of the search, in seconds.
     """
 
+    search: TabuSearch | None = None
     clock: Callable[[], float] = time.perf_counter
 
     @property
@@ -43,7 +47,9 @@ class AdditiveGreedy:
 
     def place(self, problem: PlacementProblem) -> Placement:
         """A placement that keeps every limit of the problem."""
-        return place_additively(problem, knapsack_greedy, self.clock)
+        return place_additively(
+            problem, knapsack_greedy, search=self.search, clock=self.clock
+        )
 
 
 def knapsack_greedy(

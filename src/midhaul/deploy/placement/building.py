@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
     from midhaul.deploy.placement.instance import Choice, Instance
     from midhaul.deploy.placement.levels import Line
+    from midhaul.deploy.placement.tabu import TabuSearch
     from midhaul.deploy.problem import PlacementProblem
 
 _MAX_ROUNDS = 5
@@ -172,6 +173,7 @@ def place_by(
     problem: PlacementProblem,
     solve: Callable[[Built], Choice],
     *,
+    search: TabuSearch | None = None,
     clock: Callable[[], float] = time.perf_counter,
 ) -> Placement:
     """Build, solve and schedule; deadlines that are broken get their row, again.
@@ -184,12 +186,18 @@ def place_by(
         problem: what to place.
         solve: a search over the arrays; it is asked again, a few times at most, when
             its choice breaks deadlines that were left out.
+        search: what betters each choice; none when None.
         clock: measures the time of building and solving, in seconds.
     """
+
+    def better(built: Built) -> Choice:
+        choice = solve(built)
+        return choice if search is None else search.better(built.instance, choice)
+
     begin = clock()
     also_s: dict[int, Float64[np.ndarray, " d"]] = {}
     built = build(problem)
-    choice = solve(built)
+    choice = better(built)
     for _ in range(_MAX_ROUNDS):
         broken = built.broken_s(choice.chosen)
         if not broken:
@@ -197,13 +205,13 @@ def place_by(
         for number, late in broken.items():
             also_s[number] = np.union1d(also_s.get(number, np.zeros(0)), late)
         built = build(problem, also_s=also_s)
-        choice = solve(built)
+        choice = better(built)
     best = to_placement(built, choice, 0.0)
     room = 1.0
     while best.value < built.instance.value(choice.chosen) and room > _LEAST_ROOM:
         # What a schedule cannot carry is worth another look with less to carry.
         room *= _LESS_ROOM
-        with_less = solve(replace(built, instance=_narrowed(built, room)))
+        with_less = better(replace(built, instance=_narrowed(built, room)))
         trial = replace(
             with_less, bound=choice.bound, is_optimal=False, prices=choice.prices
         )

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from jaxtyping import Bool, Float64, Int64
 
     from midhaul.deploy.placement.base import Placement
+    from midhaul.deploy.placement.tabu import TabuSearch
     from midhaul.deploy.problem import PlacementProblem
 
 
@@ -46,6 +47,8 @@ class Fptas:
 
     Attributes:
         epsilon: share of the optimum that may be lost, above 0 and below 1.
+        search: what betters the choice in the true model; none by default, as the
+            additive model's own optimum is what this placer is asked for.
         clock: measures the time of the search, in seconds.
 
     Raises:
@@ -53,6 +56,7 @@ class Fptas:
     """
 
     epsilon: float = 0.1
+    search: TabuSearch | None = None
     clock: Callable[[], float] = time.perf_counter
 
     def __post_init__(self) -> None:
@@ -75,7 +79,8 @@ class Fptas:
         return place_additively(
             problem,
             lambda values, shares: knapsack_fptas(values, shares, self.epsilon),
-            self.clock,
+            search=self.search,
+            clock=self.clock,
         )
 
 

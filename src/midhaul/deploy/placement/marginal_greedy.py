@@ -17,13 +17,14 @@ from __future__ import annotations
 
 import math
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from midhaul.deploy.placement.building import Built, place_by
 from midhaul.deploy.placement.instance import TOLERANCE, Choice
+from midhaul.deploy.placement.tabu import TabuSearch
 from midhaul.errors import require
 
 if TYPE_CHECKING:
@@ -41,9 +42,11 @@ class MarginalGreedy:
     """A placer: quick, and without a guarantee.
 
     Attributes:
+        search: what betters the greedy's choice; None leaves it as it is.
         clock: measures the time of the search, in seconds.
     """
 
+    search: TabuSearch | None = field(default_factory=TabuSearch)
     clock: Callable[[], float] = time.perf_counter
 
     @property
@@ -61,7 +64,7 @@ class MarginalGreedy:
         def solve(built: Built) -> Choice:
             return solve_greedily(built.instance)
 
-        return place_by(problem, solve, clock=self.clock)
+        return place_by(problem, solve, search=self.search, clock=self.clock)
 
 
 def solve_greedily(instance: Instance) -> Choice:

@@ -14,7 +14,7 @@ brings if analytics could be split. A whole plan changes in jumps.
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -23,6 +23,7 @@ from midhaul.deploy.placement.building import Built, place_by
 from midhaul.deploy.placement.instance import Choice
 from midhaul.deploy.placement.marginal_greedy import solve_greedily
 from midhaul.deploy.placement.relaxed import quiet_solver
+from midhaul.deploy.placement.tabu import TabuSearch
 from midhaul.errors import require
 
 if TYPE_CHECKING:
@@ -44,11 +45,13 @@ class MilpPlacer:
     Attributes:
         time_limit_s: how long the solver may take; what it found until then is taken.
         mip_gap: relative gap between value and bound that counts as none.
+        search: what betters the solver's choice where it may not be the best.
         clock: measures the time of the search, in seconds.
     """
 
     time_limit_s: float = 60.0
     mip_gap: float = 1e-6
+    search: TabuSearch | None = field(default_factory=TabuSearch)
     clock: Callable[[], float] = time.perf_counter
 
     @property
@@ -71,7 +74,7 @@ class MilpPlacer:
                 has_prices=True,
             )
 
-        return place_by(problem, solve, clock=self.clock)
+        return place_by(problem, solve, search=self.search, clock=self.clock)
 
 
 def solve_milp(

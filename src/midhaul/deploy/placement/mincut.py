@@ -11,7 +11,7 @@ it.
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -24,6 +24,7 @@ from midhaul.deploy.placement.instance import Choice
 from midhaul.deploy.placement.marginal_greedy import solve_greedily
 from midhaul.deploy.placement.prices import one_row, several_rows, with_groups
 from midhaul.deploy.placement.reduction import reduce
+from midhaul.deploy.placement.tabu import TabuSearch
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -43,7 +44,10 @@ SMALL_CORE, LARGE_CORE = 300, 3000
 FIRST_SHARE = 0.2
 """Share of the time that the first core may take."""
 POOR_GAP = 0.01
-"""Share of the bound from which on other beginnings are tried."""
+"""Share of the bound from which on other beginnings and a local search are tried."""
+SEARCH_SHARE = 0.5
+"""Share of the time that the local search may take."""
+DEFAULT_SEARCH = TabuSearch()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,11 +58,13 @@ class MinCutPlacer:
         max_gap: share of the bound that the value may be below it; cores are solved
             only while it is more.
         time_limit_s: when to stop looking for a better placement.
+        search: what betters a choice that is far from the bound; none when None.
         clock: measures the time of the search, in seconds.
     """
 
     max_gap: float = 1e-5
     time_limit_s: float = 60.0
+    search: TabuSearch | None = field(default_factory=TabuSearch)
     clock: Callable[[], float] = time.perf_counter
 
     @property
@@ -75,14 +81,21 @@ class MinCutPlacer:
         return place_by(
             problem,
             lambda built: solve(
-                built.instance, max_gap=self.max_gap, time_limit_s=self.time_limit_s
+                built.instance,
+                max_gap=self.max_gap,
+                time_limit_s=self.time_limit_s,
+                search=self.search,
             ),
             clock=self.clock,
         )
 
 
 def solve(
-    instance: Instance, *, max_gap: float = 1e-5, time_limit_s: float = 60.0
+    instance: Instance,
+    *,
+    max_gap: float = 1e-5,
+    time_limit_s: float = 60.0,
+    search: TabuSearch | None = DEFAULT_SEARCH,
 ) -> Choice:
     """A choice, a bound and prices.
 
@@ -91,6 +104,7 @@ def solve(
         max_gap: share of the bound that the value may be below it; cores are solved
             only while it is more.
         time_limit_s: when to stop; the first bound and choice are always computed.
+        search: what betters a choice that is far from the bound; none when None.
 
     Raises:
         PrerequisiteError: Numba or highspy is not installed.
@@ -99,11 +113,15 @@ def solve(
     prices = np.zeros(len(instance.capacities))
     reduced = reduce(instance)
     if len(reduced.rows) == 0 or len(reduced.items) == 0:
-        known = _best_of_each(reduced)
+        known = reduced.best_of_each()
         bound, is_timed_out = float(reduced.values[known].sum()), False
     else:
         relaxation = Relaxation(reduced)
         here, known = _first(instance, relaxation, end_s)
+        if search is not None and _is_poor(reduced, here.bound, known):
+            left_s = SEARCH_SHARE * (end_s - time.monotonic())
+            limit_s = min(search.time_limit_s, left_s)
+            known = replace(search, time_limit_s=limit_s).improve(reduced, known)
         prices[reduced.rows] = here.prices
         known, bound, is_timed_out = _close(reduced, here, known, max_gap, end_s)
     value = float(reduced.values[known].sum())
@@ -130,11 +148,15 @@ def _first(
         here = several_rows(relaxation, None, end_s)
     start = feasible_part(relaxation, here) if keeps is None else keeps.chosen
     best = fill(reduced, start, here.prices)
-    if here.bound - reduced.values[best].sum() > POOR_GAP * here.bound:
+    if _is_poor(reduced, here.bound, best):
         greedy = solve_greedily(instance).chosen[reduced.items]
         if reduced.values[greedy].sum() > reduced.values[best].sum():
             best = greedy
     return here, best
+
+
+def _is_poor(reduced: Reduced, bound: float, known: Bool[np.ndarray, " k"]) -> bool:
+    return bound - float(reduced.values[known].sum()) > POOR_GAP * bound
 
 
 def _close(
@@ -168,11 +190,3 @@ def _close(
         if is_complete and not is_timed_out:
             break
     return known, bound, is_timed_out
-
-
-def _best_of_each(reduced: Reduced) -> Bool[np.ndarray, " k"]:
-    """Of each group the item that is worth most, where nothing else limits."""
-    order = np.lexsort((-reduced.values, reduced.groups))
-    chosen = np.zeros(len(order), np.bool_)
-    chosen[order[np.unique(reduced.groups[order], return_index=True)[1]]] = True
-    return chosen

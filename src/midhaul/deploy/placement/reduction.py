@@ -97,6 +97,13 @@ class Reduced:
             np.bincount(self.groups[chosen], minlength=1).max() <= 1
         )
 
+    def best_of_each(self) -> Bool[np.ndarray, " k"]:
+        """Of each group the item that is worth most: what to do where no row binds."""
+        order = np.lexsort((-self.values, self.groups))
+        chosen = np.zeros(len(order), np.bool_)
+        chosen[order[np.unique(self.groups[order], return_index=True)[1]]] = True
+        return chosen
+
     @property
     def limits(self) -> Float64[np.ndarray, " r"]:
         """Capacities with half of the slack that an instance allows, ``(r,)``."""
