@@ -58,7 +58,7 @@ def test_a_missing_moved_or_renamed_box_matters() -> None:
 
 def test_a_cell_whose_nodes_answer_otherwise_is_not_valid() -> None:
     """Only judged images that were answered are compared."""
-    agreement = Agreement({"a": found(CAR), "b": found(CAR)})
+    agreement = Agreement({"a": found(CAR), "b": found(CAR)}, 100)
     agreement.add(record("a"), Answer(status="ok", detections=(found(CAR),)))
     agreement.add(record("b", "timeout"), Answer(status="timeout"))
     agreement.add(record("c"), Answer(status="ok", detections=(found(),)))

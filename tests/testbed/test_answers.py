@@ -9,7 +9,7 @@ import pytest
 
 from midhaul.model import Detections
 from midhaul.runs.config import Spec
-from midhaul.testbed.answers import MAX_DETECTIONS, answer, best, plan_tasks
+from midhaul.testbed.answers import answer, best, plan_tasks
 from midhaul.testbed.config_parts import DataConfig, LoadConfig, NodeConfig
 from midhaul.testbed.grid import expand
 
@@ -28,7 +28,7 @@ def pairs(*nodes: NodeConfig, **grid: tuple[object, ...]) -> Counter[tuple[int, 
     """How often each configuration answers each image."""
     keys = {key.replace("_", ".", 1): values for key, values in grid.items()}
     configurations = expand(keys, nodes, LoadConfig())  # pyright: ignore[reportArgumentType]
-    tasks = plan_tasks(configurations, IMAGES, DATA, 0)
+    tasks = plan_tasks(configurations, IMAGES, DATA, 100, 0)
     return Counter(
         (configuration, image)
         for task in tasks
@@ -59,7 +59,7 @@ def test_configurations_that_answer_alike_share_their_work() -> None:
     """The rate of requests does not change an answer."""
     grid = {"load.rate_hz": (1.0, 2.0)}
     configurations = expand(grid, (CLOUD, edge("edge1")), LoadConfig())
-    tasks = plan_tasks(configurations, IMAGES, DATA, 0)
+    tasks = plan_tasks(configurations, IMAGES, DATA, 100, 0)
     assert {task.configurations for task in tasks} == {(0, 1)}
     assert sum(len(task.images) for task in tasks) == len(IMAGES)
 
@@ -68,7 +68,7 @@ def test_answers_are_rows_with_bytes_of_both_sides() -> None:
     """A null cloud finds nothing, and the edge still shrinks the image."""
     grid = {"edge.encode": (Spec("jpeg:20"),)}
     configurations = expand(grid, (CLOUD, edge("edge1")), LoadConfig())
-    (task,) = plan_tasks(configurations, IMAGES[:2], DATA, 0)
+    (task,) = plan_tasks(configurations, IMAGES[:2], DATA, 100, 0)
     for row in answer(task):
         assert row["answered_by"] == "cloud"
         assert row["forwarded"]
@@ -76,14 +76,17 @@ def test_answers_are_rows_with_bytes_of_both_sides() -> None:
         assert row["labels"] == []
 
 
-def test_only_the_best_boxes_are_kept() -> None:
-    """COCO's metrics look at a hundred boxes an image."""
-    n = MAX_DETECTIONS + 20
-    scores = np.linspace(0, 1, n, dtype=np.float32)
+def test_only_the_best_boxes_of_a_class_are_kept() -> None:
+    """COCO's metrics look at so many boxes of each class of an image."""
+    scores = np.linspace(0, 1, 24, dtype=np.float32)
     found = Detections(
-        boxes=np.zeros((n, 4), np.float32),
+        boxes=np.zeros((24, 4), np.float32),
         scores=scores,
-        labels=np.zeros(n, np.int32),
-        names=("car",),
+        labels=np.array([0, 0, 0, 1] * 6, np.int32),
+        names=("car", "bus"),
     )
-    assert best(found).scores.tolist() == sorted(scores.tolist(), reverse=True)[:100]
+    kept = best(found, 5)
+    assert kept.scores.tolist() == sorted(kept.scores.tolist(), reverse=True)
+    for label in (0, 1):
+        wanted = sorted(scores[found.labels == label].tolist(), reverse=True)[:5]
+        assert kept.scores[kept.labels == label].tolist() == wanted

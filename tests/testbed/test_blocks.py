@@ -48,7 +48,14 @@ class FallenRig:
 def bench_of(rig: FallenRig) -> Bench:
     """A bench of which nothing but the rig is used."""
     nothing = cast("Any", None)
-    return Bench(rig=cast("Any", rig), run=nothing, seed=0, images={}, answers={})
+    return Bench(
+        rig=cast("Any", rig),
+        run=nothing,
+        seed=0,
+        images={},
+        answers={},
+        max_detections=100,
+    )
 
 
 def configuration() -> Configuration:

@@ -129,3 +129,20 @@ def test_what_a_reader_mends_reaches_the_verdict(tmp_path: Path) -> None:
     assert any("clipped" in what for what in whats)
     assert any("without extent" in what for what in whats)
     assert len(run.verdict.advice) == len(whats)
+
+
+def test_rules_of_judging_are_keys(tmp_path: Path) -> None:
+    """A dense image needs judge.max_detections, and is not valid with too few."""
+    boxes = [[2 * k, 10 * j, 1, 8] for k in range(40) for j in range(4)]
+    rows = [
+        {"id": k, "image_id": 1, "category_id": 2, "bbox": b}
+        for k, b in enumerate(boxes, 1)
+    ]
+    data = write_data(tmp_path, ("person", "car"), annotations=rows)
+    few = run_accuracy(tmp_path, data)
+    assert few.verdict is not None
+    assert any("max_detections" in advice for advice in few.verdict.advice)
+    many = run_accuracy(
+        tmp_path, data, JudgeConfig(n_resamples=100, max_detections=200, iou=(0.5,))
+    )
+    assert not any(tally.is_too_many for tally in tallies(many))

@@ -47,7 +47,7 @@ def test_a_spec_is_taken_apart() -> None:
         ("onnx:a.onnx?card", ""),
         ("onnx:a.onnx?card=a&card=b", ""),
         ("onnx:a.onnx?", "choose one of: card"),
-        ("builtin:street-n?card=a", "takes no options"),
+        ("builtin:street-n?card=a", "max_detections"),
         ("null?service_s=soon", "service_s=0.05"),
         ("null?service_s=-1", "service_s=0.05"),
         ("null?service_s=inf", "service_s=0.05"),

@@ -11,7 +11,7 @@ from tests.tiny import detections, four_images, ground_truth
 from midhaul.model import Detections
 from midhaul.vision.accuracy import judge
 from midhaul.vision.data import Dataset
-from midhaul.vision.doubts import answer_tallies, name_tallies
+from midhaul.vision.doubts import answer_tallies, limit_tallies, name_tallies
 from midhaul.vision.names import match_names
 
 CLASSES = ("person", "bicycle", "car", "truck")
@@ -165,3 +165,16 @@ def test_ids_of_images_shifted(step: int, text: str) -> None:
     ]
     assert text in moved.what
     assert (moved.n, moved.of, moved.is_too_many) == (3 * (n - 1), 3 * n, True)
+
+
+def test_more_objects_than_detections_that_count() -> None:
+    """Objects beyond what is judged of a class, or given by a detector, are told."""
+    boxes = [("car", (4.0 * k, 0.0, 4.0 * k + 3, 9.0), False) for k in range(30)]
+    boxes += [("person", (4.0 * k, 20.0, 4.0 * k + 3, 29.0), False) for k in range(10)]
+    truths = [ground_truth(boxes, CLASSES), ground_truth([], CLASSES)]
+    assert limit_tallies(truths, 100, {"d": 100}) == ()
+    judged, given = limit_tallies(truths, 25, {"d": 30, "e": 40})
+    assert (judged.n, judged.of, judged.is_too_many) == (5, 40, True)
+    assert "judge.max_detections" in judged.advice
+    assert (given.n, given.of, given.is_too_many) == (10, 40, True)
+    assert "?max_detections=N" in given.advice

@@ -15,7 +15,7 @@ from midhaul.vision.detector import (
     caveat,
     load_detector,
     short_name,
-    stated_names,
+    stated,
 )
 
 torch = pytest.importorskip("torch")
@@ -94,7 +94,7 @@ def test_published_numbers_are_torchvisions_own(name: str) -> None:
     assert runtime.PUBLISHED_AP[name] == pytest.approx(said.box_ap)
     assert said.gflops > 0
     assert said.url.startswith("https://")
-    assert stated_names(f"torchvision:{name}") == tuple(filter(None, said.categories))
+    assert stated(f"torchvision:{name}").names == tuple(filter(None, said.categories))
 
 
 def test_the_nine_of_the_thesis_and_the_v2_ones_are_there() -> None:

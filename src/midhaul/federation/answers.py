@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 if TYPE_CHECKING:
-    from jaxtyping import Bool, Float32, Int32, Int64
+    from jaxtyping import Bool, Float, Float32, Int32, Int64
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -64,8 +64,8 @@ class Answers:
         items: Int64[np.ndarray, " m"],
         n_items: int,
         labels: Int32[np.ndarray, " m"],
-        scores: Float32[np.ndarray, " m"],
-        boxes: Float32[np.ndarray, "m 4"] | None = None,
+        scores: Float[np.ndarray, " m"],
+        boxes: Float[np.ndarray, "m 4"] | None = None,
         *,
         is_missing: Bool[np.ndarray, " n"] | None = None,
         is_ignored: Bool[np.ndarray, " m"] | None = None,

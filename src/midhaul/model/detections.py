@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Bool, Float32, Int32
+from jaxtyping import Bool, Float, Int32
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -15,7 +15,8 @@ class Detections:
 
     Attributes:
         boxes: ``(n, 4)`` corners x1, y1, x2, y2 in px of the image it was given,
-            origin at the top left, x2 and y2 exclusive.
+            origin at the top left, x2 and y2 exclusive; in the precision of where
+            they come from, single or double.
         scores: ``(n,)`` in [0, 1].
         labels: ``(n,)`` indices into ``names``.
         names: the label set, in the detector's own order.
@@ -24,8 +25,8 @@ class Detections:
         ValueError: the arrays disagree in length, or a label has no name.
     """
 
-    boxes: Float32[np.ndarray, "n 4"]
-    scores: Float32[np.ndarray, " n"]
+    boxes: Float[np.ndarray, "n 4"]
+    scores: Float[np.ndarray, " n"]
     labels: Int32[np.ndarray, " n"]
     names: tuple[str, ...]
 
@@ -64,7 +65,7 @@ class Detections:
     def scaled(self, x: float, y: float) -> Detections:
         """The same boxes on an image ``x`` times as wide and ``y`` times as high."""
         return Detections(
-            boxes=self.boxes * np.array([x, y, x, y], np.float32),
+            boxes=self.boxes * np.array([x, y, x, y], self.boxes.dtype),
             scores=self.scores,
             labels=self.labels,
             names=self.names,
@@ -76,7 +77,8 @@ class GroundTruth:
     """Human boxes of one image.
 
     Attributes:
-        boxes: ``(n, 4)`` corners x1, y1, x2, y2 in px.
+        boxes: ``(n, 4)`` corners x1, y1, x2, y2 in px; in the precision of where they
+            come from, single or double.
         labels: ``(n,)`` indices into ``names``.
         is_crowd: ``(n,)`` true where a box marks a group that is not judged.
         areas_px: ``(n,)`` area that decides small, medium or large (COCO: of the mask).
@@ -86,10 +88,10 @@ class GroundTruth:
         ValueError: the arrays disagree in length, or a label has no name.
     """
 
-    boxes: Float32[np.ndarray, "n 4"]
+    boxes: Float[np.ndarray, "n 4"]
     labels: Int32[np.ndarray, " n"]
     is_crowd: Bool[np.ndarray, " n"]
-    areas_px: Float32[np.ndarray, " n"]
+    areas_px: Float[np.ndarray, " n"]
     names: tuple[str, ...]
 
     def __post_init__(self) -> None:

@@ -33,10 +33,12 @@ class Agreement:
 
     Args:
         judged: the judged answer by image; images that are not in it are not compared.
+        max_detections: boxes per image and class that were judged.
     """
 
-    def __init__(self, judged: Mapping[str, Detections]) -> None:
+    def __init__(self, judged: Mapping[str, Detections], max_detections: int) -> None:
         self._judged = judged
+        self._max_detections = max_detections
         self._answered: dict[str, Detections] = {}
 
     def add(self, record: RequestRecord, reply: Reply) -> None:
@@ -53,7 +55,7 @@ class Agreement:
         different = [
             image
             for image, found in self._answered.items()
-            if not are_same(best(found), self._judged[image])
+            if not are_same(best(found, self._max_detections), self._judged[image])
         ]
         if not different:
             return Verdict()

@@ -19,6 +19,7 @@ from midhaul.testbed.config_parts import DataConfig
 from midhaul.testbed.pipeline import Station, process
 from midhaul.testbed.plan import dataset_of, settings_of
 from midhaul.vision.detector import load_detector
+from midhaul.vision.precision import as_double
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -29,9 +30,6 @@ if TYPE_CHECKING:
     from midhaul.testbed.pipeline import Settled
     from midhaul.vision.data import Dataset
     from midhaul.vision.detector import Detector
-
-MAX_DETECTIONS = 100
-"""Boxes kept per image, best first: all that COCO's metrics look at."""
 
 CHUNK = 40
 """Images in a task: small enough that a killed run loses little."""
@@ -59,6 +57,7 @@ class Task:
         configurations: numbers of all configurations that use it.
         images: ids of the images.
         data: where the images come from.
+        max_detections: boxes kept per image and class.
         seed: of the experiment.
     """
 
@@ -66,6 +65,7 @@ class Task:
     configurations: tuple[int, ...]
     images: tuple[str, ...]
     data: DataConfig
+    max_detections: int
     seed: int
 
 
@@ -73,6 +73,7 @@ def plan_tasks(
     configurations: Sequence[Configuration],
     images: Sequence[str],
     data: DataConfig,
+    max_detections: int,
     seed: int,
 ) -> list[Task]:
     """The work that answers every configuration on every image, none of it twice.
@@ -84,6 +85,7 @@ def plan_tasks(
         configurations: what is compared.
         images: ids of the images.
         data: where they come from.
+        max_detections: boxes kept per image and class.
         seed: of the experiment.
     """
     users: dict[Pipeline, dict[int, list[str]]] = {}
@@ -106,6 +108,7 @@ def plan_tasks(
                     configurations=indices,
                     images=chunk,
                     data=data,
+                    max_detections=max_detections,
                     seed=seed,
                 )
                 for chunk in _chunks(wanted)
@@ -151,30 +154,37 @@ def answer(task: Task) -> list[dict[str, object]]:
     rows: list[dict[str, object]] = []
     for image in task.images:
         settled = process(edge, cloud, image, dataset.read(image))
-        row = detection_row(settled)
+        row = detection_row(settled, task.max_detections)
         rows += [{"configuration": c, **row} for c in task.configurations]
     return rows
 
 
-def detection_row(settled: Settled) -> dict[str, object]:
+def detection_row(settled: Settled, max_detections: int) -> dict[str, object]:
     """An answer as a row of the table ``detections``, but for its configuration."""
-    found = best(settled.detections)
+    found = best(settled.detections, max_detections)
     return {
         "image": settled.image,
         "answered_by": settled.role,
         "forwarded": settled.is_forwarded,
         "received_bytes": settled.received_bytes,
         "prepared_bytes": settled.prepared_bytes,
-        "boxes": found.boxes.ravel(),
-        "scores": found.scores,
+        "boxes": as_double(found.boxes).ravel(),
+        "scores": as_double(found.scores),
         "labels": [found.names[label] for label in found.labels],
     }
 
 
-def best(detections: Detections) -> Detections:
-    """The boxes with the highest scores, as many as are kept."""
-    order = np.argsort(-detections.scores, kind="stable")[:MAX_DETECTIONS]
-    return detections.take(order.astype(np.int32))
+def best(detections: Detections, max_detections: int) -> Detections:
+    """The boxes with the highest scores, so many of each class, best first.
+
+    Those are all that COCO's metrics look at.
+    """
+    order = np.argsort(-detections.scores, kind="stable")
+    ranked = detections.labels[order]
+    is_kept = np.zeros(len(order), np.bool_)
+    for label in np.unique(ranked):
+        is_kept[np.flatnonzero(ranked == label)[:max_detections]] = True
+    return detections.take(order[is_kept].astype(np.int32))
 
 
 def _chunks(images: Sequence[str]) -> Iterator[tuple[str, ...]]:

@@ -63,6 +63,7 @@ class Bench:
         images: encoded bytes by id.
         answers: what each configuration is known to answer, by image; empty for
             configurations whose answers are not known.
+        max_detections: boxes per image and class that they keep.
     """
 
     rig: Rig
@@ -70,6 +71,7 @@ class Bench:
     seed: int
     images: Mapping[str, bytes]
     answers: Mapping[int, Mapping[str, Detections]]
+    max_detections: int
 
 
 def measure_blocks(
@@ -195,7 +197,8 @@ def _measure_cell(
     scenario = scenario_of(load)
     images = list(bench.images)
     np.random.default_rng([bench.seed, 5, block]).shuffle(images)
-    agreement = Agreement(bench.answers.get(configuration.index, {}))
+    known = bench.answers.get(configuration.index, {})
+    agreement = Agreement(known, bench.max_detections)
     ended = _configure(configuration, bench)
     watch = bench.rig.watch()
     with watch:

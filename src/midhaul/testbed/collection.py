@@ -13,6 +13,7 @@ import numpy as np
 from midhaul.errors import StoreError
 from midhaul.model import Detections, GroundTruth
 from midhaul.vision.data import Dataset
+from midhaul.vision.precision import as_double
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -40,10 +41,10 @@ def image_rows(dataset: Dataset, seed: int) -> list[dict[str, object]]:
                 "width_px": width,
                 "height_px": height,
                 "file_bytes": len(dataset.read(image)),
-                "boxes": truth.boxes.ravel(),
+                "boxes": as_double(truth.boxes).ravel(),
                 "labels": [truth.names[label] for label in truth.labels],
                 "is_crowd": truth.is_crowd,
-                "areas_px": truth.areas_px,
+                "areas_px": as_double(truth.areas_px),
             }
         )
     return rows
@@ -87,8 +88,8 @@ def stored_detections(detections: pa.Table) -> dict[str, Detections]:
     numbers = {label: number for number, label in enumerate(names)}
     return {
         row["image"]: Detections(
-            boxes=np.array(row["boxes"], np.float32).reshape(-1, 4),
-            scores=np.array(row["scores"], np.float32),
+            boxes=np.array(row["boxes"], np.float64).reshape(-1, 4),
+            scores=np.array(row["scores"], np.float64),
             labels=np.array([numbers[label] for label in row["labels"]], np.int32),
             names=names,
         )
@@ -102,10 +103,10 @@ def _truth(
     names: tuple[str, ...],
 ) -> GroundTruth:
     return GroundTruth(
-        boxes=np.array(row["boxes"], np.float32).reshape(-1, 4),
+        boxes=np.array(row["boxes"], np.float64).reshape(-1, 4),
         labels=np.array([numbers[label] for label in row["labels"]], np.int32),
         is_crowd=np.array(row["is_crowd"], bool),
-        areas_px=np.array(row["areas_px"], np.float32),
+        areas_px=np.array(row["areas_px"], np.float64),
         names=names,
     )
 

@@ -14,6 +14,8 @@ Encode = Annotated[
     str, Field(pattern=r"^(keep|(jpeg|webp):([1-9][0-9]?|100))$", examples=["jpeg:75"])
 ]
 Resize = Annotated[float, Field(gt=0, le=1)]
+Iou = Annotated[float, Field(gt=0, le=1)]
+Area = Annotated[float, Field(ge=0)]
 Forward = Literal["nothing", "results", "image", "image+results", "uncertain"]
 Scenario = Literal["single stream", "multi stream", "server", "offline", "bursts"]
 ArrivalKind = Literal["constant", "poisson", "gamma", "file"]
@@ -237,3 +239,30 @@ class JudgeConfig(Section):
     n_resamples: int = Field(
         default=1000, ge=100, description="Bootstrap resamples behind each interval."
     )
+    max_detections: int = Field(
+        default=100,
+        ge=1,
+        description="Detections per image and class that count, best first; raise it "
+        "for scenes with more objects.",
+    )
+    iou: tuple[Iou, ...] = Field(
+        default=(0.5, 0.55, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95),
+        min_length=1,
+        description="IoU thresholds that ap is the mean over.",
+    )
+    match_iou: Iou = Field(
+        default=0.5,
+        description="IoU from which a detection is right for precision, recall and F1.",
+    )
+    area_limits_px: tuple[Area, Area] = Field(
+        default=(1024.0, 9216.0),
+        description="Areas that part small boxes from medium ones, and medium from "
+        "large ones.",
+    )
+
+    @model_validator(mode="after")
+    def _areas_rise(self) -> Self:
+        if self.area_limits_px[0] > self.area_limits_px[1]:
+            message = f"area_limits_px must rise, found {self.area_limits_px}"
+            raise ValueError(message)
+        return self

@@ -12,13 +12,13 @@ from midhaul.model.estimate import AT_MOST
 from midhaul.runs.config import Spec
 from midhaul.testbed.blocks import Bench, measure_blocks, overall_verdict
 from midhaul.testbed.config_parts import LoadConfig, NodeConfig
+from midhaul.testbed.fit import tally_fit
 from midhaul.testbed.grid import expand
 from midhaul.testbed.judging import (
     answer_all,
     judge_all,
     known_answers,
     picture,
-    tally_names,
     write_frame,
 )
 from midhaul.testbed.plan import dataset_of, name_of
@@ -141,11 +141,18 @@ def _answer_and_judge(
         configurations,
         images,
         config.data,
+        max_detections=config.judge.max_detections,
         seed=seed,
         jobs=jobs,
         progress=progress,
     )
-    tally_names(run, configurations, dataset, seed)
+    tally_fit(
+        run,
+        configurations,
+        dataset,
+        max_detections=config.judge.max_detections,
+        seed=seed,
+    )
     judge_all(run, config.judge, seed=seed, jobs=jobs, progress=progress)
     picture(run, configurations, dataset, config.judge.threshold)
 
@@ -165,7 +172,12 @@ def _measure(
     try:
         with Rig(config, run.dir / "files" / "nodes") as rig:
             bench = Bench(
-                rig=rig, run=run, seed=config.seed, images=images, answers=answers
+                rig=rig,
+                run=run,
+                seed=config.seed,
+                images=images,
+                answers=answers,
+                max_detections=config.judge.max_detections,
             )
             measure_blocks(config, configurations, bench, progress)
     finally:

@@ -12,13 +12,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from midhaul.runs.parallel import n_jobs, parallel
-from midhaul.testbed.answers import answer, answering, pipelines_of, plan_tasks
+from midhaul.testbed.answers import answer, pipelines_of, plan_tasks
 from midhaul.testbed.collection import image_rows, stored_detections
 from midhaul.testbed.pictures import write_examples
-from midhaul.testbed.plan import configuration_row, name_of
+from midhaul.testbed.plan import configuration_row, name_of, rules_of
 from midhaul.testbed.summary import JudgeTask, judge_configuration
 from midhaul.testbed.tables import (
     CLASSES,
@@ -27,13 +26,11 @@ from midhaul.testbed.tables import (
     IMAGES,
     SUMMARY,
 )
-from midhaul.vision.detector import stated_names
-from midhaul.vision.doubts import name_tallies
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from midhaul.model import Detections, GroundTruth, Tally
+    from midhaul.model import Detections, Tally
     from midhaul.runs.progress import Progress
     from midhaul.runs.run import Run
     from midhaul.testbed.config_parts import DataConfig, JudgeConfig
@@ -72,6 +69,7 @@ def answer_all(
     images: Sequence[str],
     data: DataConfig,
     *,
+    max_detections: int,
     seed: int,
     jobs: int,
     progress: Progress,
@@ -81,7 +79,7 @@ def answer_all(
     Raises:
         MidhaulError: a detector or an image cannot be loaded, or a detector fails.
     """
-    tasks = plan_tasks(configurations, images, data, seed)
+    tasks = plan_tasks(configurations, images, data, max_detections, seed)
     done = set(run.parts(DETECTIONS.name))
     open_tasks = [number for number in range(len(tasks)) if number not in done]
     n_images = sum(len(tasks[number].images) for number in open_tasks)
@@ -111,41 +109,6 @@ def judge_all(
     run.tally(*_summed(found))
 
 
-def tally_names(
-    run: Run, configurations: Sequence[Configuration], dataset: Dataset, seed: int
-) -> None:
-    """Hold the names of every detector's classes to those of the data set.
-
-    Args:
-        run: with its answers.
-        configurations: what is compared.
-        dataset: the images.
-        seed: of the experiment.
-
-    Raises:
-        MidhaulError: a model's card cannot be read.
-    """
-    detections = run.read(DETECTIONS)
-    owners = detections["configuration"].to_numpy()
-    shown = {n for i in dataset.image_ids for n in _labels_of(dataset.truth[i])}
-    for configuration in configurations:
-        stated = _stated(configuration, seed)
-        said: list[str] = []
-        if stated is None:
-            rows = detections.filter(pa.array(owners == configuration.index))
-            labels: list[str] = pc.unique(pc.list_flatten(rows["labels"])).to_pylist()
-            said = sorted(labels)
-        run.tally(
-            *name_tallies(
-                str(configuration_row(configuration)["detector"]),
-                said if stated is None else stated,
-                dataset.names,
-                [name for name in dataset.names if name in shown],
-                is_complete=stated is not None,
-            )
-        )
-
-
 def judge_tasks(run: Run, judge: JudgeConfig, seed: int) -> list[JudgeTask]:
     """What it takes to judge each configuration of a run that has its answers."""
     detections, images = run.read(DETECTIONS), run.read(IMAGES)
@@ -161,6 +124,7 @@ def judge_tasks(run: Run, judge: JudgeConfig, seed: int) -> list[JudgeTask]:
             images=images,
             names=names,
             threshold=judge.threshold,
+            rules=rules_of(judge),
             n_resamples=judge.n_resamples,
             seed=seed,
         )
@@ -201,23 +165,6 @@ def picture(
         for c in shown
     }
     write_examples(run.file("examples"), dataset, answers, threshold)
-
-
-def _stated(configuration: Configuration, seed: int) -> tuple[str, ...] | None:
-    """All that a configuration can answer; None where a detector does not state it."""
-    known: set[str] = set()
-    for pipeline in pipelines_of(configuration, seed):
-        for spec in answering(pipeline):
-            names = stated_names(spec)
-            if names is None:
-                return None
-            known |= set(names)
-    return tuple(sorted(known))
-
-
-def _labels_of(truth: GroundTruth) -> set[str]:
-    """Names of the classes with boxes to be found."""
-    return {truth.names[label] for label in truth.labels[~truth.is_crowd].tolist()}
 
 
 def _summed(tallies: Sequence[Tally]) -> list[Tally]:

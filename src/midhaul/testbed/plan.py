@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -22,6 +23,7 @@ from midhaul.testbed.warmup import Warmup
 from midhaul.vision.data import open_dataset
 from midhaul.vision.detector import short_name
 from midhaul.vision.images import Preprocessing
+from midhaul.vision.judge_rules import COCO_IOU, JudgeRules
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
     from midhaul.testbed.arrivals import Arrivals
     from midhaul.testbed.config_parts import (
         DataConfig,
+        JudgeConfig,
         LinkConfig,
         LoadConfig,
         NodeConfig,
@@ -64,6 +67,16 @@ def dataset_of(data: DataConfig, seed: int) -> Dataset:
     if data.n_images == 0:
         return dataset
     return dataset.sample(data.n_images, np.random.default_rng([seed, 1]))
+
+
+def rules_of(judge: JudgeConfig) -> JudgeRules:
+    """How answers are judged."""
+    return JudgeRules(
+        max_detections=judge.max_detections,
+        iou=tuple(_as_coco(one) for one in judge.iou),
+        match_iou=_as_coco(judge.match_iou),
+        area_limits_px=judge.area_limits_px,
+    )
 
 
 def preprocessing_of(node: NodeConfig) -> Preprocessing:
@@ -193,6 +206,12 @@ def configuration_row(configuration: Configuration) -> dict[str, object]:
         "forward": edge.forward,
         "settings": json.dumps(dict(configuration.settings)),
     }
+
+
+def _as_coco(iou: float) -> float:
+    """COCO's own number where one is meant: its 0.9 is 0.8999999999999999."""
+    near = [one for one in COCO_IOU if math.isclose(one, iou, rel_tol=1e-9)]
+    return near[0] if near else iou
 
 
 def _arrivals(load: LoadConfig) -> Arrivals:

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from midhaul.testbed.accuracy_metrics import Calibration
     from midhaul.vision.accuracy import Judgement
     from midhaul.vision.coco_scores import CocoScores
+    from midhaul.vision.judge_rules import JudgeRules
 
 MODELS = frozenset({"usd_per_1000", "joule_per_request"})
 """Metrics that stated coefficients make, not measurements."""
@@ -46,6 +47,7 @@ class JudgeTask:
         images: the table ``images``.
         names: label set of the data set.
         threshold: score from which a detection counts.
+        rules: how answers are judged otherwise.
         n_resamples: bootstrap resamples.
         seed: of the experiment.
     """
@@ -57,6 +59,7 @@ class JudgeTask:
     images: pa.Table
     names: tuple[str, ...]
     threshold: float
+    rules: JudgeRules
     n_resamples: int
     seed: int
 
@@ -96,7 +99,7 @@ def judge_configuration(task: JudgeTask) -> Judged:
 def judged_answers(task: JudgeTask) -> tuple[Judgement, Calibration]:
     """The answers of a configuration matched with the ground truth."""
     dataset = stored_dataset(task.images, "run", task.names)
-    judgement = judge(stored_detections(task.detections), dataset)
+    judgement = judge(stored_detections(task.detections), dataset, task.rules)
     return judgement, calibrate(judgement, folds(task.images))
 
 

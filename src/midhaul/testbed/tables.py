@@ -102,7 +102,7 @@ IMAGES = Table(
         Column("width_px", pa.int32(), "Width as stored."),
         Column("height_px", pa.int32(), "Height as stored."),
         Column("file_bytes", _INT, "Size of its file."),
-        Column("boxes", pa.list_(pa.float32()), "x1 y1 x2 y2 per box, px, flat."),
+        Column("boxes", pa.list_(_FLOAT), "x1 y1 x2 y2 per box, px, flat."),
         Column("labels", pa.list_(_STRING), "Label per box."),
         Column(
             "is_crowd",
@@ -111,7 +111,7 @@ IMAGES = Table(
         ),
         Column(
             "areas_px",
-            pa.list_(pa.float32()),
+            pa.list_(_FLOAT),
             "Area per box that decides small, medium or large.",
         ),
     ),
@@ -129,10 +129,10 @@ DETECTIONS = Table(
         Column("prepared_bytes", _INT, "Bytes of the image after preprocessing."),
         Column(
             "boxes",
-            pa.list_(pa.float32()),
+            pa.list_(_FLOAT),
             "x1 y1 x2 y2 per box, px of the received image, flat.",
         ),
-        Column("scores", pa.list_(pa.float32()), "Score per box."),
+        Column("scores", pa.list_(_FLOAT), "Score per box."),
         Column("labels", pa.list_(_STRING), "Label per box."),
     ),
 )

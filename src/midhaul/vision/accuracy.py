@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, TypeAlias, get_args
 
 import numpy as np
@@ -11,6 +11,7 @@ from midhaul.errors import DataError
 from midhaul.vision.average_precision import average_precision
 from midhaul.vision.coco_scores import CocoScores, coco_scores
 from midhaul.vision.data import name_some
+from midhaul.vision.judge_rules import JudgeRules
 from midhaul.vision.matching import Matches, match
 from midhaul.vision.names import match_names, relabel
 from midhaul.vision.thresholds import (
@@ -27,7 +28,7 @@ from midhaul.vision.thresholds import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from midhaul.model import Detections, GroundTruth
     from midhaul.model.samples import Statistic
@@ -46,7 +47,7 @@ Metric: TypeAlias = Literal[
 ]
 """The metrics that have an interval."""
 
-_IOU_INDICES = {"ap": None, "ap50": (0,), "ap75": (5,)}
+_IOU: dict[str, float | None] = {"ap": None, "ap50": 0.5, "ap75": 0.75}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -63,6 +64,7 @@ class Judgement:
             label; they are not judged.
         never: labels of the data set that the detector does not know; their AP and
             recall are 0 whatever the images show.
+        rules: how they were judged.
     """
 
     names: tuple[str, ...]
@@ -72,10 +74,11 @@ class Judgement:
     matches: Matches
     unknown: Mapping[str, int]
     never: tuple[str, ...]
+    rules: JudgeRules = field(default_factory=JudgeRules)
 
     def coco(self) -> CocoScores:
         """COCO's scores, from the library that computes them."""
-        return coco_scores(self.truths, self.answers)
+        return coco_scores(self.truths, self.answers, self.rules)
 
     def per_class(self, threshold: float = DEFAULT_THRESHOLD) -> ClassScores:
         """Precision, recall and F1 of every class at a score threshold, IoU 0.5."""
@@ -112,21 +115,28 @@ class Judgement:
         if metric not in get_args(Metric):
             message = f"metric must be one of {', '.join(get_args(Metric))}: {metric!r}"
             raise ValueError(message)
-        if metric in _IOU_INDICES:
-            return average_precision(self.matches, _IOU_INDICES[metric])
+        if metric in _IOU:
+            places = self.rules.places(_IOU[metric])
+            return average_precision(self.matches, places)
         counts = count(self.matches, threshold)
         plain = metric.removeprefix("macro_")
         return of_weights(counts, plain, is_macro=plain != metric)
 
 
-def judge(predictions: Mapping[str, Detections], dataset: Dataset) -> Judgement:
+def judge(
+    predictions: Mapping[str, Detections],
+    dataset: Dataset,
+    rules: JudgeRules | None = None,
+) -> Judgement:
     """Match a detector's answers with the ground truth of a data set.
 
     Args:
         predictions: boxes in px of the stored image, for every image of the data set;
             an image on which nothing was found has empty detections. Answers for
             other images are not looked at.
-        dataset: the images to judge by.
+        dataset: the images to judge by; they are ranked by their ids where these are
+            numbers, as COCO's evaluation does, which decides between equal scores.
+        rules: thresholds, areas and how many detections count; COCO's when absent.
 
     Raises:
         DataError: an image has no answer, or an answer holds a number that is none.
@@ -137,26 +147,29 @@ def judge(predictions: Mapping[str, Detections], dataset: Dataset) -> Judgement:
     if missing := [i for i in dataset.image_ids if i not in predictions]:
         message = f"no answer for {name_some('image', missing)} of {len(dataset)}"
         raise DataError(message, "judge a subset of the data set, or run the rest")
+    rules = rules or JudgeRules()
+    image_ids = in_order(dataset.image_ids)
     unknown: dict[str, int] = {}
     answers: list[Detections] = []
     known = sorted({n for i in dataset.image_ids for n in predictions[i].names})
     names = match_names(tuple(known), dataset.names)
-    for image_id in dataset.image_ids:
+    for image_id in image_ids:
         answer = predictions[image_id]
         _check_finite(answer, image_id)
         mapped, dropped = relabel(answer, names, dataset.names)
         answers.append(mapped)
         for label, n in dropped.items():
             unknown[label] = unknown.get(label, 0) + n
-    truths = tuple(dataset.truth[i] for i in dataset.image_ids)
+    truths = tuple(dataset.truth[i] for i in image_ids)
     return Judgement(
         names=dataset.names,
-        image_ids=dataset.image_ids,
+        image_ids=image_ids,
         truths=truths,
         answers=tuple(answers),
-        matches=match(truths, answers),
+        matches=match(truths, answers, rules),
         unknown=dict(sorted(unknown.items())),
         never=names.missing,
+        rules=rules,
     )
 
 
@@ -166,6 +179,13 @@ def calibrate_threshold(judgement: Judgement) -> float:
     Judge by it on *other* images (``Dataset.split``): on the same ones it flatters.
     """
     return best_threshold(judgement.matches)
+
+
+def in_order(image_ids: Sequence[str]) -> tuple[str, ...]:
+    """Ids by their numbers where all are numbers; else as they are."""
+    if all(image_id.isdecimal() for image_id in image_ids):
+        return tuple(sorted(image_ids, key=int))
+    return tuple(image_ids)
 
 
 def _check_finite(answer: Detections, image_id: str) -> None:

@@ -18,8 +18,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from midhaul.vision.matching import IOU_THRESHOLDS
-
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
@@ -40,14 +38,15 @@ def average_precision(
 
     Args:
         matches: of a data set and a detector.
-        thresholds: which IoU thresholds, by index; all ten when absent, ``[0]`` for
-            AP50 and ``[5]`` for AP75.
+        thresholds: which IoU thresholds of the matches, by index; all when absent. Of
+            COCO's ten, ``[0]`` is AP50 and ``[5]`` AP75.
 
     Returns:
         Weights to AP: the mean over classes that have boxes of positive weight; NaN
         where no class has.
     """
-    chosen = tuple(range(len(IOU_THRESHOLDS)) if thresholds is None else thresholds)
+    every = range(len(matches.is_true))
+    chosen = tuple(every if thresholds is None else thresholds)
 
     def statistic(weights: Float64[np.ndarray, "b n"]) -> Float64[np.ndarray, " b"]:
         per_class = class_average_precision(matches, weights, chosen)

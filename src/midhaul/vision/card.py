@@ -10,15 +10,15 @@ from __future__ import annotations
 import functools
 import json
 import tomllib
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError, with_config
 
-from midhaul.errors import DataError
-from midhaul.vision.detector import suggestion
+from midhaul.errors import ConfigError, DataError
+from midhaul.vision.detector import Stated, suggestion
 from midhaul.vision.labels import COCO80, coco91
 
 if TYPE_CHECKING:
@@ -174,6 +174,26 @@ def find_card(model: Path, card: str | None = None) -> Card:
         f"midhaul knows these files by name: {known}"
     )
     raise DataError(message, hint)
+
+
+def with_options(card: Card, options: Mapping[str, str]) -> Card:
+    """A card with what a detector's spec says otherwise: ``max_detections``.
+
+    Raises:
+        ConfigError: the number is none.
+    """
+    text = options.get("max_detections")
+    if text is None:
+        return card
+    if not text.isdecimal() or int(text) < 1:
+        message = f"option max_detections must be a whole number from 1, found {text!r}"
+        raise ConfigError(message, "for example max_detections=300")
+    return replace(card, max_detections=int(text))
+
+
+def stated_by(card: Card) -> Stated:
+    """What a card says of a detector's answers."""
+    return Stated(names=card.names, max_detections=card.max_detections)
 
 
 @functools.cache

@@ -8,6 +8,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from faster_coco_eval import COCO, COCOeval_faster
 
+from midhaul.vision.judge_rules import JudgeRules
+from midhaul.vision.precision import as_double, corner_and_size
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -16,6 +19,7 @@ if TYPE_CHECKING:
     from midhaul.model import Detections, GroundTruth
 
 _AREAS = ("all", "small", "medium", "large")
+_ANY = 1e10
 _NO_VALUE = -1
 
 
@@ -24,13 +28,14 @@ class CocoScores:
     """Average precision and recall over classes; NaN where there is nothing to find.
 
     Attributes:
-        ap: mean over IoU 0.50, 0.55, …, 0.95.
+        ap: mean over IoU 0.50, 0.55, …, 0.95, or those that the rules name.
         ap50: at IoU 0.50.
         ap75: at IoU 0.75.
         ap_small: ``ap`` of boxes with an area below 32² px.
         ap_medium: ``ap`` of those from 32² to 96² px.
         ap_large: ``ap`` of those above.
-        ar100: recall with at most 100 detections per image and class, mean over IoU.
+        ar100: recall with at most 100 detections per image and class (or as many as
+            the rules say), mean over IoU.
         class_ap: ``(c,)`` ``ap`` of each class.
         class_ap50: ``(c,)`` ``ap50`` of each class.
     """
@@ -47,34 +52,44 @@ class CocoScores:
 
 
 def coco_scores(
-    truths: Sequence[GroundTruth], answers: Sequence[Detections]
+    truths: Sequence[GroundTruth],
+    answers: Sequence[Detections],
+    rules: JudgeRules | None = None,
 ) -> CocoScores:
     """Score the answers for images.
 
     Args:
         truths: of each image, at least one, with one label set.
         answers: for each image in the same order, with the same label set.
+        rules: thresholds, areas and how many detections count; COCO's when absent.
     """
+    rules = rules or JudgeRules()
     names = truths[0].names
     truth = COCO(_truth_file(truths, names))
     answer = truth.loadRes(_answer_file(answers))
     run = COCOeval_faster(truth, answer, iouType="bbox")
+    small, medium = rules.area_limits_px
+    run.params.iouThrs = np.array(rules.thresholds)
+    run.params.maxDets = [rules.max_detections]
+    run.params.areaRng = [[0, _ANY], [0, small], [small, medium], [medium, _ANY]]
     run.evaluate()
     run.accumulate()
-    # IoU threshold × recall × class × area × number of detections; the last is 100.
+    # IoU threshold × recall × class × area × number of detections.
     precision = _known(run.eval["precision"])[..., -1]
     recall = _known(run.eval["recall"])[..., 0, -1]
     areas = dict(zip(_AREAS, np.moveaxis(precision, 3, 0), strict=True))
+    every, ap = areas["all"], list(rules.places())
+    (ap50,), (ap75,) = rules.places(0.5), rules.places(0.75)
     return CocoScores(
-        ap=_mean(areas["all"]),
-        ap50=_mean(areas["all"][0]),
-        ap75=_mean(areas["all"][5]),
-        ap_small=_mean(areas["small"]),
-        ap_medium=_mean(areas["medium"]),
-        ap_large=_mean(areas["large"]),
-        ar100=_mean(recall),
-        class_ap=areas["all"].mean(axis=(0, 1)),
-        class_ap50=areas["all"][0].mean(axis=0),
+        ap=_mean(every[ap]),
+        ap50=_mean(every[ap50]),
+        ap75=_mean(every[ap75]),
+        ap_small=_mean(areas["small"][ap]),
+        ap_medium=_mean(areas["medium"][ap]),
+        ap_large=_mean(areas["large"][ap]),
+        ar100=_mean(recall[ap]),
+        class_ap=every[ap].mean(axis=(0, 1)),
+        class_ap50=every[ap50].mean(axis=0),
     )
 
 
@@ -84,10 +99,10 @@ def _truth_file(
     boxes: list[dict[str, Any]] = []
     for image, truth in enumerate(truths, 1):
         for box, label, is_crowd, area in zip(
-            _corner_and_size(truth.boxes),
+            corner_and_size(truth.boxes).tolist(),
             truth.labels.tolist(),
             truth.is_crowd.tolist(),
-            truth.areas_px.tolist(),
+            as_double(truth.areas_px).tolist(),
             strict=True,
         ):
             boxes.append(
@@ -112,18 +127,12 @@ def _answer_file(answers: Sequence[Detections]) -> list[dict[str, Any]]:
         {"image_id": image, "category_id": label + 1, "bbox": box, "score": score}
         for image, answer in enumerate(answers, 1)
         for box, label, score in zip(
-            _corner_and_size(answer.boxes),
+            corner_and_size(answer.boxes).tolist(),
             answer.labels.tolist(),
-            answer.scores.tolist(),
+            as_double(answer.scores).tolist(),
             strict=True,
         )
     ]
-
-
-def _corner_and_size(boxes: np.ndarray) -> list[list[float]]:
-    """x, y, width and height of boxes given by two corners."""
-    wide = boxes.astype(np.float64)
-    return np.concatenate([wide[:, :2], wide[:, 2:] - wide[:, :2]], axis=1).tolist()
 
 
 def _known(values: Any) -> Float64[np.ndarray, ...]:

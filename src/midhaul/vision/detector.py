@@ -2,9 +2,9 @@
 
 A spec is ``kind:location?key=value&key=value``::
 
-    builtin:NAME                                        shipped with midhaul
-    onnx:FILE[?card=FILE]                               ONNX Runtime
-    tflite:FILE[?card=FILE]                             TensorFlow Lite
+    builtin:NAME[?max_detections=N]                     shipped with midhaul
+    onnx:FILE[?card=FILE&max_detections=N]              ONNX Runtime
+    tflite:FILE[?card=FILE&max_detections=N]            TensorFlow Lite
     torchvision:NAME[?weights=DEFAULT|none|FILE]        a builder of torchvision
     recorded:FILE?provider=NAME[&service_s=S&cv=X]      replays recorded detections
     null[?service_s=S]                                  answers nothing
@@ -76,6 +76,19 @@ class DetectorSpec:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Stated:
+    """What can be said of a detector's answers without loading it.
+
+    Attributes:
+        names: its label set; None where only its answers tell.
+        max_detections: how many boxes it gives an image at most; None if not known.
+    """
+
+    names: tuple[str, ...] | None = None
+    max_detections: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class _Runtime:
     """Where a kind of detector is implemented and what it takes."""
 
@@ -88,15 +101,21 @@ class _Runtime:
 _ONNX = (("onnxruntime", "detect"), ("cv2", "detect"))
 _RUNTIMES = {
     "builtin": _Runtime(
-        module="builtin", needs=_ONNX, example="builtin:NAME"
+        module="builtin",
+        needs=_ONNX,
+        options=("max_detections",),
+        example="builtin:NAME",
     ),
     "onnx": _Runtime(
-        module="onnx", needs=_ONNX, options=("card",), example="onnx:model.onnx"
+        module="onnx",
+        needs=_ONNX,
+        options=("card", "max_detections"),
+        example="onnx:model.onnx",
     ),
     "tflite": _Runtime(
         module="tflite",
         needs=(("ai_edge_litert", "tflite"), ("cv2", "detect")),
-        options=("card",),
+        options=("card", "max_detections"),
         example="tflite:model.tflite",
     ),
     "torchvision": _Runtime(
@@ -135,8 +154,7 @@ def parse_spec(spec: str) -> DetectorSpec:
         key, equals, value = pair.partition("=")
         if key not in runtime.options:
             message = f"unknown option {key!r} of detector {spec!r}"
-            hint = suggestion(key, runtime.options) or f"{kind} takes no options"
-            raise ConfigError(message, hint)
+            raise ConfigError(message, suggestion(key, runtime.options))
         if not equals or not value or key in options:
             message = f"option {key} of {spec!r} must be given once, as {key}=VALUE"
             raise ConfigError(message)
@@ -168,8 +186,8 @@ def load_detector(spec: str, *, threads: int = 1, seed: int = 0) -> Detector:
     return module.load(parsed.location, parsed.options, threads=threads, seed=seed)
 
 
-def stated_names(spec: str) -> tuple[str, ...] | None:
-    """The label set of a detector that need not be loaded; None if no file states it.
+def stated(spec: str) -> Stated:
+    """What can be said of a detector's answers without loading it.
 
     Raises:
         ConfigError: the spec is wrong.
@@ -181,7 +199,7 @@ def stated_names(spec: str) -> tuple[str, ...] | None:
     for module, extra in runtime.needs:
         require(module, extra)
     module = importlib.import_module(f"midhaul.vision.runtimes.{runtime.module}")
-    return module.names(parsed.location, parsed.options)
+    return module.stated(parsed.location, parsed.options)
 
 
 def short_name(spec: str) -> str:
@@ -191,8 +209,10 @@ def short_name(spec: str) -> str:
         ConfigError: the spec is wrong.
     """
     parsed = parse_spec(spec)
-    if parsed.kind in ("onnx", "tflite"):
-        return PurePath(parsed.location).stem
+    if parsed.kind in ("builtin", "onnx", "tflite"):
+        limit = parsed.options.get("max_detections")
+        name = PurePath(parsed.location).stem
+        return f"{name} ({limit} boxes)" if limit else name
     if parsed.kind == "recorded":
         return parsed.options.get("provider", PurePath(parsed.location).stem)
     weights = parsed.options.get("weights", "DEFAULT")

@@ -20,7 +20,7 @@ from midhaul.vision.matching import iou
 from midhaul.vision.names import match_names
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from jaxtyping import Int
 
@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 _MAX_FOREIGN = 0.1
 """AP is a mean over classes: one that the detector cannot name takes its whole share
 off, and a tenth is more than the difference of two detectors."""
+_MAX_BEYOND = 0.01
+"""What no detector can find takes as much off recall."""
 _MAX_MIXED = 0.5
 """Whose boxes lie right and are called wrong more often than not is not wrong but
 numbered otherwise."""
@@ -126,6 +128,45 @@ def answer_tallies(judgement: Judgement, detector: str) -> tuple[Tally, ...]:
     )
 
 
+def limit_tallies(
+    truths: Sequence[GroundTruth], max_detections: int, detectors: Mapping[str, int]
+) -> tuple[Tally, ...]:
+    """Objects that cannot be found, because no more detections count or are given.
+
+    Args:
+        truths: of each image.
+        max_detections: detections per image and class that are judged.
+        detectors: how many boxes each detector gives an image at most.
+    """
+    counts = [np.bincount(truth.labels[~truth.is_crowd]) for truth in truths]
+    n = sum(int(count.sum()) for count in counts)
+    beyond = sum(int(np.maximum(count - max_detections, 0).sum()) for count in counts)
+    found = [
+        Tally(
+            what=f"objects are beyond the {max_detections} of a class and an image "
+            "for which detections count",
+            n=beyond,
+            of=n,
+            max_share=_MAX_BEYOND,
+            advice="Raise judge.max_detections.",
+        )
+    ]
+    for detector, limit in detectors.items():
+        beyond = sum(max(int(count.sum()) - limit, 0) for count in counts)
+        found.append(
+            Tally(
+                what=f"objects are beyond the {limit} that {detector} finds on an "
+                "image at most",
+                n=beyond,
+                of=n,
+                max_share=_MAX_BEYOND,
+                advice="Raise max_detections in the model's card, or add "
+                "?max_detections=N to the detector.",
+            )
+        )
+    return tuple(tally for tally in found if tally.n)
+
+
 def _mixed_labels(judgement: Judgement, detector: str) -> Iterator[Tally]:
     """Objects that were found, in classes that go by another class's name."""
     pairs: Counter[tuple[int, int]] = Counter()
@@ -207,8 +248,8 @@ def _found(
     if not len(objects) or not len(answer):
         return np.zeros(0, np.int64), np.zeros(0, np.int64)
     overlaps = iou(
-        truth.boxes[objects].astype(np.float64),
-        answer.boxes.astype(np.float64),
+        truth.boxes[objects],
+        answer.boxes,
         np.zeros(len(answer), np.bool_),
     )
     reached = overlaps >= _IOU

@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image
 
 if TYPE_CHECKING:
-    from jaxtyping import Float32
+    from jaxtyping import Float
 
     from midhaul.model import Detections
     from midhaul.vision.images import Pixels
@@ -22,7 +22,7 @@ _FOUND = (255, 176, 0)
 
 def draw(
     pixels: Pixels,
-    truth: Float32[np.ndarray, "n 4"],
+    truth: Float[np.ndarray, "n 4"],
     found: Detections,
     threshold: float,
 ) -> Pixels:

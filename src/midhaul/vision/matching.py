@@ -4,8 +4,9 @@ Within an image and a class, detections pick boxes of the ground truth in the or
 falling score; each picks the free box of the highest IoU that reaches the threshold.
 Only when no such box is left may it fall on a crowd region (IoU there is the share of
 the detection that it covers), and then it counts neither way. The rules are those of
-Lin et al. 2014 (Microsoft COCO) as pycocotools applies them: at most 100 detections per
-image and class, thresholds 0.50, 0.55, …, 0.95.
+Lin et al. 2014 (Microsoft COCO) as pycocotools applies them, in its arithmetic: at most
+100 detections per image and class, thresholds 0.50, 0.55, …, 0.95, unless the rules say
+otherwise.
 
 A detection's match does not depend on those of lower score, so leaving out what lies
 below a score threshold needs no second matching.
@@ -18,16 +19,19 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from midhaul.vision.judge_rules import COCO_IOU, JudgeRules
+from midhaul.vision.precision import as_double, corner_and_size
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from jaxtyping import Bool, Float32, Float64, Int, Int32
+    from jaxtyping import Bool, Float, Float64, Int, Int32
 
     from midhaul.model import Detections, GroundTruth
 
-IOU_THRESHOLDS: Float64[np.ndarray, " 10"] = np.linspace(0.5, 0.95, 10)
-MAX_DETECTIONS = 100
-"""Detections per image and class that count, best first."""
+IOU_THRESHOLDS: Float64[np.ndarray, " 10"] = np.array(COCO_IOU)
+_LARGEST_IOU = 1 - 1e-10
+"""An IoU of 1 may be a little less by rounding; pycocotools allows for as much."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -40,17 +44,19 @@ class Matches:
         images: ``(d,)`` number of the image.
         labels: ``(d,)`` class.
         scores: ``(d,)`` falling within a class.
-        is_true: ``(10, d)`` whether it found a box, per IoU threshold.
-        is_ignored: ``(10, d)`` whether it fell on a crowd region.
+        is_true: ``(t, d)`` whether it found a box, per IoU threshold.
+        is_ignored: ``(t, d)`` whether it fell on a crowd region.
         support: ``(n, c)`` boxes to be found, per image and class.
+        main: the threshold of precision, recall and F1, by its place among the ``t``.
     """
 
     images: Int32[np.ndarray, " d"]
     labels: Int32[np.ndarray, " d"]
     scores: Float64[np.ndarray, " d"]
-    is_true: Bool[np.ndarray, "10 d"]
-    is_ignored: Bool[np.ndarray, "10 d"]
+    is_true: Bool[np.ndarray, "t d"]
+    is_ignored: Bool[np.ndarray, "t d"]
     support: Int32[np.ndarray, "n c"]
+    main: int = 0
 
     def of_label(self, label: int) -> slice:
         """Where the detections of a class stand."""
@@ -58,22 +64,28 @@ class Matches:
         return slice(int(begin), int(end))
 
 
-def match(truths: Sequence[GroundTruth], answers: Sequence[Detections]) -> Matches:
+def match(
+    truths: Sequence[GroundTruth],
+    answers: Sequence[Detections],
+    rules: JudgeRules | None = None,
+) -> Matches:
     """Match the answers for images with their ground truth.
 
     Args:
         truths: of each image, with one label set.
         answers: for each image in the same order, with the same label set.
+        rules: thresholds and how many detections count; COCO's when absent.
     """
+    rules = rules or JudgeRules()
     n_classes = len(truths[0].names) if truths else 0
     support = np.zeros((len(truths), n_classes), np.int32)
     parts: list[tuple[np.ndarray, ...]] = []
     for i, (truth, answer) in enumerate(zip(truths, answers, strict=True)):
         counted = truth.labels[~truth.is_crowd]
         support[i] = np.bincount(counted, minlength=n_classes)
-        parts.extend(_match_image(i, truth, answer))
+        parts.extend(_match_image(i, truth, answer, rules))
     if not parts:
-        parts.append(_part(0, 0, np.zeros(0), 0))
+        parts.append(_part(0, 0, np.zeros(0), len(rules.thresholds)))
     images, labels, scores = (np.concatenate([p[k] for p in parts]) for k in range(3))
     is_true, is_ignored = (np.concatenate([p[k] for p in parts], 1) for k in (3, 4))
     order = np.lexsort((images, -scores, labels))
@@ -84,50 +96,56 @@ def match(truths: Sequence[GroundTruth], answers: Sequence[Detections]) -> Match
         is_true=is_true[:, order],
         is_ignored=is_ignored[:, order],
         support=support,
+        main=rules.places(rules.match_iou)[0],
     )
 
 
 def iou(
-    boxes: Float64[np.ndarray, "n 4"],
-    others: Float64[np.ndarray, "m 4"],
+    boxes: Float[np.ndarray, "n 4"],
+    others: Float[np.ndarray, "m 4"],
     is_crowd: Bool[np.ndarray, " m"],
 ) -> Float64[np.ndarray, "n m"]:
-    """Intersection over union; over the box's own area where the other is a crowd."""
-    corner = np.maximum(boxes[:, None, :2], others[None, :, :2])
-    opposite = np.minimum(boxes[:, None, 2:], others[None, :, 2:])
+    """Intersection over union; over the box's own area where the other is a crowd.
+
+    Every step is the one that pycocotools takes, so that they agree to the last digit.
+    """
+    one, other = corner_and_size(boxes), corner_and_size(others)
+    ends, other_ends = one[:, :2] + one[:, 2:], other[:, :2] + other[:, 2:]
+    corner = np.maximum(one[:, None, :2], other[None, :, :2])
+    opposite = np.minimum(ends[:, None], other_ends[None])
     shared = np.prod(np.maximum(opposite - corner, 0), axis=2)
-    areas = np.prod(boxes[:, 2:] - boxes[:, :2], axis=1)[:, None]
-    other_areas = np.prod(others[:, 2:] - others[:, :2], axis=1)[None, :]
+    areas = (one[:, 2] * one[:, 3])[:, None]
+    other_areas = (other[:, 2] * other[:, 3])[None, :]
     union = np.where(is_crowd[None, :], areas, areas + other_areas - shared)
     return np.divide(shared, union, out=np.zeros_like(shared), where=union > 0)
 
 
 def _match_image(
-    image: int, truth: GroundTruth, answer: Detections
+    image: int, truth: GroundTruth, answer: Detections, rules: JudgeRules
 ) -> list[tuple[np.ndarray, ...]]:
     """What became of the detections on one image, class by class."""
     # Classes in turn, within each by falling score; the sort is stable.
-    order = np.lexsort((-answer.scores, answer.labels))
+    scores = as_double(answer.scores)
+    order = np.lexsort((-scores, answer.labels))
     labels = answer.labels[order]
     present, counts = np.unique(labels, return_counts=True)
     parts: list[tuple[np.ndarray, ...]] = []
     ends = np.cumsum(counts)
+    thresholds = np.minimum(rules.thresholds, _LARGEST_IOU)
     for label, n, end in zip(present, counts, ends, strict=True):
-        kept = order[end - n : end][:MAX_DETECTIONS]
-        part = _part(
-            image, int(label), answer.scores[kept].astype(np.float64), len(kept)
-        )
+        kept = order[end - n : end][: rules.max_detections]
+        part = _part(image, int(label), scores[kept], len(thresholds))
         which = truth.labels == label
         if which.any():
-            _match_class(answer.boxes[kept], truth, which, part[3], part[4])
+            _match_class(answer.boxes[kept], truth, which, thresholds, part[3], part[4])
         parts.append(part)
     return parts
 
 
 def _part(
-    image: int, label: int, scores: Float64[np.ndarray, " d"], n: int
+    image: int, label: int, scores: Float64[np.ndarray, " d"], n_thresholds: int
 ) -> tuple[np.ndarray, ...]:
-    n_thresholds = len(IOU_THRESHOLDS)
+    n = len(scores)
     return (
         np.full(n, image, np.int32),
         np.full(n, label, np.int32),
@@ -138,9 +156,10 @@ def _part(
 
 
 def _match_class(
-    boxes: Float32[np.ndarray, "d 4"],
+    boxes: Float[np.ndarray, "d 4"],
     truth: GroundTruth,
     which: Bool[np.ndarray, " g"],
+    thresholds: Float64[np.ndarray, " t"],
     is_true: Bool[np.ndarray, "t d"],
     is_ignored: Bool[np.ndarray, "t d"],
 ) -> None:
@@ -150,22 +169,22 @@ def _match_class(
     chosen = chosen[np.argsort(truth.is_crowd[chosen], kind="stable")]
     is_crowd = truth.is_crowd[chosen]
     n_real = int(np.count_nonzero(~is_crowd))
-    overlaps = iou(
-        boxes.astype(np.float64), truth.boxes[chosen].astype(np.float64), is_crowd
-    )
-    is_free = np.ones((len(IOU_THRESHOLDS), n_real), np.bool_)
-    reachable = np.flatnonzero(overlaps.max(axis=1) >= IOU_THRESHOLDS[0])
+    overlaps = iou(boxes, truth.boxes[chosen], is_crowd)
+    is_free = np.ones((len(thresholds), n_real), np.bool_)
+    reachable = np.flatnonzero(overlaps.max(axis=1) >= thresholds[0])
     for d in reachable:
         row = overlaps[d]
-        found, pick = _pick(row[:n_real], is_free)
+        found, pick = _pick(row[:n_real], is_free, thresholds)
         is_true[:, d] = found
         is_free[np.flatnonzero(found), pick[found]] = False
         if n_real < len(row):
-            is_ignored[:, d] = ~found & (row[n_real:].max() >= IOU_THRESHOLDS)
+            is_ignored[:, d] = ~found & (row[n_real:].max() >= thresholds)
 
 
 def _pick(
-    row: Float64[np.ndarray, " g"], is_free: Bool[np.ndarray, "t g"]
+    row: Float64[np.ndarray, " g"],
+    is_free: Bool[np.ndarray, "t g"],
+    thresholds: Float64[np.ndarray, " t"],
 ) -> tuple[Bool[np.ndarray, " t"], Int[np.ndarray, " t"]]:
     """Per threshold, whether a free box is reached, and the best one."""
     if not len(row):
@@ -174,4 +193,4 @@ def _pick(
     candidates = np.where(is_free, row, -1.0)[:, ::-1]
     pick = len(row) - 1 - np.argmax(candidates, axis=1)
     best = np.take_along_axis(candidates, (len(row) - 1 - pick)[:, None], axis=1)[:, 0]
-    return best >= IOU_THRESHOLDS, pick
+    return best >= thresholds, pick

@@ -1,7 +1,8 @@
 """Precision, recall and F1 at a score threshold, and choosing that threshold.
 
 A detection counts when its score is at least the threshold and it does not fall on a
-crowd region; it is right when it found a box at IoU 0.5. Counts are summed over the
+crowd region; it is right when it found a box at IoU 0.5, unless the rules name another.
+Counts are summed over the
 data set before anything is divided.
 """
 
@@ -83,10 +84,11 @@ class Counts:
 
 
 def count(matches: Matches, threshold: float) -> Counts:
-    """Count per image and class what scores at least the threshold, at IoU 0.5."""
+    """Count per image and class what scores at least the threshold."""
     counts = matches.scores >= threshold
-    is_true = matches.is_true[0] & counts
-    is_false = ~matches.is_true[0] & ~matches.is_ignored[0] & counts
+    found, ignored = matches.is_true[matches.main], matches.is_ignored[matches.main]
+    is_true = found & counts
+    is_false = ~found & ~ignored & counts
     return Counts(
         n_true=_per_cell(matches, is_true),
         n_false=_per_cell(matches, is_false),
@@ -172,8 +174,9 @@ def best_threshold(matches: Matches) -> float:
         A value midway between the last score that counts and the next lower one; 0.5
         where no threshold gives an F1 above 0. Of equal ones the highest.
     """
-    judged = ~matches.is_ignored[0]
-    scores, is_true = matches.scores[judged], matches.is_true[0][judged]
+    judged = ~matches.is_ignored[matches.main]
+    scores = matches.scores[judged]
+    is_true = matches.is_true[matches.main][judged]
     order = np.argsort(-scores, kind="stable")
     scores, found = scores[order], np.cumsum(is_true[order])
     # A threshold cannot part equal scores: look at the last of each.

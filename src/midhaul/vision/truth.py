@@ -156,10 +156,10 @@ class TruthBuilder:
 
     def _truth(self, boxes: _Boxes) -> GroundTruth:
         return GroundTruth(
-            boxes=np.array(boxes.corners, np.float32).reshape(-1, 4),
+            boxes=np.array(boxes.corners, np.float64).reshape(-1, 4),
             labels=np.array(boxes.labels, np.int32),
             is_crowd=np.array(boxes.is_crowd, np.bool_),
-            areas_px=np.array(boxes.areas_px, np.float32),
+            areas_px=np.array(boxes.areas_px, np.float64),
             names=self._names,
         )
 

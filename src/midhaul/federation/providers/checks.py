@@ -83,7 +83,9 @@ def _check_answer(
     provider: Provider, answer: Detections | Tags, size_px: tuple[int, int] | None
 ) -> None:
     kinds = (answer.scores.dtype, answer.labels.dtype)
-    _demand(kinds == (np.float32, np.int32), f"types of an answer are {kinds}")
+    floats = {np.dtype(np.float32), np.dtype(np.float64)}
+    fits = kinds[0] in floats and kinds[1] == np.int32
+    _demand(fits, f"types of an answer are {kinds}")
     scores = answer.scores
     _demand(bool(((scores >= 0) & (scores <= 1)).all()), "scores leave 0 to 1")
     known = provider.names[: len(answer.names)]

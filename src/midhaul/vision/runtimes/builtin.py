@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from midhaul.errors import ConfigError
-from midhaul.vision.card import read_card
+from midhaul.vision.card import read_card, stated_by, with_options
 from midhaul.vision.detector import suggestion
 from midhaul.vision.runtimes.onnx import OnnxDetector
 
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from midhaul.vision.card import Card
+    from midhaul.vision.detector import Stated
 
 _WEIGHTS = Path(str(resources.files("midhaul.vision"))) / "weights"
 
@@ -29,14 +30,13 @@ def builtin_cards() -> tuple[Card, ...]:
     return tuple(read_card(_WEIGHTS / f"{name}.toml") for name in builtin_names())
 
 
-def names(location: str, options: Mapping[str, str]) -> tuple[str, ...]:
-    """The label set of a detector, by its name.
+def stated(location: str, options: Mapping[str, str]) -> Stated:
+    """What the card of a detector says, by its name.
 
     Raises:
         ConfigError: there is none of this name.
     """
-    del options
-    return _card(location).names
+    return stated_by(_card(location, options))
 
 
 def load(
@@ -47,14 +47,14 @@ def load(
     Raises:
         ConfigError: there is none of this name.
     """
-    del options, seed
-    card = _card(location)
+    del seed
+    card = _card(location, options)
     return OnnxDetector(_WEIGHTS / f"{location}.onnx", card, threads=threads)
 
 
-def _card(name: str) -> Card:
+def _card(name: str, options: Mapping[str, str]) -> Card:
     known = builtin_names()
     if name not in known:
         message = f"there is no built-in detector {name!r}"
         raise ConfigError(message, suggestion(name, known))
-    return read_card(_WEIGHTS / f"{name}.toml")
+    return with_options(read_card(_WEIGHTS / f"{name}.toml"), options)

@@ -6,6 +6,7 @@ import time
 from typing import TYPE_CHECKING
 
 from midhaul.model import Detections
+from midhaul.vision.detector import Stated
 from midhaul.vision.runtimes.files import read_float
 
 if TYPE_CHECKING:
@@ -39,10 +40,10 @@ class NullDetector:
         return self._nothing
 
 
-def names(location: str, options: Mapping[str, str]) -> tuple[str, ...]:
+def stated(location: str, options: Mapping[str, str]) -> Stated:
     """No label at all."""
     del location, options
-    return ()
+    return Stated(names=())
 
 
 def load(

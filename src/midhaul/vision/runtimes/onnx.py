@@ -9,7 +9,7 @@ import numpy as np
 import onnxruntime as ort
 
 from midhaul.errors import DataError
-from midhaul.vision.card import find_card
+from midhaul.vision.card import find_card, stated_by, with_options
 from midhaul.vision.geometry import InputBuffer
 from midhaul.vision.outputs import OutputDecoder
 from midhaul.vision.runtimes.files import model_file
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from midhaul.model import Detections
     from midhaul.vision.card import Card
+    from midhaul.vision.detector import Stated
     from midhaul.vision.images import Pixels
 
 _TYPES = {"tensor(float)": "float32", "tensor(uint8)": "uint8"}
@@ -106,15 +107,15 @@ class OnnxDetector:
         return list(self._card.outputs) or known
 
 
-def names(location: str, options: Mapping[str, str]) -> tuple[str, ...]:
-    """The label set of the model at a path, as its card says.
+def stated(location: str, options: Mapping[str, str]) -> Stated:
+    """What the card of the model at a path says.
 
     Raises:
         ConfigError: the path is not that of an ONNX file.
         DataError: the model or the card is missing or wrong.
     """
     file = model_file(location, kind="onnx")
-    return find_card(file, options.get("card")).names
+    return stated_by(_card(file, options))
 
 
 def load(
@@ -128,7 +129,11 @@ def load(
     """
     del seed
     file = model_file(location, kind="onnx")
-    return OnnxDetector(file, find_card(file, options.get("card")), threads=threads)
+    return OnnxDetector(file, _card(file, options), threads=threads)
+
+
+def _card(file: Path, options: Mapping[str, str]) -> Card:
+    return with_options(find_card(file, options.get("card")), options)
 
 
 def _session(file: Path, threads: int) -> Any:

@@ -20,8 +20,9 @@ import pyarrow.parquet as pq
 
 from midhaul.errors import ConfigError, DataError
 from midhaul.model import Detections
-from midhaul.vision.detector import suggestion
+from midhaul.vision.detector import Stated, suggestion
 from midhaul.vision.orientation import has_same_shape
+from midhaul.vision.precision import as_double
 from midhaul.vision.runtimes.files import read_float
 
 if TYPE_CHECKING:
@@ -127,9 +128,9 @@ class RecordedDetector:
             raise DataError(message, "do not resize, or add columns width and height")
         if self._service_s > 0:
             self._sleep(self._draw_s())
-        limit = np.array([width, height] * 2, np.float32)
+        limit = np.array([width, height] * 2, found.boxes.dtype)
         return Detections(
-            boxes=np.clip(found.boxes, 0, limit, dtype=np.float32),
+            boxes=np.clip(found.boxes, 0, limit),
             scores=found.scores,
             labels=found.labels,
             names=found.names,
@@ -174,9 +175,10 @@ def read_recording(file: Path, provider: str | None) -> Recording:
     return Recording(provider=provider, names=names, answers=answers, sizes=sizes)
 
 
-def names(location: str, options: Mapping[str, str]) -> None:
+def stated(location: str, options: Mapping[str, str]) -> Stated:
     """A recording does not say what else its provider could have answered."""
     del location, options
+    return Stated()
 
 
 def load(
@@ -210,7 +212,11 @@ def _read(file: Path) -> Any:
         wanted = [name for name in (*_COLUMNS, *_SIZES) if name in found]
         table = pq.read_table(file, columns=wanted)
         texts = {name: pa.string() for name in _COLUMNS[:3]}
-        fields = [(name, texts.get(name, pa.float32())) for name in wanted]
+        kinds = {name: table.schema.field(name).type for name in wanted}
+        numbers = {
+            n: k if pa.types.is_float32(k) else pa.float64() for n, k in kinds.items()
+        }
+        fields = [(name, texts.get(name, numbers[name])) for name in wanted]
         return table.cast(pa.schema(fields))
     except (OSError, pa.ArrowException) as error:
         reason = str(error).splitlines()[0]
@@ -221,8 +227,9 @@ def _read(file: Path) -> Any:
 def _split(table: Any, names: tuple[str, ...]) -> dict[str, Detections]:
     """Detections by image, best first."""
     ids: list[str] = table["image_id"].to_pylist()
-    scores = table["score"].to_numpy().astype(np.float32)
-    boxes = np.stack([table[key].to_numpy() for key in _COLUMNS[4:]], axis=1)
+    scores = as_double(table["score"].to_numpy())
+    corners = [as_double(table[key].to_numpy()) for key in _COLUMNS[4:]]
+    boxes = np.stack(corners, axis=1)
     index = {name: number for number, name in enumerate(names)}
     labels = np.array([index[one] for one in table["label"].to_pylist()], np.int32)
     order = np.argsort(-scores, kind="stable")
@@ -231,7 +238,7 @@ def _split(table: Any, names: tuple[str, ...]) -> dict[str, Detections]:
         rows.setdefault(ids[row], []).append(row)
     return {
         image: Detections(
-            boxes=boxes[take].astype(np.float32),
+            boxes=boxes[take],
             scores=np.clip(scores[take], 0, 1),
             labels=labels[take],
             names=names,

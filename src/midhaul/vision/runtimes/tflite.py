@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 
 from midhaul.errors import DataError, require
-from midhaul.vision.card import find_card
+from midhaul.vision.card import find_card, stated_by, with_options
 from midhaul.vision.geometry import InputBuffer
 from midhaul.vision.outputs import OutputDecoder
 from midhaul.vision.runtimes.files import model_file
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from midhaul.model import Detections
     from midhaul.vision.card import Card
+    from midhaul.vision.detector import Stated
     from midhaul.vision.images import Pixels
 
 
@@ -96,15 +97,15 @@ class TfliteDetector:
         return [known[name] for name in self._card.outputs or known]
 
 
-def names(location: str, options: Mapping[str, str]) -> tuple[str, ...]:
-    """The label set of the model at a path, as its card says.
+def stated(location: str, options: Mapping[str, str]) -> Stated:
+    """What the card of the model at a path says.
 
     Raises:
         ConfigError: the path is not that of a TensorFlow Lite file.
         DataError: the model or the card is missing or wrong.
     """
     file = model_file(location, kind="tflite")
-    return find_card(file, options.get("card")).names
+    return stated_by(_card(file, options))
 
 
 def load(
@@ -119,7 +120,11 @@ def load(
     """
     del seed
     file = model_file(location, kind="tflite")
-    return TfliteDetector(file, find_card(file, options.get("card")), threads=threads)
+    return TfliteDetector(file, _card(file, options), threads=threads)
+
+
+def _card(file: Path, options: Mapping[str, str]) -> Card:
+    return with_options(find_card(file, options.get("card")), options)
 
 
 def _interpreter(file: Path, threads: int) -> Any:

@@ -11,7 +11,7 @@ import numpy as np
 
 from midhaul.errors import ConfigError, DataError, PrerequisiteError, require
 from midhaul.model import Detections
-from midhaul.vision.detector import suggestion
+from midhaul.vision.detector import Stated, suggestion
 from midhaul.vision.geometry import Geometry
 from midhaul.vision.labels import COCO80
 
@@ -176,10 +176,10 @@ def build_model(name: str, weights: str, *, seed: int = 0) -> Any:
     return model.eval()
 
 
-def names(location: str, options: Mapping[str, str]) -> tuple[str, ...]:
+def stated(location: str, options: Mapping[str, str]) -> Stated:
     """The label set of a builder's published weights; needs no torch."""
     del options
-    return ("person",) if location.startswith("keypoint") else COCO80
+    return Stated(names=("person",) if location.startswith("keypoint") else COCO80)
 
 
 def load(
