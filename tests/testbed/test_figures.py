@@ -27,7 +27,6 @@ from midhaul.runs.run import Run
 from midhaul.testbed import tables
 from midhaul.testbed.config import AccuracyConfig
 from midhaul.testbed.figures import build
-from midhaul.testbed.figures.speed import _curve
 from midhaul.testbed.figures.tradeoffs import undoubted
 from midhaul.testbed.figures.view import View
 
@@ -282,15 +281,6 @@ def test_examples_are_shown_up_to_a_limit(tmp_path: Path) -> None:
     (item,) = section.items
     assert isinstance(item, Gallery)
     assert [picture.caption for picture in item.pictures] == ["a b, c"]
-
-
-def test_curves_end_where_requests_do() -> None:
-    """A curve is dotted where fewer than ten lie beyond, and ends at the last one."""
-    shares = [0.0, 0.5, 0.9, 0.99, 0.999]
-    points = _curve(100, shares, [1e6] * 5)
-    assert [p["percentile"] for p in points] == pytest.approx([0, 50, 90, 99])
-    assert [p["is_thin"] for p in points] == [False, False, False, True]
-    assert points[2].get("is_seam")
 
 
 @given(

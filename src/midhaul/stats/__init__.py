@@ -8,6 +8,7 @@ from midhaul.stats.bootstrap import (
     paired_bootstrap,
 )
 from midhaul.stats.claims import (
+    claimed_level,
     claimed_quantile,
     fewest_values,
     n_beyond,
@@ -27,6 +28,7 @@ __all__ = [
     "Difference",
     "Statistic",
     "bootstrap",
+    "claimed_level",
     "claimed_quantile",
     "estimate_row",
     "fewest_values",

@@ -68,6 +68,20 @@ def n_beyond(n: int, q: float, *, confidence: float = 0.99) -> int:
     return int(np.searchsorted(logs, math.log1p(-confidence), side="right")) - 1
 
 
+def claimed_level(n: int, q: float) -> float:
+    """Which of their quantiles n values carry as their ``q`` quantile; NaN for none.
+
+    Args:
+        n: how many values there are.
+        q: in (0, 1).
+    """
+    t = n_beyond(n, q)
+    if t == 0:
+        return math.nan
+    # The middle between two ranks, so that rounding picks none of the neighbours.
+    return q if q <= _MEDIAN else (n - t + 0.5) / n
+
+
 def claimed_quantile(values: Float64[np.ndarray, " n"], q: float) -> float:
     """The value that these values carry for their ``q`` quantile; NaN where none.
 
@@ -79,7 +93,7 @@ def claimed_quantile(values: Float64[np.ndarray, " n"], q: float) -> float:
         >>> [claimed_quantile(np.arange(float(n)), 0.9) for n in (63, 64, 100)]
         [nan, 63.0, 97.0]
     """
-    level = _level(len(values), q)
+    level = claimed_level(len(values), q)
     return math.nan if math.isnan(level) else quantile(values, level)
 
 
@@ -111,7 +125,7 @@ def percentile_samples(
     lack = "" if n >= needed else f"p{q * 100:g} needs {needed} values, found {n}"
 
     def at(number: int) -> Statistic:
-        level = _level(number, q)
+        level = claimed_level(number, q)
         if math.isnan(level):
             return _nothing
         return quantile_statistic(values, unit_index, len(units), q=level)
@@ -127,15 +141,6 @@ def percentile_samples(
         claim=None if q <= _MEDIAN else Claim(n=n, at=at),
         lack=lack,
     )
-
-
-def _level(n: int, q: float) -> float:
-    """Which quantile of n values is the estimate; NaN where they carry none."""
-    t = n_beyond(n, q)
-    if t == 0:
-        return math.nan
-    # The middle between two ranks, so that rounding picks none of the neighbours.
-    return q if q <= _MEDIAN else (n - t + 0.5) / n
 
 
 def _nothing(weights: Float64[np.ndarray, "b n"]) -> Float64[np.ndarray, " b"]:

@@ -5,24 +5,27 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from midhaul.deploy.figures import overtime
 from midhaul.deploy.figures.times import algorithm_times
 from midhaul.deploy.live import tables
 from midhaul.report import Cell, DataTable, Figure, Notice, Page, Section
 from midhaul.report.axes import Axis, Series
 from midhaul.report.charts import bars, percentile_curves
+from midhaul.report.curves import CAPTION, points_of
 from midhaul.report.gathering import environment, gather, subtitle, verdict_of
-from midhaul.report.numbers import between, duration_text, rate, size_text
+from midhaul.report.numbers import between, bounded, duration_text, rate, size_text
 from midhaul.report.timelines import steps_with_points
 from midhaul.report.view import View, headline
+from midhaul.stats import claimed_quantile
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
+
+    from jaxtyping import Float64
 
     from midhaul.runs.run import Run
-
-_PER_DECADE = 16
-_FEW = 10
 
 
 def _quality(value: float) -> str:
@@ -131,7 +134,8 @@ def _cell(found: Mapping[str, Any], form: Callable[[float], str]) -> Cell:
     note = ""
     if found["low"] is not None and found["high"] is not None:
         note = between(form(found["low"]), form(found["high"]))
-    return Cell(form(found["value"]), float(found["value"]), note=note)
+    text = bounded(form(found["value"]), found["bound"])
+    return Cell(text, float(found["value"]), note=note)
 
 
 def _promised(view: View) -> Figure | str:
@@ -169,36 +173,24 @@ def _messages(view: View) -> Section | None:
 
 
 def _latency(view: View) -> Figure | str:
-    nines = range(3 * _PER_DECADE + 1)
-    shares = [1 - 10 ** (-k / _PER_DECADE) for k in nines]
+    deadline_s = float(view.run.config_values()["deadline_s"])
     query = (
-        "SELECT workload || ', ' || place AS series, count(*) AS n, "  # noqa: S608 - ours
-        f"quantile_cont(latency_s, {shares!r}) AS quantiles FROM messages "
-        "WHERE status = 'scored' GROUP BY ALL ORDER BY ALL"
+        "SELECT workload || ', ' || place AS series, "
+        "list(CASE status WHEN 'scored' THEN latency_s ELSE NULL END) AS waits "
+        "FROM messages WHERE status != 'not granted' GROUP BY ALL ORDER BY ALL"
     )
     found = view.run.sql(query).to_pylist()
-    rows: list[dict[str, Any]] = []
-    for line in found:
-        for share, seconds in zip(shares, line["quantiles"], strict=True):
-            beyond = line["n"] * (1 - share)
-            if beyond >= 1:
-                rows.append(
-                    {
-                        "series": line["series"],
-                        "nines": -math.log10(1 - share) if share < 1 else 0.0,
-                        "percentile": share * 100,
-                        "ms": seconds * 1e3,
-                        "is_thin": beyond < _FEW,
-                        "is_seam": _FEW <= beyond < _FEW * 10 ** (1 / _PER_DECADE),
-                    }
-                )
+    rows = [
+        {"series": line["series"], **point}
+        for line in found
+        for point in points_of(_waits_s(line["waits"], deadline_s), deadline_s)
+    ]
     if not rows:
         return "Latency of messages: none was scored."
     series = Series("series", "", tuple(line["series"] for line in found))
     value = Axis("ms", "latency, ms", is_log=True)
     chart = percentile_curves(rows, value, series)
-    caption = "Dotted where fewer than ten messages lie beyond."
-    return Figure(title="Latency of messages", chart=chart, caption=caption)
+    return Figure(title="Latency of messages", chart=chart, caption=CAPTION)
 
 
 def _curves(view: View) -> Figure | str:
@@ -236,7 +228,7 @@ def _curves(view: View) -> Figure | str:
 def _missing(view: View) -> DataTable:
     query = (
         "SELECT workload, place, status, count(*) AS n, median(latency_s) AS p50, "
-        "quantile_cont(latency_s, 0.95) AS p95, avg(quality) AS quality, "
+        "list(latency_s) AS latencies, avg(quality) AS quality, "
         "avg(planned_quality) AS planned, avg(sent_bytes) AS size FROM messages "
         "GROUP BY ALL ORDER BY ALL"
     )
@@ -260,7 +252,7 @@ def _missing(view: View) -> DataTable:
                 row["status"],
                 Cell(f"{row['n']:,}", row["n"]),
                 _maybe(row["p50"], duration_text),
-                _maybe(row["p95"], duration_text),
+                _p95(row["latencies"]),
                 _maybe(row["quality"], _quality),
                 _maybe(row["planned"], _quality),
                 _maybe(row["size"], size_text),
@@ -268,6 +260,19 @@ def _missing(view: View) -> DataTable:
             for row in view.run.sql(query).to_pylist()
         ),
     )
+
+
+def _waits_s(
+    latencies: Sequence[float | None], deadline_s: float
+) -> Float64[np.ndarray, " n"]:
+    """Latencies, of missing messages the deadline, which they exceed."""
+    return np.array([deadline_s if x is None else x for x in latencies], np.float64)
+
+
+def _p95(latencies: Sequence[float | None] | None) -> Cell | None:
+    known = np.array([x for x in latencies or () if x is not None], np.float64)
+    value = claimed_quantile(known, 0.95)
+    return None if math.isnan(value) else Cell(duration_text(value), value)
 
 
 def _maybe(value: float | None, form: Callable[[float], str]) -> Cell | None:

@@ -6,6 +6,7 @@ messages within it are far from independent.
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,7 +19,7 @@ from midhaul.deploy.live.tables import (
     PERIODS,
 )
 from midhaul.model.samples import MetricSamples
-from midhaul.stats import quantile_statistic, ratio_statistic
+from midhaul.stats import percentile_samples, ratio_statistic
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -61,6 +62,7 @@ class Slots:
         config = run.config_values()
         self.name = name
         self._slot_s = float(config["slot_s"]) / float(config["time_scale"])
+        self.deadline_s = float(config["deadline_s"])
         work = config["workload"]
         self.period_s = {
             "images": float(work["image_period_s"]),
@@ -114,25 +116,23 @@ def message_metrics(rows: Sequence[Row], slots: Slots) -> list[MetricSamples]:
 
     A message counts by the weight of its analytic and by the time it stands for. What
     was not granted any rate has quality 0; what is missing is left out in one metric
-    and 0 in the other, and nothing is imputed.
+    and 0 in the other, and nothing is imputed. In the latency a missing message counts
+    as at least its deadline.
     """
-    scored = [row for row in rows if row["status"] == "scored"]
     known = [row for row in rows if row["status"] != "missing"]
     sent = [row for row in rows if row["status"] != "not granted"]
     at = "planned_s"
+    is_missing = np.array([row["status"] == "missing" for row in sent], bool)
+    waits_s = np.where(is_missing, slots.deadline_s, column(sent, "latency_s"))
     found = [
-        MetricSamples(
+        percentile_samples(
+            waits_s,
+            slots.of(sent, at),
+            slots.units,
+            q=q,
             metric=f"latency_p{round(100 * q)}_s",
             configuration=slots.name,
-            units=slots.units,
-            statistic=quantile_statistic(
-                column(scored, "latency_s"),
-                slots.of(scored, at),
-                len(slots.units),
-                q=q,
-            ),
-            better="lower",
-            unit="s",
+            known_below=slots.deadline_s if is_missing.any() else math.inf,
         )
         for q in (0.5, 0.95)
     ]

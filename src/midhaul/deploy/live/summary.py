@@ -9,7 +9,7 @@ import numpy as np
 
 from midhaul.deploy.live.samples import column, samples
 from midhaul.deploy.live.tables import LIVE_PULLS, MESSAGES, MOVES, PERIODS
-from midhaul.stats import bootstrap
+from midhaul.stats import estimate_row
 
 if TYPE_CHECKING:
     from midhaul.runs.run import Run
@@ -18,13 +18,10 @@ if TYPE_CHECKING:
 def summary_of(run: Run, seed: int) -> list[dict[str, object]]:
     """Rows of the table ``summary``; none while there is nothing to sum up."""
     rng = np.random.default_rng([seed, 4])
-    rows: list[dict[str, object]] = []
-    for metric in samples(run):
-        found = bootstrap(metric.statistic, len(metric.units), rng)
-        rows.append(
-            _row(metric.metric, found.value, metric.unit, found.n)
-            | {"low": _known(found.low), "high": _known(found.high)}
-        )
+    rows: list[dict[str, object]] = [
+        {"configuration": 0, **estimate_row(metric, rng), "is_model": False}
+        for metric in samples(run)
+    ]
     return rows + _counts(run) if rows else []
 
 

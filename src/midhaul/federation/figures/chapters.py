@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from midhaul.federation import tables
 from midhaul.federation.figures.curves import PER, quality_text
 from midhaul.federation.serving.tables import FAULT_PHASES, FAULT_SUMMARY
+from midhaul.model.estimate import AT_LEAST, SIGNS
 from midhaul.report import Cell, DataTable, Figure, Section
 from midhaul.report.axes import Axis, Series
 from midhaul.report.charts import dots, lines, over_time, stack
@@ -15,6 +16,8 @@ from midhaul.report.numbers import percent
 from midhaul.report.timelines import against
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from midhaul.report.view import View
 
 _MOST_LABELS = 20
@@ -211,6 +214,7 @@ def faults(view: View) -> Section | None:
     marks = [
         {
             **row,
+            **_bound(row),
             "percent": row["quality"] * 100,
             "usd": row["cost_usd"] * PER,
         }
@@ -239,9 +243,18 @@ def faults(view: View) -> Section | None:
     figures = tuple(
         Figure(
             title=title,
-            chart=dots(marks, Axis(field, axis, from_zero=True), label, series),
+            chart=dots(shown, Axis(field, axis, from_zero=True), label, series),
             caption="By phase, on test items of the first split.",
         )
         for title, field, axis in charts
+        if (shown := [mark for mark in marks if mark[field] is not None])
     )
     return Section(title="A bad day", text=text, items=figures)
+
+
+def _bound(row: Mapping[str, Any]) -> dict[str, str]:
+    """The sign of a percentile that lies among requests without an answer."""
+    p95, known_below = row["latency_p95_s"], row["latency_known_below_s"]
+    if p95 is None or known_below is None or p95 < known_below:
+        return {}
+    return {"latency_p95_s_bound": SIGNS[AT_LEAST]}

@@ -25,7 +25,7 @@ class CaptureConfig(Section):
         "run of federation.record, its folder files/captures (files).",
     )
     n_requests: int = Field(
-        default=3, ge=1, description="Requests to each server in each hour (builtin)."
+        default=12, ge=1, description="Requests to each server in each hour (builtin)."
     )
     key_log: Path | None = Field(
         default=None,

@@ -26,8 +26,8 @@ from midhaul.federation.latency.samples import (
     of_configuration,
 )
 from midhaul.federation.latency.tracking import FileReport, Tracker, series
-from midhaul.model import Verdict
-from midhaul.stats import bootstrap, quantile_interval
+from midhaul.model import Estimate, Verdict
+from midhaul.stats import claimed_level, estimate_row, quantile_interval
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -182,29 +182,20 @@ def _sum_up(config: LatencyConfig, run: Run) -> None:
     for number, (provider, pair) in enumerate(keys):
         mine = of_configuration(requests, provider, pair)
         rng = np.random.default_rng([config.seed, 72, number])
-        summary: list[dict[str, object]] = []
-        for metric in metric_samples(mine, provider):
-            estimate = bootstrap(
-                metric.statistic,
-                len(metric.units),
-                rng,
-                n_resamples=config.n_resamples,
-            )
-            summary.append(
-                {
-                    "configuration": number,
-                    "metric": metric.metric,
-                    "value": _known(estimate.value),
-                    "low": _known(estimate.low),
-                    "high": _known(estimate.high),
-                    "n": estimate.n,
-                    "unit": metric.unit,
-                    "is_model": is_drawn,
-                }
-            )
+        summary = [
+            {
+                "configuration": number,
+                **estimate_row(metric, rng, n_resamples=config.n_resamples),
+                "is_model": is_drawn,
+            }
+            for metric in metric_samples(mine, provider)
+        ]
         run.write(tables.SUMMARY, summary, part=number)
         run.write(tables.HOURS, _hour_rows(number, mine), part=number)
     run.verdict = _judge(run, requests)
+
+
+_NOTHING = Estimate(value=math.nan, low=math.nan, high=math.nan, n=0)
 
 
 def _hour_rows(
@@ -215,18 +206,21 @@ def _hour_rows(
     for hour in sorted({row["hour"] for row in counted}):
         for what in TIMES:
             values = [row[f"{what}_s"] for row in counted if row["hour"] == hour]
+            values_s = np.array(values, np.float64)
             for percentile in PERCENTILES:
-                found = quantile_interval(np.array(values), percentile / 100)
+                level = claimed_level(len(values_s), percentile / 100)
+                is_carried = not math.isnan(level)
+                found = quantile_interval(values_s, level) if is_carried else _NOTHING
                 rows.append(
                     {
                         "configuration": number,
                         "hour": hour,
                         "what": what,
                         "percentile": percentile,
-                        "value_s": found.value,
+                        "value_s": _known(found.value),
                         "low": _known(found.low),
                         "high": _known(found.high),
-                        "n": found.n,
+                        "n": len(values_s),
                     }
                 )
     return rows

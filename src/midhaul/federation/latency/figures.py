@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from midhaul.federation.latency import tables
-from midhaul.federation.latency.curves import CAPTION, SHARES, curve
 from midhaul.federation.latency.listings import (
     capture_table,
     connection_table,
@@ -17,9 +18,11 @@ from midhaul.federation.latency.listings import (
 from midhaul.report import Figure, Notice, Page, Section
 from midhaul.report.axes import Axis, Choice, Series
 from midhaul.report.charts import lines, percentile_curves, stack
+from midhaul.report.curves import CAPTION, points_of
 from midhaul.report.gathering import environment, gather, subtitle, verdict_of
 from midhaul.report.numbers import duration_text
 from midhaul.report.view import View, headline, metric_bars, summary_table
+from midhaul.stats import fewest_values
 
 if TYPE_CHECKING:
     from midhaul.runs.run import Run
@@ -152,15 +155,14 @@ def _distribution(view: View, what: str) -> Figure | str:
     if "requests" not in view.has:
         return f"{title}: the run has no requests yet."
     found = view.run.sql(
-        "SELECT configuration, count(*) AS n, "  # noqa: S608 - our own names
-        f"quantile_cont({what}_s, {list(SHARES)!r}) AS quantiles "
+        f"SELECT configuration, list({what}_s) AS values "  # noqa: S608 - our own names
         "FROM requests JOIN configurations USING (provider, region_pair) "
         "WHERE status = 'ok' GROUP BY configuration ORDER BY configuration"
     ).to_pylist()
     rows = [
-        point
+        {"name": view.names[one["configuration"]], **point}
         for one in found
-        for point in curve(view.names[one["configuration"]], one["n"], one["quantiles"])
+        for point in points_of(np.array(one["values"], np.float64))
     ]
     if not rows:
         return f"{title}: no request could be split."
@@ -180,16 +182,21 @@ def _day(view: View) -> Section | None:
             "ms_high": None if row["high"] is None else row["high"] * _MS,
         }
         for row in view.rows(tables.HOURS)
+        if row["value_s"] is not None
     ]
     if not rows:
-        return None
+        if not view.rows(tables.HOURS):
+            return None
+        text = f"No hour of the day has the {fewest_values(0.5)} requests of a median."
+        return Section(title="Over the day", items=(Notice(text=text),))
     curves = tuple(dict.fromkeys(row["curve"] for row in rows))
     chart = lines(rows, Axis("hour", "hour of the day"), Axis("ms", "ms"), view.series)
     shown = Choice("curve", "curve", curves, curves[0]).on(chart)
     zone = view.run.config_values().get("time_zone", "UTC")
     caption = (
         f"In the time zone {zone}. Lines are 95 % intervals between order statistics, "
-        "none where an hour has too few requests."
+        "none where an hour has too few requests; a percentile that an hour's requests "
+        "do not carry is missing."
     )
     figure = Figure(title="Hour by hour", chart=shown, caption=caption)
     return Section(title="Over the day", items=(figure,))

@@ -13,7 +13,7 @@ import numpy as np
 
 from midhaul.federation.latency.tables import CONFIGURATIONS, REQUESTS
 from midhaul.model.samples import MetricSamples
-from midhaul.stats import mean_statistic, quantile_statistic, ratio_statistic
+from midhaul.stats import mean_statistic, percentile_samples, ratio_statistic
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -90,16 +90,22 @@ def _of_times(
     index, units = _batches(counted)
     values = {what: _column(counted, what) for what in (*TIMES, *_PARTS)}
     statistics = {
-        f"{what}_p{percentile}_s": quantile_statistic(
-            values[what], index, len(units), q=percentile / 100
+        f"{what}_mean_s": mean_statistic(values[what], index, len(units))
+        for what in (*TIMES, *_PARTS)
+    }
+    found = [
+        percentile_samples(
+            values[what],
+            index,
+            units,
+            q=percentile / 100,
+            metric=f"{what}_p{percentile}_s",
+            configuration=configuration,
         )
         for what in TIMES
         for percentile in PERCENTILES
-    }
-    for what in (*TIMES, *_PARTS):
-        mean = mean_statistic(values[what], index, len(units))
-        statistics[f"{what}_mean_s"] = mean
-    found = [
+    ]
+    found += [
         MetricSamples(
             metric=name,
             configuration=configuration,

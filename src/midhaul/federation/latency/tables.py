@@ -124,13 +124,17 @@ REQUESTS = Table(
 
 HOURS = Table(
     "hours",
-    "A quantile in one hour of the day.",
+    "A percentile in one hour of the day.",
     (
         CONFIGURATION,
         Column("hour", _SMALL, "Hour of the day, 0 to 23."),
         Column("what", _STRING, "inference, transmission or total."),
         Column("percentile", _SMALL, "50, 90, 95 or 99."),
-        Column("value_s", _FLOAT, "The quantile."),
+        Column(
+            "value_s",
+            _FLOAT,
+            "The percentile; null where the requests do not carry it.",
+        ),
         Column("low", _FLOAT, "Lower end of its 95 % interval; null without one."),
         Column("high", _FLOAT, "Upper end of its 95 % interval; null without one."),
         Column("n", _INT, "Requests."),

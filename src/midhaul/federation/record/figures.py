@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from midhaul.federation.latency.curves import CAPTION, SHARES, curve
 from midhaul.federation.record import tables
+from midhaul.federation.record.samples import waits_of
 from midhaul.report import Cell, DataTable, Figure, Notice, Page, Section
 from midhaul.report.axes import Axis, Series
 from midhaul.report.charts import lines, percentile_curves, stack
+from midhaul.report.curves import CAPTION, points_of
 from midhaul.report.gathering import environment, gather, subtitle, verdict_of
 from midhaul.report.numbers import duration, duration_text
 from midhaul.report.view import View, headline, metric_bars, summary_table
@@ -115,15 +116,10 @@ def _costs(view: View) -> DataTable | Notice:
 def _distribution(view: View) -> Figure | str:
     if "calls" not in view.has:
         return "Distribution of latency: nobody was asked yet."
-    found = view.run.sql(
-        "SELECT configuration, count(*) AS n, "  # noqa: S608 - our own names
-        f"quantile_cont(latency_s, {list(SHARES)!r}) AS quantiles FROM calls "
-        "WHERE status = 'ok' GROUP BY configuration ORDER BY configuration"
-    ).to_pylist()
     rows = [
-        point
-        for one in found
-        for point in curve(view.names[one["configuration"]], one["n"], one["quantiles"])
+        {"name": name, **point}
+        for name, (waits_s, known_below_s) in waits_of(view.run).items()
+        for point in points_of(waits_s, known_below_s)
     ]
     if not rows:
         return "Distribution of latency: nobody answered."

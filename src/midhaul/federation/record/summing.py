@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,7 +12,7 @@ from midhaul.federation.record.keeping import call_row, prediction_rows
 from midhaul.federation.record.samples import metric_samples
 from midhaul.model import Tally, Verdict
 from midhaul.runs.summary import SUMMARY
-from midhaul.stats import bootstrap
+from midhaul.stats import estimate_row
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -86,26 +85,14 @@ def sum_up(
     for number, one in enumerate(config.providers):
         mine = [call for call in calls if call["configuration"] == number]
         rng = np.random.default_rng([config.seed, 74, number])
-        rows: list[dict[str, object]] = []
-        for metric in metric_samples(mine, one.name):
-            found = bootstrap(
-                metric.statistic,
-                len(metric.units),
-                rng,
-                n_resamples=config.n_resamples,
-            )
-            rows.append(
-                {
-                    "configuration": number,
-                    "metric": metric.metric,
-                    "value": _known(found.value),
-                    "low": _known(found.low),
-                    "high": _known(found.high),
-                    "n": found.n,
-                    "unit": metric.unit,
-                    "is_model": False,
-                }
-            )
+        rows = [
+            {
+                "configuration": number,
+                **estimate_row(metric, rng, n_resamples=config.n_resamples),
+                "is_model": False,
+            }
+            for metric in metric_samples(mine, one.name, one.timeout_s)
+        ]
         run.write(SUMMARY, rows, part=number)
     run.verdict = _judge(calls, n_packets, n_dropped)
 
@@ -145,7 +132,3 @@ def _judge(
             advice="Capture less, or on another disk.",
         ),
     )
-
-
-def _known(value: float) -> float | None:
-    return None if math.isnan(value) else float(value)

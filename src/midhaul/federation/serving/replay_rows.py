@@ -8,6 +8,7 @@ import numpy as np
 
 from midhaul.federation.problem import Answers
 from midhaul.model import Detections
+from midhaul.stats import claimed_quantile
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -116,9 +117,11 @@ def summary_rows(
 def _summary(
     answers: Sequence[FederatedAnswer], qualities: Float64[np.ndarray, " k"]
 ) -> dict[str, Any]:
-    latencies = np.array([answer.latency_s for answer in answers])
-    p50, p95, p99 = np.quantile(latencies, (0.5, 0.95, 0.99)).tolist()
     is_answered = np.array([answer.is_answered for answer in answers])
+    waits_s = np.array([answer.latency_s for answer in answers])
+    # Without an answer a request waited at least as long as any that has one.
+    longest_s = float(waits_s.max())
+    waits_s[~is_answered] = longest_s
     calls = [call for one in answers for call in one.calls if not call.not_sent]
     n_failed = sum(call.status != "ok" for call in calls)
     good = qualities[is_answered]
@@ -126,15 +129,23 @@ def _summary(
         "n_requests": len(answers),
         "answered": float(is_answered.mean()),
         "complete": float(np.mean([one.status == "complete" for one in answers])),
-        "latency_p50_s": p50,
-        "latency_p95_s": p95,
-        "latency_p99_s": p99,
+        **{
+            f"latency_p{percentile}_s": _known(
+                claimed_quantile(waits_s, percentile / 100)
+            )
+            for percentile in (50, 95, 99)
+        },
+        "latency_known_below_s": None if is_answered.all() else longest_s,
         "quality": float(np.where(is_answered, qualities, 0.0).mean()),
         "quality_answered": float(good.mean()) if len(good) else None,
         "cost_usd": float(np.mean([answer.cost_usd for answer in answers])),
         "n_calls": len(calls) / len(answers),
         "failed_calls": n_failed / len(calls) if calls else 0.0,
     }
+
+
+def _known(value: float) -> float | None:
+    return None if np.isnan(value) else value
 
 
 def _phase_of(replay: FaultReplay, phases: Sequence[Phase]) -> np.ndarray:

@@ -66,9 +66,21 @@ FAULT_SUMMARY = Table(
         Column("n_requests", _INT, "Requests that came in the phase."),
         Column("answered", _FLOAT, "Share of them that were answered."),
         Column("complete", _FLOAT, "Share whose answer has all that was wanted."),
-        Column("latency_p50_s", _FLOAT, "Median latency, failures included."),
-        Column("latency_p95_s", _FLOAT, "95th percentile of the same."),
-        Column("latency_p99_s", _FLOAT, "99th percentile of the same."),
+        Column(
+            "latency_p50_s",
+            _FLOAT,
+            "Median latency; null where the requests are too few. One without an "
+            "answer counts as at least the longest.",
+        ),
+        Column("latency_p95_s", _FLOAT, "95th percentile, likewise."),
+        Column("latency_p99_s", _FLOAT, "99th percentile, likewise."),
+        Column(
+            "latency_known_below_s",
+            _FLOAT,
+            "The longest latency, where requests were not answered: a percentile that "
+            "is this is at least this; null where all were answered.",
+            is_newer=True,
+        ),
         Column("quality", _FLOAT, "Mean quality; a request without answer has 0."),
         Column("quality_answered", _FLOAT, "Mean quality of the answered ones."),
         Column("cost_usd", _FLOAT, "Mean cost of a request."),

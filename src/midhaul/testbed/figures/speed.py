@@ -5,18 +5,17 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from midhaul.report import Figure, Section
 from midhaul.report.axes import Axis, Choice, Series
 from midhaul.report.charts import bars, dots, percentile_curves, stack
+from midhaul.report.curves import CAPTION, points_of
 from midhaul.report.gathering import gather
 from midhaul.testbed.figures.view import detector_axis, ordered
 from midhaul.testbed.samples import judged_requests
 from midhaul.testbed.stages import stages_of
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
 
     from midhaul.testbed.figures.view import View
     from midhaul.testbed.request_metrics import Requests
@@ -29,9 +28,6 @@ _LATENCIES = {
     "latency_p99_s": "99 %",
     "latency_p999_s": "99.9 %",
 }
-_PER_DECADE = 16
-_MOST_NINES = 4
-_FEW = 10
 
 _PARTS = {
     "late": ("sent late", "#9aa5b1"),
@@ -134,21 +130,17 @@ def _f1_per_second(view: View) -> Figure | str:
 def _curves(view: View, judged: Mapping[int, Requests]) -> Figure | str:
     if "requests" not in view.has:
         return "The distribution of latencies: the run kept no requests."
-    nines = range(_MOST_NINES * _PER_DECADE + 1)
-    shares = np.array([1 - 10 ** (-k / _PER_DECADE) for k in nines])
     rows: list[dict[str, Any]] = []
     for c in view.configurations:
         requests = judged.get(c.index)
         if requests is None:
             continue
+        latency_s = requests.latency_ns / 1e9
+        unknown = latency_s[~requests.is_ok]
+        known_below_s = float(unknown.min()) if len(unknown) else math.inf
+        points = points_of(latency_s, known_below_s, n_nines=4)
         label = {"series": c.series, "preprocessing": c.preprocessing}
-        latencies = requests.latency_ns
-        quantiles = np.quantile(latencies, shares, method="inverted_cdf")
-        # From the first request without an answer on, the curve is not known.
-        is_known = quantiles < min(latencies[~requests.is_ok], default=math.inf)
-        known = (shares[is_known].tolist(), quantiles[is_known].tolist())
-        curve = _curve(len(latencies), *known)
-        rows.extend(label | point for point in curve)
+        rows.extend(label | point for point in points)
     if not rows:
         return "The distribution of latencies: no request was answered."
     value = Axis("ms", "latency, ms", is_log=True)
@@ -157,33 +149,8 @@ def _curves(view: View, judged: Mapping[int, Requests]) -> Figure | str:
         title="Distribution of latency",
         chart=preprocessing_choice(view).on(chart),
         caption="Read upwards from 99 %: one request in a hundred takes longer than "
-        "this. Over all judged requests; a curve ends where the first one without an "
-        "answer would stand. Dotted where fewer than ten requests lie beyond, which is "
-        "too few to claim the percentile.",
+        f"this. Over all judged requests. {CAPTION}",
     )
-
-
-def _curve(
-    n: int, shares: Sequence[float], quantiles: Sequence[float]
-) -> list[dict[str, float | bool]]:
-    """The points of one curve, up to its largest value."""
-    points: list[dict[str, float | bool]] = []
-    for share, quantile in zip(shares, quantiles, strict=True):
-        beyond = n * (1 - share)
-        if beyond < 1:
-            break
-        is_thin = beyond < _FEW - 1e-6
-        if is_thin and points and not points[-1]["is_thin"]:
-            points[-1]["is_seam"] = True
-        points.append(
-            {
-                "nines": -math.log10(1 - share),
-                "percentile": share * 100,
-                "ms": quantile / 1e6,
-                "is_thin": is_thin,
-            }
-        )
-    return points
 
 
 def _stages(view: View, judged: Mapping[int, Requests]) -> tuple[Figure | str, ...]:
