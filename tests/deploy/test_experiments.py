@@ -99,7 +99,7 @@ def test_a_plan_is_exported_to_be_applied(planned: Run) -> None:
     """Manifests, rate map and script lie in the run's files."""
     folder = planned.dir / "files" / "export"
     names = {file.name for file in folder.rglob("*") if file.is_file()}
-    assert {"README.txt", "pods.yaml", "rates.json", "shape.sh"} <= names
+    assert {"README.txt", "deployments.yaml", "rates.json", "shape.sh"} <= names
 
 
 def test_layers_are_listed_once_a_gateway(planned: Run) -> None:

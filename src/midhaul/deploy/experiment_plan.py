@@ -19,6 +19,8 @@ from midhaul.deploy.joint import (
 from midhaul.model import Verdict
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from midhaul.deploy.config import PlanConfig
     from midhaul.deploy.joint import JointPlan, JointPlanner
     from midhaul.deploy.problem import PlacementProblem
@@ -66,7 +68,7 @@ def plan(config: PlanConfig, run: Run, progress: Progress) -> None:
     if config.with_prices:
         _write_prices(config, problem, first, run, progress)
     if config.with_export:
-        _export(config, problem, first, run)
+        _export(config, problem, first, found.private, run)
     run.verdict = _verdict(problem, first)
 
 
@@ -171,13 +173,32 @@ def _write_prices(
 
 
 def _export(
-    config: PlanConfig, problem: PlacementProblem, first: JointPlan, run: Run
+    config: PlanConfig,
+    problem: PlacementProblem,
+    first: JointPlan,
+    private: Collection[str],
+    run: Run,
 ) -> None:
-    from midhaul.deploy.exports import Site, export_plan  # noqa: PLC0415  needs PyYAML
+    from midhaul.deploy.exports import (  # noqa: PLC0415  needs PyYAML
+        Plan,
+        Site,
+        Toleration,
+        cut_rates,
+        export_plan,
+        peer_tallies,
+    )
 
     folder = run.file("export/README.txt").parent
-    site = Site(**config.site.model_dump())
+    values = config.site.model_dump()
+    values["tolerations"] = tuple(Toleration(**t) for t in values["tolerations"])
+    site = Site(
+        **values,
+        private_registries=tuple(sorted(private)),
+        plain_http=config.images.plain_http,
+    )
     export_plan(folder, problem, first.placement, first.rates, site=site)
+    plan = Plan.of(problem, first.placement, first.rates)
+    run.tally(cut_rates(plan, site), *peer_tallies(plan, site))
 
 
 def _verdict(problem: PlacementProblem, first: JointPlan) -> Verdict:

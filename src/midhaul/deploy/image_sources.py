@@ -39,12 +39,14 @@ class FoundImages:
             not offered for it. A platform or a name is missing where ``images`` holds.
         tallies: what was estimated, assumed or ruled out.
         notes: what else was odd.
+        private: registries that wanted to know who asks.
     """
 
     images: Mapping[str, ContainerImage]
     by_platform: Mapping[str | None, Mapping[str, ContainerImage | None]]
     tallies: tuple[Tally, ...] = ()
     notes: tuple[str, ...] = ()
+    private: frozenset[str] = frozenset()
 
 
 def find_images(
@@ -155,6 +157,11 @@ def _of_registries(
         by_platform=found.by_platform,
         tallies=found.tallies,
         notes=tuple(notes),
+        private=frozenset(
+            registry.parse_reference(one.reference).registry
+            for one in records.values()
+            if one.is_private
+        ),
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -17,11 +18,11 @@ from midhaul.deploy.enforcement.htb_apply import (
     read_counts,
     remove,
 )
-from midhaul.deploy.enforcement.lab import Lab
+from midhaul.deploy.enforcement.lab import DEVICE, SIDES, Lab
 from midhaul.errors import DataError, MidhaulError, NodeError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
 _IS_POSSIBLE = (
@@ -107,6 +108,122 @@ def test_the_script_goes_up_and_down(tmp_path: Path) -> None:
         run("down")
         assert "htb" not in run("show")
         run("down")
+
+
+_SEND = (
+    "import socket,sys\n"
+    "both = (socket.AF_INET, '10.99.0.2'), (socket.AF_INET6, 'fd99::2')\n"
+    "for family, host in both:\n"
+    "    for port, n in ((5001, 30), (5002, 20), (9, 10)):\n"
+    "        with socket.socket(family, socket.SOCK_DGRAM) as s:\n"
+    "            for _ in range(n):\n"
+    "                s.sendto(bytes(100), (host, port))\n"
+    "    with socket.socket(family, socket.SOCK_STREAM) as s:\n"
+    "        s.connect_ex((host, 22))\n"
+)
+
+
+@pytest.fixture
+def lab() -> Iterator[Lab]:
+    """A fast link with addresses of both families, and no queue of its own."""
+    with Lab(uplink_bps=1e7, downlink_bps=1e7) as lab:
+        for n, side in enumerate(SIDES):
+            at = f"fd99::{n + 1}/64"
+            for argv in (
+                ["ip", "address", "add", at, "dev", DEVICE, "nodad"],
+                ["tc", "qdisc", "del", "dev", DEVICE, "root"],
+            ):
+                subprocess.run(lab.command(side, argv), check=True)
+        yield lab
+
+
+def _fast(**more: Any) -> HtbPlan:
+    """A plan whose queues are empty by the time that they are looked at."""
+    classes = tuple(
+        HtbClass(name=f"a{port}", rate_bps=1e8, match=port) for port in (5001, 5002)
+    )
+    return HtbPlan(device=DEVICE, uplink_bps=1e9, classes=classes, **more)
+
+
+def _shown(lab: Lab, text: str, folder: Path) -> str:
+    """What the kernel has counted after packets to all ports, with a script up."""
+    file = folder / "shape.sh"
+    file.write_text(text, encoding="utf-8")
+    for argv in (["sh", str(file), "up"], [sys.executable, "-c", _SEND]):
+        subprocess.run(lab.command("gateway", argv), check=True)
+    show = lab.command("gateway", ["sh", str(file), "show"])
+    return subprocess.run(show, capture_output=True, text=True, check=True).stdout
+
+
+def _packets(shown: str, minor: str) -> int:
+    """Packets of a class."""
+    found = re.search(rf"class htb 1:{minor} .*?bytes (\d+) pkt", shown, re.DOTALL)
+    assert found, shown
+    return int(found[1])
+
+
+@needs_lab
+def test_both_families_land_in_the_class_of_their_port(
+    lab: Lab, tmp_path: Path
+) -> None:
+    """IPv4 and IPv6 to a port are one class, ssh has the floor, others the rest."""
+    plan = _fast(floor_bps=64e3)
+    shown = _shown(lab, script(plan), tmp_path)
+    assert _packets(shown, "10") == 2 * 30
+    assert _packets(shown, "11") == 2 * 20
+    assert _packets(shown, "13") >= 2
+    assert _packets(shown, "12") >= 2 * 10
+
+
+@needs_lab
+@pytest.mark.parametrize(
+    "more",
+    [{"lan": ("10.99.0.0/30", "fd99::/64")}, {"spares_neighbours": True}],
+)
+def test_what_stays_on_the_lan_is_left_alone(
+    lab: Lab, tmp_path: Path, more: dict[str, Any]
+) -> None:
+    """But for what analytics send; named networks, and those that the device is in."""
+    shown = _shown(lab, script(_fast(**more)), tmp_path)
+    assert _packets(shown, "10") == 2 * 30
+    assert _packets(shown, "12") == 0
+    direct = re.search(r"direct_packets_stat (\d+)", shown)
+    assert direct
+    assert int(direct[1]) >= 2 * 10
+
+
+@needs_lab
+def test_a_script_that_fails_leaves_nothing_behind(tmp_path: Path) -> None:
+    """Half a tree would hold back what it does not know."""
+    text = script(_plan()).replace("ip6 dport 5002", "ip6 dport nonsense")
+    file = tmp_path / "shape.sh"
+    with Lab(uplink_bps=2e6, downlink_bps=1e7) as lab:
+        file.write_text(text.replace("eth0", DEVICE), encoding="utf-8")
+        run = lab.command("gateway", ["sh", str(file), "up"])
+        done = subprocess.run(run, capture_output=True, text=True, check=False)
+        assert done.returncode
+        assert "nothing is shaped" in done.stderr
+        show = lab.command("gateway", ["tc", "qdisc", "show", "dev", DEVICE])
+        said = subprocess.run(show, capture_output=True, text=True, check=True).stdout
+    assert "htb" not in said
+
+
+def test_a_floor_is_taken_from_what_the_analytics_leave() -> None:
+    """They are scaled down where they leave too little, and the script says so."""
+    roomy = _plan(uplink_bps=10e6, floor_bps=64e3)
+    assert (roomy.kept_bps, roomy.scale) == (64e3, 1.0)
+    assert "of what was granted" not in script(roomy)
+    full = _plan(uplink_bps=1.5e6, floor_bps=64e3)
+    assert full.kept_bps == 30e3
+    rates = [int(rate) for rate in re.findall(r"htb rate (\d+)bit", script(full))]
+    link, *analytics, rest, floor = rates
+    assert sum(analytics) + floor <= link == 1_500_000
+    assert (rest, floor) == (8_000, 30_000)
+    assert "of what was granted: the floor is 30 kbit/s" in script(full)
+    with pytest.raises(DataError, match="expected a network"):
+        _plan(lan=("here; reboot",))
+    with pytest.raises(DataError, match="floor within the uplink"):
+        _plan(floor_bps=-1.0)
 
 
 def test_a_script_says_what_each_class_is() -> None:

@@ -17,7 +17,11 @@ from midhaul.deploy.curves import QosCurve
 from midhaul.deploy.enforcement.bridge_config import read_bridge
 from midhaul.deploy.enforcement.rate_map import read_rate_map
 from midhaul.deploy.exports import Plan, Site, export_plan
-from midhaul.deploy.exports.kubernetes import kubeedge_prepulls, pods, prepull_jobs
+from midhaul.deploy.exports.kubernetes import (
+    deployments,
+    kubeedge_prepulls,
+    prepull_jobs,
+)
 from midhaul.deploy.exports.network import rate_map, tc_script
 from midhaul.deploy.exports.plan import dns_name
 from midhaul.deploy.exports.validation import validate
@@ -113,19 +117,21 @@ def _plan(rates_bps: tuple[float, ...] = (4e5, 1e4, 4e5)) -> Plan:
     return Plan.of(*_answers(rates_bps))
 
 
-def _env(pod: dict[str, Any]) -> dict[str, str]:
-    listed = pod["spec"]["containers"][0]["env"]
+def _env(deployment: dict[str, Any]) -> dict[str, str]:
+    listed = deployment["spec"]["template"]["spec"]["containers"][0]["env"]
     return {one["name"]: one.get("value", "") for one in listed}
 
 
-def test_pods_stand_where_the_plan_wants_them() -> None:
+def test_analytics_stand_where_the_plan_wants_them() -> None:
     """The gateway's by its host name, the others in the cloud, each with its rate."""
-    camera, mic, meter = pods(_plan(), Site(registry="registry.local:5000/"))
-    assert mic["spec"]["nodeSelector"] == {"kubernetes.io/hostname": "gw-1"}
-    assert camera["spec"]["nodeSelector"] == {"midhaul/role": "cloud"}
+    site = Site(registry="registry.local:5000/")
+    camera, mic, meter = found = deployments(_plan(), site)
+    pods = [one["spec"]["template"]["spec"] for one in found]
+    assert pods[1]["nodeSelector"] == {"kubernetes.io/hostname": "gw-1"}
+    assert pods[0]["nodeSelector"] == {"midhaul/role": "cloud"}
     assert mic["metadata"]["name"] == "mic"
     assert camera["metadata"]["annotations"]["midhaul/analytic"] == "Cámara 7"
-    container = mic["spec"]["containers"][0]
+    container = pods[1]["containers"][0]
     assert container["image"] == "registry.local:5000/library/redis:7"
     resources = container["resources"]
     assert resources["requests"] == {"cpu": "250m", "memory": "64000000"}
@@ -159,8 +165,8 @@ def test_knobs_follow_the_demands_where_they_are_given() -> None:
 
 def test_images_are_pulled_in_the_order_of_the_plan() -> None:
     """By a Job and by KubeEdge, with time to spare."""
-    (job,) = prepull_jobs(_plan(), Site())
-    (edge,) = kubeedge_prepulls(_plan(), Site())
+    ((job,),) = prepull_jobs(_plan(), Site())
+    ((edge,),) = kubeedge_prepulls(_plan(), Site())
     containers = job["spec"]["template"]["spec"]["containers"]
     images = ["library/redis:7", "vision/yolo"]
     assert [one["image"] for one in containers] == images
@@ -173,13 +179,14 @@ def test_a_whole_folder_can_be_applied(tmp_path: Path) -> None:
     """YAML without anchors, scripts that sh can read, files that the bridge takes."""
     files = export_plan(tmp_path, *_answers())
     names = [file.relative_to(tmp_path).as_posix() for file in files]
-    assert names[:4] == [
+    assert names[:5] == [
         "README.txt",
-        "pods.yaml",
+        "kustomization.yaml",
+        "deployments.yaml",
         "prepull-jobs.yaml",
         "kubeedge-prepull.yaml",
     ]
-    for file in files[1:4]:
+    for file in files[2:5]:
         text = file.read_text(encoding="utf-8")
         assert "&id" not in text
         for manifest in yaml.safe_load_all(text):
@@ -204,7 +211,7 @@ def test_ports_and_marks_tell_packets_apart() -> None:
     assert "dport 5002" in ports
     assert "dev wwan0" in ports
     none = tc_script(_plan((0.0, 0.0, 0.0)), Site(), "gw-1")
-    assert none.count("class add") == 2
+    assert none.count("class add") == 3  # the uplink, the rest, and the floor
 
 
 def test_what_cannot_be_applied_is_refused_in_words(tmp_path: Path) -> None:

@@ -2,9 +2,11 @@
 
 The alternative to the bridge, where programs cannot be paced: the kernel's hierarchical
 token bucket (M. Devera, "HTB Linux queuing discipline manual", 2002) gives each class
-its rate and lets it borrow what others leave up to the uplink. Packets are told apart
-by their port (u32) or by a mark that the sender or a firewall has set (fwmark). What
-matches no class shares a small one, so that nothing is locked out.
+its rate and lets it borrow what others leave up to the uplink. Packets of IPv4 and IPv6
+are told apart by their port (u32) or by a mark that the sender or a firewall has set
+(fwmark). What matches no class shares a small one, so that nothing is locked out. Where
+that is asked for, ports by which a gateway is managed have a class with a floor of its
+own, and what stays on the device's own networks is not held back at all.
 
 Differences from the manual:
 
@@ -14,17 +16,26 @@ Differences from the manual:
 3. ``rate`` and ``ceil`` are equal unless borrowing is asked for: a plan that grants a
    rate does not count on more.
 4. No class gets less than 8 kbit/s, not even one that is granted nothing: its packets
-   would wait forever and then be in the way. The uplink's own class bounds the sum.
+   would wait forever and then be in the way.
+5. A class sends at its rate whatever its parent has left, so the rates of all must fit
+   into the uplink together: a floor is taken from what the analytics leave, and where
+   they leave too little, all of them are scaled down by the same factor.
+6. Ports are read at their usual place. Packets of IPv4 with options, later fragments
+   and packets of IPv6 with extension headers match no port, and share the small class.
 """
 
 from __future__ import annotations
 
+import ipaddress
 import re
 import shlex
 from dataclasses import dataclass
 from typing import Literal
 
 from midhaul.errors import DataError
+
+MANAGEMENT_PORTS = (22, 6443, 10250, 10000, 10002)
+"""TCP ports of ssh, the API server, the kubelet, and KubeEdge's two of CloudCore."""
 
 By = Literal["dport", "sport", "mark"]
 """How packets are told apart: destination port, source port, or firewall mark."""
@@ -42,6 +53,11 @@ _PACKETS = 10  # of a queue, at least
 MOST_BPS = 32e9
 """More than a 32-bit count of bytes per second holds."""
 
+_MOST_FLOOR = 0.02  # of the uplink
+_IPV6 = 6
+_TCP = "6"
+_FAMILIES = (("ip", "ip"), ("ipv6", "ip6"))
+_NEIGHBOURS = ("169.254.0.0/16", "224.0.0.0/24", "fe80::/10", "ff00::/12")
 _NAME = re.compile(r"^[\w.-]{1,15}$")
 
 
@@ -73,10 +89,18 @@ class HtbPlan:
         may_borrow: whether a class may use what others leave.
         parent: where the tree is hung: ``root``, or a class such as ``1:1``.
         handle: major number of the tree, hexadecimal.
+        floor_bps: what is kept for ``management``, at most a fiftieth of the uplink
+            and at least 8 kbit/s; 0 for none.
+        management: TCP ports, at either end, by which the gateway is managed.
+        lan: networks, such as ``192.168.1.0/24`` and ``fd00:1::/64``, that are reached
+            over the device and not over the uplink. Nothing to them is held back, but
+            what analytics send.
+        spares_neighbours: whether the script finds the device's own networks and spares
+            them as well.
 
     Raises:
-        DataError: a name, rate or match is impossible, one match occurs twice, or rates
-            exceed the uplink.
+        DataError: a name, rate, match or network is impossible, one match occurs twice,
+            or rates exceed the uplink.
     """
 
     device: str
@@ -87,9 +111,23 @@ class HtbPlan:
     may_borrow: bool = False
     parent: str = "root"
     handle: str = "1"
+    floor_bps: float = 0.0
+    management: tuple[int, ...] = MANAGEMENT_PORTS
+    lan: tuple[str, ...] = ()
+    spares_neighbours: bool = False
 
     def __post_init__(self) -> None:
-        """Check names, rates and matches."""
+        """Check names, rates, matches and networks."""
+        self._check_device()
+        self._check_classes()
+        for network in self.lan:
+            try:
+                ipaddress.ip_network(network, strict=False)
+            except ValueError as error:
+                message = f"expected a network like 192.168.1.0/24, found {network!r}"
+                raise DataError(message) from error
+
+    def _check_device(self) -> None:
         if not _NAME.match(self.device):
             message = f"expected the name of a network device, found {self.device!r}"
             raise DataError(message, "ip link shows their names")
@@ -99,6 +137,11 @@ class HtbPlan:
                 f"kernel's class, found {self.uplink_bps}"
             )
             raise DataError(message)
+        if not 0 <= self.floor_bps <= self.uplink_bps:
+            message = f"expected a floor within the uplink, found {self.floor_bps}"
+            raise DataError(message)
+
+    def _check_classes(self) -> None:
         if len(self.classes) > _MOST_CLASSES:
             message = (
                 f"expected up to {_MOST_CLASSES} classes, found {len(self.classes)}"
@@ -123,27 +166,47 @@ class HtbPlan:
             )
             raise DataError(message, "a RateAllocation never does")
 
+    @property
+    def kept_bps(self) -> float:
+        """What management has at least; 0 without a floor."""
+        if not self.floor_bps:
+            return 0.0
+        return max(LEAST_BPS, min(self.floor_bps, _MOST_FLOOR * self.uplink_bps))
+
+    @property
+    def scale(self) -> float:
+        """Factor on the rates of all classes, so that the floor is left; at most 1."""
+        together = sum(one.rate_bps for one in self.classes)
+        room = max(0.0, self.uplink_bps - self.kept_bps)
+        return min(1.0, room / together) if together else 1.0
+
 
 def up_commands(plan: HtbPlan) -> list[list[str]]:
     """The ``tc`` commands that put a plan into force; what was there must be gone."""
     device, major = plan.device, plan.handle
     at = ["root"] if plan.parent == "root" else ["parent", plan.parent]
-    rest_bps = plan.uplink_bps - sum(one.rate_bps for one in plan.classes)
-    others = format(len(plan.classes) + FIRST_MINOR, "x")
+    rates_bps = [one.rate_bps * plan.scale for one in plan.classes]
+    rest_bps = plan.uplink_bps - plan.kept_bps - sum(rates_bps)
+    others, floor = (format(len(plan.classes) + FIRST_MINOR + i, "x") for i in (0, 1))
     found = [
         _tc(
             "qdisc", device, *at, "handle", f"{major}:", "htb", "default", f"0x{others}"
         ),
         _class(plan, f"{major}:", "1", plan.uplink_bps, plan.uplink_bps),
     ]
-    for index, one in enumerate(plan.classes):
+    for index, (one, rate_bps) in enumerate(zip(plan.classes, rates_bps, strict=True)):
         minor = format(index + FIRST_MINOR, "x")
-        ceil_bps = plan.uplink_bps if plan.may_borrow else one.rate_bps
-        found.append(_class(plan, f"{major}:1", minor, one.rate_bps, ceil_bps))
-        found.append(_queue(plan, minor, one.rate_bps))
-        found.append(_filter(plan, minor, one.match))
+        ceil_bps = plan.uplink_bps if plan.may_borrow else rate_bps
+        found.append(_class(plan, f"{major}:1", minor, rate_bps, ceil_bps))
+        found.append(_queue(plan, minor, rate_bps))
+        found += _filters(plan, minor, one.match)
     found.append(_class(plan, f"{major}:1", others, rest_bps, plan.uplink_bps))
     found.append(_queue(plan, others, rest_bps))
+    if plan.kept_bps:
+        found.append(_class(plan, f"{major}:1", floor, plan.kept_bps, plan.uplink_bps))
+        found.append(_queue(plan, floor, plan.kept_bps))
+        found += _management_filters(plan, floor)
+    found += _lan_filters(plan)
     return found
 
 
@@ -154,23 +217,32 @@ def down_command(plan: HtbPlan) -> list[str]:
 
 
 def script(plan: HtbPlan) -> str:
-    """A shell script that a person can read: ``up``, ``down`` and ``show``."""
+    """A shell script that a person can read: ``up``, ``down`` and ``show``.
+
+    A command that fails takes all of it down again.
+    """
     lines: list[str] = []
-    names = iter(plan.classes)
+    # A name is a comment here: what ends a line must not end the comment.
+    names = [" ".join(one.name.split()) for one in plan.classes]
+    ports = ", ".join(map(str, plan.management))
+    remarks = iter([*names, "everything else", f"TCP ports {ports}: the floor"])
     for argv in up_commands(plan):
         if argv[1] == "class" and argv[argv.index("parent") + 1] != f"{plan.handle}:":
-            one = next(names, None)
-            # A name is a comment here: what ends a line must not end the comment.
-            name = "everything else" if one is None else " ".join(one.name.split())
-            lines.append(f"    # {name}")
+            lines.append(f"    # {next(remarks)}")
         lines.append(f"    {shlex.join(argv)}")
     down = shlex.join(down_command(plan))
     device = shlex.quote(plan.device)
-    commands = "\n".join(lines)
+    commands = "\n".join(lines + _neighbour_lines(plan))
+    scaled = (
+        f"# Rates are {plan.scale:.1%} of what was granted: the floor is "
+        f"{plan.kept_bps / 1e3:g} kbit/s.\n"
+        if plan.scale < 1
+        else ""
+    )
     return f"""#!/bin/sh
 # Divides what leaves {plan.device}: {plan.uplink_bps / 1e6:g} Mbit/s among \
 {len(plan.classes)} analytics, by {plan.by}.
-# Written by midhaul. Use: sh shape.sh up | down | show   (as root)
+{scaled}# Written by midhaul. Use: sh shape.sh up | down | show   (as root)
 set -eu
 
 up() {{
@@ -183,9 +255,13 @@ down() {{
 }}
 
 case "${{1:-}}" in
-    up) up ;;
+    up)
+        trap 'down; echo "nothing is shaped" >&2' EXIT
+        up
+        trap - EXIT
+        ;;
     down) down ;;
-    show) tc -s class show dev {device} ;;
+    show) tc -s qdisc show dev {device}; tc -s class show dev {device} ;;
     *) echo "usage: $0 up | down | show" >&2; exit 2 ;;
 esac
 """
@@ -215,11 +291,76 @@ def _queue(plan: HtbPlan, minor: str, rate_bps: float) -> list[str]:
     return _tc("qdisc", plan.device, *at, "bfifo", "limit", str(limit))
 
 
-def _filter(plan: HtbPlan, minor: str, match: int) -> list[str]:
-    head = ("parent", f"{plan.handle}:", "protocol", "ip", "prio", "1")
-    flow = ("flowid", f"{plan.handle}:{minor}")
+def _filters(plan: HtbPlan, minor: str, match: int) -> list[list[str]]:
+    """What sends an analytic's packets to its class, of both families."""
     if plan.by == "mark":
         test = ("handle", str(match), "fw")
-    else:
-        test = ("u32", "match", "ip", plan.by, str(match), "0xffff")
-    return _tc("filter", plan.device, *head, *test, *flow)
+        return [_filter(plan, "all", 1, minor, *test)]
+    return [
+        _filter(plan, family, 1 + n, minor, *_port(word, plan.by, match))
+        for n, (family, word) in enumerate(_FAMILIES)
+    ]
+
+
+def _management_filters(plan: HtbPlan, minor: str) -> list[list[str]]:
+    """What sends packets of the managing ports, at either end, to the floor's class."""
+    return [
+        _filter(
+            plan, family, 3 + n, minor, *_port(word, end, port), *_protocol(word, _TCP)
+        )
+        for n, (family, word) in enumerate(_FAMILIES)
+        for port in plan.management
+        for end in ("sport", "dport")
+    ]
+
+
+def _lan_filters(plan: HtbPlan) -> list[list[str]]:
+    """What lets packets to known networks, and whatever keeps a link alive, pass."""
+    if not plan.lan and not plan.spares_neighbours:
+        return []
+    found = [_filter(plan, "arp", 7, "0", "u32", "match", "u32", "0", "0")]
+    for text in (*_NEIGHBOURS, *plan.lan):
+        network = ipaddress.ip_network(text, strict=False)
+        found.append(_lan_filter(plan, int(network.version == _IPV6), str(network)))
+    return found
+
+
+def _lan_filter(plan: HtbPlan, number: int, network: str) -> list[str]:
+    family, word = _FAMILIES[number]
+    return _filter(plan, family, 5 + number, "0", "u32", "match", word, "dst", network)
+
+
+def _neighbour_lines(plan: HtbPlan) -> list[str]:
+    """Lines of the script that spare the networks which the device is in."""
+    if not plan.spares_neighbours:
+        return []
+    four, six = (
+        shlex.join(_lan_filter(plan, n, "ADDRESS")).replace("ADDRESS", '"$address"')
+        for n in (0, 1)
+    )
+    return [
+        "    # the device's own networks, which the uplink does not carry",
+        f"    ip -o addr show dev {shlex.quote(plan.device)} |",
+        "        while read -r _ _ family address _; do",
+        '            case "$family" in',
+        f"                inet) {four} ;;",
+        f"                inet6) {six} ;;",
+        "            esac",
+        "        done",
+    ]
+
+
+def _port(word: str, end: str, port: int) -> tuple[str, ...]:
+    return ("u32", "match", word, end, str(port), "0xffff")
+
+
+def _protocol(word: str, number: str) -> tuple[str, ...]:
+    return ("match", word, "protocol", number, "0xff")
+
+
+def _filter(
+    plan: HtbPlan, family: str, order: int, minor: str, *test: str
+) -> list[str]:
+    # Two families cannot share an order. Class 0 is none: what goes there is not held.
+    head = ("parent", f"{plan.handle}:", "protocol", family, "prio", str(order))
+    return _tc("filter", plan.device, *head, *test, "flowid", f"{plan.handle}:{minor}")

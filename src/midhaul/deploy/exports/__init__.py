@@ -1,6 +1,14 @@
 """What a person can apply: manifests, scripts and rate maps of a plan."""
 
 from midhaul.deploy.exports.files import export_plan
-from midhaul.deploy.exports.plan import Plan, Site
+from midhaul.deploy.exports.network import cut_rates, peer_tallies
+from midhaul.deploy.exports.plan import Plan, Site, Toleration
 
-__all__ = ["Plan", "Site", "export_plan"]
+__all__ = [
+    "Plan",
+    "Site",
+    "Toleration",
+    "cut_rates",
+    "export_plan",
+    "peer_tallies",
+]

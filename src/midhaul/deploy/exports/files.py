@@ -7,13 +7,23 @@ from typing import TYPE_CHECKING
 from midhaul.deploy.enforcement.htb import LEAST_BPS
 from midhaul.deploy.enforcement.rate_map import replace_text
 from midhaul.deploy.exports.kubernetes import (
+    deployments,
+    disruption_budgets,
     kubeedge_prepulls,
-    pods,
+    kustomization,
+    mark,
+    plan_hash,
     prepull_jobs,
     to_yaml,
 )
-from midhaul.deploy.exports.network import bridge_file, rate_map, tc_script
-from midhaul.deploy.exports.plan import CLOUD, Plan, Site, dns_name
+from midhaul.deploy.exports.network import (
+    bridge_file,
+    peer_hosts,
+    rate_map,
+    tc_script,
+)
+from midhaul.deploy.exports.plan import Plan, Site, dns_name
+from midhaul.deploy.exports.readme import readme
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -21,32 +31,6 @@ if TYPE_CHECKING:
     from midhaul.deploy.placement.base import Placement
     from midhaul.deploy.problem import PlacementProblem
     from midhaul.deploy.rates.base import Demands, RateAllocation
-
-_README = """\
-This folder was written by midhaul from a plan: {n_placed} of {n} analytics run on
-{n_gateways} gateway(s), the others in the cloud. Look at the files before you apply
-them.
-
-1. Pull images before they are needed (one of the two; no file where nothing is pulled):
-       kubectl apply -f prepull-jobs.yaml
-       kubectl apply -f kubeedge-prepull.yaml     KubeEdge 1.16 or later
-2. Start the analytics where the plan wants them:
-       kubectl apply -f pods.yaml
-   Gateways are found by the label {node_label}, the cloud by
-   {cloud_label}={cloud_value}. To undo: kubectl delete -f pods.yaml
-3. Make each gateway's uplink obey (one of the two, on the gateway, in its folder):
-       midhaul serve bridge bridge.toml           paces MQTT topics, needs no root
-       sh shape.sh up                             shapes packets in the kernel, as root
-   The bridge reads rates.json again whenever it changes. To undo: sh shape.sh down
-{marks}
-Containers run as user {user_id} without privileges; an image that needs more needs
-another securityContext. The brokers are {gateway_broker} on each gateway and
-{cloud_broker} in the cloud. Env of each: ANALYTIC, DEVICE, SENSOR_BROKER,
-RESULT_BROKER, UPLOAD_RATE_BPS and KNOB.
-"""
-_MARKS = """\
-   The script tells packets apart by {by}; see its comments for whose is which.
-"""
 
 
 def export_plan(
@@ -77,35 +61,49 @@ def export_plan(
     """
     site = site or Site()
     plan = Plan.of(problem, placement, allocation, demands)
-    manifests = {
-        "pods.yaml": pods(plan, site),
-        "prepull-jobs.yaml": prepull_jobs(plan, site),
-        "kubeedge-prepull.yaml": kubeedge_prepulls(plan, site),
-    }
-    texts = {name: to_yaml(some) for name, some in manifests.items() if some}
+    texts = _manifests(plan, site)
     for gateway, uplink_bps in plan.uplinks_bps.items():
         inside = dns_name(gateway)
         texts[f"{inside}/rates.json"] = rate_map(plan, site, gateway).text()
         texts[f"{inside}/bridge.toml"] = bridge_file(site, inside)
         if uplink_bps >= LEAST_BPS:  # less is too little for a kernel's class
             texts[f"{inside}/shape.sh"] = tc_script(plan, site, gateway)
-    texts = {"README.txt": _readme(plan, site), **texts}
+        for registry, text in peer_hosts(plan, site, gateway).items():
+            texts[f"{inside}/certs.d/{registry}/hosts.toml"] = text
     for name, text in texts.items():
         replace_text(folder / name, text)
     return [folder / name for name in texts]
 
 
-def _readme(plan: Plan, site: Site) -> str:
-    placed = [one for one in plan.analytics if plan.where(one) != CLOUD]
-    return _README.format(
-        n_placed=len(placed),
-        n=len(plan.analytics),
-        n_gateways=len({plan.where(one) for one in placed}),
-        node_label=site.node_label,
-        cloud_label=site.cloud_label,
-        cloud_value=site.cloud_value,
-        user_id=site.user_id,
-        gateway_broker=site.gateway_broker,
-        cloud_broker=site.cloud_broker,
-        marks=_MARKS.format(by="destination port" if site.ports else "firewall mark"),
-    )
+def _manifests(plan: Plan, site: Site) -> dict[str, str]:
+    """README.txt and the files for a cluster, by name."""
+    applied = {
+        "deployments.yaml": deployments(plan, site),
+        "disruption-budgets.yaml": disruption_budgets(plan, site),
+    }
+    applied = {name: some for name, some in applied.items() if some}
+    digest = plan_hash([one for some in applied.values() for one in some])
+    pulled = {
+        _numbered(name, wave): some
+        for name, waves in (
+            ("prepull-jobs.yaml", prepull_jobs(plan, site)),
+            ("kubeedge-prepull.yaml", kubeedge_prepulls(plan, site)),
+        )
+        for wave, some in enumerate(waves)
+    }
+    manifests = applied | pulled
+    for some in manifests.values():
+        mark(some, digest)
+    texts = {name: to_yaml(some) for name, some in manifests.items()}
+    listed = to_yaml([kustomization(site, list(applied))])
+    return {
+        "README.txt": readme(plan, site, digest, sorted(texts)),
+        "kustomization.yaml": listed,
+        **texts,
+    }
+
+
+def _numbered(name: str, wave: int) -> str:
+    """The name of a wave's file; that of the first has no number."""
+    stem, _, ending = name.rpartition(".")
+    return f"{stem}-{wave + 1}.{ending}" if wave else name

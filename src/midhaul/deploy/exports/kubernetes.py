@@ -1,12 +1,20 @@
-"""Kubernetes manifests of a plan: a Pod per analytic, a pre-pull job per gateway."""
+"""Kubernetes manifests of a plan: a Deployment per analytic, pre-pull jobs, budgets.
+
+A plan is applied again and again, each time with another answer, and the API refuses
+to change some fields of what is there: nearly all of a Pod's spec, a Deployment's
+selector, a Job's template. So an analytic is a Deployment whose name and selector come
+from the analytic's name alone, and a Job's name ends in a hash of what it does.
+"""
 
 from __future__ import annotations
 
+import hashlib
+import json
 import math
 from typing import TYPE_CHECKING, Any
 
-from midhaul.deploy.exports.plan import CLOUD, dns_name
-from midhaul.deploy.exports.validation import PREPULL, validate
+from midhaul.deploy.exports.plan import CLOUD, dns_name, scheme_host_port
+from midhaul.deploy.exports.validation import PREPULL, validate, validate_all
 from midhaul.errors import require
 
 if TYPE_CHECKING:
@@ -15,38 +23,83 @@ if TYPE_CHECKING:
     from midhaul.deploy.exports.plan import Plan, Site
     from midhaul.deploy.problem import Analytic
 
+PLAN_LABEL = "midhaul/plan"
+"""Label of everything that was applied with a plan: the plan's hash."""
+
+PART_LABEL = "app.kubernetes.io/part-of"
+"""Label with the site's name, which all its plans have in common."""
+
+PLACE_LABEL = "midhaul/place"
+
 _KEPT_S = 600  # a finished job is kept that long, for its log
 _LEAST_PULL_S = 300
 _SLACK = 3  # times of a planned pull after which it is given up
+_HASH_CHARACTERS = 10
 _HOST_IP = "status.hostIP"
-_LOOPBACK = ("127.", "localhost:", "[::1]:")
+_LOOPBACK = ("127.", "localhost", "::1")
+_EGRESS = "kubernetes.io/egress-bandwidth"
+_LEAST_EGRESS_BPS = 1000  # what CNI's plugin takes
+_AWAY = ("node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable")
 
 
-def pods(plan: Plan, site: Site) -> list[dict[str, Any]]:
-    """A Pod for each analytic, on its gateway or in the cloud.
+def deployments(plan: Plan, site: Site) -> list[dict[str, Any]]:
+    """A Deployment for each analytic, on its gateway or in the cloud.
 
     Raises:
         DataError: a manifest would not be valid.
         PrerequisiteError: the library kubernetes-validate is missing.
     """
-    found = [_pod(plan, site, analytic) for analytic in plan.analytics]
-    for manifest in found:
-        validate(manifest)
+    found = [_deployment(plan, site, analytic) for analytic in plan.analytics]
+    validate_all(found)
     return found
 
 
-def prepull_jobs(plan: Plan, site: Site) -> list[dict[str, Any]]:
-    """A Job for each gateway that is to pull something.
+def disruption_budgets(plan: Plan, site: Site) -> list[dict[str, Any]]:
+    """A PodDisruptionBudget for each place, where the site asks for one.
+
+    Raises:
+        DataError: a manifest would not be valid.
+        PrerequisiteError: the library kubernetes-validate is missing.
+    """
+    if site.max_unavailable is None:
+        return []
+    places = dict.fromkeys(plan.where(analytic) for analytic in plan.analytics)
+    found: list[dict[str, Any]] = [
+        {
+            "apiVersion": "policy/v1",
+            "kind": "PodDisruptionBudget",
+            "metadata": _metadata(f"analytics-on-{place}", site, "budget"),
+            "spec": {
+                "maxUnavailable": site.max_unavailable,
+                "selector": {
+                    "matchLabels": {
+                        PART_LABEL: dns_name(site.name),
+                        PLACE_LABEL: dns_name(place),
+                    }
+                },
+            },
+        }
+        for place in places
+    ]
+    validate_all(found)
+    return found
+
+
+def prepull_jobs(plan: Plan, site: Site) -> list[list[dict[str, Any]]]:
+    """A Job for each gateway that is to pull something, in waves.
 
     The kubelet pulls the images of a Pod's containers one after another, in the order
     of the plan. Each container ends at once; an image without ``true`` fails to start,
     which does no harm, since it is there then.
 
+    Returns:
+        The Jobs of each wave; those of one may begin together, see ``Plan.waves``.
+
     Raises:
         DataError: a manifest would not be valid.
         PrerequisiteError: the library kubernetes-validate is missing.
     """
-    found: list[dict[str, Any]] = []
+    waves = _empty_waves(plan)
     for gateway, (images, timeout_s) in _pulls(plan, site).items():
         containers = [
             {
@@ -59,8 +112,9 @@ def prepull_jobs(plan: Plan, site: Site) -> list[dict[str, Any]]:
             }
             for index, image in enumerate(images)
         ]
-        pod = _pod_spec(site, site.node_label, gateway, containers)
-        job = {
+        pod = _pod_spec(site, gateway, containers)
+        wave = plan.waves()[gateway]
+        job: dict[str, Any] = {
             "apiVersion": "batch/v1",
             "kind": "Job",
             "metadata": _metadata(f"prepull-{gateway}", site, "prepull"),
@@ -69,44 +123,76 @@ def prepull_jobs(plan: Plan, site: Site) -> list[dict[str, Any]]:
                 "activeDeadlineSeconds": timeout_s,
                 "ttlSecondsAfterFinished": _KEPT_S,
                 "template": {
-                    "metadata": {"labels": _labels("prepull", f"prepull-{gateway}")},
+                    "metadata": {
+                        "labels": _labels("prepull", f"prepull-{gateway}", site)
+                    },
                     "spec": {**pod, "restartPolicy": "Never"},
                 },
             },
         }
-        validate(job)
-        found.append(job)
-    return found
+        job["metadata"]["labels"]["midhaul/wave"] = f"{wave}"
+        waves[wave - 1].append(_named_by_content(job))
+    validate_all(job for wave in waves for job in wave)
+    return waves
 
 
-def kubeedge_prepulls(plan: Plan, site: Site) -> list[dict[str, Any]]:
-    """A KubeEdge ``ImagePrePullJob`` for each gateway that is to pull something.
+def kubeedge_prepulls(plan: Plan, site: Site) -> list[list[dict[str, Any]]]:
+    """A KubeEdge ``ImagePrePullJob`` for each gateway that pulls, in the same waves.
 
     Raises:
         DataError: a manifest would not be valid.
     """
-    found: list[dict[str, Any]] = []
+    waves = _empty_waves(plan)
     for gateway, (images, timeout_s) in _pulls(plan, site).items():
         name = dns_name(f"prepull-{gateway}")
-        job = {
-            "apiVersion": PREPULL[0],
-            "kind": PREPULL[1],
-            "metadata": {"name": name, "labels": _labels("prepull", name)},
-            "spec": {
-                "imagePrePullTemplate": {
-                    "images": images,
-                    "nodeNames": [gateway],
-                    "checkItems": ["disk"],
-                    "failureTolerate": "0.1",
-                    "concurrency": 1,
-                    "timeoutSeconds": timeout_s,
-                    "retryTimes": 1,
-                }
-            },
+        template: dict[str, Any] = {
+            "images": images,
+            "nodeNames": [gateway],
+            "checkItems": ["disk"],
+            "failureTolerate": "0.1",
+            "concurrency": 1,
+            "timeoutSeconds": timeout_s,
+            "retryTimes": 1,
         }
+        if site.secrets:  # it takes one
+            template["imageSecrets"] = f"{site.namespace}/{next(iter(site.secrets))}"
+        job = _named_by_content(
+            {
+                "apiVersion": PREPULL[0],
+                "kind": PREPULL[1],
+                "metadata": {"name": name, "labels": _labels("prepull", name, site)},
+                "spec": {"imagePrePullTemplate": template},
+            }
+        )
         validate(job)
-        found.append(job)
-    return found
+        waves[plan.waves()[gateway] - 1].append(job)
+    return waves
+
+
+def kustomization(site: Site, files: Sequence[str]) -> dict[str, Any]:
+    """The list of files that ``kubectl apply -k`` reads."""
+    return {
+        "apiVersion": "kustomize.config.k8s.io/v1beta1",
+        "kind": "Kustomization",
+        "namespace": site.namespace,
+        "resources": list(files),
+    }
+
+
+def plan_hash(manifests: Sequence[dict[str, Any]]) -> str:
+    """What tells one plan's manifests from another's; equal plans have equal ones."""
+    text = json.dumps(list(manifests), sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:_HASH_CHARACTERS]
+
+
+def mark(manifests: Sequence[dict[str, Any]], plan_hash: str) -> None:
+    """Label manifests with the plan that they are of.
+
+    The label is not in the templates of Pods: a Pod that a new plan leaves as it is
+    goes on running.
+    """
+    for manifest in manifests:
+        manifest["metadata"]["labels"][PLAN_LABEL] = plan_hash
 
 
 def to_yaml(manifests: Sequence[dict[str, Any]]) -> str:
@@ -117,52 +203,84 @@ def to_yaml(manifests: Sequence[dict[str, Any]]) -> str:
     )
 
 
-def _pod(plan: Plan, site: Site, analytic: Analytic) -> dict[str, Any]:
+def _deployment(plan: Plan, site: Site, analytic: Analytic) -> dict[str, Any]:
     place = plan.where(analytic)
-    is_cloud = place == CLOUD
-    near = _seen_from_pod(site.cloud_broker if is_cloud else site.gateway_broker)
+    name = dns_name(analytic.name)
+    container = {
+        "name": "analytic",
+        "image": plan.image_at(analytic.image, place, site),
+        "imagePullPolicy": "IfNotPresent",
+        "env": _env(plan, site, analytic),
+        "resources": _resources(analytic.n_cores, analytic.memory_bytes),
+        "securityContext": _security(),
+    }
+    notes = {"midhaul/analytic": analytic.name, "midhaul/place": place}
+    rate_bps = plan.rates_bps.get(analytic.name, 0.0)
+    shaped: dict[str, str] = {}
+    if site.with_bandwidth and place != CLOUD and rate_bps > 0:
+        shaped[_EGRESS] = f"{max(_LEAST_EGRESS_BPS, int(rate_bps))}"
+    return {
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": {
+            **_metadata(analytic.name, site, "analytic"),
+            "annotations": dict(notes),
+        },
+        "spec": {
+            "replicas": 1,
+            "revisionHistoryLimit": 2,
+            # Old before new: a gateway that the plan fills has no room for both.
+            "strategy": {"type": "Recreate"},
+            "selector": {"matchLabels": _labels("analytic", name)},
+            "template": {
+                "metadata": {
+                    "labels": {
+                        **_labels("analytic", name, site),
+                        PLACE_LABEL: dns_name(place),
+                    },
+                    "annotations": {**notes, **shaped},
+                },
+                "spec": {**_pod_spec(site, place, [container])},
+            },
+        },
+    }
+
+
+def _env(plan: Plan, site: Site, analytic: Analytic) -> list[dict[str, Any]]:
+    place = plan.where(analytic)
+    near = site.cloud_broker if place == CLOUD else site.gateway_broker
     env = {
         "ANALYTIC": analytic.name,
         "DEVICE": place,
-        "SENSOR_BROKER": near,
-        "RESULT_BROKER": near,
+        "SENSOR_BROKER": _seen_from_pod(near),
+        "RESULT_BROKER": _seen_from_pod(near),
     }
+    if place == CLOUD and site.has_tls:
+        env["BROKER_HAS_TLS"] = "true"
     if analytic.name in plan.rates_bps:
         env["UPLOAD_RATE_BPS"] = f"{int(plan.rates_bps[analytic.name])}"
     if analytic.name in plan.knobs:
         env["KNOB"] = f"{plan.knobs[analytic.name]:g}"
-    container = {
-        "name": "analytic",
-        "image": f"{site.registry}{analytic.image}",
-        "imagePullPolicy": "IfNotPresent",
-        "env": [
-            {"name": "HOST_IP", "valueFrom": {"fieldRef": {"fieldPath": _HOST_IP}}},
-            *({"name": name, "value": value} for name, value in env.items()),
-        ],
-        "resources": _resources(analytic.n_cores, analytic.memory_bytes),
-        "securityContext": _security(),
-    }
-    label = site.cloud_label if is_cloud else site.node_label
-    value = site.cloud_value if is_cloud else place
-    return {
-        "apiVersion": "v1",
-        "kind": "Pod",
-        "metadata": {
-            **_metadata(analytic.name, site, "analytic"),
-            "annotations": {"midhaul/analytic": analytic.name, "midhaul/place": place},
-        },
-        "spec": {
-            **_pod_spec(site, label, value, [container]),
-            "restartPolicy": "Always",
-        },
-    }
+    return [
+        {"name": "HOST_IP", "valueFrom": {"fieldRef": {"fieldPath": _HOST_IP}}},
+        *({"name": name, "value": value} for name, value in env.items()),
+    ]
 
 
 def _pod_spec(
-    site: Site, label: str, value: str, containers: list[dict[str, Any]]
+    site: Site, place: str, containers: list[dict[str, Any]]
 ) -> dict[str, Any]:
+    is_cloud = place == CLOUD
+    selector = (
+        {site.cloud_label: site.cloud_value} if is_cloud else {site.node_label: place}
+    )
+    spec: dict[str, Any] = {"nodeSelector": selector}
+    if not is_cloud:
+        spec["tolerations"] = _tolerations(site)
+    if site.secrets:
+        spec["imagePullSecrets"] = [{"name": name} for name in site.secrets]
     return {
-        "nodeSelector": {label: value},
+        **spec,
         "automountServiceAccountToken": False,
         "securityContext": {
             "runAsNonRoot": site.user_id != 0,
@@ -173,15 +291,29 @@ def _pod_spec(
     }
 
 
+def _tolerations(site: Site) -> list[dict[str, str]]:
+    """The site's, and those that let a gateway without its uplink go on."""
+    found: list[dict[str, str]] = [
+        {"key": key, "operator": "Exists", "effect": "NoExecute"} for key in _AWAY
+    ]
+    for one in site.tolerations:
+        parts = {"key": one.key, "value": one.value, "effect": one.effect}
+        known = {name: text for name, text in parts.items() if text}
+        operator = "Equal" if one.value else "Exists"
+        found.append({"operator": operator, **known})
+    return found
+
+
 def _security() -> dict[str, Any]:
     return {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}}
 
 
 def _seen_from_pod(broker: str) -> str:
     """A broker's address inside a Pod, where the node's loopback is another."""
-    if broker.startswith(_LOOPBACK):
-        return f"$(HOST_IP):{broker.rpartition(':')[2]}"
-    return broker
+    _, host, port = scheme_host_port(broker)
+    if host.startswith(_LOOPBACK):
+        return f"$(HOST_IP):{port}"
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def _metadata(name: str, site: Site, component: str) -> dict[str, Any]:
@@ -189,16 +321,25 @@ def _metadata(name: str, site: Site, component: str) -> dict[str, Any]:
     return {
         "name": name,
         "namespace": site.namespace,
-        "labels": _labels(component, name),
+        "labels": _labels(component, name, site),
     }
 
 
-def _labels(component: str, name: str) -> dict[str, str]:
-    return {
+def _labels(component: str, name: str, site: Site | None = None) -> dict[str, str]:
+    """Labels that never change for one name, which selectors are; with the site's."""
+    found = {
         "app.kubernetes.io/name": dns_name(name),
         "app.kubernetes.io/component": component,
         "app.kubernetes.io/managed-by": "midhaul",
     }
+    return found if site is None else {**found, PART_LABEL: dns_name(site.name)}
+
+
+def _named_by_content(job: dict[str, Any]) -> dict[str, Any]:
+    """The same with a name of its own: a job that is there cannot be changed."""
+    metadata = job["metadata"]
+    name = dns_name(f"{metadata['name']}-{plan_hash([job['spec']])}")
+    return {**job, "metadata": {**metadata, "name": name}}
 
 
 def _resources(n_cores: float, memory_bytes: float) -> dict[str, Any]:
@@ -211,6 +352,10 @@ def _resources(n_cores: float, memory_bytes: float) -> dict[str, Any]:
     return {"requests": dict(amounts), "limits": dict(amounts)} if amounts else {}
 
 
+def _empty_waves(plan: Plan) -> list[list[dict[str, Any]]]:
+    return [[] for _ in range(max(plan.waves().values(), default=0))]
+
+
 def _pulls(plan: Plan, site: Site) -> dict[str, tuple[list[str], int]]:
     """By gateway: images in the order of their pulls, and when to give up."""
     found: dict[str, tuple[list[str], int]] = {}
@@ -218,6 +363,6 @@ def _pulls(plan: Plan, site: Site) -> dict[str, tuple[list[str], int]]:
         images, timeout_s = found.get(pull.gateway, ([], _LEAST_PULL_S))
         is_timed = math.isfinite(pull.ends_s)
         needs_s = math.ceil(_SLACK * pull.ends_s) if is_timed else 0
-        name = f"{site.registry}{pull.image}"
+        name = plan.image_at(pull.image, pull.gateway, site)
         found[pull.gateway] = ([*images, name], max(timeout_s, needs_s))
     return found

@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING
 
-from midhaul.deploy.enforcement.htb import MOST_BPS, HtbClass, HtbPlan, script
+from midhaul.deploy.enforcement.htb import (
+    LEAST_BPS,
+    MOST_BPS,
+    HtbClass,
+    HtbPlan,
+    script,
+)
 from midhaul.deploy.enforcement.rate_map import RateMap
+from midhaul.deploy.exports.plan import scheme_host_port
+from midhaul.deploy.registry.reference import parse_reference
 from midhaul.errors import DataError
+from midhaul.model import Tally
 
 if TYPE_CHECKING:
     from midhaul.deploy.exports.plan import Plan, Site
@@ -37,14 +47,20 @@ def bridge_file(site: Site, gateway: str) -> str:
     Raises:
         DataError: a broker is not ``HOST:PORT``.
     """
-    near, far = _end(site.gateway_broker), _end(site.cloud_broker)
-    return (
-        # Of two bridges with one name, brokers throw the first out.
-        f'name = "{gateway}"\n'
-        'rates = "rates.json"\nstats = "bridge-stats.json"\n\n'
-        f'[local]\nhost = "{near[0]}"\nport = {near[1]}\n\n'
-        f'[remote]\nhost = "{far[0]}"\nport = {far[1]}\n'
-    )
+    ends = (("local", site.gateway_broker), ("remote", site.cloud_broker))
+    # Of two bridges with one name, brokers throw the first out.
+    lines = [f'name = "{gateway}"']
+    lines += ['rates = "rates.json"', 'stats = "bridge-stats.json"']
+    for name, broker in ends:
+        _, host, port = scheme_host_port(broker)
+        lines += ["", f"[{name}]", f'host = "{host}"', f"port = {port}"]
+    if site.cloud_username:
+        lines.append(f"username = {json.dumps(site.cloud_username)}")
+    if site.has_tls:
+        lines.append("has_tls = true")
+    if site.cloud_ca_file:
+        lines.append(f"ca_file = {json.dumps(site.cloud_ca_file)}")
+    return "\n".join([*lines, ""])
 
 
 def htb_plan(plan: Plan, site: Site, gateway: str) -> HtbPlan:
@@ -73,6 +89,9 @@ def htb_plan(plan: Plan, site: Site, gateway: str) -> HtbPlan:
         uplink_bps=min(uplink_bps, MOST_BPS),
         classes=classes,
         by="dport" if has_ports else "mark",
+        floor_bps=min(site.floor_bps, uplink_bps),
+        lan=site.lan,
+        spares_neighbours=True,
     )
 
 
@@ -81,9 +100,75 @@ def tc_script(plan: Plan, site: Site, gateway: str) -> str:
     return script(htb_plan(plan, site, gateway))
 
 
-def _end(text: str) -> tuple[str, int]:
-    host, _, port = text.rpartition(":")
-    if not host or not port.isdigit() or not set(host).isdisjoint('"\\\n'):
-        message = f"expected a broker as HOST:PORT, found {text!r}"
-        raise DataError(message)
-    return host, int(port)
+def cut_rates(plan: Plan, site: Site) -> Tally:
+    """How many analytics the kernel's classes give less than the plan, for the floor.
+
+    Raises:
+        DataError: as :func:`htb_plan`.
+    """
+    shaped = [g for g, bps in plan.uplinks_bps.items() if bps >= LEAST_BPS]
+    plans = {gateway: htb_plan(plan, site, gateway) for gateway in shaped}
+    cut = {g: one for g, one in plans.items() if one.scale < 1}
+    least = min((one.scale for one in cut.values()), default=1.0)
+    return Tally(
+        what=f"analytics get less in shape.sh than the plan grants, {1 - least:.1%} at "
+        "most, since ssh and the kubelet keep a floor",
+        n=sum(len(one.classes) for one in cut.values()),
+        of=sum(len(one.classes) for one in plans.values()),
+        max_share=1.0,
+        advice="Lower uplink_bps of the gateways by site.floor_bps, or set that to 0.",
+        places=tuple(cut),
+    )
+
+
+def peer_tallies(plan: Plan, site: Site) -> tuple[Tally, Tally]:
+    """How many pulls count on peers that no export brings, or that bring them late."""
+    counted = plan.pulls_of_peers()
+    lost = [] if site.peer_mirror else counted
+    waves, ends_s = plan.waves(), plan.wave_ends_s()
+    late = [
+        pull
+        for pull in plan.placement.pulls
+        if waves[pull.gateway] > 1 and ends_s[waves[pull.gateway] - 1] > plan.slot_s
+    ]
+    n = len(plan.placement.pulls)
+    return (
+        Tally(
+            what="pulls count on layers of other gateways, which no export brings",
+            n=len(lost),
+            of=n,
+            max_share=0.0,
+            advice="Name site.peer_mirror, or plan with has_peer_pulls = false.",
+            places=tuple(f"{pull.image} to {pull.gateway}" for pull in lost),
+        ),
+        Tally(
+            what="pulls end after the slot, since they wait for their peers' pulls",
+            n=len(late),
+            of=n,
+            max_share=0.0,
+            advice="Raise slot_s or downlinks, or plan with has_peer_pulls = false.",
+            places=tuple(f"{pull.image} to {pull.gateway}" for pull in late),
+        ),
+    )
+
+
+def peer_hosts(plan: Plan, site: Site, gateway: str) -> dict[str, str]:
+    """Where containerd looks for layers before it asks a registry, by registry.
+
+    Each is the text of ``hosts.toml`` in a folder of the registry's name below
+    containerd's ``config_path``. Empty where nothing comes from peers.
+    """
+    if not plan.has_peer_pulls or not site.peer_mirror:
+        return {}
+    pulled = {p.image for p in plan.placement.pulls if p.gateway == gateway}
+    names = [plan.image_at(image, gateway, site) for image in sorted(pulled)]
+    found = dict.fromkeys(parse_reference(name) for name in names)
+    texts: dict[str, str] = {}
+    for reference in found:
+        is_plain = reference.is_loopback or reference.registry in site.plain_http
+        scheme = "http" if is_plain else "https"
+        texts[reference.registry] = (
+            f'server = "{scheme}://{reference.host}"\n\n'
+            f'[host."{site.peer_mirror}"]\n  capabilities = ["pull", "resolve"]\n'
+        )
+    return texts

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import re
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 from midhaul.errors import DataError, require
 
-KUBERNETES = "1.27"
-"""The version whose schemas are used: the oldest that KubeEdge's pre-pull needs."""
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+KUBERNETES = ("1.27", "1.31", "1.35")
+"""Versions whose schemas are used: the oldest that KubeEdge's pre-pull needs, one whose
+support has just ended, and a current one.
+"""
 
 PREPULL = ("operations.kubeedge.io/v1alpha1", "ImagePrePullJob")
 
@@ -45,15 +50,45 @@ def validate(manifest: dict[str, Any]) -> None:
         _check_prepull(manifest, kind)
         return
     library = require("kubernetes_validate", "deploy")
-    try:
-        library.validate(manifest, KUBERNETES, strict=True)
-    except library.ValidationError as error:
-        place = ".".join(map(str, error.path)) or "its top"
-        message = f"{kind}, at {place}: {error.message}"
-        raise DataError(message) from error
-    except (KeyError, library.SchemaNotFoundError) as error:
-        message = f"{kind}: Kubernetes {KUBERNETES} knows no such object"
-        raise DataError(message) from error
+    for version in KUBERNETES:
+        try:
+            library.validate(manifest, version, strict=True)
+        except library.ValidationError as error:
+            place = ".".join(map(str, error.path)) or "its top"
+            message = f"{kind}, at {place}: {error.message} (Kubernetes {version})"
+            raise DataError(message) from error
+        except (KeyError, library.SchemaNotFoundError) as error:
+            message = f"{kind}: Kubernetes {version} knows no such object"
+            raise DataError(message) from error
+
+
+def validate_all(manifests: Iterable[dict[str, Any]]) -> None:
+    """Check many manifests; of those that differ in texts and numbers only, one.
+
+    The schemas know names, types and what is required, and a schema takes its time.
+
+    Raises:
+        DataError: as :func:`validate`.
+        PrerequisiteError: as :func:`validate`.
+    """
+    seen: set[object] = set()
+    for manifest in manifests:
+        kind = f"{manifest.get('kind')} {manifest.get('metadata', {}).get('name')}"
+        _check_metadata(manifest.get("metadata", {}), kind)
+        key = manifest.get("apiVersion"), manifest.get("kind"), _shape(manifest)
+        if key not in seen:
+            validate(manifest)
+            seen.add(key)
+
+
+def _shape(value: object) -> object:
+    """What of a value a schema looks at."""
+    if isinstance(value, dict):
+        entries = cast("dict[str, object]", value).items()
+        return tuple((key, _shape(inner)) for key, inner in entries)
+    if isinstance(value, list):
+        return tuple(map(_shape, cast("list[object]", value)))
+    return type(value)
 
 
 def _check_metadata(metadata: dict[str, Any], kind: str) -> None:

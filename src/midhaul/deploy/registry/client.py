@@ -68,6 +68,7 @@ class RegistryClient:
         self._environ = os.environ if environ is None else environ
         self._session: aiohttp.ClientSession | None = None
         self._tokens: dict[tuple[str, str, bool], str] = {}
+        self.private_registries: set[str] = set()
 
     async def __aenter__(self) -> Self:
         """Open the pool of connections."""
@@ -259,6 +260,7 @@ class RegistryClient:
         if bearer := by_scheme.get("bearer"):
             return await self._token(reference, bearer)
         if "basic" in by_scheme and known:
+            self.private_registries.add(reference.registry)
             return known.header
         raise denied(reference, _UNAUTHORIZED)
 
@@ -283,6 +285,8 @@ class RegistryClient:
             body = await bounded(
                 answer, self.limits.manifest_bytes, f"token from {realm}"
             )
+        if known:
+            self.private_registries.add(reference.registry)
         found = parse_json(body, f"token from {realm}")
         token = found.get("token") or found.get("access_token")
         if not isinstance(token, str) or not token.isascii() or not token.isprintable():

@@ -48,6 +48,7 @@ class ImageRecord:
         index_digest: of the index that it was found in; empty where there is none.
         estimated: digests of the layers whose uncompressed size is an estimate.
         foreign: digests of the layers that this registry may not have.
+        is_private: true where the registry was told a user and a password.
         is_named: false where nothing says what platform the image is for.
         remark: what was odd about it; empty for nothing.
     """
@@ -60,6 +61,7 @@ class ImageRecord:
     index_digest: str = ""
     estimated: frozenset[str] = field(default_factory=frozenset[str])
     foreign: frozenset[str] = field(default_factory=frozenset[str])
+    is_private: bool = False
     is_named: bool = True
     remark: str = ""
 
@@ -155,6 +157,7 @@ class ImageReader:
             index_digest=found.index_digest,
             estimated=frozenset(estimated),
             foreign=frozenset(x.digest for x in found.manifest.layers if x.is_foreign),
+            is_private=found.reference.registry in self._source.private_registries,
             is_named=found.is_named,
             remark=found.remark,
         )
@@ -232,6 +235,10 @@ class _Remembering:
         self._blobs: dict[str, bytes] = {}
         self._sizes: dict[tuple[str, str, str], int | None] = {}
         self.blob_part = source.blob_part
+
+    @property
+    def private_registries(self) -> Collection[str]:
+        return self._source.private_registries
 
     async def manifest(
         self, reference: Reference, wanted: str | None = None

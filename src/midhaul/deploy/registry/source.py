@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from midhaul.deploy.registry.exchange import Fetched
     from midhaul.deploy.registry.manifests import Descriptor
     from midhaul.deploy.registry.reference import Reference
@@ -16,6 +18,11 @@ class ImageSource(Protocol):
     Every method raises DataError for what is not there or is wrong, NodeError where a
     registry does not answer as it should, and PrerequisiteError where it denies access.
     """
+
+    @property
+    def private_registries(self) -> Collection[str]:
+        """Registries that were told a user and a password."""
+        ...
 
     async def manifest(
         self, reference: Reference, wanted: str | None = None

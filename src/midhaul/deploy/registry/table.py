@@ -31,6 +31,7 @@ _SCHEMA = pa.schema(
         ("manifest_digest", pa.string()),
         ("index_digest", pa.string()),
         ("reference", pa.string()),
+        ("is_private", pa.bool_()),
         ("is_named", pa.bool_()),
         ("remark", pa.string()),
     ]
@@ -63,6 +64,7 @@ def write_layers(records: Iterable[ImageRecord], file: Path) -> None:
             "manifest_digest": record.manifest_digest,
             "index_digest": record.index_digest,
             "reference": record.reference,
+            "is_private": record.is_private,
             "is_named": record.is_named,
             "remark": record.remark,
         }
@@ -100,6 +102,7 @@ def read_layers(file: Path) -> list[ImageRecord]:
             asked_platform=row["asked_platform"],
             manifest_digest=row["manifest_digest"],
             index_digest=row["index_digest"],
+            is_private=row["is_private"],
             is_named=row["is_named"],
             remark=row["remark"],
         )
