@@ -2,7 +2,8 @@
 
 Weighted quality of all allocators on the seed's tables and on AWStream's profile,
 beside the exact optimum; the time of the hull greedy against sorting its steps in
-NumPy, which is the least that a greedy by ratio must do; growth over three sizes.
+NumPy, which is the least that a greedy by ratio must do; growth over three sizes; and
+the worst such ratio of a sweep over streams, uplinks and shapes of curves.
 
     python benchmarks/rates.py [--quick] [--data DIR]
 """
@@ -19,6 +20,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from midhaul.deploy.curve_readers import read_awstream
+from midhaul.deploy.curves import QosCurve
 from midhaul.deploy.rates import (
     Demands,
     EvenSplit,
@@ -34,7 +36,6 @@ from midhaul.deploy.seed_curves import seed_curve, seed_model
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from midhaul.deploy.curves import QosCurve
     from midhaul.deploy.rates import RateAllocator
 
 DATA = Path(__file__).parent.parent.parent / "shared" / "data"
@@ -43,6 +44,16 @@ SIZES = (8, 20, 35, 50, 60)
 N_STREAMS = (2_500, 5_000, 10_000)
 N_STREAMS_QUICK = (1_000, 2_000, 4_000)
 STREAM_BPS = 5e6 / 20  # uplink for each of many streams
+SWEEP_BPS = (1e3, 4e3, STREAM_BPS / 8, STREAM_BPS, 1e6)  # uplink for each stream
+SHAPES: dict[str, Callable[[np.ndarray, np.random.Generator], np.ndarray]] = {
+    "concave": lambda x, _: np.sqrt(x),
+    "linear": lambda x, _: x,
+    "convex": lambda x, _: x**3,
+    "sigmoid": lambda x, _: 1 / (1 + np.exp(-12 * (x - 0.5))),
+    "steps": lambda x, rng: np.sort(rng.random(len(x))),
+    "single": lambda x, rng: np.full(len(x), rng.random()),
+}
+N_STEPS, N_SHAPED = 26, 8  # of a curve, and curves of a shape
 SEED = 7
 N_IMAGES = 12  # of a kind
 ALLOCATORS: tuple[RateAllocator, ...] = (
@@ -133,6 +144,7 @@ def main() -> int:
         ("hull_over_exact_mean", min(c.ratios.mean() for c in cells), ">=", 0.98),
         ("hull_over_exact_worst_draw", min(c.ratios.min() for c in cells), ">=", 0.98),
         *speed(many, curves),
+        *sweep(many, curves),
     ]
     is_short = False
     for name, value, sign, bar in figures:
@@ -263,6 +275,70 @@ def speed(
         ("hull_over_sorting", max(ratios), "<=", 10.0),
         ("hull_growth_over_that_of_sorting", growth, "<=", 1.5),
     ]
+
+
+def sweep(
+    sizes: tuple[int, ...], curves: list[QosCurve]
+) -> list[tuple[str, float, str, float]]:
+    """The worst time against sorting over streams, uplinks and shapes of curves.
+
+    Streams with a single step are so many more that there is as much to sort; nothing
+    is left out of their hulls, so that all of it counts, and they have a bar of their
+    own.
+    """
+    print(
+        "\nsweep: CPU of hull over that of sorting, and value over bound, the worst of"
+    )
+    print(f"{len(SWEEP_BPS)} uplinks, 1 kbit/s to 1 Mbit/s for each stream")
+    print("     N  shape      ratio  at Mbit/s  value/bound")
+    ratios: list[float] = []
+    shares: list[float] = []
+    for n in sizes:
+        for shape in ("awstream", "seed", *SHAPES) if curves else ("seed", *SHAPES):
+            demands = shaped_demands(shape, n, curves)
+            slopes = np.repeat(demands.weights, np.diff(demands.offsets))
+            slopes *= demands.qualities / demands.rates_bps
+            floor_s = clock(lambda s=slopes: np.argsort(s))
+            worst = (0.0, 0.0)
+            least = 1.0
+            for per_stream in SWEEP_BPS:
+                uplink_bps = per_stream * n
+                found = HullGreedy().allocate(demands, uplink_bps)
+                hull_s = clock(
+                    lambda d=demands, c=uplink_bps: HullGreedy().allocate(d, c)
+                )
+                worst = max(worst, (hull_s / floor_s, uplink_bps))
+                if n == sizes[0] and found.value > 0:
+                    best = ExactKnapsack().allocate(demands, uplink_bps)
+                    least = min(least, found.value / best.value)
+            ratios["single" if shape == "single" else "several"].append(worst[0])
+            shares.append(least)
+            share = f"{least:12.6f}" if n == sizes[0] else ""
+            ends = f"{worst[0]:7.2f} {worst[1] / 1e6:10g} {share}"
+            print(f"{len(demands.offsets) - 1:6d}  {shape:9}{ends}", flush=True)
+    return [
+        ("sweep_worst_hull_over_sorting", max(ratios["several"]), "<=", 15.0),
+        ("sweep_single_steps_over_sorting", max(ratios["single"]), "<=", 30.0),
+        ("sweep_worst_hull_over_exact", min(shares), ">=", 0.98),
+    ]
+
+
+def shaped_demands(shape: str, n: int, curves: list[QosCurve]) -> Demands:
+    """Streams whose curves are all of a shape, over 10 kbit/s to 1 Mbit/s."""
+    rng = np.random.default_rng([SEED, n])
+    if shape == "awstream":
+        return awstream_demands(n, rng, curves)
+    if shape == "seed":
+        return seed_demands(n, rng)
+    made: list[QosCurve] = []
+    for number in range(N_SHAPED):
+        rates = np.sort(rng.uniform(1e4, 1e6, N_STEPS))
+        qualities = SHAPES[shape](rates / 1e6, rng)
+        if shape == "single":
+            rates, qualities = rates[-1:], qualities[-1:]
+        knobs = np.arange(len(rates), dtype=np.float64)
+        made.append(QosCurve.of(f"{shape}-{number}", knobs, rates, qualities))
+    return awstream_demands(n * N_STEPS if shape == "single" else n, rng, made)
 
 
 def clock(work: Callable[[], object]) -> float:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import time
+from typing import TYPE_CHECKING
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -11,9 +14,12 @@ from tests.deploy.rates.instances import seed_demands, small_demands
 from midhaul.deploy.curves import QosCurve
 from midhaul.deploy.rates import Demands, ExactKnapsack, HullGreedy
 from midhaul.deploy.rates.answer import weighted_values
-from midhaul.deploy.rates.hull import FlatProblem, Hulls, _pay, total
+from midhaul.deploy.rates.hull import FlatProblem, Hulls, _Core, _pay, falling, total
 from midhaul.deploy.rates.hull_kernels import best_pair, segments
 from midhaul.deploy.rates.reference import best_value, upper_hull
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 @settings(max_examples=200, deadline=None)
@@ -87,6 +93,61 @@ def test_best_pair(data: st.DataObject) -> None:
     assert found[2] == max([0, *singles, *pairs])
 
 
+@settings(max_examples=100, deadline=None)
+@given(numbers=st.lists(st.integers(0, 5), max_size=40))
+def test_falling_order_is_stable(numbers: list[int]) -> None:
+    """Equal numbers stay in their order, on any machine."""
+    expected = sorted(range(len(numbers)), key=lambda i: -numbers[i])
+    assert falling(np.array(numbers, np.float64)).tolist() == expected
+
+
+@pytest.mark.parametrize("shape", ["concave", "convex", "sigmoid", "steps"])
+def test_many_streams_are_no_cliff(shape: str) -> None:
+    """With thousands of streams it stays near the optimum and near sorting in time.
+
+    The ratio is of processor time in one process, and has room: it was up to 80.
+    """
+    rng = np.random.default_rng(3)
+    curves = [shaped_curve(shape, rng) for _ in range(4)]
+    n = 2500
+    demands = Demands.of(
+        [f"s{i}" for i in range(n)],
+        np.round(rng.random(n), 3).tolist(),
+        [curves[i] for i in rng.integers(0, 4, n)],
+    )
+    slopes = np.repeat(demands.weights, np.diff(demands.offsets)) * demands.qualities
+    sorting_s = least_time(lambda: np.argsort(slopes, kind="stable"))
+    for uplink_bps in (10e6, 78e6, 625e6):
+        answer = HullGreedy().allocate(demands, uplink_bps)
+        best = ExactKnapsack().allocate(demands, uplink_bps)
+        assert answer.value >= 0.98 * best.value
+        hull_s = least_time(lambda c=uplink_bps: HullGreedy().allocate(demands, c))
+        assert hull_s <= 15 * sorting_s + 1e-3
+
+
+def shaped_curve(shape: str, rng: np.random.Generator) -> QosCurve:
+    """A curve of 26 steps between 10 kbit/s and 1 Mbit/s."""
+    rates = np.sort(rng.uniform(1e4, 1e6, 26))
+    x = rates / 1e6
+    qualities = {
+        "concave": np.sqrt(x),
+        "convex": x**3,
+        "sigmoid": 1 / (1 + np.exp(-12 * (x - 0.5))),
+        "steps": np.sort(rng.random(26)),
+    }[shape]
+    return QosCurve.of(shape, np.arange(26.0), rates, qualities)
+
+
+def least_time(work: Callable[[], object]) -> float:
+    """Processor time of the fastest of five goes."""
+    times: list[float] = []
+    for _ in range(5):
+        begin = time.process_time()
+        work()
+        times.append(time.process_time() - begin)
+    return min(times)
+
+
 def test_price() -> None:
     """The price is the slope at the break, and 0 where everybody has the best step."""
     rates, qualities = np.array([1e5, 3e5]), np.array([0.6, 0.8])
@@ -138,7 +199,7 @@ def test_payments_balance(demands: Demands, uplink_bps: float) -> None:
     hulls = Hulls.of(problem)
     found = hulls.greedy()
     before = total(problem.values, found.options)
-    gain = _pay(problem, hulls, found, 100)
+    gain = _pay(problem, hulls, found, _Core(problem, found, 1000), 100)
     assert gain >= 0
     assert total(problem.values, found.options) == pytest.approx(before + gain)
     assert total(problem.rates_bps, found.options) <= uplink_bps * (1 + 1e-9)

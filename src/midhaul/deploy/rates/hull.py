@@ -44,6 +44,11 @@ if TYPE_CHECKING:
 
     from midhaul.deploy.rates.base import Demands, RateAllocation
 
+POOR_GAP = 0.01
+"""Share of the bound from which on the first changes are looked for in all steps."""
+FEWEST_PAYABLE, MOST_PAID = 64, 50_000
+"""Steps that others may always pay, and what they and the streams may come to."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HullGreedy:
@@ -51,11 +56,16 @@ class HullGreedy:
 
     Attributes:
         gap: share of the bound within which an allocation is good enough.
+        n_movable: core steps, of least loss, that are changed alone or in pairs; all of
+            them in the first round where much is missing to the bound.
         n_payable: core steps, of least loss, that others may pay, alone or in pairs.
+            With many streams it is fewer: what they could gain is small against the
+            bound, and their time would be all of the time.
         n_rounds: changes, at most.
     """
 
     gap: float = 1e-4
+    n_movable: int = 2000
     n_payable: int = 200
     n_rounds: int = 200
 
@@ -90,13 +100,20 @@ class HullGreedy:
         """The same on flat arrays, for algorithms that build on it."""
         hulls = Hulls.of(problem)
         found = hulls.greedy()
-        for _ in range(self.n_rounds):
+        n = max(1, len(problem.offsets) - 1)
+        n_payable = min(self.n_payable, max(FEWEST_PAYABLE, MOST_PAID // n))
+        core: _Core | None = None
+        for number in range(self.n_rounds):
             value = total(problem.values, found.options)
             if value >= found.bound * (1 - self.gap):
                 break
-            gain = _swap(problem, found)
+            if core is None:
+                is_poor = value < found.bound * (1 - POOR_GAP)
+                most = len(problem.values) + n if is_poor else self.n_movable
+                core = _Core(problem, found, most)
+            gain = _swap(problem, found, core, self.n_movable if number else None)
             if gain <= SLACK * found.bound:
-                gain = _pay(problem, hulls, found, self.n_payable)
+                gain = _pay(problem, hulls, found, core, n_payable)
             if gain <= SLACK * found.bound:
                 break
         return found
@@ -158,7 +175,7 @@ class Hulls:
         segments = hull_kernels().segments(
             problem.offsets, problem.rates_bps, problem.values, problem.uplink_bps
         )
-        order = np.argsort(-segments[-1], kind="stable")
+        order = falling(segments[-1])
         return cls(problem=problem, segments=segments, order=order)
 
     def greedy(self) -> Relaxation:
@@ -176,6 +193,21 @@ class Hulls:
         return Relaxation(options=options, bound=bound, price_per_bps=price)
 
 
+def falling(numbers: Float64[np.ndarray, " m"]) -> Int64[np.ndarray, " m"]:
+    """Positions by falling numbers, equal ones in their order.
+
+    A stable sort takes several times as long as the one that NumPy has for its default;
+    only runs of equal numbers need to be put in order afterwards.
+    """
+    order = np.argsort(-numbers)
+    ranked = numbers[order]
+    is_equal = ranked[1:] == ranked[:-1]
+    if not is_equal.any():
+        return order
+    run = np.concatenate([[0], np.cumsum(~is_equal)])
+    return np.sort(run * len(order) + order) - run * len(order)
+
+
 def price_of(problem: FlatProblem, found: Relaxation) -> float:
     """What one more bit/s is worth; 0 where everybody has the best option.
 
@@ -187,7 +219,7 @@ def price_of(problem: FlatProblem, found: Relaxation) -> float:
     segments = hull_kernels().segments(
         problem.offsets, problem.rates_bps, problem.values, np.inf
     )
-    order = np.argsort(-segments[-1], kind="stable")
+    order = falling(segments[-1])
     n = len(problem.offsets) - 1
     return hull_kernels().take(order, *segments, n, problem.uplink_bps)[2]
 
@@ -230,30 +262,64 @@ def _best_single(problem: FlatProblem) -> Int64[np.ndarray, " n"]:
     return options
 
 
-def _core(problem: FlatProblem, found: Relaxation) -> tuple[np.ndarray, ...]:
-    """Stream, option and loss of what a better allocation than this one can hold."""
-    return hull_kernels().core(
-        problem.offsets,
-        problem.rates_bps,
-        problem.values,
-        problem.uplink_bps,
-        found.price_per_bps,
-        found.bound - total(problem.values, found.options),
-    )
+class _Core:
+    """The options that a better allocation than the present one can hold.
+
+    What an option loses against the best of its stream depends on the price alone, so
+    the core is found once, and only shrinks as the value comes closer to the bound.
+
+    Args:
+        problem: whose options.
+        found: an allocation, the bound and the price.
+        most: options that it may have; those of least loss.
+    """
+
+    def __init__(self, problem: FlatProblem, found: Relaxation, most: int) -> None:
+        # What has no step has rate and value 0: an index of -1 is the last.
+        self.rates = np.append(problem.rates_bps, 0.0)
+        self.values = np.append(problem.values, 0.0)
+        self.bound = found.bound
+        core: tuple[np.ndarray, ...] = hull_kernels().core(
+            problem.offsets,
+            problem.rates_bps,
+            problem.values,
+            problem.uplink_bps,
+            found.price_per_bps,
+            found.bound - total(problem.values, found.options),
+        )
+        if len(core[2]) > most:
+            highest = np.partition(core[2], most)[most]
+            core = _take(core, np.flatnonzero(core[2] <= highest)[:most])
+        self._moves = _take(core, falling(-core[2]))
+
+    def at(self, value: float, most: int | None) -> tuple[np.ndarray, ...]:
+        """Stream, option and loss of those that count at a value, by their loss."""
+        end = int(np.searchsorted(self._moves[2], self.bound - value, side="right"))
+        end = end if most is None else min(end, most)
+        return tuple(array[:end] for array in self._moves)
 
 
-def _swap(problem: FlatProblem, found: Relaxation) -> float:
+def _take(
+    arrays: tuple[np.ndarray, ...], keep: Int64[np.ndarray, " m"]
+) -> tuple[np.ndarray, ...]:
+    return tuple(array[keep] for array in arrays)
+
+
+def _swap(
+    problem: FlatProblem, found: Relaxation, core: _Core, n_moves: int | None
+) -> float:
     """Make the best change of one or two options in place; the value that it adds."""
-    rates, values, chosen = problem.rates_bps, problem.values, found.options
-    streams, options, _ = _core(problem, found)
-    extra_rates = at_options(rates, options) - at_options(rates, chosen)[streams]
-    extra_values = at_options(values, options) - at_options(values, chosen)[streams]
-    order = np.argsort(extra_rates, kind="stable")
+    chosen = found.options
+    streams, options, _ = core.at(total(problem.values, chosen), n_moves)
+    present = chosen[streams]
+    extra_rates = core.rates[options] - core.rates[present]
+    extra_values = core.values[options] - core.values[present]
+    order = falling(-extra_rates)
     one, other, gain = hull_kernels().best_pair(
         streams[order],
         extra_rates[order],
         extra_values[order],
-        problem.uplink_bps - total(rates, chosen),
+        problem.uplink_bps - total(problem.rates_bps, chosen),
     )
     for move in (one, other):
         if move >= 0:
@@ -261,23 +327,30 @@ def _swap(problem: FlatProblem, found: Relaxation) -> float:
     return gain
 
 
-def _pay(problem: FlatProblem, hulls: Hulls, found: Relaxation, n_moves: int) -> float:
+def _pay(
+    problem: FlatProblem, hulls: Hulls, found: Relaxation, core: _Core, n_moves: int
+) -> float:
     """Make the best change that many others pay in place; the value that it adds."""
-    streams, options, losses = _core(problem, found)
-    move = np.argsort(losses, kind="stable")[:n_moves]
+    value = total(problem.values, found.options)
+    streams, options, losses = core.at(value, None)
+    # What is there already is no change.
+    move = np.flatnonzero(options != found.options[streams])[:n_moves]
+    streams, options, losses = _take((streams, options, losses), move)
     one, two = np.triu_indices(len(move))
-    one, two = move[one], move[two]
     # Two that lose more than the gap together are in no better allocation.
-    missing = found.bound - total(problem.values, found.options)
-    may = (losses[one] + losses[two] <= missing) & (streams[one] != streams[two])
+    may = (losses[one] + losses[two] <= core.bound - value) & (
+        streams[one] != streams[two]
+    )
     may |= one == two
     one, two = one[may], two[may]
-    after, gain = hull_kernels().best_paid(
+    kernels = hull_kernels()
+    ends = hulls.segments[:2]
+    after, gain = kernels.best_paid(
         (streams[one], options[one], streams[two], options[two]),
         found.options,
-        np.append(problem.rates_bps, 0.0),
-        np.append(problem.values, 0.0),
-        (hulls.order, *hulls.segments[:2]),
+        core.rates,
+        core.values,
+        (kernels.payable(found.options, hulls.order, *ends), *ends),
         problem.uplink_bps - total(problem.rates_bps, found.options),
     )
     found.options[:] = after

@@ -18,6 +18,10 @@ if TYPE_CHECKING:
     Ints = Int64[np.ndarray, " m"]
 
 
+MOST_DEAR = 32
+"""Segments that are passed over before a change counts as too dear."""
+
+
 @njit(cache=True)  # pyright: ignore[reportUntypedFunctionDecorator]
 def segments(
     offsets: Ints, rates: Floats, values: Floats, uplink: float
@@ -183,44 +187,18 @@ def best_pair(
 
 
 @njit(cache=True)  # pyright: ignore[reportUntypedFunctionDecorator]
-def pay(
-    after: Ints,
-    rates: Floats,
-    values: Floats,
-    hulls: tuple[Ints, Ints, Ints],
-    keepers: tuple[int, int],
-    balance: tuple[float, float, float],
-) -> tuple[float, float]:
-    """Have streams go down their hulls until a rate is paid, cheapest segments first.
+def payable(chosen: Ints, order: Ints, streams: Ints, ends: Ints) -> Ints:
+    """Segments that streams can go down from where they are, cheapest first.
 
-    Args:
-        after: option of each stream, changed in place.
-        rates: of all options, and 0 at the end, for the option -1.
-        values: likewise.
-        hulls: order, stream and end of the segments of all hulls.
-        keepers: two streams that do not pay.
-        balance: free rate, negative before; gain; and what the gain must exceed:
-            segments that would take it below are passed over.
-
-    Returns:
-        Free rate, negative where nobody can pay the rest, and gain.
+    A stream's first one begins at its present option, which need not be on its hull.
     """
-    order, streams, ends = hulls
-    free, gain, least = balance
+    able = np.empty(len(order), np.int64)
+    n = 0
     for segment in order[::-1]:
-        payer = streams[segment]
-        if free >= 0:
-            break
-        if payer in keepers or ends[segment] > after[payer]:
-            continue
-        is_first = segment == 0 or streams[segment - 1] != payer
-        lower = -1 if is_first else ends[segment - 1]
-        loss = values[after[payer]] - values[lower]
-        if gain - loss > least:
-            free += rates[after[payer]] - rates[lower]
-            gain -= loss
-            after[payer] = lower
-    return free, gain
+        if ends[segment] <= chosen[streams[segment]]:
+            able[n] = segment
+            n += 1
+    return able[:n]
 
 
 @njit(cache=True)  # pyright: ignore[reportUntypedFunctionDecorator]
@@ -234,19 +212,26 @@ def best_paid(
 ) -> tuple[Ints, float]:
     """The best change of one or two streams that others pay by going down their hulls.
 
+    Others pay with their cheapest segments first; a segment that would take the gain
+    below the best one known is passed over, but not many of them. Nothing as long as
+    all streams is copied or looked through for a change, only what pays for it.
+
     Args:
         changes: stream and option of each, and a second stream and option, or the
             first again.
         chosen: option of each stream now.
         rates: of all options, and 0 at the end, for the option -1.
         values: likewise.
-        hulls: order, stream and end of the segments of all hulls.
+        hulls: segments that can pay, see :func:`payable`, and stream and end of all.
         rest: rate that is free now.
 
     Returns:
         The options after the change, and the value that it adds; 0 where none adds any.
     """
-    best, most = chosen, 0.0
+    able, streams, ends = hulls
+    after, best = chosen.copy(), chosen.copy()
+    payers = np.empty(len(able), np.int64)
+    most = 0.0
     for change in range(len(changes[0])):
         one, two = changes[0][change], changes[2][change]
         option, other = changes[1][change], changes[3][change]
@@ -255,12 +240,28 @@ def best_paid(
         if one != two:
             free += rates[chosen[two]] - rates[other]
             gain += values[other] - values[chosen[two]]
-        if gain <= most:
-            continue
-        after = chosen.copy()
-        after[one], after[two] = option, other
-        balance = (free, gain, most)
-        free, gain = pay(after, rates, values, hulls, (one, two), balance)
+        n_payers, n_dear = 0, 0
+        for segment in able:
+            if free >= 0 or gain <= most or n_dear > MOST_DEAR:
+                break
+            payer = streams[segment]
+            if payer in (one, two) or ends[segment] > after[payer]:
+                continue
+            is_first = segment == 0 or streams[segment - 1] != payer
+            lower = -1 if is_first else ends[segment - 1]
+            loss = values[after[payer]] - values[lower]
+            if gain - loss <= most:
+                n_dear += 1
+            else:
+                free += rates[after[payer]] - rates[lower]
+                gain -= loss
+                after[payer] = lower
+                payers[n_payers] = payer
+                n_payers += 1
         if free >= 0 and gain > most:
-            best, most = after, gain
+            most = gain
+            best[:] = after
+            best[one], best[two] = option, other
+        for n in range(n_payers):
+            after[payers[n]] = chosen[payers[n]]
     return best, float(most)
