@@ -168,7 +168,8 @@ class Vendor:
     Attributes:
         answer: JSON to answer.
         fault: ``throttled``, ``error``, ``refused``, ``html``, ``html-error``,
-            ``truncated``, ``reset``, ``slow``, ``nothing``; empty to answer.
+            ``truncated``, ``reset``, ``slow``, ``nothing``, or an HTTP status;
+            empty to answer.
         slow_s: how long ``slow`` takes.
         content_type: of answers and errors.
         raw: bytes to answer instead of JSON.
@@ -213,7 +214,7 @@ class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     speaks: ClassVar[Vendor]
 
-    def do_POST(self) -> None:
+    def do_POST(self) -> None:  # noqa: C901 - one line a fault
         """Answer, or fail as told."""
         vendor = self.speaks
         body = self._body()
@@ -240,6 +241,8 @@ class _Handler(BaseHTTPRequestHandler):
                 time.sleep(vendor.slow_s)
                 with contextlib.suppress(OSError):
                     self._send(200, said)
+            case code if code.isdecimal():
+                self._send(int(code), json.dumps(vendor.error).encode())
             case _:
                 self._send(200, said)
 

@@ -140,12 +140,19 @@ class BudgetGuard:
         """
         self._end(reservation, None)
 
-    def conclude(self, reservation: Reservation, status: PredictionStatus) -> float:
+    def conclude(
+        self,
+        reservation: Reservation,
+        status: PredictionStatus,
+        *,
+        is_sent: bool = True,
+    ) -> float:
         """Settle a call or release it, as its provider bills calls that went like this.
 
         Args:
             reservation: of the call.
             status: how the call went.
+            is_sent: false where the provider has not heard of it and cannot bill.
 
         Returns:
             What was charged, in USD.
@@ -154,7 +161,7 @@ class BudgetGuard:
             ValueError: it was settled or released before.
         """
         tariff = self._prices and self._prices.providers.get(reservation.provider)
-        if status in (tariff.charged if tariff else CHARGED):
+        if is_sent and status in (tariff.charged if tariff else CHARGED):
             return self.settle(reservation)
         self.release(reservation)
         return 0.0

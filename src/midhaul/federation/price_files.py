@@ -12,17 +12,18 @@ import math
 import tomllib
 from importlib import resources
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Protocol, Self
 
 from pydantic import Field, ValidationError, model_validator
 
 from midhaul.errors import ConfigError, DataError
 from midhaul.federation.prices import CHARGED, PriceList, ProviderPrices, Tier
-from midhaul.model import PredictionStatus
+from midhaul.federation.tariffs import Billable, charged_statuses
 from midhaul.runs.config import Section
 from midhaul.runs.mistakes import mistakes, suggestion
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from importlib.resources.abc import Traversable
 
 _DAY = r"^(\d{4}-\d{2}-\d{2})?$"
@@ -47,7 +48,7 @@ class PricesSection(Section):
     currency: str = Field(default="USD", pattern="^[A-Z]{3}$", description="ISO 4217.")
     usd_per_currency: float = Field(default=1.0, gt=0, description="Exchange rate.")
     rate_date: str = Field(default="", description="Day of the exchange rate.")
-    charged: tuple[PredictionStatus, ...] = Field(
+    charged: tuple[Billable, ...] = Field(
         default=CHARGED, description="How calls went that are billed."
     )
     date: str = Field(
@@ -72,7 +73,69 @@ class PricesSection(Section):
         tiers = tuple(
             Tier(price=tier.price, up_to=tier.up_to or math.inf) for tier in self.tiers
         )
-        return ProviderPrices(**self.model_dump(exclude={"tiers"}), tiers=tiers)
+        return ProviderPrices(
+            **self.model_dump(exclude={"tiers", "charged"}),
+            tiers=tiers,
+            charged=charged_statuses(self.charged),
+        )
+
+
+class Priced(Protocol):
+    """A provider in a file: what it costs, or where that stands."""
+
+    @property
+    def name(self) -> str:
+        """Its name."""
+        ...
+
+    @property
+    def spec(self) -> str:
+        """What it is, by which lists call it."""
+        ...
+
+    @property
+    def price_usd(self) -> float | None:
+        """Price of a call; None where a list says it."""
+        ...
+
+    @property
+    def price_list(self) -> str:
+        """File of a price list, or the name of one that ships with midhaul."""
+        ...
+
+    @property
+    def price_name(self) -> str:
+        """Its name in that list; its spec where empty."""
+        ...
+
+    @property
+    def charged(self) -> tuple[Billable, ...] | None:
+        """How calls went that are billed; what the list says where None."""
+        ...
+
+
+def prices_of_file(providers: Iterable[Priced]) -> PriceList:
+    """The prices of all providers of a file, under their names in it.
+
+    Raises:
+        MidhaulError: a list is missing, or does not have a provider.
+    """
+    prices = PriceList()
+    for one in providers:
+        if one.price_usd is not None:
+            found = PriceList.flat({one.name: one.price_usd})
+        else:
+            path = Path(one.price_list)
+            listed = (
+                read_price_list(path)
+                if path.suffix == ".toml"
+                else shipped_price_list(one.price_list)
+            )
+            found = listed.renamed({one.name: one.price_name or one.spec})
+        if one.charged is not None:
+            found = found.charging({one.name: charged_statuses(one.charged)})
+        prices = prices.plus(found)
+    return prices
 
 
 def read_price_list(file: Path) -> PriceList:

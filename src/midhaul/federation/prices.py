@@ -12,7 +12,7 @@ import datetime as dt
 import hashlib
 import json
 import math
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from midhaul.errors import ConfigError
@@ -137,6 +137,20 @@ class PriceList:
             ConfigError: the list does not have one of them.
         """
         return PriceList(providers={new: self.of(old) for new, old in names.items()})
+
+    def charging(
+        self, charged: Mapping[str, tuple[PredictionStatus, ...]]
+    ) -> PriceList:
+        """The same with other calls billed, by name of the provider.
+
+        Raises:
+            ConfigError: the list does not have one of them.
+        """
+        changed = {
+            name: replace(self.of(name), charged=statuses)
+            for name, statuses in charged.items()
+        }
+        return PriceList(providers={**self.providers, **changed})
 
     def plus(self, other: PriceList) -> PriceList:
         """Both together; the other one's prices where both have a provider."""

@@ -4,16 +4,47 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal, cast
 
 from midhaul.errors import ConfigError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from midhaul.model import PredictionStatus
 
 CHARGED: tuple[PredictionStatus, ...] = ("ok", "timeout", "unavailable", "malformed")
 """Calls that count as billed unless a price list says otherwise: all that a provider
-may have worked on."""
+may have worked on. One that never reached it is not billed, whatever a list says."""
+
+Billable = Literal[
+    "ok",
+    "timeout",
+    "throttled",
+    "unavailable",
+    "unreachable",
+    "refused",
+    "denied",
+    "malformed",
+    "not_sent",
+    "4xx",
+    "5xx",
+    "429",
+]
+"""What a list may say of a call that is billed: its status, or HTTP's word for it."""
+
+_HTTP: dict[str, tuple[PredictionStatus, ...]] = {
+    "4xx": ("refused", "denied"),
+    "5xx": ("unavailable",),
+    "429": ("throttled",),
+}
+
+
+def charged_statuses(said: Iterable[Billable]) -> tuple[PredictionStatus, ...]:
+    """The statuses of calls that are billed, as somebody has listed them."""
+    listed = [_HTTP.get(one, (one,)) for one in said]
+    found = dict.fromkeys(status for group in listed for status in group)
+    return cast("tuple[PredictionStatus, ...]", tuple(found))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,13 +11,24 @@ from jaxtyping import Float32, Int32
 from midhaul.model.detections import Detections
 
 PredictionStatus = Literal[
-    "ok", "timeout", "throttled", "unavailable", "refused", "malformed", "not_sent"
+    "ok",
+    "timeout",
+    "throttled",
+    "unavailable",
+    "unreachable",
+    "refused",
+    "denied",
+    "malformed",
+    "not_sent",
 ]
 """How a call went.
 
-``throttled`` is HTTP 429, ``unavailable`` a lost connection or HTTP 5xx, ``refused``
-another HTTP 4xx (credentials, the image), ``malformed`` an answer that cannot be read,
-``not_sent`` a call that was never made (no budget, an open circuit breaker).
+``throttled`` is HTTP 429, ``unavailable`` HTTP 5xx or a connection that was lost behind
+the request, ``unreachable`` one that never came about (refused, no such name, no TLS,
+no route), ``denied`` HTTP 401, 403, 404 and the like, which are about who asks and
+where, ``refused`` another HTTP 4xx, which is about the image, ``malformed`` an answer
+that cannot be read, ``not_sent`` a call that was never made (no budget, an open
+circuit breaker).
 """
 
 
@@ -67,6 +78,8 @@ class Prediction:
         price_usd: what the call was charged; 0 where it is not.
         message: what went wrong, in a sentence; empty when nothing did.
         retry_after_s: when the provider asks not to be called earlier; 0 otherwise.
+        is_sent: false where nothing has reached the provider, so that it cannot bill.
+        n_dropped: boxes or labels of the answer that cannot be read and are not there.
     """
 
     provider: str
@@ -77,6 +90,8 @@ class Prediction:
     price_usd: float
     message: str = ""
     retry_after_s: float = 0.0
+    is_sent: bool = True
+    n_dropped: int = 0
 
     def __post_init__(self) -> None:
         """An answer goes with the status ok, and only with it."""
@@ -88,3 +103,8 @@ class Prediction:
     def is_ok(self) -> bool:
         """True when there is an answer."""
         return self.status == "ok"
+
+    @property
+    def has_reached(self) -> bool:
+        """True where the provider may have heard of the call, and may bill it."""
+        return self.is_sent and self.status not in ("unreachable", "not_sent")

@@ -108,7 +108,9 @@ def test_boxes_come_over_grpc_as_well() -> None:
         (grpc.StatusCode.UNAVAILABLE, "unavailable"),
         (grpc.StatusCode.INTERNAL, "unavailable"),
         (grpc.StatusCode.INVALID_ARGUMENT, "refused"),
-        (grpc.StatusCode.PERMISSION_DENIED, "refused"),
+        (grpc.StatusCode.PERMISSION_DENIED, "denied"),
+        (grpc.StatusCode.UNAUTHENTICATED, "denied"),
+        (grpc.StatusCode.NOT_FOUND, "denied"),
         (grpc.StatusCode.DEADLINE_EXCEEDED, "timeout"),
     ],
 )
@@ -151,4 +153,5 @@ def test_slow_answers_and_absent_servers_are_values() -> None:
 
     with served(late) as url:
         assert ask(url, 0.2).status == "timeout"
-    assert ask("http://127.0.0.1:9").status == "unavailable"
+    found = ask("http://127.0.0.1:9")
+    assert (found.status, found.is_sent) == ("unreachable", False), found.message

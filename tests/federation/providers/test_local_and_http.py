@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import importlib
+import socket
 import threading
 from typing import TYPE_CHECKING
 
@@ -17,6 +19,7 @@ from tests.support.fake_vendors import Vendor, serve
 from midhaul.errors import ConfigError, DataError, PrerequisiteError
 from midhaul.federation.providers.catalogue import ProviderSpec, make_provider
 from midhaul.federation.providers.checks import check_provider
+from midhaul.federation.providers.failures import was_unsent
 from midhaul.federation.providers.http import HttpProvider, HttpSettings
 from midhaul.federation.providers.local import LocalProvider
 from midhaul.model import Detections
@@ -24,6 +27,7 @@ from midhaul.testbed.nodes import NodeSettings
 from midhaul.wire.message import pack_answer
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     from midhaul.federation.providers.base import Provider
@@ -181,6 +185,102 @@ def test_faults_behind_http_are_values(fault: str, status: str) -> None:
     assert found.message
 
 
+@pytest.mark.parametrize(
+    ("fault", "status"),
+    [
+        ("401", "denied"),
+        ("403", "denied"),
+        ("404", "denied"),
+        ("405", "denied"),
+        ("307", "denied"),
+        ("413", "refused"),
+        ("503", "unavailable"),
+        ("408", "timeout"),
+    ],
+)
+def test_who_asks_is_told_apart_from_what_is_asked(fault: str, status: str) -> None:
+    """Credentials and addresses are wrong for all images, others for this one."""
+    with serve(Vendor(answer={}, fault=fault)) as served_by:
+        found = ask(HttpProvider(HttpSettings(url=served_by.url), name="n"), jpeg())
+    assert (found.status, found.has_reached) == (status, True), found.message
+
+
+@contextlib.contextmanager
+def full_line() -> Iterator[str]:
+    """The address of a server whose line is full: nobody else gets a connection."""
+    with contextlib.ExitStack() as stack:
+        listening = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
+        listening.listen(0)
+        address = listening.getsockname()
+        for _ in range(4):
+            waiting = stack.enter_context(socket.socket())
+            waiting.settimeout(0)
+            waiting.connect_ex(address)
+        yield f"http://127.0.0.1:{address[1]}"
+
+
+@contextlib.contextmanager
+def no_tls() -> Iterator[str]:
+    """A server that ends every connection once TLS begins."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+
+        def refuse() -> None:
+            with contextlib.suppress(OSError):
+                while True:
+                    connection, _ = listening.accept()
+                    connection.recv(1)
+                    connection.close()
+
+        thread = threading.Thread(target=refuse, daemon=True)
+        thread.start()
+        yield f"https://127.0.0.1:{listening.getsockname()[1]}"
+        listening.shutdown(socket.SHUT_RDWR)
+        thread.join(30)
+
+
+def test_nothing_reaches_whom_no_connection_reaches() -> None:
+    """A port, a name, TLS, a route: whatever fails before the request is sent."""
+    with full_line() as full, no_tls() as plain:
+        for url in ("http://127.0.0.1:9", "http://nobody.invalid", plain, full):
+            settings = HttpSettings(url=url, is_trusted=True)
+            timeout_s = 0.3 if url == full else 20.0
+            found = ask(HttpProvider(settings, name="n"), jpeg(), timeout_s)
+            assert (found.status, found.is_sent) == ("unreachable", False), url
+            assert found.message
+
+
+def test_a_lost_connection_may_have_been_worked_on() -> None:
+    """The request was sent before the connection was lost, or the time over."""
+    for fault, status in (("reset", "unavailable"), ("slow", "timeout")):
+        with serve(Vendor(answer={}, fault=fault)) as served_by:
+            provider = HttpProvider(HttpSettings(url=served_by.url), name="n")
+            found = ask(provider, jpeg(), 0.4 if fault == "slow" else 20.0)
+        assert (found.status, found.has_reached) == (status, True), found.message
+
+
+def test_a_call_that_is_broken_off_says_whether_it_was_sent() -> None:
+    """The exception has a note where nobody has heard of it."""
+
+    async def leave(url: str, seen: Sequence[object]) -> bool:
+        async with HttpProvider(HttpSettings(url=url), name="n") as provider:
+            call = asyncio.create_task(
+                provider.predict(jpeg(), item="photo", timeout_s=60)
+            )
+            for _ in range(3000):
+                await asyncio.sleep(0.01)
+                if seen:
+                    break
+            call.cancel()
+            with pytest.raises(asyncio.CancelledError) as caught:
+                await call
+            return was_unsent(caught.value)
+
+    with full_line() as full:
+        assert asyncio.run(leave(full, ["at once"]))
+    with serve(Vendor(answer={}, fault="slow")) as served_by:
+        assert not asyncio.run(leave(served_by.url, served_by.seen))
+
+
 def test_large_images_are_not_sent_and_large_answers_not_read() -> None:
     """Both limits are the settings'."""
     with serve(Vendor(answer={"x": "y" * 5000})) as served_by:
@@ -195,25 +295,28 @@ def test_large_images_are_not_sent_and_large_answers_not_read() -> None:
     )
 
 
-def test_answers_beyond_the_image_are_cut_and_bad_scores_refused() -> None:
-    """A foreign node may say anything."""
+def test_answers_beyond_the_image_are_cut_and_bad_scores_left_out() -> None:
+    """A foreign node may say anything; what can be read of it is kept."""
     far = Detections(
         boxes=np.array([[-5, 3, 900, 30]], np.float32),
         scores=np.array([0.5], np.float32),
         labels=np.zeros(1, np.int32),
         names=("car",),
     )
-    for scores, expected in (([0.5], "ok"), ([1.5], "malformed")):
+    cases = (([0.5], "ok"), ([1.5], "malformed"), ([0.5, 1.5], "ok"))
+    for scores, expected in cases:
+        n = len(scores)
         answer = Detections(
-            boxes=far.boxes,
+            boxes=np.tile(far.boxes, (n, 1)),
             scores=np.array(scores, np.float32),
-            labels=far.labels,
+            labels=np.zeros(n, np.int32),
             names=far.names,
         )
         with serve(Vendor(answer={}, raw=pack_answer({}, [{}], [answer]))) as served_by:
             settings = HttpSettings(url=served_by.url)
             found = ask(HttpProvider(settings, name="node"), jpeg())
         assert found.status == expected
+        assert found.n_dropped == (n - 1 if expected == "ok" else 0)
         if isinstance(found.answer, Detections):
             np.testing.assert_allclose(found.answer.boxes, [[0, 3, 64, 30]])
 

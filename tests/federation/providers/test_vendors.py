@@ -258,10 +258,11 @@ def test_no_log_shows_a_secret(
 
 
 @pytest.mark.parametrize("name", VENDORS)
-def test_a_server_that_is_not_there_is_unavailable(name: str) -> None:
-    """A connection refused is a value."""
-    found = ask(provider_of(name, "http://127.0.0.1:9"), image())
-    assert found.status == "unavailable", found.message
+@pytest.mark.parametrize("url", ["http://127.0.0.1:9", "https://127.0.0.1:9"])
+def test_a_server_that_is_not_there_is_never_asked(name: str, url: str) -> None:
+    """A connection refused is a value, and nothing was sent."""
+    found = ask(provider_of(name, url), image())
+    assert (found.status, found.is_sent) == ("unreachable", False), found.message
 
 
 @pytest.mark.parametrize(
@@ -292,6 +293,7 @@ def test_what_a_vendor_does_not_take_is_never_sent(
     [
         ("aws", {"Labels": [{"Name": "Car", "Confidence": 250.0, "Instances": []}]}),
         ("aws", {"Labels": [{"Confidence": 50.0, "Instances": []}]}),
+        ("aws", {"Labels": ["Car"]}),
         ("azure", {"metadata": {"width": 1, "height": 1}}),
         ("azure", {"tagsResult": {"values": [{"name": "", "confidence": 0.5}]}}),
         ("azure", {"tagsResult": {"values": [{"name": "car", "confidence": "high"}]}}),
@@ -309,6 +311,98 @@ def test_answers_that_make_no_sense_are_malformed(
     with serve(Vendor(answer=answer, content_type=kind)) as served:
         found = ask(provider_of(name, served.url, "tags"), image())
     assert found.status == "malformed", found
+
+
+_ODD_TAGS: dict[str, dict[str, Any]] = {
+    "aws": {
+        "Labels": [
+            {"Name": "Car", "Confidence": 90.0},
+            {"Name": "Cat", "Confidence": 250.0},
+            {"Confidence": 90.0},
+            {"Name": " ", "Confidence": 90.0},
+        ]
+    },
+    "azure": {
+        "tagsResult": {
+            "values": [
+                {"name": "car", "confidence": 0.9},
+                {"name": "", "confidence": 0.9},
+                {"name": "cat", "confidence": "high"},
+                {"confidence": 0.9},
+            ]
+        }
+    },
+    "google": {
+        "responses": [
+            {
+                "labelAnnotations": [
+                    {"description": "Car", "score": 0.9},
+                    {"description": "Cat", "score": "NaN"},
+                    {"score": 0.9},
+                    {"description": "Dog", "score": 7},
+                ]
+            }
+        ]
+    },
+}
+
+
+def _odd_boxes(name: str) -> dict[str, Any]:
+    """A good box first, and copies of it of which something is odd."""
+    answer = json.loads(json.dumps(ANSWERS[name]))
+    if name == "aws":
+        (good, *_), label = answer["Labels"][0]["Instances"], answer["Labels"][0]
+        lost = {**good, "BoundingBox": {"Left": 0.5}}
+        turned = {**good, "BoundingBox": {**good["BoundingBox"], "Width": -0.2}}
+        odd = [lost, turned, {}]
+        return {"Labels": [{**label, "Instances": [good, *odd]}]}
+    if name == "azure":
+        good = answer["objectsResult"]["values"][0]
+        turned = {**good, "boundingBox": {"x": 9, "y": 9, "w": -5, "h": 5}}
+        odd = [{"tags": good["tags"]}, turned, {**good, "tags": []}]
+        answer["objectsResult"]["values"] = [good, *odd]
+        return answer
+    found = answer["responses"][0]["localizedObjectAnnotations"]
+    corners = {"normalizedVertices": [{"x": 0.1}]}
+    odd = [{**found[0], "boundingPoly": corners}, {**found[0], "score": 9}]
+    answer["responses"][0]["localizedObjectAnnotations"] = [found[0], *odd, {}]
+    return answer
+
+
+@pytest.mark.parametrize("task", ["boxes", "tags"])
+@pytest.mark.parametrize("name", VENDORS)
+def test_one_odd_label_costs_that_label(name: str, task: str) -> None:
+    """The answer is paid, and what else it says is kept; how much is lost is told."""
+    answer = _ODD_TAGS[name] if task == "tags" else _odd_boxes(name)
+    kind = "application/x-amz-json-1.1" if name == "aws" else "application/json"
+    with serve(Vendor(answer=answer, content_type=kind)) as served:
+        found = ask(provider_of(name, served.url, task), image())
+    assert found.answer is not None, found.message
+    assert [found.answer.names[i].lower() for i in found.answer.labels] == ["car"]
+    assert found.n_dropped == 3
+    assert found.message.startswith("3 left out: ")
+
+
+@pytest.mark.parametrize("code", ["401", "403", "404"])
+def test_a_key_or_an_address_that_is_wrong_is_wrong_for_all(
+    vendor: tuple[str, Vendor], code: str
+) -> None:
+    """So the federation leaves such a provider alone; nothing is billed."""
+    name, served = vendor
+    served.fault = code
+    served.error = dict(ERRORS[name])
+    served.error.pop("__type", None)
+    assert ask(provider_of(name, served.url), image()).status == "denied"
+
+
+def test_amazon_denies_with_another_status() -> None:
+    """Wrong keys are HTTP 400 there, with a name."""
+    for kind in ("UnrecognizedClientException", "AccessDeniedException"):
+        error = {"__type": kind, "message": "no"}
+        speaks = Vendor(answer={}, fault="refused", error=error)
+        speaks.content_type = "application/x-amz-json-1.1"
+        with serve(speaks) as served:
+            assert ask(provider_of("aws", served.url), image()).status == "denied"
 
 
 def test_an_empty_answer_is_an_answer() -> None:

@@ -16,6 +16,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
+from tests.support.fake_vendors import Vendor, serve
 
 from midhaul.errors import ConfigError, StoreError
 from midhaul.federation.budget import BudgetGuard, Budgets
@@ -39,11 +40,12 @@ from midhaul.federation.record.experiment import record
 from midhaul.federation.record.figures import build
 from midhaul.federation.record.journal import Call, Found, Journal, Key
 from midhaul.federation.record.samples import samples
-from midhaul.model import Prediction, Tags
+from midhaul.model import Detections, Prediction, Tags
 from midhaul.report import render
 from midhaul.runs.config import Spec
 from midhaul.runs.progress import SilentProgress
 from midhaul.runs.run import Run
+from midhaul.wire.message import pack_answer
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -291,6 +293,63 @@ def test_a_recording_can_be_learned_from(tmp_path: Path) -> None:
     metrics = {s.metric for s in samples(run)}
     assert {"latency_p95_s", "ok_share", "usd_per_call"} <= metrics
     assert len(render(build(run))) > 100_000
+
+
+def test_a_provider_that_cannot_be_had_is_left_alone(tmp_path: Path) -> None:
+    """Nothing is charged, the rest of the turn is not asked, and the next turn is."""
+    dead = Labeller(statuses=("unreachable",))
+    schedule = {"n_slices": 2, "n_passes": 1, "every_s": 0.0}
+    journal = ask(tmp_path, dead, tuple("abcdefghij"), schedule=schedule)
+    states = [call.status for _, call in sorted(journal.calls.items())]
+    assert states == ([*["unreachable"] * 3, *["skipped"] * 2]) * 2
+    assert sum(call.price_usd for call in journal.calls.values()) == 0
+    skipped = journal.calls[Key("labeller", "e", 0)]
+    assert "left alone after 3 calls, unreachable: as told" in skipped.message
+    alive = Labeller()
+    journal = ask(tmp_path, alive, tuple("abcdefghij"), schedule=schedule)
+    assert {item for item, _ in alive.calls} == set("deij")
+    (tmp_path / "b").mkdir()
+    denied = ask(tmp_path / "b", Labeller(statuses=("denied", "ok")), tuple("abcdef"))
+    assert all(call.status != "skipped" for call in denied.calls.values())
+
+
+def test_a_dead_provider_is_in_the_verdict(tmp_path: Path) -> None:
+    """Calls that failed and that were not made are in the verdict, and cost nothing."""
+    config = config_of(
+        FREE,
+        AskedConfig(
+            spec=Spec("http://127.0.0.1:9"), name="dead", price_usd=1.0, charged=("ok",)
+        ),
+        budget_usd=10.0,
+    )
+    run = run_of(tmp_path, config)
+    assert run.verdict is not None
+    reasons = " ".join(run.verdict.reasons)
+    assert "3 of 12 calls failed" in reasons
+    assert "3 of 12 calls were not made, as their provider" in reasons
+    calls = run.read(tables.CALLS).to_pylist()
+    assert sum(call["price_usd"] for call in calls) == 0
+    assert len(render(build(run))) > 100_000
+
+
+def test_what_an_answer_lost_is_counted(tmp_path: Path) -> None:
+    """A box with an odd score is left out, and too many of them are not valid."""
+    boxes = np.tile(np.array([[1, 2, 9, 9]], np.float32), (2, 1))
+    said = Detections(
+        boxes=boxes,
+        scores=np.array([0.5, 7.0], np.float32),
+        labels=np.zeros(2, np.int32),
+        names=("car",),
+    )
+    with serve(Vendor(answer={}, raw=pack_answer({}, [{}], [said]))) as node:
+        one = AskedConfig(spec=Spec(node.url), name="odd", price_usd=0.0)
+        run = run_of(tmp_path, config_of(one))
+    calls = run.read(tables.CALLS).to_pylist()
+    assert [(c["status"], c["n_answers"], c["n_dropped"]) for c in calls] == (
+        [("ok", 1, 1)] * 6
+    )
+    assert run.verdict is not None
+    assert "6 of 12 boxes and labels of answers" in run.verdict.reasons[0]
 
 
 def test_a_dry_run_asks_nobody(tmp_path: Path) -> None:

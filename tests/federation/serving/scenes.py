@@ -169,10 +169,12 @@ async def federation_of(
     policy: SubsetPolicy | None = None,
     budgets: Budgets | None = None,
     prices_usd: Mapping[str, float] | None = None,
+    charged: Mapping[str, tuple[PredictionStatus, ...]] | None = None,
     **more: Any,
 ) -> AsyncGenerator[Federation]:
     """A federation with a ledger of its own; each call costs 0.001 USD unless said."""
     prices = PriceList.flat(prices_usd or {one.name: 0.001 for one in providers})
+    prices = prices.charging(charged or {})
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "ledger.tsv"
         with Ledger.open(file, sync="never", clock=clock) as ledger:

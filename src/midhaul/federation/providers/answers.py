@@ -1,19 +1,25 @@
-"""Answers of vendors as detections and tags, checked before anybody trusts them."""
+"""Answers of vendors as detections and tags, checked before anybody trusts them.
+
+A box or label that cannot be read costs itself: the answer is paid, and what else it
+says is kept. An answer of which nothing can be read is malformed.
+"""
 
 from __future__ import annotations
 
 import math
 import threading
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import numpy as np
 
-from midhaul.federation.providers.failures import MalformedAnswerError
-from midhaul.model import Detections, Tags
+from midhaul.federation.providers.failures import MalformedAnswerError, one_line
+from midhaul.model import Detections, Prediction, Tags
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Iterable, Sequence
+
+_Value = TypeVar("_Value")
 
 MAX_ENTRIES = 10_000
 """Labels or boxes that one answer may have."""
@@ -39,6 +45,45 @@ class Entry:
     box: tuple[float, float, float, float] | None = None
 
 
+class Entries(NamedTuple):
+    """The entries of an answer that can be read, and why each other one cannot."""
+
+    read: list[Entry]
+    odd: list[str]
+
+    def above(self, min_score: float) -> Entries:
+        """Those with no lower score."""
+        return Entries([one for one in self.read if one.score >= min_score], self.odd)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class ReadAnswer:
+    """An answer, as far as it can be read.
+
+    Attributes:
+        answer: what can be read.
+        n_dropped: entries that cannot.
+        message: why the first of them cannot; empty where all can.
+    """
+
+    answer: Detections | Tags
+    n_dropped: int = 0
+    message: str = ""
+
+    def prediction(self, provider: str, item: str, latency_s: float) -> Prediction:
+        """The answer as that of a provider to an item."""
+        return Prediction(
+            provider=provider,
+            item=item,
+            status="ok",
+            answer=self.answer,
+            latency_s=latency_s,
+            price_usd=0.0,
+            message=self.message,
+            n_dropped=self.n_dropped,
+        )
+
+
 class Words:
     """A label set that grows with the answers; thread-safe.
 
@@ -59,20 +104,17 @@ class Words:
     def indices(self, labels: Sequence[str]) -> tuple[np.ndarray, tuple[str, ...]]:
         """The index of each label, and the label set that they point to.
 
-        Raises:
-            MalformedAnswerError: there are too many different labels by now.
+        Of labels that are too many the index is -1.
         """
         with self._lock:
             before = len(self._index)
             for label in labels:
-                self._index.setdefault(label, len(self._index))
-            if len(self._index) > MAX_WORDS:
-                message = f"more than {MAX_WORDS} different labels"
-                raise MalformedAnswerError(message)
+                if len(self._index) < MAX_WORDS:
+                    self._index.setdefault(label, len(self._index))
             if len(self._index) > before:
                 self._names = tuple(self._index)
-            found = np.array([self._index[label] for label in labels], np.int32)
-            return found, self._names
+            found = [self._index.get(label, -1) for label in labels]
+            return np.array(found, np.int32), self._names
 
 
 def number(value: Any, what: str) -> float:
@@ -108,55 +150,101 @@ def entry(
     return Entry(label=label.strip(), score=min(1.0, max(0.0, value)), box=box)
 
 
+def entries_of(
+    values: Iterable[_Value], read: Callable[[_Value], Iterable[Entry]]
+) -> Entries:
+    """The entries of an answer, of which one that cannot be read costs itself alone.
+
+    Args:
+        values: of the answer.
+        read: the entries of one value; raises MalformedAnswerError where it is none.
+
+    Raises:
+        MalformedAnswerError: there are too many of them.
+    """
+    found: list[Entry] = []
+    odd: list[str] = []
+    for value in values:
+        try:
+            found += read(value)
+        except MalformedAnswerError as error:
+            odd.append(one_line(error))
+        if len(found) + len(odd) > MAX_ENTRIES:
+            message = f"an answer with more than {MAX_ENTRIES} labels"
+            raise MalformedAnswerError(message)
+    return Entries(found, odd)
+
+
 def detections_of(
-    entries: Sequence[Entry], words: Words, width_px: int, height_px: int
-) -> Detections:
+    entries: Entries, words: Words, width_px: int, height_px: int
+) -> ReadAnswer:
     """Boxes, best score first, cut to the image.
 
     Args:
-        entries: each with a box.
+        entries: each with a box; one whose box is none is left out.
         words: label set that grows.
         width_px: of the image.
         height_px: of the image.
 
     Raises:
-        MalformedAnswerError: a box has no corners, ends before it begins, or there
-            are too many of them.
+        MalformedAnswerError: nothing of the answer can be read.
     """
-    ordered = _ordered(entries)
-    boxes = np.zeros((len(ordered), 4), np.float32)
-    for row, one in enumerate(ordered):
-        if one.box is None:
-            message = f"{one.label!r} has no box"
-            raise MalformedAnswerError(message)
-        x1, y1, x2, y2 = (number(value, "a corner") for value in one.box)
-        if x1 > x2 or y1 > y2:
-            message = f"the box of {one.label!r} ends before it begins: {one.box}"
-            raise MalformedAnswerError(message)
-        boxes[row] = (x1, y1, x2, y2)
+    boxed = entries_of(entries.read, _boxed)
+    kept, odd = _named(Entries(boxed.read, entries.odd + boxed.odd), words)
+    ordered = sorted(kept, key=lambda one: -one.score)
+    labels, names = words.indices([one.label for one in ordered])
+    boxes = np.array([one.box for one in ordered], np.float32).reshape(-1, 4)
     boxes[:, 0::2] = boxes[:, 0::2].clip(0, width_px)
     boxes[:, 1::2] = boxes[:, 1::2].clip(0, height_px)
-    labels, names = words.indices([one.label for one in ordered])
     scores = np.array([one.score for one in ordered], np.float32)
-    return Detections(boxes=boxes, scores=scores, labels=labels, names=names)
+    found = Detections(boxes=boxes, scores=scores, labels=labels, names=names)
+    return ReadAnswer(answer=found, n_dropped=len(odd), message=_why(odd))
 
 
-def tags_of(entries: Sequence[Entry], words: Words) -> Tags:
+def tags_of(entries: Entries, words: Words) -> ReadAnswer:
     """Labels, best score first; one that comes twice keeps its best score.
 
     Raises:
-        MalformedAnswerError: there are too many of them.
+        MalformedAnswerError: nothing of the answer can be read.
     """
+    kept, odd = _named(entries, words)
     best: dict[str, Entry] = {}
-    for one in _ordered(entries):
+    for one in sorted(kept, key=lambda one: -one.score):
         best.setdefault(one.label, one)
     labels, names = words.indices(list(best))
     scores = np.array([one.score for one in best.values()], np.float32)
-    return Tags(scores=scores, labels=labels, names=names)
+    found = Tags(scores=scores, labels=labels, names=names)
+    return ReadAnswer(answer=found, n_dropped=len(odd), message=_why(odd))
 
 
-def _ordered(entries: Sequence[Entry]) -> list[Entry]:
-    if len(entries) > MAX_ENTRIES:
-        message = f"an answer with {len(entries)} labels; {MAX_ENTRIES} are allowed"
+def _boxed(one: Entry) -> list[Entry]:
+    if one.box is None:
+        message = f"{one.label[:50]!r} has no box"
         raise MalformedAnswerError(message)
-    return sorted(entries, key=lambda one: -one.score)
+    x1, y1, x2, y2 = (number(value, "a corner") for value in one.box)
+    if x1 > x2 or y1 > y2:
+        message = f"the box of {one.label[:50]!r} ends before it begins: {one.box}"
+        raise MalformedAnswerError(message)
+    return [one]
+
+
+def _named(entries: Entries, words: Words) -> Entries:
+    """The entries whose labels have a place in the label set.
+
+    Raises:
+        MalformedAnswerError: there are entries, and nothing of them can be read.
+    """
+    places, _ = words.indices([one.label for one in entries.read])
+    known = [
+        one for one, place in zip(entries.read, places.tolist(), strict=True)
+        if place >= 0
+    ]  # fmt: skip
+    n_lost = len(entries.read) - len(known)
+    odd = entries.odd + [f"more than {MAX_WORDS} different labels"] * n_lost
+    if odd and not known:
+        raise MalformedAnswerError(odd[0])
+    return Entries(known, odd)
+
+
+def _why(odd: list[str]) -> str:
+    return f"{len(odd)} left out: {odd[0]}" if odd else ""

@@ -8,12 +8,13 @@ siblings, or the role of the machine.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 from midhaul.errors import PrerequisiteError, require
 from midhaul.federation.providers.answers import (
     Words,
     detections_of,
+    entries_of,
     entry,
     number,
     tags_of,
@@ -27,14 +28,16 @@ from midhaul.federation.providers.failures import (
     field_of,
     one_line,
     retry_after_s,
+    unreachable,
 )
 from midhaul.federation.providers.image_limits import ImageLimits
 from midhaul.federation.providers.vendor import VendorProvider
 
 if TYPE_CHECKING:
-    from midhaul.federation.providers.answers import Entry
+    from collections.abc import Iterator
+
+    from midhaul.federation.providers.answers import Entries, Entry, ReadAnswer
     from midhaul.federation.providers.image_limits import Size
-    from midhaul.model import Detections, Tags
 
 LIMITS = ImageLimits(
     formats=("JPEG", "PNG"), max_bytes=5_242_880, min_side_px=80, max_side_px=10_000
@@ -48,6 +51,23 @@ _THROTTLED = (
     "Throttling",
     "ThrottlingException",
     "TooManyRequestsException",
+)
+_DENIED = (
+    "AccessDenied",
+    "AccessDeniedException",
+    "ExpiredToken",
+    "ExpiredTokenException",
+    "IncompleteSignature",
+    "InvalidClientTokenId",
+    "InvalidSignatureException",
+    "MissingAuthenticationToken",
+    "MissingAuthenticationTokenException",
+    "NotAuthorized",
+    "OptInRequired",
+    "SignatureDoesNotMatch",
+    "SubscriptionRequiredException",
+    "UnknownOperationException",
+    "UnrecognizedClientException",
 )
 _PERCENT = 100.0
 
@@ -93,13 +113,18 @@ def aws_provider(settings: AwsSettings, *, name: str = "aws") -> VendorProvider:
     exceptions = require("botocore.exceptions", "aws")
     words = Words()
 
-    def ask(data: bytes, size: Size, wait_s: float) -> Detections | Tags:
+    def ask(data: bytes, size: Size, wait_s: float) -> ReadAnswer:
         del wait_s  # boto3 knows one time-out for all calls of a client
-        answer = client.detect_labels(
-            Image={"Bytes": data},
-            MaxLabels=settings.max_labels,
-            MinConfidence=settings.min_score * _PERCENT,
-        )
+        try:
+            answer = client.detect_labels(
+                Image={"Bytes": data},
+                MaxLabels=settings.max_labels,
+                MinConfidence=settings.min_score * _PERCENT,
+            )
+        except (AttributeError, KeyError, TypeError) as error:
+            # botocore's parser takes for granted that objects are objects
+            message = f"botocore cannot read the answer: {one_line(error)}"
+            raise MalformedAnswerError(message) from error
         if settings.task == "boxes":
             return detections_of(boxes_of(answer, size), words, *size)
         return tags_of(labels_of(answer, has_parents=settings.has_parents), words)
@@ -121,32 +146,34 @@ def aws_provider(settings: AwsSettings, *, name: str = "aws") -> VendorProvider:
     )
 
 
-def boxes_of(answer: Any, size: Size) -> list[Entry]:
+def boxes_of(answer: Any, size: Size) -> Entries:
     """The instances of an answer; their boxes are parts of width and height.
 
     Raises:
         MalformedAnswerError: the answer is no answer of DetectLabels.
     """
-    found: list[Entry] = []
-    for label in _labels(answer):
-        for instance in label.get("Instances") or []:
-            box = field_of(instance, "BoundingBox")
-            left, top, width, height = (
-                number(field_of(box, side), f"BoundingBox.{side}")
-                for side in ("Left", "Top", "Width", "Height")
-            )
-            corners = (
-                left * size.width_px,
-                top * size.height_px,
-                (left + width) * size.width_px,
-                (top + height) * size.height_px,
-            )
-            confidence = instance.get("Confidence", label.get("Confidence"))
-            found.append(entry(field_of(label, "Name"), _share(confidence), corners))
-    return found
+
+    def read(pair: tuple[Any, Any]) -> list[Entry]:
+        label, instance = pair
+        name = field_of(label, "Name")
+        box = field_of(instance, "BoundingBox")
+        left, top, width, height = (
+            number(field_of(box, side), f"BoundingBox.{side}")
+            for side in ("Left", "Top", "Width", "Height")
+        )
+        corners = (
+            left * size.width_px,
+            top * size.height_px,
+            (left + width) * size.width_px,
+            (top + height) * size.height_px,
+        )
+        confidence = instance.get("Confidence", label.get("Confidence"))
+        return [entry(name, _share(confidence), corners)]
+
+    return entries_of(_parts(answer, "Instances"), read)
 
 
-def labels_of(answer: Any, *, has_parents: bool = False) -> list[Entry]:
+def labels_of(answer: Any, *, has_parents: bool = False) -> Entries:
     """The labels of an answer.
 
     Args:
@@ -157,24 +184,33 @@ def labels_of(answer: Any, *, has_parents: bool = False) -> list[Entry]:
         MalformedAnswerError: the answer is no answer of DetectLabels.
     """
     labels = _labels(answer)
-    listed = {label.get("Name") for label in labels}
-    found: list[Entry] = []
-    for label in labels:
-        score = _share(label.get("Confidence"))
-        found.append(entry(field_of(label, "Name"), score))
-        for parent in (label.get("Parents") or []) if has_parents else ():
-            name = field_of(parent, "Name")
-            if name not in listed:
-                found.append(entry(name, score))
-    return found
+    listed = [label.get("Name") for label in labels if isinstance(label, dict)]
+
+    def read(pair: tuple[Any, Any]) -> list[Entry]:
+        label, parent = pair
+        name = field_of(label if parent is None else parent, "Name")
+        if parent is not None and name in listed:
+            return []
+        return [entry(name, _share(field_of(label, "Confidence")))]
+
+    parents = _parts(answer, "Parents") if has_parents else ()
+    return entries_of([*((label, None) for label in labels), *parents], read)
 
 
-def _labels(answer: Any) -> list[dict[str, Any]]:
+def _labels(answer: Any) -> list[Any]:
     labels = field_of(answer, "Labels")
-    if not isinstance(labels, list) or not all(isinstance(one, dict) for one in labels):
+    if not isinstance(labels, list):
         message = "the answer's Labels are no list of labels"
         raise MalformedAnswerError(message)
-    return labels
+    return cast("list[Any]", labels)
+
+
+def _parts(answer: Any, what: str) -> Iterator[tuple[Any, Any]]:
+    """Each label of an answer with each of its parts; odd ones come as they are."""
+    for label in _labels(answer):
+        parts = label.get(what) if isinstance(label, dict) else "no label"
+        for part in parts if isinstance(parts, list) else [parts] if parts else []:
+            yield label, part
 
 
 def _share(confidence: Any) -> float:
@@ -211,14 +247,28 @@ def _failure_of(error: Any) -> Failure:
     exceptions = require("botocore.exceptions", "aws")
     if isinstance(error, exceptions.ClientError):
         return _failure_of_answer(error.response)
-    if isinstance(error, (exceptions.ReadTimeoutError, exceptions.ConnectTimeoutError)):
-        return Failure(status="timeout", message=one_line(error))
-    lost = (exceptions.ConnectionError, exceptions.HTTPClientError)
-    if isinstance(error, lost):
-        return Failure(status="unavailable", message=one_line(error))
+    never = (
+        exceptions.ConnectTimeoutError,
+        exceptions.EndpointConnectionError,
+        exceptions.ProxyConnectionError,
+        exceptions.SSLError,
+    )
+    if isinstance(error, never):
+        return unreachable(error)
+    text = one_line(error)
+    no_key = (
+        exceptions.NoCredentialsError,
+        exceptions.PartialCredentialsError,
+        exceptions.CredentialRetrievalError,
+    )
+    if isinstance(error, no_key):
+        return Failure(status="denied", message=text, is_sent=False)
+    if isinstance(error, exceptions.ParamValidationError):
+        return Failure(status="refused", message=text, is_sent=False)
     if type(error).__name__ == "ResponseParserError":
-        return Failure(status="malformed", message=one_line(error))
-    return Failure(status="refused", message=one_line(error))
+        return Failure(status="malformed", message=text)
+    is_late = isinstance(error, exceptions.ReadTimeoutError)
+    return Failure(status="timeout" if is_late else "unavailable", message=text)
 
 
 def _failure_of_answer(response: Any) -> Failure:
@@ -233,4 +283,6 @@ def _failure_of_answer(response: Any) -> Failure:
             message=one_line(text),
             retry_after_s=retry_after_s(headers),
         )
+    if said.get("Code") in _DENIED:  # they come as HTTP 400
+        return Failure(status="denied", message=one_line(text))
     return failure_of_http(code, text, headers)

@@ -14,6 +14,7 @@ from midhaul.errors import require
 from midhaul.federation.providers.answers import (
     Words,
     detections_of,
+    entries_of,
     entry,
     number,
     tags_of,
@@ -26,14 +27,14 @@ from midhaul.federation.providers.failures import (
     failure_of_http,
     field_of,
     one_line,
+    unreachable,
 )
 from midhaul.federation.providers.image_limits import ImageLimits
 from midhaul.federation.providers.vendor import VendorProvider
 
 if TYPE_CHECKING:
-    from midhaul.federation.providers.answers import Entry
+    from midhaul.federation.providers.answers import Entries, Entry, ReadAnswer
     from midhaul.federation.providers.image_limits import Size
-    from midhaul.model import Detections, Tags
 
 LIMITS = ImageLimits(
     formats=("JPEG", "PNG", "GIF", "BMP", "WEBP", "TIFF"),
@@ -87,7 +88,7 @@ def azure_provider(settings: AzureSettings, *, name: str = "azure") -> VendorPro
     features = sdk.models.VisualFeatures
     words = Words()
 
-    def ask(data: bytes, size: Size, wait_s: float) -> Detections | Tags:
+    def ask(data: bytes, size: Size, wait_s: float) -> ReadAnswer:
         answer = client.analyze(
             image_data=data,
             visual_features=[features.OBJECTS if is_boxes else features.TAGS],
@@ -96,7 +97,7 @@ def azure_provider(settings: AzureSettings, *, name: str = "azure") -> VendorPro
             read_timeout=wait_s,
         ).as_dict()
         found = boxes_of(answer) if is_boxes else tags_in(answer)
-        kept = [one for one in found if one.score >= settings.min_score]
+        kept = found.above(settings.min_score)
         if is_boxes:
             return detections_of(kept, words, *size)
         return tags_of(kept, words)
@@ -135,32 +136,34 @@ def _client(settings: AzureSettings, key: str) -> Any:
     )
 
 
-def boxes_of(answer: Any) -> list[Entry]:
+def boxes_of(answer: Any) -> Entries:
     """The objects of an answer; their boxes are in px.
 
     Raises:
         MalformedAnswerError: the answer has no objects.
     """
-    found: list[Entry] = []
-    for one in _values(answer, "objectsResult"):
+
+    def read(one: Any) -> list[Entry]:
         box = field_of(one, "boundingBox")
         x, y, w, h = (number(field_of(box, side), side) for side in "xywh")
         tag = field_of(one, "tags", 0)
         label = field_of(tag, "name")
-        found.append(entry(label, field_of(tag, "confidence"), (x, y, x + w, y + h)))
-    return found
+        return [entry(label, field_of(tag, "confidence"), (x, y, x + w, y + h))]
+
+    return entries_of(_values(answer, "objectsResult"), read)
 
 
-def tags_in(answer: Any) -> list[Entry]:
+def tags_in(answer: Any) -> Entries:
     """The tags of an answer.
 
     Raises:
         MalformedAnswerError: the answer has no tags.
     """
-    return [
-        entry(field_of(one, "name"), field_of(one, "confidence"))
-        for one in _values(answer, "tagsResult")
-    ]
+
+    def read(one: Any) -> list[Entry]:
+        return [entry(field_of(one, "name"), field_of(one, "confidence"))]
+
+    return entries_of(_values(answer, "tagsResult"), read)
 
 
 def _values(answer: Any, result: str) -> list[Any]:
@@ -174,12 +177,15 @@ def _values(answer: Any, result: str) -> list[Any]:
 def _failure_of(error: Any) -> Failure:
     """What an exception of azure-core means."""
     core = require("azure.core.exceptions", "azure")
-    timeouts = (core.ServiceRequestTimeoutError, core.ServiceResponseTimeoutError)
     if isinstance(error, (core.DecodeError, json.JSONDecodeError)):
         return Failure(status="malformed", message=one_line(error))
     if isinstance(error, core.HttpResponseError) and error.status_code:
         headers = dict(error.response.headers) if error.response is not None else {}
         return failure_of_http(error.status_code, one_line(error), headers)
-    if isinstance(error, timeouts) or "timed out" in str(error):
+    if isinstance(error, core.ServiceRequestError):  # "no request was sent"
+        return unreachable(error)
+    if isinstance(error, core.ServiceResponseTimeoutError) or (
+        "timed out" in str(error)
+    ):
         return Failure(status="timeout", message=one_line(error))
     return Failure(status="unavailable", message=one_line(error))

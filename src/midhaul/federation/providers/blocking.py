@@ -9,16 +9,17 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from midhaul.federation.providers.failures import (
+    UNSENT,
     Failure,
     MalformedAnswerError,
     redacted,
 )
-from midhaul.model import Prediction
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from midhaul.model import Detections, Tags
+    from midhaul.federation.providers.answers import ReadAnswer
+    from midhaul.model import Prediction
 
 
 class BlockingCalls:
@@ -52,7 +53,7 @@ class BlockingCalls:
         self._pool = ThreadPoolExecutor(n_threads, thread_name_prefix=provider)
 
     async def call(
-        self, work: Callable[[], Detections | Tags], *, item: str, timeout_s: float
+        self, work: Callable[[], ReadAnswer], *, item: str, timeout_s: float
     ) -> Prediction:
         """Run a call and say how it went.
 
@@ -67,37 +68,29 @@ class BlockingCalls:
         waiting.add_done_callback(_look_at)
         try:
             await asyncio.wait({waiting}, timeout=max(0.0, timeout_s))
-        finally:
-            was_waiting = task.cancel()
+        except asyncio.CancelledError as error:
+            if task.cancel():
+                error.add_note(UNSENT)
             waiting.cancel()
+            raise
+        was_waiting = task.cancel()
+        waiting.cancel()
         latency_s = time.perf_counter() - begin
         if was_waiting:
             message = f"no thread was free within {timeout_s:g} s"
-            failure = Failure(status="not_sent", message=message)
+            failure = Failure(status="not_sent", message=message, is_sent=False)
             return failure.prediction(self._provider, item, latency_s)
         if not task.done():
             message = f"no answer within {timeout_s:g} s"
             failure = Failure(status="timeout", message=message)
             return failure.prediction(self._provider, item, latency_s)
-        found = task.result()
-        if isinstance(found, Failure):
-            return found.prediction(self._provider, item, latency_s)
-        return Prediction(
-            provider=self._provider,
-            item=item,
-            status="ok",
-            answer=found,
-            latency_s=latency_s,
-            price_usd=0.0,
-        )
+        return task.result().prediction(self._provider, item, latency_s)
 
     def close(self) -> None:
         """Take no more calls; those that run end with the SDK's timeouts."""
         self._pool.shutdown(wait=False, cancel_futures=True)
 
-    def _guarded(
-        self, work: Callable[[], Detections | Tags]
-    ) -> Detections | Tags | Failure:
+    def _guarded(self, work: Callable[[], ReadAnswer]) -> ReadAnswer | Failure:
         try:
             return work()
         except MalformedAnswerError as error:

@@ -19,10 +19,16 @@ _TOO_MANY = 429
 _SERVER_ERROR = 500
 _CLIENT_ERROR = 400
 _REQUEST_TIMEOUT = 408
+_REDIRECT = 300
+_DENIED = frozenset({401, 402, 403, 404, 405, 407, 410, 421})
 _GATEWAY_TIMEOUT = 504
 _MAX_CHARACTERS = 300
 _MAX_RETRY_AFTER_S = 86_400.0
 _SHORTEST_SECRET = 4
+
+
+UNSENT = "nothing was sent yet"
+"""The note on an exception that ends a call before its provider heard of it."""
 
 
 class MalformedAnswerError(ValueError):
@@ -37,11 +43,13 @@ class Failure:
         status: in the words of predictions; never ``ok``.
         message: one line, without credentials.
         retry_after_s: when the vendor asks not to be called earlier; 0 otherwise.
+        is_sent: false where the vendor has not heard of the call.
     """
 
     status: PredictionStatus
     message: str
     retry_after_s: float = 0.0
+    is_sent: bool = True
 
     def prediction(self, provider: str, item: str, latency_s: float) -> Prediction:
         """The failure as the answer to an item."""
@@ -54,7 +62,23 @@ class Failure:
             price_usd=0.0,
             message=self.message,
             retry_after_s=self.retry_after_s,
+            is_sent=self.is_sent,
         )
+
+
+def unreachable(message: object) -> Failure:
+    """No connection came about, so the vendor has not heard of the call."""
+    return Failure(status="unreachable", message=one_line(message), is_sent=False)
+
+
+def was_unsent(error: BaseException) -> bool:
+    """True where an exception ended a call before its provider heard of it."""
+    found: BaseException | None = error
+    while found is not None:
+        if UNSENT in getattr(found, "__notes__", ()):
+            return True
+        found = found.__cause__
+    return False
 
 
 def failure_of_http(
@@ -75,6 +99,8 @@ def failure_of_http(
         return Failure(status="timeout", message=text)
     if code >= _SERVER_ERROR:
         return Failure(status="unavailable", message=text, retry_after_s=wait_s)
+    if code in _DENIED or _REDIRECT <= code < _CLIENT_ERROR:
+        return Failure(status="denied", message=text)
     if code >= _CLIENT_ERROR:
         return Failure(status="refused", message=text)
     return Failure(status="malformed", message=text)

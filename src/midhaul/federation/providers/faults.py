@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from midhaul.errors import ConfigError
-from midhaul.federation.providers.failures import Failure
+from midhaul.federation.providers.failures import Failure, unreachable
 from midhaul.model import Detections, Prediction
 
 if TYPE_CHECKING:
@@ -29,10 +29,16 @@ if TYPE_CHECKING:
     from midhaul.model import Tags
 
 FaultKind = Literal[
-    "timeout", "throttled", "unavailable", "malformed", "slow", "degraded"
+    "timeout",
+    "throttled",
+    "unavailable",
+    "unreachable",
+    "malformed",
+    "slow",
+    "degraded",
 ]
-"""What goes wrong: no answer, HTTP 429, HTTP 503, an answer that cannot be read, an
-answer late by a factor, or an answer that is quietly worse."""
+"""What goes wrong: no answer, HTTP 429, HTTP 503, no connection, an answer that cannot
+be read, an answer late by a factor, or an answer that is quietly worse."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -198,6 +204,8 @@ class FaultyProvider:
             if fault.kind == "unavailable":
                 message = "HTTP 503: service unavailable"
                 return Failure(status="unavailable", message=message)
+            if fault.kind == "unreachable":
+                return unreachable("connection refused")
             if fault.kind == "malformed":
                 message = "an answer that begins with <!DOCTYPE html>"
                 return Failure(status="malformed", message=message)

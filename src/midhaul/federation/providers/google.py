@@ -13,7 +13,13 @@ from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import urlsplit
 
 from midhaul.errors import PrerequisiteError, require
-from midhaul.federation.providers.answers import Words, detections_of, entry, tags_of
+from midhaul.federation.providers.answers import (
+    Words,
+    detections_of,
+    entries_of,
+    entry,
+    tags_of,
+)
 from midhaul.federation.providers.blocking import BlockingCalls
 from midhaul.federation.providers.endpoints import checked_endpoint
 from midhaul.federation.providers.failures import (
@@ -21,14 +27,14 @@ from midhaul.federation.providers.failures import (
     MalformedAnswerError,
     failure_of_http,
     one_line,
+    unreachable,
 )
 from midhaul.federation.providers.image_limits import ImageLimits
 from midhaul.federation.providers.vendor import VendorProvider
 
 if TYPE_CHECKING:
-    from midhaul.federation.providers.answers import Entry
+    from midhaul.federation.providers.answers import Entries, Entry, ReadAnswer
     from midhaul.federation.providers.image_limits import Size
-    from midhaul.model import Detections, Tags
 
 LIMITS = ImageLimits(
     formats=("JPEG", "PNG", "GIF", "BMP", "WEBP", "TIFF"),
@@ -39,6 +45,13 @@ LIMITS = ImageLimits(
 
 _DEFAULT_ENDPOINT = "https://vision.googleapis.com"
 _N_CORNERS = 4
+_NO_CHANNEL = (
+    "failed to connect to all addresses",
+    "DNS resolution failed",
+    "Handshake",
+    "handshake",
+)
+"""How gRPC begins to say that there is no connection."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,13 +97,13 @@ def google_provider(
     is_boxes = settings.task == "boxes"
     words = Words()
 
-    def ask(data: bytes, size: Size, wait_s: float) -> Detections | Tags:
+    def ask(data: bytes, size: Size, wait_s: float) -> ReadAnswer:
         answer = _annotated(client, settings, data, wait_s)
         if is_boxes:
             found = boxes_of(answer.localized_object_annotations, size)
         else:
             found = labels_of(answer.label_annotations)
-        kept = [one for one in found if one.score >= settings.min_score]
+        kept = found.above(settings.min_score)
         if is_boxes:
             return detections_of(kept, words, *size)
         return tags_of(kept, words)
@@ -144,16 +157,13 @@ def _annotated(
     return answer
 
 
-def boxes_of(annotations: Any, size: Size) -> list[Entry]:
+def boxes_of(annotations: Any, size: Size) -> Entries:
     """Localised objects; their corners are parts of width and height.
 
     A coordinate of 0 is left out on the wire and reads as 0.
-
-    Raises:
-        MalformedAnswerError: an object has no corners.
     """
-    found: list[Entry] = []
-    for one in annotations:
+
+    def read(one: Any) -> list[Entry]:
         corners = [
             (float(v.x), float(v.y)) for v in one.bounding_poly.normalized_vertices
         ]
@@ -162,17 +172,14 @@ def boxes_of(annotations: Any, size: Size) -> list[Entry]:
             raise MalformedAnswerError(message)
         xs = [x * size.width_px for x, _ in corners]
         ys = [y * size.height_px for _, y in corners]
-        found.append(entry(one.name, one.score, (min(xs), min(ys), max(xs), max(ys))))
-    return found
+        return [entry(one.name, one.score, (min(xs), min(ys), max(xs), max(ys)))]
+
+    return entries_of(annotations, read)
 
 
-def labels_of(annotations: Any) -> list[Entry]:
-    """Labels of an image.
-
-    Raises:
-        MalformedAnswerError: one has no description or no score.
-    """
-    return [entry(one.description, one.score) for one in annotations]
+def labels_of(annotations: Any) -> Entries:
+    """Labels of an image."""
+    return entries_of(annotations, lambda one: [entry(one.description, one.score)])
 
 
 def _client(settings: GoogleSettings, key: str) -> Any:
@@ -214,10 +221,16 @@ def _failure_of(error: Any) -> Failure:
     api = require("google.api_core.exceptions", "google")
     requests = require("requests.exceptions", "google")
     text = one_line(error)
-    if isinstance(error, require("google.protobuf.json_format", "google").Error):
+    odd = (
+        require("google.protobuf.json_format", "google").Error,
+        requests.JSONDecodeError,
+    )
+    if isinstance(error, odd):
         return Failure(status="malformed", message=text)
-    if isinstance(error, requests.JSONDecodeError):
-        return Failure(status="malformed", message=text)
+    if _has_no_connection(error):
+        return unreachable(text)
+    if isinstance(error, require("google.auth.exceptions", "google").GoogleAuthError):
+        return Failure(status="denied", message=text, is_sent=False)
     if isinstance(error, (api.DeadlineExceeded, requests.Timeout)):
         return Failure(status="timeout", message=text)
     if isinstance(error, api.GoogleAPICallError) and error.code is not None:
@@ -226,6 +239,35 @@ def _failure_of(error: Any) -> Failure:
         wait_s = failure.retry_after_s or _retry_info_s(error.details)
         return replace(failure, retry_after_s=wait_s)
     return Failure(status="unavailable", message=text)
+
+
+def _has_no_connection(error: Any) -> bool:
+    """Whether an exception is about a connection that never came about.
+
+    Over REST it is wrapped in others; over gRPC the text alone tells it from an answer
+    of the far end with the same status.
+    """
+    requests = require("requests.exceptions", "google")
+    auth = require("google.auth.exceptions", "google")
+    pool = require("urllib3.exceptions", "google")
+    api = require("google.api_core.exceptions", "google")
+    never = (
+        requests.ConnectTimeout,
+        requests.ProxyError,
+        requests.SSLError,
+        auth.TransportError,
+        pool.NewConnectionError,
+        pool.ConnectTimeoutError,
+    )
+    found: Any = error
+    while found is not None and not isinstance(found, never):
+        inner = found.args[0] if getattr(found, "args", ()) else None
+        reason = getattr(found, "reason", None)
+        found = next((e for e in (reason, inner) if isinstance(e, Exception)), None)
+    is_grpc = isinstance(error, api.ServiceUnavailable) and error.errors
+    return found is not None or (
+        bool(is_grpc) and any(text in str(error) for text in _NO_CHANNEL)
+    )
 
 
 def _retry_info_s(details: Any) -> float:

@@ -2,26 +2,30 @@
 
 from __future__ import annotations
 
+import asyncio
+import ssl
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from midhaul.errors import DataError, require
 from midhaul.federation.providers.answers import (
     MAX_ENTRIES,
-    Entry,
     Words,
     detections_of,
+    entries_of,
+    entry,
 )
 from midhaul.federation.providers.endpoints import checked_endpoint
 from midhaul.federation.providers.failures import (
+    UNSENT,
     Failure,
     MalformedAnswerError,
     failure_of_http,
     one_line,
+    unreachable,
 )
 from midhaul.federation.providers.image_limits import ImageLimits
-from midhaul.model import Prediction
 from midhaul.wire.message import Item, pack_request, unpack_answer
 
 if TYPE_CHECKING:
@@ -30,8 +34,9 @@ if TYPE_CHECKING:
 
     import aiohttp
 
+    from midhaul.federation.providers.answers import Entry, ReadAnswer
     from midhaul.federation.providers.image_limits import Size
-    from midhaul.model import Detections
+    from midhaul.model import Prediction
 
 _OK = 200
 _CHUNK_BYTES = 65_536
@@ -89,6 +94,8 @@ class HttpProvider:
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=self._settings.n_connections),
             cookie_jar=aiohttp.DummyCookieJar(),
+            timeout=aiohttp.ClientTimeout(total=None),
+            trace_configs=[_sent_marks()],
             trust_env=False,
         )
         return self
@@ -121,49 +128,43 @@ class HttpProvider:
             return checked.prediction(self._name, item, 0.0)
         begin = time.perf_counter()
         found = await self._ask(data, item, checked, timeout_s)
-        latency_s = time.perf_counter() - begin
-        if isinstance(found, Failure):
-            return found.prediction(self._name, item, latency_s)
-        return Prediction(
-            provider=self._name,
-            item=item,
-            status="ok",
-            answer=found,
-            latency_s=latency_s,
-            price_usd=0.0,
-        )
+        return found.prediction(self._name, item, time.perf_counter() - begin)
 
     async def _ask(
         self, data: bytes, item: str, size: Size, timeout_s: float
-    ) -> Detections | Failure:
+    ) -> ReadAnswer | Failure:
         import aiohttp  # noqa: PLC0415 (optional; checked when the provider was made)
 
         if self._session is None:
             message = f"enter provider {self._name} first: async with"
             raise RuntimeError(message)
         request = pack_request([Item(image=item, data=data)])
+        progress = _Progress()
         try:
-            async with self._session.post(
-                f"{self._url}/infer",
-                data=request.body,
-                headers=request.headers,
-                timeout=aiohttp.ClientTimeout(total=timeout_s),
-                allow_redirects=False,
-            ) as response:
+            async with (
+                asyncio.timeout(timeout_s),
+                self._session.post(
+                    f"{self._url}/infer",
+                    data=request.body,
+                    headers=request.headers,
+                    allow_redirects=False,
+                    trace_request_ctx=progress,
+                ) as response,
+            ):
                 body = await self._body(response)
                 if response.status != _OK:
                     text = body.decode(errors="replace")
                     headers = dict(response.headers)
                     return failure_of_http(response.status, text, headers)
             return self._read(body, size)
-        except TimeoutError:
-            message = f"no answer within {timeout_s:g} s"
-            return Failure(status="timeout", message=message)
+        except asyncio.CancelledError as error:
+            if not progress.is_sent:
+                error.add_note(UNSENT)
+            raise
         except MalformedAnswerError as error:
             return Failure(status="malformed", message=one_line(error))
         except (aiohttp.ClientError, OSError) as error:
-            text = one_line(error) or type(error).__name__
-            return Failure(status="unavailable", message=text)
+            return _failure_of(error, timeout_s, is_sent=progress.is_sent)
 
     async def _body(self, response: aiohttp.ClientResponse) -> bytes:
         """The whole body, and no more of it than is allowed."""
@@ -177,7 +178,7 @@ class HttpProvider:
             parts.append(part)
         return b"".join(parts)
 
-    def _read(self, body: bytes, size: Size) -> Detections:
+    def _read(self, body: bytes, size: Size) -> ReadAnswer:
         try:
             _, answers = unpack_answer(body)
         except DataError as error:
@@ -186,15 +187,57 @@ class HttpProvider:
             message = f"{len(answers)} answers to one image, or too many boxes"
             raise MalformedAnswerError(message)
         (found,) = answers
-        rows = zip(
-            found.boxes.tolist(), found.scores.tolist(), found.labels.tolist(),
-            strict=True,
-        )  # fmt: skip
-        entries = [
-            Entry(label=found.names[label], score=score, box=tuple(box))
-            for box, score, label in rows
-        ]
-        if any(not 0 <= one.score <= 1 for one in entries):
-            message = "a score is not within 0 to 1"
-            raise MalformedAnswerError(message)
-        return detections_of(entries, self._words, *size)
+        labels = [found.names[label] for label in found.labels.tolist()]
+        rows = zip(labels, found.scores.tolist(), found.boxes.tolist(), strict=True)
+        return detections_of(entries_of(rows, _entries), self._words, *size)
+
+
+@dataclass(slots=True)
+class _Progress:
+    """How far a request has got.
+
+    Attributes:
+        is_sent: its headers were handed to a connection that stands.
+    """
+
+    is_sent: bool = False
+
+
+def _sent_marks() -> aiohttp.TraceConfig:
+    """What tells the progress of a request when it is sent."""
+    aiohttp = require("aiohttp", "serve")
+
+    async def mark(_session: object, context: Any, _params: object) -> None:
+        context.trace_request_ctx.is_sent = True
+
+    marks = aiohttp.TraceConfig()
+    marks.on_request_headers_sent.append(mark)
+    return marks
+
+
+def _failure_of(error: Exception, timeout_s: float, *, is_sent: bool) -> Failure:
+    """What became of a call that ended in an exception."""
+    is_late = isinstance(error, TimeoutError)
+    if not is_sent and is_late:
+        return unreachable(f"no connection within {timeout_s:g} s")
+    text = one_line(error) or type(error).__name__
+    if not is_sent or _is_of_tls(error):
+        return unreachable(text)
+    if is_late:
+        message = f"no answer within {timeout_s:g} s"
+        return Failure(status="timeout", message=message)
+    return Failure(status="unavailable", message=text)
+
+
+def _is_of_tls(error: BaseException) -> bool:
+    """Whether TLS was refused: in its version 1.3 that is heard behind the request."""
+    while not isinstance(error, ssl.SSLError):
+        if error.__cause__ is None:
+            return False
+        error = error.__cause__
+    return True
+
+
+def _entries(row: tuple[str, float, list[float]]) -> list[Entry]:
+    label, score, (x1, y1, x2, y2) = row
+    return [entry(label, score, (x1, y1, x2, y2))]

@@ -87,4 +87,4 @@ def format_of(data: bytes) -> str:
 
 
 def _refused(message: str) -> Failure:
-    return Failure(status="refused", message=message)
+    return Failure(status="refused", message=message, is_sent=False)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from midhaul.errors import DataError, MidhaulError
+from midhaul.federation.providers.answers import ReadAnswer
 from midhaul.federation.providers.blocking import BlockingCalls
 from midhaul.federation.providers.failures import (
     Failure,
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Self
 
-    from midhaul.model import Detections, Prediction
+    from midhaul.model import Prediction
     from midhaul.vision.detector import Detector
 
 
@@ -71,9 +72,9 @@ class LocalProvider:
             lambda: self._detect(data, item), item=item, timeout_s=timeout_s
         )
 
-    def _detect(self, data: bytes, item: str) -> Detections:
+    def _detect(self, data: bytes, item: str) -> ReadAnswer:
         pixels = decode(data, where=item)
-        return self._detector.detect(pixels, image_id=item)
+        return ReadAnswer(answer=self._detector.detect(pixels, image_id=item))
 
 
 def _failure_of(error: Exception) -> Failure:

@@ -14,12 +14,12 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Self
 
-    from midhaul.federation.providers.answers import Words
+    from midhaul.federation.providers.answers import ReadAnswer, Words
     from midhaul.federation.providers.blocking import BlockingCalls
     from midhaul.federation.providers.image_limits import ImageLimits, Size
-    from midhaul.model import Detections, Prediction, Tags
+    from midhaul.model import Prediction
 
-    Ask = Callable[[bytes, Size, float], Detections | Tags]
+    Ask = Callable[[bytes, Size, float], ReadAnswer]
     """Asks the vendor about an image of some size, and gives up after some seconds."""
 
 

@@ -9,7 +9,14 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from midhaul.federation.record.journal import UNFINISHED, Call, Found, Key
+from midhaul.federation.record.journal import (
+    NOT_MADE,
+    SKIPPED,
+    UNFINISHED,
+    Call,
+    Found,
+    Key,
+)
 from midhaul.federation.reservations import Refusal
 from midhaul.federation.serving.limiter import Limiter
 from midhaul.model import Detections, Prediction, Tags
@@ -24,6 +31,9 @@ if TYPE_CHECKING:
 
 _PATIENCE_S = 7 * 86_400.0
 _FLUSH_S = 5.0
+_GIVE_UP = 3
+"""Calls in a row that a provider denies, or that do not reach it, until it is left
+alone for the rest of a turn."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -175,28 +185,50 @@ class Asker:
     ) -> None:
         """Ask one provider about all images of a turn, as many at once as it may be."""
         waiting = iter(turn.items)
+        in_vain: list[str] = []
 
         async def work() -> None:
             for item in waiting:
                 key = Key(one.provider.name, item, turn.pass_number)
-                if key in ask and not self.is_spent:
-                    await self._call(one, limiter, turn, key, begins_s)
-                    task.advance()
+                if key not in ask or self.is_spent:
+                    continue
+                if len(in_vain) >= _GIVE_UP:
+                    self._skip(turn, key, begins_s, in_vain[-1])
+                else:
+                    found = await self._call(one, limiter, turn, key, begins_s)
+                    if found is None or found.status not in ("unreachable", "denied"):
+                        in_vain.clear()
+                    else:
+                        in_vain.append(f"{found.status}: {found.message}")
+                task.advance()
 
         async with asyncio.TaskGroup() as group:
             for _ in range(min(one.n_at_once, len(turn.items))):
                 group.create_task(work())
 
+    def _skip(self, turn: Turn, key: Key, begins_s: float, why: str) -> None:
+        """Note a call that is not made, as the provider cannot be had."""
+        call = Call(
+            key=key,
+            slice=turn.slice,
+            planned_s=begins_s + turn.after_s,
+            sent_s=self._clock(),
+            status=SKIPPED,
+            message=f"{key.provider} was left alone after {_GIVE_UP} calls, {why}",
+        )
+        self._journal.write(call)
+
     async def _call(
         self, one: Asked, limiter: Limiter, turn: Turn, key: Key, begins_s: float
-    ) -> None:
+    ) -> Prediction | None:
+        """Make one call; None where it was not made."""
         before = self._journal.calls.get(key)
-        n_asked = 1 if before is None or before.status == "not_sent" else (
+        n_asked = 1 if before is None or before.status in NOT_MADE else (
             before.n_asked + 1
         )  # fmt: skip
         data = await asyncio.to_thread(self._read, key.item)
         if not await limiter.enter(_PATIENCE_S):
-            return
+            return None
         try:
             call = Call(
                 key=key,
@@ -212,15 +244,18 @@ class Asker:
                 self._journal.write(
                     replace(call, status="not_sent", message=leave.message)
                 )
-                return
+                return None
             self._journal.write(call)
             answer = await one.provider.predict(
                 data, item=key.item, timeout_s=one.timeout_s
             )
-            charged_usd = self._guard.conclude(leave, answer.status)
+            charged_usd = self._guard.conclude(
+                leave, answer.status, is_sent=answer.has_reached
+            )
             if answer.retry_after_s:
                 limiter.pause(answer.retry_after_s)
             self._journal.write(_ended(call, answer, charged_usd))
+            return answer
         finally:
             limiter.leave()
 
@@ -232,6 +267,7 @@ def _ended(call: Call, answer: Prediction, charged_usd: float) -> Call:
         message=answer.message,
         latency_s=answer.latency_s,
         price_usd=charged_usd,
+        n_dropped=answer.n_dropped,
         found=None if answer.answer is None else found_in(answer.answer),
     )
 
@@ -268,8 +304,8 @@ def keys_to_ask(
         ask_again: ``never``, ``unfinished`` or ``failed``, see the config.
     """
     again = {
-        "never": {"not_sent"},
-        "unfinished": {"not_sent", UNFINISHED},
+        "never": NOT_MADE,
+        "unfinished": NOT_MADE | {UNFINISHED},
     }
     wanted: set[Key] = set()
     for turn in turns:

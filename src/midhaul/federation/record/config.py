@@ -7,6 +7,7 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
+from midhaul.federation.tariffs import Billable
 from midhaul.runs.config import Config, Section, Spec
 from midhaul.vision.data import DatasetKind
 
@@ -59,6 +60,12 @@ class AskedConfig(Section):
     name: str = Field(pattern=NAME, description="Its name in all tables.")
     price_usd: float | None = Field(
         default=None, ge=0, description="Price of a call; else its price_list says it."
+    )
+    charged: tuple[Billable, ...] | None = Field(
+        default=None,
+        description="How calls went that are billed, such as ok, timeout, 5xx, "
+        "malformed (which are the default where no price list says otherwise); what "
+        "never reached the provider is not billed.",
     )
     price_list: str = Field(
         default="",

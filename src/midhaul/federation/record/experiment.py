@@ -12,6 +12,7 @@ import numpy as np
 
 from midhaul.federation.budget import BudgetGuard, Budgets
 from midhaul.federation.ledger import Ledger
+from midhaul.federation.price_files import prices_of_file
 from midhaul.federation.providers.catalogue import ProviderSpec, make_provider
 from midhaul.federation.record import tables
 from midhaul.federation.record.asking import (
@@ -29,7 +30,6 @@ from midhaul.federation.record.pricing import (
     check_budget,
     forecast_of,
     list_price_usd,
-    prices_of,
     tell,
 )
 from midhaul.federation.record.sniffing import Sniffer
@@ -68,7 +68,7 @@ def record(config: RecordConfig, run: Run, progress: Progress) -> None:
     """
     dataset = _dataset(config)
     run.tally(*dataset.tallies)
-    prices = prices_of(config.providers)
+    prices = prices_of_file(config.providers)
     asked = [_asked(one, config.seed) for one in config.providers]
     schedule = config.schedule
     turns = turns_of(

@@ -23,9 +23,12 @@ _STATUSES = {
     "timeout": "#e69f00",
     "throttled": "#f0e442",
     "unavailable": "#d55e00",
+    "unreachable": "#a13d00",
     "refused": "#cc79a7",
+    "denied": "#882255",
     "malformed": "#8c564b",
     "not_sent": "#9aa5b1",
+    "skipped": "#bcc5ce",
     "unfinished": "#52606d",
 }
 

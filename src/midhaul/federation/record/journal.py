@@ -19,6 +19,11 @@ if TYPE_CHECKING:
     from typing import Self
 
 UNFINISHED = "unfinished"
+SKIPPED = "skipped"
+"""The status of a call that was not made because its provider cannot be had."""
+
+NOT_MADE = frozenset({"not_sent", SKIPPED})
+"""Statuses of calls that were not made, and that a resumed run makes."""
 
 
 class Key(NamedTuple):
@@ -62,6 +67,7 @@ class Call:
         upload_bytes: of the image.
         found: the answer; None without.
         n_asked: how often it was asked so far.
+        n_dropped: boxes or labels of the answer that could not be read.
     """
 
     key: Key
@@ -75,6 +81,7 @@ class Call:
     upload_bytes: int = 0
     found: tuple[Found, ...] | None = None
     n_asked: int = 1
+    n_dropped: int = 0
 
 
 class Journal:

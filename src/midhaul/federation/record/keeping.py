@@ -60,6 +60,7 @@ def call_row(call: Call, configuration: int) -> dict[str, object]:
         "upload_bytes": call.upload_bytes,
         "n_answers": None if call.found is None else len(call.found),
         "n_asked": call.n_asked,
+        "n_dropped": call.n_dropped,
     }
 
 

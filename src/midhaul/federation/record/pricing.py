@@ -3,45 +3,18 @@
 from __future__ import annotations
 
 import math
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from midhaul.errors import ConfigError
-from midhaul.federation.price_files import read_price_list, shipped_price_list
-from midhaul.federation.prices import PriceList
 from midhaul.federation.spending import month_of
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from midhaul.federation.budget import BudgetGuard
     from midhaul.federation.ledger import Ledger
-    from midhaul.federation.prices import Forecast
-    from midhaul.federation.record.config import AskedConfig, RecordConfig
+    from midhaul.federation.prices import Forecast, PriceList
+    from midhaul.federation.record.config import RecordConfig
     from midhaul.federation.record.journal import Key
     from midhaul.runs.progress import Progress
-
-
-def prices_of(providers: Sequence[AskedConfig]) -> PriceList:
-    """The prices of all providers, under their names in the config.
-
-    Raises:
-        MidhaulError: a list is missing, or does not have a provider.
-    """
-    prices = PriceList()
-    for one in providers:
-        if one.price_usd is not None:
-            found = PriceList.flat({one.name: one.price_usd})
-        else:
-            path = Path(one.price_list)
-            listed = (
-                read_price_list(path)
-                if path.suffix == ".toml"
-                else shipped_price_list(one.price_list)
-            )
-            found = listed.renamed({one.name: one.price_name or one.spec})
-        prices = prices.plus(found)
-    return prices
 
 
 def list_price_usd(prices: PriceList, name: str) -> float:

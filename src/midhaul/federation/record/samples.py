@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from midhaul.federation.record.journal import UNFINISHED
+from midhaul.federation.record.journal import NOT_MADE, UNFINISHED
 from midhaul.federation.record.tables import CALLS, CONFIGURATIONS
 from midhaul.model.samples import MetricSamples
 from midhaul.stats import mean_statistic, percentile_samples
@@ -50,7 +50,7 @@ def waits_of(run: Run) -> dict[str, tuple[Float64[np.ndarray, " n"], float]]:
     """
     found: dict[str, tuple[Float64[np.ndarray, " n"], float]] = {}
     for name, (calls, timeout_s) in _by_provider(run).items():
-        ended = [c for c in calls if c["status"] not in {"not_sent", UNFINISHED}]
+        ended = [c for c in calls if c["status"] not in {*NOT_MADE, UNFINISHED}]
         if ended:
             waits_s = _waits_s(ended, timeout_s)
             good = np.array([call["status"] == "ok" for call in ended])
@@ -91,7 +91,7 @@ def metric_samples(
         configuration: its name.
         timeout_s: the time that each call was given.
     """
-    made = [call for call in calls if call["status"] != "not_sent"]
+    made = [call for call in calls if call["status"] not in NOT_MADE]
     made.sort(key=lambda call: call["sent_s"])
     if not made:
         return []

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from midhaul.federation.record import tables
-from midhaul.federation.record.journal import UNFINISHED
+from midhaul.federation.record.journal import NOT_MADE, SKIPPED, UNFINISHED
 from midhaul.federation.record.keeping import call_row, prediction_rows
 from midhaul.federation.record.samples import metric_samples
 from midhaul.model import Tally, Verdict
@@ -101,7 +101,9 @@ def _judge(
     calls: Sequence[Mapping[str, Any]], n_packets: int, n_dropped: int
 ) -> Verdict:
     states = [call["status"] for call in calls]
-    n_failed = sum(state not in {"ok", "not_sent", UNFINISHED} for state in states)
+    n_failed = sum(state not in {"ok", UNFINISHED, *NOT_MADE} for state in states)
+    n_dropped_entries = sum(call["n_dropped"] or 0 for call in calls)
+    n_entries = sum(call["n_answers"] or 0 for call in calls) + n_dropped_entries
     return Verdict.of(
         Tally(
             what="calls were not made, as the budget was spent before all was asked",
@@ -109,6 +111,20 @@ def _judge(
             of=len(states),
             max_share=0.0,
             advice="Raise budget_usd and resume.",
+        ),
+        Tally(
+            what="calls were not made, as their provider could not be had",
+            n=states.count(SKIPPED),
+            of=len(states),
+            max_share=_FEW,
+            advice="The table of calls says why; resume the run once it can.",
+        ),
+        Tally(
+            what="boxes and labels of answers could not be read and were left out",
+            n=n_dropped_entries,
+            of=n_entries,
+            max_share=_FEW,
+            advice="The table of calls says which and why.",
         ),
         Tally(
             what="calls were cut off, and nobody knows their answers",

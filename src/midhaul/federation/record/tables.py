@@ -42,8 +42,9 @@ CALLS = Table(
         Column(
             "status",
             _STRING,
-            "ok, timeout, throttled, unavailable, refused, malformed, not_sent, or "
-            "unfinished where a kill cut it off.",
+            "ok, timeout, throttled, unavailable, unreachable, refused, denied, "
+            "malformed; not_sent where the budget was spent, skipped where its "
+            "provider could not be had, unfinished where a kill cut it off.",
         ),
         Column("message", _STRING, "What went wrong; empty for nothing."),
         Column(
@@ -53,6 +54,11 @@ CALLS = Table(
         Column("upload_bytes", _INT, "Bytes of the image."),
         Column("n_answers", _INT, "Boxes or labels of the answer; null without."),
         Column("n_asked", _SMALL, "How often it was asked, this call included."),
+        Column(
+            "n_dropped",
+            _INT,
+            "Boxes or labels of the answer that could not be read and are not there.",
+        ),
     ),
 )
 

@@ -12,16 +12,19 @@ if TYPE_CHECKING:
 
 AnswerStatus = Literal["complete", "partial", "failed", "no_budget", "late"]
 """``complete``: everybody that the policy wanted has answered; ``partial``: some of
-them. Nobody has answered: ``failed`` where all calls failed, ``no_budget`` where no
-money was left to ask, ``late`` where the deadline came first."""
+them. Nobody has answered: ``late`` where time ran out, ``no_budget`` where nobody was
+asked for want of money, and ``failed`` everywhere else."""
 
-NotSent = Literal["", "breaker", "limits", "budget", "deadline", "ledger"]
+NotSent = Literal["", "breaker", "limits", "budget", "deadline", "ledger", "cancelled"]
 """Why a call was not made: its breaker is open, a place or a time to begin would come
-too late, a budget would be exceeded, the deadline is there, or the ledger cannot be
-written."""
+too late, a budget would be exceeded, the deadline is there, the ledger cannot be
+written, or nobody waited for it any more before it was sent."""
 
-Reason = Literal["", "failures", "fallback", "budget", "deadline", "closing"]
-"""What kept an answer from being complete."""
+Reason = Literal[
+    "", "failures", "fallback", "budget", "deadline", "timeouts", "closing"
+]
+"""What kept an answer from being complete: ``budget`` where nothing but money was
+missing, ``timeouts`` where all who were sent the item have let their time pass."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,6 +42,7 @@ class Call:
         wait_s: from the wish to ask to the send: limits, and the ledger.
         latency_s: from the send to the answer or the failure; 0 where not sent.
         price_usd: what it was charged.
+        is_sent: whether anything has reached the provider.
     """
 
     provider: str
@@ -51,6 +55,7 @@ class Call:
     wait_s: float
     latency_s: float
     price_usd: float
+    is_sent: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -62,8 +67,9 @@ class FederatedAnswer:
         status: how it went.
         reason: why it is not complete; the first of several.
         answer: fused, in the label set of the federation; None where nobody answered.
-        rounds: names of the providers asked in each round, also by whoever made a
-            cached or shared answer.
+        rounds: names of the providers that were to be asked in each round, also by
+            whoever made a cached or shared answer.
+        asked: those of them that were sent something.
         calls: every attempt made for this request, in the order of their ends; none
             where the answer is cached or shared.
         cost_usd: what they were charged together.
@@ -93,11 +99,7 @@ class FederatedAnswer:
     findings: Mapping[str, int] = field(default_factory=dict[str, int])
     unknown_labels: tuple[tuple[str, str], ...] = ()
     retry_after_s: float = 0.0
-
-    @property
-    def asked(self) -> tuple[str, ...]:
-        """Providers that are behind the answer, or were tried for it."""
-        return tuple(dict.fromkeys(name for names in self.rounds for name in names))
+    asked: tuple[str, ...] = ()
 
     @property
     def is_answered(self) -> bool:

@@ -36,9 +36,11 @@ def conclude(
     guard: BudgetGuard,
     reserved: Reservation,
     status: PredictionStatus,
+    *,
+    is_sent: bool = True,
 ) -> float:
     """Settle or release a reservation; what was charged, in USD."""
-    charged = guard.conclude(reserved, status)
+    charged = guard.conclude(reserved, status, is_sent=is_sent)
     request.purse.give_back(reserved.price_nusd - price_nusd(charged))
     return charged
 

@@ -5,7 +5,9 @@ counted; open, where none passes; half open, where a few probes pass and decide.
 
 1. It opens on a failure rate in a sliding window of time, not on failures in a row.
 2. A probe whose caller went away gives its place back and decides nothing.
-3. Only calls let through in the present state count: an answer that comes late from
+3. Nobody being there, or whoever asks being denied, is no matter of rates: one such
+   call opens it.
+4. Only calls let through in the present state count: an answer that comes late from
    before an opening does not close it.
 """
 
@@ -97,10 +99,13 @@ class Breaker:
             return
         if admitted != self._era:
             return
-        is_failure = status in self._settings.statuses
+        is_fatal = status in self._settings.fatal
+        is_failure = is_fatal or status in self._settings.statuses
         if self._is_open:
             self._n_probing -= 1
             self._judge_probe(is_failure=is_failure)
+        elif is_fatal:
+            self._open()
         else:
             self._count(is_failure=is_failure)
 

@@ -13,8 +13,7 @@ from midhaul.federation.budget import BudgetGuard, Budgets
 from midhaul.federation.cleaning import CleaningRules
 from midhaul.federation.features.none import NoFeatures
 from midhaul.federation.ledger import Ledger
-from midhaul.federation.price_files import read_price_list, shipped_price_list
-from midhaul.federation.prices import PriceList
+from midhaul.federation.price_files import prices_of_file
 from midhaul.federation.providers.catalogue import ProviderSpec, make_provider
 from midhaul.federation.serving.engine import Federation
 from midhaul.federation.serving.knowledge import Knowledge
@@ -69,7 +68,7 @@ def build(
     Raises:
         MidhaulError: a file, a library or credentials are missing, or do not fit.
     """
-    prices = prices_of_file(config)
+    prices = prices_of_file(config.providers)
     budget = config.budget
     guard = BudgetGuard(
         ledger,
@@ -103,28 +102,6 @@ def build(
         limits={one.name: limits_of(one) for one in config.providers},
         observer=observer,
     )
-
-
-def prices_of_file(config: FederationFile) -> PriceList:
-    """The prices of all providers of a file, under their names in it.
-
-    Raises:
-        MidhaulError: a list is missing, or does not have a provider.
-    """
-    prices = PriceList()
-    for one in config.providers:
-        if one.price_usd is not None:
-            found = PriceList.flat({one.name: one.price_usd})
-        else:
-            path = Path(one.price_list)
-            listed = (
-                read_price_list(path)
-                if path.suffix == ".toml"
-                else shipped_price_list(one.price_list)
-            )
-            found = listed.renamed({one.name: one.price_name or one.spec})
-        prices = prices.plus(found)
-    return prices
 
 
 def limits_of(one: ProviderConfig) -> ProviderSettings:

@@ -9,10 +9,12 @@ its reservation is settled or released and its place given back.
 from __future__ import annotations
 
 import asyncio
+import socket
 from typing import TYPE_CHECKING, Literal
 
 from midhaul.errors import StoreError
 from midhaul.federation.budget import Refusal
+from midhaul.federation.providers.failures import was_unsent
 from midhaul.federation.serving.answer import Call
 from midhaul.federation.serving.attempt import Attempt, conclude, first_ok
 from midhaul.federation.serving.breaker import Breaker
@@ -34,6 +36,9 @@ if TYPE_CHECKING:
 
 _SHORTEST_S = 1e-3
 """With less time than this nobody is asked."""
+
+_NO_CONNECTION = (ConnectionRefusedError, socket.gaierror)
+"""What a stranger's provider may raise before anything was sent."""
 
 _SLACK = 0.1
 """Share of a time-out by which its timer may be late."""
@@ -154,7 +159,7 @@ class Caller:
                 return reserved
             left_s = request.deadline_s - self._clock()
             if left_s < _SHORTEST_S:
-                conclude(request, self._guard, reserved, "not_sent")
+                conclude(request, self._guard, reserved, "not_sent", is_sent=False)
                 what = "the deadline came before the call"
                 return self._not_sent(request, attempt, "deadline", what)
             timeout_s = min(left_s, self.settings.timeout_s)
@@ -209,21 +214,51 @@ class Caller:
                 found = await self._provider.predict(
                     request.data, item=request.item, timeout_s=timeout_s
                 )
-        except TimeoutError:
-            message = f"no answer within {timeout_s:g} s"
-            found = self._failed(request, "timeout", message)
-        except asyncio.CancelledError:
-            # The call may have been made: it is paid, whoever went away.
-            charged = self._guard.settle(reserved)
-            message = "nobody waited for the answer any more"
-            self._note(request, attempt, "cancelled", message, charged)
+        except TimeoutError as error:
+            found = self._too_late(request, error, timeout_s)
+        except asyncio.CancelledError as error:
+            self._give_up(request, attempt, reserved, error)
             raise
         except Exception as error:  # noqa: BLE001  a stranger's provider may raise
             text = f"{type(error).__name__}: {error}".split("\n")[0]
-            found = self._failed(request, "unavailable", text)
-        charged = conclude(request, self._guard, reserved, found.status)
-        self._note(request, attempt, found.status, found.message, charged)
+            is_sent = not isinstance(error, _NO_CONNECTION)
+            status = "unavailable" if is_sent else "unreachable"
+            found = self._failed(request, status, text, is_sent=is_sent)
+        charged = conclude(
+            request, self._guard, reserved, found.status, is_sent=found.has_reached
+        )
+        why: NotSent = "limits" if found.status == "not_sent" else ""
+        self._note(
+            request, attempt, found.status, found.message, charged, why,
+            is_sent=found.has_reached,
+        )  # fmt: skip
         return found
+
+    def _too_late(
+        self, request: Request, error: TimeoutError, timeout_s: float
+    ) -> Prediction:
+        """A time-out: of the provider, unless nothing has reached it."""
+        if was_unsent(error):
+            message = f"no connection within {timeout_s:g} s"
+            return self._failed(request, "unreachable", message)
+        message = f"no answer within {timeout_s:g} s"
+        return self._failed(request, "timeout", message, is_sent=True)
+
+    def _give_up(
+        self,
+        request: Request,
+        attempt: Attempt,
+        reserved: Reservation,
+        error: BaseException,
+    ) -> None:
+        """End a call that nobody waits for: it is paid, unless it was never sent."""
+        message = "nobody waited for the answer any more"
+        if was_unsent(error):
+            conclude(request, self._guard, reserved, "not_sent", is_sent=False)
+            self._note(request, attempt, "cancelled", message, 0.0, "cancelled")
+            return
+        charged = self._guard.settle(reserved)
+        self._note(request, attempt, "cancelled", message, charged, is_sent=True)
 
     def _blocked(self, request: Request, attempt: Attempt) -> Prediction:
         self._note_wait(request, self.breaker.retry_after_s)
@@ -237,7 +272,12 @@ class Caller:
         return self._failed(request, "not_sent", message)
 
     def _failed(
-        self, request: Request, status: PredictionStatus, message: str
+        self,
+        request: Request,
+        status: PredictionStatus,
+        message: str,
+        *,
+        is_sent: bool = False,
     ) -> Prediction:
         return Prediction(
             provider=self.name,
@@ -247,6 +287,7 @@ class Caller:
             latency_s=0.0,
             price_usd=0.0,
             message=message,
+            is_sent=is_sent,
         )
 
     def _note(
@@ -257,6 +298,8 @@ class Caller:
         message: str,
         charged: float,
         why: NotSent = "",
+        *,
+        is_sent: bool = False,
     ) -> None:
         now = self._clock()
         sent_s = now if attempt.sent_s is None else attempt.sent_s
@@ -271,6 +314,7 @@ class Caller:
             wait_s=sent_s - attempt.begun_s,
             latency_s=now - sent_s,
             price_usd=charged,
+            is_sent=is_sent,
         )
         request.calls.append(call)
         self._observer.called(call)

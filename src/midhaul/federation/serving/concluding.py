@@ -37,7 +37,7 @@ def concluded(
     is_over = answer is not None or math.isinf(request.retry_after_s)
     return FederatedAnswer(
         item=request.item,
-        status=_status(request, reason, is_answered=answer is not None),
+        status=_status(reason, is_answered=answer is not None),
         reason=reason,
         answer=answer,
         rounds=tuple(rounds.names),
@@ -48,6 +48,7 @@ def concluded(
         findings=dict(rounds.findings),
         unknown_labels=tuple(dict.fromkeys(rounds.unknown)),
         retry_after_s=0.0 if is_over else request.retry_after_s,
+        asked=_asked(request, rounds),
     )
 
 
@@ -98,9 +99,16 @@ def _nobody_asked(
     )
 
 
-def _status(request: Request, reason: Reason, *, is_answered: bool) -> AnswerStatus:
+def _status(reason: Reason, *, is_answered: bool) -> AnswerStatus:
     if is_answered:
         return "partial" if reason else "complete"
-    if any(call.not_sent == "budget" for call in request.calls):
-        return "no_budget"
-    return "late" if reason == "deadline" else "failed"
+    if reason in ("deadline", "timeouts"):
+        return "late"
+    return "no_budget" if reason == "budget" else "failed"
+
+
+def _asked(request: Request, rounds: Rounds) -> tuple[str, ...]:
+    """Who was sent something, in the order of the rounds."""
+    sent = {call.provider for call in request.calls if call.is_sent}
+    named = dict.fromkeys(name for names in rounds.names for name in names)
+    return tuple(name for name in named if name in sent)

@@ -7,6 +7,7 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
+from midhaul.federation.tariffs import Billable
 from midhaul.runs.config import Section, Spec
 
 Status = Literal["timeout", "throttled", "unavailable", "malformed"]
@@ -74,6 +75,12 @@ class ProviderConfig(Section):
         default=None,
         ge=0,
         description="Price of a call in USD; else its price_list must say it.",
+    )
+    charged: tuple[Billable, ...] | None = Field(
+        default=None,
+        description="How calls went that are billed, such as ok, timeout, 5xx, "
+        "malformed (which are the default where no price list says otherwise); what "
+        "never reached the provider is not billed.",
     )
     price_list: str = Field(
         default="",

@@ -65,6 +65,7 @@ class Reader:
         provider: str,
         item: str,
         size_px: tuple[float, float] | None,
+        n_dropped: int = 0,
     ) -> Read | None:
         """One answer in the label set of the federation.
 
@@ -73,6 +74,7 @@ class Reader:
             provider: whose answer.
             item: its id.
             size_px: width and height of the image, where they are known.
+            n_dropped: entries of the answer that could not be read.
 
         Returns:
             None where boxes are wanted and the answer has none.
@@ -84,6 +86,8 @@ class Reader:
         if self._task != "boxes" and isinstance(used, Detections):
             used = Tags(scores=used.scores, labels=used.labels, names=used.names)
         before = dict(self._tally.counts)
+        self._tally.see(provider, entries=n_dropped)
+        self._tally.add(provider, "unreadable entry", n_dropped, [item])
         cleaned = clean_answer(
             used,
             self._vocabulary,

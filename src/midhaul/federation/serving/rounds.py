@@ -122,6 +122,7 @@ class Rounds:
             provider=prediction.provider,
             item=self._request.item,
             size_px=self._size_px,
+            n_dropped=prediction.n_dropped,
         )
         if read is None:
             self.findings[f"{prediction.provider}: {_WITHOUT_BOXES}"] += 1
@@ -136,10 +137,15 @@ class Rounds:
             return ""
         if self._is_late:
             return "deadline"
-        last = {call.provider: call for call in self._request.calls}
-        if all(last[name].not_sent == "budget" for name in self._failed):
+        calls = [c for c in self._request.calls if c.provider in self._failed]
+        sent = {c.provider: c.status for c in calls if c.is_sent}
+        if sent and all(status == "timeout" for status in sent.values()):
+            return "timeouts"
+        last = {c.provider: c.not_sent for c in calls}
+        if all(why == "budget" for why in last.values()):
             return "budget"
-        return "failures"
+        is_late = not sent and set(last.values()) <= {"budget", "limits", "deadline"}
+        return "deadline" if is_late else "failures"
 
 
 def fallback_order(

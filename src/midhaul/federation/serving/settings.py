@@ -50,6 +50,7 @@ class BreakerSettings:
         n_probes: calls that are let through at the same time afterwards; as many in a
             row must succeed to close the breaker, and one that fails opens it again.
         statuses: calls that count as failures. A refusal is the image's fault.
+        fatal: calls of which one alone opens the breaker.
     """
 
     window_s: float = 10.0
@@ -63,6 +64,7 @@ class BreakerSettings:
         "unavailable",
         "malformed",
     )
+    fatal: tuple[PredictionStatus, ...] = ("unreachable", "denied")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
