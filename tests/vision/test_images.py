@@ -20,6 +20,7 @@ from midhaul.vision.images import (
     transform,
     upright,
 )
+from midhaul.vision.limits import DecodingLimits
 
 
 def picture(width: int = 64, height: int = 48) -> np.ndarray:
@@ -186,12 +187,12 @@ def test_bombs_are_refused_before_they_are_decoded() -> None:
     """The header alone decides, whether the limit is ours or Pillow's."""
     data = saved(np.zeros((300, 400), np.uint8), "PNG")
     with pytest.raises(DataError, match="more than 1,000 px"):
-        decode(data, max_pixels=1000)
+        decode(data, limits=DecodingLimits(max_pixels=1000))
     header = bytearray(data)
     header[16:24] = (60_000).to_bytes(4, "big") * 2
     crc = __import__("zlib").crc32(bytes(header[12:29]))
     header[29:33] = crc.to_bytes(4, "big")
-    with pytest.raises(DataError, match="larger than"):
+    with pytest.raises(DataError, match=r"(larger|more) than"):
         decode(bytes(header))
 
 

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import contextlib
 import io
+import struct
 from typing import Any
 
 import numpy as np
-import simplejpeg
 from jaxtyping import UInt8
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from midhaul.errors import DataError
+from midhaul.vision.jpeg import Scans, damaged, decode_jpeg, read_scans
+from midhaul.vision.limits import DecodingLimits
 from midhaul.vision.orientation import (
     AS_STORED,
     orientation_of,
@@ -19,13 +20,21 @@ from midhaul.vision.orientation import (
     turned,
     turned_size,
 )
+from midhaul.vision.samples import check_range, stated_bits, upper_bits
+from midhaul.vision.whole import check_pieces, check_png, check_tiff, declared_size
 
 Pixels = UInt8[np.ndarray, "h w 3"]
 """RGB, one byte per channel, origin at the top left."""
 
 # Formats with a decoder that only reads bytes; EPS, for one, would start a program.
 _FORMATS = ("BMP", "GIF", "JPEG", "PNG", "TIFF", "WEBP")
-_MAX_PIXELS = 100_000_000
+_JPEGS = ("JPEG", "MPO")
+_LIMITS = DecodingLimits()
+_ERRORS = (
+    OSError, EOFError, ValueError, TypeError, LookupError, ArithmeticError,
+    AttributeError, SyntaxError, struct.error, UserWarning,
+)  # fmt: skip
+"""What Pillow raises about files that are not what they should be."""
 _RGB_CHANNELS = 3
 _PLAIN_MODES = ("L", "RGB")
 _DEEP_GRAY = ("I;16", "I;16L", "I;16B")
@@ -33,39 +42,44 @@ _RECEIVED_WEBP_QUALITY = 80  # a WebP does not tell its own
 
 
 def decode(
-    data: bytes, *, where: str = "image", max_pixels: int = _MAX_PIXELS
+    data: bytes, *, where: str = "image", limits: DecodingLimits = _LIMITS
 ) -> Pixels:
     """Decode a whole image into RGB.
 
     Args:
         data: a JPEG, PNG, WebP, BMP, GIF or TIFF file; of several frames the first.
         where: name of the image, for messages.
-        max_pixels: refuse images that hold more, before their pixels are decoded.
+        limits: what the head of the file is held to.
 
     Returns:
         ``(h, w, 3)`` pixels as a person sees them: an orientation in the file is
-        applied. Alpha is dropped and 16 bit gray keeps its upper byte.
+        applied. Alpha is dropped. Of samples of more than 8 bits the upper 8 are taken,
+        of the bits that the file states.
 
     Raises:
-        DataError: this is no image, it is cut off, or it is too large.
+        DataError: this is no image, it is cut off or damaged, it exceeds a limit, or
+            its samples have no stated range: floating point, 32 bits, signed, or 16
+            bits none of which reaches a quarter of the range.
     """
-    image = _open(data, where=where, max_pixels=max_pixels)
+    image, scans = _open(data, where=where, limits=limits)
     orientation = orientation_of(image)
-    pixels = _stored_pixels(image, data, where)
+    if image.format in _JPEGS:
+        return turned(_jpeg_pixels(image, data, scans, where), orientation)
+    pixels = _other_pixels(image, data, where)
     if image.format == "TIFF":
         return pixels  # Pillow turns these by itself
     return turned(pixels, orientation)
 
 
 def size(
-    data: bytes, *, where: str = "image", max_pixels: int = _MAX_PIXELS
+    data: bytes, *, where: str = "image", limits: DecodingLimits = _LIMITS
 ) -> tuple[int, int]:
     """Width and height in px as a person sees the image, from the header alone.
 
     Raises:
-        DataError: this is no image, or it is too large.
+        DataError: this is no image, or it exceeds a limit.
     """
-    image = _open(data, where=where, max_pixels=max_pixels)
+    image, _ = _open(data, where=where, limits=limits)
     return turned_size(stored_size(image), orientation_of(image))
 
 
@@ -79,29 +93,10 @@ def upright(data: bytes, *, where: str = "image") -> bytes:
     Raises:
         DataError: this is no whole image, or it is too large.
     """
-    image = _open(data, where=where, max_pixels=_MAX_PIXELS)
+    image, _ = _open(data, where=where, limits=_LIMITS)
     if orientation_of(image) == AS_STORED:
         return data
     return write_like(data, decode(data, where=where))
-
-
-def _stored_pixels(image: Image.Image, data: bytes, where: str) -> Pixels:
-    if image.format == "JPEG" and image.mode in _PLAIN_MODES:
-        # The same library below, without Pillow's copies. What it only warns of in a
-        # file that can still be read, Pillow is asked about.
-        with contextlib.suppress(ValueError):
-            return simplejpeg.decode_jpeg(data, "RGB")
-    try:
-        image.load()
-        if image.mode in _DEEP_GRAY:
-            deep = np.asarray(image).astype(np.uint16)
-            return np.repeat((deep >> 8).astype(np.uint8)[:, :, None], 3, axis=2)
-        if image.mode == "P" and "transparency" in image.info:
-            image = image.convert("RGBA")
-        return np.asarray(image if image.mode == "RGB" else image.convert("RGB"))
-    except (OSError, ValueError, SyntaxError, EOFError) as error:
-        message = f"{where} is cut off or damaged: {error}"
-        raise DataError(message, "fetch or save the file again") from error
 
 
 def write(
@@ -131,9 +126,10 @@ def write_like(source: bytes, pixels: Pixels, *, one_channel: bool = False) -> b
     Raises:
         DataError: the format cannot hold an image of this size.
     """
-    received = _open(source, where="image", max_pixels=_MAX_PIXELS)
+    received: Any
+    received, _ = _open(source, where="image", limits=_LIMITS)
     one_channel = one_channel or received.mode in ("1", "L", *_DEEP_GRAY)
-    if received.format in ("JPEG", "MPO"):
+    if received.format in _JPEGS:
         options = _jpeg_options(received, one_channel=one_channel)
         return _save(pixels, "JPEG", options, one_channel=one_channel)
     if received.format == "WEBP":
@@ -159,27 +155,63 @@ def _save(
     return target.getvalue()
 
 
-def _open(data: bytes, *, where: str, max_pixels: int) -> Image.Image:
+def _open(
+    data: bytes, *, where: str, limits: DecodingLimits
+) -> tuple[Image.Image, Scans]:
+    """The image with its head read and held to the limits, and the scans of a JPEG."""
     if not data:
         message = f"{where} should be an image but is empty (0 bytes)"
         raise DataError(message, "fetch or save the file again")
+    scans = Scans(n=1)
+    if data.startswith(b"\xff\xd8"):
+        scans = read_scans(data, most=limits.max_scans + 1, where=where)
+    elif data.startswith((b"\x89PNG", b"GIF8")):
+        check_pieces(data, where)
+    if (declared := declared_size(data)) is not None:
+        limits.check(*declared, 1, where)
     try:
         image = Image.open(io.BytesIO(data), formats=_FORMATS)
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        message = f"{where} is larger than {max_pixels:,} px: {error}"
+        message = f"{where} is larger than {limits.max_pixels:,} px: {error}"
         raise DataError(message, "shrink the image first") from error
-    except (UnidentifiedImageError, OSError, ValueError, SyntaxError) as error:
+    except _ERRORS as error:
         message = (
             f"{where} should be an image ({', '.join(_FORMATS)}), found "
             f"{len(data):,} bytes that start with {data[:8]!r}"
         )
         raise DataError(message, "fetch or save the file again") from error
-    if image.width * image.height > max_pixels:
-        message = (
-            f"{where} is {image.width}x{image.height} px, more than {max_pixels:,} px"
-        )
-        raise DataError(message, "shrink the image first")
-    return image
+    limits.check(image.width, image.height, scans.n, where)
+    return image, scans
+
+
+def _jpeg_pixels(image: Image.Image, data: bytes, scans: Scans, where: str) -> Pixels:
+    if image.mode in _PLAIN_MODES:
+        # The same library as Pillow's, without its copies and with its warnings.
+        return decode_jpeg(data, scans, "RGB", where)
+    decode_jpeg(data, scans, image.mode, where)  # for its warnings
+    try:
+        return np.asarray(image.convert("RGB"))  # Pillow knows how inks are stored
+    except _ERRORS as error:
+        raise damaged(where, error) from error
+
+
+def _other_pixels(image: Image.Image, data: bytes, where: str) -> Pixels:
+    try:
+        if image.format == "TIFF":
+            check_tiff(image, data, where)
+        bits = stated_bits(image, data, where)
+        image.load()
+        if image.format == "PNG":
+            check_png(image, data, where)
+        if image.mode in _DEEP_GRAY:
+            return upper_bits(np.asarray(image), bits, image, where)
+        if image.mode == "P" and "transparency" in image.info:
+            image = image.convert("RGBA")
+        pixels = np.asarray(image if image.mode == "RGB" else image.convert("RGB"))
+    except _ERRORS as error:
+        raise damaged(where, error) from error
+    check_range(pixels, bits, where)
+    return pixels
 
 
 def _jpeg_options(received: Any, *, one_channel: bool) -> dict[str, Any]:
