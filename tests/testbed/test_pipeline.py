@@ -143,6 +143,33 @@ def test_durations_are_sums_in_nanoseconds() -> None:
     assert durations(looks)["inference_ns"] == 2 * second
 
 
+@pytest.mark.parametrize("forward", ["nothing", "image"])
+@pytest.mark.parametrize("encode", ["keep", "jpeg:60"])
+@pytest.mark.parametrize("resize", [1.0, 0.5])
+def test_a_photo_that_exif_turns_is_turned_once_on_any_way(
+    forward: Forward, encode: str, resize: float
+) -> None:
+    """Whoever answers, the box is in px of the picture as a person sees it."""
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    file = io.BytesIO()
+    Image.new("RGB", (64, 48), (9, 90, 30)).save(file, "JPEG", exif=exif.tobytes())
+    edge = _edge(forward, Corner(), Preprocessing(encode=encode, resize=resize))
+    settled = process(edge, _cloud(Corner()), "a", file.getvalue())
+    assert (settled.width, settled.height) == (48, 64)
+    assert settled.detections.boxes.tolist() == [[24, 32, 48, 64]]
+
+
+@pytest.mark.parametrize("limit", [{"max_pixels": 3_000}, {"max_decode_s": 1e-6}])
+def test_a_node_refuses_what_exceeds_its_limits(limit: dict[str, float]) -> None:
+    """As bad data, whether it would decode the image or pass it on."""
+    for forward in ("nothing", "image"):
+        settings = NodeSettings(name="e", cloud="c", forward=forward, **limit)  # type: ignore[arg-type]
+        edge = Station(settings=settings, detector=None)
+        with pytest.raises(DataError, match=r"image 'a' is 64x48 px"):
+            look(edge, Item(image="a", data=_jpeg()))
+
+
 def test_a_truncated_image_is_bad_data() -> None:
     """A cut-off image ends in a DataError that names it."""
     with pytest.raises(DataError, match="image 'a'"):

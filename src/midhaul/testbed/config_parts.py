@@ -94,6 +94,21 @@ class NodeConfig(Section):
         description="With forward = uncertain: an image goes on when its best score is "
         "below this.",
     )
+    max_pixels: int = Field(
+        default=1 << 25,
+        ge=1,
+        description="Images of more px, by their head, are refused before they are "
+        "decoded.",
+    )
+    max_scans: int = Field(
+        default=100, ge=1, description="JPEGs of more scans are refused."
+    )
+    max_decode_s: float = Field(
+        default=10.0,
+        gt=0,
+        description="Images that would take longer to decode are refused; estimated "
+        "as their px times scans at 100 million a second.",
+    )
     threads: int = Field(default=1, ge=1, description="Threads of the detector.")
     workers: int = Field(default=1, ge=1, description="Requests worked on at once.")
     cpu_limit: float | None = Field(

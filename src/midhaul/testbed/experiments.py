@@ -26,6 +26,7 @@ from midhaul.testbed.rig import Rig
 from midhaul.testbed.samples import configurations_of, measured, request_tables
 from midhaul.testbed.summary import summary_rows
 from midhaul.testbed.tables import SUMMARY
+from midhaul.vision.limits import DecodingLimits
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -81,6 +82,7 @@ def accuracy_configurations(config: AccuracyConfig) -> tuple[Configuration, ...]
         encode=config.encode[0],
         resize=config.resize[0],
         gray=config.gray[0],
+        max_pixels=DecodingLimits().max_pixels,  # no server needs to be guarded
     )
     return expand(varied, [fixed], LoadConfig())
 

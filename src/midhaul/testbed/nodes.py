@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 from midhaul.errors import ConfigError, DataError
+from midhaul.vision.limits import DecodingLimits
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -59,6 +60,9 @@ class NodeSettings:
         port: TCP port it listens on; 0 for a free one.
         seed: for detectors that draw numbers.
         max_body_bytes: largest request it accepts.
+        max_pixels: width times height of the largest image it decodes.
+        max_scans: scans of a JPEG that it decodes.
+        max_decode_s: seconds that decoding an image may take, estimated from its head.
         timeout_s: for reading a request, and for its cloud's answer.
 
     Raises:
@@ -81,6 +85,9 @@ class NodeSettings:
     port: int = 0
     seed: int = 0
     max_body_bytes: int = 64 << 20
+    max_pixels: int = 1 << 25
+    max_scans: int = 100
+    max_decode_s: float = 10.0
     timeout_s: float = 60.0
 
     def __post_init__(self) -> None:
@@ -88,6 +95,15 @@ class NodeSettings:
         if problem := _contradiction(self):
             message = f"node {self.name}: {problem}"
             raise ConfigError(message)
+
+    @property
+    def decoding(self) -> DecodingLimits:
+        """What the head of an image is held to before its pixels are decoded."""
+        return DecodingLimits(
+            max_pixels=self.max_pixels,
+            max_scans=self.max_scans,
+            max_s=self.max_decode_s,
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """All settings as a JSON object."""
@@ -180,7 +196,9 @@ def _contradiction(node: NodeSettings) -> str:
     """Why the settings cannot be meant; empty when they can."""
     is_cloud = node.role == "cloud"
     needs_detector = node.forward in ("results", "uncertain")
-    least = min(node.threads, node.workers, node.max_body_bytes)
+    least = min(
+        node.threads, node.workers, node.max_body_bytes, node.max_pixels, node.max_scans
+    )
     rules = (
         (node.forward in FORWARDS, f"forward is one of {', '.join(FORWARDS)}"),
         (node.role in ("edge", "cloud"), "role is edge or cloud"),
@@ -197,10 +215,13 @@ def _contradiction(node: NodeSettings) -> str:
             f"it forwards {node.forward!r} but has no detector to decide by",
         ),
         (0 <= node.port < 1 << 16, f"port lies in 0..65535; found {node.port}"),
-        (least >= 1, "threads, workers and max_body_bytes are at least 1"),
         (
-            min(node.timeout_s, node.monitor_period_s) > 0,
-            "timeout_s and monitor_period_s are positive",
+            least >= 1,
+            "threads, workers, max_body_bytes, max_pixels and max_scans are at least 1",
+        ),
+        (
+            min(node.timeout_s, node.monitor_period_s, node.max_decode_s) > 0,
+            "timeout_s, monitor_period_s and max_decode_s are positive",
         ),
         (
             node.cpu_limit is None or node.cpu_limit > 0,
@@ -242,7 +263,13 @@ def _preprocessing(steps: dict[str, Any]) -> Preprocessing:
         raise ConfigError(message) from error
 
 
-_NUMBERS = ("forward_below", "cpu_limit", "monitor_period_s", "timeout_s")
+_NUMBERS = (
+    "forward_below",
+    "cpu_limit",
+    "monitor_period_s",
+    "timeout_s",
+    "max_decode_s",
+)
 _INTEGERS = (
     "threads",
     "workers",
@@ -250,6 +277,8 @@ _INTEGERS = (
     "port",
     "seed",
     "max_body_bytes",
+    "max_pixels",
+    "max_scans",
 )
 
 _TEXTS = ("name", "role", "cloud", "detector", "forward", "workdir")

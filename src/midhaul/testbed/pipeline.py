@@ -125,7 +125,10 @@ def look(station: Station, item: Item) -> Look:
     if item.data is None:
         return Look(item=item, prepared=None, detections=None)
     where = f"image {item.image!r}"
-    prepared = prepare(item.data, station.settings.preprocessing, where=where)
+    settings = station.settings
+    prepared = prepare(
+        item.data, settings.preprocessing, where=where, limits=settings.decoding
+    )
     if station.detector is None:
         return Look(
             item=item, prepared=prepared, detections=None, decode_ns=prepared.decode_ns

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 import struct
 from typing import Any
 
@@ -30,6 +31,9 @@ Pixels = UInt8[np.ndarray, "h w 3"]
 _FORMATS = ("BMP", "GIF", "JPEG", "PNG", "TIFF", "WEBP")
 _JPEGS = ("JPEG", "MPO")
 _LIMITS = DecodingLimits()
+_NONE = DecodingLimits(
+    max_pixels=1 << 60, max_side_px=1 << 30, max_scans=1 << 30, max_s=math.inf
+)
 _ERRORS = (
     OSError, EOFError, ValueError, TypeError, LookupError, ArithmeticError,
     AttributeError, SyntaxError, struct.error, UserWarning,
@@ -127,7 +131,7 @@ def write_like(source: bytes, pixels: Pixels, *, one_channel: bool = False) -> b
         DataError: the format cannot hold an image of this size.
     """
     received: Any
-    received, _ = _open(source, where="image", limits=_LIMITS)
+    received, _ = _open(source, where="image", limits=_NONE)  # it was decoded before
     one_channel = one_channel or received.mode in ("1", "L", *_DEEP_GRAY)
     if received.format in _JPEGS:
         options = _jpeg_options(received, one_channel=one_channel)

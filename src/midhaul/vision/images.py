@@ -10,13 +10,14 @@ written anew is upright and has no EXIF, so nobody turns it twice.
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import cv2
 
 from midhaul.errors import ConfigError
 from midhaul.vision.codecs import Pixels, decode, size, upright, write, write_like
+from midhaul.vision.limits import DecodingLimits
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -107,6 +108,7 @@ class Prepared:
         preprocess_ns: time for gray and resize.
         encode_ns: time to encode.
         where: name of the image, for messages.
+        limits: what the head of the image was held to.
     """
 
     data: bytes
@@ -118,6 +120,7 @@ class Prepared:
     preprocess_ns: int
     encode_ns: int
     where: str = "image"
+    limits: DecodingLimits = field(default_factory=DecodingLimits)
 
     def see(
         self, clock: Callable[[], int] = time.perf_counter_ns
@@ -132,7 +135,7 @@ class Prepared:
             DataError: the bytes hold no whole image.
         """
         begin = clock()
-        pixels = decode(self.data, where=self.where)
+        pixels = decode(self.data, where=self.where, limits=self.limits)
         return pixels, clock() - begin
 
 
@@ -189,6 +192,7 @@ def prepare(
     preprocessing: Preprocessing,
     *,
     where: str = "image",
+    limits: DecodingLimits | None = None,
     clock: Callable[[], int] = time.perf_counter_ns,
 ) -> Prepared:
     """Take a received image through gray, resize and encode, and time each.
@@ -197,16 +201,18 @@ def prepare(
     :meth:`~Prepared.see` it.
 
     Raises:
-        DataError: the bytes hold no whole image.
+        DataError: the bytes hold no whole image, or it exceeds the limits.
     """
+    limits = limits or DecodingLimits()
     if preprocessing.is_identity:
-        width, height = size(data, where=where)
+        width, height = size(data, where=where, limits=limits)
         return Prepared(
             data=data, width=width, height=height, scale_x=1.0, scale_y=1.0,
             decode_ns=0, preprocess_ns=0, encode_ns=0, where=where,
+            limits=limits,
         )  # fmt: skip
     begin = clock()
-    pixels = decode(data, where=where)
+    pixels = decode(data, where=where, limits=limits)
     decoded = clock()
     changed = transform(pixels, preprocessing)
     transformed = clock()
@@ -223,6 +229,7 @@ def prepare(
         preprocess_ns=transformed - decoded,
         encode_ns=encoded - transformed,
         where=where,
+        limits=limits,
     )
 
 

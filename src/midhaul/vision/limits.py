@@ -38,7 +38,7 @@ class DecodingLimits:
             DataError: with the limit, and what the head of the file declares.
         """
         found = f"{where} is {width}x{height} px"
-        hint = "shrink the image first"
+        hint = "shrink the image, or raise max_pixels where there is such a key"
         if width * height > self.max_pixels:
             message = f"{found}, more than {self.max_pixels:,} px"
             raise DataError(message, hint)

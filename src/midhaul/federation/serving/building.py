@@ -27,9 +27,10 @@ from midhaul.federation.serving.settings import (
 )
 from midhaul.federation.vocabulary import ShippedTable, Vocabulary, read_vocabulary
 from midhaul.vision.codecs import decode
+from midhaul.vision.limits import DecodingLimits
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable
 
     from midhaul.federation.bundle import Bundle
     from midhaul.federation.features.base import FeatureExtractor
@@ -138,18 +139,31 @@ def knowledge_of(config: FederationFile) -> Knowledge:
         policy=policy_named(policy.name, len(config.providers)),
         fuser=fuser_named(fuser, iou=policy.iou),
         rules=rules,
-        measure=measure_image if config.is_image else None,
+        measure=_measure_of(config),
     )
 
 
-async def measure_image(data: bytes) -> tuple[float, float]:
-    """Width and height of an image in px, all of which is decoded, in a thread.
+def _measure_of(
+    config: FederationFile,
+) -> Callable[[bytes], Awaitable[tuple[float, float]]] | None:
+    """Tells width and height of an image in px, all of which is decoded, in a thread.
 
-    Raises:
-        DataError: this is no image, or it is cut off.
+    What it returns raises DataError for what is no whole image or exceeds a limit.
     """
-    height, width = (await asyncio.to_thread(decode, data)).shape[:2]
-    return float(width), float(height)
+    if not config.is_image:
+        return None
+    limits = DecodingLimits(
+        max_pixels=config.max_pixels,
+        max_scans=config.max_scans,
+        max_s=config.max_decode_s,
+    )
+
+    async def measure(data: bytes) -> tuple[float, float]:
+        pixels = await asyncio.to_thread(decode, data, limits=limits)
+        height, width = pixels.shape[:2]
+        return float(width), float(height)
+
+    return measure
 
 
 def _trained(config: FederationFile, file: Path, rules: CleaningRules) -> Knowledge:
@@ -175,7 +189,7 @@ def _trained(config: FederationFile, file: Path, rules: CleaningRules) -> Knowle
         features=_features(bundle, config.policy.embedding),
         calibration=bundle.calibration,
         rules=rules,
-        measure=measure_image if config.is_image else None,
+        measure=_measure_of(config),
     )
 
 

@@ -45,6 +45,23 @@ class FederationFile(Section):
     max_body_bytes: int = Field(
         default=20_000_000, ge=1, description="Larger images are refused."
     )
+    max_pixels: int = Field(
+        default=1 << 25,
+        ge=1,
+        le=1 << 26,
+        description="Images of more px, by their head, are refused before they are "
+        "decoded.",
+    )
+    max_scans: int = Field(
+        default=100, ge=1, le=100, description="JPEGs of more scans are refused."
+    )
+    max_decode_s: float = Field(
+        default=10.0,
+        gt=0,
+        le=10,
+        description="Images that would take longer to decode are refused; estimated "
+        "as their px times scans at 100 million a second.",
+    )
     body_timeout_s: float = Field(
         default=10.0, gt=0, description="How long an image may take to arrive."
     )
