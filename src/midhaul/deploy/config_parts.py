@@ -65,7 +65,22 @@ class ImagesConfig(Section):
     plain_http: tuple[str, ...] = Field(
         default=(),
         description="Registries, HOST:PORT, that are asked without TLS; those on "
-        "loopback always are (registry).",
+        "loopback are asked by what they speak (registry).",
+    )
+    ca_file: Path | None = Field(
+        default=None,
+        description="PEM file of a certificate authority, beside those of the system "
+        "and of /etc/docker/certs.d (registry).",
+    )
+    mirrors: dict[str, tuple[str, ...]] = Field(
+        default_factory=dict[str, tuple[str, ...]],
+        description="By registry, such as docker.io, mirrors HOST[:PORT][/PATH] that "
+        "are asked before it (registry).",
+    )
+    reader: Literal["midhaul", "skopeo"] = Field(
+        default="midhaul",
+        description="Who asks registries; skopeo knows registries.conf, and no sizes "
+        "on a disk (registry).",
     )
     uncompressed_ratio: float = Field(
         default=1.85,

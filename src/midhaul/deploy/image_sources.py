@@ -134,7 +134,12 @@ def _of_registries(
     reading = registry.read_wanted(
         [key for key in asked if key not in records],
         ratio=config.uncompressed_ratio,
-        plain_http=config.plain_http,
+        access=registry.Access(
+            plain_http=frozenset(config.plain_http),
+            ca_file=config.ca_file,
+            mirrors=config.mirrors,
+        ),
+        with_skopeo=config.reader == "skopeo",
     )
     records |= reading.records
     if keep is not None and records:
@@ -152,6 +157,10 @@ def _of_registries(
         offers.setdefault(record.image.name, {})[record.platform] = record.image
     found = _chosen(config, offers, wanted, _tallies(records.values()), _ON_DISK)
     notes = dict.fromkeys(one.remark for one in records.values() if one.remark)
+    notes |= {
+        f"mirror {mirror} was left out: {why}": None
+        for mirror, why in reading.mirrors_down.items()
+    }
     return FoundImages(
         images=found.images,
         by_platform=found.by_platform,

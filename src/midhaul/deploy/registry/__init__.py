@@ -31,6 +31,7 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from midhaul.deploy.registry.access import Access
     from midhaul.deploy.registry.answers import all_of
     from midhaul.deploy.registry.client import RegistryClient
     from midhaul.deploy.registry.engine import EngineImage, known_bytes, read_engine
@@ -52,6 +53,7 @@ if TYPE_CHECKING:
     from midhaul.deploy.registry.reference import Reference, parse_reference
     from midhaul.deploy.registry.resolve import NotOfferedError
     from midhaul.deploy.registry.server import RegistryServer
+    from midhaul.deploy.registry.skopeo import SkopeoSource
     from midhaul.deploy.registry.store import LayerStore
     from midhaul.deploy.registry.store_index import (
         StoredImage,
@@ -61,6 +63,7 @@ if TYPE_CHECKING:
     from midhaul.deploy.registry.table import read_layers, write_layers
 
 __all__ = [
+    "Access",
     "EngineImage",
     "ImageReader",
     "ImageRecord",
@@ -80,6 +83,7 @@ __all__ = [
     "RegistryClient",
     "RegistryServer",
     "Retries",
+    "SkopeoSource",
     "StoreState",
     "StoredImage",
     "StoredLayer",
@@ -97,6 +101,7 @@ __all__ = [
 ]
 
 _MODULES = {
+    "Access": "access",
     "EngineImage": "engine",
     "ImageReader": "reader",
     "ImageRecord": "reader",
@@ -116,6 +121,7 @@ _MODULES = {
     "RegistryClient": "client",
     "RegistryServer": "server",
     "Retries": "patience",
+    "SkopeoSource": "skopeo",
     "StoreState": "store_index",
     "StoredImage": "store_index",
     "StoredLayer": "store_index",

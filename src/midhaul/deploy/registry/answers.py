@@ -26,9 +26,18 @@ def network_errors(reference: Reference) -> Generator[None]:
 
     Raises:
         NodeError: no connection, a connection that broke, silence, too many redirects.
+        PrerequisiteError: the certificate at the other end is not trusted.
     """
     try:
         yield
+    except aiohttp.ClientConnectorCertificateError as error:
+        reason = str(error.certificate_error) or "it is not trusted"
+        message = f"registry {reference.registry}: its certificate fails: {reason}"
+        hint = (
+            "name its authority: images.ca_file, SSL_CERT_FILE, or as Docker does in "
+        )
+        hint += f"/etc/docker/certs.d/{reference.registry}/ca.crt"
+        raise PrerequisiteError(message, hint) from error
     except (aiohttp.ClientError, TimeoutError, ConnectionError) as error:
         reason = str(error) or type(error).__name__
         message = f"registry {reference.registry} failed at {reference}: {reason}"
@@ -70,10 +79,12 @@ def check_status(
 
 def denied(reference: Reference, status: int) -> PrerequisiteError:
     """The error for a registry that wants to know who asks, or knows and says no."""
-    user, password = variables(reference.registry)
+    registry = reference.registry
+    user, password = variables(registry)
     message = f"registry {reference.registry} denies access to {reference} ({status})"
-    hint = f"set {user} and {password} in the environment, or check the name: many "
-    return PrerequisiteError(message, hint + "registries say this of what is not there")
+    hint = f"docker login {registry}, or set {user} and {password} in the environment; "
+    hint += "or check the name: many registries say this of what is not there"
+    return PrerequisiteError(message, hint)
 
 
 def mismatch(reference: Reference, what: str, expected: str, found: str) -> DataError:

@@ -53,10 +53,17 @@ def parse_challenges(headers: Iterable[str]) -> tuple[Challenge, ...]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Credentials:
-    """A user and a password; the password is not shown."""
+    """A user and a password, which is not shown.
+
+    Attributes:
+        user: empty for an identity token.
+        password: or the identity token.
+        is_identity: whether the password is a token that a token service takes.
+    """
 
     user: str
     password: str
+    is_identity: bool = False
 
     @property
     def header(self) -> str:

@@ -7,22 +7,31 @@ bodies are bounded, and manifests are held against their digests.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import hashlib
 import os
-from typing import TYPE_CHECKING
+import ssl
+from typing import TYPE_CHECKING, Any
 
 import aiohttp
 import yarl
 
+from midhaul.deploy.registry.access import Access
 from midhaul.deploy.registry.answers import (
     check_status,
     denied,
     mismatch,
     network_errors,
 )
-from midhaul.deploy.registry.auth import Challenge, credentials, parse_challenges
+from midhaul.deploy.registry.auth import (
+    Challenge,
+    Credentials,
+    credentials,
+    parse_challenges,
+)
 from midhaul.deploy.registry.exchange import Ask, Fetched, Limits, bounded
+from midhaul.deploy.registry.logins import login_for
 from midhaul.deploy.registry.manifests import ACCEPT, Descriptor, parse_json
 from midhaul.errors import DataError
 
@@ -38,6 +47,8 @@ if TYPE_CHECKING:
     from midhaul.deploy.registry.reference import Reference
 
 _OK, _PARTIAL, _UNAUTHORIZED, _FORBIDDEN, _MISSING = 200, 206, 401, 403, 404
+_BAD_REQUEST, _SEE_OTHER = 400, 303
+_MOVED, _MOVED_AS_GET = frozenset({301, 302, 303, 307, 308}), frozenset({301, 302})
 _NO_SUCH_METHOD = (405, 501)
 _NO_PARTS = (400, 404, 406, 416, *_NO_SUCH_METHOD)
 _READ_BUFFER_BYTES = 1 << 20
@@ -46,14 +57,15 @@ _READ_BUFFER_BYTES = 1 << 20
 class RegistryClient:
     """Talks to registries; an asynchronous context manager.
 
-    Registries on loopback are asked by plain HTTP, all others by HTTPS. Proxies of the
-    environment are ignored.
+    Registries on loopback are asked by what they speak, all others by HTTPS.
 
     Args:
-        plain_http: further registries (``host:port``) that are asked by plain HTTP.
+        plain_http: registries (``host:port``) that are asked by plain HTTP.
         limits: of time and size.
         environ: where user and password are looked up
-            (``MIDHAUL_REGISTRY_USER_GHCR_IO``); the process's environment by default.
+            (``MIDHAUL_REGISTRY_USER_GHCR_IO``), proxies, and where logins of Docker
+            are; the process's environment by default.
+        access: the same and certificates; in place of ``plain_http`` and ``environ``.
     """
 
     def __init__(
@@ -62,10 +74,16 @@ class RegistryClient:
         plain_http: Collection[str] = (),
         limits: Limits | None = None,
         environ: Mapping[str, str] | None = None,
+        access: Access | None = None,
     ) -> None:
         self.limits = limits or Limits()
-        self._plain_http = frozenset(plain_http)
-        self._environ = os.environ if environ is None else environ
+        self._access = access or Access(
+            plain_http=frozenset(plain_http),
+            environ=os.environ if environ is None else environ,
+        )
+        self._schemes: dict[str, str] = {}
+        self._contexts: dict[str, ssl.SSLContext] = {}
+        self._logins: dict[tuple[str, str], Credentials | None] = {}
         self._session: aiohttp.ClientSession | None = None
         self._tokens: dict[tuple[str, str, bool], str] = {}
         self.private_registries: set[str] = set()
@@ -110,6 +128,7 @@ class RegistryClient:
         """
         key = (reference.registry, reference.repository, ask.is_write)
         with network_errors(reference):
+            await self._find_scheme(reference)
             for is_retried in (False, True):
                 async with self._send(reference, ask, self._tokens.get(key)) as answer:
                     if answer.status != _UNAUTHORIZED:
@@ -229,55 +248,146 @@ class RegistryClient:
 
     def url(self, reference: Reference, path: str) -> str:
         """The URL of something in a repository."""
-        is_plain = reference.is_loopback or reference.registry in self._plain_http
-        scheme = "http" if is_plain else "https"
+        is_plain = (
+            reference.is_loopback or reference.registry in self._access.plain_http
+        )
+        usual = "http" if is_plain else "https"
+        scheme = self._schemes.get(reference.registry, usual)
         return f"{scheme}://{reference.host}/v2/{reference.repository}/{path}"
 
-    def _send(
+    async def _find_scheme(self, reference: Reference) -> None:
+        """Find out whether a registry on loopback speaks TLS, once."""
+        registry = reference.registry
+        is_told = registry in self._access.plain_http or registry in self._schemes
+        if is_told or not reference.is_loopback:
+            return
+        probe = f"http://{reference.host}/v2/"
+        limit = aiohttp.ClientTimeout(total=self.limits.connect_s)
+        try:
+            async with self._open().get(
+                probe, timeout=limit, allow_redirects=False
+            ) as answer:
+                is_plain = answer.status != _BAD_REQUEST  # what Go and nginx say to it
+        except aiohttp.ClientConnectorError:
+            return  # nobody is there
+        except (aiohttp.ClientError, TimeoutError, OSError):
+            is_plain = False
+        if is_plain or not await self._has_tls(yarl.URL(probe)):
+            self._schemes[registry] = "http"
+        else:
+            self._schemes[registry] = "https"
+
+    async def _has_tls(self, url: yarl.URL) -> bool:
+        """Whether there is TLS at a place, whoever it belongs to."""
+        anyone = ssl.create_default_context()
+        anyone.check_hostname, anyone.verify_mode = False, ssl.CERT_NONE
+        try:
+            async with asyncio.timeout(self.limits.connect_s):
+                _, writer = await asyncio.open_connection(
+                    url.host, url.port, ssl=anyone
+                )
+        except (OSError, TimeoutError):
+            return False
+        writer.close()
+        return True
+
+    @contextlib.asynccontextmanager
+    async def _send(
         self, reference: Reference, ask: Ask, token: str | None
-    ) -> contextlib.AbstractAsyncContextManager[aiohttp.ClientResponse]:
-        url = ask.path if "://" in ask.path else self.url(reference, ask.path)
-        is_own = _origin(url) == _origin(self.url(reference, ""))
-        return self._open().request(
-            ask.method,
-            url,
-            headers={
-                **ask.headers,
-                **({"Authorization": token} if token and is_own else {}),
-            },
-            params=ask.parameters or None,
-            data=ask.body() if ask.body else None,
-            max_redirects=self.limits.n_redirects,
-            allow_redirects=True,
-        )
+    ) -> AsyncGenerator[aiohttp.ClientResponse]:
+        """Send a request, and after it wherever it is redirected to."""
+        is_path = "://" not in ask.path
+        url = yarl.URL(self.url(reference, ask.path) if is_path else ask.path)
+        parameters = dict(ask.parameters)
+        if is_path and reference.mirrored:
+            parameters["ns"] = reference.mirrored  # as containerd tells its mirrors
+        method, body = ask.method, ask.body
+        for _ in range(self.limits.n_redirects + 1):
+            is_own = _origin(url) == _origin(self.url(reference, ""))
+            login = {"Authorization": token} if token and is_own else {}
+            async with self._open().request(
+                method,
+                url,
+                headers={**ask.headers, **login},
+                params=parameters or None,
+                data=body() if body else None,
+                allow_redirects=False,
+                **self._way(url),
+            ) as answer:
+                place = answer.headers.get("Location", "")
+                if answer.status not in _MOVED or not place:
+                    yield answer
+                    return
+                if answer.status == _SEE_OTHER or (
+                    method == "POST" and answer.status in _MOVED_AS_GET
+                ):
+                    method, body = "GET", None
+            url, parameters = url.join(yarl.URL(place, encoded=True)), {}
+            if url.scheme not in {"http", "https"} or not url.host:
+                message = f"a redirect to {url.scheme or 'nowhere'}"
+                raise aiohttp.ClientError(message)
+        message = f"more than {self.limits.n_redirects} redirects"
+        raise aiohttp.ClientError(message)
+
+    def _way(self, url: yarl.URL) -> dict[str, Any]:
+        """Certificates and proxy for an address, as aiohttp takes them."""
+        proxy = self._access.proxy(url)
+        found: dict[str, Any] = {} if proxy is None else {"proxy": proxy}
+        if url.scheme == "https":
+            place = url.host_port_subcomponent or ""
+            if place not in self._contexts:
+                self._contexts[place] = self._access.context(place)
+            found["ssl"] = self._contexts[place]
+        return found
+
+    async def _login(self, reference: Reference) -> Credentials | None:
+        """Who one is: as the environment says, or as Docker's logins do."""
+        key = reference.registry, reference.repository
+        if key not in self._logins:
+            environ = self._access.environ
+            self._logins[key] = credentials(
+                reference.registry, environ
+            ) or await asyncio.to_thread(
+                login_for, reference, environ, limit_s=self.limits.helper_s
+            )
+        return self._logins[key]
 
     async def _authorise(
         self, reference: Reference, challenges: tuple[Challenge, ...]
     ) -> str:
         """The value of ``Authorization`` that answers a challenge."""
-        known = credentials(reference.registry, self._environ)
+        known = await self._login(reference)
         by_scheme = {challenge.scheme: challenge for challenge in challenges}
         if bearer := by_scheme.get("bearer"):
-            return await self._token(reference, bearer)
-        if "basic" in by_scheme and known:
+            return await self._token(reference, bearer, known)
+        if "basic" in by_scheme and known and not known.is_identity:
             self.private_registries.add(reference.registry)
             return known.header
         raise denied(reference, _UNAUTHORIZED)
 
-    async def _token(self, reference: Reference, challenge: Challenge) -> str:
+    async def _token(
+        self, reference: Reference, challenge: Challenge, known: Credentials | None
+    ) -> str:
         realm = challenge.parameters.get("realm", "")
         is_secure = self.url(reference, "").startswith("https:")
         if not realm.startswith("https://" if is_secure else ("http://", "https://")):
             message = f"{reference.registry}: expected the URL of its token service, "
             raise DataError(message + f"found {realm!r}")
-        known = credentials(reference.registry, self._environ)
         names = ("service", "scope")
-        parameters = {n: v for n in names if (v := challenge.parameters.get(n))}
-        async with self._open().get(
-            realm,
-            params=parameters,
-            headers={"Authorization": known.header} if known else {},
+        said = {n: v for n in names if (v := challenge.parameters.get(n))}
+        if known is not None and known.is_identity:
+            # RFC 6749, section 6, as Docker's token services take it.
+            form = {**said, "grant_type": "refresh_token", "client_id": "midhaul"}
+            form["refresh_token"] = known.password
+            how: dict[str, Any] = {"method": "POST", "data": form}
+        else:
+            login = {"Authorization": known.header} if known else {}
+            how = {"method": "GET", "params": said, "headers": login}
+        async with self._open().request(
+            url=realm,
             max_redirects=self.limits.n_redirects,
+            **how,
+            **self._way(yarl.URL(realm)),
         ) as answer:
             if answer.status in {_UNAUTHORIZED, _FORBIDDEN}:
                 raise denied(reference, answer.status)

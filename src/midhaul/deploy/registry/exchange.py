@@ -26,6 +26,7 @@ class Limits:
         manifest_bytes: largest manifest or configuration.
         n_redirects: most redirects that one request follows.
         n_connections: most connections open at once.
+        helper_s: longest wait for a credential helper.
     """
 
     connect_s: float = 10.0
@@ -33,6 +34,7 @@ class Limits:
     manifest_bytes: int = 4 << 20
     n_redirects: int = 5
     n_connections: int = 16
+    helper_s: float = 10.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from midhaul.deploy.catalogue import UNCOMPRESSED_RATIO
 from midhaul.deploy.problem import ContainerImage, Layer
+from midhaul.deploy.registry.access import Access
 from midhaul.deploy.registry.answers import all_of
 from midhaul.deploy.registry.client import RegistryClient
 from midhaul.deploy.registry.exchange import Fetched, together
@@ -23,6 +24,7 @@ from midhaul.deploy.registry.patience import Patience
 from midhaul.deploy.registry.reference import parse_reference
 from midhaul.deploy.registry.resolve import Resolved, no_layer, resolve
 from midhaul.deploy.registry.sizes import UnpackedSize, unpacked_size
+from midhaul.deploy.registry.skopeo import SkopeoSource
 from midhaul.errors import DataError, MidhaulError, NodeError, PrerequisiteError
 
 if TYPE_CHECKING:
@@ -81,6 +83,7 @@ class ImageReader:
         ratio: uncompressed over compressed bytes, where nothing better is known.
         is_checked: whether the registry is asked if it has each layer.
         patience: how registries that fail are asked again.
+        access: mirrors of registries; none by default.
 
     Raises:
         DataError: the ratio is below 1.
@@ -94,6 +97,7 @@ class ImageReader:
         ratio: float = UNCOMPRESSED_RATIO,
         is_checked: bool = True,
         patience: Patience | None = None,
+        access: Access | None = None,
     ) -> None:
         if not ratio >= 1:
             message = f"expected a ratio of at least 1 for unpacked layers, not {ratio}"
@@ -103,6 +107,8 @@ class ImageReader:
         self._ratio = ratio
         self._is_checked = is_checked
         self._patience = patience or Patience()
+        self._access = access or Access()
+        self._down: dict[str, str] = {}
         self._slots = asyncio.Semaphore(_N_AT_ONCE)
         self._sizes: dict[str, UnpackedSize | None] = {}
         self._silent: set[str] = set()
@@ -119,9 +125,28 @@ class ImageReader:
             NodeError: the registry does not answer as it should.
             PrerequisiteError: it wants a user and a password.
         """
-        found = await resolve(
-            self._source, parse_reference(reference), platform, self._patience
-        )
+        *mirrors, own = self._access.places(parse_reference(reference))
+        for place in mirrors:
+            if place.registry in self._down:
+                continue
+            try:
+                return await self._read_at(place, own, reference, platform)
+            except NodeError as error:
+                self._down[place.registry] = error.message
+            except MidhaulError:
+                continue  # it is not there, or not for us: the registry itself knows
+        return await self._read_at(own, own, reference, platform)
+
+    @property
+    def mirrors_down(self) -> Mapping[str, str]:
+        """Mirrors that failed, and how."""
+        return self._down
+
+    async def _read_at(
+        self, place: Reference, own: Reference, reference: str, platform: str
+    ) -> ImageRecord:
+        """Read an image at its registry, or at a mirror of that."""
+        found = await resolve(self._source, place, platform, self._patience)
         if not found.manifest.layers:
             message = f"{found.reference} has no layers: there is nothing to pull"
             raise DataError(message)
@@ -150,14 +175,14 @@ class ImageReader:
         )
         return ImageRecord(
             image=image,
-            reference=str(found.reference),
+            reference=str(own),
             platform=str(found.platform),
             asked_platform=str(parse_platform(platform)),
             manifest_digest=found.digest,
             index_digest=found.index_digest,
             estimated=frozenset(estimated),
             foreign=frozenset(x.digest for x in found.manifest.layers if x.is_foreign),
-            is_private=found.reference.registry in self._source.private_registries,
+            is_private=own.registry in self._source.private_registries,
             is_named=found.is_named,
             remark=found.remark,
         )
@@ -302,10 +327,12 @@ class Reading:
     Attributes:
         records: by reference and platform, both as they were asked for.
         problems: by the same, why an image was not read.
+        mirrors_down: mirrors that failed, and how.
     """
 
     records: Mapping[tuple[str, str], ImageRecord]
     problems: Mapping[tuple[str, str], MidhaulError]
+    mirrors_down: Mapping[str, str] = field(default_factory=dict[str, str])
 
 
 def read_wanted(
@@ -313,7 +340,8 @@ def read_wanted(
     *,
     known_bytes: Mapping[str, int] | None = None,
     ratio: float = UNCOMPRESSED_RATIO,
-    plain_http: Collection[str] = (),
+    access: Access | None = None,
+    with_skopeo: bool = False,
     is_checked: bool = True,
 ) -> Reading:
     """Read images for platforms; one that cannot be read does not end the others.
@@ -322,14 +350,24 @@ def read_wanted(
         wanted: reference and platform of each image.
         known_bytes: as of :class:`ImageReader`.
         ratio: as of :class:`ImageReader`.
-        plain_http: registries that are asked by plain HTTP.
+        access: how registries are reached.
+        with_skopeo: whether skopeo asks them.
         is_checked: as of :class:`ImageReader`.
+
+    Raises:
+        PrerequisiteError: skopeo is to ask, and not installed.
     """
+    way = access or Access()
 
     async def read() -> Reading:
-        async with RegistryClient(plain_http=plain_http) as opened:
+        opening = SkopeoSource(way) if with_skopeo else RegistryClient(access=way)
+        async with opening as opened:
             reader = ImageReader(
-                opened, known_bytes=known_bytes, ratio=ratio, is_checked=is_checked
+                opened,
+                known_bytes=known_bytes,
+                ratio=ratio,
+                is_checked=is_checked,
+                access=way,
             )
             records: dict[tuple[str, str], ImageRecord] = {}
             problems: dict[tuple[str, str], MidhaulError] = {}
@@ -339,7 +377,9 @@ def read_wanted(
                     records[key] = await reader.read(reference, platform)
                 except MidhaulError as error:
                     problems[key] = error
-            return Reading(records=records, problems=problems)
+            return Reading(
+                records=records, problems=problems, mirrors_down=reader.mirrors_down
+            )
 
     return asyncio.run(read())
 
@@ -375,7 +415,7 @@ def read_images(
         [(reference, platform) for reference in references],
         known_bytes=known_bytes,
         ratio=ratio,
-        plain_http=plain_http,
+        access=Access(plain_http=frozenset(plain_http)),
         is_checked=is_checked,
     )
     if bad := {reference: error for (reference, _), error in found.problems.items()}:

@@ -32,12 +32,14 @@ class Reference:
         repository: name within the registry, with slashes.
         tag: None where only a digest was given.
         digest: of the manifest; None where only a tag was given. It wins over the tag.
+        mirrored: the registry that ``registry`` is a mirror of; empty for none.
     """
 
     registry: str
     repository: str
     tag: str | None = None
     digest: str | None = None
+    mirrored: str = ""
 
     @property
     def host(self) -> str:
