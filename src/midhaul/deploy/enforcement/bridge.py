@@ -195,7 +195,7 @@ class Bridge:
             for task in (*tasks, stopping):
                 task.cancel()
             await asyncio.wait({*tasks, stopping}, timeout=_CLOSES_S)
-            await self._close()
+            self._close()
         for task in tasks:
             if task.done() and not task.cancelled() and (error := task.exception()):
                 raise _leaf(error)
@@ -223,25 +223,24 @@ class Bridge:
             async with asyncio.timeout(self._config.drain_s):
                 await asyncio.gather(*waits)
 
-    async def _close(self) -> None:
+    def _close(self) -> None:
         if not self._store.is_on_disk:
             self._up.abandon()
             self._down.abandon()
         self._write_stats()
-        await self._store.close()
+        self._store.close()
 
     async def _watch(self) -> None:
         """Take over a rate map that has changed, and tell the counters."""
         while True:
             self._up.expire()
             self._down.expire()
-            await self._store.commit()
-            self._write_stats()
+            self._store.commit()
+            text = self._write_stats()
             if self._config.stats_topic:
-                text = json.dumps(self.stats())
                 await self._local.say(self._config.stats_topic, text)
             await asyncio.sleep(self._config.watch_s)
-            await self._store.tidy()
+            self._store.tidy()
             version = _version(self._file)
             if version == self._seen:
                 continue
@@ -260,12 +259,15 @@ class Bridge:
         await self._local.say_state(is_up=is_up)
         await self._remote.say_state(is_up=is_up)
 
-    def _write_stats(self) -> None:
+    def _write_stats(self) -> str:
+        """Write the counters to their file; what they are."""
+        text = json.dumps(self.stats())
         if self._config.stats:
             try:
-                replace_text(Path(self._config.stats), json.dumps(self.stats()) + "\n")
+                replace_text(Path(self._config.stats), text + "\n")
             except OSError as error:  # a full disk must not stop messages
                 _LOG.warning("the counters cannot be written: %s", error)
+        return text
 
 
 def _leaf(error: BaseException) -> BaseException:

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from midhaul.deploy.enforcement.mqtt.connection import Connection
     from midhaul.deploy.enforcement.mqtt.packets import Properties
 
-    Answer = tuple[Kind, int, int]
+    Answer = tuple[Kind, int]
 
 EndName = Literal["local", "remote"]
 
@@ -47,7 +47,8 @@ _LONGEST_PAUSE_S = 10.0
 _STEADY_S = 5.0  # a connection that lived that long starts the pauses anew
 _LEAST_PACKET = 1 << 17
 _MOST_GROUPS = 10_000
-_HELLOS = 2  # connections that may end over a hello before none is said any more
+_HELLOS = 3  # connections that may end over a hello before none is said any more
+_OFFENDED_S = 1.0  # within which one ends that ends over a hello
 _GOODBYE_S = 0.5
 
 _WITHOUT_RETAIN = (
@@ -131,7 +132,7 @@ class BridgeEnd:
         finally:
             self._connection = None
             self.counts.is_connected = False
-            if time.monotonic() - begin_s > _STEADY_S:
+            if time.monotonic() - begin_s > _OFFENDED_S:
                 self._n_hellos = 0
             self._gives.return_unsent()
             if not is_left:
@@ -182,8 +183,8 @@ class BridgeEnd:
 
     async def _open(self, connection: Connection) -> None:
         """Take up what was left, subscribe, and say hello."""
-        for mid in self._gives.resume(is_present=connection.is_session_present):
-            await connection.reply(Kind.PUBREL, mid)
+        mids = self._gives.resume(is_present=connection.is_session_present)
+        await connection.reply([(Kind.PUBREL, mid) for mid in mids])
         await self._subscribe(connection, is_first=True)
         if self._config.is_loop_checked and self._n_hellos < _HELLOS:
             # A broker that ends connections over topics which it does not allow would
@@ -249,10 +250,9 @@ class BridgeEnd:
                     await self._came(connection, one, answers)
                 else:
                     self._heard(one, answers)
-            await self._store.commit()
+            self._store.commit()
             self._takes.admit()
-            for kind, mid, reason in answers:
-                await connection.reply(kind, mid, reason)
+            await connection.reply(answers)
 
     async def _came(
         self, connection: Connection, message: Publish, answers: list[Answer]
@@ -260,9 +260,9 @@ class BridgeEnd:
         if self.is_stopping and message.qos:
             return  # it comes again when the bridge does
         if message.qos == 1:
-            answers.append((Kind.PUBACK, message.mid, 0))
+            answers.append((Kind.PUBACK, message.mid))
         elif message.qos:
-            answers.append((Kind.PUBREC, message.mid, 0))
+            answers.append((Kind.PUBREC, message.mid))
             if message.mid in self._received:
                 return
             self._received.add(message.mid)
@@ -309,10 +309,10 @@ class BridgeEnd:
                 self._store.ask(
                     "DELETE FROM received WHERE end = ? AND mid = ?", (self.name, mid)
                 )
-                answers.append((Kind.PUBCOMP, mid, 0))
+                answers.append((Kind.PUBCOMP, mid))
             case Kind.PUBREC:
                 if self._gives.recorded(mid, reply.reason):
-                    answers.append((Kind.PUBREL, mid, 0))
+                    answers.append((Kind.PUBREL, mid))
             case Kind.PUBACK | Kind.PUBCOMP:
                 self._gives.acknowledged(mid, reply.reason)
             case _:
@@ -325,11 +325,11 @@ class BridgeEnd:
             ready: list[tuple[int, Publish]] = []
             for waiting in await gives.next():
                 number = waiting.message.number
-                contents = await self._store.contents(number)
+                contents = self._store.contents(number)
                 message = gives.ready(waiting, *contents, connection)
                 if message is not None:
                     ready.append((number, message))
-            await self._store.commit()
+            self._store.commit()
             for number, message in ready:
                 await connection.publish(message)
                 if not message.qos:

@@ -15,7 +15,7 @@ from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 from midhaul.deploy.enforcement.bridge_loops import MOST_HOPS, hops, passed_on
-from midhaul.deploy.enforcement.bridge_stats import MAX_TOPICS, OTHERS, FlowStats
+from midhaul.deploy.enforcement.bridge_stats import OTHERS, FlowStats
 from midhaul.deploy.enforcement.bridge_store import Stored
 from midhaul.deploy.enforcement.lanes import Bounds, LaneCounts, Waiting
 from midhaul.deploy.enforcement.mqtt.connection import FAILED, MOST_MID
@@ -56,6 +56,7 @@ NO_LANE = "(none)"
 
 _LATENESS_S = 0.02  # timers of an event loop on a busy machine
 _EXPIRY_BYTES = 5
+_MOST_NAMES = 10_000  # topics whose lane is remembered
 _MOST_BYTES = (1 << 28) - LONGEST_TOPIC
 _BATCH_BYTES = 1_000_000
 
@@ -113,7 +114,7 @@ class BridgeQueue:
             lateness_s=_LATENESS_S,
             is_work_conserving=config.is_work_conserving,
         )
-        self.stats = FlowStats(store.counts(flow))
+        self.stats = FlowStats(store.counts(flow), clock())
         self.rate_map = RateMap(rates_bps={})
         self.gone_lanes = LaneCounts()
         store.also(self._changed)
@@ -494,7 +495,7 @@ class BridgeQueue:
 
     def _lane_of(self, topic: str) -> str:
         if topic not in self._lanes:
-            if len(self._lanes) >= MAX_TOPICS:
+            if len(self._lanes) >= _MOST_NAMES:
                 self._lanes.clear()
             self._lanes[topic] = self.rate_map.lane_of(topic) or NO_LANE
         return self._lanes[topic]

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 OTHERS = "(others)"
 """Where topics are counted that are silent, or come after :data:`MAX_TOPICS`."""
 
-MAX_TOPICS = 10_000
+MAX_TOPICS = 1000
 
 Cause = Literal[
     "full", "too_large", "expired", "looped", "refused", "no_lane", "no_name", "stopped"
@@ -124,22 +124,23 @@ class FlowStats:
 
     Args:
         before: what was counted before the bridge was started.
+        now_s: when that is, on the clock of all other calls.
     """
 
-    def __init__(self, before: Mapping[str, Mapping[str, float]]) -> None:
+    def __init__(self, before: Mapping[str, Mapping[str, float]], now_s: float) -> None:
         self.topics: dict[str, TopicCounts] = {
             topic: TopicCounts(**{k: v for k, v in counts.items() if k in _NAMES})  # type: ignore[arg-type]
             for topic, counts in before.items()
         }
         self._changed: dict[str, None] = {}
-        self._touched_s: dict[str, float] = {}
+        self._touched_s = dict.fromkeys(self.topics, now_s)
 
-    def of(self, topic: str, now_s: float = 0.0) -> TopicCounts:
+    def of(self, topic: str, now_s: float) -> TopicCounts:
         """The counts of a topic, to be changed; strange ones are kept together."""
         if topic not in self.topics and len(self.topics) >= MAX_TOPICS:
             topic = OTHERS
         self._changed[topic] = None
-        self._touched_s[topic] = max(now_s, self._touched_s.get(topic, 0.0))
+        self._touched_s[topic] = now_s
         return self.topics.setdefault(topic, TopicCounts())
 
     def fold(self, before_s: float) -> list[str]:
@@ -149,11 +150,11 @@ class FlowStats:
             for topic, counts in self.topics.items()
             if topic != OTHERS
             and not counts.n_queued
-            and self._touched_s.get(topic, 0.0) < before_s
+            and self._touched_s[topic] < before_s
         ]
         for topic in gone:
-            self.of(OTHERS).add(self.topics.pop(topic))
-            self._touched_s.pop(topic, None)
+            self.of(OTHERS, before_s).add(self.topics.pop(topic))
+            del self._touched_s[topic]
             self._changed.pop(topic, None)
         return gone
 

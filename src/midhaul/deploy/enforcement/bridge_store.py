@@ -1,9 +1,11 @@
 """What a bridge keeps on disk: messages, packet ids and counters, in one SQLite file.
 
-Everything is written by one thread, and one commit takes all that was asked for since
-the last one: many messages cost one write. What has been committed survives the kill of
-the process; with ``survives="power"`` each commit waits for the medium (``fsync``), and
-survives the loss of power too. The write-ahead log keeps the file whole in both cases.
+One commit takes all that was asked for since the last one: many messages cost one
+write. What has been committed survives the kill of the process; with
+``survives="power"`` each commit waits for the medium (``fsync``), and survives the loss
+of power too. The write-ahead log keeps the file whole in both cases. Everything is done
+at once, in the thread of the event loop: on a busy machine, handing a write of a
+millisecond to another thread takes many.
 
 A message counts as taken when it is committed, and only then is it acknowledged to the
 broker that it came from. It goes when the other broker has acknowledged it. What is
@@ -12,10 +14,8 @@ held in between, and under which packet id, is here: a restart loses nothing.
 
 from __future__ import annotations
 
-import asyncio
 import json
 import sqlite3
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -90,17 +90,13 @@ class BridgeStore:
 
     def __init__(self, file: str, *, survives: Literal["kill", "power"]) -> None:
         self._file = file
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="bridge-store")
-        self._turn = asyncio.Lock()
         self._asked: list[tuple[str, Sequence[Any]]] = []
         self._more: list[Callable[[], Iterable[tuple[str, Sequence[Any]]]]] = []
         self._db = self._opened(survives)
 
     def _opened(self, survives: Literal["kill", "power"]) -> sqlite3.Connection:
         try:
-            db = sqlite3.connect(
-                self._file, timeout=1.0, isolation_level=None, check_same_thread=False
-            )
+            db = sqlite3.connect(self._file, timeout=1.0, isolation_level=None)
             db.execute("PRAGMA locking_mode = EXCLUSIVE")
             db.execute("PRAGMA auto_vacuum = INCREMENTAL")
             db.execute("PRAGMA journal_mode = WAL")
@@ -141,29 +137,22 @@ class BridgeStore:
         """Have something asked before each commit, for what it wants to add."""
         self._more.append(changes)
 
-    async def commit(self) -> None:
-        """Wait until all that was asked for is kept.
+    def commit(self) -> None:
+        """Keep all that was asked for, as a whole.
 
         Raises:
-            StoreError: it cannot be, because the disk is full for instance.
+            StoreError: it cannot be kept, because the disk is full for instance.
         """
-        async with self._turn:
-            for more in self._more:
-                self._asked.extend(more())
-            asked, self._asked = self._asked, []
-            if asked:
-                await self._run(lambda: self._write(asked))
-
-    def _write(self, asked: list[tuple[str, Sequence[Any]]]) -> None:
-        self._db.execute("BEGIN")
-        for statement, values in asked:
-            self._db.execute(statement, values)
-        self._db.execute("COMMIT")
-
-    async def _run(self, work: Callable[[], Any]) -> Any:
-        loop = asyncio.get_running_loop()
+        for more in self._more:
+            self._asked.extend(more())
+        asked, self._asked = self._asked, []
+        if not asked:
+            return
         try:
-            return await loop.run_in_executor(self._thread, work)
+            self._db.execute("BEGIN")
+            for statement, values in asked:
+                self._db.execute(statement, values)
+            self._db.execute("COMMIT")
         except sqlite3.Error as error:
             raise self._error(error) from error
 
@@ -202,17 +191,18 @@ class BridgeStore:
         """The other broker has lost the session: packet ids mean nothing any more."""
         self.ask("UPDATE message SET mid = NULL, is_released = 0 WHERE flow=?", (flow,))
 
-    async def contents(self, number: int) -> tuple[list[Any], bytes]:
-        """Properties and payload of a message.
+    def contents(self, number: int) -> tuple[list[Any], bytes]:
+        """Properties and payload of a message that was committed.
 
         Raises:
             StoreError: it cannot be read.
         """
-        found = await self._run(
-            lambda: self._db.execute(
+        try:
+            found = self._db.execute(
                 "SELECT properties, payload FROM message WHERE number = ?", (number,)
             ).fetchone()
-        )
+        except sqlite3.Error as error:
+            raise self._error(error) from error
         return json.loads(found[0], object_hook=_unhex), bytes(found[1])
 
     def messages(self, flow: str) -> list[Stored]:
@@ -268,33 +258,31 @@ class BridgeStore:
         """Keep something under a name."""
         self.ask("INSERT OR REPLACE INTO fact VALUES (?, ?)", (name, value))
 
-    async def tidy(self) -> None:
+    def tidy(self) -> None:
         """Give pages that are free back to the file system.
 
         Raises:
             StoreError: it cannot be written.
         """
-        async with self._turn:
-            await self._run(
-                lambda: self._db.execute("PRAGMA incremental_vacuum(256)").fetchall()
-            )
+        try:
+            self._db.execute("PRAGMA incremental_vacuum(256)").fetchall()
+        except sqlite3.Error as error:
+            raise self._error(error) from error
 
     def abort(self) -> None:
         """Let others have the file, and write nothing."""
         self._db.close()
-        self._thread.shutdown()
 
-    async def close(self) -> None:
+    def close(self) -> None:
         """Write what was asked for, and let others have the file.
 
         Raises:
             StoreError: it cannot be written.
         """
         try:
-            await self.commit()
+            self.commit()
         finally:
-            await self._run(self._db.close)
-            self._thread.shutdown()
+            self._db.close()
 
 
 def _hex(value: object) -> dict[str, str]:

@@ -27,6 +27,11 @@ class Endpoint(Section):
         default_factory=list,
         description="Other addresses of it, HOST:PORT, tried in turn after this one.",
     )
+    bind_address: str = Field(
+        default="",
+        description="Address of this machine to connect from; the system's choice "
+        "where empty.",
+    )
     client_id: str = Field(
         default="",
         pattern=r"^[^\x00]{0,128}$",
@@ -92,6 +97,11 @@ class Endpoint(Section):
     psk_file: str = Field(default="", description="Refused like psk_identity.")
     keepalive_s: int = Field(
         default=60, ge=5, le=65535, description="Silence after which it is asked."
+    )
+    has_retain: bool = Field(
+        default=True,
+        description="Whether it keeps messages; where not, the flag RETAIN is taken "
+        "off. MQTT 5 tells by itself.",
     )
     is_clean_start: bool = Field(
         default=False,

@@ -206,13 +206,14 @@ class Connection:
         """
         await self._send(publish_packet(message, is_five=self.is_five))
 
-    async def reply(self, kind: Kind, mid: int, reason: int = 0) -> None:
-        """Send PUBACK, PUBREC, PUBREL or PUBCOMP.
+    async def reply(self, answers: Sequence[tuple[Kind, int]]) -> None:
+        """Send PUBACK, PUBREC, PUBREL or PUBCOMP, each for its packet id.
 
         Raises:
             OSError: the connection is lost.
         """
-        await self._send(reply_packet(kind, mid, reason if self.is_five else 0))
+        if answers:
+            await self._send(b"".join(reply_packet(*answer) for answer in answers))
 
     async def subscribe(
         self,
@@ -335,6 +336,7 @@ class Connection:
             raise (VersionRefusedError if is_version else ConnectionLostError)(message)
         self.is_session_present = answer.is_session_present
         self._adopt(answer.properties)
+        self.has_retain = self.has_retain and endpoint.has_retain
 
     def _adopt(self, limits: Properties) -> None:
         self.receive_maximum = first_of(limits, Prop.RECEIVE_MAXIMUM, 65_535)
@@ -353,7 +355,8 @@ def _connect_packet(endpoint: Endpoint, login: Login, protocol: str) -> bytes:
     has_user = bool(endpoint.username) or (password is not None and not is_five)
     flags = (
         (2 if endpoint.is_clean_start else 0)
-        | (4 | 1 << 3 | 32 if will else 0)  # at least once, retained
+        | (4 | 1 << 3 if will else 0)  # at least once
+        | (32 if will and endpoint.has_retain else 0)
         | (64 if password is not None else 0)
         | (128 if has_user else 0)
     )

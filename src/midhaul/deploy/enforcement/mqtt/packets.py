@@ -188,11 +188,10 @@ def publish_packet(message: Publish, *, is_five: bool) -> bytes:
     return packet(first, text(message.topic), mid, more, message.payload)
 
 
-def reply_packet(kind: Kind, mid: int, reason: int = 0) -> bytes:
-    """PUBACK, PUBREC, PUBREL or PUBCOMP; reasons other than 0 are for MQTT 5 only."""
+def reply_packet(kind: Kind, mid: int) -> bytes:
+    """PUBACK, PUBREC, PUBREL or PUBCOMP of success."""
     flags = 2 if kind is Kind.PUBREL else 0
-    more = bytes((reason,)) if reason else b""
-    return packet(kind << 4 | flags, struct.pack("!H", mid), more)
+    return packet(kind << 4 | flags, struct.pack("!H", mid))
 
 
 def subscribe_packet(

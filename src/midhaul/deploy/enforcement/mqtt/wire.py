@@ -53,9 +53,13 @@ async def open_wire(
     if endpoint.transport == "websockets":
         return await _open_websocket(endpoint, host, port, context)
     reader, writer = await asyncio.open_connection(
-        host, port, ssl=context, server_hostname=name
+        host, port, ssl=context, server_hostname=name, local_addr=_from(endpoint)
     )
     return _Tcp(reader, writer)
+
+
+def _from(endpoint: Endpoint) -> tuple[str, int] | None:
+    return (endpoint.bind_address, 0) if endpoint.bind_address else None
 
 
 class _Tcp:
@@ -86,7 +90,8 @@ async def _open_websocket(
 
     scheme = "ws" if context is None else "wss"
     shown = f"[{host}]" if ":" in host else host
-    session = aiohttp.ClientSession()
+    connector = aiohttp.TCPConnector(local_addr=_from(endpoint))
+    session = aiohttp.ClientSession(connector=connector)
     try:
         socket = await session.ws_connect(
             f"{scheme}://{shown}:{port}{endpoint.path}",
