@@ -24,17 +24,24 @@ if TYPE_CHECKING:
     from types import ModuleType
 
 
+_LONGEST = 4000
+
+
 class MidhaulError(Exception):
     """A problem that the user can mend.
 
     Args:
-        message: what was expected, what was found, and where.
+        message: what was expected, what was found, and where; what of it is longer
+            than anybody reads is cut, as a file may be the cause of it.
         hint: the command or the key that mends it; empty when there is none.
     """
 
     exit_code: ClassVar[int] = 1
 
     def __init__(self, message: str, hint: str = "") -> None:
+        if len(message) > _LONGEST:
+            n_more = len(message) - _LONGEST
+            message = f"{message[:_LONGEST]} … ({n_more:,} more characters)"
         super().__init__(message)
         self.message = message
         self.hint = hint

@@ -96,7 +96,7 @@ def test_an_unforeseen_error_points_to_the_log(
     """A bug in an experiment is one message too; the traceback is kept."""
     monkeypatch.setattr(toy_kind, "SUMMARY", None)
     said = midhaul("run", str(toy_file))
-    assert said.code == 1
+    assert said.code == 70
     assert "the experiment failed: AttributeError" in said.err
     assert "Traceback" in (last() / "log.jsonl").read_text()
     assert "AttributeError" in midhaul("show", "last", "--log").out

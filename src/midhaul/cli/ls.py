@@ -27,7 +27,7 @@ def ls(
 ) -> None:
     """List the runs, newest first."""
     from midhaul.cli import output
-    from midhaul.runs.listing import list_runs
+    from midhaul.runs.listing import damaged_runs, list_runs
     from midhaul.runs.run import utc_now
 
     runs = [
@@ -35,6 +35,8 @@ def ls(
         for run in reversed(list(list_runs(out)))
         if kind in {None, run.manifest.kind} and group in {None, run.manifest.group}
     ]
+    for text in damaged_runs(out).values():
+        output.say(f"left out: {text}")
     if json:
         output.print_json(
             [

@@ -74,6 +74,7 @@ def _begin(out: Path, kind: Kind, config: Config, *, resume: bool) -> Run:
 
 
 def _perform(experiment: Any, config: Config, started: Run) -> None:
+    from midhaul.cli.guard import UnforeseenError
     from midhaul.cli.output import say
     from midhaul.cli.progress import shown_progress
     from midhaul.errors import MidhaulError
@@ -102,7 +103,7 @@ def _perform(experiment: Any, config: Config, started: Run) -> None:
     except Exception as error:
         message = f"the experiment failed: {type(error).__name__}: {error}"
         hint = f"the traceback is in {started.dir / 'log.jsonl'}; please report it"
-        raise MidhaulError(message, hint) from error
+        raise UnforeseenError(message, hint) from error
 
 
 def resume_command() -> str:

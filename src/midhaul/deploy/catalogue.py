@@ -16,9 +16,8 @@ import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 
+from midhaul import documents
 from midhaul.deploy.problem import ContainerImage, Layer
 from midhaul.errors import DataError
 
@@ -136,8 +135,8 @@ def conflicting_digests(file: Path) -> tuple[str, ...]:
 def _rows(file: Path) -> list[dict[str, Any]]:
     """Rows with image, position, digest, compressed and perhaps uncompressed bytes."""
     try:
-        table = pq.read_table(file)
-    except (OSError, pa.ArrowException) as error:
+        table = documents.read_parquet(file)
+    except (OSError, ValueError) as error:
         message = f"{file}: expected a Parquet table of layers: {error}"
         raise DataError(message, _HINT) from error
     names = set(table.column_names)

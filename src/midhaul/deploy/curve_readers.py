@@ -7,14 +7,14 @@ cannot be a measurement is refused, with its file and row.
 from __future__ import annotations
 
 import csv
+import io
 import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 
+from midhaul import documents
 from midhaul.deploy.curves import QosCurve
 from midhaul.errors import DataError
 from midhaul.runs.run import Run
@@ -231,10 +231,12 @@ def _rows(file: Path, columns: Sequence[str]) -> Iterator[_Row]:
 
 def _csv(file: Path) -> tuple[list[str], list[dict[str, Any]]]:
     try:
-        with file.open(encoding="utf-8-sig", newline="") as lines:
-            reader = csv.DictReader(lines, skipinitialspace=True, strict=True)
-            rows = [_stripped(row) for row in reader]
-            names = [name.strip() for name in reader.fieldnames or ()]
+        lines = io.StringIO(
+            documents.read_text(file, max_bytes=documents.MAX_TEXT_BYTES), newline=""
+        )
+        reader = csv.DictReader(lines, skipinitialspace=True, strict=True)
+        rows = [_stripped(row) for row in reader]
+        names = [name.strip() for name in reader.fieldnames or ()]
     except (OSError, ValueError, csv.Error) as error:
         message = f"{file}: expected a CSV file, {error}"
         raise DataError(message) from error
@@ -253,8 +255,8 @@ def _stripped(row: Mapping[str | Any, Any]) -> dict[str, Any]:
 def _parquet(file: Path) -> tuple[list[str], list[dict[str, Any]]]:
 
     try:
-        table = pq.read_table(file)
-    except (OSError, pa.ArrowException) as error:
+        table = documents.read_parquet(file)
+    except (OSError, ValueError) as error:
         message = f"{file}: expected a Parquet file, {error}"
         raise DataError(message) from error
     return table.column_names, table.to_pylist()

@@ -7,14 +7,13 @@ kinds are given, none is known by name here.
 from __future__ import annotations
 
 import csv
+import io
 import math
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-
+from midhaul import documents
 from midhaul.deploy.problem import Analytic
 from midhaul.errors import DataError
 
@@ -142,9 +141,9 @@ def read_requests_csv(file: Path, version: str = "1") -> list[Request]:
             time is no number.
     """
     try:
-        with file.open(newline="", encoding="utf-8") as text:
-            rows = list(csv.DictReader(text))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        text = documents.read_text(file, max_bytes=documents.MAX_TEXT_BYTES)
+        rows = list(csv.DictReader(io.StringIO(text, newline="")))
+    except (OSError, ValueError, csv.Error) as error:
         message = f"{file}: expected requests as CSV: {error}"
         raise DataError(message, _CSV_HINT) from error
     found: list[Request] = []
@@ -175,8 +174,8 @@ def read_requests(file: Path) -> list[Request]:
         DataError: it cannot be read, or a column is missing.
     """
     try:
-        table = pq.read_table(file)
-    except (OSError, pa.ArrowException) as error:
+        table = documents.read_parquet(file)
+    except (OSError, ValueError) as error:
         message = f"{file}: expected a Parquet table of requests: {error}"
         raise DataError(message, _PARQUET_HINT) from error
     names = set(table.column_names)

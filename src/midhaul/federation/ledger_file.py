@@ -120,6 +120,6 @@ def entries_of(file: Path) -> Iterator[Entry]:
 def _opened(file: Path) -> BufferedReader:
     try:
         return file.open("rb")
-    except OSError as error:
-        message = f"the ledger {file} cannot be read: {error.strerror}"
+    except (OSError, ValueError) as error:
+        message = f"the ledger {file} cannot be read: {error}"
         raise StoreError(message) from error

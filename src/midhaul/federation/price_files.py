@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import json
 import math
-import tomllib
 from importlib import resources
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, Self
+from typing import TYPE_CHECKING, Protocol, Self
 
 from pydantic import Field, ValidationError, model_validator
 
+from midhaul import documents
 from midhaul.errors import ConfigError, DataError
 from midhaul.federation.prices import CHARGED, PriceList, ProviderPrices, Tier
 from midhaul.federation.tariffs import Billable, charged_statuses
@@ -171,7 +171,7 @@ def shipped_price_list(name: str) -> PriceList:
 
 def _read(file: Traversable, where: str) -> PriceList:
     try:
-        values: dict[str, Any] = tomllib.loads(file.read_text("utf-8"))
+        values = documents.parse_toml(file.read_text("utf-8"))
     except FileNotFoundError as error:
         message = f"the price list {where} does not exist"
         raise DataError(message) from error

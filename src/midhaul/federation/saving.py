@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from midhaul import documents
 from midhaul.errors import DataError
 
 if TYPE_CHECKING:
+    import zipfile
     from collections.abc import Mapping
     from pathlib import Path
 
@@ -18,6 +21,7 @@ State = dict[str, Any]
 
 _META = "meta.json"
 _MAX_META = 16_000_000
+_MAX_BYTES = 2_000_000_000
 
 
 def write_state(file: Path, state: Mapping[str, Any]) -> None:
@@ -45,7 +49,8 @@ def read_state(file: Path) -> State:
     try:
         # Opened here, as numpy leaves a broken file open that it opened itself.
         with file.open("rb") as stream, np.load(stream, allow_pickle=False) as stored:
-            meta = json.loads(stored[_META][:_MAX_META].tobytes())
+            _check_size(stored.zip)
+            meta = documents.parse_json(stored[_META][:_MAX_META].tobytes())
             arrays = {name: stored[name] for name in stored.files if name != _META}
         state = _with_arrays(meta, arrays)
     except FileNotFoundError as error:
@@ -59,6 +64,33 @@ def read_state(file: Path) -> State:
         message = f"{file} is no saved federation: it holds no names"
         raise DataError(message, "federation.train writes one")
     return state
+
+
+def _check_size(stored: zipfile.ZipFile) -> None:
+    """Refuse what would be far larger in memory than any state is.
+
+    Both what the archive says of its members, which bounds what zipfile reads, and
+    what the head of each array says, for which numpy makes room before it reads.
+
+    Raises:
+        ValueError: it is too large.
+    """
+    n_bytes = sum(member.file_size for member in stored.infolist())
+    if n_bytes > _MAX_BYTES:
+        message = f"it would be {n_bytes:,} bytes in memory, at most {_MAX_BYTES:,} may"
+        raise ValueError(message)
+    for member in stored.infolist():
+        with stored.open(member) as stream:
+            version = np.lib.format.read_magic(stream)
+            read = (
+                np.lib.format.read_array_header_1_0
+                if version == (1, 0)
+                else np.lib.format.read_array_header_2_0
+            )
+            shape, _, dtype = read(stream)
+        if math.prod(shape) * dtype.itemsize > member.file_size:
+            message = f"{member.filename} has no room for an array of {shape}"
+            raise ValueError(message)
 
 
 def _without_arrays(value: Any, arrays: dict[str, np.ndarray]) -> Any:

@@ -9,13 +9,13 @@ mean one label; no word means two.
 from __future__ import annotations
 
 import difflib
-import tomllib
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast, get_args
 
 import numpy as np
 
+from midhaul import documents
 from midhaul.errors import DataError
 from midhaul.vision.spelling import word_forms, word_key, word_parts
 
@@ -272,12 +272,12 @@ def read_table(source: ShippedTable | Path) -> tuple[str, dict[str, Any]]:
 def _load(source: ShippedTable | Path) -> tuple[str, dict[str, Any]]:
     try:
         if isinstance(source, Path):
-            return str(source), tomllib.loads(source.read_text(encoding="utf-8"))
+            return str(source), documents.parse_toml(documents.read_text(source))
         if source not in get_args(ShippedTable):
             raise FileNotFoundError(source)
         folder = resources.files("midhaul.federation").joinpath(_TABLES)
         text = folder.joinpath(f"{source}.toml").read_text(encoding="utf-8")
-        return f"the table {source}", tomllib.loads(text)
+        return f"the table {source}", documents.parse_toml(text)
     except OSError as error:
         shipped = ", ".join(get_args(ShippedTable))
         message = f"no vocabulary in {source}"

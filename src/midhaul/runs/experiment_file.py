@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 from pydantic import ValidationError
 from pydantic_core import to_json
 
+from midhaul import documents
 from midhaul.errors import ConfigError
 from midhaul.runs import schema
 from midhaul.runs.config import Config, Spec
@@ -113,6 +114,11 @@ class ExperimentFile:
                 placed[_lay(values, model, override)] = override.folder
             except ConfigError as error:
                 found.append(Mistake(f"--set {override.name}", None, error.message))
+        try:
+            documents.check(values, is_config=True)
+        except ValueError as error:
+            message = f"{self.path} and --set: {error}"
+            raise ConfigError(message) from error
         schema.join_dotted_keys(model, values)
         config = self._validate(model, values, found, set(placed))
         if not _resolve(config, values, placed, self.path.parent):
@@ -149,16 +155,16 @@ def read_file(path: Path) -> ExperimentFile:
         ConfigError: it is missing, unreadable or no TOML.
     """
     try:
-        text = path.read_text(encoding="utf-8")
+        text = documents.read_text(path)
     except FileNotFoundError as error:
         message = f"there is no experiment file {path}"
         raise ConfigError(message, f"midhaul new KIND --out {path}") from error
-    except (OSError, UnicodeDecodeError) as error:
+    except (OSError, ValueError) as error:
         message = f"experiment file {path} cannot be read: {error}"
         raise ConfigError(message) from error
     try:
-        values = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+        values = documents.parse_toml(text)
+    except ValueError as error:
         message = f"{path} is no TOML: {error}"
         raise ConfigError(message, "texts need quotes, and = stands in each") from error
     sweep = values.pop("sweep", {})
@@ -185,8 +191,8 @@ def parse_key(text: str) -> tuple[str, ...]:
         ConfigError: it is no key.
     """
     try:
-        node: object = tomllib.loads(f"{text.strip()} = 0")
-    except tomllib.TOMLDecodeError as error:
+        node: object = documents.parse_toml(f"{text.strip()} = 0")
+    except ValueError as error:
         message = f"expected a key such as load.rate_hz, found {text!r}"
         raise ConfigError(message) from error
     steps: list[str] = []
@@ -200,7 +206,7 @@ def parse_value(text: str) -> object:
     """A value as TOML writes it; anything else is the text itself."""
     try:
         parsed = tomllib.loads(f"value = {text}")
-    except tomllib.TOMLDecodeError:
+    except (ValueError, RecursionError):
         return text
     value = parsed["value"]
     if len(parsed) > 1 or isinstance(value, date | datetime | time):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,12 +21,25 @@ LAST = "last"
 def list_runs(root: Path, pattern: str = "*") -> Iterator[Run]:
     """The runs below ``root``, oldest first; other folders are passed over.
 
-    Raises:
-        StoreError: a manifest is damaged.
+    So are runs whose manifest is damaged, as one must not hide all others;
+    :func:`damaged_runs` has those.
     """
     for folder in sorted(root.glob(pattern)):
         if (folder / NAME).is_file():
-            yield Run.open(folder)
+            with contextlib.suppress(StoreError):
+                yield Run.open(folder)
+
+
+def damaged_runs(root: Path) -> dict[str, str]:
+    """What is wrong with the manifests below ``root`` that cannot be read, by id."""
+    found: dict[str, str] = {}
+    for folder in sorted(root.glob("*")):
+        if (folder / NAME).is_file():
+            try:
+                Run.open(folder)
+            except StoreError as error:
+                found[folder.name] = error.message
+    return found
 
 
 def find_run(root: Path, name: str) -> Run:

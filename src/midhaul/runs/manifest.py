@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from midhaul import documents
 from midhaul.errors import StoreError
 from midhaul.model import Verdict
 
@@ -75,7 +75,7 @@ class Manifest(BaseModel):
         """
         file = folder / NAME
         try:
-            data = json.loads(file.read_text())
+            data = documents.parse_json(documents.read_text(file))
             if (verdict := data.get("verdict")) is not None:
                 verdict.pop("is_valid", None)
             return cls.model_validate(data)

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 _CHOICE = re.compile(r"'([^']*)'")
 _LONGEST = 60
+_MOST = 20
+"""Mistakes that are told; whoever has more of them mends these first."""
 _WORDS = {
     "a valid integer": "a whole number",
     "a valid number": "a number",
@@ -56,7 +58,7 @@ class Mistake:
 
 def suggestion(found: str, known: Iterable[str]) -> str:
     """``"; did you mean 'x'?"``, or nothing when no known word is near."""
-    near = difflib.get_close_matches(found, list(known), n=1, cutoff=0.6)
+    near = difflib.get_close_matches(found[:_LONGEST], list(known), n=1, cutoff=0.6)
     return f"; did you mean {near[0]!r}?" if near else ""
 
 
@@ -75,17 +77,26 @@ def mistakes(
         lines: line of each key.
     """
     texts: dict[Place, list[str]] = {}
+    n_more = 0
     for detail in error.errors(include_url=False):
         place = _place(detail["loc"], values, is_missing=detail["type"] == "missing")
+        if place not in texts and len(texts) >= _MOST:
+            n_more += 1
+            continue
         said = texts.setdefault(place, [])
         text = _text(model, detail, place)
         if text not in said:
             said.append(text)
     found = [
-        Mistake(".".join(map(str, place)), _line(place, lines), ", or ".join(said))
+        Mistake(
+            _shortened(".".join(map(str, place))),
+            _line(place, lines),
+            ", or ".join(said),
+        )
         for place, said in texts.items()
     ]
-    return sorted(found, key=lambda m: (m.line is None, m.line or 0))
+    found = sorted(found, key=lambda m: (m.line is None, m.line or 0))
+    return [*found, Mistake("", None, f"and {n_more:,} more")] if n_more else found
 
 
 def _place(loc: Place, values: Any, *, is_missing: bool) -> Place:
@@ -147,5 +158,11 @@ def _choices(text: str) -> Sequence[str]:
 
 
 def _shown(value: object) -> str:
-    text = json.dumps(value, default=str, ensure_ascii=False)
+    if isinstance(value, dict | list) and len(value) > _LONGEST:
+        size = len(cast("dict[Any, Any] | list[Any]", value))
+        return f"{'a table' if isinstance(value, dict) else 'a list'} of {size:,}"
+    return _shortened(json.dumps(value, default=str, ensure_ascii=False))
+
+
+def _shortened(text: str) -> str:
     return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…"

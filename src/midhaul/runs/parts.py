@@ -9,6 +9,7 @@ import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from midhaul import documents
 from midhaul.errors import StoreError
 from midhaul.runs import store
 
@@ -56,13 +57,13 @@ def read(file: Path, table: Table) -> pa.Table:
         StoreError: it is damaged, or of another table.
     """
     try:
-        data = pq.ParquetFile(file).read()
+        data = documents.read_parquet(file)
         for column in table.columns:
             if column.is_newer and column.name not in data.column_names:
                 nothing = pa.array([None] * len(data), column.type)
                 data = data.append_column(column.name, nothing)
         return data.select([c.name for c in table.columns]).cast(table.schema)
-    except (OSError, pa.ArrowException, KeyError) as error:
+    except (OSError, ValueError, pa.ArrowException, KeyError) as error:
         message = f"{file} cannot be read as table {table.name}: {error}"
         raise StoreError(message, "delete that file to read the others") from error
 

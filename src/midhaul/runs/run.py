@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import secrets
-import tomllib
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
+from midhaul import documents
 from midhaul.errors import StoreError
 from midhaul.machine.locks import FileLock
 from midhaul.model import Verdict
@@ -236,7 +236,7 @@ class Run:
         """
         path = self.dir / CONFIG
         try:
-            return tomllib.loads(path.read_text(encoding="utf-8"))
+            return documents.parse_toml(documents.read_text(path))
         except (OSError, ValueError) as error:
             message = f"{path} cannot be read: {error}"
             raise StoreError(message) from error

@@ -11,6 +11,9 @@ _KEY = re.compile(
     r"""\s*((?:[\w-]+|"[^"]*"|'[^']*')(?:\s*\.\s*(?:[\w-]+|"[^"]*"|'[^']*'))*)\s*="""
 )
 
+_MAX_PARSED = 5_000_000
+"""Characters that are parsed again to see where values end."""
+
 Place = tuple[str | int, ...]
 
 
@@ -18,15 +21,20 @@ def key_lines(text: str) -> dict[Place, int]:
     """Line numbers, from 1, of the keys of a valid TOML text.
 
     Keys inside of inline tables are not listed; look for the key that holds them.
-    Entries of ``[[lists]]`` are numbered from 0.
+    Entries of ``[[lists]]`` are numbered from 0. Of a text that nobody writes by hand
+    just the first keys are found.
     """
     found: dict[Place, int] = {}
     counts: dict[Place, int] = {}
     table: Place = ()
     open_value = ""
+    n_parsed = 0
     for number, line in enumerate(text.splitlines(), start=1):
+        if n_parsed > _MAX_PARSED:
+            break
         if open_value:
             open_value = _still_open(f"{open_value}\n{line}")
+            n_parsed += len(open_value)
         elif header := _HEADER.match(line):
             table = _table(header, counts)
             found.setdefault(table, number)
@@ -39,7 +47,7 @@ def key_lines(text: str) -> dict[Place, int]:
 def _still_open(text: str) -> str:
     try:
         tomllib.loads(text)
-    except tomllib.TOMLDecodeError:
+    except (ValueError, RecursionError):
         return text
     return ""
 

@@ -9,7 +9,6 @@ compared with those of another.
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 import os
 import platform
@@ -17,7 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 from time import perf_counter_ns
 from typing import TYPE_CHECKING, Any, cast
 
-from midhaul import __version__
+from midhaul import __version__, documents
 from midhaul.errors import DataError, MidhaulError
 from midhaul.services.cloud_answers import gateway_status, said_by_cloud
 from midhaul.services.http import (
@@ -290,8 +289,8 @@ def _look_at_all(
 
 def _json_object(body: bytes) -> dict[str, Any]:
     try:
-        found: object = json.loads(body)
-    except (ValueError, RecursionError) as error:
+        found: object = documents.parse_json(body)
+    except ValueError as error:
         message = f"settings are a JSON object: {error}"
         raise DataError(message) from error
     if not isinstance(found, dict):

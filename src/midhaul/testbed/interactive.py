@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import psutil
 
+from midhaul import documents
 from midhaul.errors import DataError, NodeError
 from midhaul.testbed.launcher import LocalLauncher, launch
 from midhaul.testbed.limits import release_left
@@ -201,7 +202,7 @@ def _write(state: Path, processes: list[_Process]) -> None:
 def _read(state: Path) -> list[_Process]:
     file = state / _STATE
     try:
-        found = cast("list[dict[str, Any]]", json.loads(file.read_text()))
+        found = cast("list[dict[str, Any]]", documents.parse_json(file.read_text()))
         return [_Process(**values) for values in found]
     except FileNotFoundError:
         return []

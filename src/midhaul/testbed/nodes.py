@@ -7,6 +7,7 @@ import json
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, cast
 
+from midhaul import documents
 from midhaul.errors import ConfigError, DataError
 from midhaul.vision.limits import DecodingLimits
 
@@ -172,7 +173,7 @@ class NodeFile:
             ConfigError: the settings in it do not fit.
         """
         try:
-            found: object = json.loads(file.read_text())
+            found: object = documents.parse_json(documents.read_text(file))
         except (OSError, ValueError) as error:
             message = f"{file} should be the JSON file of a node: {error}"
             raise DataError(message) from error

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import functools
 import json
-import tomllib
 from dataclasses import dataclass, field, fields, replace
 from importlib import resources
 from pathlib import Path
@@ -17,6 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError, with_config
 
+from midhaul import documents
 from midhaul.errors import ConfigError, DataError
 from midhaul.vision.detector import Stated, suggestion
 from midhaul.vision.labels import COCO80, coco91
@@ -119,11 +119,11 @@ def read_card(file: Path | Traversable) -> Card:
         DataError: it is missing, no TOML, or does not fit; every mistake is named.
     """
     try:
-        values = tomllib.loads(file.read_text(encoding="utf-8"))
+        values = documents.parse_toml(file.read_text(encoding="utf-8"))
     except OSError as error:
         message = f"model card {file} cannot be read: {error.strerror or error}"
         raise DataError(message, "name another one with ?card=FILE") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except ValueError as error:
         message = f"model card {file} is not valid TOML: {error}"
         raise DataError(message, "see docs/explanation/detectors.md") from error
     return parse_card(values, where=str(file))

@@ -6,10 +6,10 @@ and an image's id is the text of its number.
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
+from midhaul import documents
 from midhaul.errors import DataError
 from midhaul.model import Tally
 from midhaul.vision.data import Dataset, name_some
@@ -198,8 +198,8 @@ def _without_boxes(
 def _load(path: Path) -> dict[str, list[_Item]]:
     """The three lists of the file."""
     try:
-        document = json.loads(read_bytes(path))
-    except (ValueError, RecursionError) as error:
+        document = documents.parse_json(read_bytes(path))
+    except ValueError as error:
         message = f"expected JSON in {path}, found something else: {error}"
         raise DataError(message, "download or export the file again") from error
     if not isinstance(document, dict):

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from PIL import Image, UnidentifiedImageError
 
+from midhaul import documents
 from midhaul.errors import DataError
 from midhaul.vision.data import name_some
 from midhaul.vision.orientation import orientation_of, stored_size
@@ -83,8 +85,8 @@ def check_folder(folder: Path, what: str, key: str) -> None:
     Raises:
         DataError: there is no such folder.
     """
-    if not folder.is_dir():
-        found = "found a file" if folder.exists() else "nothing is there"
+    if not os.path.isdir(folder):  # noqa: PTH112  a name that cannot be one is none
+        found = "found a file" if os.path.isfile(folder) else "nothing is there"  # noqa: PTH113
         message = f"expected a folder of {what} at {folder}, {found}"
         raise DataError(message, f"set {key} to the folder of the {what}")
 
@@ -107,9 +109,9 @@ def read_bytes(path: Path) -> bytes:
         DataError: it cannot be read.
     """
     try:
-        return path.read_bytes()
-    except OSError as error:
-        message = f"{path} cannot be read: {error.strerror}"
+        return documents.read_bytes(path)
+    except (OSError, ValueError) as error:
+        message = f"{path} cannot be read: {getattr(error, 'strerror', error)}"
         raise DataError(message, "check that the file is there and readable") from error
 
 

@@ -154,7 +154,7 @@ def _parse(file: Path) -> Element:
     parser.StartDoctypeDeclHandler = refuse
     try:
         parser.Parse(read_bytes(file), True)  # noqa: FBT003 - expat takes no keyword
-    except expat.ExpatError as error:
+    except (expat.ExpatError, LookupError, ValueError) as error:
         message = f"expected XML in {file}, found something else: {error}"
         raise DataError(message, "download or export the file again") from error
     root = builder.close()

@@ -10,7 +10,8 @@ import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from midhaul.errors import DataError, require
+from midhaul import documents
+from midhaul.errors import DataError
 from midhaul.model import Tally
 from midhaul.vision.data import Dataset
 from midhaul.vision.files import (
@@ -220,10 +221,9 @@ def _names(given: Sequence[str] | Path | str | None, labels: Path) -> tuple[str,
 def _names_in(file: Path) -> tuple[str, ...]:
     if file.suffix.lower() not in {".yaml", ".yml"}:
         return names_from_file(file)
-    yaml = require("yaml", "detect")
     try:
-        document = yaml.safe_load(read_text(file))
-    except yaml.YAMLError as error:
+        document = documents.parse_yaml(read_text(file))
+    except ValueError as error:
         message = f"expected YAML in {file}, found something else: {error}"
         raise DataError(message, "correct the file, or set data.names") from error
     found: Any = (

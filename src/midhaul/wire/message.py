@@ -19,6 +19,7 @@ from urllib.parse import quote, unquote
 
 import numpy as np
 
+from midhaul import documents
 from midhaul.errors import DataError
 from midhaul.model import Detections
 
@@ -241,8 +242,8 @@ def unpack_answer(body: bytes) -> tuple[dict[str, Any], tuple[Detections, ...]]:
 
 def _json(part: memoryview) -> dict[str, Any]:
     try:
-        value: object = json.loads(bytes(part))
-    except (ValueError, RecursionError) as error:
+        value: object = documents.parse_json(bytes(part))
+    except ValueError as error:
         message = f"the first part of a framed message is JSON: {error}"
         raise DataError(message) from error
     if not isinstance(value, dict):

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
-import tomllib
 from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field, ValidationError
 from pydantic_core import to_json
 
+from midhaul import documents
 from midhaul.deploy.enforcement.bridge_store import IN_MEMORY
 from midhaul.deploy.enforcement.endpoint import Endpoint
 from midhaul.deploy.enforcement.topics import check_filter
@@ -163,11 +162,11 @@ def read_bridge(file: Path) -> BridgeConfig:
         ConfigError: it cannot be read, or a key is wrong.
     """
     try:
-        text = file.read_text(encoding="utf-8")
-        values: dict[str, Any] = (
-            json.loads(text) if file.suffix == ".json" else tomllib.loads(text)
-        )
-    except (OSError, ValueError, RecursionError) as error:
+        text = documents.read_text(file)
+        is_json = file.suffix == ".json"
+        parse = documents.parse_json if is_json else documents.parse_toml
+        values: dict[str, Any] = parse(text)
+    except (OSError, ValueError) as error:
         message = f"bridge file {file} cannot be read: {error}"
         raise ConfigError(
             message, "it is TOML, or JSON where it ends in .json"

@@ -16,10 +16,10 @@ from __future__ import annotations
 import json
 import math
 import os
-import tomllib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
+from midhaul import documents
 from midhaul.deploy.enforcement.topics import check_filter, matches
 from midhaul.errors import DataError
 
@@ -81,11 +81,11 @@ def read_rate_map(file: Path) -> RateMap:
         DataError: the file cannot be read, is no JSON or TOML, or is no rate map.
     """
     try:
-        text = file.read_text(encoding="utf-8")
-        found: object = (
-            tomllib.loads(text) if file.suffix == ".toml" else json.loads(text)
-        )
-    except (OSError, ValueError, RecursionError) as error:
+        text = documents.read_text(file)
+        is_toml = file.suffix == ".toml"
+        parse = documents.parse_toml if is_toml else documents.parse_json
+        found: object = parse(text)
+    except (OSError, ValueError) as error:
         message = f"rate map {file} cannot be read: {error}"
         raise DataError(message, _HINT) from error
     if not isinstance(found, dict):

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from midhaul import documents
 from midhaul.errors import DataError
 
 if TYPE_CHECKING:
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 PACKET_BYTES = 1504
 """What each line of a trace stands for."""
 
+_MAX_DIGITS = 15
 _HINT = "a trace has one whole number per line, milliseconds, not falling"
 
 
@@ -83,8 +85,9 @@ def read_mahimahi(file: Path, *, interval_s: float = 1.0) -> Trace:
             of at least 0, a time below the one before, or ends at 0.
     """
     try:
-        lines = file.read_text(encoding="utf-8").split("\n")
-    except (OSError, UnicodeDecodeError) as error:
+        text = documents.read_text(file, max_bytes=documents.MAX_TEXT_BYTES)
+        lines = text.split("\n")
+    except (OSError, ValueError) as error:
         message = f"trace {file} cannot be read: {error}"
         raise DataError(message) from error
     stamps = np.asarray(_stamps(lines, file), np.float64) / 1000
@@ -109,7 +112,7 @@ def _stamps(lines: list[str], file: Path) -> list[int]:
         text = line.strip()
         if not text:
             continue
-        if not (text.isascii() and text.isdigit()):
+        if not (text.isascii() and text.isdigit() and len(text) <= _MAX_DIGITS):
             message = f"{file}:{number}: expected milliseconds, found {text[:40]!r}"
             raise DataError(message, _HINT)
         stamp = int(text)

@@ -6,11 +6,11 @@ Formats: Docker image manifest version 2 schema 2, and OCI image specification 1
 
 from __future__ import annotations
 
-import json
 import re
 from dataclasses import dataclass
 from typing import Any, Literal, cast
 
+from midhaul import documents
 from midhaul.deploy.registry.reference import check_digest
 from midhaul.errors import DataError
 
@@ -256,8 +256,8 @@ def parse_json(body: bytes, where: str) -> dict[str, Any]:
         DataError: it is something else.
     """
     try:
-        found = json.loads(body)
-    except (ValueError, RecursionError):
+        found = documents.parse_json(body)
+    except ValueError:
         found = None
     if not isinstance(found, dict):
         start = body[:60].decode("utf-8", "replace")

@@ -6,6 +6,7 @@ import json
 from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any, cast
 
+from midhaul import documents
 from midhaul.deploy.registry.reference import check_digest
 from midhaul.errors import DataError
 
@@ -116,7 +117,7 @@ def load_index(text: bytes, where: str) -> StoreState:
         DataError: it is none, or of another version.
     """
     try:
-        content = cast("dict[str, Any]", json.loads(text))
+        content = cast("dict[str, Any]", documents.parse_json(text))
         version = content["version"]
         layers = [StoredLayer(**entry) for entry in content["layers"]]
         images = [

@@ -10,6 +10,7 @@ import hmac
 import struct
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from midhaul import documents
 from midhaul.errors import DataError, require
 from midhaul.federation.latency.records import APPLICATION, HANDSHAKE
 
@@ -51,12 +52,12 @@ def read_key_log(file: Path) -> Secrets:
         DataError: the file cannot be read.
     """
     try:
-        text = file.read_text(encoding="ascii", errors="replace")
-    except OSError as error:
+        data = documents.read_bytes(file, max_bytes=documents.MAX_TEXT_BYTES)
+    except (OSError, ValueError) as error:
         message = f"{file} cannot be read: {error}"
         raise DataError(message) from error
     found: Secrets = {}
-    for line in text.splitlines():
+    for line in data.decode("ascii", "replace").splitlines():
         fields = line.split()
         if len(fields) != _N_FIELDS or line.startswith("#"):
             continue

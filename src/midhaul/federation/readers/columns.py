@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from midhaul import documents
 from midhaul.errors import DataError
 
 if TYPE_CHECKING:
@@ -71,7 +71,7 @@ class Columns:
             DataError: it is no JSON object.
         """
         try:
-            meta: dict[str, Any] = json.loads(self._metadata.get(key, b"{}"))
+            meta: dict[str, Any] = documents.parse_json(self._metadata.get(key, b"{}"))
             return dict(meta)
         except (ValueError, TypeError) as error:
             message = f"{self.file} has odd metadata: {error}"

@@ -95,6 +95,14 @@ def read_rewards(folder: Path) -> Rewards:
     )
 
 
+def _rows(file: Path) -> list[list[str]]:
+    try:
+        return list(csv.reader(io.StringIO(text_of(file))))
+    except csv.Error as error:
+        message = f"{file} cannot be read as CSV: {error}"
+        raise DataError(message, "write or download the file again") from error
+
+
 def read_models(folder: Path) -> list[Model]:
     """The models of ``meta.csv``: index, name, price of 10,000 calls.
 
@@ -103,7 +111,7 @@ def read_models(folder: Path) -> list[Model]:
     """
     file = folder / "meta.csv"
     models: list[Model] = []
-    for i, row in enumerate(csv.reader(io.StringIO(text_of(file))), start=1):
+    for i, row in enumerate(_rows(file), start=1):
         if i == 1 or not any(cell.strip() for cell in row):
             continue
         try:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from midhaul import documents
 from midhaul.errors import DataError
 
 if TYPE_CHECKING:
@@ -98,8 +98,8 @@ def text_of(file: Path) -> str:
         DataError: it cannot be read, or holds no UTF-8.
     """
     try:
-        return file.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
+        return documents.read_text(file, max_bytes=documents.MAX_DATA_BYTES)
+    except (OSError, ValueError) as error:
         message = f"{file} cannot be read as text: {error}"
         raise DataError(message, "check that it is there, and is UTF-8") from error
 
@@ -111,8 +111,8 @@ def json_of(file: Path, what: str) -> Any:
         DataError: it cannot be read, or holds no JSON.
     """
     try:
-        return json.loads(text_of(file))
-    except (ValueError, RecursionError) as error:
+        return documents.parse_json(text_of(file))
+    except ValueError as error:
         message = f"expected {what} in {file}, found no JSON: {error}"
         raise DataError(message, "write or download the file again") from error
 

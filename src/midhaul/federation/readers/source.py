@@ -91,7 +91,8 @@ def open_recording(
     """
     tally = tally if tally is not None else FindingCounter()
     n_outside = _n_outside(tally)
-    recording = _read(source, tally)
+    with np.errstate(over="ignore"):  # what is too large is infinite, and cleaned so
+        recording = _read(source, tally)
     if source.mismatch == "error" and (n_outside := _n_outside(tally) - n_outside):
         message = f"{n_outside} answers in {source.file} are about items without truth"
         raise DataError(message, "compare the ids of items, or take the intersection")

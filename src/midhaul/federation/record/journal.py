@@ -11,6 +11,7 @@ import json
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from midhaul import documents
 from midhaul.errors import StoreError
 
 if TYPE_CHECKING:
@@ -146,7 +147,7 @@ def _read(file: Path) -> tuple[dict[Key, Call], int]:
             for line in lines:
                 if not line.endswith(b"\n"):
                     break
-                call = _call(json.loads(line))
+                call = _call(documents.parse_json(line))
                 calls[call.key] = call
                 n_bytes += len(line)
     except (OSError, ValueError, TypeError, KeyError) as error:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import tomllib
 from typing import TYPE_CHECKING, Any, Self
 
 from pydantic import Field, ValidationError, model_validator
 from pydantic_core import to_json
 
+from midhaul import documents
 from midhaul.errors import ConfigError
 from midhaul.federation.serving.config_parts import (
     NAME,
@@ -121,8 +121,8 @@ def read_federation(file: Path) -> FederationFile:
         ConfigError: it cannot be read, or a key is wrong; all mistakes at once.
     """
     try:
-        text = file.read_text(encoding="utf-8")
-        values: dict[str, Any] = tomllib.loads(text)
+        text = documents.read_text(file)
+        values = documents.parse_toml(text)
     except (OSError, ValueError) as error:
         message = f"federation file {file} cannot be read: {error}"
         raise ConfigError(message, "it is TOML") from error

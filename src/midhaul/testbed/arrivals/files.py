@@ -8,8 +8,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv as pa_csv
-import pyarrow.parquet as pq
 
+from midhaul import documents
 from midhaul.errors import DataError
 from midhaul.testbed.arrivals.recorded import Recorded
 
@@ -46,7 +46,7 @@ def read_arrivals(file: Path, *, loops: bool = False, speed: float = 1.0) -> Rec
 
 def _read_text(file: Path) -> Float64[np.ndarray, " n"]:
     times: list[float] = []
-    lines = file.read_text(encoding="utf-8").splitlines()
+    lines = documents.read_text(file, max_bytes=documents.MAX_TEXT_BYTES).splitlines()
     for number, line in enumerate(lines, start=1):
         word = line.strip()
         if not word or word.startswith("#"):
@@ -64,7 +64,7 @@ def _read_csv(file: Path) -> Float64[np.ndarray, " n"]:
 
 
 def _read_parquet(file: Path) -> Float64[np.ndarray, " n"]:
-    return _column(pq.read_table(file))
+    return _column(documents.read_parquet(file))
 
 
 def _column(table: pa.Table) -> Float64[np.ndarray, " n"]:

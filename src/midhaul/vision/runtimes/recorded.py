@@ -18,6 +18,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from midhaul import documents
 from midhaul.errors import ConfigError, DataError
 from midhaul.model import Detections
 from midhaul.vision.detector import Stated, suggestion
@@ -210,18 +211,28 @@ def _read(file: Path) -> Any:
             )
             raise DataError(message)
         wanted = [name for name in (*_COLUMNS, *_SIZES) if name in found]
-        table = pq.read_table(file, columns=wanted)
+        table = documents.read_parquet(file, wanted)
         texts = {name: pa.string() for name in _COLUMNS[:3]}
         kinds = {name: table.schema.field(name).type for name in wanted}
         numbers = {
             n: k if pa.types.is_float32(k) else pa.float64() for n, k in kinds.items()
         }
         fields = [(name, texts.get(name, numbers[name])) for name in wanted]
-        return table.cast(pa.schema(fields))
-    except (OSError, pa.ArrowException) as error:
-        reason = str(error).splitlines()[0]
+        table = table.cast(pa.schema(fields))
+    except (OSError, ValueError, pa.ArrowException) as error:
+        reason = (str(error).splitlines() or ["it is damaged"])[0]
         message = f"recorded detections {file} cannot be read: {reason}"
         raise DataError(message, "give the path of a Parquet file") from error
+    for name in wanted:
+        column = table[name]
+        n_known = len(column) - column.null_count
+        if name not in texts:
+            n_known = int(np.isfinite(column.to_numpy()).sum())
+        if n_known < len(column):
+            n = len(column) - n_known
+            message = f"recorded detections {file}: {n} rows have no value of {name}"
+            raise DataError(message, "give every row a number or a text there")
+    return table
 
 
 def _split(table: Any, names: tuple[str, ...]) -> dict[str, Detections]:

@@ -1,0 +1,247 @@
+"""Texts that strangers wrote: JSON, TOML and YAML, bounded, whole or refused in words.
+
+Parsers say in a dozen ways that a text is wrong: ``RecursionError`` when it is nested
+deeply, ``ValueError`` without a place for a number of 5,000 digits, ``LookupError``,
+``OverflowError`` and more. Here it is always a ``ValueError`` whose text says what is
+wrong, and an ``OSError`` where a file cannot be had; whoever calls adds what the text
+should have been and raises a ``DataError`` or ``ConfigError``.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import stat
+import tomllib
+from typing import TYPE_CHECKING, Any, cast
+
+from midhaul.errors import require
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    import pyarrow as pa
+
+MAX_BYTES = 16_000_000
+"""Size of a file that people write; files of data state their own bound."""
+
+MAX_TEXT_BYTES = 500_000_000
+"""Size of a table as text, of which every line becomes an object."""
+
+MAX_DATA_BYTES = 8_000_000_000
+"""Size of a file of data; the annotations of large data sets have some 500 MB."""
+
+_MAX_DEPTH = 64
+_MAX_NODES = 1_000_000
+_MAX_ROWS = 500_000_000
+_MAX_TABLE_BYTES = 16_000_000_000
+_MAX_NUMBER = 1e30
+_INT64 = 1 << 63
+_SHOWN = 40
+
+
+def read_bytes(path: Path, *, max_bytes: int = MAX_DATA_BYTES) -> bytes:
+    """The content of a file.
+
+    Raises:
+        OSError: it cannot be had.
+        ValueError: it is larger than it may be, or its name cannot be one.
+    """
+    with path.open("rb") as file:
+        found = os.fstat(file.fileno())
+        is_short = not stat.S_ISREG(found.st_mode) or found.st_size <= max_bytes
+        # A pipe or a device says nothing of its size, and may never end.
+        data = file.read(max_bytes + 1) if is_short else b""
+    if not is_short or len(data) > max_bytes:
+        message = f"it may have {max_bytes:,} bytes at most, found more"
+        raise ValueError(message)
+    return data
+
+
+def read_text(path: Path, *, max_bytes: int = MAX_BYTES) -> str:
+    """The content of a text file in UTF-8, without a byte order mark.
+
+    Raises:
+        OSError: it cannot be had.
+        ValueError: it is larger than it may be, no UTF-8, or has NUL bytes.
+    """
+    text = read_bytes(path, max_bytes=max_bytes).decode("utf-8-sig")
+    if "\0" in text:
+        message = f"it is no text: byte {text.index(chr(0))} is NUL"
+        raise ValueError(message)
+    return text
+
+
+def parse_json(data: bytes | str, *, is_checked: bool | None = None) -> Any:
+    """What a JSON text holds.
+
+    Args:
+        data: the text.
+        is_checked: whether every value is looked at, see :func:`check`; by default
+            those of texts that a person may have written, by their size.
+
+    Raises:
+        ValueError: it is no JSON, or nested too deeply.
+    """
+    value = _told(json.loads, data)
+    if is_checked is None:
+        is_checked = len(data) <= MAX_BYTES
+    if is_checked:
+        check(value)
+    return value
+
+
+def parse_toml(text: str) -> dict[str, Any]:
+    """What a TOML text holds.
+
+    Raises:
+        ValueError: it is no TOML, or holds what :func:`check` refuses.
+    """
+    value: dict[str, Any] = _told(tomllib.loads, text)
+    check(value, is_config=True)
+    return value
+
+
+def parse_yaml(text: str) -> Any:
+    """What a YAML text holds; aliases may not make more of it than a million values.
+
+    Raises:
+        ValueError: it is no YAML, grows by its aliases, or holds what :func:`check`
+            refuses.
+        PrerequisiteError: PyYAML is not installed.
+    """
+    yaml = require("yaml", "detect")
+
+    def load(text: str) -> object:
+        loader = yaml.SafeLoader(text)
+        try:
+            node = loader.get_single_node()
+            if node is None:
+                return None
+            if _size(node, {}) > _MAX_NODES:
+                message = f"its aliases stand for more than {_MAX_NODES:,} values"
+                raise ValueError(message)
+            return loader.construct_document(node)
+        finally:
+            loader.dispose()
+
+    value = _told(load, text)
+    check(value, is_config=True)
+    return value
+
+
+def check(value: object, *, is_config: bool = False) -> None:
+    """Refuse values that would break what is done with them later.
+
+    Args:
+        value: lists and tables of plain values.
+        is_config: refuse numbers, too, that no key of an experiment can mean.
+
+    Raises:
+        ValueError: something is nested too deeply, or a text has characters that no
+            file can hold (NUL, halves of surrogate pairs); its place is named.
+    """
+    waiting: list[tuple[object, int, tuple[object, ...]]] = [(value, 0, ())]
+    while waiting:
+        one, depth, place = waiting.pop()
+        if isinstance(one, str):
+            _check_text(one, place)
+        elif isinstance(one, dict | list):
+            if depth > _MAX_DEPTH:
+                message = f"{_name(place)}: it is nested more than {_MAX_DEPTH} deep"
+                raise ValueError(message)
+            for key, below in _entries(cast("dict[Any, Any] | list[Any]", one)):
+                if isinstance(key, str):
+                    _check_text(key, place)
+                waiting.append((below, depth + 1, (*place, key)))
+        elif is_config and isinstance(one, int | float):
+            _check_number(one, place)
+
+
+def _entries(one: dict[Any, Any] | list[Any]) -> Iterator[tuple[object, object]]:
+    return iter(one.items() if isinstance(one, dict) else enumerate(one))
+
+
+def _check_text(text: str, place: tuple[object, ...]) -> None:
+    if text.isascii() and "\0" not in text:
+        return
+    odd = next((c for c in text if c == "\0" or "\ud800" <= c <= "\udfff"), None)
+    if odd is not None:
+        message = f"{_name(place)}: {text[:_SHOWN]!a} has the character {odd!a}"
+        raise ValueError(message)
+
+
+def _check_number(number: float, place: tuple[object, ...]) -> None:
+    if isinstance(number, int) and not -_INT64 <= number < _INT64:
+        message = f"{_name(place)}: a whole number has 64 bits at most, found more"
+        raise ValueError(message)
+    if math.isfinite(number) and abs(number) > _MAX_NUMBER:
+        message = f"{_name(place)}: {number:g} is larger than anything measured here"
+        raise ValueError(message)
+
+
+def _name(place: tuple[object, ...]) -> str:
+    steps = [str(step)[:_SHOWN] for step in place[:6]]
+    return ".".join(steps) + ("…" if len(place) > len(steps) else "") or "the text"
+
+
+def _size(node: Any, known: dict[int, float]) -> float:
+    """Values that a node stands for when each alias is written out; inf in a circle."""
+    if id(node) in known:
+        return known[id(node)]
+    known[id(node)] = math.inf  # until it is known: whoever meets it is inside of it
+    size = 1.0
+    if isinstance(node.value, list):
+        for entry in node.value:
+            for one in entry if isinstance(entry, tuple) else (entry,):
+                size += _size(one, known)
+    known[id(node)] = size
+    return size
+
+
+def _told(parse: Callable[[Any], Any], data: object) -> Any:
+    """Call a parser; whatever it raises is a ValueError with a text."""
+    try:
+        return parse(data)
+    except RecursionError as error:
+        message = "it is nested too deeply"
+        raise ValueError(message) from error
+    except OSError:
+        raise
+    except (ValueError, MemoryError) as error:
+        said = str(error) or "it is too large"
+        if "integer string conversion" in said:
+            said = "it has a whole number of thousands of digits"
+        raise ValueError(said) from error
+    except Exception as error:
+        # What a parser did not foresee is a fault of the text all the same.
+        message = f"{type(error).__name__}: {error}"
+        raise ValueError(message) from error
+
+
+def read_parquet(path: Path, columns: list[str] | None = None) -> pa.Table:
+    """The rows of a Parquet file.
+
+    Args:
+        path: of the file.
+        columns: those that are wanted; all when it is None.
+
+    Raises:
+        OSError: it cannot be had.
+        ValueError: it is damaged, no Parquet, or far larger than it looks.
+    """
+    import pyarrow.parquet as pq  # noqa: PLC0415  not needed by those who read texts
+
+    def load(path: Path) -> pa.Table:
+        with pq.ParquetFile(path) as file:
+            found = file.metadata
+            groups = (found.row_group(i) for i in range(found.num_row_groups))
+            n_bytes = sum(group.total_byte_size for group in groups)
+            if found.num_rows > _MAX_ROWS or n_bytes > _MAX_TABLE_BYTES:
+                message = f"{found.num_rows:,} rows with {n_bytes:,} bytes are too many"
+                raise ValueError(message)
+            return file.read(columns)
+
+    return _told(load, path)
