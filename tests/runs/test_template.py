@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import tomllib
 from typing import TYPE_CHECKING
 
@@ -15,13 +16,15 @@ from midhaul.runs.template import dump_config, keys, template
 if TYPE_CHECKING:
     from pathlib import Path
 
-_texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=8)
-_numbers = st.floats(allow_nan=False, min_value=0, exclude_min=True)
+_texts = st.text(
+    st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=8
+)
+_numbers = st.floats(0, 1e30, exclude_min=True) | st.just(math.inf)
 _workers = st.builds(Worker, name=_texts, speed=_numbers)
 _configs = st.builds(
     ToyConfig,
     seed=st.integers(0, 2**62),
-    factor=st.floats(allow_nan=False),
+    factor=st.floats(-1e30, 1e30) | st.sampled_from([math.inf, -math.inf]),
     labels=st.lists(_texts, max_size=3).map(tuple),
     workers=st.lists(_workers, max_size=3).map(tuple),
     spare=st.none() | _workers,

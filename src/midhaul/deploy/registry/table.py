@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from midhaul import documents
 from midhaul.deploy.catalogue import read_platforms
 from midhaul.deploy.registry.reader import ImageRecord
 from midhaul.deploy.registry.store_files import store_errors
@@ -85,12 +86,12 @@ def read_layers(file: Path) -> list[ImageRecord]:
         file: Parquet.
     """
     try:
-        table = pq.read_table(file)
+        table = documents.read_parquet(file)
         if not set(_SCHEMA.names) <= set(table.column_names) or not table.num_rows:
             return []
         rows = table.to_pylist()
         images = read_platforms(file)
-    except (OSError, pa.ArrowException, DataError):
+    except (OSError, ValueError, DataError):
         return []
     found: dict[tuple[str, str], ImageRecord] = {}
     for row in rows:
