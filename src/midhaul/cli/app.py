@@ -8,6 +8,7 @@ import typer
 
 import midhaul
 from midhaul.cli import (
+    check,
     compare,
     demo,
     doctor,
@@ -64,6 +65,7 @@ def options(
 
 app.command()(demo.demo)
 app.command()(new.new)
+app.command()(check.check)
 app.command()(run.run)
 app.command()(sweep.sweep)
 app.command()(ls.ls)

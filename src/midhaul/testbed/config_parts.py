@@ -9,6 +9,7 @@ from pydantic import Field, model_validator
 
 from midhaul.runs.config import Section, Spec
 from midhaul.vision.data import DatasetKind
+from midhaul.vision.faults import OnBadItem
 
 Encode = Annotated[
     str, Field(pattern=r"^(keep|(jpeg|webp):([1-9][0-9]?|100))$", examples=["jpeg:75"])
@@ -27,7 +28,9 @@ class DataConfig(Section):
 
     kind: DatasetKind = Field(default="builtin", description="Format of the data set.")
     images: Path | None = Field(
-        default=None, description="Folder of the images (coco, yolo, voc)."
+        default=None,
+        description="Folder of the images (coco, yolo, voc), or the data.yaml of "
+        "Ultralytics (yolo).",
     )
     annotations: Path | None = Field(
         default=None,
@@ -47,6 +50,16 @@ class DataConfig(Section):
         description="What becomes of images that have the shape that their annotations "
         "say and another size: an error, or boxes are rescaled and counted (coco, "
         "voc).",
+    )
+    on_bad_item: OnBadItem = Field(
+        default="error",
+        description="What becomes of images with a mistake in their file or labels: "
+        "error ends the run and names them, skip leaves them out and counts them.",
+    )
+    voc_origin: Literal[0, 1] = Field(
+        default=1,
+        description="Number of the first pixel of a row in VOC's files: 1 as the VOC "
+        "devkit has it, 0 for tools that count from 0.",
     )
     n_images: int = Field(
         default=0, ge=0, description="Images to use, drawn with the seed; 0 for all."

@@ -22,6 +22,7 @@ from midhaul.testbed.scenarios import (
 from midhaul.testbed.warmup import Warmup
 from midhaul.vision.data import open_dataset
 from midhaul.vision.detector import short_name
+from midhaul.vision.faults import Faults
 from midhaul.vision.images import Preprocessing
 from midhaul.vision.judge_rules import COCO_IOU, JudgeRules
 
@@ -44,12 +45,13 @@ WORKLOAD = "workload"
 """Name of the end from which requests come."""
 
 
-def dataset_of(data: DataConfig, seed: int) -> Dataset:
+def dataset_of(data: DataConfig, seed: int, faults: Faults | None = None) -> Dataset:
     """Open a data set and draw the images that are used.
 
     Args:
         data: what the experiment file says.
         seed: which scenes are made, and which images are drawn.
+        faults: takes in mistakes of single images, instead of ``data.on_bad_item``.
 
     Raises:
         DataError: something is missing or is not what it should be.
@@ -61,6 +63,8 @@ def dataset_of(data: DataConfig, seed: int) -> Dataset:
         names=data.names or None,
         select=data.select,
         on_size_mismatch=data.on_size_mismatch,
+        voc_origin=data.voc_origin,
+        faults=faults or Faults(data.on_bad_item),
         n_images=data.n_scenes,
         seed=seed,
     )

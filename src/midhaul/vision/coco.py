@@ -9,16 +9,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
-from midhaul import documents
 from midhaul.errors import DataError
 from midhaul.model import Tally
 from midhaul.vision.data import Dataset, name_some
+from midhaul.vision.faults import Faults
 from midhaul.vision.files import (
     ImageFiles,
-    check_all_found,
     check_folder,
-    read_bytes,
+    read_json,
 )
+from midhaul.vision.located import Located
 from midhaul.vision.stated_sizes import StatedSizes
 from midhaul.vision.truth import TruthBuilder
 
@@ -105,7 +105,11 @@ class Annotations:
 
 
 def read_coco(
-    images: Path, annotations: Path, *, on_size_mismatch: OnSizeMismatch = "error"
+    images: Path,
+    annotations: Path,
+    *,
+    on_size_mismatch: OnSizeMismatch = "error",
+    faults: Faults | None = None,
 ) -> Dataset:
     """Read a data set in COCO's format.
 
@@ -113,65 +117,89 @@ def read_coco(
         images: folder that ``file_name`` is relative to.
         annotations: the JSON file (``instances_val2017.json`` and the like).
         on_size_mismatch: see :func:`midhaul.vision.data.open_dataset`.
+        faults: takes in mistakes of single images; all are an error when absent.
 
     Raises:
         DataError: with file, place and the way to mend it.
     """
+    faults = faults or Faults()
     check_folder(images, "images", "data.images")
-    found = read_annotations(annotations)
-    paths = {i: _path_of(images, *place) for i, place in found.places.items()}
-    missing = [str(p.relative_to(images)) for p in paths.values() if not p.is_file()]
-    check_all_found(missing, len(paths), images)
+    found = read_annotations(annotations, faults)
+    located = Located(images)
     stated = StatedSizes(on_size_mismatch)
-    for image_id, path in paths.items():
-        where = found.places[image_id][0]
-        stated.add(image_id, path, found.sizes[image_id], where)
-    stated.check()
+    for image_id, place in found.places.items():
+        try:
+            if (path := located.find(image_id, *place)) is not None:
+                stated.add(image_id, path, found.sizes[image_id], place[0])
+        except DataError as error:
+            faults.add(error, image_id)
+    faults.missing(located.missing, len(found.places), images)
+    faults.settle()
+    if faults.is_listing:
+        for error in stated.each():
+            faults.add(error)
+    else:
+        stated.check()
+    good = [i for i in faults.good(located.paths) if i in found.truth]
+    if not any(len(found.truth[i]) for i in good):
+        message = f"{annotations}: no image without a mistake has a box"
+        raise DataError(message, "midhaul check lists every mistake with its place")
     return Dataset(
         name=annotations.stem,
         names=found.names,
-        image_ids=tuple(paths),
-        truth=stated.fitted(found.truth),
+        image_ids=tuple(good),
+        truth=stated.fitted({i: found.truth[i] for i in good}),
         sizes=stated.sizes,
-        source=ImageFiles(paths),
-        tallies=(*found.tallies, *stated.tallies),
+        source=ImageFiles(located.paths),
+        tallies=(
+            *found.tallies,
+            *located.tallies,
+            *stated.tallies,
+            *faults.tallies(len(found.places)),
+        ),
     )
 
 
-def read_annotations(annotations: Path) -> Annotations:
+def read_annotations(annotations: Path, faults: Faults | None = None) -> Annotations:
     """Read the annotations alone, which need no images.
 
     Args:
         annotations: the JSON file (``instances_val2017.json`` and the like).
+        faults: takes in mistakes of single images; all are an error when absent.
 
     Raises:
         DataError: with file, place and the way to mend it.
     """
+    asked, faults = faults, faults or Faults()
     document = _load(annotations)
     names, label_of = _categories(document["categories"], annotations)
     places: dict[str, tuple[str, str]] = {}
     sizes: dict[str, tuple[int, int]] = {}
+    known: set[str] = set()
     for item in document["images"]:
-        image_id = item.key("id")
-        if image_id in sizes:
-            message = f"{item.place}: image id {image_id} is there twice"
-            raise DataError(message, "give every image an id of its own")
-        sizes[image_id] = (item.length("width"), item.length("height"))
-        places[image_id] = (item.place, item.text("file_name"))
+        try:
+            image_id = _own_id(item, known, "image")
+            sizes[image_id] = (item.length("width"), item.length("height"))
+            places[image_id] = (item.place, item.text("file_name"))
+        except DataError as error:
+            faults.add(error)
 
     builder = TruthBuilder(names)
-    _add_boxes(builder, document["annotations"], label_of, sizes)
+    _add_boxes(builder, document["annotations"], label_of, sizes, known, faults)
+    if asked is None or not places or not builder.n_boxes:
+        faults.settle()
     if not places or not builder.n_boxes:
         what = "boxes" if places else "images"
         message = f"{annotations} holds no {what}: nothing can be judged"
         raise DataError(message, "set data.annotations to another file")
+    sound = {i: places[i] for i in faults.good(places)}
     return Annotations(
         names=names,
         label_of=label_of,
         truth=builder.build(places),
         sizes=sizes,
         places=places,
-        tallies=(*builder.tallies, *_without_boxes(builder.image_ids, places)),
+        tallies=(*builder.tallies, *_without_boxes(builder.image_ids, sound)),
     )
 
 
@@ -197,11 +225,7 @@ def _without_boxes(
 
 def _load(path: Path) -> dict[str, list[_Item]]:
     """The three lists of the file."""
-    try:
-        document = documents.parse_json(read_bytes(path))
-    except ValueError as error:
-        message = f"expected JSON in {path}, found something else: {error}"
-        raise DataError(message, "download or export the file again") from error
+    document = read_json(path)
     if not isinstance(document, dict):
         message = f"expected COCO ground truth in {path}, found a JSON list"
         hint = "a list is how COCO stores detections; set data.annotations to the truth"
@@ -248,44 +272,58 @@ def _categories(
     return labels, {k: i for i, k in enumerate(ordered)}
 
 
-def _path_of(images: Path, place: str, file_name: str) -> Path:
-    path = images / file_name
-    if not path.resolve().is_relative_to(images.resolve()):
-        message = f"{place}: file_name leads out of {images}"
-        raise DataError(message, "use names relative to the folder of the images")
-    return path
-
-
 def _add_boxes(
     builder: TruthBuilder,
     items: list[_Item],
     label_of: dict[str, int],
     sizes: dict[str, tuple[int, int]],
+    known: set[str],
+    faults: Faults,
 ) -> None:
     seen: set[str] = set()
     for item in items:
-        box_id = item.key("id")
-        if box_id in seen:
-            message = f"{item.place}: annotation id {box_id} is there twice"
-            raise DataError(message, "give every annotation an id of its own")
-        seen.add(box_id)
-        image_id, category = item.key("image_id"), item.key("category_id")
-        if image_id not in sizes:
-            message = f"{item.place}: image id {image_id} is not among the images"
-            raise DataError(message, "add the image, or remove the annotation")
-        if category not in label_of:
-            message = f"{item.place}: category id {category} is not in categories"
-            raise DataError(message, "add the category, or remove the annotation")
-        x, y, width, height = _box(item)
-        builder.add(
-            image_id,
-            (x, y, x + width, y + height),
-            label=label_of[category],
-            size=sizes[image_id],
-            where=item.place,
-            is_crowd=item.flag("iscrowd"),
-            area_px=item.number("area") if "area" in item.values else None,
-        )
+        image_id = ""
+        try:
+            image_id = item.key("image_id")
+            _own_id(item, seen, "annotation")
+            label = _label(item, image_id, known, label_of)
+            x, y, width, height = _box(item)
+            if image_id in sizes:  # else the mistake of the image is said already
+                builder.add(
+                    image_id,
+                    (x, y, x + width, y + height),
+                    label=label,
+                    size=sizes[image_id],
+                    where=item.place,
+                    is_crowd=item.flag("iscrowd"),
+                    area_px=item.number("area") if "area" in item.values else None,
+                )
+        except DataError as error:
+            faults.add(error, *([image_id] if image_id in known else []))
+
+
+def _own_id(item: _Item, taken: set[str], what: str) -> str:
+    """The id of an item, which no other of its list may have."""
+    own = item.key("id")
+    if own in taken:
+        message = f"{item.place}: {what} id {own} is there twice"
+        raise DataError(message, f"give every {what} an id of its own")
+    taken.add(own)
+    return own
+
+
+def _label(
+    item: _Item, image_id: str, known: Collection[str], label_of: Mapping[str, int]
+) -> int:
+    """The label of an annotation, whose image and category must be there."""
+    if image_id not in known:
+        message = f"{item.place}: image id {image_id} is not among the images"
+        raise DataError(message, "add the image, or remove the annotation")
+    category = item.key("category_id")
+    if category not in label_of:
+        message = f"{item.place}: category id {category} is not in categories"
+        raise DataError(message, "add the category, or remove the annotation")
+    return label_of[category]
 
 
 def _box(item: _Item) -> list[float]:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from midhaul.model import GroundTruth, Tally
+    from midhaul.vision.faults import Faults
 
 DatasetKind: TypeAlias = Literal["builtin", "coco", "yolo", "voc"]
 
@@ -135,13 +136,16 @@ def open_dataset(  # noqa: PLR0913 - one for each key of the section
     seed: int = 0,
     split: Literal["evaluation", "calibration", "training"] = "evaluation",
     on_size_mismatch: Literal["error", "rescale"] = "error",
+    voc_origin: Literal[0, 1] = 1,
+    faults: Faults | None = None,
 ) -> Dataset:
     """Open a data set by its kind.
 
     Args:
         kind: ``coco`` (one JSON file), ``yolo`` (a text file per image), ``voc`` (an
             XML file per image) or ``builtin`` (scenes that midhaul draws itself).
-        images: folder of the images; for yolo and voc also the folder above it.
+        images: folder of the images; for yolo and voc also the folder above it, for
+            yolo also the ``data.yaml`` of Ultralytics.
         annotations: coco: the JSON file. yolo: folder of the label files, by default
             ``labels`` beside ``images``. voc: folder of the XML files, by default
             ``Annotations`` beside ``JPEGImages``.
@@ -156,6 +160,9 @@ def open_dataset(  # noqa: PLR0913 - one for each key of the section
         on_size_mismatch: coco and voc: what becomes of images that have the shape
             that their annotations say and another size; ``rescale`` their boxes, or
             call it an ``error``.
+        voc_origin: voc: number of the first pixel of a row, 1 as the VOC devkit has
+            it, 0 for tools that count from 0.
+        faults: takes in mistakes of single images; all are an error when absent.
 
     Raises:
         DataError: something is missing or is not what it should be.
@@ -175,16 +182,24 @@ def open_dataset(  # noqa: PLR0913 - one for each key of the section
         if labels is None:
             message = "a data set of kind coco needs its JSON file"
             raise DataError(message, "set data.annotations")
-        return read_coco(folder, labels, on_size_mismatch=on_size_mismatch)
+        return read_coco(
+            folder, labels, on_size_mismatch=on_size_mismatch, faults=faults
+        )
     listed = None if select is None else Path(select)
     if kind == "yolo":
         from midhaul.vision.yolo import read_yolo  # noqa: PLC0415 - only what is used
 
-        return read_yolo(folder, labels, names=names, select=listed)
+        return read_yolo(folder, labels, names=names, select=listed, faults=faults)
     from midhaul.vision.voc import read_voc  # noqa: PLC0415 - only what is used
 
     return read_voc(
-        folder, labels, names=names, select=listed, on_size_mismatch=on_size_mismatch
+        folder,
+        labels,
+        names=names,
+        select=listed,
+        on_size_mismatch=on_size_mismatch,
+        origin=voc_origin,
+        faults=faults,
     )
 
 

@@ -10,6 +10,7 @@ from PIL import Image, UnidentifiedImageError
 
 from midhaul import documents
 from midhaul.errors import DataError
+from midhaul.model import Tally
 from midhaul.vision.data import name_some
 from midhaul.vision.orientation import orientation_of, stored_size
 
@@ -17,7 +18,17 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-_SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
+_SUFFIXES = frozenset(
+    {".bmp", ".gif", ".jfif", ".jpe", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"}
+)
+_UNREAD = frozenset(
+    {".arw", ".avif", ".cr2", ".dng", ".heic", ".heif", ".jp2", ".jxl", ".nef", ".pgm"}
+    | {".pnm", ".ppm", ".psd", ".svg", ".tga"}
+)
+"""Formats of pictures that no decoder here reads."""
+_PLACES = 20
+_MAX_UNREAD = 0.05
+"""Images that nobody is asked about make no number wrong, but another set of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +74,24 @@ def list_images(folder: Path) -> dict[str, Path]:
         )
         raise DataError(message, "set data.images to the folder of the images")
     return found
+
+
+def unread_images(folder: Path, n_read: int) -> list[Tally]:
+    """Images below a folder that are there and of a format that is not read."""
+    files = sorted(f for f in folder.rglob("*") if f.suffix.lower() in _UNREAD)
+    if not files:
+        return []
+    kinds = ", ".join(sorted({f.suffix.lower()[1:] for f in files}))
+    return [
+        Tally(
+            what=f"images are of a format that is not read ({kinds}) and were left out",
+            n=len(files),
+            of=n_read + len(files),
+            max_share=_MAX_UNREAD,
+            advice="Convert them to JPEG or PNG.",
+            places=tuple(map(str, files[:_PLACES])),
+        )
+    ]
 
 
 def stored_size_of(path: Path) -> tuple[tuple[int, int], int]:
@@ -113,6 +142,19 @@ def read_bytes(path: Path) -> bytes:
     except (OSError, ValueError) as error:
         message = f"{path} cannot be read: {getattr(error, 'strerror', error)}"
         raise DataError(message, "check that the file is there and readable") from error
+
+
+def read_json(path: Path) -> object:
+    """What a JSON file holds.
+
+    Raises:
+        DataError: it cannot be read, or holds no JSON.
+    """
+    try:
+        return documents.parse_json(read_bytes(path))
+    except ValueError as error:
+        message = f"expected JSON in {path}, found something else: {error}"
+        raise DataError(message, "download or export the file again") from error
 
 
 def read_text(path: Path) -> str:

@@ -130,6 +130,12 @@ class StatedSizes:
         self._fits[image_id] = _Fit(drawn=drawn, orientation=turn, shown=shown)
         return drawn
 
+    def each(self) -> list[DataError]:
+        """The mistakes that :meth:`check` tells at once, one by one."""
+        hint = 'use the images that were labelled, or data.on_size_mismatch = "rescale"'
+        found = (*self._wrong_size, *self._wrong_shape)
+        return [DataError(text, hint) for text in found]
+
     def check(self) -> None:
         """Refuse images that are not those that were labelled, all at once.
 

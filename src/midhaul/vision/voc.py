@@ -1,7 +1,8 @@
 """Reader of Pascal VOC's format: one XML file per image.
 
 Corners in VOC's files count pixels from 1 and include the last one; here they count
-from 0 and exclude it. Objects marked ``difficult`` are not judged: they are kept as
+from 0 and exclude it. Many tools do so themselves (``data.voc_origin``), and what
+the files suggest is told. Objects marked ``difficult`` are not judged: they are kept as
 regions in which a detection counts neither for nor against the detector (VOC lets one
 detection off per such object, we let off all of them, as COCO does for crowds).
 """
@@ -9,24 +10,26 @@ detection off per such object, we let off all of them, as COCO does for crowds).
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 from xml.etree.ElementTree import Element, TreeBuilder
 from xml.parsers import expat
 
 from midhaul.errors import DataError
 from midhaul.model import Tally
 from midhaul.vision.data import Dataset
+from midhaul.vision.faults import Faults
 from midhaul.vision.files import (
     ImageFiles,
-    check_all_found,
     check_folder,
     list_images,
     read_bytes,
+    unread_images,
 )
 from midhaul.vision.names import names_from_file, names_given
 from midhaul.vision.selection import select_images
 from midhaul.vision.stated_sizes import StatedSizes
 from midhaul.vision.truth import TruthBuilder
+from midhaul.vision.voc_origin import Origin
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -34,6 +37,8 @@ if TYPE_CHECKING:
     from midhaul.vision.stated_sizes import OnSizeMismatch
 
 _CORNERS = ("xmin", "ymin", "xmax", "ymax")
+_YES = frozenset({"1", "1.0", "true", "yes", "y", "t"})
+_NO = frozenset({"0", "0.0", "false", "no", "n", "f", "none", "unspecified"})
 _PLACES = 20
 """Places that a tally keeps."""
 _MAX_UNLABELLED = 0.5
@@ -48,6 +53,8 @@ def read_voc(
     names: Sequence[str] | Path | str | None = None,
     select: Path | None = None,
     on_size_mismatch: OnSizeMismatch = "error",
+    origin: Literal[0, 1] = 1,
+    faults: Faults | None = None,
 ) -> Dataset:
     """Read a folder of images and its folder of XML files.
 
@@ -60,6 +67,8 @@ def read_voc(
         select: file with one image per line (``ImageSets/Main/val.txt``); all images
             that have an XML file when absent.
         on_size_mismatch: see :func:`midhaul.vision.data.open_dataset`.
+        origin: number of the first pixel of a row and of a column.
+        faults: takes in mistakes of single images; all are an error when absent.
 
     Raises:
         DataError: with file, place and the way to mend it.
@@ -69,38 +78,56 @@ def read_voc(
     folder = images.parent / "Annotations" if annotations is None else annotations
     check_folder(folder, "XML files", "data.annotations")
     listed = list_images(images)
-    paths, files = _pair(listed, folder, images, select)
-    roots = {i: _parse(files[i]) for i in paths}
-    known = _names(names, roots)
+    faults = faults or Faults()
+    paths, files = _pair(listed, folder, images, select, faults)
+    roots: dict[str, Element] = {}
+    drawn: dict[str, tuple[int, int]] = {}
     stated = StatedSizes(on_size_mismatch)
-    drawn = {
-        i: stated.add(i, path, _stated(roots[i], files[i]), str(files[i]))
-        for i, path in paths.items()
-    }
-    stated.check()
-    builder = TruthBuilder(known)
-    for image_id, root in roots.items():
-        _add_boxes(builder, root, image_id, drawn[image_id], files[image_id], known)
-    if not builder.n_boxes:
+    for i, path in paths.items():
+        try:
+            root = _parse(files[i])
+            drawn[i] = stated.add(i, path, _stated(root, files[i]), str(files[i]))
+            roots[i] = root
+        except DataError as error:
+            faults.add(error, i)
+    known = _names(names, roots)
+    builder, corners = TruthBuilder(known), Origin(origin)
+    for i, root in roots.items():
+        _add_boxes(builder, corners, root, i, drawn[i], files[i], known, faults)
+    faults.settle()
+    if faults.is_listing:
+        for error in stated.each():
+            faults.add(error)
+    else:
+        stated.check()
+    good = faults.good(roots)
+    if not builder.image_ids & set(good):
         message = f"no boxes in {len(files)} XML files of {folder}"
         raise DataError(message, "set data.annotations to another folder")
     return Dataset(
         name=images.parent.name or images.name,
         names=known,
-        image_ids=tuple(paths),
-        truth=stated.fitted(builder.build(paths)),
+        image_ids=good,
+        truth=stated.fitted(builder.build(good)),
         sizes=stated.sizes,
         source=ImageFiles(paths),
         tallies=(
             *builder.tallies,
+            *corners.tallies,
             *_unlabelled(listed, files, select),
+            *(unread_images(images, len(listed)) if select is None else ()),
             *stated.tallies,
+            *faults.tallies(len(files)),
         ),
     )
 
 
 def _pair(
-    found: dict[str, Path], folder: Path, images: Path, select: Path | None
+    found: dict[str, Path],
+    folder: Path,
+    images: Path,
+    select: Path | None,
+    faults: Faults,
 ) -> tuple[dict[str, Path], dict[str, Path]]:
     """The images to read and the XML file of each."""
     files = {p.stem: p for p in sorted(folder.glob("*.xml"))}
@@ -108,8 +135,8 @@ def _pair(
         message = f"no XML file found in {folder}"
         raise DataError(message, "set data.annotations to the folder of the XML files")
     if select is None:
-        check_all_found([f for f in files if f not in found], len(files), images)
-        return {i: found[i] for i in files}, files
+        faults.missing({f: f for f in files if f not in found}, len(files), images)
+        return {i: found[i] for i in files if i in found}, files
     chosen = select_images(found, select)
     if bare := [i for i in chosen if i not in files]:
         message = f"no XML file for image {bare[0]} ({len(bare)} in all) in {folder}"
@@ -194,27 +221,46 @@ def _stated(root: Element, file: Path) -> tuple[int, int] | None:
 
 def _add_boxes(
     builder: TruthBuilder,
+    corners: Origin,
     root: Element,
     image_id: str,
     size: tuple[int, int],
     file: Path,
     names: tuple[str, ...],
+    faults: Faults,
 ) -> None:
     for number, item in enumerate(root.findall("object"), 1):
         where = f"{file}, object {number}"
-        name = _text(item, "name", "")
-        if name not in names:
-            message = f"{where}: expected a known name, found {name!r}"
-            raise DataError(message, "correct the object, or add it to data.names")
-        x1, y1, x2, y2 = (_corner(item, corner, where) for corner in _CORNERS)
-        builder.add(
-            image_id,
-            (x1 - 1, y1 - 1, x2, y2),
-            label=names.index(name),
-            size=size,
-            where=where,
-            is_crowd=_text(item, "difficult", "0") == "1",
-        )
+        try:
+            label = _label(item, names, where)
+            x1, y1, x2, y2 = (_corner(item, corner, where) for corner in _CORNERS)
+            builder.add(
+                image_id,
+                corners.box((x1, y1, x2, y2), size, where),
+                label=label,
+                size=size,
+                where=where,
+                is_crowd=_flag(item, "difficult", where),
+            )
+        except DataError as error:
+            faults.add(error, image_id)
+
+
+def _label(item: Element, names: tuple[str, ...], where: str) -> int:
+    name = _text(item, "name", "")
+    if name not in names:
+        message = f"{where}: expected a known name, found {name!r}"
+        raise DataError(message, "correct the object, or add it to data.names")
+    return names.index(name)
+
+
+def _flag(item: Element, key: str, where: str) -> bool:
+    """Whether a flag is set: 1, true or yes, in any case."""
+    text = _text(item, key, "0").casefold()
+    if text in _YES or text in _NO:
+        return text in _YES
+    message = f"{where}: {key} must be 0 or 1, true or false, found {text!r}"
+    raise DataError(message, "correct the object")
 
 
 def _corner(item: Element, corner: str, where: str) -> float:

@@ -8,22 +8,24 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING
 
-from midhaul import documents
 from midhaul.errors import DataError
 from midhaul.model import Tally
 from midhaul.vision.data import Dataset
+from midhaul.vision.faults import Faults
 from midhaul.vision.files import (
     ImageFiles,
     check_folder,
     list_images,
     read_text,
+    unread_images,
 )
-from midhaul.vision.names import names_from_file, names_given
+from midhaul.vision.names import names_given
 from midhaul.vision.selection import select_images
 from midhaul.vision.stated_sizes import StatedSizes
 from midhaul.vision.truth import TruthBuilder
+from midhaul.vision.yolo_yaml import YAML, names_in, yaml_images
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -39,8 +41,9 @@ say so with empty label files, which are not counted."""
 _MAX_LOST = 0.05
 """Labels without an image: objects that nobody is asked to find."""
 _N_FIELDS = 5
-_TOLERANCE = 1e-3
-"""How far outside of [0, 1] rounding may carry a coordinate."""
+_OUTSIDE = 0.5
+"""How far outside of [0, 1] a share may lie: augmentation and rounding carry boxes over
+the edge, where they are clipped and counted; numbers in px lie far beyond."""
 
 
 def read_yolo(
@@ -49,21 +52,29 @@ def read_yolo(
     *,
     names: Sequence[str] | Path | str | None = None,
     select: Path | None = None,
+    faults: Faults | None = None,
 ) -> Dataset:
     """Read a folder of images and its folder of label files.
 
     Args:
-        images: folder of the images, or the folder above ``images`` and ``labels``.
+        images: folder of the images, or the folder above ``images`` and ``labels``, or
+            the ``data.yaml`` that names it (its ``val``, else ``test``, else
+            ``train``) and the classes.
         labels: folder of the label files, laid out like that of the images; found by
             replacing the last ``images`` in the path by ``labels`` when absent.
         names: label set in the order of its numbers, or a file that holds it (a
             ``data.yaml``, or one name per line); by default looked for near the labels.
         select: file with one image per line; all images when absent.
+        faults: takes in mistakes of single images; all are an error when absent.
 
     Raises:
         DataError: with file, place and the way to mend it.
         PrerequisiteError: the names are in a YAML file and PyYAML is not installed.
     """
+    faults = faults or Faults()
+    if images.suffix.lower() in YAML and images.is_file():
+        file, (images, listed) = images, yaml_images(images)
+        names, select = names or file, select or listed
     if (images / "images").is_dir():
         images = images / "images"
     paths = select_images(list_images(images), select)
@@ -71,15 +82,23 @@ def read_yolo(
     check_folder(folder, "label files", "data.annotations")
     known = _names(names, folder)
     stated = StatedSizes()
-    sizes = {i: stated.add(i, path) for i, path in paths.items()}
+    sizes: dict[str, tuple[int, int]] = {}
     builder = TruthBuilder(known)
     n_files = 0
-    for image_id in paths:
-        file = folder / f"{image_id}.txt"
-        if file.is_file():
-            n_files += 1
-            _add_boxes(builder, file, image_id, sizes[image_id], known)
-    if not builder.n_boxes:
+    for image_id, path in paths.items():
+        label_file = folder / f"{image_id}.txt"
+        try:
+            sizes[image_id] = stated.add(image_id, path)
+            if label_file.is_file():
+                n_files += 1
+                text = read_text(label_file)
+                size = sizes[image_id]
+                _add_boxes(builder, text, label_file, image_id, size, known, faults)
+        except DataError as error:
+            faults.add(error, image_id)
+    faults.settle()
+    good = faults.good(paths)
+    if not builder.image_ids & set(good):
         found = f"{n_files} label files" if n_files else "no label file"
         message = f"no boxes for {len(paths)} images of {images}: {found} in {folder}"
         hint = "label files are named like the images, with .txt; set data.annotations"
@@ -87,14 +106,16 @@ def read_yolo(
     return Dataset(
         name=images.parent.name or images.name,
         names=known,
-        image_ids=tuple(paths),
-        truth=builder.build(paths),
+        image_ids=good,
+        truth=builder.build(good),
         sizes=sizes,
         source=ImageFiles(paths),
         tallies=(
             *builder.tallies,
             *_unpaired(paths, folder, has_all=select is None),
+            *(unread_images(images, len(paths)) if select is None else ()),
             *stated.tallies,
+            *faults.tallies(len(paths)),
         ),
     )
 
@@ -161,20 +182,25 @@ def _labels_beside(images: Path) -> Path:
 
 def _add_boxes(
     builder: TruthBuilder,
+    text: str,
     file: Path,
     image_id: str,
     size: tuple[int, int],
     names: tuple[str, ...],
+    faults: Faults,
 ) -> None:
     width, height = size
-    for number, line in enumerate(read_text(file).splitlines(), 1):
+    for number, line in enumerate(text.splitlines(), 1):
         if not line.strip():
             continue
         where = f"{file}, line {number}"
-        label, (cx, cy, w, h) = _parse(line, where, names)
-        x1, y1 = (cx - w / 2) * width, (cy - h / 2) * height
-        x2, y2 = (cx + w / 2) * width, (cy + h / 2) * height
-        builder.add(image_id, (x1, y1, x2, y2), label=label, size=size, where=where)
+        try:
+            label, (cx, cy, w, h) = _parse(line, where, names)
+            x1, y1 = (cx - w / 2) * width, (cy - h / 2) * height
+            x2, y2 = (cx + w / 2) * width, (cy + h / 2) * height
+            builder.add(image_id, (x1, y1, x2, y2), label=label, size=size, where=where)
+        except DataError as error:
+            faults.add(error, image_id)
 
 
 def _parse(line: str, where: str, names: tuple[str, ...]) -> tuple[int, list[float]]:
@@ -194,9 +220,13 @@ def _parse(line: str, where: str, names: tuple[str, ...]) -> tuple[int, list[flo
         message = (
             f"{where}: class {label} is not one of the {len(names)} names (from 0)"
         )
-        raise DataError(message, "correct the line, or give all names in data.names")
-    for value in values:
-        if not (math.isfinite(value) and -_TOLERANCE <= value <= 1 + _TOLERANCE):
+        hint = "correct the line, or give all names in data.names"
+        if label == len(names):
+            hint += "; if no line has class 0, the file counts from 1"
+        raise DataError(message, hint)
+    for place, value in enumerate(values):
+        lowest = -_OUTSIDE if place < len(("cx", "cy")) else 0.0
+        if not (math.isfinite(value) and lowest <= value <= 1 + _OUTSIDE):
             message = (
                 f"{where}: expected shares of the image in [0, 1], found {value:g}"
             )
@@ -209,35 +239,10 @@ def _names(given: Sequence[str] | Path | str | None, labels: Path) -> tuple[str,
     if given is not None and not isinstance(given, (str, Path)):
         return names_given(given)
     if given is not None:
-        return _names_in(Path(given))
+        return names_in(Path(given))
     for folder in (labels, labels.parent, labels.parent.parent):
         for name in _NAME_FILES:
             if (folder / name).is_file():
-                return _names_in(folder / name)
+                return names_in(folder / name)
     message = f"no names for the classes: no {', '.join(_NAME_FILES)} near {labels}"
     raise DataError(message, "set data.names to the list of names or to their file")
-
-
-def _names_in(file: Path) -> tuple[str, ...]:
-    if file.suffix.lower() not in {".yaml", ".yml"}:
-        return names_from_file(file)
-    try:
-        document = documents.parse_yaml(read_text(file))
-    except ValueError as error:
-        message = f"expected YAML in {file}, found something else: {error}"
-        raise DataError(message, "correct the file, or set data.names") from error
-    found: Any = (
-        cast("dict[str, Any]", document).get("names")
-        if isinstance(document, dict)
-        else None
-    )
-    if isinstance(found, dict):
-        numbered = cast("dict[Any, Any]", found)
-        if set(numbered) != set(range(len(numbered))):
-            message = f"{file}: names must be numbered from 0 without a gap"
-            raise DataError(message, "number every class")
-        found = [numbered[i] for i in range(len(numbered))]
-    if not isinstance(found, list):
-        message = f"{file} has no list under the key names"
-        raise DataError(message, "add it, or set data.names")
-    return names_given([str(n) for n in cast("list[Any]", found)], str(file))

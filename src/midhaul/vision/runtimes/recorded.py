@@ -176,6 +176,15 @@ def read_recording(file: Path, provider: str | None) -> Recording:
     return Recording(provider=provider, names=names, answers=answers, sizes=sizes)
 
 
+def providers_of(file: Path) -> list[str]:
+    """The providers whose answers a file holds.
+
+    Raises:
+        DataError: the file is missing or holds something else.
+    """
+    return sorted(pc.unique(_read(file)["provider"]).to_pylist())
+
+
 def stated(location: str, options: Mapping[str, str]) -> Stated:
     """A recording does not say what else its provider could have answered."""
     del location, options
