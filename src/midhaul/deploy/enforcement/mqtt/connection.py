@@ -49,6 +49,7 @@ FAILED = 0x80
 _ROOM_BYTES = 1 << 18  # for topics and properties, mostly
 _OPENING_S = 15.0
 _ANSWER_S = 30.0
+_GOODBYE_S = 0.5
 _NO_LOCAL, _AS_PUBLISHED, _NO_RETAINED = 4, 8, 0x20
 _BRIDGE_BIT = 0x80
 _VERSIONS = {"5": 5, "3.1.1 (bridge)": 4 | _BRIDGE_BIT, "3.1.1": 4}
@@ -302,7 +303,7 @@ class Connection:
         """
         if is_said:
             with contextlib.suppress(OSError, TimeoutError):
-                async with asyncio.timeout(1.0):
+                async with asyncio.timeout(_GOODBYE_S):
                     await self._send(packet(Kind.DISCONNECT << 4))
         await self._wire.close()
 

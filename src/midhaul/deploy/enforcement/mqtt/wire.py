@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import socket
+import threading
 from typing import TYPE_CHECKING, Protocol
 
 from midhaul.errors import require
@@ -16,6 +18,7 @@ if TYPE_CHECKING:
     from midhaul.deploy.enforcement.endpoint import Endpoint
 
 _READ_BYTES = 1 << 16
+_CLOSES_S = 0.5
 
 
 class Wire(Protocol):
@@ -52,10 +55,55 @@ async def open_wire(
     name = endpoint.server_name or host if context is not None else None
     if endpoint.transport == "websockets":
         return await _open_websocket(endpoint, host, port, context)
-    reader, writer = await asyncio.open_connection(
-        host, port, ssl=context, server_hostname=name, local_addr=_from(endpoint)
-    )
-    return _Tcp(reader, writer)
+    error = OSError(f"{host} has no address")
+    for address in await _addresses(host, port):
+        try:
+            reader, writer = await asyncio.open_connection(
+                address,
+                port,
+                ssl=context,
+                server_hostname=name,
+                local_addr=_from(endpoint),
+            )
+        except OSError as said:
+            error = said
+        else:
+            return _Tcp(reader, writer)
+    raise error
+
+
+async def _addresses(host: str, port: int) -> list[str]:
+    """The addresses of a name.
+
+    Asked for in a thread that nobody waits for at the end: a name server that does not
+    answer must not keep a bridge from stopping.
+    """
+    loop = asyncio.get_running_loop()
+    answer: asyncio.Future[list[str]] = loop.create_future()
+
+    def tell(found: list[str], error: OSError | None) -> None:
+        if answer.done():
+            return
+        if error is None:
+            answer.set_result(found)
+        else:
+            answer.set_exception(error)
+
+    def ask() -> None:
+        found: list[str] = []
+        error: OSError | None = None
+        try:
+            infos = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+            found = list(dict.fromkeys(str(info[4][0]) for info in infos))
+        except OSError as said:
+            error = said
+        except UnicodeError as said:  # a name that is none
+            error = OSError(f"{host}: {said}")
+        with contextlib.suppress(RuntimeError):  # the loop has ended meanwhile
+            loop.call_soon_threadsafe(tell, found, error)
+
+    threading.Thread(target=ask, daemon=True, name=f"resolve {host}").start()
+    return await answer
 
 
 def _from(endpoint: Endpoint) -> tuple[str, int] | None:
@@ -77,9 +125,11 @@ class _Tcp:
 
     async def close(self) -> None:
         self._writer.close()
-        with contextlib.suppress(OSError, TimeoutError):
-            async with asyncio.timeout(1.0):
+        try:
+            async with asyncio.timeout(_CLOSES_S):
                 await self._writer.wait_closed()
+        except (OSError, TimeoutError):
+            self._writer.transport.abort()
 
 
 async def _open_websocket(
@@ -93,7 +143,7 @@ async def _open_websocket(
     connector = aiohttp.TCPConnector(local_addr=_from(endpoint))
     session = aiohttp.ClientSession(connector=connector)
     try:
-        socket = await session.ws_connect(
+        stream = await session.ws_connect(
             f"{scheme}://{shown}:{port}{endpoint.path}",
             protocols=("mqtt",),
             ssl=True if context is None else context,
@@ -107,14 +157,14 @@ async def _open_websocket(
             message = f"websocket on {host}:{port}{endpoint.path}: {error}"
             raise ConnectionError(message) from error
         raise
-    return _Websocket(session, socket)
+    return _Websocket(session, stream)
 
 
 class _Websocket:
     def __init__(
-        self, session: aiohttp.ClientSession, socket: aiohttp.ClientWebSocketResponse
+        self, session: aiohttp.ClientSession, stream: aiohttp.ClientWebSocketResponse
     ) -> None:
-        self._session, self._socket = session, socket
+        self._session, self._socket = session, stream
 
     async def read(self) -> bytes:
         from aiohttp import WSMsgType  # noqa: PLC0415  optional
@@ -131,6 +181,6 @@ class _Websocket:
 
     async def close(self) -> None:
         with contextlib.suppress(OSError, TimeoutError):
-            async with asyncio.timeout(1.0):
+            async with asyncio.timeout(_CLOSES_S):
                 await self._socket.close()
         await self._session.close()
