@@ -6,7 +6,8 @@ Messages of QoS 1 and 2 are published without a pause, while the bridge is kille
 (SIGKILL), stopped (SIGTERM), and both brokers are restarted (SIGTERM, so that they
 write their stores), one of these every second or so. Then everything drains, and what
 arrived is held against what the local broker had acknowledged, and the bridge's
-counters against each other. In a second part every message has a topic of its own, and
+counters against each other; what the local broker itself gave twice at QoS 2 is not
+the bridge's. In a second part every message has a topic of its own, and
 the resident memory of the bridge is read. ``--quick`` takes a quarter of the time.
 """
 
@@ -148,6 +149,9 @@ def restarts(folder: Path, seconds: float, seed: int) -> list[tuple[str, float, 
         collector.close()
     n_twice = {q: sum(found[q].values()) - len(found[q]) for q in (1, 2)}
     n_lost = sum(one not in found[q] for q in (1, 2) for one in wanted[q])
+    # A mosquitto that was restarted sends messages of QoS 2 again whose handshake is
+    # over, marked DUP, under packet ids that are free: for a receiver they are new.
+    n_broker = second["n_in"] - len(wanted[2])
     balance = total["n_in"] - total["n_out"] - total["n_dropped"] - total["n_queued"]
     print(
         f"{publisher.n_sent} messages, {dict(done)}, twice at QoS 1: {n_twice[1]}, "
@@ -157,7 +161,7 @@ def restarts(folder: Path, seconds: float, seed: int) -> list[tuple[str, float, 
     )
     return [
         ("acknowledged_and_lost", n_lost, "messages"),
-        ("twice_at_qos_2", n_twice[2], "messages"),
+        ("twice_at_qos_2", max(0, n_twice[2] - n_broker), "messages"),
         ("twice_and_not_said", max(0, n_twice[1] - total["n_maybe_twice"]), "messages"),
         ("counters_off_balance", abs(balance), "messages"),
         ("dropped", total["n_dropped"], "messages"),
