@@ -154,6 +154,7 @@ def test_a_ledger_that_was_hardly_begun_is_begun_again(tmp_path: Path) -> None:
         file.write_bytes(header[:n_bytes])
         with opened(file) as ledger:
             assert ledger.recovery.n_torn_bytes in (0, n_bytes)
+            assert (str(n_bytes) in ledger.recovery.sentence) == (n_bytes > 0)
         assert file.read_bytes() == header
 
 
@@ -171,12 +172,20 @@ def test_a_changed_line_is_damage_and_says_where(tmp_path: Path) -> None:
         b"".join(lines[:3] + lines[4:]),
         b"".join([*lines[:2], lines[3], lines[2], *lines[4:]]),
         b"".join([*lines[:-1], lines[-1].replace(b"\t9\t", b"\t8\t")]),
+        b"".join([*lines[:-1], lines[-1].replace(b"charged", b"chArged")]),
+        b"".join([*lines[:-1], lines[-1].replace(b"\t", b" ")]),
+        b"".join([*lines[:-1], b"\n"]),
+        b"".join([*lines[:-1], lines[-1][:20] + b"\n"]),
+        whole + b"\0\0\n",
+        b"".join([*lines[:2], b"?" * len(lines[2]), b"\n", b"and so on"]),
     ):
         assert changed != whole
         file.write_bytes(changed)
         assert "line" in read_ledger(file).damage
-        with pytest.raises(StoreError, match="damaged"):
+        with pytest.raises(StoreError, match="damaged: line") as caught:
             opened(file)
+        assert str(file) in caught.value.message
+        assert "begin another" in caught.value.hint
         assert file.read_bytes() == changed
     file.write_bytes(whole)
     assert read_ledger(file).damage == ""

@@ -21,6 +21,7 @@ from midhaul.errors import ConfigError, StoreError
 from midhaul.federation.group_commit import GroupCommit
 from midhaul.federation.ledger_lines import Entry, item_hash, line_of
 from midhaul.federation.ledger_writing import lock_file, prepare, write_line
+from midhaul.federation.money import usd_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -52,6 +53,22 @@ class Recovery:
     n_assumed: int
     assumed_nusd: int
     n_torn_bytes: int
+
+    @property
+    def sentence(self) -> str:
+        """What was not as a writer leaves it; empty where all was."""
+        parts: list[str] = []
+        if self.n_torn_bytes:
+            parts.append(
+                f"its last line was never finished and was dropped "
+                f"({self.n_torn_bytes} bytes)"
+            )
+        if self.n_assumed:
+            parts.append(
+                f"{self.n_assumed} calls without an end count as spent "
+                f"({usd_of(self.assumed_nusd):.9g} USD)"
+            )
+        return " and ".join(parts)
 
 
 class Ledger:

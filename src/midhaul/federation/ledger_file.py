@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from midhaul.errors import StoreError
-from midhaul.federation.ledger_lines import FIRST_CHECK, HEADER, entry_of, parse
+from midhaul.federation.ledger_lines import FIRST_CHECK, HEADER, entry_of
 from midhaul.federation.spending import Spending
 
 if TYPE_CHECKING:
@@ -28,8 +28,8 @@ class Contents:
         n_whole_bytes: bytes of the header and of these entries.
         check: checksum of the last of them.
         n_torn_bytes: bytes of an unfinished last line behind them.
-        damage: what is wrong and in which line; empty where nothing is. An unfinished
-            last line is no damage: a writer may be in the middle of it.
+        damage: what is wrong and in which line; empty where nothing is. A last line
+            without its line feed is no damage: a writer may be in the middle of it.
     """
 
     file: Path
@@ -48,7 +48,10 @@ class Contents:
         """
         if self.damage:
             message = f"the ledger {self.file} is damaged: {self.damage}"
-            hint = "move it away and begin another; what it says up to there holds"
+            hint = (
+                "restore it from a copy, or move it away and begin another: what it "
+                "says up to there holds, what was spent behind that nobody knows"
+            )
             raise StoreError(message, hint)
 
 
@@ -83,10 +86,12 @@ def read_ledger(file: Path) -> Contents:
                 damage = f"line {n_entries + 2} does not follow from those above"
                 break
             n_entries, n_bytes, check = entry.number, n_bytes + len(line), own
-    if any(parse(line + b"\n") is not None for line in rest.split(b"\n")[1:]):
-        damage = f"line {n_entries + 2} was changed, or others before it are gone"
-    elif rest.endswith(b"\n") and parse(rest) is not None:
+    # A writer ends each line with its line feed: one that has it was whole once.
+    if b"\n" in rest:
+        is_last = rest.count(b"\n") == 1 and rest.endswith(b"\n")
         damage = f"line {n_entries + 2}, the last one, was changed"
+        if not is_last:
+            damage = f"line {n_entries + 2} was changed, or others before it are gone"
     return Contents(
         file=file,
         spending=spending,

@@ -78,7 +78,10 @@ def mistakes(
     """
     texts: dict[Place, list[str]] = {}
     n_more = 0
-    for detail in error.errors(include_url=False):
+    details = error.errors(include_url=False)
+    for detail in details:
+        if _follows(detail, details):
+            continue
         place = _place(detail["loc"], values, is_missing=detail["type"] == "missing")
         if place not in texts and len(texts) >= _MOST:
             n_more += 1
@@ -97,6 +100,14 @@ def mistakes(
     ]
     found = sorted(found, key=lambda m: (m.line is None, m.line or 0))
     return [*found, Mistake("", None, f"and {n_more:,} more")] if n_more else found
+
+
+def _follows(detail: ErrorDetails, details: Sequence[ErrorDetails]) -> bool:
+    """Whether a list is short only because its entries have mistakes of their own."""
+    loc = detail["loc"]
+    return detail["type"] == "too_short" and any(
+        len(one["loc"]) > len(loc) and one["loc"][: len(loc)] == loc for one in details
+    )
 
 
 def _place(loc: Place, values: Any, *, is_missing: bool) -> Place:

@@ -63,6 +63,9 @@ def serve(file: Path) -> None:
         sys.stdout.flush()
 
     with open_ledger(config) as ledger:
+        if ledger.recovery.sentence:
+            sys.stderr.write(f"{ledger.file}: {ledger.recovery.sentence}\n")
+            sys.stderr.flush()
         metrics = Metrics()
         federation = build(config, ledger, observer=metrics)
         metrics.watch(federation)

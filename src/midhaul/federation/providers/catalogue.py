@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import parse_qsl
 
 from midhaul.errors import ConfigError
+from midhaul.federation.providers.endpoints import demand_no_secret
 
 if TYPE_CHECKING:
     from midhaul.federation.problem import Task
@@ -44,6 +45,7 @@ class ProviderSpec:
         name: its name; what the spec says where empty.
         region: of the vendor (aws).
         endpoint: address instead of the vendor's own.
+        token_env: environment variable with a token that is sent (http).
         transport: of Google's SDK.
         min_score: labels below are left out (vendors).
         n_at_once: most calls at the same time; the kind's own number where None.
@@ -56,6 +58,7 @@ class ProviderSpec:
     name: str = ""
     region: str = ""
     endpoint: str = ""
+    token_env: str = ""
     transport: Literal["grpc", "rest"] = "grpc"
     min_score: float = 0.0
     n_at_once: int | None = None
@@ -92,6 +95,12 @@ def make_provider(spec: ProviderSpec) -> Provider:
         DataError: a file is missing or holds something else.
         PrerequisiteError: a library, credentials or a region is missing.
     """
+    for address in (spec.spec, spec.endpoint):
+        try:
+            demand_no_secret(address)
+        except ValueError as error:
+            message, _, hint = str(error).partition("; ")
+            raise ConfigError(message, hint) from None
     if spec.n_at_once is not None and spec.n_at_once < 1:
         message = f"n_at_once of {spec.spec} must be at least 1, found {spec.n_at_once}"
         raise ConfigError(message)
@@ -146,6 +155,7 @@ def _http(spec: ProviderSpec) -> Provider:
         url=spec.spec,
         is_trusted=spec.is_trusted,
         n_connections=spec.n_at_once or 64,
+        token_env=spec.token_env,
     )
     return HttpProvider(settings, name=spec.name or spec.location.strip("/"))
 

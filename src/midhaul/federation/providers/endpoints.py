@@ -1,12 +1,61 @@
-"""Addresses of vendors: overridable, for private links and tests, never in clear."""
+"""Addresses of vendors: overridable, for private links and tests, never in clear.
+
+An address is written down: into the config of a run, messages, metrics. So none may
+hold a secret; secrets come from the environment.
+"""
 
 from __future__ import annotations
 
 import ipaddress
 import os
-from urllib.parse import urlsplit
+import re
+from urllib.parse import parse_qsl, urlsplit
 
 from midhaul.errors import ConfigError, PrerequisiteError
+
+_KINDS_OF_FILES = ("recorded", "local")
+_AUTHORITY = re.compile(r"[^:/?#]*:/*([^/?#]*)")
+_SECRET = re.compile(
+    r"(^|[-_.])(key|apikey|accesskey|token|secret|sig|signature|pass|passwd|password|"
+    r"pwd|auth|authorization|credentials?|code|sas|jwt|bearer)$",
+    re.IGNORECASE,
+)
+_INSTEAD = (
+    "name the environment variable that holds it in token_env; a vendor's credentials "
+    "are read from the environment as its SDK does"
+)
+
+
+def demand_no_secret(address: str) -> str:
+    """Demand that an address may be written down.
+
+    Args:
+        address: a spec or an endpoint.
+
+    Returns:
+        The same.
+
+    Raises:
+        ValueError: it holds a user, a password, or a query that may be a secret; the
+            message does not repeat it.
+    """
+    text = address.strip()
+    kind = text.partition(":")[0].casefold()
+    is_web = kind in ("http", "https")
+    authority = _AUTHORITY.match(text)
+    has_user = authority is not None and "@" in authority[1]
+    where = ""
+    if has_user and kind not in _KINDS_OF_FILES:
+        where = "a user or a password"
+    names = [name for name, _ in parse_qsl(text.partition("?")[2])]
+    if secret := next((name for name in names if _SECRET.search(name)), None):
+        where = where or f"the secret {secret!r}"
+    if is_web and ("?" in text or "#" in text):
+        where = where or "a query, which may be a secret"
+    if where:
+        message = f"an address is written down and must not hold {where}; {_INSTEAD}"
+        raise ValueError(message)
+    return address
 
 
 def checked_endpoint(endpoint: str) -> str:

@@ -16,7 +16,7 @@ from midhaul.federation.providers.answers import (
     entries_of,
     entry,
 )
-from midhaul.federation.providers.endpoints import checked_endpoint
+from midhaul.federation.providers.endpoints import checked_endpoint, from_environment
 from midhaul.federation.providers.failures import (
     UNSENT,
     Failure,
@@ -52,6 +52,7 @@ class HttpSettings:
         max_image_bytes: larger images are not sent.
         max_answer_bytes: larger answers are not read.
         n_connections: most calls at the same time.
+        token_env: environment variable with a token to send; none where empty.
     """
 
     url: str
@@ -59,6 +60,7 @@ class HttpSettings:
     max_image_bytes: int = 20_000_000
     max_answer_bytes: int = 16_000_000
     n_connections: int = 64
+    token_env: str = ""
 
 
 class HttpProvider:
@@ -70,7 +72,7 @@ class HttpProvider:
 
     Raises:
         ConfigError: the URL is neither HTTPS nor on loopback, and not trusted.
-        PrerequisiteError: aiohttp is missing.
+        PrerequisiteError: aiohttp or the token is missing.
     """
 
     def __init__(self, settings: HttpSettings, *, name: str) -> None:
@@ -80,6 +82,7 @@ class HttpProvider:
         else:
             self._url = checked_endpoint(settings.url)
         self._settings = settings
+        self._headers = _headers(settings.token_env)
         self._name = name
         self._words = Words()
         self._limits = ImageLimits(
@@ -146,7 +149,7 @@ class HttpProvider:
                 self._session.post(
                     f"{self._url}/infer",
                     data=request.body,
-                    headers=request.headers,
+                    headers={**request.headers, **self._headers},
                     allow_redirects=False,
                     trace_request_ctx=progress,
                 ) as response,
@@ -190,6 +193,13 @@ class HttpProvider:
         labels = [found.names[label] for label in found.labels.tolist()]
         rows = zip(labels, found.scores.tolist(), found.boxes.tolist(), strict=True)
         return detections_of(entries_of(rows, _entries), self._words, *size)
+
+
+def _headers(token_env: str) -> dict[str, str]:
+    if not token_env:
+        return {}
+    token = from_environment(token_env, what="a token")
+    return {"Authorization": f"Bearer {token}"}
 
 
 @dataclass(slots=True)

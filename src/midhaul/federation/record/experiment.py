@@ -82,6 +82,8 @@ def record(config: RecordConfig, run: Run, progress: Progress) -> None:
         Journal(run.file("journal.jsonl")) as journal,
         Ledger.open(ledger_file) as ledger,
     ):
+        if ledger.recovery.sentence:
+            run.note(f"The ledger was taken up again: {ledger.recovery.sentence}.")
         ask = keys_to_ask(turns, asked, journal, config.ask_again)
         guard = BudgetGuard(
             ledger,
@@ -134,6 +136,7 @@ def _asked(one: AskedConfig, seed: int) -> Asked:
         name=one.name,
         region=one.region,
         endpoint=one.endpoint,
+        token_env=one.token_env,
         n_at_once=one.n_at_once,
         is_trusted=one.is_trusted,
         seed=seed,

@@ -231,6 +231,7 @@ def _spec_of(one: ProviderConfig, seed: int) -> ProviderSpec:
         name=one.name,
         region=one.region,
         endpoint=one.endpoint,
+        token_env=one.token_env,
         n_at_once=one.n_at_once,
         is_trusted=one.is_trusted,
         seed=seed,

@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
+from midhaul.federation.providers.endpoints import demand_no_secret
 from midhaul.federation.tariffs import Billable
 from midhaul.runs.config import Section, Spec
 
@@ -110,6 +111,12 @@ class ProviderConfig(Section):
     )
     region: str = Field(default="", description="Of the vendor (aws).")
     endpoint: str = Field(default="", description="Address instead of the vendor's.")
+    token_env: str = Field(
+        default="",
+        pattern=r"^([A-Za-z_]\w*)?$",
+        description="Environment variable with a token that is sent as "
+        "Authorization: Bearer (http, https).",
+    )
     is_trusted: bool = Field(
         default=False, description="Whether plain HTTP to another machine is meant."
     )
@@ -119,6 +126,11 @@ class ProviderConfig(Section):
     breaker: BreakerConfig = Field(
         default_factory=BreakerConfig, description="When it is left alone."
     )
+
+    @field_validator("spec", "endpoint")
+    @classmethod
+    def _holds_no_secret(cls, address: str) -> str:
+        return demand_no_secret(address)
 
     @model_validator(mode="after")
     def _price_is_known(self) -> Self:
