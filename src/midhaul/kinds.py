@@ -204,6 +204,7 @@ KINDS: dict[str, Kind] = {
                 "saved_bps",
                 "wasted_share",
                 "overshoot_share",
+                "late_share",
                 "placement_s",
             ),
         ),
@@ -219,6 +220,7 @@ KINDS: dict[str, Kind] = {
             needs=("aiohttp", "aiomqtt", *_PLANNING, "onnxruntime", "psutil"),
             headline=(
                 "weighted_qos",
+                "late_share",
                 "missing_share",
                 "latency_p50_s",
                 "latency_p95_s",

@@ -116,7 +116,7 @@ def live_run(folder: Path) -> Run:
         [filled(t.CURVES, **curve, knob=k, rate_bps=k * 1e5) for k in (0.5, 1.0)],
     )
     for number in range(2):
-        at = {"repeat": 0, "begins_s": 3.0 * number, "uplink_bps": 5e6}
+        at = {"repeat": 0, "begins_s": 3.0 * number, "uplink_bps": 5e6 + number}
         run.write(t.PERIODS, [filled(t.PERIODS, **at, planned_qos=0.7)])
         run.write(
             t.RATES,
@@ -132,7 +132,7 @@ def live_run(folder: Path) -> Run:
             workload="images",
             place="cloud",
             knob=1.0,
-            status="scored" if n else "missing",
+            status=("missing", "late")[n] if n < 2 else "scored",
             latency_s=0.1 * n,
         )
         for n in range(30)
@@ -147,7 +147,11 @@ def test_a_live_run_is_drawn(tmp_path: Path) -> None:
     """Charts over time, latency by place and the curves; missing messages counted."""
     page = live_report.build(live_run(tmp_path))
     found = figures(page)
-    wanted = {"Latency of messages", "QoS curves, as measured here"}
+    wanted = {
+        "Latency of messages",
+        "QoS curves, as measured here",
+        "What other forecasts would have counted on",
+    }
     assert OVER_TIME | wanted <= set(found)
     assert {title: n for title, f in found.items() if (n := n_marks(f)) < 1} == {}
     (table,) = [
@@ -156,7 +160,7 @@ def test_a_live_run_is_drawn(tmp_path: Path) -> None:
         for item in section.items
         if isinstance(item, DataTable) and item.title.startswith("Messages by")
     ]
-    assert {row[2] for row in table.rows} == {"scored", "missing"}
+    assert {row[2] for row in table.rows} == {"scored", "late", "missing"}
 
 
 def test_a_live_run_that_never_began_has_a_report(tmp_path: Path) -> None:

@@ -92,7 +92,7 @@ def test_messages_cross_both_ways_and_few_are_missing(run: Run) -> None:
     status = [row["status"] for row in rows]
     assert status.count("scored") > 0.8 * (len(rows) - status.count("not granted"))
     for row in rows:
-        assert (row["quality"] is None) == (row["status"] == "missing")
+        assert (row["quality"] is None) == (row["status"] in {"late", "missing"})
         if row["status"] == "scored":
             assert 0 <= row["quality"] <= 1
             assert row["planned_s"] <= row["received_s"] <= row["scored_s"]
@@ -123,11 +123,11 @@ def test_metrics_have_units_and_are_summed_up(run: Run) -> None:
     rows = {row["metric"]: row for row in run.read(SUMMARY).to_pylist()}
     assert len(rows) == run.count(SUMMARY.name)
     assert {metric.metric for metric in samples(run)} <= rows.keys()
-    for name in ("missing_share", "overshoot_share", "wasted_pull_share"):
+    for name in ("late_share", "missing_share", "overshoot_share", "wasted_pull_share"):
         value = rows[name]["value"]
         assert value is None or 0 <= value <= 1
-    excluded, as_zero = rows["weighted_qos"], rows["weighted_qos_missing_zero"]
-    assert as_zero["value"] <= excluded["value"] + 1e-9
+    as_zero, in_time = rows["weighted_qos"], rows["weighted_qos_in_time"]
+    assert as_zero["value"] <= in_time["value"] + 1e-9
 
 
 @needs_machine

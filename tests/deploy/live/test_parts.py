@@ -153,19 +153,24 @@ def test_the_order_of_lines_does_not_matter(run: Run, records: Records) -> None:
     assert rows_of(run)[0]["status"] == "scored"
 
 
-def test_missing_is_counted_and_never_imputed(run: Run, records: Records) -> None:
-    """Nobody scored it in time: no quality, whatever comes later."""
-    lines = [planned(number, 1.0 + number) for number in range(3)]
+def test_late_and_missing_are_counted_and_never_imputed(
+    run: Run, records: Records
+) -> None:
+    """Nobody scored it in time: no quality, whether it comes later or never."""
+    lines = [planned(number, 1.0 + number) for number in range(4)]
     for line in lines:
         records.take(line)
     records.flush(11.5)
-    records.take(scored(lines[0], 12.0))
     records.take(scored(lines[1], 12.5))
-    records.take(scored(lines[2], 13.0))
+    records.take(scored(lines[2], 12.5))
+    records.flush(40.0)  # long after the deadline of all
+    records.take(scored(lines[0], 40.5))
     records.flush(float("inf"))
     rows = rows_of(run)
-    assert [rows[i]["status"] for i in range(3)] == ["missing", "missing", "scored"]
-    assert [rows[i]["quality"] for i in range(3)] == [None, None, 0.9]
+    status = [rows[i]["status"] for i in range(4)]
+    assert status == ["missing", "late", "scored", "missing"]
+    assert [rows[i]["quality"] for i in range(4)] == [None, None, 0.9, None]
+    assert rows[1]["latency_s"] == pytest.approx(10.5)
 
 
 def test_a_message_without_a_rate_has_quality_zero(run: Run, records: Records) -> None:

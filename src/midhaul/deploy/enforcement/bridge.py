@@ -167,6 +167,8 @@ class Bridge:
             **{name: total[name] for name in ("n_in", "n_out", "n_dropped")},
             "n_queued": total["n_queued"],
             "n_in_flight": self._up.n_in_flight,
+            "bytes_in_flight": self._up.bytes_in_flight,
+            "bytes_waiting": self._up.bytes_waiting,
             "n_maps": self._n_maps,
             "map_error": self._map_error,
             "local": asdict(self._local.counts),

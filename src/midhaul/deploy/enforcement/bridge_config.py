@@ -119,6 +119,13 @@ class BridgeConfig(Section):
     max_in_flight: int = Field(
         default=20, ge=1, le=1000, description="Messages sent and not acknowledged yet."
     )
+    max_in_flight_s: float | None = Field(
+        default=None,
+        gt=0,
+        description="Time's worth of the rate map's uplink that may be sent and not "
+        "acknowledged yet, at least a round trip; what is more waits in its lane, "
+        "where it can expire and make room for what is newer.",
+    )
     is_work_conserving: bool = Field(
         default=False, description="Whether lanes share what others leave."
     )

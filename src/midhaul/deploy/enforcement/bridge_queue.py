@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 from midhaul.deploy.enforcement.bridge_loops import MOST_HOPS, hops, passed_on
 from midhaul.deploy.enforcement.bridge_stats import OTHERS, FlowStats
 from midhaul.deploy.enforcement.bridge_store import Stored
+from midhaul.deploy.enforcement.in_flight import has_room
 from midhaul.deploy.enforcement.lanes import Bounds, LaneCounts, Waiting
 from midhaul.deploy.enforcement.mqtt.connection import FAILED, MOST_MID
 from midhaul.deploy.enforcement.mqtt.packets import (
@@ -233,7 +234,7 @@ class BridgeQueue:
     async def next(self) -> list[Waiting[Stored]]:
         """The next messages that may leave, as soon as one may and there is room."""
         while True:
-            if len(self._taken) >= self._most_in_flight:
+            if not self._has_room:
                 self._progress.clear()
                 await self._progress.wait()
                 continue
@@ -248,7 +249,7 @@ class BridgeQueue:
     def _due(self) -> list[Waiting[Stored]]:
         found: list[Waiting[Stored]] = []
         n_bytes = 0
-        while len(self._taken) < self._most_in_flight and n_bytes < _BATCH_BYTES:
+        while self._has_room and n_bytes < _BATCH_BYTES:
             waiting = self._pacer.take(self._clock())
             if waiting is None:
                 break
@@ -256,6 +257,14 @@ class BridgeQueue:
             found.append(waiting)
             n_bytes += waiting.n_bytes
         return found
+
+    @property
+    def _has_room(self) -> bool:
+        return len(self._taken) < self._most_in_flight and has_room(
+            self.bytes_in_flight,
+            self.rate_map.uplink_bps,
+            self._config.max_in_flight_s,
+        )
 
     def ready(
         self,
@@ -472,6 +481,16 @@ class BridgeQueue:
     def n_in_flight(self) -> int:
         """Messages that were sent and are not acknowledged yet."""
         return len(self._taken)
+
+    @property
+    def bytes_in_flight(self) -> int:
+        """What they take on the wire."""
+        return sum(waiting.n_bytes for waiting in self._taken.values())
+
+    @property
+    def bytes_waiting(self) -> int:
+        """What all that waits in lanes takes on the wire."""
+        return self._pacer.n_bytes
 
     def _changed(self) -> Iterator[tuple[str, tuple[str, ...]]]:
         for topic, counts in self.stats.changed().items():

@@ -128,6 +128,11 @@ class Pacer(Generic[T]):
         """Messages that wait in a lane."""
         return len(self._lanes[lane].queue)
 
+    @property
+    def n_bytes(self) -> int:
+        """What all messages that wait take on the wire."""
+        return sum(lane.n_bytes for lane in self._lanes.values())
+
     def __len__(self) -> int:
         """Messages that wait in all lanes."""
         return sum(len(lane.queue) for lane in self._lanes.values())

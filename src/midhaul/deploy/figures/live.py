@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from midhaul.deploy.figures import overtime
+from midhaul.deploy.figures import overtime, promises
 from midhaul.deploy.figures.times import algorithm_times
 from midhaul.deploy.live import tables
 from midhaul.report import Cell, DataTable, Figure, Notice, Page, Section
@@ -49,9 +49,10 @@ def _megabytes(bits: float) -> str:
 
 
 _ROWS: tuple[tuple[str, str, Callable[[float], str]], ...] = (
-    ("weighted_qos", "weighted quality, measured, missing left out", _quality),
-    ("weighted_qos_missing_zero", "weighted quality, missing as 0", _quality),
+    ("weighted_qos", "weighted quality, measured, late and missing as 0", _quality),
+    ("weighted_qos_in_time", "weighted quality of what came in time", _quality),
     ("planned_qos", "weighted quality, as the curves promised", _quality),
+    ("late_share", "messages late", _share),
     ("missing_share", "messages missing", _share),
     ("not_granted_share", "messages without any rate", _share),
     ("latency_p50_s", "message latency, median", duration_text),
@@ -102,6 +103,7 @@ def _overview(view: View) -> Section:
         ("Weighted quality", "weighted_qos", True, _quality),
         ("Planned saving realised", "realised_saving", True, _share),
         ("Periods over the uplink", "overshoot_share", False, _share),
+        ("Messages late", "late_share", False, _share),
         ("Messages missing", "missing_share", False, _share),
         ("Latency, 95 %", "latency_p95_s", False, duration_text),
     )
@@ -141,8 +143,8 @@ def _cell(found: Mapping[str, Any], form: Callable[[float], str]) -> Cell:
 def _promised(view: View) -> Figure | str:
     words = {
         "planned_qos": "promised by the curves",
-        "weighted_qos": "measured",
-        "weighted_qos_missing_zero": "measured, missing as 0",
+        "weighted_qos_in_time": "measured, of what came in time",
+        "weighted_qos": "measured, late and missing as 0",
     }
     rows: list[dict[str, Any]] = []
     for metric, name in words.items():
@@ -291,6 +293,7 @@ def _over_time(view: View) -> tuple[Section | None, ...]:
         overtime.quality(view, tables.PERIODS),
         overtime.stacked_rates(view, tables.RATES, limit),
         overtime.uplink(view, tables.PERIODS),
+        promises.replayed(view, tables.PERIODS),
     )
     where = (
         overtime.promises(view, tables.MOVES),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 import sys
 import time
 from collections import deque
@@ -11,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import aiomqtt
 import numpy as np
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.properties import Properties
 
 from midhaul.deploy.enforcement.bridge_ends import stay_connected
 from midhaul.deploy.enforcement.bridge_stats import EndCounts
@@ -21,6 +24,7 @@ if TYPE_CHECKING:
     from midhaul.deploy.enforcement.endpoint import Endpoint
 
 _LONGEST_LINE = 1 << 24
+_SESSION_S = 3600
 
 
 async def orders() -> AsyncGenerator[dict[str, Any]]:
@@ -48,6 +52,7 @@ class Channel:
         name: under which it keeps messages while the connection is away.
         filters: topics to subscribe to.
         take: called with the topic and payload of each message that comes.
+        expiry_s: after which nobody need forward what was sent; None for never.
     """
 
     def __init__(
@@ -56,7 +61,13 @@ class Channel:
         name: str,
         filters: Sequence[str] = (),
         take: Callable[[str, bytes], None] | None = None,
+        *,
+        expiry_s: float | None = None,
     ) -> None:
+        self._properties: Properties | None = None
+        if expiry_s is not None:
+            self._properties = Properties(PacketTypes.PUBLISH)
+            self._properties.MessageExpiryInterval = math.ceil(expiry_s)
         self._endpoint = endpoint
         self._name = name
         self._filters = [(topic, 1) for topic in filters]
@@ -82,11 +93,15 @@ class Channel:
         )
 
     async def _session(self, _attempt: int) -> None:
+        kept = Properties(PacketTypes.CONNECT)
+        kept.SessionExpiryInterval = _SESSION_S
         async with aiomqtt.Client(
             self._endpoint.host,
             self._endpoint.port,
             identifier=self._name,
-            clean_session=False,
+            protocol=aiomqtt.ProtocolVersion.V5,
+            clean_start=False,
+            properties=kept,
             keepalive=self._endpoint.keepalive_s,
         ) as client:
             await self._use(client)
@@ -108,7 +123,7 @@ class Channel:
         while True:
             while self._waiting:
                 topic, payload = self._waiting[0]
-                await client.publish(topic, payload, 1)
+                await client.publish(topic, payload, 1, properties=self._properties)
                 self._waiting.popleft()
             self._news.clear()
             await self._news.wait()

@@ -7,7 +7,13 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-from midhaul.deploy.config_parts import Allocators, Placers
+from midhaul.deploy.config_parts import (
+    FORECAST,
+    MAX_OVER_SHARE,
+    Allocators,
+    Forecasts,
+    Placers,
+)
 from midhaul.runs.config import Config, Section, Spec
 
 Evictions = Literal["lru", "mru", "lfu", "mfu", "layer-lru", "value-per-byte"]
@@ -82,7 +88,8 @@ class LinkConfig(Section):
     uplink_trace: Path | None = Field(
         default=None,
         description="Mahimahi trace (*.up) that the uplink follows, second by second, "
-        "instead of uplink_bps.",
+        "instead of uplink_bps; of it, the plan knows the rate periods that have "
+        "ended.",
     )
     queue_s: float = Field(
         default=0.4, gt=0, description="How long a packet may wait for the link."
@@ -134,7 +141,17 @@ class PlanningConfig(Section):
         "without, saved rates count, however soon an analytic leaves.",
     )
     uplink_share: float = Field(
-        default=0.95, gt=0, le=1, description="Share of the uplink that is given away."
+        default=0.95,
+        gt=0,
+        le=1,
+        description="Share of what is forecast of the uplink that is given away.",
+    )
+    forecast: Forecasts = Field(default="conformal", description=FORECAST)
+    max_over_share: float = Field(default=0.05, gt=0, lt=1, description=MAX_OVER_SHARE)
+    has_back_pressure: bool = Field(
+        default=True,
+        description="Whether knobs go down within a rate period while messages wait, "
+        "and messages past their deadline are dropped rather than sent.",
     )
     pull_share: float = Field(
         default=0.9,
@@ -197,6 +214,18 @@ class LiveLimitsConfig(Section):
     max_busy: float = Field(
         default=0.9, gt=0, le=1, description="Share of the machine's CPU time in use."
     )
+    max_late_share: float = Field(
+        default=0.02,
+        ge=0,
+        le=1,
+        description="Share of the messages that were sent and are late or missing.",
+    )
+    max_lost_saving: float = Field(
+        default=0.1,
+        ge=0,
+        le=1,
+        description="Share of the saving that moves promised and that did not come.",
+    )
     max_queue_s: float = Field(
         default=1.0,
         gt=0,
@@ -232,8 +261,8 @@ class LiveConfig(Config):
     deadline_s: float = Field(
         default=10.0,
         gt=0,
-        description="A message that is not scored so long after its planned send is "
-        "missing.",
+        description="A message that is scored later than so long after its planned "
+        "send is late; late is no quality.",
     )
     images: LiveImagesConfig = Field(
         default_factory=LiveImagesConfig, description="The container images."

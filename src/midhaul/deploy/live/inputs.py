@@ -157,6 +157,9 @@ def policy_of(config: LiveConfig, model: PullModel) -> Policy:
         low_water=planning.low_water,
         downlink_share=planning.pull_share,
         uplink_share=planning.uplink_share,
+        forecast=planning.forecast,
+        max_over_share=planning.max_over_share,
+        has_back_pressure=planning.has_back_pressure,
     )
 
 
@@ -173,6 +176,8 @@ def settings_of(config: LiveConfig) -> str:
     return json.dumps(
         {
             "sees_lifetimes": config.planning.sees_lifetimes,
+            "forecast": config.planning.forecast,
+            "max_over_share": config.planning.max_over_share,
             "downlink_bps": link.downlink_bps,
             "uplink": trace.name if trace is not None else link.uplink_bps,
             "disk_bytes": config.gateway.disk_bytes,

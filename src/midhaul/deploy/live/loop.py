@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import asyncio
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from midhaul.deploy.control import State, make_room, plan_rates, plan_slot
 from midhaul.deploy.live.notes import Mark, Notes
 from midhaul.deploy.live.pulls import Pulls
 from midhaul.deploy.live.tables import EVICTIONS
+from midhaul.deploy.live.uplink import LiveUplink
 from midhaul.deploy.registry.store_index import StoreState, load_index
 
 if TYPE_CHECKING:
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
     from midhaul.deploy.control import Policy
     from midhaul.deploy.enforcement.lab import Traffic
+    from midhaul.deploy.enforcement.rate_map import RateMap
     from midhaul.deploy.live.calibration import PullModel
     from midhaul.deploy.live.records import Records
     from midhaul.deploy.live.site import Site
@@ -32,7 +34,7 @@ if TYPE_CHECKING:
     from midhaul.deploy.problem import Analytic, ContainerImage, Gateway
     from midhaul.runs.progress import Task
 
-_MOST_RESERVED = 0.5  # share of the uplink; with less, pulls slow down by themselves
+_LOOK_S = 1.0  # how often the loop looks at what waits
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,6 +51,7 @@ class Setting:
         duration_s: when it ends.
         slack_s: from the begin of a slot until its pulls can begin.
         has_ack_reserve: whether acknowledgements of pulls are reserved for.
+        deadline_s: a message that is scored later is late.
     """
 
     policy: Policy
@@ -60,6 +63,7 @@ class Setting:
     duration_s: float
     slack_s: float
     has_ack_reserve: bool
+    deadline_s: float
 
 
 class Loop:
@@ -89,7 +93,14 @@ class Loop:
         self._clock = clock
         self._notes = Notes(records, situation, setting.network, clock)
         self._turn = asyncio.Lock()
-        self._cap_bps = 0.0
+        self._uplink = LiveUplink(
+            setting.network,
+            setting.policy,
+            duration_s=setting.duration_s,
+            deadline_s=setting.deadline_s,
+            stats_file=site.stats_file,
+        )
+        self._granted_bps = 0.0
         self.pulls = Pulls(site, situation, records, clock=clock, start=self._start)
 
     async def run(self, task: Task) -> None:
@@ -103,6 +114,7 @@ class Loop:
         n_per_slot = round(setting.policy.slot_s / period_s)
         coming = sorted(setting.analytics, key=lambda a: a.arrival_s)
         pulling = asyncio.create_task(self.pulls.live())
+        looking = asyncio.create_task(self._look())
         mark: Mark | None = None
         number = 0
         try:
@@ -112,12 +124,16 @@ class Loop:
                 late_s = self._clock() - begins_s
                 now_s, traffic = await self._link()
                 if mark is not None:
-                    self._notes.close(mark, now_s, traffic)
-                if pulling.done():
-                    pulling.result()
+                    self._uplink.ended(begins_s - period_s, begins_s)
+                    n_down = self._uplink.n_steps_down
+                    self._notes.close(mark, now_s, traffic, n_down)
+                for task_of_ours in (pulling, looking):
+                    if task_of_ours.done():
+                        task_of_ours.result()
                 self._site.check()
                 async with self._turn:
                     await self._come_and_go(coming, begins_s)
+                    self._uplink.begin()
                     if number % n_per_slot == 0:
                         await self._plan(begins_s)
                     facts = await self._divide(begins_s)
@@ -129,10 +145,12 @@ class Loop:
             await asyncio.sleep(max(0.0, setting.duration_s - self._clock()))
             self._site.publisher.send({"do": "assign", "assigned": {}})
             if mark is not None:
-                self._notes.close(mark, *await self._link())
+                n_down = self._uplink.n_steps_down
+                self._notes.close(mark, *await self._link(), n_down)
         finally:
             pulling.cancel()
-            await asyncio.wait({pulling})
+            looking.cancel()
+            await asyncio.wait({pulling, looking})
             self._notes.moves(setting.duration_s)
 
     async def _link(self) -> tuple[float, Traffic]:
@@ -150,13 +168,18 @@ class Loop:
             analytic = coming.pop(0)
             if analytic.departure_s > now_s:
                 self._who.admit(analytic)
-        self._who.rate_map(self._cap_bps).write(self._site.map_file)  # opens lanes
+        self._rate_map.write(self._site.map_file)  # opens lanes
 
     async def _plan(self, now_s: float) -> None:
         """Decide what moves in the slot that begins now, and queue its pulls."""
         free_s = now_s + max(self._setting.slack_s, self.pulls.backlog_s(now_s))
+        setting, policy = self._setting, self._setting.policy
+        pull_bps = self._uplink.pullable_bps(
+            setting.gateway.downlink_bps, setting.model.most_ack_share
+        )
         state = await self._state(free_s)
-        policy = self._setting.policy
+        gateway = replace(setting.gateway, downlink_bps=pull_bps)
+        state = replace(state, gateway=gateway)
         begin = time.perf_counter()
         placement = await asyncio.to_thread(plan_slot, state, policy)
         took_s = time.perf_counter() - begin
@@ -214,10 +237,21 @@ class Loop:
 
     async def _divide(self, now_s: float) -> dict[str, Any]:
         """Divide the uplink, and tell the bridge and the sensors."""
-        setting, policy = self._setting, self._setting.policy
-        uplink_bps = float(setting.network.uplink_rates(now_s, now_s + 1e-3)[0][0])
-        reserved_bps = self._reserve_bps(uplink_bps)
-        free_bps = max(0.0, uplink_bps * policy.uplink_share - reserved_bps)
+        self._uplink.reserve(self._acks_bps)
+        state = await self._grant(now_s, 1.0)
+        granted = self._who.grants.values()
+        self._granted_bps = sum(grant.rate_bps for grant in granted)
+        return self._notes.facts(
+            now_s,
+            state.store.uncompressed_bytes,
+            assumed_bps=self._uplink.assumed_bps,
+            reserved_bps=self._uplink.reserved_bps,
+        )
+
+    async def _grant(self, now_s: float, share: float) -> State:
+        """Divide a share of what is free of the uplink."""
+        policy = self._setting.policy
+        free_bps = self._uplink.free_bps * share
         state = await self._state(now_s)
         if len(self._who):
             begin = time.perf_counter()
@@ -229,25 +263,36 @@ class Loop:
                 "rates", took_s, len(demands), answer.value, answer.bound
             )
             self._who.take_rates(demands, answer, now_s)
-        self._cap_bps = free_bps
-        rate_map = self._who.rate_map(free_bps)
+        rate_map = self._rate_map
         rate_map.write(self._site.map_file)
         await self._site.lanes_open(rate_map.rates_bps)
         self._apply()
-        return self._notes.facts(now_s, reserved_bps, state.store.uncompressed_bytes)
+        return state
 
-    def _reserve_bps(self, uplink_bps: float) -> float:
+    async def _look(self) -> None:
+        """Lower knobs while messages wait for the uplink, until cancelled."""
+        while True:
+            await asyncio.sleep(_LOOK_S)
+            async with self._turn:
+                share = self._uplink.look(self._granted_bps)
+                if share is not None:
+                    await self._grant(self._clock(), share)
+
+    @property
+    def _acks_bps(self) -> float:
         """What acknowledgements of pulls take of the uplink from now on."""
         if not (self._setting.has_ack_reserve and self.pulls.is_busy):
             return 0.0
-        acks_bps = (
-            self._setting.model.most_ack_share * self._setting.network.downlink_bps
-        )
-        return min(acks_bps, _MOST_RESERVED * uplink_bps)
+        model = self._setting.model
+        return model.most_ack_share * self._setting.network.downlink_bps
+
+    @property
+    def _rate_map(self) -> RateMap:
+        return self._who.rate_map(self._uplink.free_bps)
 
     def _apply(self) -> None:
         """Tell the bridge and the sensors who has what."""
-        self._who.rate_map(self._cap_bps).write(self._site.map_file)
+        self._rate_map.write(self._site.map_file)
         assigned = self._who.assigned(self._setting.duration_s)
         self._site.publisher.send({"do": "assign", "assigned": assigned})
 

@@ -59,7 +59,12 @@ class Notes:
         self._clock = clock
 
     def facts(
-        self, now_s: float, reserved_bps: float, stored_bytes: int
+        self,
+        now_s: float,
+        stored_bytes: int,
+        *,
+        assumed_bps: float,
+        reserved_bps: float,
     ) -> dict[str, Any]:
         """What a rate period begins with, and a row for each grant."""
         who = self._who
@@ -81,6 +86,7 @@ class Notes:
             "n_cloud": len(who.in_cloud) + len(who.moving),
             "n_moving": len(who.moving),
             "n_gateway": len(who.on_gateway),
+            "assumed_bps": assumed_bps,
             "reserved_bps": reserved_bps,
             "allocated_bps": sum(grant.rate_bps for grant in who.grants.values()),
             "stored_bytes": stored_bytes,
@@ -88,7 +94,9 @@ class Notes:
             "saved_bps": sum(a.saved_bps for a in who.on_gateway.values()),
         }
 
-    def close(self, mark: Mark, now_s: float, traffic: Traffic) -> None:
+    def close(
+        self, mark: Mark, now_s: float, traffic: Traffic, n_steps_down: int
+    ) -> None:
         """Note a rate period that is over."""
         lasts_s = now_s - mark.at_s
         before = mark.traffic
@@ -105,6 +113,7 @@ class Notes:
             sent_bps=sent_bps,
             received_bps=8 * (traffic.down_bytes - before.down_bytes) / lasts_s,
             n_dropped=traffic.up_dropped - before.up_dropped,
+            n_steps_down=n_steps_down,
             is_overshoot=planned_bps > uplink_bps or sent_bps > most_bps,
             **mark.facts,
         )

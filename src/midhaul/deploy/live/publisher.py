@@ -130,12 +130,21 @@ class Publisher:
         tell(planned=asdict(header), n_bytes=n_bytes)
 
 
-async def publish(endpoint: Endpoint, config: WorkloadConfig, seed: int) -> None:
-    """The life of the process: obeys ``{"do": "assign", "assigned": {…}}``."""
+async def publish(
+    endpoint: Endpoint, config: WorkloadConfig, seed: int, expiry_s: float | None
+) -> None:
+    """The life of the process: obeys ``{"do": "assign", "assigned": {…}}``.
+
+    Args:
+        endpoint: the gateway's broker.
+        config: what the sensors send.
+        seed: of the messages.
+        expiry_s: after which nobody need forward a message; None for never.
+    """
     workloads = {name: workload_named(name, config, seed) for name in WORKLOADS}
     for workload in workloads.values():
         workload.message(0, workload.knobs[0])
-    channel = Channel(endpoint, "publisher")
+    channel = Channel(endpoint, "publisher", expiry_s=expiry_s)
     publisher = Publisher(workloads, channel)
     tasks = [asyncio.create_task(channel.live())]
     tasks.append(asyncio.create_task(publisher.live()))

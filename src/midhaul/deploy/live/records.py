@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from midhaul.runs.tables import Table
 
 _NS = 1e9
+_PATIENCE = 3.0  # deadlines after which a message is missing and not only late
 
 
 class Records:
@@ -22,7 +23,7 @@ class Records:
         run: where they go.
         repeat: number of the repetition.
         begin_ns: when the experiment's clock is zero, on the machine's.
-        deadline_s: a message that is not scored so long after its plan is missing.
+        deadline_s: a message that is scored later after its plan is late.
     """
 
     def __init__(self, run: Run, repeat: int, begin_ns: int, deadline_s: float) -> None:
@@ -54,13 +55,13 @@ class Records:
             self._score(line)
 
     def flush(self, now_s: float) -> None:
-        """Write what is final: messages past their deadline that nobody scored, too."""
-        late = [
+        """Write what is final: what has been late for long and nobody scored, too."""
+        gone = [
             key
             for key, row in self._open.items()
-            if now_s > row["planned_s"] + self._deadline_s
+            if now_s > row["planned_s"] + _PATIENCE * self._deadline_s
         ]
-        for key in late:
+        for key in gone:
             self.add(MESSAGES, **{**self._open.pop(key), "status": "missing"})
         for table, rows in self._rows.items():
             if rows:
@@ -98,10 +99,10 @@ class Records:
         key = header["analytic"], header["number"]
         scored_s = self._seconds(line["scored_ns"])
         latency_s = scored_s - self._seconds(header["planned_ns"])
-        if latency_s > self._deadline_s:
-            return
+        is_late = latency_s > self._deadline_s
         if key not in self._open:
-            self._early.setdefault(key, line)
+            if not is_late:
+                self._early.setdefault(key, line)
             return
         row = self._open.pop(key)
         self.add(
@@ -111,8 +112,8 @@ class Records:
             received_s=self._seconds(line["received_ns"]),
             scored_s=scored_s,
             latency_s=latency_s,
-            quality=line["quality"],
-            status="scored",
+            quality=None if is_late else line["quality"],
+            status="late" if is_late else "scored",
         )
 
     def _seconds(self, ns: int | None) -> Any:

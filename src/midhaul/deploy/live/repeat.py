@@ -131,6 +131,7 @@ async def _run(
         duration_s=config.duration_s,
         slack_s=config.planning.slack_s,
         has_ack_reserve=config.planning.has_ack_reserve,
+        deadline_s=config.deadline_s,
     )
     await asyncio.to_thread(_warm_up, setting)
     begin_ns = time.monotonic_ns() + _SETUP_NS

@@ -115,15 +115,15 @@ def message_metrics(rows: Sequence[Row], slots: Slots) -> list[MetricSamples]:
     """Latency, quality and what is missing.
 
     A message counts by the weight of its analytic and by the time it stands for. What
-    was not granted any rate has quality 0; what is missing is left out in one metric
-    and 0 in the other, and nothing is imputed. In the latency a missing message counts
-    as at least its deadline.
+    was not granted any rate has quality 0, and so has what is late or missing; one
+    metric leaves these out. In the latency what is late or missing counts as at least
+    its deadline.
     """
-    known = [row for row in rows if row["status"] != "missing"]
+    known = [row for row in rows if row["status"] not in {"late", "missing"}]
     sent = [row for row in rows if row["status"] != "not granted"]
     at = "planned_s"
-    is_missing = np.array([row["status"] == "missing" for row in sent], bool)
-    waits_s = np.where(is_missing, slots.deadline_s, column(sent, "latency_s"))
+    is_late = np.array([row["status"] in {"late", "missing"} for row in sent], bool)
+    waits_s = np.where(is_late, slots.deadline_s, column(sent, "latency_s"))
     found = [
         percentile_samples(
             waits_s,
@@ -132,13 +132,13 @@ def message_metrics(rows: Sequence[Row], slots: Slots) -> list[MetricSamples]:
             q=q,
             metric=f"latency_p{round(100 * q)}_s",
             configuration=slots.name,
-            known_below=slots.deadline_s if is_missing.any() else math.inf,
+            known_below=slots.deadline_s if is_late.any() else math.inf,
         )
         for q in (0.5, 0.95)
     ]
     for metric, chosen, name in (
-        ("weighted_qos", known, "quality"),
-        ("weighted_qos_missing_zero", rows, "quality"),
+        ("weighted_qos", rows, "quality"),
+        ("weighted_qos_in_time", known, "quality"),
         ("planned_qos", rows, "planned_quality"),
     ):
         counts = column(chosen, "weight")
@@ -146,6 +146,7 @@ def message_metrics(rows: Sequence[Row], slots: Slots) -> list[MetricSamples]:
         above = counts * column(chosen, name)
         found.append(slots.ratio(metric, chosen, at, above, counts, "higher"))
     for metric, chosen, status in (
+        ("late_share", sent, "late"),
         ("missing_share", sent, "missing"),
         ("not_granted_share", rows, "not granted"),
     ):

@@ -35,6 +35,7 @@ MQTT_PORT = 1883
 REGISTRY_PORT = 5000
 _PREFIX = "midhaul-live-"
 _WATCH_S = 0.1
+_IN_FLIGHT_S = 1.0
 _OPENS_S = 2.0
 _POLL_S = 0.02
 
@@ -152,7 +153,11 @@ class Site:
             log = logs / f"{name}.log"
             return Child(role, options, command=command, log=log, take=take)
 
-        self.publisher = child("publisher", "publish", common | inside, near, take)
+        expiry = {
+            "expiry_s": config.deadline_s if config.planning.has_back_pressure else None
+        }
+        publishing = common | inside | expiry
+        self.publisher = child("publisher", "publish", publishing, near, take)
         self.cloud = child(
             "cloud-consumer",
             "consume",
@@ -166,7 +171,11 @@ class Site:
             consuming | inside | {"place": "gateway"},
             near,
         )
-        bridge = {"file": str(self._bridge_file(inside, outside))}
+        has_back_pressure = config.planning.has_back_pressure
+        bridge_file = self._bridge_file(
+            inside, outside, has_back_pressure=has_back_pressure
+        )
+        bridge = {"file": str(bridge_file)}
         self.bridge = child("bridge", "bridge", bridge, near)
         self.puller = child("puller", "pull", store, near)
 
@@ -216,7 +225,13 @@ class Site:
         near = (self.publisher, self.gateway, self.bridge, self.puller)
         return (*near, self.cloud)
 
-    def _bridge_file(self, inside: dict[str, Any], outside: dict[str, Any]) -> Path:
+    def _bridge_file(
+        self,
+        inside: dict[str, Any],
+        outside: dict[str, Any],
+        *,
+        has_back_pressure: bool,
+    ) -> Path:
         file = self._logs / "bridge.json"
         config = {
             "name": "midhaul-live",
@@ -229,6 +244,7 @@ class Site:
             "max_queue_bytes": 16_000_000,
             "local": inside,
             "remote": outside,
+            "max_in_flight_s": _IN_FLIGHT_S if has_back_pressure else None,
             "watch_s": _WATCH_S,
             "drain_s": 0.0,
             # A lane whose rate has just been lowered works off its past in what others

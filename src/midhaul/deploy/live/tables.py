@@ -64,8 +64,13 @@ MESSAGES = Table(
         Column("scored_s", _FLOAT, "When it was scored; null where it never was."),
         Column("latency_s", _FLOAT, "Planned send until scored."),
         Column("planned_quality", _FLOAT, "What the QoS curve says of its knob."),
-        Column("quality", _FLOAT, "Measured quality; null where it is missing."),
-        Column("status", _STRING, "scored, missing, or not granted (no rate for it)."),
+        Column("quality", _FLOAT, "Measured quality; null where late or missing."),
+        Column(
+            "status",
+            _STRING,
+            "scored, late (after its deadline), missing (never), or not granted (no "
+            "rate for it).",
+        ),
     ),
 )
 
@@ -81,11 +86,13 @@ PERIODS = Table(
         Column("n_moving", _INT, "Those of them whose image is being pulled."),
         Column("n_gateway", _INT, "Analytics on the gateway."),
         Column("uplink_bps", _FLOAT, "What the uplink carried, mean of the period."),
+        Column("assumed_bps", _FLOAT, "What was forecast that it carries."),
         Column("reserved_bps", _FLOAT, "Kept free for acknowledgements of pulls."),
         Column("allocated_bps", _FLOAT, "Sum of the rates granted."),
         Column("sent_bps", _FLOAT, "Measured at the device: gateway to cloud."),
         Column("received_bps", _FLOAT, "Measured at the device: cloud to gateway."),
         Column("n_dropped", _INT, "Packets dropped before the uplink."),
+        Column("n_steps_down", _INT, "How often knobs went down, as messages waited."),
         Column(
             "is_overshoot",
             _BOOL,

@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from midhaul.deploy.live.inputs import network_of
 from midhaul.deploy.live.samples import column
-from midhaul.deploy.live.tables import MESSAGES, PERIODS, REPEATS
-from midhaul.model import Verdict
+from midhaul.deploy.live.tables import MESSAGES, MOVES, PERIODS, REPEATS
+from midhaul.model import Tally, Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -18,16 +19,19 @@ if TYPE_CHECKING:
 
     _Finding = tuple[str, str]
 
+_WITHIN = 0.02  # by how much a share of periods may miss what was promised
+_FEW = 2  # periods of a repetition that may be over by chance, where there are few
 _LEAVE_CPU = "Leave the machine to this run, or lower requests.rate_per_min."
 
 
 def judge_run(config: LiveConfig, run: Run) -> Verdict:
     """Hold a run to its limits."""
     findings = [*_ending(config, run), *_machine(config, run), *_queues(config, run)]
-    return Verdict(
+    found = Verdict(
         reasons=tuple(reason for reason, _ in findings),
         advice=tuple(advice for _, advice in findings),
     )
+    return found + _promises(config, run)
 
 
 def _ending(config: LiveConfig, run: Run) -> Iterator[_Finding]:
@@ -55,14 +59,61 @@ def _machine(config: LiveConfig, run: Run) -> Iterator[_Finding]:
                 f"{row['late_p99_s']:.3g} s {where}.",
                 _LEAVE_CPU,
             )
-        error = 1 - row["pull_bps"] / config.link.downlink_bps
+        error = 1 - row["pull_bps"] / _pullable_bps(config, row["ack_share"])
         if not error <= limits.max_link_error:
             yield (
-                f"Pulls may be {limits.max_link_error:.0%} slower than the downlink, "
-                f"found {error:.0%} {where}.",
+                f"Pulls may be {limits.max_link_error:.0%} slower than the downlink "
+                f"and their acknowledgements allow, found {error:.0%} {where}.",
                 "Lower link.downlink_bps to what this machine can shape and unpack, or "
                 "raise images.scale: small layers are slow.",
             )
+
+
+def _pullable_bps(config: LiveConfig, ack_share: float) -> float:
+    """The most that a pull can get: what it acknowledges has to fit the uplink."""
+    uplink_bps = network_of(config).uplink_bps
+    return min(config.link.downlink_bps, uplink_bps / max(ack_share, 1e-9))
+
+
+def _promises(config: LiveConfig, run: Run) -> Verdict:
+    """What was sent too much, came late or not at all, and was saved less."""
+    limits, planning = config.limits, config.planning
+    periods = run.read(PERIODS).to_pylist()
+    moves = run.read(MOVES).to_pylist()
+    status = [row["status"] for row in run.read(MESSAGES).to_pylist()]
+    n_sent = len(status) - status.count("not granted")
+    few = _FEW / max(1, len(periods) // max(1, config.n_repeats))
+    planned = round(column(moves, "planned_saved_bits").sum() / 8)
+    saved = round(column(moves, "saved_bits").sum() / 8)
+    has_promised = planning.forecast == "conformal"
+    return Verdict.of(
+        Tally(
+            what="rate periods were granted or sent more than the uplink carried",
+            n=int(column(periods, "is_overshoot").sum()),
+            of=len(periods),
+            max_share=min(1.0, planning.max_over_share + max(_WITHIN, few))
+            if has_promised
+            else 1.0,
+            advice="Lower planning.max_over_share or planning.uplink_share, or decide "
+            "more often with a shorter rate_period_s.",
+        ),
+        Tally(
+            what="messages that were sent came late or not at all",
+            n=status.count("late") + status.count("missing"),
+            of=n_sent,
+            max_share=limits.max_late_share,
+            advice="Keep planning.has_back_pressure, lower planning.max_over_share, or "
+            "raise deadline_s.",
+        ),
+        Tally(
+            what="bytes of the saving that moves promised did not come",
+            n=max(0, planned - saved),
+            of=planned,
+            max_share=limits.max_lost_saving,
+            advice="Lower planning.pull_share, so that pulls are planned to last "
+            "longer.",
+        ),
+    )
 
 
 def _queues(config: LiveConfig, run: Run) -> Iterator[_Finding]:

@@ -53,7 +53,12 @@ def _role(name: str, options: dict[str, Any]) -> Coroutine[Any, Any, None]:
         case "publish":
             from midhaul.deploy.live.publisher import publish  # noqa: PLC0415
 
-            return publish(_endpoint(options), _workload(options), options["seed"])
+            return publish(
+                _endpoint(options),
+                _workload(options),
+                options["seed"],
+                options["expiry_s"],
+            )
         case "consume":
             from midhaul.deploy.live.consumer import consume  # noqa: PLC0415
 

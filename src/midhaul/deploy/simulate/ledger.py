@@ -112,10 +112,12 @@ class Ledger:
     @property
     def free_bps(self) -> float:
         """The same less what still waits, where the policy looks at that."""
-        waiting_bps = self._uplink.waiting_bits / self._policy.rate_period_s
         if not self._policy.has_back_pressure:
             return self.assumed_bps
-        return max(0.0, self.assumed_bps - waiting_bps)
+        claim_bps = self._pressure.claim_bps(
+            self._uplink.waiting_bits, self._policy.rate_period_s
+        )
+        return max(0.0, self.assumed_bps - claim_bps)
 
     def advance(self, state: State, now_s: float, *, is_pulling: bool) -> None:
         """Add up what went on since the last call."""
@@ -212,7 +214,7 @@ class Ledger:
         self._pressure.begin()
         flow = _Flow(self._uplink.waiting_bits)
         for number, rate_bps in enumerate(np.repeat(rates, n_each).tolist()):
-            if number and self._policy.has_back_pressure:
+            if self._policy.has_back_pressure:
                 self._pressure.look(
                     granted_bps=now.offers[1.0].bps,
                     waiting_bits=self._uplink.waiting_bits,
