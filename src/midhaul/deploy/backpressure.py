@@ -82,10 +82,13 @@ class BackPressure:
                 self.rung = rung
                 self.n_steps_down += 1
         elif self._n_dead >= _N_DEAD:
-            self.rung, self._n_dead = len(RUNGS) - 2, 0
-        elif self.rung and waiting_bits <= self._short_s * leaves_bps:
-            if left_bps > 0 or was_clear:
-                self.rung = min(self.rung - 1, rung)
+            self.rung, self._n_dead, self._leaves_bps = len(RUNGS) - 2, 0, 0.0
+        elif (
+            self.rung
+            and waiting_bits <= self._short_s * leaves_bps
+            and (left_bps > 0 or was_clear)
+        ):
+            self.rung = min(self.rung - 1, rung)
         return self.share
 
     def claim_bps(self, waiting_bits: float, period_s: float) -> float:

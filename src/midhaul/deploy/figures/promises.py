@@ -124,7 +124,7 @@ def replayed(view: View, periods: Table) -> Figure | str:
             found[name] = _counted("conformal", 1.0, carried, shown)
     for name, forecast, given in _MARGINS:
         found[name] = _counted(forecast, given, carried, share)
-    marks = [
+    marks: list[dict[str, Any]] = [
         {
             "name": name,
             "x": 100 * sum(a > b * _ABOVE for a, b in pairs) / len(pairs),

@@ -57,7 +57,7 @@ def _role(name: str, options: dict[str, Any]) -> Coroutine[Any, Any, None]:
                 _endpoint(options),
                 _workload(options),
                 options["seed"],
-                options["expiry_s"],
+                options.get("expiry_s"),
             )
         case "consume":
             from midhaul.deploy.live.consumer import consume  # noqa: PLC0415
