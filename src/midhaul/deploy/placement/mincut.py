@@ -24,6 +24,7 @@ from midhaul.deploy.placement.instance import Choice
 from midhaul.deploy.placement.marginal_greedy import solve_greedily
 from midhaul.deploy.placement.prices import one_row, several_rows, with_groups
 from midhaul.deploy.placement.reduction import reduce
+from midhaul.deploy.placement.spectral import spectral_bound
 from midhaul.deploy.placement.tabu import TabuSearch
 
 if TYPE_CHECKING:
@@ -47,6 +48,10 @@ POOR_GAP = 0.01
 """Share of the bound from which on other beginnings and a local search are tried."""
 SEARCH_SHARE = 0.5
 """Share of the time that the local search may take."""
+FAR_GAP = 0.05
+"""Share of the bound from which on another sort of bound is tried."""
+BOUND_SHARE = 0.6
+"""Share of the time left that this bound may take."""
 DEFAULT_SEARCH = TabuSearch()
 
 
@@ -168,6 +173,11 @@ def _close(
 ) -> tuple[Bool[np.ndarray, " k"], float, bool]:
     """Solve cores until the gap is small, the core was the whole, or time is up."""
     bound, is_timed_out = here.bound, False
+    value = float(reduced.values[known].sum())
+    if bound - value > FAR_GAP * bound:
+        limit_s = BOUND_SHARE * (end_s - time.monotonic())
+        bound = min(bound, spectral_bound(reduced, here.prices, time_limit_s=limit_s))
+    n_open = int((here.losses(reduced) <= here.bound - value).sum())
     for n_items, share, precision in (
         (SMALL_CORE, FIRST_SHARE, OPTIMAL_GAP),
         (LARGE_CORE, 1.0, max(max_gap, OPTIMAL_GAP)),
@@ -179,7 +189,10 @@ def _close(
         if left_s <= 0:
             is_timed_out = True
             break
-        known, bound, is_complete, is_timed_out = improve(
+        if n_open > SMALL_CORE and gap > FAR_GAP * bound:
+            # So far away the solver would not end, and its choices are found already.
+            break
+        known, closer, is_complete, is_timed_out = improve(
             reduced,
             here,
             known,
@@ -187,6 +200,7 @@ def _close(
             least_gain=precision / 2 * bound,
             time_limit_s=share * left_s,
         )
+        bound = min(bound, closer)
         if is_complete and not is_timed_out:
             break
     return known, bound, is_timed_out
