@@ -4,7 +4,7 @@ Set-union knapsacks by the law of the literature (He and others, Future Generati
 Computer Systems 87, 2018): each item needs each element with one probability, the
 capacity is a share of all weights. Ten sizes from 85 to 1,000; limits in seconds of
 this process, as other programs may keep the machine busy. Best known: the best of tabu
-searches with other seeds and other rules, ten times as long, and of all that is run here.
+searches with other seeds and other rules, three times as long, and of this one.
 
     python benchmarks/sukp.py [--quick] [--seed N]
 """
