@@ -10,6 +10,7 @@
     ├── ProviderError            an inference provider failed               (exit 1)
     ├── SimulationError          a simulator failed                         (exit 1)
     └── StoreError               a run cannot be written or read            (exit 1)
+        └── UnknownRunError      there is no run of that name               (exit 2)
 
 Expected outcomes (an infeasible placement, a request that timed out, "do not retrain")
 are values, not exceptions.
@@ -83,6 +84,12 @@ class SimulationError(MidhaulError):
 
 class StoreError(MidhaulError):
     """A run cannot be written or read."""
+
+
+class UnknownRunError(StoreError):
+    """A name stands for no run, or for more than one."""
+
+    exit_code = 2
 
 
 def require(module: str, extra: str) -> ModuleType:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -11,8 +12,6 @@ from midhaul.cli.compare import Gate
 from midhaul.errors import ConfigError
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from tests.cli.conftest import Midhaul
 
 
@@ -48,23 +47,51 @@ def test_the_second_run_is_judged_next_to_the_first(
 @pytest.mark.parametrize(
     ("gate", "code", "code_back"),
     [
-        ("±5%", 1, 0),
-        ("5%", 1, 0),
-        ("+-5%", 1, 0),
+        ("±5%", 4, 0),
+        ("5%", 4, 0),
+        ("+-5%", 4, 0),
         ("±20%", 0, 0),
-        ("+5%", 1, 0),
-        ("-5%", 0, 1),
+        ("+5%", 4, 0),
+        ("-5%", 0, 4),
         ("+20%", 0, 0),
     ],
 )
-def test_a_gate_exits_with_1_on_a_regression(
+def test_a_gate_exits_with_4_on_a_regression(
     midhaul: Midhaul, two: tuple[str, str], gate: str, code: int, code_back: int
 ) -> None:
     """Its sign says which direction is bounded, its size how much is allowed."""
     there = midhaul("compare", *two, "--gate", f"mean_s={gate}")
     back = midhaul("compare", *reversed(two), "--gate", f"mean_s={gate}")
     assert (there.code, back.code) == (code, code_back)
-    assert ("gate: mean_s of all changed by +10.0%" in there.err) == (code == 1)
+    assert ("gate: mean_s of all changed by +10.0%" in there.err) == (code == 4)
+
+
+def test_a_gate_on_a_run_that_is_not_valid_says_no(
+    midhaul: Midhaul, two: tuple[str, str]
+) -> None:
+    """Whatever its numbers are; without a gate the doubt stands beside them."""
+    file = next(Path().glob(f"**/{two[0]}/manifest.json"))
+    manifest = json.loads(file.read_text())
+    reasons = {"reasons": ["the machine was busy."], "advice": ["Wait."]}
+    manifest["verdict"] = {"is_valid": False, "tallies": [], **reasons}
+    file.write_text(json.dumps(manifest))
+    said = midhaul("compare", two[0], two[0], "--gate", "mean_s=±5%")
+    assert said.code == 4
+    assert "is not valid: the machine was busy." in said.err
+    alone = midhaul("compare", two[0], two[0])
+    assert alone.code == 0
+    assert "is not valid: the machine was busy." in alone.out
+
+
+@pytest.mark.parametrize("verb", ["show", "report", "compare"])
+def test_an_unknown_run_is_bad_input(
+    midhaul: Midhaul, two: tuple[str, str], verb: str
+) -> None:
+    """It is the user's word that is wrong, not the run."""
+    names = ["nobody", two[0]] if verb == "compare" else ["nobody"]
+    said = midhaul(verb, *names)
+    assert said.code == 2
+    assert "there is no run 'nobody'" in said.err
 
 
 def test_an_unknown_metric_of_a_gate_is_bad_input(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from midhaul.model.samples import MetricSamples
+from midhaul.stats import percentile_samples
 from midhaul.stats.compare import compare
 
 
@@ -83,12 +85,12 @@ def test_only_what_both_have_is_compared_in_order() -> None:
 
 
 def test_too_few_units_are_not_judged() -> None:
-    """One unit, or none, tells nothing, which is said as unknown."""
-    for n in (0, 1):
+    """Of no unit there is no value; one has no spread to judge by."""
+    for n, result in ((0, "unknown"), (1, "cannot tell")):
         with np.errstate(invalid="ignore"):
             one, two = mean_of(np.ones(n)), mean_of(np.full(n, 2.0), "v")
             (found,) = compare([one], [two], rng())
-        assert found.result == "unknown"
+        assert found.result == result
         assert math.isnan(found.p_value)
 
 
@@ -105,7 +107,7 @@ def test_many_comparisons_of_nothing_seldom_differ() -> None:
     one = [mean_of(chance.normal(0, 1, 40), metric=f"m{i}") for i in range(40)]
     two = [mean_of(chance.normal(0, 1, 40), metric=f"m{i}") for i in range(40)]
     found = compare(one, two, rng())
-    assert sum(c.result != "tie" for c in found) <= 1
+    assert sum(c.result in {"better", "worse"} for c in found) <= 1
 
 
 @settings(max_examples=20, deadline=None)
@@ -118,3 +120,83 @@ def test_swapping_the_runs_swaps_the_sign(n: int, shift: float, seed: int) -> No
     (back,) = compare([two], [one], rng())
     assert there.difference.value == pytest.approx(-back.difference.value)
     assert there.difference.low == pytest.approx(-back.difference.high)
+
+
+@pytest.mark.parametrize("n", [2, 4, 5, 6, 8, 9])
+def test_a_total_loss_on_few_units_is_no_tie(n: int) -> None:
+    """All units fall from 1 to 0 beside a dozen other metrics: no chance to show it."""
+    names = [f"m{i}" for i in range(12)]
+    one = [mean_of(np.ones(n), metric=name, better="higher") for name in names]
+    two = [mean_of(np.zeros(n), metric=name, better="higher") for name in names]
+    results = {found.result for found in compare(one, two, rng())}
+    assert results == ({"cannot tell"} if n < 9 else {"worse"})
+
+
+def test_half_a_loss_under_noise_is_no_tie() -> None:
+    """Seven noisy units that lost half on average leave everything open."""
+    before = np.array([1.0, 0.9, 1.0, 0.2, 1.0, 0.8, 1.0])
+    after = np.array([0.1, 1.0, 0.0, 0.9, 0.3, 1.0, 0.1])
+    pair = [[mean_of(v, better="higher")] for v in (before, after)]
+    (found,) = compare(*pair, rng())
+    assert found.result == "cannot tell"
+    assert found.reason == "half or double the value is not ruled out"
+
+
+def bounded(values: np.ndarray, known_below: float) -> MetricSamples:
+    """The mean of values, which is a bound from some value on."""
+    return replace(mean_of(values), known_below=known_below)
+
+
+def test_a_bound_is_never_better_by_luck() -> None:
+    """What is only known to be larger may be worse, and what is below it better."""
+    fast, slow = rng().normal(1, 0.01, 30), rng().normal(2, 0.01, 30)
+    cases = {
+        "worse": (bounded(fast, math.inf), bounded(slow, 1.5)),
+        "better": (bounded(slow, 1.5), bounded(fast, math.inf)),
+    }
+    for result, (one, two) in cases.items():
+        (found,) = compare([one], [two], rng())
+        assert found.result == result
+    for pair in (
+        (bounded(slow, math.inf), bounded(fast, 0.5)),
+        (bounded(fast, 0.5), bounded(slow, math.inf)),
+        (bounded(fast, 0.5), bounded(fast, 0.5)),
+    ):
+        (found,) = compare([pair[0]], [pair[1]], rng())
+        assert found.result == "cannot tell"
+        assert ">=" in found.bounds
+
+
+def test_percentiles_are_compared_at_what_the_smaller_run_carries() -> None:
+    """A claim of few values lies farther out; that is no difference of the runs."""
+    chance = rng()
+
+    def p90(n: int) -> MetricSamples:
+        values, index = chance.exponential(size=n), np.arange(n) * 20 // n
+        units = tuple(f"{n} {i}" for i in range(20))
+        return percentile_samples(
+            values, index, units, q=0.9, metric="p90", configuration="c"
+        )
+
+    few, many = p90(100), p90(20_000)
+    claims = [float(s.statistic(np.ones((1, 20)))[0]) for s in (few, many)]
+    (found,) = compare([few], [many], rng())
+    assert found.first == claims[0]
+    assert found.second > claims[1]
+    assert found.result in {"tie", "cannot tell"}
+
+
+def test_a_percentile_that_too_few_values_carry_cannot_be_told() -> None:
+    """And says what it lacks."""
+    units = tuple(map(str, range(10)))
+    one = percentile_samples(
+        np.arange(20.0),
+        np.arange(20) % 10,
+        units,
+        q=0.99,
+        metric="p",
+        configuration="c",
+    )
+    (found,) = compare([one], [one], rng())
+    assert found.result == "cannot tell"
+    assert found.reason == "p99 needs 662 values, found 20"

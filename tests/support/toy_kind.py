@@ -94,6 +94,9 @@ def run(config: ToyConfig, run: Run, progress: Progress) -> None:
     row = {"configuration": 0, "metric": "total", "value": total, "unit": "s"}
     run.write(SUMMARY, [row], part=0)
     run.verdict = Verdict()
+    if config.factor < 0:
+        reasons = ("Values may not be negative.",)
+        run.verdict = Verdict(reasons=reasons, advice=("Raise factor.",))
 
 
 def samples(run: Run) -> list[MetricSamples]:

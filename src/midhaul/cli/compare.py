@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from midhaul.cli.gates import GATE, doubts_about
 from midhaul.cli.options import RUNS, Json, Out, RunName
 
 if TYPE_CHECKING:
@@ -23,8 +24,9 @@ Gates = Annotated[
     typer.Option(
         "--gate",
         metavar="METRIC=±X%",
-        help="Exit with 1 when a metric got worse by more than X %; +X% allows it to "
-        "rise by no more than that, -X% to fall; may be repeated.",
+        help="Exit with 4 when a metric got worse by more than X %, when that cannot "
+        "be told, or when a run is not valid; +X% allows it to rise by no more than "
+        "that, -X% to fall; may be repeated.",
     ),
 ]
 Seed = Annotated[int, typer.Option("--seed", help="Seed of the resampling.")]
@@ -65,10 +67,12 @@ class Gate:
     def judge(self, found: Comparison) -> str | None:
         """Why a comparison does not pass; None when it does."""
         place = f"{found.metric} of {found.configuration}"
+        if found.result == "cannot tell":
+            return f"{place} cannot be judged: {found.reason}"
         if math.isnan(found.first) and math.isnan(found.second):
             return None  # neither run has the metric
         if found.result == "unknown":
-            return f"{place} cannot be judged: too few units"
+            return f"{place} cannot be judged: one run has no value"
         if found.result == "tie":
             return None
         rose = found.difference.value > 0
@@ -76,9 +80,11 @@ class Gate:
             found.result == "worse" if self.sign == "±" else rose == (self.sign == "+")
         )
         change = found.ratio.value - 1
-        if not is_bad or abs(change) <= self.tolerance:
+        is_open = found.bounds[1] is not None
+        if not is_bad or (abs(change) <= self.tolerance and not is_open):
             return None
-        return f"{place} changed by {change:+.1%}, allowed is {self}"
+        least = "at least " if is_open else ""
+        return f"{place} changed by {least}{change:+.1%}, allowed is {self}"
 
     def __str__(self) -> str:
         """The tolerance as it is written."""
@@ -94,7 +100,7 @@ def compare(
     out: Out = RUNS,
     json: Json = False,
 ) -> None:
-    """Compare two runs metric by metric: better, worse or a tie."""
+    """Compare two runs metric by metric: better, worse, a tie, or cannot tell."""
     import numpy as np
 
     from midhaul.cli import output
@@ -105,14 +111,16 @@ def compare(
 
     gates = [Gate.parse(text) for text in gate or ()]
     runs = [find_run(out, name) for name in (first, second)]
+    doubts = [text for run in runs for text in doubts_about(run)]
     samples = [kind_named(run.manifest.kind).samples_of(run) for run in runs]
     found = compare_samples(samples[0], samples[1], np.random.default_rng(seed))
     unlike = differences(runs[0], runs[1])
-    failures = judge(gates, found)
+    failures = [*(doubts if gates else ()), *judge(gates, found)]
     if json:
         output.print_json(
             {
                 "runs": [run.id for run in runs],
+                "doubts": doubts,
                 "differences": [asdict(one) for one in unlike],
                 "comparisons": [asdict(one) for one in found],
                 "failures": failures,
@@ -121,10 +129,12 @@ def compare(
     else:
         _print_differences(unlike)
         _print_comparisons(found)
+        for text in doubts:
+            output.print_line(text)
     for text in failures:
         output.say(f"gate: {text}")
     if failures:
-        raise typer.Exit(1)
+        raise typer.Exit(GATE)
 
 
 def judge(gates: Sequence[Gate], found: Sequence[Comparison]) -> list[str]:
@@ -166,8 +176,8 @@ def _print_comparisons(found: Sequence[Comparison]) -> None:
         [
             one.configuration,
             one.metric,
-            one.first,
-            one.second,
+            _bounded(one.first, one.bounds[0]),
+            _bounded(one.second, one.bounds[1]),
             one.difference.unit,
             _interval(one.difference),
             _interval(one.ratio),
@@ -178,8 +188,19 @@ def _print_comparisons(found: Sequence[Comparison]) -> None:
     ]
     columns = ["configuration", "metric", "first", "second", "unit", "second - first"]
     output.print_table([*columns, "second / first", "p (Holm)", "result"], rows)
+    reasons = dict.fromkeys(one.reason for one in found if one.reason)
+    for reason in reasons:
+        metrics = dict.fromkeys(one.metric for one in found if one.reason == reason)
+        output.print_line(f"cannot tell {', '.join(metrics)}: {reason}")
     if any(not one.is_paired for one in found):
         output.print_line("some metrics share no units: compared without pairing")
+
+
+def _bounded(value: float, bound: str | None) -> object:
+    from midhaul.cli.output import number
+    from midhaul.model.estimate import SIGNS
+
+    return f"{SIGNS[bound]} {number(value)}" if bound else value
 
 
 def _interval(estimate: Estimate) -> str:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from midhaul.cli import output
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from midhaul.kinds import Kind
@@ -124,7 +124,7 @@ def open_file(file: Path) -> None:
     webbrowser.open(file.resolve().as_uri())
 
 
-def estimate(row: dict[str, Any]) -> str:
+def estimate(row: Mapping[str, Any]) -> str:
     """A row of a summary in words: the value and half its interval, or its bound."""
     value = row["value"]
     if value is None:

@@ -6,6 +6,9 @@ import shlex
 import sys
 from typing import TYPE_CHECKING, Any
 
+import typer
+
+from midhaul.cli.gates import GATE, Bound, Bounds, Strict, failures_of
 from midhaul.cli.options import RUNS, File, Json, NoReport, Open, Out, Resume, Set
 
 if TYPE_CHECKING:
@@ -25,13 +28,23 @@ def run(
     resume: Resume = False,
     no_report: NoReport = False,
     open_: Open = False,
+    strict: Strict = False,
+    gate: Bounds = None,
     json: Json = False,
 ) -> None:
     """Run an experiment file: a folder with tables, a summary and a report."""
-    from midhaul.cli.results import print_result
+    from midhaul.cli.output import say
+    from midhaul.cli.results import print_result, summary
 
+    bounds = [Bound.parse(text) for text in gate or ()]
     kind, done = run_file(file, set_ or (), out, resume=resume)
     print_result(kind, done, as_json=json, with_report=not no_report, open_it=open_)
+    if strict or bounds:
+        failures = failures_of(done, summary(done), bounds)
+        for text in failures:
+            say(f"gate: {text}")
+        if failures:
+            raise typer.Exit(GATE)
 
 
 def run_file(

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
+from midhaul.cli.gates import GATE, Strict
 from midhaul.cli.options import RUNS, File, Json, NoReport, Out, Set
 
 if TYPE_CHECKING:
@@ -42,6 +43,7 @@ def sweep(
     out: Out = RUNS,
     jobs: Jobs = 1,
     no_report: NoReport = False,
+    strict: Strict = False,
     json: Json = False,
 ) -> None:
     """Run every combination of values; what was finished before is skipped."""
@@ -71,6 +73,10 @@ def sweep(
     if failed:
         output.say(f"{len(failed)} of {len(outcomes)} points failed; see the table")
         raise typer.Exit(1)
+    doubtful = [o for o in outcomes if o.verdict is not None and not o.verdict.is_valid]
+    if strict and doubtful:
+        output.say(f"gate: {len(doubtful)} of {len(outcomes)} points are not valid")
+        raise typer.Exit(GATE)
 
 
 def _plan(

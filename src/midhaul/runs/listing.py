@@ -7,7 +7,7 @@ import difflib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from midhaul.errors import StoreError
+from midhaul.errors import UnknownRunError
 from midhaul.runs import machine
 from midhaul.runs.manifest import NAME
 from midhaul.runs.run import Run
@@ -50,7 +50,7 @@ def find_run(root: Path, name: str) -> Run:
         name: its folder, its id, the unique beginning of its id or ``last``.
 
     Raises:
-        StoreError: there is no such run, or more than one.
+        UnknownRunError: there is no such run, or more than one.
     """
     if (Path(name) / NAME).is_file():
         return Run.open(Path(name))
@@ -66,12 +66,12 @@ def find_run(root: Path, name: str) -> Run:
         message = (
             f"{name!r} begins the ids of {len(found)} runs: {', '.join(found[:5])}"
         )
-        raise StoreError(message, "give more of the id")
+        raise UnknownRunError(message, "give more of the id")
     near = difflib.get_close_matches(name, ids, n=1)
     hint = f"did you mean {near[0]}?" if near else f"midhaul ls --out {root}"
     what = "no run" if name == LAST else f"no run {name!r}"
     message = f"there is {what} in {root}"
-    raise StoreError(message, hint)
+    raise UnknownRunError(message, hint)
 
 
 def runs_of(root: Path, config_hash: str) -> list[Run]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from midhaul import documents
-from midhaul.errors import StoreError
+from midhaul.errors import StoreError, UnknownRunError
 from midhaul.model import Verdict
 
 if TYPE_CHECKING:
@@ -71,7 +71,8 @@ class Manifest(BaseModel):
         """The manifest of the run in ``folder``.
 
         Raises:
-            StoreError: there is none, or it holds something else.
+            UnknownRunError: there is none.
+            StoreError: it holds something else.
         """
         file = folder / NAME
         try:
@@ -81,7 +82,7 @@ class Manifest(BaseModel):
             return cls.model_validate(data)
         except FileNotFoundError as error:
             message = f"{folder} is no run: it has no {NAME}"
-            raise StoreError(message, "midhaul ls lists the runs") from error
+            raise UnknownRunError(message, "midhaul ls lists the runs") from error
         except (OSError, ValueError, AttributeError, ValidationError) as error:
             message = f"{file} cannot be read: {error}"
             raise StoreError(message) from error

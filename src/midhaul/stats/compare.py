@@ -3,6 +3,16 @@
 Units that both runs share (images, blocks) are resampled together, so what they share
 cancels out; runs without shared units are resampled apart. All p values are corrected
 together (Holm), and a difference that does not stand is a tie: a result, not a lack.
+
+A tie is only called where a difference could have been found. It cannot be told
+
+1. with fewer than six units: not even units that all agree would differ more than
+   chance lets them (a sign test of n units has no p value below ``2 ** (1 - n)``), and
+   likewise where all units agree on a difference and are too few for the correction;
+2. where the interval of the ratio leaves room for half or for double the value;
+3. where a value is only known to be at least that (requests without an answer) and what
+   it exceeds decides: a bound is never better, nothing is worse than a bound, and two
+   bounds are no tie.
 """
 
 from __future__ import annotations
@@ -13,6 +23,7 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
+from midhaul.model.estimate import AT_LEAST
 from midhaul.stats.bootstrap import (
     bootstrap,
     independent_bootstrap,
@@ -28,10 +39,16 @@ if TYPE_CHECKING:
     from midhaul.model import Estimate
     from midhaul.model.samples import MetricSamples, Statistic
 
-Result = Literal["better", "worse", "tie", "unknown"]
+Result = Literal["better", "worse", "tie", "cannot tell", "unknown"]
 
 _N_RESAMPLES = 2000
 _FEWEST_SHARED = 2
+
+_FEWEST_FOR_A_TIE = 6
+"""Units from which a sign test can find a difference at 0.05."""
+
+_LEAST_RATIO, _MOST_RATIO = 0.5, 2.0
+"""A tie leaves less room than that."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,6 +67,10 @@ class Comparison:
         n: units compared, of each run.
         better: which direction is an improvement.
         result: what the second run is, next to the first.
+        bounds: of the two values; ``>=`` where the true one is at least that.
+        is_open: of the two values, whether their intervals reach into what is only
+            known to be larger.
+        reason: why it cannot be told, a sentence without its full stop; else empty.
     """
 
     metric: str
@@ -63,6 +84,9 @@ class Comparison:
     n: tuple[int, int]
     better: Literal["higher", "lower"]
     result: Result = field(default="unknown")
+    bounds: tuple[str | None, str | None] = (None, None)
+    is_open: tuple[bool, bool] = (False, False)
+    reason: str = ""
 
 
 def compare(
@@ -93,10 +117,12 @@ def compare(
     bound = 1 - level
     found = [_compare(one, two, rng, _N_RESAMPLES, level) for one, two in pairs]
     adjusted = holm([one.p_value for one in found])
-    return [
-        replace(one, p_value=float(p), result=_result(one, float(p), bound))
-        for one, p in zip(found, adjusted, strict=True)
-    ]
+    judged: list[Comparison] = []
+    for one, two, p in zip(found, pairs, adjusted, strict=True):
+        lack = two[0].lack or two[1].lack
+        result, reason = _result(one, float(p), bound, lack)
+        judged.append(replace(one, p_value=float(p), result=result, reason=reason))
+    return judged
 
 
 def _compare(
@@ -108,6 +134,7 @@ def _compare(
 ) -> Comparison:
     shared = sorted(set(one.units) & set(two.units))
     is_paired = len(shared) >= _FEWEST_SHARED
+    one, two = _alike(one, two)
     with np.errstate(divide="ignore", invalid="ignore"):
         if is_paired:
             a, b = _over(one, shared), _over(two, shared)
@@ -118,6 +145,12 @@ def _compare(
             n = (len(one.units), len(two.units))
             difference, ratio, p = _unpaired(a, b, n, rng, n_resamples, level)
         values = [float(f(np.ones((1, m)))[0]) for f, m in zip((a, b), n, strict=True)]
+        known = (one.known_below, two.known_below)
+        opens = [
+            math.isfinite(k) and bootstrap(f, m, rng).high >= k
+            for f, m, k in zip((a, b), n, known, strict=True)
+        ]
+    bounds = [AT_LEAST if v >= k else None for v, k in zip(values, known, strict=True)]
     return Comparison(
         metric=one.metric,
         configuration=one.configuration,
@@ -129,6 +162,21 @@ def _compare(
         is_paired=is_paired,
         n=n,
         better=one.better,
+        bounds=(bounds[0], bounds[1]),
+        is_open=(opens[0] or bool(bounds[0]), opens[1] or bool(bounds[1])),
+    )
+
+
+def _alike(
+    one: MetricSamples, two: MetricSamples
+) -> tuple[MetricSamples, MetricSamples]:
+    """Both at what the smaller of them carries, where that depends on their sizes."""
+    if one.claim is None or two.claim is None or one.claim.n == two.claim.n:
+        return one, two
+    n = min(one.claim.n, two.claim.n)
+    return (
+        replace(one, statistic=one.claim.at(n)),
+        replace(two, statistic=two.claim.at(n)),
     )
 
 
@@ -186,10 +234,40 @@ def _finite(values: Float64[np.ndarray, " b"]) -> Float64[np.ndarray, " b"]:
     return np.where(np.isfinite(values), values, np.nan)
 
 
-def _result(one: Comparison, p_value: float, bound: float) -> Result:
+def _result(
+    one: Comparison, p_value: float, bound: float, lack: str
+) -> tuple[Result, str]:
+    """What the second run is next to the first, and why where that cannot be told."""
+    if lack or math.isnan(one.first) or math.isnan(one.second):
+        return ("cannot tell", lack) if lack else ("unknown", "")
     if math.isnan(p_value):
-        return "unknown"
-    if p_value >= bound or one.difference.value == 0:
-        return "tie"
+        return "cannot tell", f"{min(one.n)} units have no spread to judge by"
+    is_higher_better = one.better == "higher"
     rose = one.difference.value > 0
-    return "better" if rose == (one.better == "higher") else "worse"
+    if p_value < bound and one.difference.value != 0:
+        result = "better" if rose == is_higher_better else "worse"
+        # Only what is not known to be higher may be called lower.
+        if not one.is_open[0 if rose else 1]:
+            return result, ""
+        return "cannot tell", "the lower value is only known to be at least that"
+    if any(one.bounds):
+        return "cannot tell", "a value is only known to be at least that"
+    reason = _too_little(one)
+    return ("cannot tell", reason) if reason else ("tie", "")
+
+
+def _too_little(one: Comparison) -> str:
+    """Why no difference could have been found; empty where one could have been."""
+    difference, ratio = one.difference, one.ratio
+    if difference.value == 0 and difference.low == difference.high:
+        return ""  # no unit differs at all
+    if min(one.n) < _FEWEST_FOR_A_TIE:
+        return f"{min(one.n)} units are too few to find any difference"
+    if difference.low == difference.high:
+        return f"all of {min(one.n)} units differ alike, too few for so many metrics"
+    if min(one.first, one.second) < 0:
+        return ""  # no ratio means anything
+    # A value of 0 leaves any ratio open.
+    if not (ratio.low >= _LEAST_RATIO and ratio.high <= _MOST_RATIO):
+        return "half or double the value is not ruled out"
+    return ""
