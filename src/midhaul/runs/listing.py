@@ -7,7 +7,7 @@ import difflib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from midhaul.errors import UnknownRunError
+from midhaul.errors import StoreError, UnknownRunError
 from midhaul.runs import machine
 from midhaul.runs.manifest import NAME
 from midhaul.runs.run import Run
