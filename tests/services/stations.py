@@ -10,14 +10,15 @@ import time
 from typing import TYPE_CHECKING
 
 import numpy as np
-import uvicorn
 from PIL import Image
 
 from midhaul.model import Detections
 from midhaul.services.application import Application
+from midhaul.services.limits import ServerLimits
+from midhaul.services.node import server_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from midhaul.testbed.nodes import NodeSettings
     from midhaul.vision.detector import Detector
@@ -70,14 +71,19 @@ class Quarter:
 
 @contextlib.contextmanager
 def served(
-    settings: NodeSettings, detector: Detector | None, cloud_url: str | None = None
+    settings: NodeSettings,
+    detector: Detector | None,
+    cloud_url: str | None = None,
+    *,
+    load: Callable[[NodeSettings], Detector | None] | None = None,
+    token: str = "",
 ) -> Iterator[str]:
     """The URL of a node that this process serves with a detector of its own."""
-    app = Application(settings, cloud_url=cloud_url, load=lambda _settings: detector)
+    load = load or (lambda _settings: detector)
+    app = Application(settings, cloud_url=cloud_url, load=load)
     with socket.socket() as listening:
         listening.bind(("127.0.0.1", 0))
-        config = uvicorn.Config(app, log_level="critical", lifespan="on", ws="none")
-        server = uvicorn.Server(config)
+        server = server_of(app, ServerLimits.of(settings), token)
         thread = threading.Thread(target=server.run, args=([listening],))
         thread.start()
         while not server.started:

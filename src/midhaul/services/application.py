@@ -57,6 +57,7 @@ if TYPE_CHECKING:
 
 _LOG = logging.getLogger(__name__)
 _MAX_WAITING = 10_000
+_LOAD_S = 110.0  # less than a testbed waits for the answer
 
 
 class Application:
@@ -246,15 +247,26 @@ class Application:
             max_bytes=settings.max_body_bytes,
             timeout_s=settings.timeout_s,
         )
+        if self._changing.locked():
+            text = f"node {settings.name} is still loading a detector; ask again later"
+            await write_json(send, 409, {"error": text})
+            return
+        try:
+            changed = self._settings.changed(_json_object(body))
+            await asyncio.wait_for(asyncio.shield(self._change_to(changed)), _LOAD_S)
+        except MidhaulError as error:
+            await write_json(send, 400, {"error": str(error)})
+        except TimeoutError:
+            text = f"the detector is not loaded after {_LOAD_S:g} s; the "
+            text += "settings hold once it is, see GET /info"
+            await write_json(send, 504, {"error": text})
+        else:
+            await write_json(send, 200, self._info())
+
+    async def _change_to(self, changed: NodeSettings) -> None:
         async with self._changing:
-            try:
-                changed = self._settings.changed(_json_object(body))
-                self._station = await self._loaded(changed)
-            except MidhaulError as error:
-                await write_json(send, 400, {"error": str(error)})
-                return
+            self._station = await self._loaded(changed)
             self._settings = changed
-        await write_json(send, 200, self._info())
 
     async def _loaded(self, settings: NodeSettings) -> Station:
         """A station with the detector of the settings, the present one if it fits."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import math
-import resource
 import signal
 import socket
 import sys
@@ -39,6 +38,13 @@ def serve(file: Path) -> None:
     """
     config = read_federation(file)
     require("prometheus_client", "federation")
+    from midhaul.services.limits import (  # noqa: PLC0415 - optional
+        ServerLimits,
+        allow_connections,
+        token_for,
+    )
+
+    token = token_for(config.host)
     from midhaul.services.federation_application import (  # noqa: PLC0415 - optional
         FederationApplication,
     )
@@ -46,7 +52,7 @@ def serve(file: Path) -> None:
     from midhaul.services.node import server_of  # noqa: PLC0415
 
     signal.signal(signal.SIGTERM, _leave)
-    _allow_connections()
+    allow_connections()
     failures: list[MidhaulError] = []
 
     def fail(error: MidhaulError) -> None:
@@ -73,7 +79,8 @@ def serve(file: Path) -> None:
         application: Any = FederationApplication(
             config, federation, metrics, on_ready=say, on_failure=fail
         )
-        server = server_of(application)
+        limits = ServerLimits.of(config)
+        server = server_of(application, limits, token)
         server.config.backlog = _BACKLOG
         server.config.timeout_graceful_shutdown = math.ceil(config.drain_s)
         server.run(sockets=[listening])
@@ -96,12 +103,6 @@ def _listen(config: FederationFile) -> socket.socket:
         hint = "choose another port, or 0 for a free one"
         raise NodeError(message, hint) from error
     return listening
-
-
-def _allow_connections() -> None:
-    """As many open files as the system lets this process have."""
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def _leave(_signal: int, _frame: FrameType | None) -> None:

@@ -9,13 +9,21 @@ import signal
 import socket
 import sys
 import threading
+import time
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import uvicorn
 
 from midhaul.errors import DataError, MidhaulError, NodeError
 from midhaul.services.application import Application
+from midhaul.services.limits import (
+    Gate,
+    ServerLimits,
+    allow_connections,
+    protocol_of,
+    token_for,
+)
 from midhaul.testbed.nodes import NodeFile
 
 if TYPE_CHECKING:
@@ -23,7 +31,8 @@ if TYPE_CHECKING:
 
 _BACKLOG = 2048
 _KEEPALIVE_S = 75  # longer than any client of ours keeps an idle connection
-_GRACE_S = 10
+_GRACE_S = 3
+_LINGER_S = 1.0
 
 
 def serve(file: Path) -> None:
@@ -37,6 +46,7 @@ def serve(file: Path) -> None:
             loaded.
     """
     signal.signal(signal.SIGTERM, _leave)
+    allow_connections()
     node = NodeFile.read(file)
     if node.settings.workdir is not None:
         _enter(Path(node.settings.workdir))
@@ -49,24 +59,35 @@ def serve(file: Path) -> None:
         failures.append(error)
         server.should_exit = True
 
-    server = server_of(
-        Application(node.settings, cloud_url=node.cloud_url, on_failure=fail)
-    )
+    token = token_for(listening.getsockname()[0])
+    application = Application(node.settings, cloud_url=node.cloud_url, on_failure=fail)
+    limits = ServerLimits.of(node.settings)
+    server = server_of(application, limits, token)
     server.run(sockets=[listening])
     if failures:
         raise failures[0]
+    _end_soon()
 
 
-def server_of(application: Application) -> uvicorn.Server:
-    """The HTTP server that nodes run in, for any application."""
+def server_of(
+    application: Any, limits: ServerLimits | None = None, token: str = ""
+) -> uvicorn.Server:
+    """The HTTP server that nodes run in, for any application.
+
+    Args:
+        application: of ASGI.
+        limits: on what clients may cost.
+        token: that requests must bear; empty for none.
+    """
+    limits = limits or ServerLimits()
     return uvicorn.Server(
         uvicorn.Config(
-            application,
+            Gate(application, limits, token),
             log_level=logging.WARNING,
             access_log=False,
             backlog=_BACKLOG,
             date_header=False,
-            http="httptools",
+            http=protocol_of(limits),
             lifespan="on",
             loop="uvloop" if sys.platform != "win32" else "asyncio",
             server_header=False,
@@ -102,6 +123,16 @@ def _enter(workdir: Path) -> None:
     except OSError as error:
         message = f"the working directory {workdir} cannot be used: {error.strerror}"
         raise DataError(message) from error
+
+
+def _end_soon() -> None:
+    """End the process although a model is still being loaded by a thread of it."""
+
+    def end() -> None:
+        time.sleep(_LINGER_S)
+        os._exit(0)
+
+    threading.Thread(target=end, daemon=True, name="end").start()
 
 
 def _leave(_signal: int, _frame: FrameType | None) -> None:

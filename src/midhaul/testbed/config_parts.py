@@ -107,6 +107,21 @@ class NodeConfig(Section):
         description="With forward = uncertain: an image goes on when its best score is "
         "below this.",
     )
+    max_head_bytes: int = Field(
+        default=32_768, ge=1024, description="Longer heads of requests are refused."
+    )
+    max_url_bytes: int = Field(
+        default=8192, ge=128, description="Longer URLs are refused."
+    )
+    head_timeout_s: float = Field(
+        default=10.0, gt=0, description="How long the head of a request may take."
+    )
+    max_flight_bytes: int = Field(
+        default=160_000_000,
+        ge=1,
+        description="Bodies of all requests together; beyond it, the largest of those "
+        "that still arrive are refused.",
+    )
     max_pixels: int = Field(
         default=1 << 25,
         ge=1,

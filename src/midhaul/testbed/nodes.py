@@ -61,6 +61,10 @@ class NodeSettings:
         port: TCP port it listens on; 0 for a free one.
         seed: for detectors that draw numbers.
         max_body_bytes: largest request it accepts.
+        max_head_bytes: longest head of a request that it accepts.
+        max_url_bytes: longest URL.
+        head_timeout_s: how long the head of a request may take.
+        max_flight_bytes: bodies of all requests together.
         max_pixels: width times height of the largest image it decodes.
         max_scans: scans of a JPEG that it decodes.
         max_decode_s: seconds that decoding an image may take, estimated from its head.
@@ -86,6 +90,10 @@ class NodeSettings:
     port: int = 0
     seed: int = 0
     max_body_bytes: int = 64 << 20
+    max_head_bytes: int = 32_768
+    max_url_bytes: int = 8192
+    head_timeout_s: float = 10.0
+    max_flight_bytes: int = 160_000_000
     max_pixels: int = 1 << 25
     max_scans: int = 100
     max_decode_s: float = 10.0

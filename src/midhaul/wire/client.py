@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,9 @@ if TYPE_CHECKING:
     from typing import Self
 
     from midhaul.model import Detections
+
+TOKEN = "MIDHAUL_TOKEN"  # noqa: S105  the name of a variable
+"""Environment variable with the token that servers ask for and clients send."""
 
 _QUIET = ("Accept", "Accept-Encoding", "User-Agent")
 _PIECEWISE_BYTES = 1 << 20
@@ -56,6 +60,8 @@ class Answer:
 class Client:
     """Keeps connections to nodes open; proxies of the environment are ignored.
 
+    Requests bear the token of the environment variable :data:`TOKEN`, if it is set.
+
     An asynchronous context manager, to be entered inside a running event loop.
 
     Args:
@@ -68,7 +74,9 @@ class Client:
 
     async def __aenter__(self) -> Self:
         """Open the pool of connections."""
+        token = os.environ.get(TOKEN)
         self._session = aiohttp.ClientSession(
+            headers={"Authorization": f"Bearer {token}"} if token else None,
             connector=aiohttp.TCPConnector(
                 limit=self._connections, keepalive_timeout=_KEEPALIVE_S
             ),

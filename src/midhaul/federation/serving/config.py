@@ -62,6 +62,21 @@ class FederationFile(Section):
         description="Images that would take longer to decode are refused; estimated "
         "as their px times scans at 100 million a second.",
     )
+    max_head_bytes: int = Field(
+        default=32_768, ge=1024, description="Longer heads of requests are refused."
+    )
+    max_url_bytes: int = Field(
+        default=8192, ge=128, description="Longer URLs are refused."
+    )
+    head_timeout_s: float = Field(
+        default=10.0, gt=0, description="How long the head of a request may take."
+    )
+    max_flight_bytes: int = Field(
+        default=160_000_000,
+        ge=1,
+        description="Bodies of all requests together; beyond it, the largest of those "
+        "that still arrive are refused.",
+    )
     body_timeout_s: float = Field(
         default=10.0, gt=0, description="How long an image may take to arrive."
     )

@@ -49,10 +49,11 @@ def stated(location: str, options: Mapping[str, str]) -> Stated:
 def load(
     location: str, options: Mapping[str, str], *, threads: int, seed: int
 ) -> NullDetector:
-    """The null detector; ``service_s`` is how long it takes.
+    """The null detector; ``service_s`` is how long it takes, ``load_s`` loading it.
 
     Raises:
-        ConfigError: ``service_s`` is not a time.
+        ConfigError: one is not a time.
     """
     del location, threads, seed
+    time.sleep(read_float(options, "load_s", 0.0))
     return NullDetector(service_s=read_float(options, "service_s", 0.0))

@@ -1,0 +1,272 @@
+"""What one client, or many, can cost a server: heads, URLs, time and bytes in flight.
+
+A request's head is parsed on the event loop, so its bytes are counted before they are
+parsed, and it has to be there in time. Bodies of all connections together have a bound:
+when it is reached, the largest of those that are still arriving is refused, which is
+the one of somebody who sends much and slowly and not that of whoever comes next.
+
+Bound to another address than loopback, a server asks for a token.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hmac
+import ipaddress
+import os
+import resource
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Any, Self
+
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from midhaul.errors import ConfigError
+from midhaul.services.http import HttpError, header, write_text
+from midhaul.wire.client import TOKEN
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from midhaul.services.http import Receive, Scope, Send
+
+    Application = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServerLimits:
+    """What a server lets clients cost.
+
+    Attributes:
+        max_head_bytes: request line and headers, and trailers.
+        max_url_bytes: path and query.
+        head_timeout_s: from the first byte of a head, or the begin of a connection, to
+            the head's end.
+        max_flight_bytes: bodies of all connections together.
+    """
+
+    max_head_bytes: int = 32_768
+    max_url_bytes: int = 8192
+    head_timeout_s: float = 10.0
+    max_flight_bytes: int = 160_000_000
+
+    @classmethod
+    def of(cls, settings: object) -> Self:
+        """The limits among the settings of a server, which bear the same names."""
+        return cls(**{one.name: getattr(settings, one.name) for one in fields(cls)})
+
+
+class LimitedProtocol(HttpToolsProtocol):
+    """One connection, whose heads are counted and timed."""
+
+    limits = ServerLimits()
+
+    _is_head = True
+    _has_ended = False
+    _n_head = 0
+    _n_fields = 0
+    _timer: asyncio.TimerHandle | None = None
+    _refusal = (400, "Invalid HTTP request received.")
+
+    def connection_made(  # pyright: ignore[reportIncompatibleMethodOverride]
+        self, transport: asyncio.Transport
+    ) -> None:
+        """Expect the head of a request."""
+        super().connection_made(transport)
+        self._expect_head()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Expect nothing more."""
+        self._stop_timer()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """Feed the parser no more of a head than one may have."""
+        while data and not self.transport.is_closing():
+            if not self._is_head:
+                super().data_received(data)
+                return
+            self._expect_head()
+            room = self.limits.max_head_bytes - self._n_head
+            part, data = data[:room], data[room:]
+            self._has_ended = False
+            super().data_received(part)
+            if self._is_head and not self._has_ended:
+                self._n_head += len(part)
+                if self._n_head >= self.limits.max_head_bytes:
+                    self._refuse(431, "The head of a request is too long.")
+
+    def on_message_begin(self) -> None:
+        """Count the fields of a head anew."""
+        self._n_fields = 0
+        super().on_message_begin()
+
+    def on_url(self, url: bytes) -> None:
+        """Refuse a URL that is too long."""
+        super().on_url(url)
+        if len(self.url) > self.limits.max_url_bytes:
+            self._refusal = (414, "The URL is too long.")
+            raise ValueError
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Refuse fields that are too long together, also behind a body."""
+        self._n_fields += len(name) + len(value)
+        if self._n_fields > self.limits.max_head_bytes:
+            self._refusal = (431, "The headers of a request are too long.")
+            raise ValueError
+        super().on_header(name, value)
+
+    def on_headers_complete(self) -> None:
+        """Let the body come, in a time that the application sets."""
+        self._stop_timer()
+        self._is_head, self._n_head = False, 0
+        super().on_headers_complete()
+
+    def on_message_complete(self) -> None:
+        """Expect the next head."""
+        self._is_head = self._has_ended = True
+        super().on_message_complete()
+
+    def send_400_response(self, msg: str) -> None:
+        """Say what was refused."""
+        del msg
+        self._refuse(*self._refusal)
+
+    def _expect_head(self) -> None:
+        if self._timer is None:
+            self._timer = self.loop.call_later(
+                self.limits.head_timeout_s, self._be_too_late
+            )
+
+    def _be_too_late(self) -> None:
+        self._timer = None
+        if self._is_head and not self.transport.is_closing():
+            self._refuse(408, "The head of a request did not arrive in time.")
+
+    def _stop_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _refuse(self, status: int, text: str) -> None:
+        self._stop_timer()
+        body = f"{text}\n"
+        head = (
+            f"HTTP/1.1 {status} Refused\r\ncontent-type: text/plain\r\n"
+            f"content-length: {len(body)}\r\nconnection: close\r\n\r\n"
+        )
+        self.transport.write((head + body).encode())
+        self.transport.close()
+
+
+def protocol_of(limits: ServerLimits) -> type[LimitedProtocol]:
+    """Uvicorn's protocol with limits on the heads of requests."""
+    return type("Protocol", (LimitedProtocol,), {"limits": limits})
+
+
+@dataclass(slots=True, eq=False)
+class _Body:
+    """A body that is in memory."""
+
+    task: asyncio.Task[Any] | None
+    n_bytes: int = 0
+    is_arriving: bool = True
+    is_refused: bool = False
+
+
+class Gate:
+    """Stands before an application: asks for the token, counts bodies in flight.
+
+    Args:
+        application: an ASGI application that answers an ``HttpError`` which is raised
+            while it reads a body.
+        limits: on what clients may cost.
+        token: that requests must bear, save ``GET /health``; empty for none.
+    """
+
+    def __init__(
+        self, application: Application, limits: ServerLimits, token: str = ""
+    ) -> None:
+        self._application = application
+        self._limits = limits
+        self._token = token
+        self._bodies: set[_Body] = set()
+        self._n_bytes = 0
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request, or hand on the life span of the process."""
+        if scope["type"] != "http":
+            await self._application(scope, receive, send)
+            return
+        if not self._is_known(scope):
+            text = f"a token is asked for; set {TOKEN} where the client runs"
+            await write_text(send, 401, text)
+            return
+        body = _Body(task=asyncio.current_task())
+        self._bodies.add(body)
+
+        async def counted() -> Any:
+            try:
+                message = await receive()
+            except asyncio.CancelledError:
+                if not body.is_refused or body.task is None:
+                    raise
+                body.task.uncancel()
+                raise _too_many(self._limits) from None
+            self._take(body, len(message.get("body", b"")))
+            body.is_arriving = bool(message.get("more_body"))
+            return message
+
+        try:
+            await self._application(scope, counted, send)
+        finally:
+            self._bodies.remove(body)
+            self._n_bytes -= body.n_bytes
+
+    def _is_known(self, scope: Scope) -> bool:
+        if not self._token or (scope["method"], scope["path"]) == ("GET", "/health"):
+            return True
+        said = header(scope, b"authorization").encode("latin-1")
+        return hmac.compare_digest(said, f"Bearer {self._token}".encode())
+
+    def _take(self, body: _Body, n_bytes: int) -> None:
+        """Count bytes; over the bound, somebody who is still sending is refused."""
+        body.n_bytes += n_bytes
+        self._n_bytes += n_bytes
+        while self._n_bytes > self._limits.max_flight_bytes:
+            arriving = [b for b in self._bodies if b.is_arriving and not b.is_refused]
+            largest = max(arriving, key=lambda one: one.n_bytes, default=body)
+            largest.is_refused = True
+            self._n_bytes -= largest.n_bytes
+            largest.n_bytes = 0
+            if largest is body or largest.task is None:
+                raise _too_many(self._limits)
+            largest.task.cancel()
+
+
+def _too_many(limits: ServerLimits) -> HttpError:
+    text = f"bodies of all requests have more than {limits.max_flight_bytes} bytes"
+    return HttpError(503, text)
+
+
+def token_for(host: str) -> str:
+    """The token that a server on an address asks for; empty for none.
+
+    Raises:
+        ConfigError: the address can be reached from elsewhere, and there is no token.
+    """
+    token = os.environ.get(TOKEN, "")
+    try:
+        is_here = host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        is_here = False
+    if not is_here and not token:
+        message = f"a server on {host} can be reached from elsewhere and has no token"
+        hint = f"set the environment variable {TOKEN} here and where its clients run, "
+        raise ConfigError(message, f"{hint}or listen on 127.0.0.1")
+    return token
+
+
+def allow_connections() -> None:
+    """As many open files as the system lets this process have."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

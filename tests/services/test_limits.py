@@ -1,0 +1,191 @@
+"""What clients may cost a server: heads, time, bytes in flight, and a token."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+import threading
+import time
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+import psutil
+import pytest
+from tests.services.stations import Quarter, jpeg, served
+from tests.services.test_application import ask, raw
+
+from midhaul.errors import ConfigError
+from midhaul.services.limits import token_for
+from midhaul.testbed.launcher import LocalLauncher
+from midhaul.testbed.nodes import NodeSettings
+from midhaul.wire import Client
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from midhaul.vision.detector import Detector
+
+NODE = NodeSettings(name="edge1")
+
+
+@contextlib.contextmanager
+def connected(url: str) -> Iterator[socket.socket]:
+    """A bare connection."""
+    where = urlsplit(url)
+    with socket.create_connection((where.hostname or "", where.port or 0), 60) as one:
+        yield one
+
+
+def said(one: socket.socket) -> str:
+    """What the server says until it closes, or until a first answer is whole."""
+    data = b""
+    with contextlib.suppress(ConnectionError):
+        while chunk := one.recv(1 << 16):
+            data += chunk
+            if b"\r\n\r\n" in data:
+                break
+    return data.decode()
+
+
+def send(one: socket.socket, data: bytes) -> None:
+    """Send, although the server may have closed already."""
+    with contextlib.suppress(ConnectionError):
+        one.sendall(data)
+
+
+@pytest.mark.parametrize(
+    ("data", "status"),
+    [
+        (b"GET /health HTTP/1.1\r\nx: " + b"a" * 100_000, 431),
+        (b"GET /health HTTP/1.1\r\n" + b"x: y\r\n" * 20_000, 431),
+        (b"GET /" + b"a" * 20_000 + b" HTTP/1.1\r\n\r\n", 414),
+        (b"GET /" + b"a" * 100_000, 414),
+        (b"a" * 10_000, 400),
+        (
+            b"POST /infer HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n"
+            b"1\r\nx\r\n0\r\n" + b"x: y\r\n" * 20_000,
+            431,
+        ),
+    ],
+)
+def test_heads_have_a_bound_and_others_are_served(data: bytes, status: int) -> None:
+    """Too long is refused with its status, and the next client gets an answer."""
+    with served(NODE, Quarter()) as url, connected(url) as one:
+        send(one, data)
+        assert said(one).startswith(f"HTTP/1.1 {status} ")
+        assert ask(url, [("a", jpeg())]).is_ok
+
+
+@pytest.mark.parametrize("data", [b"", b"GET /health HTTP/1.1\r\n", b"\r\n"])
+def test_heads_must_arrive_in_time(data: bytes) -> None:
+    """Whoever connects and says nothing, or half, is sent away."""
+    node = NodeSettings(name="edge1", head_timeout_s=0.1)
+    with served(node, Quarter()) as url, connected(url) as one:
+        one.sendall(data)
+        assert said(one).startswith("HTTP/1.1 408 ")
+
+
+def test_connections_are_kept_and_pipelined_as_before() -> None:
+    """Limits are of each request, not of a connection that has many."""
+    node = NodeSettings(name="edge1", max_head_bytes=1024)
+    question = b"GET /health HTTP/1.1\r\nhost: a\r\nx: %s\r\n\r\n" % (b"a" * 800)
+    with served(node, Quarter()) as url, connected(url) as one:
+        for _ in range(5):
+            one.sendall(question)
+            assert said(one).startswith("HTTP/1.1 200 ")
+        assert ask(url, [("a", jpeg(640, 480))] * 3).is_ok
+
+
+def test_bodies_together_have_a_bound_and_the_largest_gives_way() -> None:
+    """Many slow bodies do not keep a small one out, and their memory comes back."""
+    node = NodeSettings(name="edge1", max_flight_bytes=1_000_000)
+    head = b"POST /infer HTTP/1.1\r\nhost: a\r\ncontent-type: image/jpeg\r\n"
+    head += b"content-length: 900000\r\n\r\n"
+    with served(node, Quarter()) as url, contextlib.ExitStack() as stack:
+        slow = [stack.enter_context(connected(url)) for _ in range(4)]
+        for number, one in enumerate(slow):
+            send(one, head + b"x" * (300_000 + 50_000 * number))
+        refused = said(slow[2]) or said(slow[3])
+        assert refused.startswith("HTTP/1.1 503 ")
+        for _ in range(20):
+            assert ask(url, [("a", jpeg())]).is_ok
+
+
+def test_a_token_is_asked_for() -> None:
+    """Without it there is no answer but for the health; the client sends it."""
+    with served(NODE, Quarter(), token="secret") as url:  # noqa: S106
+        assert raw(url, "GET", "/info")[0] == 401
+        assert raw(url, "GET", "/info", Authorization="Bearer other")[0] == 401
+        assert raw(url, "GET", "/info", Authorization="Bearer secret")[0] == 200
+        assert raw(url, "GET", "/health")[0] == 200
+        assert ask(url, [("a", jpeg())]).status == "http-401"
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("MIDHAUL_TOKEN", "secret")
+            assert ask(url, [("a", jpeg())]).is_ok
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.1", "example.org"])  # noqa: S104
+def test_elsewhere_than_on_loopback_a_token_is_a_must(
+    host: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A server that others can reach does not start without one."""
+    monkeypatch.delenv("MIDHAUL_TOKEN", raising=False)
+    with pytest.raises(ConfigError, match="no token"):
+        token_for(host)
+    monkeypatch.setenv("MIDHAUL_TOKEN", "secret")
+    assert token_for(host) == "secret"
+    monkeypatch.delenv("MIDHAUL_TOKEN")
+    assert token_for("127.0.0.1") == token_for("::1") == token_for("localhost") == ""
+
+
+def test_a_model_that_loads_slowly_holds_nobody_up() -> None:
+    """Requests are answered meanwhile, and a second change is told to wait."""
+    begun, go_on = threading.Event(), threading.Event()
+
+    def load(settings: NodeSettings) -> Detector:
+        if settings.detector == "slow":
+            begun.set()
+            go_on.wait(60)
+        return Quarter()
+
+    with served(NODE, None, load=load) as url:
+        changing = threading.Thread(
+            target=raw, args=(url, "PUT", "/settings", b'{"detector": "slow"}')
+        )
+        changing.start()
+        try:
+            assert begun.wait(60)
+            assert ask(url, [("a", jpeg())]).is_ok
+            code, text = raw(url, "PUT", "/settings", b'{"forward": "nothing"}')
+            assert (code, "still loading" in text) == (409, True)
+        finally:
+            go_on.set()
+            changing.join()
+
+
+def test_a_node_that_loads_a_model_ends_when_it_is_told_to(tmp_path: Path) -> None:
+    """SIGTERM does not wait for the model."""
+
+    async def change(url: str) -> None:
+        async with Client() as client:
+            with contextlib.suppress(Exception):
+                settings = {"detector": "null?load_s=600"}
+                await client.configure(url, settings, timeout_s=60)
+
+    with LocalLauncher(tmp_path) as launcher:
+        node = launcher.start(NodeSettings(name="edge1", detector="null"), {})
+        asking = threading.Thread(target=lambda: asyncio.run(change(node.url)))
+        asking.start()
+        while ask_info(node.url) != "loading":
+            time.sleep(0.01)
+        psutil.Process(node.pid).terminate()
+        psutil.Process(node.pid).wait(60)
+        asking.join()
+
+
+def ask_info(url: str) -> str:
+    """Whether a node is loading a detector: a second change is told so."""
+    code, _ = raw(url, "PUT", "/settings", b"{}")
+    return "loading" if code == 409 else "idle"
