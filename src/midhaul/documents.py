@@ -137,24 +137,25 @@ def check(value: object, *, is_config: bool = False) -> None:
 
     Args:
         value: lists and tables of plain values.
-        is_config: refuse numbers, too, that no key of an experiment can mean.
+        is_config: refuse, too, numbers that no key of an experiment can mean, and NUL,
+            which the name of no file has.
 
     Raises:
-        ValueError: something is nested too deeply, or a text has characters that no
-            file can hold (NUL, halves of surrogate pairs); its place is named.
+        ValueError: something is nested too deeply, or a text has halves of surrogate
+            pairs, which no file can hold; its place is named.
     """
     waiting: list[tuple[object, int, tuple[object, ...]]] = [(value, 0, ())]
     while waiting:
         one, depth, place = waiting.pop()
         if isinstance(one, str):
-            _check_text(one, place)
+            _check_text(one, place, is_config=is_config)
         elif isinstance(one, dict | list):
             if depth > _MAX_DEPTH:
                 message = f"{_name(place)}: it is nested more than {_MAX_DEPTH} deep"
                 raise ValueError(message)
             for key, below in _entries(cast("dict[Any, Any] | list[Any]", one)):
                 if isinstance(key, str):
-                    _check_text(key, place)
+                    _check_text(key, place, is_config=is_config)
                 waiting.append((below, depth + 1, (*place, key)))
         elif is_config and isinstance(one, int | float):
             _check_number(one, place)
@@ -164,10 +165,13 @@ def _entries(one: dict[Any, Any] | list[Any]) -> Iterator[tuple[object, object]]
     return iter(one.items() if isinstance(one, dict) else enumerate(one))
 
 
-def _check_text(text: str, place: tuple[object, ...]) -> None:
-    if text.isascii() and "\0" not in text:
+def _check_text(text: str, place: tuple[object, ...], *, is_config: bool) -> None:
+    if text.isascii() and not (is_config and "\0" in text):
         return
-    odd = next((c for c in text if c == "\0" or "\ud800" <= c <= "\udfff"), None)
+    odd = next(
+        (c for c in text if "\ud800" <= c <= "\udfff" or (is_config and c == "\0")),
+        None,
+    )
     if odd is not None:
         message = f"{_name(place)}: {text[:_SHOWN]!a} has the character {odd!a}"
         raise ValueError(message)

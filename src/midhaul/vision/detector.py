@@ -7,7 +7,7 @@ A spec is ``kind:location?key=value&key=value``::
     tflite:FILE[?card=FILE&max_detections=N]            TensorFlow Lite
     torchvision:NAME[?weights=DEFAULT|none|FILE]        a builder of torchvision
     recorded:FILE?provider=NAME[&service_s=S&cv=X]      replays recorded detections
-    null[?service_s=S]                                  answers nothing
+    null[?service_s=S&load_s=S]                         answers nothing
 """
 
 from __future__ import annotations
@@ -130,7 +130,9 @@ _RUNTIMES = {
         options=("provider", "service_s", "cv"),
         example="recorded:detections.parquet?provider=NAME",
     ),
-    "null": _Runtime(module="null", needs=(), options=("service_s",), example="null"),
+    "null": _Runtime(
+        module="null", needs=(), options=("service_s", "load_s"), example="null"
+    ),
 }  # fmt: skip
 
 
