@@ -63,10 +63,13 @@ def serve(file: Path) -> None:
     application = Application(node.settings, cloud_url=node.cloud_url, on_failure=fail)
     limits = ServerLimits.of(node.settings)
     server = server_of(application, limits, token)
-    server.run(sockets=[listening])
+    try:
+        server.run(sockets=[listening])
+    except SystemExit:  # as SIGTERM is told once more when the server has ended
+        _end_soon()
+        raise
     if failures:
         raise failures[0]
-    _end_soon()
 
 
 def server_of(
