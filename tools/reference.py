@@ -40,7 +40,8 @@ _ROLE = re.compile(r":\w+:`~?([^`]+)`")
 
 _CLI_HEAD = """\
 Results go to stdout, messages and progress to stderr. Exit codes: 0 done, 1 the
-experiment failed, 2 bad input, 3 something must be installed first, 130 interrupted."""
+experiment failed, 2 bad input, 3 something must be installed first, 4 a gate or
+`--strict` says no, 70 unforeseen (a file says what), 130 interrupted."""
 
 _CONFIG_HEAD = """\
 An experiment file is TOML with a `kind`. `midhaul new KIND` prints one with every key

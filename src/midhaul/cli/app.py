@@ -29,7 +29,8 @@ app = typer.Typer(
     name="midhaul",
     help="A workbench for machine-learning inference between the edge and the cloud.",
     epilog="Exit codes: 0 done, 1 experiment failed, 2 bad input, 3 something must be "
-    "installed first, 4 a gate or --strict says no, 130 interrupted.",
+    "installed first, 4 a gate or --strict says no, 70 unforeseen (a file says what), "
+    "130 interrupted.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
