@@ -67,7 +67,7 @@ async def bridging(
         await task
 
 
-async def until(is_so: Callable[[], bool], timeout_s: float = 10.0) -> None:
+async def until(is_so: Callable[[], bool], timeout_s: float = 30.0) -> None:
     """Wait until something is so."""
     async with asyncio.timeout(timeout_s):
         while not is_so():  # noqa: ASYNC110 - brokers and files set no event

@@ -111,7 +111,7 @@ def test_a_bridge_that_is_killed_loses_nothing_and_says_what_came_twice(
                     await until(lambda n=n_sent: len(found) >= n)
             _FAST.write(tmp_path / "rates.json")
             async with _serving(file, tmp_path) as process:
-                await until(lambda: _total(tmp_path)["n_queued"] == 0, 20)
+                await until(lambda: _total(tmp_path)["n_queued"] == 0)
                 await until(lambda: len(_of(found, "iot/once")) >= n_sent)
                 process.terminate()
                 assert await process.wait() == 0
@@ -261,8 +261,8 @@ async def _serving(
         *_SERVE, str(file), stdout=subprocess.DEVNULL
     )
     try:
-        await until(stats.exists, 20)
-        await until(lambda: _said(folder)["remote"]["is_connected"], 20)
+        await until(stats.exists)
+        await until(lambda: _said(folder)["remote"]["is_connected"])
         yield process
     finally:
         with contextlib.suppress(ProcessLookupError):

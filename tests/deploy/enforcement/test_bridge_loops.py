@@ -86,7 +86,7 @@ def test_two_bridges_with_one_filter_both_ways_are_a_loop(
         async with bridging(up) as first, listening(there, "site/#") as found:
             await connected(first)
             with pytest.raises(LoopError, match="the bridge 'up' joins the same") as e:
-                async with asyncio.timeout(10), bridging(down) as second:
+                async with asyncio.timeout(30), bridging(down) as second:
                     await until(lambda: bool(second.stats()["n_maps"] > 1))
             assert "[[down]]" in e.value.hint
             await publish(here, "site/a", [b"one"])
@@ -148,7 +148,7 @@ def test_one_broker_under_two_names_is_found_when_it_connects(tmp_path: Path) ->
 
         async def refused() -> None:
             with pytest.raises(LoopError, match="both ends are one broker"):
-                async with asyncio.timeout(10), bridging(config) as bridge:
+                async with asyncio.timeout(30), bridging(config) as bridge:
                     await until(lambda: bridge.stats()["n_maps"] > 1)
 
         asyncio.run(refused())
@@ -157,12 +157,11 @@ def test_one_broker_under_two_names_is_found_when_it_connects(tmp_path: Path) ->
         )
 
         async def allowed() -> None:
-            async with bridging(away) as bridge, listening(one, "#") as found:
+            async with bridging(away) as bridge, listening(one, "copy/#") as found:
                 await connected(bridge)
                 await publish(one, "site/a", [b"one"])
-                await until(lambda: len(found) >= 2)
-            topics = {str(message.topic) for message in found}
-            assert topics >= {"site/a", "copy/a"}
+                await until(lambda: len(found) == 1)
+            assert str(found[0].topic) == "copy/a"
 
         asyncio.run(allowed())
 
