@@ -67,7 +67,7 @@ def test_a_simulation_is_drawn_whole(simulated: Run) -> None:
     wanted = OVER_TIME | {"Weighted quality", "Planned saving that came true"}
     wanted |= {
         f"{what} against periods over the uplink"
-        for what in ("Quality", "Volume", "Late messages")
+        for what in ("Quality", "Volume", "Messages in time")
     }
     assert wanted <= set(found)
     assert {title: n for title, f in found.items() if (n := n_marks(f)) < 2} == {}

@@ -65,7 +65,7 @@ _FRONTS = (
     ),
     _Front(
         metric="late_share",
-        title="Late messages against periods over the uplink",
+        title="Messages in time against periods over the uplink",
         axis="% of messages that came in time",
     ),
 )
