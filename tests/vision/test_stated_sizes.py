@@ -196,6 +196,30 @@ def test_images_of_another_shape_are_never_rescaled(tmp_path: Path) -> None:
     assert "EXIF orientation was lost" in str(error.value.hint)
 
 
+@pytest.mark.filterwarnings("ignore::UserWarning")
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "TIFF", "WEBP", "BMP"])
+def test_a_head_that_cannot_be_read_is_named(tmp_path: Path, kind: str) -> None:
+    """Cut or damaged in its first bytes, whatever Pillow makes of that."""
+    write_coco(tmp_path, [((WIDTH, HEIGHT), WHITE)])
+    file = tmp_path / "0.jpg"
+    Image.new("RGB", (WIDTH, HEIGHT)).save(file, kind)
+    whole = file.read_bytes()
+    rng = np.random.default_rng(3)
+    for length in range(2, 60, 3):
+        for data in (
+            whole[:length],
+            whole[:length] + rng.bytes(9) + whole[length + 9 :],
+        ):
+            file.write_bytes(data)
+            try:
+                opened(tmp_path)
+            except DataError as error:
+                told = error.message
+            else:
+                continue
+            assert "0.jpg" in told
+
+
 def test_a_data_set_that_fits_is_not_touched(tmp_path: Path) -> None:
     """No tally, and the boxes of the file to the last digit."""
     save_photo(tmp_path / "0.jpg", 1)

@@ -123,7 +123,7 @@ class NodeConfig(Section):
         "that still arrive are refused.",
     )
     max_pixels: int = Field(
-        default=1 << 25,
+        default=25_000_000,
         ge=1,
         description="Images of more px, by their head, are refused before they are "
         "decoded.",

@@ -94,7 +94,7 @@ class NodeSettings:
     max_url_bytes: int = 8192
     head_timeout_s: float = 10.0
     max_flight_bytes: int = 160_000_000
-    max_pixels: int = 1 << 25
+    max_pixels: int = 25_000_000
     max_scans: int = 100
     max_decode_s: float = 10.0
     timeout_s: float = 60.0

@@ -6,11 +6,12 @@ import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from midhaul import documents
 from midhaul.errors import DataError
 from midhaul.model import Tally
+from midhaul.vision.codecs import PILLOW_ERRORS
 from midhaul.vision.data import name_some
 from midhaul.vision.orientation import orientation_of, stored_size
 
@@ -103,7 +104,7 @@ def stored_size_of(path: Path) -> tuple[tuple[int, int], int]:
     try:
         with Image.open(path) as image:
             return stored_size(image), orientation_of(image)
-    except (UnidentifiedImageError, OSError, Image.DecompressionBombError) as error:
+    except (*PILLOW_ERRORS, Image.DecompressionBombError) as error:
         message = f"expected an image in {path}, found something else: {error}"
         raise DataError(message, "replace or remove this file") from error
 

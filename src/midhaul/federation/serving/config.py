@@ -46,7 +46,7 @@ class FederationFile(Section):
         default=20_000_000, ge=1, description="Larger images are refused."
     )
     max_pixels: int = Field(
-        default=1 << 25,
+        default=25_000_000,
         ge=1,
         le=1 << 26,
         description="Images of more px, by their head, are refused before they are "
