@@ -165,6 +165,30 @@ def test_hours_are_those_of_the_time_zone(tmp_path: Path) -> None:
         zone("Atlantis/Capital")
 
 
+@pytest.mark.parametrize(
+    "foreign", [b"", b"GIF89a and so on", b"\xa1\xb2", b"\x1f\x8bnot really"]
+)
+def test_a_file_that_is_no_capture_is_a_row(tmp_path: Path, foreign: bytes) -> None:
+    """Its problem stands in the table and beside the verdict; the others are read."""
+    folder = tmp_path / "captures" / "us2sg"
+    folder.mkdir(parents=True)
+    day(folder / "20210409_000000.cap", n_requests=1)
+    bad = folder / "20210410_000000.cap"
+    bad.write_bytes(foreign)
+    run = run_of(tmp_path, of_files(tmp_path / "captures"))
+    files = {row["file"]: row for row in run.read(tables.CAPTURES).to_pylist()}
+    assert len(files) == 2
+    odd = files["us2sg/20210410_000000.cap"]
+    assert (odd["is_capture"], odd["n_packets"], odd["begins_s"]) == (False, 0, None)
+    assert "is no packet capture: " in odd["damage"]
+    assert run.count(tables.REQUESTS.name) == 3 * 24
+    assert run.verdict is not None
+    assert "1 of 2 files are no captures" in run.verdict.reasons[0]
+    (folder / "20210409_000000.cap").unlink()
+    with pytest.raises(DataError, match="no packet capture"):
+        run_of(tmp_path / "again", of_files(tmp_path / "captures"))
+
+
 def test_captures_without_a_request_are_told(tmp_path: Path) -> None:
     """The verdict says so, and the report is drawn."""
     drawn(tmp_path / "a.pcap", conversation(1, name="example.org"))

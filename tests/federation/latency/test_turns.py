@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from midhaul.federation.latency.hellos import Hello, read_hello
@@ -247,3 +249,45 @@ def test_lengths_of_seals_are_known_by_suite() -> None:
     assert Hello(version=0x0303, suites=(0xC02F,)).sealing_bytes == 24
     assert Hello(version=0x0303, suites=(0xCCA8,)).sealing_bytes == 16
     assert Hello(version=0x0303, suites=(0xC013,)).sealing_bytes is None
+
+
+@pytest.mark.parametrize(
+    ("said", "statuses"),
+    [
+        # an upload that stops for 40 ms, and one or two tickets meanwhile
+        ([(101, "c", 16384), (121, "s", TICKET), (161, "c", 9000), (400, "s", 978)],
+         [True, True]),
+        ([(101, "c", 16384), (121, "s", TICKET), (121, "s", TICKET),
+          (180, "c", 9000), (400, "s", 978), (500, "c", 9000), (800, "s", 978)],
+         [True, True, False]),
+        ([(101, "c", 16384), (121, "s", TICKET), (161, "c", 8000),
+          (171, "s", TICKET), (240, "c", 8000), (500, "s", 978)],
+         [True, True, True]),
+        # the first ticket is known for one, so an answer of another length is none
+        ([(121, "s", TICKET), (200, "c", 9000), (300, "s", TICKET + 90),
+          (301, "c", 9000), (500, "s", TICKET + 90)],
+         [False, False]),
+        # too late for a ticket, and too long for one
+        ([(101, "c", 9000), (600, "s", TICKET), (700, "c", 9000), (999, "s", 300)],
+         [False, False]),
+        ([(101, "c", 9000), (180, "s", 978), (300, "c", 9000), (500, "s", 978)],
+         [False, False]),
+        # nothing follows, and the client has ended: it had its answer
+        ([(101, "c", 9000), (180, "s", TICKET)], [False]),
+    ],
+)  # fmt: skip
+def test_a_ticket_within_an_upload_leaves_a_doubt(
+    said: list[tuple[float, str, int]], statuses: list[bool]
+) -> None:
+    """What a ticket may have cut is never two requests without a doubt."""
+    turns = take_turns(talks(*said), TLS13)
+    assert [bool(turn.doubt) for turn in turns] == statuses
+
+
+def test_an_upload_that_the_capture_cuts_leaves_a_doubt() -> None:
+    """Where the end was not seen, a ticket may be all that there is of an answer."""
+    said = talks((101, "c", 9000), (121, "s", TICKET))
+    cut = replace(TLS13, is_ended=False)
+    assert [bool(turn.doubt) for turn in take_turns(said, cut)] == [True]
+    late = talks((101, "c", 9000), (700, "s", TICKET))
+    assert [bool(turn.doubt) for turn in take_turns(late, cut)] == [False]

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import struct
+import zlib
 from typing import TYPE_CHECKING, NamedTuple
 
 from midhaul.errors import DataError, require
@@ -64,8 +65,10 @@ class Capture:
             try:
                 opened = stack.enter_context(self.file.open("rb"))
                 reader = scapy.RawPcapNgReader(opened)
-            except (error_type, OSError, EOFError, struct.error) as error:
-                message = f"{self.file} is no packet capture: {error}"
+            except (
+                error_type, OSError, EOFError, struct.error, ValueError, zlib.error,
+            ) as error:  # fmt: skip
+                message = f"{self.file} is no packet capture: {_why(self.file, error)}"
                 raise DataError(message, "expected pcap or pcapng") from error
             yield from self._frames(reader, error_type)
         if warnings and not self.damage:
@@ -81,7 +84,9 @@ class Capture:
                 data, about = read(size=_LONGEST_BYTES)
             except EOFError:
                 return
-            except (error_type, struct.error, ValueError, OSError, MemoryError) as bad:
+            except (
+                error_type, struct.error, ValueError, OSError, MemoryError, zlib.error,
+            ) as bad:  # fmt: skip
                 self.damage = f"cannot be read on: {bad}"
                 return
             if not has_header:
@@ -96,6 +101,12 @@ class Capture:
                 self.damage = "ends within a packet"
             time_ns = about.sec * 1_000_000_000 + about.usec * unit_ns
             yield Frame(time_ns, link_type, data, about.wirelen)
+
+
+def _why(file: Path, error: Exception) -> str:
+    if file.is_file() and not file.stat().st_size:
+        return "it is empty"
+    return str(error) or type(error).__name__
 
 
 @contextlib.contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Literal
 
 from midhaul.federation.latency.frames import ACK, FIN, RST, SYN
@@ -165,7 +166,9 @@ class Connection:
             asked, told = self._inner[True].found(), self._inner[False].found()
             return _paired(asked, told, by_stream=self._inner[True].http == "2")
         if self.protocol == "tls":
-            return take_turns(self._sorted_talks(), self.course.setting(rtt_ns))
+            is_ended = bool(self.client.ended_ns or self.reset_ns)
+            setting = replace(self.course.setting(rtt_ns), is_ended=is_ended)
+            return take_turns(self._sorted_talks(), setting)
         asking, telling = self._readers.get(True), self._readers.get(False)
         is_lost = any(r is not None and r.is_lost for r in (asking, telling))
         if asking is None or is_lost:

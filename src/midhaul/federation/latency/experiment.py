@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -26,7 +27,7 @@ from midhaul.federation.latency.samples import (
     of_configuration,
 )
 from midhaul.federation.latency.tracking import FileReport, Tracker, series
-from midhaul.model import Estimate, Verdict
+from midhaul.model import Estimate, Tally, Verdict
 from midhaul.stats import claimed_level, estimate_row, quantile_interval
 
 if TYPE_CHECKING:
@@ -38,6 +39,12 @@ if TYPE_CHECKING:
     from midhaul.federation.latency.opening import Secrets
     from midhaul.runs.progress import Progress
     from midhaul.runs.run import Run
+
+_MOST_DOUBTFUL = 0.25
+"""Share of requests that may be left out in doubt; conventions, as are all shares."""
+
+_MOST_FOREIGN = 0.1
+"""Share of the files that may be no captures."""
 
 _DRAWN_BEGINS_S = 1_617_926_400  # 9 April 2021, midnight UTC
 _DRAWN_NAMES = (
@@ -59,7 +66,7 @@ def latency(config: LatencyConfig, run: Run, progress: Progress) -> None:
         progress: where to tell how far it is.
 
     Raises:
-        MidhaulError: there are no captures, or one is no capture.
+        MidhaulError: there are no captures, or none of the files is one.
     """
     root = _captures(config, run)
     secrets = read_key_log(config.capture.key_log) if config.capture.key_log else {}
@@ -119,7 +126,7 @@ class _Reading:
         reports: list[FileReport] = []
         accounts = []
         for place, file in enumerate(files):
-            reports.append(tracker.read(file, place))
+            reports.append(tracker.read_any(file, place))
             accounts += tracker.take_done(with_open=False)
         accounts += tracker.take_done(with_open=True)
         paths = [self._path(file) for file in files]
@@ -235,20 +242,37 @@ def _judge(run: Run, requests: Sequence[Mapping[str, Any]]) -> Verdict:
             "no request could be split",
             "the table of connections says why; lower min_upload_bytes",
         )
-    doubtful = sum(row["status"] in {"ambiguous", "cut"} for row in requests)
-    if doubtful > counted:
-        verdict += _reason(
-            f"{doubtful} requests are cut or ambiguous, and {counted} could be split",
-            "capture longer, with one request at a time, or give the key log",
-        )
-    damaged = [r for r in run.read(tables.CAPTURES).to_pylist() if r["damage"]]
-    if damaged:
-        verdict += _reason(
-            f"{len(damaged)} captures are damaged, such as {damaged[0]['file']}, which "
-            f"{damaged[0]['damage']}",
-            "what was before the damage is used",
-        )
-    return verdict
+    files = run.read(tables.CAPTURES).to_pylist()
+    foreign = [row for row in files if not row["is_capture"]]
+    damaged = [row for row in files if row["damage"] and row["is_capture"]]
+    doubtful = [row for row in requests if row["status"] in {"ambiguous", "cut"}]
+    why = Counter(row["reason"] for row in doubtful)
+    return verdict + Verdict.of(
+        Tally(
+            what="requests are cut or ambiguous and left out of all times",
+            n=len(doubtful),
+            of=len(requests),
+            max_share=_MOST_DOUBTFUL,
+            advice="Capture longer, with one request at a time, or give the key log.",
+            places=tuple(reason for reason, _ in why.most_common()),
+        ),
+        Tally(
+            what="captures are damaged, and what is behind the damage is missing",
+            n=len(damaged),
+            of=len(files),
+            max_share=0.0,
+            advice="Capture again, or take the file out of the folder.",
+            places=tuple(f"{row['file']} {row['damage']}" for row in damaged),
+        ),
+        Tally(
+            what="files are no captures and were left out",
+            n=len(foreign),
+            of=len(files),
+            max_share=_MOST_FOREIGN,
+            advice="Take them out of the folder, or capture again.",
+            places=tuple(str(row["damage"]) for row in foreign),
+        ),
+    )
 
 
 def _reason(reason: str, advice: str) -> Verdict:

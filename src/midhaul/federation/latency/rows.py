@@ -16,12 +16,13 @@ if TYPE_CHECKING:
 def capture_row(report: FileReport, shift_ns: int) -> dict[str, object]:
     """A capture; its path and its series are the caller's."""
     return {
-        "begins_s": _time(report.first_ns, shift_ns),
-        "ends_s": _time(report.last_ns, shift_ns),
+        "begins_s": _time(report.first_ns, shift_ns) if report.first_ns else None,
+        "ends_s": _time(report.last_ns, shift_ns) if report.last_ns else None,
         "n_packets": report.n_frames,
         "n_tcp": report.n_segments,
         "n_cut": report.n_cut,
         "damage": report.damage,
+        "is_capture": report.is_capture,
     }
 
 

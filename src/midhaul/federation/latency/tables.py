@@ -44,6 +44,7 @@ CAPTURES = Table(
         Column("n_tcp", _INT, "Those of TCP."),
         Column("n_cut", _INT, "Packets that were not captured as a whole."),
         Column("damage", _STRING, "What is wrong with the file; empty for nothing."),
+        Column("is_capture", _BOOL, "Whether anything of it could be read."),
     ),
 )
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from midhaul.errors import DataError
 from midhaul.federation.latency.accounts import account
 from midhaul.federation.latency.capture import Capture
 from midhaul.federation.latency.connection import Connection
@@ -46,6 +48,7 @@ class FileReport:
         last_ns: time of the last frame.
         ignored: frames that are not TCP, by what they are.
         damage: what was wrong with the file; empty for nothing.
+        is_capture: false where nothing of it could be read.
     """
 
     file: Path
@@ -56,6 +59,7 @@ class FileReport:
     last_ns: int = 0
     ignored: Counter[str] = field(default_factory=Counter[str])
     damage: str = ""
+    is_capture: bool = True
 
 
 class Tracker:
@@ -74,6 +78,13 @@ class Tracker:
         self._open: dict[_Key, tuple[Connection, bool]] = {}
         self._done: list[Account] = []
         self.names: dict[bytes, str] = {}
+
+    def read_any(self, file: Path, number: int) -> FileReport:
+        """As :meth:`read`; a file that is no capture is a report that says so."""
+        try:
+            return self.read(file, number)
+        except DataError as error:
+            return FileReport(file=file, damage=error.message, is_capture=False)
 
     def read(self, file: Path, number: int) -> FileReport:
         """Read one capture.
@@ -157,15 +168,24 @@ def series(files: Iterable[Path]) -> list[list[Path]]:
 
     Files of one folder that do not overlap in time are one series, so that connections
     go on from file to file. Two captures of the same time stay apart: the same packets
-    may be in both.
+    may be in both. A file that is no capture has no time and comes first in its folder.
 
     Args:
         files: captures, in any order.
 
     Raises:
-        DataError: one is missing or is no capture.
+        DataError: none of them is a capture.
     """
-    spans = [(file.parent, _first_ns(file), file) for file in files]
+    spans: list[tuple[Path, int, Path]] = []
+    wrong: list[DataError] = []
+    for file in files:
+        try:
+            spans.append((file.parent, _first_ns(file), file))
+        except DataError as error:
+            wrong.append(error)
+            spans.append((file.parent, 0, file))
+    if wrong and len(wrong) == len(spans):
+        raise wrong[0]
     found: list[list[Path]] = []
     ends: list[tuple[Path, int]] = []
     for folder, first_ns, file in sorted(spans, key=lambda span: (span[0], span[1])):
@@ -193,8 +213,9 @@ def _first_ns(file: Path) -> int:
 
 def _last_ns(file: Path) -> int:
     last_ns = 0
-    for frame in Capture(file):
-        last_ns = frame.time_ns
+    with contextlib.suppress(DataError):
+        for frame in Capture(file):
+            last_ns = frame.time_ns
     return last_ns
 
 

@@ -10,6 +10,10 @@ by their lengths and places. The assumptions:
    (a round trip after its last byte), when it comes within two round trips of the
    Finished and the server says more before the client asks again, or when it has 120 to
    600 bytes and a pause follows. The same holds for the server's SETTINGS in HTTP/2.
+   An upload that pauses lets a ticket through as if it were an answer. So where the
+   first answers have the lengths of tickets (of those that were known for some, if
+   there were), come within a quarter of a second and two round trips of the Finished,
+   and the client goes on behind them, they and the next are ambiguous.
 2. HTTP/1.1: a record of exactly 25 bytes is "100 Continue".
 3. HTTP/2 is spoken where the client offers it and the first records of both have the
    lengths of the preface with SETTINGS, and of SETTINGS. Records with the lengths of
@@ -41,6 +45,9 @@ _WINDOW, _ACK, _PING, _PREFACE, _SETTING = 13, 9, 17, 24, 6
 _MOST_SETTINGS = 10
 _PAUSE_NS = 5_000_000
 _MOST_TICKETS = 4
+_TICKET_SPREAD_BYTES = 16
+_LATE_TICKET_NS = 250_000_000  # one that was lost and sent again
+_MOST_PIECES = 2
 _MOST_OPENINGS = 3
 _MOST_HEAD_BYTES = 400
 _SETTINGS = frozenset(_ACK + _SETTING * k for k in range(_MOST_SETTINGS + 1))
@@ -98,6 +105,7 @@ class Setting:
         rtt_ns: round trip of the connection; 0 where not known.
         offers_http2: whether the client offered HTTP/2.
         chosen: protocol that the server chose in the clear (TLS 1.2); empty else.
+        is_ended: whether an end was seen, so that nothing more was said.
     """
 
     is_tls13: bool = False
@@ -105,6 +113,7 @@ class Setting:
     rtt_ns: int = 0
     offers_http2: bool = False
     chosen: str = ""
+    is_ended: bool = True
 
 
 def http_version(talks: Sequence[Talk], setting: Setting) -> HttpVersion:
@@ -133,15 +142,22 @@ def take_turns(talks: Sequence[Talk], setting: Setting) -> list[Turn]:
         kept = _without_control(kept)
     else:
         kept = [t for t in kept if t.is_client or t.n_bytes != _CONTINUE_BYTES]
-    if is_http2 or (setting.is_tls13 and setting.finished_ns):
+    has_tickets = setting.is_tls13 and setting.finished_ns > 0
+    spoken_before = kept
+    if is_http2 or has_tickets:
         kept = _without_preludes(kept, setting)
     turns = _alternate(kept)
-    if not is_http2:
-        return [_turn(asked, spoken, "") for asked, spoken in turns]
-    return [
-        _turn(asked, spoken, _doubt(asked, spoken, setting.rtt_ns))
-        for asked, spoken in turns
-    ]
+    n_doubtful = 0
+    if has_tickets:
+        left = set(spoken_before) - set(kept)
+        n_doubtful = _n_after_tickets(turns, {talk.n_bytes for talk in left}, setting)
+    found: list[Turn] = []
+    for number, (asked, spoken) in enumerate(turns):
+        doubt = _doubt(asked, spoken, setting.rtt_ns) if is_http2 else ""
+        if number < n_doubtful:
+            doubt = "a session ticket within the upload would look like its answer"
+        found.append(_turn(asked, spoken, doubt))
+    return found
 
 
 def _without_control(talks: Sequence[Talk]) -> list[Talk]:
@@ -181,6 +197,35 @@ def _without_preludes(talks: Sequence[Talk], setting: Setting) -> list[Talk]:
         if len(left_out) == _MOST_TICKETS + _MOST_OPENINGS:
             break
     return [talk for i, talk in enumerate(talks) if i not in left_out]
+
+
+def _n_after_tickets(
+    turns: Sequence[tuple[Sequence[Talk], Sequence[Talk]]],
+    known_bytes: set[int],
+    setting: Setting,
+) -> int:
+    """How many turns may be parts of a request that tickets have cut."""
+    latest_ns = setting.finished_ns + 2 * setting.rtt_ns + _LATE_TICKET_NS
+    n_pieces = 0
+    for _, spoken in turns[:_MOST_PIECES]:
+        is_short = bool(spoken) and len(spoken) <= _MOST_TICKETS
+        if not is_short or spoken[0].first_ns > latest_ns:
+            break
+        if not all(_may_be_ticket(talk.n_bytes, known_bytes) for talk in spoken):
+            break
+        n_pieces += 1
+    if n_pieces < len(turns):
+        return n_pieces + 1 if n_pieces else 0
+    return 0 if setting.is_ended else n_pieces  # who ends has had an answer
+
+
+def _may_be_ticket(n_bytes: int, known_bytes: set[int]) -> bool:
+    """Whether a length is that of a ticket: of those that are known, if there are."""
+    if known_bytes:
+        return any(
+            abs(n_bytes - known) <= _TICKET_SPREAD_BYTES for known in known_bytes
+        )
+    return _LEAST_TICKET_BYTES <= n_bytes <= _USUAL_TICKET_BYTES
 
 
 def _says_more(talks: Sequence[Talk], i: int, rtt_ns: int = 0) -> bool:
