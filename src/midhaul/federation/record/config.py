@@ -11,6 +11,7 @@ from midhaul.federation.providers.endpoints import demand_no_secret
 from midhaul.federation.tariffs import Billable
 from midhaul.runs.config import Config, Section, Spec
 from midhaul.vision.data import DatasetKind
+from midhaul.vision.faults import OnBadItem
 
 NAME = r"^[\w.-]{1,64}$"
 
@@ -32,6 +33,16 @@ class ImagesConfig(Section):
         description="What becomes of images that have the shape that their annotations "
         "say and another size: an error, or boxes are rescaled and counted (coco, "
         "voc).",
+    )
+    on_bad_item: OnBadItem = Field(
+        default="error",
+        description="What becomes of images with a mistake in their file or labels: "
+        "error ends the run and names them, skip leaves them out and counts them.",
+    )
+    voc_origin: Literal[0, 1] = Field(
+        default=1,
+        description="Number of the first pixel of a row in VOC's files: 1 as the VOC "
+        "devkit has it, 0 for tools that count from 0.",
     )
     n_images: int = Field(
         default=0, ge=0, description="Images to send, drawn with the seed; 0 for all."

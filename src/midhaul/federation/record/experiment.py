@@ -36,6 +36,7 @@ from midhaul.federation.record.sniffing import Sniffer
 from midhaul.federation.record.summing import Recording, sum_up
 from midhaul.model import Verdict
 from midhaul.vision.data import open_dataset
+from midhaul.vision.faults import Faults
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -121,6 +122,8 @@ def _dataset(config: RecordConfig) -> Dataset:
         images=data.images,
         annotations=data.annotations,
         on_size_mismatch=data.on_size_mismatch,
+        voc_origin=data.voc_origin,
+        faults=Faults(data.on_bad_item),
         n_images=data.n_scenes,
         seed=config.seed,
     )
