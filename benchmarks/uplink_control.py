@@ -353,7 +353,7 @@ def live(file: Path) -> Iterator[Figure]:
             f'[link]\ndownlink_bps = 100e6\nuplink_trace = "{file.name}"\n'
         )
         done = subprocess.run(
-            [sys.executable, "-m", "midhaul", "run", "live.toml", "--json"],
+            [sys.executable, "-m", "midhaul", "run", "live.toml"],
             cwd=folder,
             capture_output=True,
             text=True,
@@ -362,13 +362,10 @@ def live(file: Path) -> Iterator[Figure]:
         if done.returncode:
             print(f"live on {file.stem}: {done.stderr[-500:]}", file=sys.stderr)
             return
-        found = json.loads(done.stdout)
-        run = Path(found["run"])
+        (run,) = (folder / "runs").glob("*-deploy.live-*")
         summary = {
             row["metric"]: row["value"]
-            for row in pq.read_table(
-                next((folder / run).glob("tables/summary"))
-            ).to_pylist()
+            for row in pq.read_table(run / "tables" / "summary").to_pylist()
         }
     print(f"\nlive, {file.stem}: {json.dumps(summary, indent=None)[:2000]}")
     late = (summary["late_share"] or 0.0) + (summary["missing_share"] or 0.0)
