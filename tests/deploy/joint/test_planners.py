@@ -10,7 +10,9 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.deploy.placement.test_tabu import dense_problem
 
+from midhaul.deploy.curves import QosCurve
 from midhaul.deploy.joint import JointLagrangian, JointMilp, Sequential
 from midhaul.deploy.joint.checks import (
     check_joint_planner,
@@ -120,3 +122,21 @@ def _best_rates(problem: PlacementProblem, moved: tuple[bool, ...]) -> float:
             states = grown
         total += max(states.values())
     return total
+
+
+def test_dense_sharing_is_no_cliff() -> None:
+    """Where images share most layers, the joint plan is near the best as well."""
+    rates, qualities, knobs = (np.array([x]) for x in (1e6, 1.0, 0.0))
+    cloud = QosCurve.of("cloud", knobs, rates, qualities)
+    gateway = QosCurve.of("gateway", knobs, 0 * rates, qualities)
+    problem = dense_problem(100, 100, 0.15, 0.85, 2)
+    problem = replace(
+        problem,
+        analytics=tuple(
+            replace(a, weight=a.saved_bps, cloud_curve=cloud, gateway_curve=gateway)
+            for a in problem.analytics
+        ),
+        gateways=(replace(problem.gateways[0], uplink_bps=0.0),),
+    )
+    plan = JointLagrangian().plan(problem)
+    assert 0.99 * 12230 <= plan.value <= 12230 <= plan.bound

@@ -48,6 +48,10 @@ POOR_GAP = 0.01
 """Share of the bound from which on other beginnings and a local search are tried."""
 SEARCH_SHARE = 0.5
 """Share of the time that the local search may take."""
+LAST_SHARE = 0.1
+"""Share of the time that is kept for it where it comes after the cores."""
+DENSE = 0.05
+"""Share of all bundles that a type needs from which on sharing is dense."""
 FAR_GAP = 0.05
 """Share of the bound from which on another sort of bound is tried."""
 BOUND_SHARE = 0.6
@@ -123,12 +127,15 @@ def solve(
     else:
         relaxation = Relaxation(reduced)
         here, known = _first(instance, relaxation, end_s)
-        if search is not None and _is_poor(reduced, here.bound, known):
-            left_s = SEARCH_SHARE * (end_s - time.monotonic())
-            limit_s = min(search.time_limit_s, left_s)
-            known = replace(search, time_limit_s=limit_s).improve(reduced, known)
+        is_dense = _shares_densely(reduced)
+        if is_dense:
+            known = _searched(search, reduced, known, here.bound, end_s)
+        left_s = end_s - time.monotonic()
+        until_s = end_s if is_dense else end_s - LAST_SHARE * left_s
         prices[reduced.rows] = here.prices
-        known, bound, is_timed_out = _close(reduced, here, known, max_gap, end_s)
+        known, bound, is_timed_out = _close(reduced, here, known, max_gap, until_s)
+        if not is_dense:
+            known = _searched(search, reduced, known, bound, end_s)
     value = float(reduced.values[known].sum())
     return Choice(
         chosen=reduced.lift(known, instance.n_items),
@@ -160,6 +167,27 @@ def _first(
     return here, best
 
 
+def _shares_densely(reduced: Reduced) -> bool:
+    """Whether a type needs so many bundles that cores are of no use at first."""
+    cells = reduced.n_types * reduced.n_bundles
+    return not reduced.has_choices and len(reduced.indices) >= DENSE * max(1, cells)
+
+
+def _searched(
+    search: TabuSearch | None,
+    reduced: Reduced,
+    known: Bool[np.ndarray, " k"],
+    bound: float,
+    end_s: float,
+) -> Bool[np.ndarray, " k"]:
+    """A better choice, where the known one is far from the bound and time is left."""
+    left_s = SEARCH_SHARE * (end_s - time.monotonic())
+    if search is None or left_s <= 0 or not _is_poor(reduced, bound, known):
+        return known
+    limit_s = min(search.time_limit_s, left_s)
+    return replace(search, time_limit_s=limit_s).improve(reduced, known)
+
+
 def _is_poor(reduced: Reduced, bound: float, known: Bool[np.ndarray, " k"]) -> bool:
     return bound - float(reduced.values[known].sum()) > POOR_GAP * bound
 
@@ -174,7 +202,8 @@ def _close(
     """Solve cores until the gap is small, the core was the whole, or time is up."""
     bound, is_timed_out = here.bound, False
     value = float(reduced.values[known].sum())
-    if bound - value > FAR_GAP * bound:
+    is_dense = _shares_densely(reduced)
+    if is_dense and bound - value > FAR_GAP * bound:
         limit_s = BOUND_SHARE * (end_s - time.monotonic())
         bound = min(bound, spectral_bound(reduced, here.prices, time_limit_s=limit_s))
     n_open = int((here.losses(reduced) <= here.bound - value).sum())
@@ -189,7 +218,7 @@ def _close(
         if left_s <= 0:
             is_timed_out = True
             break
-        if n_open > SMALL_CORE and gap > FAR_GAP * bound:
+        if is_dense and n_open > SMALL_CORE and gap > FAR_GAP * bound:
             # So far away the solver would not end, and its choices are found already.
             break
         known, closer, is_complete, is_timed_out = improve(
