@@ -113,6 +113,36 @@ def test_bodies_together_have_a_bound_and_the_largest_gives_way() -> None:
             assert ask(url, [("a", jpeg())]).is_ok
 
 
+def test_memory_of_bodies_is_handed_back(tmp_path: Path) -> None:
+    """A flood of bodies leaves nothing behind, whatever the allocator would keep."""
+    body = b"POST /infer HTTP/1.1\r\nhost: x\r\ncontent-length: 9000000\r\n\r\n"
+    with LocalLauncher(tmp_path) as launcher:
+        node = launcher.start(NodeSettings(name="edge1", detector="null"), {})
+        process = psutil.Process(node.pid)
+        before = process.memory_info().rss
+        with contextlib.ExitStack() as stack:
+            opened = [stack.enter_context(connected(node.url)) for _ in range(30)]
+            for one in opened:
+                send(one, body)
+            for _ in range(45):
+                for one in opened:  # in turn, so that they lie between each other
+                    send(one, bytes(100_000))
+            while process.memory_info().rss < before + 100_000_000:
+                time.sleep(0.01)
+        end = time.monotonic() + 30
+        while process.memory_info().rss > before + 50_000_000:
+            assert time.monotonic() < end, "memory stays"
+            time.sleep(0.05)
+
+
+def test_settings_are_short() -> None:
+    """They are parsed on the event loop, so a long text is not even read."""
+    with served(NODE, Quarter()) as url:
+        status, words = raw(url, "PUT", "/settings", b"[" * 70_000)
+        assert status == 413
+        assert "at most 65536 bytes" in words
+
+
 def test_a_token_is_asked_for() -> None:
     """Without it there is no answer but for the health; the client sends it."""
     with served(NODE, Quarter(), token="secret") as url:  # noqa: S106

@@ -57,6 +57,7 @@ if TYPE_CHECKING:
 
 _LOG = logging.getLogger(__name__)
 _MAX_WAITING = 10_000
+_SETTINGS_BYTES = 1 << 16  # they are parsed on the event loop
 _LOAD_S = 110.0  # less than a testbed waits for the answer
 
 
@@ -244,7 +245,7 @@ class Application:
         body = await read_body(
             scope,
             receive,
-            max_bytes=settings.max_body_bytes,
+            max_bytes=_SETTINGS_BYTES,
             timeout_s=settings.timeout_s,
         )
         if self._changing.locked():

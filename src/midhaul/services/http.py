@@ -13,6 +13,7 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 
 _DRAINED_TIMES = 4
+_PIECE_BYTES = 1 << 18
 
 
 class HttpError(Exception):
@@ -40,7 +41,7 @@ async def read_body(
         HttpError: it is too long (413) or too slow (408).
         Disconnected: the client went away in the middle.
     """
-    body = bytearray()  # a list of tiny pieces would take far more than their bytes
+    pieces: list[bytearray] = []
     size = 0
     announced = int(header(scope, b"content-length") or 0)
     is_long = announced > max_bytes
@@ -54,9 +55,9 @@ async def read_body(
                 size += len(chunk)
                 is_long = is_long or size > max_bytes
                 if is_long:
-                    body.clear()
+                    pieces.clear()
                 else:
-                    body += chunk
+                    _append(pieces, chunk)
                 if not message.get("more_body") or size > _DRAINED_TIMES * max_bytes:
                     break
     except TimeoutError as error:
@@ -65,7 +66,18 @@ async def read_body(
     if is_long:
         text = f"a body has at most {max_bytes} bytes, got {max(announced, size)}"
         raise HttpError(413, text)
-    return bytes(body)
+    return b"".join(pieces)
+
+
+def _append(pieces: list[bytearray], chunk: bytes) -> None:
+    """Keep a chunk.
+
+    Tiny ones in a list would take far more than their bytes, and one array of all would
+    be copied as it grows: so there are pieces, of a size at which neither matters.
+    """
+    if not pieces or len(pieces[-1]) >= _PIECE_BYTES:
+        pieces.append(bytearray())
+    pieces[-1] += chunk
 
 
 def header(scope: Scope, name: bytes) -> str:

@@ -11,6 +11,8 @@ Bound to another address than loopback, a server asks for a token.
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import ctypes
 import hmac
 import ipaddress
 import os
@@ -163,6 +165,10 @@ def protocol_of(limits: ServerLimits) -> type[LimitedProtocol]:
     return type("Protocol", (LimitedProtocol,), {"limits": limits})
 
 
+_HIGH_BYTES = 48 << 20
+"""Bodies in flight after which memory is handed back."""
+
+
 @dataclass(slots=True, eq=False)
 class _Body:
     """A body that is in memory."""
@@ -191,6 +197,7 @@ class Gate:
         self._token = token
         self._bodies: set[_Body] = set()
         self._n_bytes = 0
+        self._is_high = False
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request, or hand on the life span of the process."""
@@ -221,6 +228,9 @@ class Gate:
         finally:
             self._bodies.remove(body)
             self._n_bytes -= body.n_bytes
+            if self._is_high and self._n_bytes < _HIGH_BYTES // 4:
+                self._is_high = False
+                _give_back()
 
     def _is_known(self, scope: Scope) -> bool:
         if not self._token or (scope["method"], scope["path"]) == ("GET", "/health"):
@@ -232,6 +242,7 @@ class Gate:
         """Count bytes; over the bound, somebody who is still sending is refused."""
         body.n_bytes += n_bytes
         self._n_bytes += n_bytes
+        self._is_high = self._is_high or self._n_bytes > _HIGH_BYTES
         while self._n_bytes > self._limits.max_flight_bytes:
             arriving = [b for b in self._bodies if b.is_arriving and not b.is_refused]
             largest = max(arriving, key=lambda one: one.n_bytes, default=body)
@@ -241,6 +252,16 @@ class Gate:
             if largest is body or largest.task is None:
                 raise _too_many(self._limits)
             largest.task.cancel()
+
+
+def _give_back() -> None:
+    """Hand memory of bodies that are gone back to the system.
+
+    A node lets its allocator keep much, so that images of the usual sizes cost no page
+    faults; after a flood of bodies that would be kept for ever.
+    """
+    with contextlib.suppress(OSError, AttributeError):  # glibc has this
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 def _too_many(limits: ServerLimits) -> HttpError:
