@@ -1,9 +1,9 @@
-# demo · test · check · bench · docs: each sets up what it needs.
+# demo · test · check · bench · fuzz · docs: each sets up what it needs.
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test check bench docs clean
+.PHONY: demo test check bench fuzz docs clean
 
 demo: $(VENV)/.demo
 	$(BIN)/midhaul demo
@@ -19,6 +19,11 @@ check: $(VENV)/.dev
 
 bench: $(VENV)/.dev
 	for file in benchmarks/*.py; do $(BIN)/python $$file || exit 1; done
+
+# Changes are drawn where there is no atheris for this Python or machine.
+fuzz: $(VENV)/.dev
+	$(BIN)/pip install --quiet --group fuzz || true
+	$(BIN)/python tools/fuzz.py
 
 docs: $(VENV)/.dev
 	$(BIN)/python tools/reference.py

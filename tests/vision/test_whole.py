@@ -411,3 +411,16 @@ def test_any_bytes_are_an_image_or_a_data_error(noise: bytes, name: str) -> None
         except DataError:
             continue
         assert found.dtype == np.uint8
+
+
+def test_a_jpeg_of_an_unknown_revision_is_the_same_picture() -> None:
+    """The decoder calls it an error even where warnings are allowed."""
+    file = io.BytesIO()
+    pixels = np.random.default_rng(3).integers(0, 255, (16, 24, 3)).astype(np.uint8)
+    Image.fromarray(pixels).save(file, "JPEG")
+    known = file.getvalue()
+    place = known.index(b"JFIF\0") + 5
+    odd = known[:place] + b"\x05\x09" + known[place + 2 :]
+    assert np.array_equal(decode(odd), decode(known))
+    with pytest.raises(DataError):
+        decode(odd[: len(odd) // 2])

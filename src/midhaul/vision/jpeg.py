@@ -28,6 +28,8 @@ _MAX_SEGMENTS = 20_000
 # In coded data FF is followed by 00, and restart markers are part of it.
 _NEXT_MARKER = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]")
 _STRAYS = re.compile(r"(\d+) extraneous bytes before marker 0xd9")
+_JFIF_AT = 32
+"""Bytes within which the name stands: JFIF is the first segment."""
 _HARMLESS = ("JFIF revision", "Adobe color", "ICC marker")
 _END = b"\xff\xd9"
 _MAX_FILL_BITS = 7
@@ -145,11 +147,26 @@ def decode_jpeg(data: bytes, scans: Scans, colours: str, where: str) -> np.ndarr
         ):
             said = "its coded data do not end where the picture does"
         elif strays is not None or any(word in said for word in _HARMLESS):
-            return simplejpeg.decode_jpeg(data, colours, strict=False)
+            return _leniently(data, colours, where)
         raise damaged(where, said) from error
     if not scans.is_complete:
         raise damaged(where, "scans are missing")
     return pixels
+
+
+def _leniently(data: bytes, colours: str, where: str) -> np.ndarray:
+    """Decode a JPEG although there were warnings.
+
+    That its JFIF has an unknown revision remains an error of the decoder, so it is
+    given one that is known; no pixel depends on it.
+    """
+    revision = data.find(b"JFIF\0", 0, _JFIF_AT) + len(b"JFIF\0")
+    if revision >= len(b"JFIF\0"):
+        data = data[:revision] + b"\1\1" + data[revision + 2 :]
+    try:
+        return simplejpeg.decode_jpeg(data, colours, strict=False)
+    except ValueError as error:
+        raise damaged(where, error) from error
 
 
 def damaged(where: str, reason: object) -> DataError:

@@ -1,0 +1,48 @@
+"""Small files that readers find good, for changes to begin with."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+_EXAMPLES = Path(__file__).parents[2] / "examples"
+
+
+def _picture(kind: str, **options: object) -> bytes:
+    file = io.BytesIO()
+    pixels = np.arange(8 * 8 * 3, dtype=np.uint8).reshape(8, 8, 3)
+    Image.fromarray(pixels).save(file, kind, **options)
+    return file.getvalue()
+
+
+GOOD: tuple[bytes, ...] = (
+    *(_picture(kind) for kind in ("BMP", "GIF", "JPEG", "PNG", "TIFF", "WEBP")),
+    _picture("JPEG", progressive=True),
+    _picture("TIFF", compression="tiff_lzw"),
+    *(file.read_bytes() for file in sorted(_EXAMPLES.glob("*.toml"))),
+    b'{"settings": {"name": "edge", "port": 0, "detector": "null"}}',
+    b'{"images": [{"id": 1, "file_name": "a.png", "width": 8, "height": 8}], '
+    b'"annotations": [{"id": 1, "image_id": 1, "category_id": 1, "iscrowd": 0, '
+    b'"bbox": [1, 1, 2, 2], "area": 4}], "categories": [{"id": 1, "name": "a"}]}',
+    b"0 0.5 0.5 0.25 0.25\n1 0.5 0.5 1 1\n",
+    b"names: {0: a, 1: b}\npath: .\n",
+    b"a\nb\n",
+    b"<annotation><size><width>8</width><height>8</height><depth>3</depth></size>"
+    b"<object><name>a</name><difficult>0</difficult><bndbox><xmin>1</xmin>"
+    b"<ymin>1</ymin><xmax>3</xmax><ymax>3</ymax></bndbox></object></annotation>",
+    b"0.5\n1.0\n2.5\n",
+    b"1000\n1001\n1010\n",
+    b'{"rates_bps": {"a/b": 1e6, "a/#": 2e5}}',
+    b"version,analytic,arrival_min,lifetime_min\n1,a,2,3\n",
+    b"knob,rate_bps,quality\n1,1000,0.5\n2,2000,0.7\n",
+    b"[a]\nprice_usd = 0.001\n[b]\nprice_usd = 0.002\n",
+    b'{"schemaVersion": 2, "mediaType": "application/vnd.oci.image.manifest.v1+json", '
+    b'"config": {"mediaType": "application/vnd.oci.image.config.v1+json", '
+    b'"digest": "sha256:' + b"0" * 64 + b'", "size": 2}, "layers": [{"mediaType": '
+    b'"application/vnd.oci.image.layer.v1.tar+gzip", "digest": "sha256:'
+    + b"1" * 64 + b'", "size": 9}]}',
+    b"CLIENT_RANDOM " + b"0" * 64 + b" " + b"1" * 96 + b"\n",
+)  # fmt: skip

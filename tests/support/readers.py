@@ -1,0 +1,189 @@
+"""Every reader of midhaul as a function of one file, and what it may let out."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from midhaul.deploy.catalogue import read_images
+from midhaul.deploy.curve_readers import read_awstream, read_table
+from midhaul.deploy.enforcement.bridge_config import read_bridge
+from midhaul.deploy.enforcement.rate_map import read_rate_map
+from midhaul.deploy.enforcement.traces import read_mahimahi
+from midhaul.deploy.registry.manifests import parse_config, parse_manifest
+from midhaul.deploy.registry.store_index import load_index
+from midhaul.deploy.requests import read_requests, read_requests_csv
+from midhaul.errors import MidhaulError
+from midhaul.federation.latency.opening import read_key_log
+from midhaul.federation.ledger_file import read_ledger
+from midhaul.federation.price_files import read_price_list
+from midhaul.federation.readers.source import RecordingSource, open_recording
+from midhaul.federation.record.journal import Journal
+from midhaul.federation.saving import read_state
+from midhaul.federation.serving.config import read_federation
+from midhaul.federation.vocabulary import read_vocabulary
+from midhaul.kinds import load_experiment
+from midhaul.runs.experiment_file import read_file
+from midhaul.runs.listing import list_runs
+from midhaul.runs.run import Run
+from midhaul.services.application import _json_object
+from midhaul.testbed.arrivals.files import read_arrivals
+from midhaul.testbed.nodes import NodeFile
+from midhaul.vision.card import read_card
+from midhaul.vision.codecs import decode, size
+from midhaul.vision.data import open_dataset
+from midhaul.vision.names import names_from_file
+from midhaul.vision.runtimes.recorded import read_recording
+from midhaul.wire.message import unpack_answer, unpack_request
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+LONGEST = 10_000
+"""Characters that a message may have."""
+
+
+def experiment(file: Path) -> None:
+    """An experiment file, with the config of its kind."""
+    load_experiment(read_file(file), [])
+
+
+def coco(file: Path) -> None:
+    """Annotations in COCO's layout."""
+    open_dataset("coco", images=file.parent, annotations=file)
+
+
+def yolo(file: Path, *, suffix: str, is_names: bool) -> None:
+    """A label file, or the file of the names, of a YOLO folder."""
+    folder = file.parent / f"yolo-{suffix}"
+    (folder / "images").mkdir(parents=True, exist_ok=True)
+    (folder / "labels").mkdir(exist_ok=True)
+    picture(folder / "images" / "a.png")
+    names = folder / f"names{suffix}" if is_names else ["a", "b"]
+    target = folder / f"names{suffix}" if is_names else folder / "labels" / "a.txt"
+    put(file, target)
+    (folder / "labels" / "a.txt").touch()
+    open_dataset("yolo", images=folder / "images", names=names)
+
+
+def voc(file: Path) -> None:
+    """An XML file of Pascal VOC."""
+    folder = file.parent / "voc"
+    (folder / "JPEGImages").mkdir(parents=True, exist_ok=True)
+    (folder / "Annotations").mkdir(exist_ok=True)
+    picture(folder / "JPEGImages" / "a.png")
+    put(file, folder / "Annotations" / "a.xml")
+    open_dataset("voc", images=folder / "JPEGImages")
+
+
+def run_folder(file: Path, *, name: str) -> None:
+    """A file of a run's folder that holds something else."""
+    folder = file.parent / "runs" / f"20260101T000000Z-toy-{name}"
+    folder.mkdir(parents=True, exist_ok=True)
+    put(file, folder / name)
+    assert list(list_runs(folder.parent)) == []
+    Run.open(folder).config_values()
+
+
+def recorded(file: Path, *, kind: Any) -> None:
+    """Recorded answers, or their truth, that hold something else."""
+    folder = file.parent / f"recorded-{kind}"
+    folder.mkdir(exist_ok=True)
+    target = folder / ("a.json" if kind == "coco" else "meta.csv")
+    put(file, target)
+    source = file if kind == "parquet" else folder
+    truth = file if kind == "coco" else None
+    open_recording(RecordingSource(kind=kind, file=source, truth=truth, price_usd=0.1))
+
+
+def journal(file: Path) -> None:
+    """The journal of calls, which is opened for writing."""
+    copy = file.parent / "journal"
+    put(file, copy)
+    Journal(copy).__exit__(None, None, None)
+
+
+def of_bytes(file: Path, *, parse: Callable[[bytes], object]) -> None:
+    """What comes over a network as bytes."""
+    parse(file.read_bytes())
+
+
+def picture(file: Path) -> None:
+    """A small picture."""
+    from PIL import Image  # noqa: PLC0415
+
+    if not file.exists():
+        Image.fromarray(np.zeros((8, 8, 3), np.uint8)).save(file)
+
+
+def put(file: Path, target: Path) -> None:
+    """Have a content at a place where a reader looks for it."""
+    target.unlink(missing_ok=True)
+    target.symlink_to(file.resolve())
+
+
+READERS: dict[str, Callable[[Path], object]] = {
+    "experiment": experiment,
+    "manifest": partial(run_folder, name="manifest.json"),
+    "card": read_card,
+    "coco": coco,
+    "yolo labels": partial(yolo, suffix=".txt", is_names=False),
+    "yolo names": partial(yolo, suffix=".yaml", is_names=True),
+    "names": names_from_file,
+    "voc": voc,
+    "detections": lambda file: read_recording(file, None),
+    "picture": partial(of_bytes, parse=lambda data: decode(data, where="picture")),
+    "picture size": partial(of_bytes, parse=lambda data: size(data, where="picture")),
+    "node": NodeFile.read,
+    "arrivals": read_arrivals,
+    "bridge": read_bridge,
+    "rate map": read_rate_map,
+    "trace": read_mahimahi,
+    "requests CSV": read_requests_csv,
+    "requests": read_requests,
+    "layers": read_images,
+    "curve": read_table,
+    "AWStream": read_awstream,
+    "manifest of an image": partial(
+        of_bytes, parse=lambda data: parse_manifest(data, "here")
+    ),
+    "config of an image": partial(
+        of_bytes, parse=lambda data: parse_config(data, "here")
+    ),
+    "layer store": partial(of_bytes, parse=lambda data: load_index(data, "here")),
+    "prices": read_price_list,
+    "vocabulary": read_vocabulary,
+    "federation": read_federation,
+    "recording": partial(recorded, kind="parquet"),
+    "recording of COCO": partial(recorded, kind="coco"),
+    "recording of FrugalML": partial(recorded, kind="frugalml"),
+    "ledger": read_ledger,
+    "journal": journal,
+    "saved federation": read_state,
+    "key log": read_key_log,
+    "settings": partial(of_bytes, parse=_json_object),
+    "request": partial(of_bytes, parse=unpack_request),
+    "answer": partial(of_bytes, parse=unpack_answer),
+}
+SUFFIXES: dict[str, tuple[str, ...]] = {
+    "bridge": (".toml", ".json"),
+    "rate map": (".toml", ".json"),
+    "arrivals": (".txt", ".csv", ".parquet"),
+    "curve": (".csv", ".parquet"),
+    "yolo names": (".yaml",),
+    "names": (".txt", ".names"),
+}
+
+
+def told(read: Callable[[Path], object], file: Path) -> Exception | None:
+    """What a reader lets out that is no word of ours."""
+    try:
+        read(file)
+    except MidhaulError as error:
+        return error if len(error.message) > LONGEST else None
+    except Exception as error:  # noqa: BLE001  that is the question
+        return error
+    return None
