@@ -8,7 +8,7 @@ gets N seconds. Where atheris is installed (the group ``fuzz``), what the code g
 through steers the changes; with ``--blind``, or without atheris, they are drawn. What
 breaks a reader is kept in DIR.
 
-A served node (``--only node``) gets requests that were changed: any bytes end in a
+A node (``--only "served node"``) gets requests that were changed: any bytes end in a
 status or in a close, not in an error of its own, and it is healthy after them.
 """
 
@@ -34,7 +34,7 @@ sys.path.insert(0, str(ROOT))
 LARGEST_BYTES = 20_000
 """Of a content from which the changes begin: large ones only cost time."""
 SLOW_S, MEMORY_MB = 20, 3000
-SERVER = "node"
+SERVER = "served node"
 
 
 def corpus() -> list[bytes]:
@@ -180,7 +180,7 @@ def main() -> int:
     """Search; 1 where something was found."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--seconds", type=float, default=20.0, help="for each reader")
-    parser.add_argument("--only", nargs="*", help="names of readers, or node")
+    parser.add_argument("--only", nargs="*", help="names of readers, or the server")
     parser.add_argument("--found", type=Path, default=Path("fuzz-found"))
     parser.add_argument("--blind", action="store_true", help="without atheris")
     parser.add_argument("--seed", type=int, default=time.time_ns())
