@@ -197,13 +197,23 @@ def test_throughput_is_answers_over_time() -> None:
     assert found["throughput_hz"] == pytest.approx(20 / 1.95)
 
 
-def test_batches_follow_the_requests_of_each_block() -> None:
-    """Ten batches a block at most, named alike in every run."""
-    rows = [row(n, 10.0, block=block) for block in (0, 2) for n in range(25)]
+def test_few_blocks_are_cut_into_halves() -> None:
+    """Three blocks give the six units that a comparison needs, named alike."""
+    rows = [row(n, 10.0, block=block) for block in (0, 2, 3) for n in range(25)]
     requests = judged(rows)
-    assert requests.batches[:2] == ("0.0", "0.1")
-    assert requests.batches[-1] == "2.9"
-    assert np.bincount(requests.batch).tolist() == [3, 2] * 10
+    assert requests.batches == ("0.0", "0.1", "2.0", "2.1", "3.0", "3.1")
+    assert np.bincount(requests.batch).tolist() == [13, 12] * 3
+    assert judged([row(0, 10.0)]).batches == ("0.0",)
+
+
+def test_from_six_blocks_on_the_unit_is_the_block() -> None:
+    """Its name is no half's: runs of three and of six blocks share no unit."""
+    rows = [row(n, 10.0, block=block) for block in range(6) for n in range(4)]
+    requests = judged(rows)
+    assert requests.batches == ("0", "1", "2", "3", "4", "5")
+    assert np.bincount(requests.batch).tolist() == [4] * 6
+    few = judged([one for one in rows if one["block"] != 0])
+    assert not set(few.batches) & set(requests.batches)
 
 
 def test_without_a_request_or_an_answer_nothing_is_claimed() -> None:

@@ -3,8 +3,8 @@
 A block visits every configuration once, in an order of its own, with the same images in
 the same order and the same arrivals, so that configurations are compared in pairs and
 slow drift of the machine meets all of them alike (randomised complete block design).
-Blocks are added until every median latency is known well enough, and the percentile
-that is to be claimed has its requests.
+Blocks are added, three at least, until every median latency is known well enough, and
+the percentile that is to be claimed has its requests.
 
 A cell counts once its row in ``cells`` is written, which comes last; an experiment that
 was killed measures the cell it was in again.
@@ -43,6 +43,9 @@ if TYPE_CHECKING:
     from midhaul.testbed.config import TestbedConfig
     from midhaul.testbed.grid import Configuration
     from midhaul.testbed.rig import Rig
+
+_FEWEST_BLOCKS = 3
+"""Blocks before precision ends a run: with fewer, none can be compared with it."""
 
 _MAX_CRASHES = 3
 """Cells in a row in which a node may end before the experiment does."""
@@ -97,7 +100,8 @@ def measure_blocks(
             if not done.issuperset(cells):
                 _measure_block(block, configurations, bench, done, bar.advance)
             widest = widest_interval(bench.run, configurations, config.seed)
-            if widest <= precision and _carries_claims(bench.run, configurations):
+            is_known = block + 1 >= _FEWEST_BLOCKS and widest <= precision
+            if is_known and _carries_claims(bench.run, configurations):
                 bar.advance(total - first - len(configurations))
                 return
     progress.note(

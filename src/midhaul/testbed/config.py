@@ -76,8 +76,9 @@ class TestbedConfig(Config):
     precision: str = Field(
         default="5%",
         pattern=r"^[0-9]+(\.[0-9]+)?%$",
-        description="Blocks end when half the interval of every median latency is "
-        "below this share of it and load.percentile has its requests.",
+        description="From the third on, blocks end when half the interval of every "
+        "median latency is below this share of it and load.percentile has its "
+        "requests.",
     )
     cost: CostConfig = Field(
         default_factory=CostConfig, description="Coefficients of the cost models."

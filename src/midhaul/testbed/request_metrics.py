@@ -1,10 +1,12 @@
 """Latency, throughput, stages and bytes of a configuration, from its requests.
 
 Latencies that follow each other are not independent: a slow request holds up the next.
-So the unit that intervals rest on is a *batch*, a tenth of a cell in the order of its
-requests (batch means: Law and Kelton, Simulation Modeling and Analysis, section 9.5.3).
-Every cell of a block sends the same images in the same order, so the batch of the same
-number pairs two configurations.
+So the unit that intervals rest on is a *batch*: the requests of a cell, or half of them
+in their order where there are few blocks (batch means: Law and Kelton, Simulation
+Modeling and Analysis, section 9.5.3). Shorter batches of a busy machine are as alike as
+single requests: two runs of the same thing would differ by more than their intervals
+allow. Every cell of a block sends the same images in the same order, so the batch of
+the same name pairs two configurations.
 
 Every mean and every percentile is over all judged requests. What a request did not do
 took nothing and sent nothing. A request that was not answered took at least the time
@@ -35,8 +37,11 @@ if TYPE_CHECKING:
 
     from midhaul.stats import Statistic
 
-N_BATCHES = 10
-"""Batches that a cell is cut into; fewer when it has fewer requests."""
+_FEWEST_BLOCKS = 6
+"""Blocks from which each is one batch: a comparison needs six units."""
+
+_FEW_BLOCKS_PARTS = 2
+"""Batches that a cell is cut into where there are fewer, so that three give six."""
 
 _NS = 1e-9
 _QUANTILES = {
@@ -64,7 +69,8 @@ class Requests:
         latency_ns: ``(n,)`` latency of each; at least that where it is not ok.
         service_ns: ``(n,)`` the same from the actual send.
         batch: ``(n,)`` index of the batch of each request.
-        batches: names of the batches, ``block.batch``.
+        batches: names of the batches, ``block`` or, of halves, ``block.half``: only
+            what is equally long has the same name in two runs.
     """
 
     table: pa.Table
@@ -90,11 +96,16 @@ def requests_of(table: pa.Table, configuration: int, timeout_s: float) -> Reques
     blocks = chosen["block"].to_numpy()
     batch = np.zeros(len(blocks), np.int64)
     batches: list[str] = []
-    for block in np.unique(blocks):
+    visited = np.unique(blocks)
+    for block in visited:
         rows = np.flatnonzero(blocks == block)
-        n_batches = min(N_BATCHES, len(rows))
-        batch[rows] = len(batches) + np.arange(len(rows)) * n_batches // len(rows)
-        batches += [f"{block}.{number}" for number in range(n_batches)]
+        if len(visited) >= _FEWEST_BLOCKS:
+            batch[rows] = len(batches)
+            batches.append(f"{block}")
+            continue
+        n_parts = min(_FEW_BLOCKS_PARTS, len(rows))
+        batch[rows] = len(batches) + np.arange(len(rows)) * n_parts // len(rows)
+        batches += [f"{block}.{part}" for part in range(n_parts)]
     is_ok = chosen["status"].to_numpy() == "ok"
     service_ns, latency_ns = _times(chosen, is_ok, timeout_s / _NS)
     return Requests(
