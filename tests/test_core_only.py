@@ -83,7 +83,7 @@ def test_run_says_in_one_line_what_to_install(
     assert message.startswith(f"midhaul: {kind} needs ")
     assert hint == f"hint: pip install 'midhaul[{KINDS[kind].extra}]'"
     assert not (tmp_path / "runs").exists()
-    assert call(core, "show", "last", cwd=tmp_path).returncode == 1
+    assert call(core, "show", "last", cwd=tmp_path).returncode == 2
 
 
 @pytest.mark.parametrize(

@@ -367,7 +367,9 @@ def test_after_sigkill_the_ledger_has_every_call(tmp_path: Path, image: bytes) -
                 service.detect(image + bytes([9, i]), "?deadline_s=0.2")[0]
                 for i in range(2)
             ]
-            assert service.end(signal.SIGTERM) == (0, "")
+            code, err = service.end(signal.SIGTERM)
+            assert code == 0
+            assert "3 calls without an end count as spent" in err
         assert providers.counts()["calls"] == {"0 timeout": 4}
     assert codes == [504, 402]
     events = [entry.event for entry in entries_of(tmp_path / "ledger.tsv")]
