@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, cast
+from unittest.mock import MagicMock
 
 import pytest
 
 from midhaul.errors import NodeError
-from midhaul.testbed.blocks import Bench, _configure
+from midhaul.testbed import blocks
+from midhaul.testbed.blocks import Bench, _configure, measure_blocks
 from midhaul.testbed.config import MeasureConfig
 from midhaul.testbed.grid import Configuration, expand
 
@@ -83,3 +85,18 @@ def test_a_living_node_that_refuses_its_settings_ends_the_run() -> None:
     """Starting it again would not help."""
     with pytest.raises(NodeError, match="does not answer"):
         _configure(configuration(), bench_of(FallenRig({})))
+
+
+def test_precision_ends_no_run_before_its_third_block(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Fewer would leave a later comparison without the six units that it needs."""
+    visited: list[int] = []
+    monkeypatch.setattr(
+        blocks, "_measure_block", lambda block, *_: visited.append(block)
+    )
+    monkeypatch.setattr(blocks, "widest_interval", lambda *_: 0.001)
+    monkeypatch.setattr(blocks, "_carries_claims", lambda *_: True)
+    config = MeasureConfig(n_blocks=5)
+    measure_blocks(config, [configuration()], MagicMock(), MagicMock())
+    assert visited == [0, 1, 2]
