@@ -136,6 +136,17 @@ def test_memory_of_bodies_is_handed_back(tmp_path: Path) -> None:
             time.sleep(0.05)
 
 
+def test_many_short_fields_count_more_than_their_text() -> None:
+    """Each costs a call on the event loop, also behind a body."""
+    fields = b"x: y\r\n" * 2000
+    begin = b"POST /infer HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n"
+    with served(NODE, Quarter()) as url:
+        for data in (begin + fields, begin + b"\r\n1\r\na\r\n0\r\n" + fields):
+            with connected(url) as one:
+                send(one, data)
+                assert said(one).startswith("HTTP/1.1 431 ")
+
+
 def test_settings_are_short() -> None:
     """They are parsed on the event loop, so a long text is not even read."""
     with served(NODE, Quarter()) as url:

@@ -57,6 +57,10 @@ class ServerLimits:
         return cls(**{one.name: getattr(settings, one.name) for one in fields(cls)})
 
 
+_FIELD_BYTES = 32
+"""What a field counts beside its text, as in RFC 9113, 6.5.2: each costs a call."""
+
+
 class LimitedProtocol(HttpToolsProtocol):
     """One connection, whose heads are counted and timed."""
 
@@ -111,7 +115,7 @@ class LimitedProtocol(HttpToolsProtocol):
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """Refuse fields that are too long together, also behind a body."""
-        self._n_fields += len(name) + len(value)
+        self._n_fields += len(name) + len(value) + _FIELD_BYTES
         if self._n_fields > self.limits.max_head_bytes:
             self._refusal = (431, "The headers of a request are too long.")
             raise ValueError
