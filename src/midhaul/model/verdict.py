@@ -70,7 +70,8 @@ class Tally:
         text = f"{self.n:,} of {self.of:,} {self.what} ({shown} %)"
         if self.places:
             text += f": {', '.join(self.places[:_SHOWN])}"
-            text += ", …" if self.n > min(len(self.places), _SHOWN) else ""
+            if self.n > min(len(self.places), _SHOWN):
+                return f"{text}, …"
         return f"{text}."
 
     @property
