@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import HealthCheck, settings
 from jaxtyping import install_import_hook
 
 if TYPE_CHECKING:
@@ -15,6 +16,12 @@ if TYPE_CHECKING:
 # Values are checked by the shapes and types in their annotations, in the tests only.
 # The hook must come before anything imports them.
 install_import_hook("midhaul.model", "beartype.beartype")
+
+# A machine whose cores are busy makes examples slow, which says nothing of the code.
+settings.register_profile(
+    "busy", deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("busy")
 
 ROOT = Path(__file__).parent.parent
 

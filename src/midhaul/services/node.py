@@ -31,8 +31,8 @@ if TYPE_CHECKING:
 
 _BACKLOG = 2048
 _KEEPALIVE_S = 75  # longer than any client of ours keeps an idle connection
-_GRACE_S = 3
-_LINGER_S = 1.0
+_GRACE_S = 2
+_LINGER_S = 0.5
 
 
 def serve(file: Path) -> None:
