@@ -84,6 +84,8 @@ CASES = {
 SIGNALS = (signal.SIGKILL, signal.SIGKILL, signal.SIGINT, signal.SIGTERM)
 LEFT_S, END_S = 2.0, 3.0
 PATIENCE_S = 600.0
+JUDGED = ("is_valid", "reasons", "advice")
+"""Columns that say what became of measured times; equal in two runs by chance only."""
 CHAIN = 4
 """Kills of one run before it is let finish."""
 
@@ -237,6 +239,8 @@ def content(run: Run) -> dict[str, Counter[Any]]:
         rows = run.sql(f'SELECT * FROM "{table}"')  # noqa: S608 - our names
         found[table] = Counter([len(rows)])
         for name in rows.column_names:
+            if name in JUDGED:
+                continue
             found[f"{table}.{name}"] = Counter(map(repr, rows[name].to_pylist()))
     return found
 
