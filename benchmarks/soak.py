@@ -138,7 +138,9 @@ def federation(account: Account, end_s: float, seed: int, folder: Path) -> None:
                     number += 1
                     try:
                         url = f"{s.url}/detect?item={number}"
-                        async with session.post(url, data=image) as response:
+                        async with session.post(
+                            url, data=image + b"%d" % number
+                        ) as response:
                             await response.read()
                             code = response.status
                     except (aiohttp.ClientError, OSError, TimeoutError):
