@@ -119,6 +119,7 @@ SETTINGS = (
     "seed=" + "[" * 100_000,
     "data.n_scenes=-9223372036854775808",
     "data.n_scenes=9223372036854775807",
+    "data.n_scenes=1000000000000",
     "data.images=" + "x" * 100_000,
     "a." * 5000 + "b=1",
     "=",
@@ -136,3 +137,12 @@ def test_no_setting_breaks_the_reading_of_settings(number: int, tmp_path: Path) 
     file.write_text('kind = "testbed.accuracy"\n')
     with contextlib.suppress(MidhaulError):
         load_experiment(read_file(file), [Override.parse(SETTINGS[number])])
+
+
+def test_counts_that_would_never_end_are_refused(tmp_path: Path) -> None:
+    """The key is named, before anything is made room for."""
+    file = tmp_path / "x.toml"
+    file.write_text('kind = "testbed.accuracy"\n')
+    setting = Override.parse("data.n_scenes=1000000000000")
+    with pytest.raises(MidhaulError, match="10,000,000 of anything"):
+        load_experiment(read_file(file), [setting])

@@ -38,6 +38,10 @@ _MAX_NODES = 1_000_000
 _MAX_ROWS = 500_000_000
 _MAX_TABLE_BYTES = 16_000_000_000
 _MAX_NUMBER = 1e30
+_MAX_COUNT = 10_000_000
+"""Of what a key ``n_…`` counts: more of it would never end."""
+_MAX_USD = 1e9
+"""Money is counted in nano-dollars of 64 bits."""
 _INT64 = 1 << 63
 _SHOWN = 40
 
@@ -180,6 +184,13 @@ def _check_text(text: str, place: tuple[object, ...], *, is_config: bool) -> Non
 def _check_number(number: float, place: tuple[object, ...]) -> None:
     if isinstance(number, int) and not -_INT64 <= number < _INT64:
         message = f"{_name(place)}: a whole number has 64 bits at most, found more"
+        raise ValueError(message)
+    key = str(place[-1]) if place else ""
+    if key.startswith("n_") and number > _MAX_COUNT:
+        message = f"{_name(place)}: {_MAX_COUNT:,} of anything are the most, found more"
+        raise ValueError(message)
+    if key.endswith("_usd") and math.isfinite(number) and number > _MAX_USD:
+        message = f"{_name(place)}: {_MAX_USD:,.0f} USD are the most, found {number:g}"
         raise ValueError(message)
     if math.isfinite(number) and abs(number) > _MAX_NUMBER:
         message = f"{_name(place)}: {number:g} is larger than anything measured here"

@@ -53,10 +53,10 @@ def paint(pixels: np.ndarray) -> Detections:
     return proper(pixels)
 
 
-def doubled(pixels: np.ndarray) -> Detections:
-    """Boxes in float64, past the type check that tests put on values."""
+def rounded(pixels: np.ndarray) -> Detections:
+    """Boxes in whole numbers, past the type check that tests put on values."""
     found = proper(pixels)
-    object.__setattr__(found, "boxes", found.boxes.astype(np.float64))
+    object.__setattr__(found, "boxes", found.boxes.astype(np.int64))
     return found
 
 
@@ -81,7 +81,7 @@ def test_a_proper_detector_passes() -> None:
     [
         (Fake(with_scores(0.1, 0.9)), "not sorted"),
         (Fake(with_scores(1.5, 0.9)), "leave 0..1"),
-        (Fake(doubled), "types"),
+        (Fake(rounded), "types"),
         (Fake(outside), "leaves"),
         (Fake(moody), "differs"),
         (Fake(name=""), "needs a name"),
