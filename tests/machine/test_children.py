@@ -80,14 +80,27 @@ def program(work: str, n_ready: int) -> subprocess.Popen[str]:
     return process
 
 
-def tokens(pid: int) -> list[str]:
-    """The tokens that the children of a program bear."""
-    found: set[str] = set()
-    for child in descendants(pid):
-        for entry in (Path(f"/proc/{child}/environ").read_bytes()).split(b"\0"):
-            if entry.startswith(f"{VARIABLE}=".encode()):
-                found.update(entry.decode().partition("=")[2].split())
-    return sorted(found)
+def token_of(pid: int) -> str:
+    """The token that the children of a program bear, once two of them have begun.
+
+    A child that was forked just now still has the environment of its parent, and one
+    that ends is no longer there.
+    """
+    found: list[str] = []
+
+    def look() -> bool:
+        found[:] = []
+        with contextlib.suppress(OSError):
+            for child in descendants(pid):
+                environment = Path(f"/proc/{child}/environ").read_bytes()
+                for entry in environment.split(b"\0"):
+                    if entry.startswith(f"{VARIABLE}=".encode()):
+                        found.append(entry.decode().partition("=")[2].split()[-1])
+        return len(found) >= 2
+
+    until(look)
+    assert len(set(found)) == 1
+    return found[0]
 
 
 def descendants(pid: int) -> list[int]:
@@ -114,8 +127,8 @@ def until(holds: Callable[[], bool], patience_s: float = 60.0) -> None:
 def test_what_a_killed_program_has_started_ends(work: str, n: int) -> None:
     """Pools, foreign programs, and what those start in sessions of their own."""
     process = program(work, n)
-    (token,) = tokens(process.pid)
-    assert len(bearers(token)) >= 2
+    token = token_of(process.pid)
+    until(lambda: len(bearers(token)) >= 2)
     process.kill()
     process.wait()
     until(lambda: not bearers(token))
@@ -137,7 +150,7 @@ def test_a_program_that_is_told_to_ends_with_all_that_it_started(
 ) -> None:
     """Also one that never lets Python run: that one is killed by its warden."""
     process = program(work, n)
-    (token,) = tokens(process.pid)
+    token = token_of(process.pid)
     process.send_signal(how)
     assert process.wait(60) in codes
     until(lambda: not bearers(token))
