@@ -93,9 +93,11 @@ def token_of(pid: int) -> str:
         with contextlib.suppress(OSError):
             for child in descendants(pid):
                 environment = Path(f"/proc/{child}/environ").read_bytes()
-                for entry in environment.split(b"\0"):
-                    if entry.startswith(f"{VARIABLE}=".encode()):
-                        found.append(entry.decode().partition("=")[2].split()[-1])
+                found.extend(
+                    entry.decode().partition("=")[2].split()[-1]
+                    for entry in environment.split(b"\0")
+                    if entry.startswith(f"{VARIABLE}=".encode())
+                )
         return len(found) >= 2
 
     until(look)
