@@ -17,7 +17,7 @@ from midhaul.machine import children
 from midhaul.machine.warden import VARIABLE, bearers
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
 ROOT = Path(__file__).parents[2]
 
@@ -66,7 +66,8 @@ def idle(number: int) -> NoReturn:
             sum(range(10**13))  # never lets go of Python
 
 
-def program(work: str, n_ready: int) -> subprocess.Popen[str]:
+@contextlib.contextmanager
+def program(work: str, n_ready: int) -> Iterator[subprocess.Popen[str]]:
     """A program that is at some work, with children at theirs."""
     process = subprocess.Popen(
         [sys.executable, "-c", _STARTS.format(work=work)],
@@ -75,9 +76,14 @@ def program(work: str, n_ready: int) -> subprocess.Popen[str]:
         env={**os.environ, "PYTHONPATH": f"{ROOT / 'src'}{os.pathsep}{ROOT}"},
     )
     assert process.stdout is not None
-    for _ in range(n_ready):
-        assert process.stdout.readline() == "ready\n"
-    return process
+    with process.stdout:
+        try:
+            for _ in range(n_ready):
+                assert process.stdout.readline() == "ready\n"
+            yield process
+        finally:
+            process.kill()
+            process.wait()
 
 
 def token_of(pid: int) -> str:
@@ -128,14 +134,12 @@ def until(holds: Callable[[], bool], patience_s: float = 60.0) -> None:
 @pytest.mark.parametrize(("work", "n"), [(_POOL, 2), (_DEAF, 1), (_QUICK, 1)])
 def test_what_a_killed_program_has_started_ends(work: str, n: int) -> None:
     """Pools, foreign programs, and what those start in sessions of their own."""
-    process = program(work, n)
-    token = token_of(process.pid)
-    until(lambda: len(bearers(token)) >= 2)
-    process.kill()
-    process.wait()
-    until(lambda: not bearers(token))
-    assert process.stdout is not None
-    process.stdout.close()
+    with program(work, n) as process:
+        token = token_of(process.pid)
+        until(lambda: len(bearers(token)) >= 2)
+        process.kill()
+        process.wait()
+        until(lambda: not bearers(token))
 
 
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
@@ -151,22 +155,19 @@ def test_a_program_that_is_told_to_ends_with_all_that_it_started(
     work: str, n: int, codes: set[int], how: signal.Signals
 ) -> None:
     """Also one that never lets Python run: that one is killed by its warden."""
-    process = program(work, n)
-    token = token_of(process.pid)
-    process.send_signal(how)
-    assert process.wait(60) in codes
-    until(lambda: not bearers(token))
-    assert process.stdout is not None
-    process.stdout.close()
+    with program(work, n) as process:
+        token = token_of(process.pid)
+        process.send_signal(how)
+        assert process.wait(60) in codes
+        until(lambda: not bearers(token))
 
 
 def test_whoever_hangs_in_the_end_is_ended_after_its_word() -> None:
     """Cleaning up for ever is cut short, and what must not be lost is said before."""
-    process = program(_HANGS, 1)
-    process.send_signal(signal.SIGINT)
-    assert process.wait(60) == children.INTERRUPTED
-    assert process.stdout is not None
-    with process.stdout:
+    with program(_HANGS, 1) as process:
+        process.send_signal(signal.SIGINT)
+        assert process.wait(60) == children.INTERRUPTED
+        assert process.stdout is not None
         assert process.stdout.read() == "deadline\n"
 
 
