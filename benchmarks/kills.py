@@ -51,7 +51,12 @@ CASES = {
     ),
     "testbed.accuracy": (
         "accuracy.toml",
-        ("data.n_scenes=24", 'encode=["keep", "jpeg:50"]', "judge.n_resamples=100"),
+        (
+            "data.n_scenes=24",
+            'encode=["keep", "jpeg:50"]',
+            "resize=[1.0]",
+            "judge.n_resamples=100",
+        ),
     ),
     "testbed.overhead": (
         "overhead.toml",
