@@ -152,7 +152,11 @@ def test_a_bad_day_is_answered_and_charged(evaluated: Run) -> None:
     assert {row["phase"] for row in rows} == phases
     outage = [row for row in rows if row["phase"] == "outage"]
     assert all(row["answered"] > 0.5 for row in outage)
-    assert "Latency under faults" in figures(evaluate_report.build(evaluated))
+    page = evaluate_report.build(evaluated)
+    assert "Quality under faults" in figures(page)
+    (day,) = (section for section in page.sections if section.title == "A bad day")
+    # So short a day carries no percentile, and says so in the chart's place.
+    assert any("Latency under faults" in getattr(one, "text", "") for one in day.items)
 
 
 def test_runs_can_be_compared_item_by_item(evaluated: Run) -> None:

@@ -468,7 +468,7 @@ def test_scores_below_the_least_one_are_left_out() -> None:
 def test_credentials_are_never_sent_in_clear_to_another_machine(name: str) -> None:
     """Plain HTTP is for loopback."""
     for url in ("http://vision.example.net", "https://user:pw@host", "ftp://host", "x"):
-        with pytest.raises(ConfigError, match="https") as caught:
+        with pytest.raises(ConfigError, match=r"https|token_env") as caught:
             provider_of(name, url)
         assert "pw" not in str(caught.value)
 

@@ -240,16 +240,18 @@ def faults(view: View) -> Section | None:
         "service; time is virtual, and latencies of calls are drawn where the "
         "recording has none. A request without an answer has quality 0."
     )
-    figures = tuple(
+    items = gather(
         Figure(
             title=title,
             chart=dots(shown, Axis(field, axis, from_zero=True), label, series),
             caption="By phase, on test items of the first split.",
         )
-        for title, field, axis in charts
         if (shown := [mark for mark in marks if mark[field] is not None])
+        else f"{title}: no phase has the requests that a percentile needs; raise "
+        "`faults.phase_s` or `faults.rate_hz`."
+        for title, field, axis in charts
     )
-    return Section(title="A bad day", text=text, items=figures)
+    return Section(title="A bad day", text=text, items=items)
 
 
 def _bound(row: Mapping[str, Any]) -> dict[str, str]:
