@@ -183,7 +183,7 @@ class _Body:
     is_refused: bool = False
 
 
-class Gate:
+class AdmissionControl:
     """Stands before an application: asks for the token, counts bodies in flight.
 
     Args:

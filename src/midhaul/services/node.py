@@ -18,7 +18,7 @@ import uvicorn
 from midhaul.errors import DataError, MidhaulError, NodeError
 from midhaul.services.application import Application
 from midhaul.services.limits import (
-    Gate,
+    AdmissionControl,
     ServerLimits,
     allow_connections,
     protocol_of,
@@ -85,7 +85,7 @@ def server_of(
     limits = limits or ServerLimits()
     return uvicorn.Server(
         uvicorn.Config(
-            Gate(application, limits, token),
+            AdmissionControl(application, limits, token),
             log_level=logging.WARNING,
             access_log=False,
             backlog=_BACKLOG,
