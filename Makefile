@@ -9,7 +9,7 @@ demo: $(VENV)/.demo
 	$(BIN)/midhaul demo
 
 test: $(VENV)/.dev
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n logical
 
 check: $(VENV)/.dev
 	$(BIN)/ruff check .

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import functools
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import HealthCheck, settings
 from jaxtyping import install_import_hook
+from xdist.scheduler import LoadScopeScheduling
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -33,6 +35,32 @@ def data_dir() -> Path:
     if not folder.is_dir():
         pytest.skip(f"real data not found in {folder}; set MIDHAUL_DATA to its folder")
     return folder
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with what takes long, so that processes end at about the same time."""
+    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
+
+
+class _FixturesTogether(LoadScopeScheduling):
+    """Each process takes a test, or a file whose tests share what a fixture made."""
+
+    def __init__(self, config: pytest.Config, log: Any) -> None:
+        super().__init__(config, log)
+        self._is_shared = functools.cache(self._shares)
+
+    def _shares(self, file: str) -> bool:
+        text = (self.config.rootpath / file).read_text(encoding="utf-8")
+        return 'scope="module"' in text
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = nodeid.partition("::")[0]
+        return file if self._is_shared(file) else nodeid
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> _FixturesTogether:
+    """How tests are dealt out to the processes of ``make test``."""
+    return _FixturesTogether(config, log)
 
 
 _LACKS = ("not installed", "could not import", "pip install", "apt-get install")

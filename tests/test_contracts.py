@@ -16,6 +16,9 @@ from midhaul.runs.schema import models
 from midhaul.runs.tables import Table
 from midhaul.runs.template import keys
 
+_SENTENCE = re.compile(r"([A-Z]|[\w:-]+([:;,]| \()).* .*\.", re.DOTALL)
+"""It begins with a capital, or with a value of the key and what that one means."""
+
 _UNITS = re.compile(r"_(ms|msec|sec|secs|seconds|mb|kb|bytes_s|mbps|kbps|usec|us)$")
 
 
@@ -28,8 +31,7 @@ def kind(request: pytest.FixtureRequest) -> Kind:
 def test_every_key_is_described_in_a_sentence(kind: Kind) -> None:
     """The experiment file and the reference are made from the descriptions."""
     for key in keys(kind.load_config()):
-        assert key.description[:1].isupper() or key.description[:1].islower(), key.name
-        assert key.description.endswith("."), key.name
+        assert _SENTENCE.fullmatch(key.description), f"{key.name}: {key.description}"
 
 
 def test_every_config_is_strict_frozen_and_closed(kind: Kind) -> None:

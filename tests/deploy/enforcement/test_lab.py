@@ -114,7 +114,8 @@ def test_a_killed_program_leaves_no_lab(how: signal.Signals) -> None:
     held.send_signal(how)
     held.wait(5)
     if how == signal.SIGKILL:
-        assert name in remove_leftovers()
+        remove_leftovers()  # unless another program's lab was quicker
+        assert name not in _namespaces()
     end_s = time.monotonic() + 5
     while name in _namespaces() and time.monotonic() < end_s:
         time.sleep(0.05)
