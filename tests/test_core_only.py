@@ -75,14 +75,18 @@ def test_doctor_names_the_missing_extras(core: Path, tmp_path: Path) -> None:
 def test_run_says_in_one_line_what_to_install(
     core: Path, tmp_path: Path, kind: str
 ) -> None:
-    """Exit code 3, no run, no traceback; show then has nothing to show."""
-    call(core, "new", kind, "--out", "new.toml", cwd=tmp_path)
+    """Exit code 3, no run, no traceback."""
+    (tmp_path / "new.toml").write_text(f'kind = "{kind}"\n')
     done = call(core, "run", "new.toml", cwd=tmp_path)
     assert done.returncode == 3, done.stderr
     message, hint = done.stderr.splitlines()
     assert message.startswith(f"midhaul: {kind} needs ")
     assert hint == f"hint: pip install 'midhaul[{KINDS[kind].extra}]'"
     assert not (tmp_path / "runs").exists()
+
+
+def test_show_without_a_run_has_nothing_to_show(core: Path, tmp_path: Path) -> None:
+    """It says so, as everywhere."""
     assert call(core, "show", "last", cwd=tmp_path).returncode == 2
 
 

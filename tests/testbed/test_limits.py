@@ -90,10 +90,11 @@ def test_a_released_process_runs_on() -> None:
     process = spin()
     held = Throttle(process.pid, 0.05)
     try:
-        time.sleep(0.5)
+        one = psutil.Process(process.pid)
+        while one.status() != psutil.STATUS_STOPPED:
+            time.sleep(0.001)
         held.release()
-        time.sleep(0.05)
-        assert psutil.Process(process.pid).status() != psutil.STATUS_STOPPED
+        assert one.status() != psutil.STATUS_STOPPED
     finally:
         process.kill()
         process.wait()

@@ -205,7 +205,7 @@ def test_a_rate_map_is_taken_over_while_messages_flow(
             both = {"iot/a": 1e6, "iot/b": 3e6}
             RateMap(rates_bps=both, uplink_bps=2e6).write(file)
             await until(lambda: len(found) == 3)
-            await asyncio.sleep(0.1)
+            await until(lambda: bridge.stats()["n_maps"] == 2)
             await publish(local, "iot/b", [b"y"])
             await until(lambda: len(found) == 4)
             said = bridge.stats()

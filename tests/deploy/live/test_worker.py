@@ -75,13 +75,18 @@ async def exchange(folder: Path) -> list[dict[str, Any]]:
             "c.2": assignment(2, "images", "cloud", None),
         }
         workers[0].send({"do": "assign", "assigned": assigned})
-        await asyncio.sleep(1.5)
+        await until_scored(lines, 12)
         await asyncio.to_thread(broker.restart, down_s=0.5)
-        end_s = time.monotonic() + 30
-        while time.monotonic() < end_s and len(scored(lines)) < 40:  # noqa: ASYNC110
-            await asyncio.sleep(0.1)
+        await until_scored(lines, 40)
         await asyncio.gather(*(worker.stop() for worker in workers))
     return lines
+
+
+async def until_scored(lines: list[dict[str, Any]], n: int) -> None:
+    """Wait for scores, though not for ever."""
+    async with asyncio.timeout(60):
+        while len(scored(lines)) < n:  # noqa: ASYNC110  children write to a list
+            await asyncio.sleep(0.02)
 
 
 def scored(lines: list[dict[str, Any]]) -> set[tuple[str, int]]:
@@ -149,7 +154,7 @@ def test_a_worker_that_ends_fails_what_waits_for_it(tmp_path: Path) -> None:
         await child.start()
         assert (await child.call(do="state"))["held"] == []
         waiting = asyncio.create_task(child.call(do="pull", image="x"))
-        await asyncio.sleep(0.2)
+        await asyncio.sleep(0)  # it is sent
         await child.stop()
         with pytest.raises(NodeError, match="has ended"):
             await waiting

@@ -61,10 +61,11 @@ def test_what_was_captured_can_be_split(tmp_path: Path) -> None:
     config = SniffConfig(device="lo", filter=f"tcp port {port}", region_pair="us2us")
     with Sniffer(config, tmp_path) as sniffer:
         client = http.client.HTTPConnection("127.0.0.1", port)
+        begin = time.perf_counter()
         client.request("POST", "/", body=b"x" * 40_000)
         assert client.getresponse().read() == b"{}"
+        took_s = time.perf_counter() - begin
         client.close()
-        time.sleep(0.3)
     server.shutdown()
     server.server_close()
     thread.join()
@@ -73,7 +74,7 @@ def test_what_was_captured_can_be_split(tmp_path: Path) -> None:
     (exchange,) = one.exchanges
     assert exchange.status == "ok"
     assert exchange.inference_ns is not None
-    assert 0.2 <= exchange.inference_ns / 1e9 < 0.3
+    assert 0.2 <= exchange.inference_ns / 1e9 <= took_s
     assert exchange.upload_bytes > 40_000
 
 
