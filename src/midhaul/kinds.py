@@ -18,10 +18,11 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from midhaul.model.samples import MetricSamples
-    from midhaul.report import Page
+    from midhaul.report import Figure, Page
     from midhaul.runs.config import Config
     from midhaul.runs.experiment_file import ExperimentFile, Override
     from midhaul.runs.perform import Experiment
+    from midhaul.runs.report_file import ReportFile
     from midhaul.runs.run import Run
     from midhaul.runs.tables import Table
 
@@ -79,6 +80,41 @@ class Kind:
     def build_page(self, run: Run) -> Page:
         """The report of a run."""
         return self._load(self.report)(run)
+
+    def write_report(self, run: Run) -> ReportFile:
+        """Write the report of a run into its folder.
+
+        Raises:
+            PrerequisiteError: a library of the extra ``report`` is missing.
+            StoreError: it cannot be written.
+        """
+        from midhaul.runs.report_file import REPORT, ReportFile  # noqa: PLC0415
+        from midhaul.runs.store import store_errors  # noqa: PLC0415
+
+        write = self._report("write")
+        file = run.dir / REPORT
+        page = self.build_page(run)
+        with store_errors(file):
+            write(page, file)
+        return ReportFile(file)
+
+    def figures(self, run: Run) -> dict[str, Figure]:
+        """The charts of a run's report, by their titles.
+
+        Raises:
+            PrerequisiteError: a library of the extra ``report`` is missing.
+        """
+        of_class: type[Figure] = self._report("Figure")
+        items = [i for section in self.build_page(run).sections for i in section.items]
+        return {item.title: item for item in items if isinstance(item, of_class)}
+
+    def _report(self, name: str) -> Any:
+        """A name of :mod:`midhaul.report`, which the core cannot import."""
+        try:
+            return getattr(importlib.import_module("midhaul.report"), name)
+        except ModuleNotFoundError as error:
+            message = f"a report needs {error.name}, which is not installed"
+            raise PrerequisiteError(message, "pip install 'midhaul[report]'") from error
 
     def samples_of(self, run: Run) -> list[MetricSamples]:
         """A run's metrics, unit by unit."""
@@ -315,6 +351,12 @@ def kind_named(name: str) -> Kind:
 
     message = f"expected a kind of experiment, found {name!r}{suggestion(name, KINDS)}"
     raise ConfigError(message, f"kinds: {', '.join(KINDS)}")
+
+
+def presented(run: Run) -> Run:
+    """The run, shown by its kind from now on where there is one of that name."""
+    run.presenter = KINDS.get(run.manifest.kind)
+    return run
 
 
 def load_experiment(

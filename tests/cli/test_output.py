@@ -13,7 +13,7 @@ from midhaul.cli.doctor import extras
 from midhaul.cli.guard import EXTRAS
 from midhaul.cli.ls import age_text
 from midhaul.cli.output import number, print_json, print_table, shown
-from midhaul.cli.progress import LineProgress
+from midhaul.runs.progress import LineProgress
 
 
 @pytest.mark.parametrize(

@@ -9,15 +9,16 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from midhaul.cli.gates import GATE, doubts_about
+from midhaul.cli.gates import GATE
 from midhaul.cli.options import RUNS, Json, Out, RunName
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from midhaul.api import Comparison
     from midhaul.model import Estimate
     from midhaul.runs.differences import Difference
-    from midhaul.stats.compare import Comparison
+    from midhaul.stats.compare import MetricComparison
 
 Gates = Annotated[
     list[str] | None,
@@ -64,7 +65,7 @@ class Gate:
         sign = "±" if sign == "+-" else sign
         return cls(found["metric"].strip(), sign, float(found["size"]) / 100)
 
-    def judge(self, found: Comparison) -> str | None:
+    def judge(self, found: MetricComparison) -> str | None:
         """Why a comparison does not pass; None when it does."""
         place = f"{found.metric} of {found.configuration}"
         if found.result == "cannot tell":
@@ -101,35 +102,26 @@ def compare(
     json: Json = False,
 ) -> None:
     """Compare two runs metric by metric: better, worse, a tie, or cannot tell."""
-    import numpy as np
-
+    from midhaul import api
     from midhaul.cli import output
-    from midhaul.kinds import kind_named
-    from midhaul.runs.differences import differences
-    from midhaul.runs.listing import find_run
-    from midhaul.stats.compare import compare as compare_samples
 
     gates = [Gate.parse(text) for text in gate or ()]
-    runs = [find_run(out, name) for name in (first, second)]
-    doubts = [text for run in runs for text in doubts_about(run)]
-    samples = [kind_named(run.manifest.kind).samples_of(run) for run in runs]
-    found = compare_samples(samples[0], samples[1], np.random.default_rng(seed))
-    unlike = differences(runs[0], runs[1])
-    failures = [*(doubts if gates else ()), *judge(gates, found)]
+    found = api.compare(first, second, seed=seed, out=out)
+    failures = [*(found.doubts if gates else ()), *judge(gates, found.metrics)]
     if json:
         output.print_json(
             {
-                "runs": [run.id for run in runs],
-                "doubts": doubts,
-                "differences": [asdict(one) for one in unlike],
-                "comparisons": [asdict(one) for one in found],
+                "runs": [found.first, found.second],
+                "doubts": list(found.doubts),
+                "differences": [asdict(one) for one in found.differences],
+                "comparisons": [asdict(one) for one in found.metrics],
                 "failures": failures,
             }
         )
     else:
-        _print_differences(unlike)
+        _print_differences(found.differences)
         _print_comparisons(found)
-        for text in doubts:
+        for text in found.doubts:
             output.print_line(text)
     for text in failures:
         output.say(f"gate: {text}")
@@ -137,7 +129,7 @@ def compare(
         raise typer.Exit(GATE)
 
 
-def judge(gates: Sequence[Gate], found: Sequence[Comparison]) -> list[str]:
+def judge(gates: Sequence[Gate], found: Sequence[MetricComparison]) -> list[str]:
     """Why the gates do not hold, one sentence per comparison.
 
     Raises:
@@ -166,10 +158,10 @@ def _print_differences(unlike: Sequence[Difference]) -> None:
     output.print_table(["differs", "key", "first", "second"], rows)
 
 
-def _print_comparisons(found: Sequence[Comparison]) -> None:
+def _print_comparisons(found: Comparison) -> None:
     from midhaul.cli import output
 
-    if not found:
+    if not found.metrics:
         output.print_line("the runs share no metric of the same configuration")
         return
     rows = [
@@ -184,15 +176,13 @@ def _print_comparisons(found: Sequence[Comparison]) -> None:
             one.p_value,
             one.result,
         ]
-        for one in found
+        for one in found.metrics
     ]
     columns = ["configuration", "metric", "first", "second", "unit", "second - first"]
     output.print_table([*columns, "second / first", "p (Holm)", "result"], rows)
-    reasons = dict.fromkeys(one.reason for one in found if one.reason)
-    for reason in reasons:
-        metrics = dict.fromkeys(one.metric for one in found if one.reason == reason)
-        output.print_line(f"cannot tell {', '.join(metrics)}: {reason}")
-    if any(not one.is_paired for one in found):
+    for text in found.reasons():
+        output.print_line(text)
+    if any(not one.is_paired for one in found.metrics):
         output.print_line("some metrics share no units: compared without pairing")
 
 

@@ -21,5 +21,5 @@ def demo(
 
     packaged = resources.files("midhaul.cli").joinpath("demo.toml")
     with resources.as_file(packaged) as file:
-        kind, done = run_file(file, set_ or (), out, resume=resume)
-    print_result(kind, done, as_json=json, with_report=True, open_it=open_)
+        done = run_file(file, set_ or (), out, resume=resume)
+    print_result(done, as_json=json, with_report=True, open_it=open_)

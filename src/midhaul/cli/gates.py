@@ -75,7 +75,7 @@ class Bound:
 
     def judge(self, row: Mapping[str, Any]) -> str | None:
         """Why a row of the summary does not pass; None when it does."""
-        from midhaul.cli.results import estimate
+        from midhaul.runs.summary import estimate_text, name_of
 
         place = f"{self.metric} of {name_of(row)}"
         value, bound = row["value"], row.get("bound")
@@ -84,38 +84,21 @@ class Bound:
         is_kept = value <= self.limit if self.sign == "<=" else value >= self.limit
         # A bound of the other direction proves what it shows, one of the same nothing.
         if is_kept and bound is not None and bound != self.sign:
-            return f"{place} cannot be judged: it is {estimate(row)}"
+            return f"{place} cannot be judged: it is {estimate_text(row)}"
         if is_kept:
             return None
-        return f"{place} is {estimate(row)}, demanded is {self}"
+        return f"{place} is {estimate_text(row)}, demanded is {self}"
 
     def __str__(self) -> str:
         """The bound as it is written."""
         return f"{self.sign} {self.limit:g}"
 
 
-def doubts_about(run: Run) -> list[str]:
-    """Why no number of a run may be relied on, a sentence each; none when it may."""
-    if run.status != "done":
-        return [f"run {run.id} is {run.status}, not done"]
-    if run.verdict is None or run.verdict.is_valid:
-        return []
-    return [f"run {run.id} is not valid: {reason}" for reason in run.verdict.reasons]
-
-
-def name_of(row: Mapping[str, Any]) -> str:
-    """The name of a row's configuration, or its number where it has none."""
-    return str(row.get("name") or row["configuration"])
-
-
-def failures_of(
-    run: Run, rows: Sequence[Mapping[str, Any]], bounds: Sequence[Bound]
-) -> list[str]:
+def failures_of(run: Run, bounds: Sequence[Bound]) -> list[str]:
     """Why the bounds do not hold, one sentence each.
 
     Args:
         run: the run.
-        rows: its summary, with names of configurations.
         bounds: what is demanded.
 
     Raises:
@@ -123,8 +106,10 @@ def failures_of(
     """
     from midhaul.errors import ConfigError
     from midhaul.runs.mistakes import suggestion
+    from midhaul.runs.summary import name_of
 
-    texts = doubts_about(run)
+    rows = run.summary.rows
+    texts = list(run.doubts)
     for bound in bounds:
         named = [row for row in rows if bound.name in {None, name_of(row)}]
         mine = [row for row in named if row["metric"] == bound.metric]

@@ -56,14 +56,11 @@ def ls(
 def _row(run: Run, age: timedelta) -> list[object]:
     manifest = run.manifest
     point = ", ".join(f"{k}={v}" for k, v in (manifest.point or {}).items())
-    verdict = None
-    if run.verdict is not None:
-        verdict = "valid" if run.verdict.is_valid else "not valid"
     return [
         run.id,
         manifest.kind,
         run.status,
-        verdict,
+        run.verdict_word,
         age_text(age.total_seconds()),
         manifest.group,
         point or None,

@@ -13,8 +13,21 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from midhaul.model.display import number
+from midhaul.runs.progress import say
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
+
+__all__ = [
+    "number",
+    "print_json",
+    "print_line",
+    "print_table",
+    "say",
+    "shown",
+    "stderr",
+]
 
 _WIDE = 10_000
 
@@ -47,11 +60,6 @@ def print_line(text: str = "") -> None:
     sys.stdout.write(text + "\n")
 
 
-def say(text: str) -> None:
-    """Print a message on stderr."""
-    sys.stderr.write(text + "\n")
-
-
 def shown(value: object) -> str:
     """A value as a table shows it: four significant digits, thousands apart."""
     if value is None:
@@ -61,17 +69,6 @@ def shown(value: object) -> str:
     if isinstance(value, float):
         return number(value)
     return str(value)
-
-
-def number(value: float) -> str:
-    """A number with four significant digits."""
-    if math.isnan(value):
-        return "-"
-    if value and (abs(value) >= 1e6 or abs(value) < 1e-3):  # noqa: PLR2004
-        return f"{value:.3e}"
-    if abs(value) >= 1000:  # noqa: PLR2004  more digits before the point than kept
-        return f"{value:.0f}"
-    return f"{value:.4g}"
 
 
 def stderr() -> Console:

@@ -24,13 +24,11 @@ def report(
     json: Json = False,
 ) -> None:
     """Write the report of runs from their tables, and print where it is."""
+    from midhaul import api
     from midhaul.cli import output
-    from midhaul.cli.results import open_file, write_report
-    from midhaul.kinds import kind_named
-    from midhaul.runs.listing import find_run
 
-    runs = [find_run(out, name) for name in names]
-    files = [write_report(kind_named(run.manifest.kind), run) for run in runs]
+    runs = [api.open_run(name, out=out) for name in names]
+    files = [run.report() for run in runs]
     if json:
         pairs = zip(runs, files, strict=True)
         output.print_json([{"run": r.id, "report": str(f)} for r, f in pairs])
@@ -39,4 +37,4 @@ def report(
             output.print_line(str(file))
     if open_:
         for file in files:
-            open_file(file)
+            file.open()

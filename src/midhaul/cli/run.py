@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from midhaul.kinds import Kind
     from midhaul.runs.config import Config
     from midhaul.runs.run import Run
 
@@ -34,13 +33,13 @@ def run(
 ) -> None:
     """Run an experiment file: a folder with tables, a summary and a report."""
     from midhaul.cli.output import say
-    from midhaul.cli.results import print_result, summary
+    from midhaul.cli.results import print_result
 
     bounds = [Bound.parse(text) for text in gate or ()]
-    kind, done = run_file(file, set_ or (), out, resume=resume)
-    print_result(kind, done, as_json=json, with_report=not no_report, open_it=open_)
+    done = run_file(file, set_ or (), out, resume=resume)
+    print_result(done, as_json=json, with_report=not no_report, open_it=open_)
     if strict or bounds:
-        failures = failures_of(done, summary(done), bounds)
+        failures = failures_of(done, bounds)
         for text in failures:
             say(f"gate: {text}")
         if failures:
@@ -49,40 +48,20 @@ def run(
 
 def run_file(
     file: Path, overrides: Sequence[str], out: Path, *, resume: bool = False
-) -> tuple[Kind, Run]:
+) -> Run:
     """Run an experiment file and return the finished run.
 
     Raises:
         MidhaulError: the file is wrong, or the experiment failed.
     """
-    from midhaul.errors import ConfigError
-    from midhaul.kinds import load_experiment
-    from midhaul.runs.experiment_file import Override, read_file
-
-    source = read_file(file)
-    if source.sweep:
-        message = f"{file} has a table [sweep]: it describes many runs"
-        raise ConfigError(message, f"midhaul sweep {file}")
-    kind, config = load_experiment(source, [Override.parse(text) for text in overrides])
-    experiment = kind.load_run()
-    started = _begin(out, kind, config, resume=resume)
-    _perform(experiment, config, started)
-    return kind, started
-
-
-def _begin(out: Path, kind: Kind, config: Config, *, resume: bool) -> Run:
+    from midhaul import api
     from midhaul.cli.output import say
-    from midhaul.runs.listing import unfinished
-    from midhaul.runs.run import Run
+    from midhaul.runs.experiment_file import Override
 
-    old = unfinished(out, config.hash()) if resume else None
-    if old is not None:
-        say(f"resuming {old.dir}")
-        return Run.resume(old.dir)
-    if resume:
-        say("no unfinished run of this config by this code: beginning a new one")
-    started = Run.create(out, kind.name, config)
-    say(f"run {started.dir}")
+    kind, config = api.prepare(file, [Override.parse(text) for text in overrides])
+    experiment = kind.load_run()
+    started = api.begin(kind, config, out, resume=resume, say=say)
+    _perform(experiment, config, started)
     return started
 
 

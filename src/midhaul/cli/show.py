@@ -44,10 +44,11 @@ def show(
 ) -> None:
     """Show a run: how it ended, its summary, its tables, its config or its log."""
     from midhaul.cli import output
+    from midhaul.kinds import presented
     from midhaul.runs.listing import find_run
     from midhaul.runs.run import LOG
 
-    run = find_run(out, name)
+    run = presented(find_run(out, name))
     if table is not None or sql is not None:
         _show_rows(run, table, sql, limit=limit, as_json=json)
     elif config:
@@ -102,16 +103,16 @@ def _lines(run: Run, name: str) -> list[str]:
 
 def _show_run(run: Run, *, as_json: bool) -> None:
     from midhaul.cli import output
-    from midhaul.cli.results import REPORT, print_summary, print_verdict, summary
-    from midhaul.kinds import KINDS
+    from midhaul.cli.results import print_summary, print_verdict
+    from midhaul.runs.report_file import REPORT
 
-    rows = summary(run)
+    summary = run.summary
     counts = {name: run.count(name) for name in run.tables()}
     report = run.dir / REPORT
     if as_json:
         plain = {**run.manifest.plain(), "status": run.status, "dir": str(run.dir)}
         plain["report"] = str(report) if report.exists() else None
-        output.print_json({"run": plain, "rows": counts, "summary": rows})
+        output.print_json({"run": plain, "rows": counts, "summary": summary.rows})
         return
     manifest = run.manifest
     facts: dict[str, object] = {
@@ -134,6 +135,5 @@ def _show_run(run: Run, *, as_json: bool) -> None:
         facts["error"] = manifest.error
     for key, value in facts.items():
         output.print_line(f"{key:8} {value}")
-    headline = KINDS[manifest.kind].headline if manifest.kind in KINDS else ()
-    print_summary(headline, rows)
+    print_summary(summary)
     print_verdict(run.verdict, manifest.notes)

@@ -119,14 +119,13 @@ def parse_over(text: str) -> tuple[str, list[Override]]:
 
 def _write_reports(kind: Kind, out: Path, outcomes: Sequence[Outcome]) -> None:
     from midhaul.cli.output import say
-    from midhaul.cli.results import write_report
     from midhaul.errors import MidhaulError
     from midhaul.runs.run import Run
 
     for outcome in outcomes:
         if outcome.status == "done" and outcome.run is not None:
             try:
-                write_report(kind, Run.open(out / outcome.run))
+                kind.write_report(Run.open(out / outcome.run))
             except MidhaulError as error:
                 say(f"midhaul: no reports were written: {error.message}")
                 say(f"hint: {error.hint}")
@@ -136,7 +135,7 @@ def _write_reports(kind: Kind, out: Path, outcomes: Sequence[Outcome]) -> None:
 def _print(kind: Kind, out: Path, outcomes: Sequence[Outcome]) -> None:
     """Print a line per point, with its headline where it has one configuration."""
     from midhaul.cli import output
-    from midhaul.cli.results import estimate
+    from midhaul.runs.summary import estimate_text
 
     found = [_summary(out, outcome) for outcome in outcomes]
     known = {row["metric"]: row["unit"] for rows in found for row in rows}
@@ -145,7 +144,7 @@ def _print(kind: Kind, out: Path, outcomes: Sequence[Outcome]) -> None:
     keys = list(outcomes[0].point.settings)
     lines: list[list[object]] = []
     for outcome, rows in zip(outcomes, found, strict=True):
-        values = {row["metric"]: estimate(row) for row in rows}
+        values = {row["metric"]: estimate_text(row) for row in rows}
         settings = [outcome.point.settings[key] for key in keys]
         facts = [outcome.status, _verdict(outcome), outcome.run, _error(outcome)]
         lines.append([*settings, *(values.get(m) for m in metrics), *facts])
@@ -171,12 +170,11 @@ def _print_json(group: str, out: Path, outcomes: Sequence[Outcome]) -> None:
 
 
 def _summary(out: Path, outcome: Outcome) -> list[dict[str, Any]]:
-    from midhaul.cli.results import summary
     from midhaul.runs.run import Run
 
     if outcome.run is None or outcome.status not in {"done", "skipped"}:
         return []
-    return summary(Run.open(out / outcome.run))
+    return Run.open(out / outcome.run).summary.rows
 
 
 def _verdict(outcome: Outcome) -> str | None:

@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from midhaul.errors import DataError
+from midhaul.model.display import MOST_ROWS, Display, Shown, counted, number
 
 if TYPE_CHECKING:
     from jaxtyping import Bool, Float64
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class QosCurve:
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
+class QosCurve(Shown):
     """Quality as a function of upload rate: a table of steps, in order of their rates.
 
     Steps are kept as they were measured. A step that costs more than another and is not
@@ -141,3 +142,15 @@ class QosCurve:
         """Quality of the best step that a rate pays for; 0 below the first step."""
         n = int(np.searchsorted(self.rates_bps, rate_bps, side="right"))
         return float(self.qualities[:n].max()) if n else 0.0
+
+    def _display(self) -> Display:
+        """How many steps from where to where, and the first of them."""
+        rates, qualities = self.rates_bps, self.qualities
+        return Display(
+            text=f'"{self.name}", {counted(len(self), "step")}, '
+            f"{number(float(rates[0]))} to {number(float(rates[-1]))} bit/s, quality "
+            f"{number(float(qualities.min()))} to {number(float(qualities.max()))}",
+            columns=("knob", "rate_bps", "quality"),
+            rows=list(zip(self.knobs[:MOST_ROWS], rates, qualities, strict=False)),
+            n_rows=len(self),
+        )

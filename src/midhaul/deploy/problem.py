@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from midhaul.errors import DataError
+from midhaul.model.display import MOST_ROWS, Display, Shown, counted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -53,8 +54,8 @@ class Layer:
                 raise DataError(message)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ContainerImage:
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+class ContainerImage(Shown):
     """An OCI image.
 
     Attributes:
@@ -149,8 +150,8 @@ class Analytic:
         return self.weight * self.saved_bps
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Gateway:
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+class Gateway(Shown):
     """An edge computer that hosts analytics, as a plan finds it.
 
     Attributes:
@@ -189,8 +190,8 @@ class Gateway:
             _check(f"gateway {self.name}", name, getattr(self, name))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PlacementProblem:
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+class PlacementProblem(Shown):
     """Which analytics to move from the cloud to which gateway, within one slot.
 
     Attributes:
@@ -269,6 +270,20 @@ class PlacementProblem:
     def remaining_s(self, analytic: Analytic) -> float:
         """How long an analytic stays from the begin of the slot."""
         return max(0.0, analytic.departure_s - self.now_s)
+
+    def _display(self) -> Display:
+        """How many analytics for which gateways."""
+        return Display(
+            text=f"{counted(len(self.analytics), 'analytic')}, "
+            f"{counted(len(self.images), 'container image')}, "
+            f"{counted(len(self.gateways), 'gateway')}",
+            columns=("gateway", "disk_bytes", "n_cores", "memory_bytes", "uplink_bps"),
+            rows=[
+                (g.name, g.disk_bytes, g.n_cores, g.memory_bytes, g.uplink_bps)
+                for g in self.gateways[:MOST_ROWS]
+            ],
+            n_rows=len(self.gateways),
+        )
 
 
 def _check(what: str, name: str, value: float, also: object = None) -> None:

@@ -10,12 +10,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from midhaul.model.display import Display, Shown, counted
+
 if TYPE_CHECKING:
     from jaxtyping import Bool, Float, Float32, Int32, Int64
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Answers:
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
+class Answers(Shown):
     """Somebody's answers to n items: a provider's, the truth, or fused ones.
 
     Attributes:
@@ -153,3 +155,10 @@ class Answers:
             is_missing=np.zeros(1, bool),
             is_ignored=self.is_ignored[entries],
         )
+
+    def _display(self) -> Display:
+        """How many entries for how many items."""
+        text = f"{counted(len(self), 'item')}, "
+        text += counted(len(self.labels), "entry", "entries")
+        n_missing = int(self.is_missing.sum())
+        return Display(text=f"{text}, {n_missing:,} missing" if n_missing else text)

@@ -16,6 +16,7 @@ from midhaul.federation.calibration import Calibration
 from midhaul.federation.fusion import fuser_from_state
 from midhaul.federation.policies.catalogue import policy_from_state
 from midhaul.federation.saving import read_state, write_state
+from midhaul.model.display import Shown
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -30,8 +31,8 @@ if TYPE_CHECKING:
 _FORMAT = 1
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Bundle:
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
+class Bundle(Shown):
     """Everything that a federation needs to answer.
 
     Attributes:

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from midhaul.errors import DataError
+from midhaul.model.display import Shown
 
 if TYPE_CHECKING:
     from jaxtyping import Bool, Float32, Float64
@@ -39,8 +40,8 @@ _SLOPE = 1e-3
 _MARGIN = 1e-3
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Calibration:
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
+class Calibration(Shown):
     """A rising curve from score to the share that is right, by provider and label.
 
     Attributes:

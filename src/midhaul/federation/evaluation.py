@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from midhaul.federation.policies.base import Situation
+from midhaul.model.display import Shown
 
 if TYPE_CHECKING:
     from jaxtyping import Float32, Float64, Int64
@@ -17,8 +18,8 @@ if TYPE_CHECKING:
     from midhaul.federation.problem import Answers, Recording
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Replay:
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
+class Replay(Shown):
     """What a policy did to n items.
 
     Attributes:

@@ -13,6 +13,7 @@ import numpy as np
 
 from midhaul.errors import DataError
 from midhaul.federation.answers import Answers
+from midhaul.model.display import Display, Shown, counted
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -37,8 +38,8 @@ MAX_PROVIDERS = 62
 """Providers that a bit mask holds."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Recording:
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
+class Recording(Shown):
     """Items with what every provider answers to them.
 
     Attributes:
@@ -153,6 +154,22 @@ class Recording:
     def prices_of(self, asked: Int64[np.ndarray, " n"]) -> Float64[np.ndarray, " n"]:
         """The price of asking these subsets, in USD."""
         return prices_of(asked, self.prices_usd)
+
+    def _display(self) -> Display:
+        """The task, how much of it, and who answered at which price."""
+        text = f"{self.task}, {counted(len(self), 'item')}, "
+        text += f"{counted(self.n_providers, 'provider')}, "
+        text += counted(len(self.names), "label")
+        return Display(
+            text=text if self.truth is not None else f"{text}, no truth",
+            columns=("provider", "usd_per_call", "answered", "entries"),
+            rows=[
+                (name, price, len(self) - int(said.is_missing.sum()), len(said.labels))
+                for name, price, said in zip(
+                    self.providers, self.prices_usd, self.answers, strict=True
+                )
+            ],
+        )
 
 
 def prices_of(

@@ -21,6 +21,7 @@ import sys
 import threading
 import time
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Protocol
 
 from midhaul.machine.warden import VARIABLE
@@ -124,6 +125,21 @@ def watched(on_deadline: Callable[[], None] | None = None) -> Generator[None]:
             deadline.join()
             warden.stdin.close()
             told.close()
+
+
+@contextlib.contextmanager
+def without_main() -> Generator[None]:
+    """Let processes that are spawned within not run this program's file once more.
+
+    What they work on is a function of a module. A script that asks for it in its first
+    line, as a notebook may, would start itself again in each of them.
+    """
+    main = sys.modules["__main__"]
+    sys.modules["__main__"] = ModuleType("__main__")
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = main
 
 
 def end_with_parent() -> None:

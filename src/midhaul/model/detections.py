@@ -8,9 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Float, Int32
 
+from midhaul.model.display import MOST_ROWS, Display, Shown, counted, listed
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Detections:
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
+class Detections(Shown):
     """What a detector found on one image, as a struct of arrays.
 
     Attributes:
@@ -71,9 +73,22 @@ class Detections:
             names=self.names,
         )
 
+    def _display(self) -> Display:
+        """How many of which label, and the best boxes."""
+        best = np.argsort(-self.scores, kind="stable")[:MOST_ROWS].tolist()
+        return Display(
+            text=_box_text(self.labels, self.names),
+            columns=("label", "score", "x1", "y1", "x2", "y2"),
+            rows=[
+                (self.names[self.labels[i]], float(self.scores[i]), *self.boxes[i])
+                for i in best
+            ],
+            n_rows=len(self),
+        )
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class GroundTruth:
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
+class GroundTruth(Shown):
     """Human boxes of one image.
 
     Attributes:
@@ -104,6 +119,32 @@ class GroundTruth:
     def __len__(self) -> int:
         """Number of boxes."""
         return len(self.labels)
+
+    def _display(self) -> Display:
+        """How many of which label, and the first boxes."""
+        return Display(
+            text=_box_text(self.labels, self.names),
+            columns=("label", "x1", "y1", "x2", "y2", "group"),
+            rows=[
+                (self.names[label], *box, is_crowd)
+                for label, box, is_crowd in zip(
+                    self.labels[:MOST_ROWS],
+                    self.boxes[:MOST_ROWS],
+                    self.is_crowd[:MOST_ROWS],
+                    strict=True,
+                )
+            ],
+            n_rows=len(self),
+        )
+
+
+def _box_text(labels: Int32[np.ndarray, " n"], names: tuple[str, ...]) -> str:
+    """``3 boxes: 2 car, 1 person``, the most frequent labels first."""
+    counts = np.bincount(labels, minlength=len(names))
+    order = np.argsort(-counts, kind="stable")
+    known = [f"{counts[i]:,} {names[i]}" for i in order[: int((counts > 0).sum())]]
+    boxes = counted(len(labels), "box", "boxes")
+    return f"{boxes}: {listed(known)}" if known else f"{boxes} of {len(names)} labels"
 
 
 def _check_boxes(boxes: np.ndarray, labels: np.ndarray, names: tuple[str, ...]) -> None:

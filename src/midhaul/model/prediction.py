@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Float32, Int32
 
 from midhaul.model.detections import Detections
+from midhaul.model.display import Shown
 
 PredictionStatus = Literal[
     "ok",
@@ -32,8 +33,8 @@ circuit breaker).
 """
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Tags:
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
+class Tags(Shown):
     """Labels of one item without boxes, each with a score.
 
     Attributes:
@@ -65,8 +66,8 @@ class Tags:
         return len(self.labels)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Prediction:
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
+class Prediction(Shown):
     """One provider's answer to one item, or its failure.
 
     Attributes:

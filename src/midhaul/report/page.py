@@ -5,6 +5,8 @@ These are values without looks. :mod:`midhaul.report.html` turns a page into one
 
 from __future__ import annotations
 
+import base64
+import html
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
@@ -77,9 +79,23 @@ class Figure:
     """
 
     title: str
-    chart: alt.TopLevelMixin
+    chart: alt.TopLevelMixin = field(repr=False)
     caption: str = ""
     is_model: bool = False
+
+    def _repr_html_(self) -> str:
+        """The chart as a picture with its caption, for a notebook."""
+        from midhaul.report.pictures import figure_svg  # noqa: PLC0415  imports this
+
+        # An image, as clip paths of several SVGs in one document would share names.
+        data = base64.b64encode(figure_svg(self).encode()).decode()
+        title, caption = html.escape(self.title), html.escape(self.caption)
+        note = " (stated coefficients, not measurements)" if self.is_model else ""
+        return (
+            f'<figure style="margin:.4em 0"><figcaption><b>{title}</b>{note}'
+            f'</figcaption><img alt="{title}. {caption}" style="max-width:100%" '
+            f'src="data:image/svg+xml;base64,{data}"><div>{caption}</div></figure>'
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

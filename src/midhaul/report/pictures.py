@@ -1,4 +1,4 @@
-"""Charts as pictures, for documents that cannot hold the interactive page."""
+"""Charts as pictures, for documents and notebooks that cannot hold the page."""
 
 from __future__ import annotations
 
@@ -21,4 +21,11 @@ def figure_png(figure: Figure, *, scale: float = 2.0) -> bytes:
     """
     return vl_convert.vegalite_to_png(
         specification(figure), vl_version=LANGUAGE_VERSION, scale=scale
+    )
+
+
+def figure_svg(figure: Figure) -> str:
+    """A figure as an SVG image, as it looks on the page."""
+    return vl_convert.vegalite_to_svg(
+        specification(figure), vl_version=LANGUAGE_VERSION
     )

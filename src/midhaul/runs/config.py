@@ -2,7 +2,8 @@
 
 A config is a frozen pydantic model. It is strict (``"3"`` is no number), knows its keys
 (an unknown one is an error) and describes each of them. Reading one from a file is in
-:mod:`midhaul.runs.experiment_file`.
+:mod:`midhaul.runs.experiment_file`; one made in Python is held to the same, so that it
+takes lists and paths, and its mistakes are told in the same words.
 """
 
 from __future__ import annotations
@@ -10,10 +11,14 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping, Sequence
+from pathlib import PurePath
+from typing import TYPE_CHECKING, Any, cast
 
-from pydantic import BaseModel, ConfigDict, Field
-from pydantic_core import core_schema
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic_core import core_schema, to_json
+
+from midhaul.errors import ConfigError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -62,6 +67,41 @@ class Spec(str):
         return Spec(kind + colon + _absolute(location, folder) + mark + options)
 
 
+def plain_values(values: Mapping[str, Any], place: str = "") -> dict[str, Any]:
+    """Python's values as what TOML can hold: lists, texts, tables.
+
+    Raises:
+        ConfigError: a value is of a type that no experiment file could hold.
+    """
+    found: dict[str, Any] = {}
+    for key, value in values.items():
+        if not isinstance(key, str):  # pyright: ignore[reportUnnecessaryIsInstance]
+            message = (
+                f"{place or 'a config'}: expected keys that are texts, found {key!r}"
+            )
+            raise ConfigError(message)
+        found[key] = _plain(value, f"{place}.{key}" if place else key)
+    return found
+
+
+def _plain(value: Any, place: str) -> Any:
+    if value is None or isinstance(value, str | bool | int | float):
+        return value
+    if isinstance(value, PurePath):
+        return str(value)
+    if isinstance(value, BaseModel):
+        return value.model_dump(mode="json")
+    if isinstance(value, Mapping):
+        return plain_values(cast("Mapping[str, Any]", value), place)
+    if hasattr(value, "tolist"):  # numpy's
+        return _plain(value.tolist(), place)
+    if isinstance(value, Sequence | set | frozenset) and not isinstance(value, bytes):
+        entries = cast("Sequence[Any]", value)
+        return [_plain(entry, f"{place}.{i}") for i, entry in enumerate(entries)]
+    message = f"{place}: no experiment file can hold a {type(value).__name__}"
+    raise ConfigError(message, "use numbers, texts, paths, lists and tables")
+
+
 def _absolute(text: str, folder: Path) -> str:
     return str((folder / text).resolve()) if _NAMES_A_FILE.search(text) else text
 
@@ -76,6 +116,35 @@ class Section(BaseModel):
         validate_default=True,
         use_attribute_docstrings=False,
     )
+
+    if not TYPE_CHECKING:  # whoever checks types sees the fields
+
+        def __init__(self, /, **values: Any) -> None:
+            """Make one of Python's values, as if they stood in a file.
+
+            Raises:
+                ConfigError: all mistakes at once.
+            """
+            plain = plain_values(values)
+            text = to_json(plain, inf_nan_mode="constants")
+            try:
+                self.__pydantic_validator__.validate_json(text, self_instance=self)
+            except ValidationError as error:
+                # Not at the top: mistakes are rare, and it imports this module.
+                from midhaul.runs.mistakes import config_error, mistakes  # noqa: PLC0415
+
+                model = type(self)
+                field = (
+                    model.model_fields.get("kind")
+                    if issubclass(model, Config)
+                    else None
+                )
+                kind = None if field is None else field.default
+                found = mistakes(model, error, plain, {})
+                raise config_error(model.__name__, found, kind) from None
+
+        # Says that validation need not call it: only Python's own values come here.
+        __init__.__pydantic_base_init__ = True
 
 
 class Config(Section):

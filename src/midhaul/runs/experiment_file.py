@@ -11,7 +11,7 @@ current folder. Environment variables are not expanded.
 from __future__ import annotations
 
 import tomllib
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date, datetime, time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, cast
@@ -22,8 +22,8 @@ from pydantic_core import to_json
 from midhaul import documents
 from midhaul.errors import ConfigError
 from midhaul.runs import schema
-from midhaul.runs.config import Config, Spec
-from midhaul.runs.mistakes import Mistake, mistakes, suggestion
+from midhaul.runs.config import Config, Spec, plain_values
+from midhaul.runs.mistakes import Mistake, config_error, mistakes, suggestion
 from midhaul.runs.toml_lines import key_lines
 
 if TYPE_CHECKING:
@@ -79,12 +79,19 @@ class ExperimentFile:
         values: all of it but ``sweep``.
         sweep: values by dotted key, from its table ``sweep``.
         lines: line of each key, as far as they are known.
+        name: what messages call it; its path when empty.
     """
 
     path: Path
     values: Plain
     sweep: Mapping[str, list[object]] = field(default_factory=dict[str, list[object]])
     lines: Mapping[Place, int] = field(default_factory=dict["Place", int])
+    name: str = ""
+
+    @property
+    def title(self) -> str:
+        """What messages call it."""
+        return self.name or str(self.path)
 
     @property
     def kind(self) -> str:
@@ -95,7 +102,7 @@ class ExperimentFile:
         """
         kind = self.values.get("kind")
         if not isinstance(kind, str):
-            message = f"{self.path}: expected a key kind, a text, found {kind!r}"
+            message = f"{self.title}: expected a key kind, a text, found {kind!r}"
             hint = 'begin the file with kind = "...", see midhaul new --help'
             raise ConfigError(message, hint)
         return kind
@@ -117,7 +124,7 @@ class ExperimentFile:
         try:
             documents.check(values, is_config=True)
         except ValueError as error:
-            message = f"{self.path} and --set: {error}"
+            message = f"{self.title} and --set: {error}"
             raise ConfigError(message) from error
         schema.join_dotted_keys(model, values)
         config = self._validate(model, values, found, set(placed))
@@ -142,10 +149,7 @@ class ExperimentFile:
         else:
             if not found:
                 return config
-        count = "a mistake" if len(found) == 1 else f"{len(found)} mistakes"
-        listed = "".join(f"\n  {mistake}" for mistake in found)
-        message = f"{self.path} has {count}:{listed}"
-        raise ConfigError(message, f"midhaul new {self.kind} prints every key")
+        raise config_error(self.title, found, self.kind)
 
 
 def read_file(path: Path) -> ExperimentFile:
@@ -167,7 +171,33 @@ def read_file(path: Path) -> ExperimentFile:
     except ValueError as error:
         message = f"{path} is no TOML: {error}"
         raise ConfigError(message, "texts need quotes, and = stands in each") from error
+    return _with_sweep(ExperimentFile(path=path, values=values, lines=key_lines(text)))
+
+
+def file_of_values(
+    values: Mapping[str, Any], name: str = "the config"
+) -> ExperimentFile:
+    """What an experiment file would be that holds these values of Python.
+
+    Relative paths begin in the current folder.
+
+    Args:
+        values: by key, tables as mappings; lists, tuples and paths are taken.
+        name: what messages call it.
+
+    Raises:
+        ConfigError: a value is of a type that no file could hold.
+    """
+    path = Path.cwd() / "config.toml"
+    found = ExperimentFile(path=path, values=plain_values(values), name=name)
+    return _with_sweep(found)
+
+
+def _with_sweep(file: ExperimentFile) -> ExperimentFile:
+    """The same with its table ``sweep`` set apart from its values."""
+    values = dict(file.values)
     sweep = values.pop("sweep", {})
+    path = file.title
     if not isinstance(sweep, dict):
         message = f"{path}: sweep must be a table of lists, found {sweep!r}"
         raise ConfigError(message, '[sweep] and below it "load.rate_hz" = [5, 10]')
@@ -176,12 +206,8 @@ def read_file(path: Path) -> ExperimentFile:
         if not isinstance(value, list) or not value:
             message = f"{path}: sweep.{key} must be a list of values, found {value!r}"
             raise ConfigError(message, f'"{key}" = [first, second]')
-    return ExperimentFile(
-        path=path,
-        values=values,
-        sweep=cast("dict[str, list[object]]", lists),
-        lines=key_lines(text),
-    )
+    found = cast("dict[str, list[object]]", lists)
+    return replace(file, values=values, sweep=found)
 
 
 def parse_key(text: str) -> tuple[str, ...]:

@@ -8,6 +8,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
+from midhaul.errors import ConfigError
 from midhaul.runs import schema
 
 if TYPE_CHECKING:
@@ -54,6 +55,21 @@ class Mistake:
         """Line, key and text."""
         line = f"line {self.line}, " if self.line is not None else ""
         return f"{line}{self.place}: {self.text}" if self.place else line + self.text
+
+
+def config_error(title: str, found: Sequence[Mistake], kind: object) -> ConfigError:
+    """All mistakes of a config at once.
+
+    Args:
+        title: its file, or what else it is called.
+        found: the mistakes.
+        kind: the kind of experiment; no text where it is not known.
+    """
+    count = "a mistake" if len(found) == 1 else f"{len(found)} mistakes"
+    listed = "".join(f"\n  {mistake}" for mistake in found)
+    name = kind if isinstance(kind, str) else "KIND"
+    hint = f"midhaul new {name} prints every key"
+    return ConfigError(f"{title} has {count}:{listed}", hint)
 
 
 def suggestion(found: str, known: Iterable[str]) -> str:

@@ -9,7 +9,7 @@ from concurrent.futures.process import BrokenProcessPool
 from typing import TYPE_CHECKING, TypeVar
 
 from midhaul.errors import MidhaulError
-from midhaul.machine.children import end_with_parent
+from midhaul.machine.children import end_with_parent, without_main
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -49,7 +49,8 @@ def parallel(
         initializer=end_with_parent,
     )
     try:
-        numbers = {pool.submit(work, task): n for n, task in enumerate(tasks)}
+        with without_main():
+            numbers = {pool.submit(work, task): n for n, task in enumerate(tasks)}
         for future in as_completed(numbers):
             yield numbers.pop(future), future.result()
     except BrokenProcessPool as error:

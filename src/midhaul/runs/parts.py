@@ -68,6 +68,20 @@ def read(file: Path, table: Table) -> pa.Table:
         raise StoreError(message, "delete that file to read the others") from error
 
 
+def read_undeclared(files: Sequence[Path]) -> pa.Table:
+    """The rows of all parts of a table whose columns nobody declares.
+
+    Raises:
+        StoreError: a part is damaged.
+    """
+    try:
+        found = [documents.read_parquet(file) for file in files]
+        return pa.concat_tables(found, promote_options="default")
+    except (OSError, ValueError, pa.ArrowException) as error:
+        message = f"{files[0].parent} cannot be read: {error}"
+        raise StoreError(message) from error
+
+
 def count(file: Path) -> int:
     """The number of rows of one part, from the file's end.
 

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import secrets
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import pyarrow as pa
 
 from midhaul import documents
-from midhaul.errors import StoreError
+from midhaul.errors import DataError, PrerequisiteError, StoreError
 from midhaul.machine.locks import FileLock
 from midhaul.model import Verdict
+from midhaul.model.display import MOST_ROWS, Display
 from midhaul.runs import machine, parts, store
 from midhaul.runs.manifest import NAME, Manifest, Status
+from midhaul.runs.mistakes import suggestion
+from midhaul.runs.summary import SUMMARY, Summary
 from midhaul.runs.template import dump_config
 
 if TYPE_CHECKING:
@@ -24,6 +28,7 @@ if TYPE_CHECKING:
     from midhaul.model import Tally
     from midhaul.runs.config import Config
     from midhaul.runs.manifest import Process
+    from midhaul.runs.report_file import ReportFile
     from midhaul.runs.tables import Table
 
     Clock = Callable[[], datetime]
@@ -31,6 +36,7 @@ if TYPE_CHECKING:
 CONFIG = "config.toml"
 LOCK = ".lock"
 LOG = "log.jsonl"
+_MOST_LINES = 8
 
 
 def utc_now() -> datetime:
@@ -38,21 +44,45 @@ def utc_now() -> datetime:
     return datetime.now(UTC)
 
 
+class Presenter(Protocol):
+    """What shows a run; its kind does, which this package does not know."""
+
+    @property
+    def headline(self) -> tuple[str, ...]:
+        """The metrics that a summary shows first, all when empty."""
+        ...
+
+    def load_tables(self) -> tuple[Table, ...]:
+        """The tables that a run may have."""
+        ...
+
+    def write_report(self, run: Run) -> ReportFile:
+        """Write the report of a run into its folder."""
+        ...
+
+    def figures(self, run: Run) -> Mapping[str, Any]:
+        """The charts of the report, by their titles."""
+        ...
+
+
 class Run:
     """A run that is being written, or one to be read.
 
-    Use :meth:`create`, :meth:`resume` or :meth:`open`.
+    Use :meth:`create`, :meth:`resume` or :meth:`open`; from Python ``midhaul.run`` and
+    ``midhaul.open_run``.
 
     Attributes:
         dir: the folder.
         manifest: what the run says about itself.
         verdict: whether it may be believed; None as long as nobody judged.
+        presenter: what shows it; None for a kind that is not known here.
     """
 
     def __init__(self, folder: Path, manifest: Manifest, clock: Clock) -> None:
         self.dir = folder
         self.manifest = manifest
         self.verdict: Verdict | None = manifest.verdict
+        self.presenter: Presenter | None = None
         self._clock = clock
         self._notes: list[str] = list(manifest.notes)
         self._tallies: list[Tally] = []
@@ -156,6 +186,13 @@ class Run:
             return "killed"
         return status
 
+    @property
+    def verdict_word(self) -> str | None:
+        """Valid or not valid; None as long as nobody judged."""
+        if self.verdict is None:
+            return None
+        return "valid" if self.verdict.is_valid else "not valid"
+
     def write(
         self,
         table: Table,
@@ -227,6 +264,166 @@ class Run:
             message = f"run {self.id} cannot answer the query: {error}"
             hint = f"its tables: {', '.join(self.tables()) or 'none yet'}"
             raise StoreError(message, hint) from error
+
+    def table(self, name: str) -> pa.Table:
+        """All rows of a table, by its name.
+
+        Raises:
+            StoreError: the run has no such table, or a part is damaged.
+        """
+        declared = self.presenter.load_tables() if self.presenter is not None else ()
+        for table in declared:
+            if table.name == name:
+                return self.read(table)
+        if name not in self.tables():
+            known = [*self.tables(), *(table.name for table in declared)]
+            message = f"run {self.id} has no table {name!r}{suggestion(name, known)}"
+            raise StoreError(message, f"its tables: {', '.join(self.tables())}")
+        return parts.read_undeclared(self._files(name))
+
+    def df(self, name: str, library: Literal["pandas", "polars"] | None = None) -> Any:
+        """A table as a data frame.
+
+        Args:
+            name: of the table; ``summary`` has the names of the configurations.
+            library: of the data frame; pandas where it is installed, else polars.
+
+        Raises:
+            StoreError: the run has no such table, or a part is damaged.
+            PrerequisiteError: neither library is installed, or not the one named.
+        """
+        wanted = (library,) if library else ("pandas", "polars")
+        there = [one for one in wanted if importlib.util.find_spec(one) is not None]
+        if not there:
+            message = (
+                f"a data frame needs {' or '.join(wanted)}, which is not installed"
+            )
+            hint = f"pip install {wanted[0]}; run.table({name!r}) needs neither"
+            raise PrerequisiteError(message, hint)
+        data = self.summary.table if name == SUMMARY.name else self.table(name)
+        if there[0] == "pandas":
+            return data.to_pandas()
+        return importlib.import_module("polars").from_arrow(data)
+
+    @property
+    def summary(self) -> Summary:
+        """What it found, metric by metric; empty where nothing was written yet.
+
+        Raises:
+            StoreError: a part is damaged.
+        """
+        names = set(self.tables())
+        if SUMMARY.name not in names:
+            return Summary(SUMMARY.schema.empty_table(), self._headline)
+        joined = SUMMARY.name
+        if "configurations" in names:
+            joined = (
+                "(SELECT c.name, s.* FROM summary s JOIN configurations c "
+                "USING (configuration))"
+            )
+        query = f"SELECT * FROM {joined} ORDER BY configuration"  # noqa: S608  fixed words
+        return Summary(self.sql(query), self._headline)
+
+    @property
+    def doubts(self) -> tuple[str, ...]:
+        """Why no number of it may be relied on, a sentence each; none when it may."""
+        if self.status != "done":
+            return (f"run {self.id} is {self.status}, not done",)
+        if self.verdict is None or self.verdict.is_valid:
+            return ()
+        reasons = self.verdict.reasons
+        return tuple(f"run {self.id} is not valid: {reason}" for reason in reasons)
+
+    def report(self) -> ReportFile:
+        """Write its report into its folder; a notebook shows what is returned.
+
+        Raises:
+            StoreError: it cannot be written, or nothing here knows the kind.
+            PrerequisiteError: a library of the extra ``report`` is missing.
+        """
+        return self._presented().write_report(self)
+
+    @property
+    def figures(self) -> Mapping[str, Any]:
+        """The charts of its report by their titles; a notebook shows each.
+
+        Raises:
+            StoreError: nothing here knows the kind.
+            PrerequisiteError: a library of the extra ``report`` is missing.
+        """
+        return self._presented().figures(self)
+
+    def figure(self, title: str) -> Any:
+        """One chart of its report, which a notebook shows.
+
+        Args:
+            title: as the report has it, or its unique beginning.
+
+        Raises:
+            DataError: there is no such chart.
+            StoreError: nothing here knows the kind.
+            PrerequisiteError: a library of the extra ``report`` is missing.
+        """
+        figures = self.figures
+        if title in figures:
+            return figures[title]
+        lower = title.lower()
+        found = [known for known in figures if known.lower().startswith(lower)]
+        if len(found) == 1:
+            return figures[found[0]]
+        message = f"the report of {self.id} has no chart {title!r}"
+        known = "; ".join(figures) or "none"
+        raise DataError(message + suggestion(title, figures), f"there are: {known}")
+
+    def __repr__(self) -> str:
+        """Kind, status and verdict, and the headline, in a few lines."""
+        heads, lines = self.summary.lines()
+        shown = [heads, *lines[:_MOST_LINES]] if lines else []
+        widths = [max(map(len, column)) for column in zip(*shown, strict=True)]
+        rows = [
+            "  ".join(c.ljust(w) for c, w in zip(line, widths, strict=True)).rstrip()
+            for line in shown
+        ]
+        n_more = len(lines) - _MOST_LINES
+        rows += [f"and {n_more:,} more"] if n_more > 0 else []
+        return "\n  ".join([f"Run({self._line()})", *self._said(), *rows])
+
+    def _repr_html_(self) -> str:
+        """The same for a notebook."""
+        summary = self.summary
+        heads, lines = summary.lines()
+        display = Display(
+            text=self._line(),
+            columns=tuple(heads) if lines else (),
+            rows=lines[:MOST_ROWS],
+            n_rows=len(lines),
+            remarks=(*self._said(), *summary.remarks(summary.shown_metrics)),
+        )
+        return display.html("Run")
+
+    def _line(self) -> str:
+        return f"{self.id}, {self.status}, {self.verdict_word or 'not judged'}"
+
+    def _said(self) -> tuple[str, ...]:
+        """What must be known beside the numbers, a sentence each."""
+        verdict = self.verdict or Verdict()
+        error = self.manifest.error
+        return (
+            *((f"error: {error}",) if error else ()),
+            *verdict.reasons,
+            *verdict.remarks,
+            *self.manifest.notes,
+        )
+
+    def _presented(self) -> Presenter:
+        if self.presenter is None:
+            message = f"nothing here knows the kind {self.manifest.kind!r}"
+            raise StoreError(message, "open the run with midhaul.open_run")
+        return self.presenter
+
+    @property
+    def _headline(self) -> tuple[str, ...]:
+        return () if self.presenter is None else self.presenter.headline
 
     def config_values(self) -> dict[str, Any]:
         """The complete config as it stands in ``config.toml``.

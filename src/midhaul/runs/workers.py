@@ -46,7 +46,8 @@ def run_apart(
                 receiver, sender = context.Pipe(duplex=False)
                 target = (function, arguments, sender)
                 process = context.Process(target=_work, args=target)
-                process.start()
+                with children.without_main():
+                    process.start()
                 sender.close()
                 active[process.sentinel] = (key, process, receiver)
             for sentinel in connection.wait(list(active)):

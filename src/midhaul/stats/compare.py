@@ -52,7 +52,7 @@ _LEAST_RATIO, _MOST_RATIO = 0.5, 2.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Comparison:
+class MetricComparison:
     """One metric of one configuration in two runs.
 
     Attributes:
@@ -95,7 +95,7 @@ def compare(
     rng: np.random.Generator,
     *,
     level: float = 0.95,
-) -> list[Comparison]:
+) -> list[MetricComparison]:
     """Compare every metric that two runs share.
 
     Args:
@@ -117,7 +117,7 @@ def compare(
     bound = 1 - level
     found = [_compare(one, two, rng, _N_RESAMPLES, level) for one, two in pairs]
     adjusted = holm([one.p_value for one in found])
-    judged: list[Comparison] = []
+    judged: list[MetricComparison] = []
     for one, two, p in zip(found, pairs, adjusted, strict=True):
         lack = two[0].lack or two[1].lack
         result, reason = _result(one, float(p), bound, lack)
@@ -131,7 +131,7 @@ def _compare(
     rng: np.random.Generator,
     n_resamples: int,
     level: float,
-) -> Comparison:
+) -> MetricComparison:
     shared = sorted(set(one.units) & set(two.units))
     is_paired = len(shared) >= _FEWEST_SHARED
     one, two = _alike(one, two)
@@ -151,7 +151,7 @@ def _compare(
             for f, m, k in zip((a, b), n, known, strict=True)
         ]
     bounds = [AT_LEAST if v >= k else None for v, k in zip(values, known, strict=True)]
-    return Comparison(
+    return MetricComparison(
         metric=one.metric,
         configuration=one.configuration,
         first=values[0],
@@ -235,7 +235,7 @@ def _finite(values: Float64[np.ndarray, " b"]) -> Float64[np.ndarray, " b"]:
 
 
 def _result(
-    one: Comparison, p_value: float, bound: float, lack: str
+    one: MetricComparison, p_value: float, bound: float, lack: str
 ) -> tuple[Result, str]:
     """What the second run is next to the first, and why where that cannot be told."""
     if lack or math.isnan(one.first) or math.isnan(one.second):
@@ -256,7 +256,7 @@ def _result(
     return ("cannot tell", reason) if reason else ("tie", "")
 
 
-def _too_little(one: Comparison) -> str:
+def _too_little(one: MetricComparison) -> str:
     """Why no difference could have been found; empty where one could have been."""
     difference, ratio = one.difference, one.ratio
     if difference.value == 0 and difference.low == difference.high:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
+from midhaul.machine.coroutines import run_coroutine
 from midhaul.testbed.launcher import LocalLauncher, launch
 from midhaul.testbed.links import Links
 from midhaul.testbed.plan import WORKLOAD, links_of, settings_of
@@ -76,7 +76,7 @@ class Rig:
             if self._applied.get(node.name) != wanted:
                 changed[node.name] = wanted
         if changed:
-            asyncio.run(self._configure(changed))
+            run_coroutine(self._configure(changed))
             self._applied |= changed
 
     def measure_links(self, block: int) -> list[dict[str, Any]]:

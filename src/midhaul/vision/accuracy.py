@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal, TypeAlias, get_args
 import numpy as np
 
 from midhaul.errors import DataError
+from midhaul.model.display import Display, Shown, counted, listed
 from midhaul.vision.average_precision import average_precision
 from midhaul.vision.coco_scores import CocoScores, coco_scores
 from midhaul.vision.data import name_some
@@ -50,8 +51,8 @@ Metric: TypeAlias = Literal[
 _IOU: dict[str, float | None] = {"ap": None, "ap50": 0.5, "ap75": 0.75}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Judgement:
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
+class Judgement(Shown):
     """A detector's answers for a data set, matched with the ground truth.
 
     Attributes:
@@ -121,6 +122,41 @@ class Judgement:
         counts = count(self.matches, threshold)
         plain = metric.removeprefix("macro_")
         return of_weights(counts, plain, is_macro=plain != metric)
+
+    def _line(self) -> str:
+        """How much was judged."""
+        return ", ".join(
+            (
+                counted(len(self.image_ids), "image"),
+                f"{counted(sum(map(len, self.answers)), 'detection')} against "
+                + counted(sum(map(len, self.truths)), "box", "boxes"),
+            )
+        )
+
+    def _display(self) -> Display:
+        """The headline numbers, and what was not judged."""
+        scores = self.coco()
+        remarks: list[str] = []
+        if self.unknown:
+            what = counted(sum(self.unknown.values()), "detection")
+            labels = listed(self.unknown)
+            remarks.append(
+                f"Not judged, as the data set has no such label: {what} ({labels})."
+            )
+        if self.never:
+            what = f"Labels that the detector does not know: {listed(self.never)}."
+            remarks.append(what)
+        return Display(
+            text=self._line(),
+            columns=("metric", "value"),
+            rows=[
+                ("ap", scores.ap),
+                ("ap50", scores.ap50),
+                ("ap75", scores.ap75),
+                (f"f1 from score {DEFAULT_THRESHOLD:g}", self.f1()),
+            ],
+            remarks=tuple(remarks),
+        )
 
 
 def judge(

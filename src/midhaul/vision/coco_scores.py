@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from faster_coco_eval import COCO, COCOeval_faster
 
+from midhaul.model.display import Shown
 from midhaul.vision.judge_rules import JudgeRules
 from midhaul.vision.precision import as_double, corner_and_size
 
@@ -23,8 +24,8 @@ _ANY = 1e10
 _NO_VALUE = -1
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class CocoScores:
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
+class CocoScores(Shown):
     """Average precision and recall over classes; NaN where there is nothing to find.
 
     Attributes:

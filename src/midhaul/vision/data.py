@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from midhaul.errors import DataError
+from midhaul.model.display import MOST_ROWS, Display, Shown, counted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -23,8 +24,8 @@ _SHOWN = 3
 """How many of many things an error message names."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Dataset:
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
+class Dataset(Shown):
     """Images and their ground truth.
 
     Attributes:
@@ -122,6 +123,18 @@ class Dataset:
         return (
             self.subset(i for i in self.image_ids if i in first),
             self.subset(i for i in self.image_ids if i not in first),
+        )
+
+    def _display(self) -> Display:
+        """How many images, boxes and labels, the first images, and what was mended."""
+        shown = self.image_ids[:MOST_ROWS]
+        text = f'"{self.name}", {counted(len(self), "image")}'
+        return Display(
+            text=f"{text}, {counted(len(self.names), 'label')}",
+            columns=("image", "width", "height", "boxes"),
+            rows=[(i, *self.sizes[i], len(self.truth[i])) for i in shown],
+            n_rows=len(self),
+            remarks=tuple(tally.sentence for tally in self.tallies),
         )
 
 

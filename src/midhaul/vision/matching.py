@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from midhaul.model.display import Shown
 from midhaul.vision.judge_rules import COCO_IOU, JudgeRules
 from midhaul.vision.precision import as_double, corner_and_size
 
@@ -34,8 +35,8 @@ _LARGEST_IOU = 1 - 1e-10
 """An IoU of 1 may be a little less by rounding; pycocotools allows for as much."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Matches:
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
+class Matches(Shown):
     """Every detection of a data set with what became of it.
 
     Detections are sorted by class, then by falling score, then by image.

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from midhaul.model.display import Shown
+
 if TYPE_CHECKING:
     from jaxtyping import Float64, Int32
 
@@ -25,8 +27,8 @@ THESIS_THRESHOLD = 0.75
 """The one threshold that the predecessor of this program used for every model."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class ClassScores:
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
+class ClassScores(Shown):
     """Precision, recall and F1 of every class at one threshold, IoU 0.5.
 
     Attributes:
@@ -74,8 +76,8 @@ class Averages:
     macro_f1: float
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Counts:
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
+class Counts(Shown):
     """Right and wrong detections and boxes, ``(n, c)`` per image and class."""
 
     n_true: Float64[np.ndarray, "n c"]

@@ -6,6 +6,8 @@ import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
+from midhaul.model.display import MOST_ROWS, Display, Shown, counted, number
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -14,8 +16,8 @@ if TYPE_CHECKING:
     from midhaul.deploy.rates.base import RateAllocation
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class JointPlan:
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+class JointPlan(Shown):
     """Where each analytic runs, and how much uplink it gets there.
 
     Attributes:
@@ -56,6 +58,24 @@ class JointPlan:
         if self.bound <= 0:
             return 0.0
         return 1.0 if math.isinf(self.bound) else max(0.0, 1 - self.value / self.bound)
+
+    def _display(self) -> Display:
+        """How good it is, and who runs where at which rate."""
+        where, rates = self.placement.gateway_of, self.rates
+        names = rates.names[:MOST_ROWS]
+        return Display(
+            text=f"{self.status}, quality {number(self.quality)}, "
+            f"{counted(len(where), 'analytic')} of {len(rates.steps):,} on gateways, "
+            f"gap {self.gap:.2%}",
+            columns=("analytic", "runs on", "rate_bps", "quality"),
+            rows=[
+                (name, where.get(name, "cloud"), rate, quality)
+                for name, rate, quality in zip(
+                    names, rates.rates_bps, rates.qualities, strict=False
+                )
+            ],
+            n_rows=len(rates.steps),
+        )
 
 
 class JointPlanner(Protocol):

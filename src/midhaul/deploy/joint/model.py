@@ -126,6 +126,7 @@ class JointModel:
             rates_bps=rates_bps,
             qualities=qualities,
             price_per_bps=parts[0].price_per_bps if len(parts) == 1 else math.nan,
+            names=tuple(self.steps.names[row] for row in rows.tolist()),
         )
 
     def select(self, rows: Int64[np.ndarray, " k"]) -> Demands:

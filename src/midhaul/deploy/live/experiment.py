@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +13,7 @@ from midhaul.deploy.live.tables import (
     REPEATS,
     SUMMARY,
 )
+from midhaul.machine.coroutines import run_coroutine
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -97,7 +97,7 @@ def _repeat(
                     curves=curves,
                     network=network,
                 )
-                asyncio.run(run_repeat(config, place, repeat, run, progress))
+                run_coroutine(run_repeat(config, place, repeat, run, progress))
 
 
 def _publish(
@@ -113,7 +113,7 @@ def _publish(
     wanted = {name: image for name, image in known.items() if name in asked}
     scale = config.images.scale
     extra = calibration_images(known.values(), scale)
-    made = asyncio.run(
+    made = run_coroutine(
         publish_images(
             wanted | extra, folder, scale=scale, seed=config.seed, progress=progress
         )

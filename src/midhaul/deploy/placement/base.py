@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
+import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, Protocol
+
+from midhaul.model.display import MOST_ROWS, Display, Shown, counted, number
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -60,8 +64,8 @@ class GatewayUse:
     deleted_bytes: int = 0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Placement:
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+class Placement(Shown):
     """Which analytics run on which gateway, and how good that is.
 
     Attributes:
@@ -93,6 +97,23 @@ class Placement:
         if self.bound <= 0:
             return 0.0
         return 1.0 if self.bound == float("inf") else 1 - self.value / self.bound
+
+    def _display(self) -> Display:
+        """How good it is, and what runs where."""
+        return Display(
+            text=f"{self.status}, {_value_text(self.value, self.bound)} bit/s saved, "
+            f"{counted(len(self.gateway_of), 'analytic')} on gateways, "
+            f"{counted(len(self.pulls), 'pull')}",
+            columns=("analytic", "gateway"),
+            rows=list(itertools.islice(self.gateway_of.items(), MOST_ROWS)),
+            n_rows=len(self.gateway_of),
+        )
+
+
+def _value_text(value: float, bound: float) -> str:
+    """A value, and the bound where there is one."""
+    text = f"value {number(value)}"
+    return text if math.isinf(bound) else f"{text} of at most {number(bound)}"
 
 
 class Placer(Protocol):

@@ -65,6 +65,7 @@ def of_options(
         rates_bps=rates_bps,
         qualities=qualities,
         price_per_bps=price_per_bps,
+        names=demands.names,
     )
 
 
@@ -94,4 +95,5 @@ def of_rates(demands: Demands, rates_bps: Float64[np.ndarray, " n"]) -> RateAllo
         steps=answer.steps,
         rates_bps=rates_bps,
         qualities=answer.qualities,
+        names=demands.names,
     )

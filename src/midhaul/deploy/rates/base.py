@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, Protocol
 
 import numpy as np
 
 from midhaul.errors import DataError
+from midhaul.model.display import MOST_ROWS, Display, Shown, counted, number
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -17,8 +19,8 @@ if TYPE_CHECKING:
     from midhaul.deploy.curves import QosCurve
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Demands:
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
+class Demands(Shown):
     """Who wants upload rate, and what quality each rate buys: ``n`` curves in a row.
 
     The steps of analytic ``i`` are ``offsets[i]:offsets[i + 1]`` of the flat arrays, on
@@ -87,9 +89,28 @@ class Demands:
         """Number of analytics."""
         return len(self.names)
 
+    def _display(self) -> Display:
+        """How many curves, and what they ask for at most."""
+        most = self.rates_bps[self.offsets[1:] - 1]
+        text = f"{counted(len(self), 'analytic')}, "
+        return Display(
+            text=text + counted(len(self.knobs), "step"),
+            columns=("analytic", "weight", "steps", "most_bps"),
+            rows=list(
+                zip(
+                    self.names[:MOST_ROWS],
+                    self.weights,
+                    np.diff(self.offsets),
+                    most,
+                    strict=False,
+                )
+            ),
+            n_rows=len(self),
+        )
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class RateAllocation:
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
+class RateAllocation(Shown):
     """How much of an uplink each analytic gets.
 
     Attributes:
@@ -103,6 +124,7 @@ class RateAllocation:
         qualities: ``(n,)`` quality of the steps; 0 where there is none.
         price_per_bps: what one more bit/s of uplink would add to the value, about; NaN
             when the allocator knows none.
+        names: of the analytics, in the same order; empty where nobody said.
     """
 
     status: Literal["optimal", "feasible"]
@@ -112,6 +134,24 @@ class RateAllocation:
     rates_bps: Float64[np.ndarray, " n"]
     qualities: Float64[np.ndarray, " n"]
     price_per_bps: float = float("nan")
+    names: tuple[str, ...] = ()
+
+    def _display(self) -> Display:
+        """How good it is, and who gets what."""
+        n_served = int((self.steps >= 0).sum())
+        total = number(float(self.rates_bps.sum()))
+        text = f"{self.status}, value {number(self.value)}"
+        if math.isfinite(self.bound):
+            text += f" of at most {number(self.bound)}"
+        text += f", {n_served:,} of {counted(len(self.steps), 'analytic')} served"
+        names = self.names or tuple(f"{i}" for i in range(len(self.steps)))
+        columns = (self.rates_bps, self.qualities, self.steps)
+        return Display(
+            text=f"{text}, {total} bit/s",
+            columns=("analytic", "rate_bps", "quality", "step"),
+            rows=list(zip(names[:MOST_ROWS], *columns, strict=False)),
+            n_rows=len(self.steps),
+        )
 
 
 class RateAllocator(Protocol):

@@ -6,7 +6,6 @@ their sizes in the history of an image. It does not tell what a registry would s
 
 from __future__ import annotations
 
-import asyncio
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +17,7 @@ import aiohttp
 from midhaul.deploy.catalogue import UNCOMPRESSED_RATIO
 from midhaul.deploy.problem import ContainerImage, Layer
 from midhaul.errors import DataError, NodeError, PrerequisiteError
+from midhaul.machine.coroutines import run_coroutine
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -111,7 +111,7 @@ def read_engine(
             return {name: await _image(session, name) for name in wanted}
 
     try:
-        return asyncio.run(read())
+        return run_coroutine(read())
     except (aiohttp.ClientConnectorError, FileNotFoundError, PermissionError) as error:
         message = f"no Docker engine answers at {socket}: {error}"
         hint = "start one (systemctl start docker) and be in the group docker, or read "

@@ -26,6 +26,7 @@ from midhaul.deploy.registry.resolve import Resolved, no_layer, resolve
 from midhaul.deploy.registry.sizes import UnpackedSize, unpacked_size
 from midhaul.deploy.registry.skopeo import SkopeoSource
 from midhaul.errors import DataError, MidhaulError, NodeError, PrerequisiteError
+from midhaul.machine.coroutines import run_coroutine
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -381,7 +382,7 @@ def read_wanted(
                 records=records, problems=problems, mirrors_down=reader.mirrors_down
             )
 
-    return asyncio.run(read())
+    return run_coroutine(read())
 
 
 def read_images(

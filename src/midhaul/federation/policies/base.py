@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
+from midhaul.model.display import Shown
+
 if TYPE_CHECKING:
     import numpy as np
     from jaxtyping import Float32, Float64, Int64
@@ -14,8 +16,8 @@ if TYPE_CHECKING:
     from midhaul.federation.saving import State
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Situation:
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
+class Situation(Shown):
     """What a policy knows about n items between two rounds.
 
     Attributes:
@@ -109,8 +111,8 @@ class PolicyFamily(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Examples:
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
+class Examples(Shown):
     """Items that a policy is learned or calibrated on.
 
     Attributes:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import math
 import time
@@ -34,6 +33,7 @@ from midhaul.federation.record.pricing import (
 )
 from midhaul.federation.record.sniffing import Sniffer
 from midhaul.federation.record.summing import Recording, sum_up
+from midhaul.machine.coroutines import run_coroutine
 from midhaul.model import Verdict
 from midhaul.vision.data import open_dataset
 from midhaul.vision.faults import Faults
@@ -191,7 +191,7 @@ def _ask(
             folder = run.file(f"{CAPTURES}/x").parent
             sniffer = stack.enter_context(Sniffer(config.capture, folder))
         task = stack.enter_context(progress.task("asking", total=len(ask)))
-        asyncio.run(asker.run(turns, ask, _begins_s(turns, ask), task))
+        run_coroutine(asker.run(turns, ask, _begins_s(turns, ask), task))
     return (0, 0) if sniffer is None else (sniffer.n_packets, sniffer.n_dropped)
 
 
