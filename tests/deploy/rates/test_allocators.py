@@ -38,7 +38,7 @@ ALLOCATORS: tuple[RateAllocator, ...] = (
     ExactKnapsack(),
     ExactKnapsack(grid_bps=1000),
 )
-each = pytest.mark.parametrize("allocator", ALLOCATORS, ids=repr)
+each = pytest.mark.parametrize("allocator", ALLOCATORS, ids=lambda a: type(a).__name__)
 
 
 @each
