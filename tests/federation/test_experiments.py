@@ -19,7 +19,11 @@ from midhaul.federation.figures import train as train_report
 from midhaul.federation.problem import Answers, Recording
 from midhaul.federation.readers.parquet_writer import write_parquet
 from midhaul.federation.samples import samples
-from midhaul.federation.serving.tables import FAULT_PHASES, FAULT_SUMMARY
+from midhaul.federation.serving.tables import (
+    FAULT_PHASES,
+    FAULT_REQUESTS,
+    FAULT_SUMMARY,
+)
 from midhaul.report import Figure, Notice, Page, render
 from midhaul.runs.progress import SilentProgress
 from midhaul.runs.run import Run
@@ -180,6 +184,24 @@ def test_a_run_goes_on_where_it_was_killed(folder: Path, tmp_path: Path) -> None
     assert kept == {part: _stamp(again, part) for part in kept}
     assert values_of(again, "quality") == values_of(whole, "quality")
     assert values_of(again, "cost_usd") == values_of(whole, "cost_usd")
+
+
+@pytest.mark.parametrize("lost", ["none", "all", "last"])
+def test_what_was_decided_before_a_kill_is_streamed_all_the_same(
+    folder: Path, tmp_path: Path, lost: str
+) -> None:
+    """Regret and the bad day are of every policy, whoever had decided already."""
+    config = evaluating(folder, policies=("single", "linucb", "cascade"), n_seeds=1)
+    run = Run.create(tmp_path, "federation.evaluate", config)
+    evaluate(config, run, SilentProgress())
+    names = [table.name for table in (tables.REGRET, FAULT_REQUESTS, FAULT_SUMMARY)]
+    whole = {name: run.sql(f"FROM {name}").to_pylist() for name in names}
+    for name in names:
+        parts = run.parts(name)
+        run.drop(name, {"none": [], "all": parts, "last": parts[-1:]}[lost])
+    evaluate(config, run, SilentProgress())
+    again = {name: run.sql(f"FROM {name}").to_pylist() for name in names}
+    assert again == whole
 
 
 def _stamp(run: Run, part: int) -> int:

@@ -20,6 +20,7 @@ from midhaul.federation.policies.base import Examples
 from midhaul.federation.policies.catalogue import entry_named
 from midhaul.federation.preparing import Prepared, TestPart, split_three
 from midhaul.federation.regret import write_regret
+from midhaul.federation.serving.tables import FAULT_SUMMARY
 from midhaul.federation.summarising import summarise
 from midhaul.federation.worked_examples import write_examples
 from midhaul.model import Verdict
@@ -160,7 +161,9 @@ class _Split:
                 ),
                 self.config.n_examples,
             )
-        streamed = _streamed(contenders, self.learned)
+        streamed = _streamed(contenders)
+        if self._is_told(streamed):
+            return
         served = {
             one.number: Served(name=one.name, policy=self._policy(one)[0])
             for one in streamed
@@ -177,6 +180,15 @@ class _Split:
                 self.seed,
                 self.progress,
             )
+
+    def _is_told(self, streamed: Sequence[Contender]) -> bool:
+        """Whether a run that is resumed has regret and faults of all that are streamed.
+
+        Where it has not, all of them are learned and streamed again: a policy that
+        learns from what it is told goes into the faults as it came out of the stream.
+        """
+        last = FAULT_SUMMARY if self.config.faults.is_on else tables.REGRET
+        return {one.number for one in streamed} <= set(self.run.parts(last.name))
 
     def _policy(self, one: Contender) -> tuple[SubsetPolicy, float]:
         """A contender's policy, and how long learning it took."""
@@ -251,13 +263,11 @@ def _dearest(contenders: Sequence[Contender], policy: str) -> Contender | None:
     return found[-1] if found else None
 
 
-def _streamed(
-    contenders: Sequence[Contender], learned: dict[tuple[str, int], Learned]
-) -> list[Contender]:
-    """One contender of each policy that was learned here: its middle budget."""
+def _streamed(contenders: Sequence[Contender]) -> list[Contender]:
+    """One contender of each policy that is learned here: its middle budget."""
     found: dict[str, list[Contender]] = {}
     for one in contenders:
-        is_here = (one.policy, one.provider) in learned and one.provider < 0
+        is_here = one.trained < 0 and one.provider < 0
         if is_here and not entry_named(one.policy).knows_truth:
             found.setdefault(one.policy, []).append(one)
     return [group[len(group) // 2] for group in found.values()]
