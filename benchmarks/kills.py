@@ -82,7 +82,20 @@ CASES = {
     ),
     "deploy.allocate": ("deploy-allocate.toml", ("draw.n=20",)),
     "deploy.simulate": ("deploy-simulate.toml", ("duration_s=900.0", "n_repeats=3")),
-    "deploy.live": ("deploy-live.toml", ("duration_s=40.0", "n_repeats=2")),
+    "deploy.live": (
+        "deploy-live.toml",
+        (
+            "duration_s=4.0",
+            "n_repeats=2",
+            "time_scale=50.0",
+            "images.scale=0.004",
+            "requests.min_lifetime_min=2",
+            "gateway.disk_bytes=30e6",
+            "workload.detector=builtin:street-n",
+            "workload.n_curve_images=6",
+            "workload.n_curve_sounds=12",
+        ),
+    ),
     "federation.record": (
         "federation-record.toml",
         ("data.n_scenes=40", "n_resamples=100"),
@@ -110,7 +123,7 @@ JUDGED = ("is_valid", "reasons", "advice")
 """Columns that say what became of measured times; equal in two runs by chance only."""
 SUMMED = tuple(f"summary.{name}" for name in ("value", "low", "high", "n", "remark"))
 """What is said of all calls of a recording; held to the run's own calls instead."""
-CHAIN = 4
+CHAIN = 5
 """Kills of one run before it is let finish."""
 
 CallKey = tuple[str, str, int]

@@ -229,13 +229,16 @@ class Run:
             for part in numbers:
                 self._part(name, part).unlink(missing_ok=True)
 
-    def read(self, table: Table) -> pa.Table:
-        """All rows of a table; none when nothing was written yet.
+    def read(self, table: Table, part: int | None = None) -> pa.Table:
+        """All rows of a table, or of one part; none when nothing was written yet.
 
         Raises:
-            StoreError: a part is damaged.
+            StoreError: a part is damaged, or not there.
         """
-        found = [parts.read(file, table) for file in self._files(table.name)]
+        files = self._files(table.name)
+        if part is not None:
+            files = [self._part(table.name, part)]
+        found = [parts.read(file, table) for file in files]
         return pa.concat_tables([table.schema.empty_table(), *found])
 
     def tables(self) -> list[str]:

@@ -132,13 +132,19 @@ def test_metrics_have_units_and_are_summed_up(run: Run) -> None:
 
 @needs_machine
 def test_a_resumed_run_keeps_what_came_to_its_end(run: Run) -> None:
-    """Finished repetitions are not done again; rows of others would be dropped."""
+    """Finished repetitions are not done again; rows of others would be dropped.
+
+    What is kept is not even written anew: a kill meanwhile would cost it.
+    """
+    folder = run.dir / "tables" / MESSAGES.name
+    kept = {file: file.stat().st_ino for file in folder.iterdir()}
     run.write(MESSAGES, [{"repeat": 1, "analytic": "stray", "number": 0}])
     n = run.count(MESSAGES.name) - 1
     config = LiveConfig.model_validate_json(json.dumps(with_trace(run.dir.parent)))
     live(config, run, SilentProgress())
     assert run.count(MESSAGES.name) == n
     assert run.count(REPEATS.name) == 1
+    assert {file: file.stat().st_ino for file in folder.iterdir()} == kept
 
 
 @needs_machine

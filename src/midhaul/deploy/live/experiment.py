@@ -153,16 +153,18 @@ def _write_configuration(config: LiveConfig, run: Run) -> None:
 
 
 def _keep_finished(run: Run) -> set[int]:
-    """Numbers of the repetitions that came to their end; rows of others are dropped."""
+    """Numbers of the repetitions that came to their end; rows of others are dropped.
+
+    Part by part, so that a kill meanwhile costs nothing that is to be kept.
+    """
     finished = {int(row["repeat"]) for row in run.read(REPEATS).to_pylist()}
     for table in LIVE_TABLES:
-        if "repeat" not in table.schema.names or not run.parts(table.name):
+        if "repeat" not in table.schema.names:
             continue
-        rows = run.read(table).to_pylist()
-        kept = [row for row in rows if row["repeat"] in finished]
-        run.drop(table.name, run.parts(table.name))
-        if kept:
-            run.write(table, kept, part=0)
+        for part in run.parts(table.name):  # written by one repetition each
+            rows = run.read(table, part)["repeat"].to_pylist()
+            if not finished.issuperset(rows):
+                run.drop(table.name, [part])
     return finished
 
 
