@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from midhaul.errors import ConfigError, DataError
+from midhaul.errors import ConfigError, DataError, MidhaulError
 from midhaul.federation import tables
 from midhaul.federation.bundle import Bundle
 from midhaul.federation.config import EvaluateConfig, TrainConfig
@@ -16,6 +16,7 @@ from midhaul.federation.experiment_evaluate import evaluate
 from midhaul.federation.experiment_train import BUNDLE, train
 from midhaul.federation.figures import evaluate as evaluate_report
 from midhaul.federation.figures import train as train_report
+from midhaul.federation.policies.fixed import FixedPolicy
 from midhaul.federation.problem import Answers, Recording
 from midhaul.federation.readers.parquet_writer import write_parquet
 from midhaul.federation.samples import samples
@@ -186,19 +187,17 @@ def test_a_run_goes_on_where_it_was_killed(folder: Path, tmp_path: Path) -> None
     assert values_of(again, "cost_usd") == values_of(whole, "cost_usd")
 
 
-@pytest.mark.parametrize("lost", ["none", "all", "last"])
 def test_what_was_decided_before_a_kill_is_streamed_all_the_same(
-    folder: Path, tmp_path: Path, lost: str
+    folder: Path, tmp_path: Path
 ) -> None:
     """Regret and the bad day are of every policy, whoever had decided already."""
-    config = evaluating(folder, policies=("single", "linucb", "cascade"), n_seeds=1)
+    config = evaluating(folder, policies=("linucb", "confidence"), n_seeds=1)
     run = Run.create(tmp_path, "federation.evaluate", config)
     evaluate(config, run, SilentProgress())
     names = [table.name for table in (tables.REGRET, FAULT_REQUESTS, FAULT_SUMMARY)]
     whole = {name: run.sql(f"FROM {name}").to_pylist() for name in names}
     for name in names:
-        parts = run.parts(name)
-        run.drop(name, {"none": [], "all": parts, "last": parts[-1:]}[lost])
+        run.drop(name, run.parts(name)[-1:])
     evaluate(config, run, SilentProgress())
     again = {name: run.sql(f"FROM {name}").to_pylist() for name in names}
     assert again == whole
@@ -261,6 +260,68 @@ def test_an_oracle_cannot_be_trained(folder: Path, tmp_path: Path) -> None:
     run = Run.create(tmp_path, "federation.train", config)
     with pytest.raises(ConfigError, match="knows the truth"):
         train(config, run, SilentProgress())
+
+
+@pytest.mark.parametrize(
+    ("more", "name", "asked"),
+    [
+        ({"policy": "single", "fusion": {"name": "vote"}}, "good", 2),
+        ({"policy": "single", "providers": ("other",)}, "other", 4),
+        ({"policy": "subset", "providers": ("cheap", "other")}, "cheap+other", 5),
+    ],
+)
+def test_policies_that_ask_whom_they_are_told_can_be_trained(
+    folder: Path, tmp_path: Path, more: dict[str, Any], name: str, asked: int
+) -> None:
+    """A single provider is the best on the items to learn from unless one is named."""
+    values = {"data": {"kind": "parquet", "file": folder, "task": "labels"}, **more}
+    config = TrainConfig.model_validate(values, strict=False)
+    run = Run.create(tmp_path, "federation.train", config)
+    train(config, run, SilentProgress())
+    policy = Bundle.load(run.file(BUNDLE)).policy
+    assert isinstance(policy, FixedPolicy)
+    assert (policy.name, policy.mask) == (name, asked)
+
+
+def test_the_chord_is_brought_to_its_budget(folder: Path, tmp_path: Path) -> None:
+    """It is told the budget when it is trained, and each one when it is compared."""
+    data = {"kind": "parquet", "file": folder, "task": "labels"}
+    values = {"data": data, "policy": "chord", "budget_share": 0.3}
+    config = TrainConfig.model_validate(values, strict=False)
+    run = Run.create(tmp_path / "train", "federation.train", config)
+    train(config, run, SilentProgress())
+    (row,) = run.read(tables.CONFIGURATIONS).to_pylist()
+    assert row["budget_usd"] == pytest.approx(0.3 * 0.0021)
+    config = evaluating(folder, n_seeds=1, policies=("chord",))
+    run = Run.create(tmp_path / "judge", "federation.evaluate", config)
+    evaluate(config, run, SilentProgress())
+    spent = values_of(run, "cost_usd")
+    assert list(spent) == ["chord 20 %", "chord 60 %"]
+    assert 0 < spent["chord 20 %"] < spent["chord 60 %"] < 0.0021
+
+
+@pytest.mark.parametrize(
+    ("more", "why"),
+    [
+        ({"policy": "cascade", "providers": ("good",)}, "by itself"),
+        ({"policy": "single", "providers": ("good", "other")}, "one provider"),
+        ({"policy": "single", "providers": ("nobody",)}, "nobody"),
+        ({"policy": "subset"}, "no provider is named"),
+    ],
+)
+def test_whom_to_ask_has_to_make_sense(
+    folder: Path, tmp_path: Path, more: dict[str, Any], why: str
+) -> None:
+    """Nobody is asked by accident, and no name is passed over."""
+    values = {"data": {"kind": "parquet", "file": folder, "task": "labels"}, **more}
+    config = TrainConfig.model_validate(values, strict=False)
+    run = Run.create(tmp_path, "federation.train", config)
+    with pytest.raises(MidhaulError, match=why):
+        train(config, run, SilentProgress())
+    config = evaluating(folder, policies=("subset",))
+    run = Run.create(tmp_path, "federation.evaluate", config)
+    with pytest.raises(ConfigError, match="told whom to ask"):
+        evaluate(config, run, SilentProgress())
 
 
 def test_unknown_policies_and_prices_of_nobody_are_named(

@@ -35,6 +35,11 @@ class TrainConfig(Config):
         default_factory=FusionConfig, description="How answers are fused."
     )
     policy: str = Field(default="cascade", description="Which policy to learn.")
+    providers: tuple[str, ...] = Field(
+        default=(),
+        description="Whom the policies that are told so ask: subset all of these, "
+        "single this one, or the best on the items to learn from when empty.",
+    )
     budget_usd: float | None = Field(
         default=None,
         gt=0,

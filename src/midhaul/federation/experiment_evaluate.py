@@ -15,7 +15,7 @@ from midhaul.federation.evaluation import replay
 from midhaul.federation.fault_replay import Served, write_faults
 from midhaul.federation.inputs import features_of, image_reader, recording_of
 from midhaul.federation.learning import Learned, learn, learn_bound
-from midhaul.federation.line_up import Contender, line_up
+from midhaul.federation.line_up import Contender, LearnedAs, line_up
 from midhaul.federation.policies.base import Examples
 from midhaul.federation.policies.catalogue import entry_named
 from midhaul.federation.preparing import Prepared, TestPart, split_three
@@ -107,8 +107,8 @@ class _Split:
     prepared: Prepared
     part: TestPart
     trained: Sequence[Bundle]
-    learned: dict[tuple[str, int], Learned] = field(
-        default_factory=dict[tuple[str, int], Learned]
+    learned: dict[LearnedAs, Learned] = field(
+        default_factory=dict["LearnedAs", Learned]
     )
 
     def outcome(self, one: Contender) -> Outcome:
@@ -194,7 +194,7 @@ class _Split:
         """A contender's policy, and how long learning it took."""
         if one.trained >= 0:
             return self.trained[one.trained].policy, 0.0
-        key = one.policy, one.provider
+        key = one.learned_as
         if key not in self.learned:
             self.learned[key] = self._learn(one)
             rows = [
@@ -223,7 +223,7 @@ class _Split:
             self.config.learner,
             self.seed,
             self.progress,
-            provider=one.provider,
+            settings=one.settings,
         )
 
     def _judged_on(self, one: Contender) -> tuple[TestPart, Fuser]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
@@ -75,11 +75,39 @@ def train(config: TrainConfig, run: Run, progress: Progress) -> None:
         config.learner,
         config.seed,
         progress,
+        settings=_settings(config, recording),
     )
     policy = _write_choice(config, run, recording, names, prepared, learned)
     _write_held_out(run, recording.take(held), held, prepared, learned, policy)
     progress.note(f"saved {run.file(BUNDLE)}")
     run.verdict = Verdict()
+
+
+def _settings(config: TrainConfig, recording: Recording) -> dict[str, Any]:
+    """What the policy is told besides the items.
+
+    Raises:
+        ConfigError: it is told whom to ask, and asks whom it chooses, or too many.
+    """
+    known = set(entry_named(config.policy).settings)
+    told: dict[str, Any] = {
+        "providers": config.providers,
+        "provider": config.providers[0] if config.providers else "",
+        "budget_usd": _budget_usd(config, recording),
+    }
+    if config.providers and not known & {"provider", "providers"}:
+        message = f"policy {config.policy!r} chooses whom to ask by itself"
+        raise ConfigError(message, "leave out providers")
+    if len(config.providers) > 1 and "provider" in known:
+        message = (
+            f"policy {config.policy!r} asks one provider, found {config.providers}"
+        )
+        raise ConfigError(message, 'subset asks several: policy = "subset"')
+    return {key: value for key, value in told.items() if key in known}
+
+
+def _budget_usd(config: TrainConfig, recording: Recording) -> float:
+    return config.budget_usd or config.budget_share * float(recording.prices_usd.sum())
 
 
 def _write_choice(
@@ -92,7 +120,7 @@ def _write_choice(
 ) -> SubsetPolicy:
     """The policy that keeps the budget, saved and named."""
     all_usd = float(recording.prices_usd.sum())
-    budget_usd = config.budget_usd or config.budget_share * all_usd
+    budget_usd = _budget_usd(config, recording)
     policy = learned.at(budget_usd)
     Bundle(
         task=recording.task,
@@ -104,7 +132,9 @@ def _write_choice(
         fuser=prepared.fuser,
         policy=cast("SavedPolicy", policy),
     ).save(run.file(BUNDLE))
-    has_budget = learned.curve is not None
+    has_budget = learned.curve is not None or (
+        "budget_usd" in entry_named(config.policy).settings
+    )
     row = {
         "configuration": 0,
         "name": config.policy,

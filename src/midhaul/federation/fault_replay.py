@@ -5,8 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import numpy as np
-
+from midhaul.federation.policies.fixed import best_single
 from midhaul.federation.serving.fault_plan import standard_phases
 from midhaul.federation.serving.replay import ReplaySettings, replay_under_faults
 from midhaul.federation.serving.replay_rows import (
@@ -67,7 +66,7 @@ def write_faults(
         progress: where to tell how far it is.
     """
     recording = part.recording
-    victim = _best_alone(part, fuser)
+    victim = best_single(recording, fuser)
     price_usd = float(recording.prices_usd[victim]) * _DEARER
     phases = standard_phases(
         recording.providers[victim], phase_s=config.phase_s, price_usd=price_usd
@@ -87,17 +86,3 @@ def write_faults(
             sums = summary_rows(done, phases, qualities)
             run.write(FAULT_SUMMARY, [{**r, **named} for r in sums], part=number)
             task.advance()
-
-
-def _best_alone(part: TestPart, fuser: Fuser) -> int:
-    from midhaul.federation.quality import set_quality  # noqa: PLC0415  numba
-
-    recording = part.recording
-    found = [
-        set_quality(
-            recording,
-            fuser.fuse(recording, np.full(len(recording), 1 << p, np.int64)),
-        ).value
-        for p in range(recording.n_providers)
-    ]
-    return int(np.argmax(found))

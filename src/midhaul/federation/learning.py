@@ -15,6 +15,8 @@ from midhaul.federation.policies.catalogue import entry_named, fit_policy
 from midhaul.federation.quality import set_quality
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from midhaul.federation.config_parts import LearnerConfig
     from midhaul.federation.policies.base import Examples, PolicyFamily, SubsetPolicy
     from midhaul.federation.policies.budgets import BudgetCurve
@@ -55,7 +57,7 @@ def learn(
     seed: int,
     progress: Progress,
     *,
-    provider: int = -1,
+    settings: Mapping[str, Any] | None = None,
 ) -> Learned:
     """Learn a policy by its name in the catalogue.
 
@@ -66,17 +68,16 @@ def learn(
         learner: settings of sac, td3 and ppo.
         seed: of the learning.
         progress: where to tell how far a long learner is.
-        provider: which one, for ``single``.
+        settings: of its entry in the catalogue, for those that have no others here.
 
     Raises:
         ConfigError: there is no such policy.
         PrerequisiteError: a library is missing.
     """
-    told: dict[str, Any] = {"provider": provider} if name == "single" else {}
     begin_s = time.perf_counter()
     rng = np.random.default_rng([seed, 4])
     if name not in LEARNERS:
-        fitted: Any = fit_policy(name, train, told, rng)
+        fitted: Any = fit_policy(name, train, settings, rng)
         return _calibrated(name, fitted, calibration, seed, begin_s, ())
     told = {
         "preset": learner.preset,

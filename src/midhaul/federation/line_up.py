@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from midhaul.errors import ConfigError
 from midhaul.federation.policies.catalogue import entry_named
 
 if TYPE_CHECKING:
@@ -14,6 +15,9 @@ if TYPE_CHECKING:
     from midhaul.federation.bundle import Bundle
     from midhaul.federation.config import EvaluateConfig
     from midhaul.federation.problem import Recording
+
+LearnedAs = tuple[str, int, float | None]
+"""What contenders that are learned as one have in common."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,6 +47,19 @@ class Contender:
         """What configurations that differ by their budget have in common."""
         return self.policy if self.share is not None else self.name
 
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What its policy is told when it is learned."""
+        known = entry_named(self.policy).settings
+        told = {"budget_usd": self.budget_usd, "provider": self.provider}
+        return {key: value for key, value in told.items() if key in known}
+
+    @property
+    def learned_as(self) -> LearnedAs:
+        """The same for those that one learning is enough for."""
+        budget_usd = self.settings.get("budget_usd") if self.policy else None
+        return self.policy, self.provider, budget_usd
+
     def row(self) -> dict[str, object]:
         """Its row in the table of configurations."""
         return {
@@ -68,7 +85,7 @@ def line_up(
         trained: federations that were trained before.
 
     Raises:
-        ConfigError: there is no such policy.
+        ConfigError: there is no such policy, or it has to be told whom to ask.
     """
     price_usd = float(recording.prices_usd.sum())
     found: list[Contender] = []
@@ -94,6 +111,15 @@ def line_up(
 
 
 def _has_budgets(name: str) -> bool:
-    """Whether a policy is brought to budgets; a bound is not."""
+    """Whether a policy is brought to budgets; a bound is not.
+
+    Raises:
+        ConfigError: it is told whom to ask, which a list of names does not.
+    """
     entry = entry_named(name)
-    return entry.is_family and not entry.knows_truth
+    if "providers" in entry.settings:
+        message = f"policy {name!r} has to be told whom to ask"
+        hint = "train it with federation.train and its key providers, and name the "
+        raise ConfigError(message, hint + "file in trained")
+    has_budget = entry.is_family or "budget_usd" in entry.settings
+    return has_budget and not entry.knows_truth

@@ -79,7 +79,11 @@ _FRUGAL = ("is_by_label", "base", "min_support")
 _LINUCB = ("alpha", "discount", "is_shared", "base", "batch", "n_passes")
 
 CATALOGUE: tuple[Entry, ...] = (
-    Entry(name="single", description="one provider", settings=("provider",)),
+    Entry(
+        name="single",
+        description="one provider, the best of the training items unless it is given",
+        settings=("provider",),
+    ),
     Entry(name="random-1", description="one provider, drawn for each item"),
     Entry(name="random-n", description="a subset, drawn for each item"),
     Entry(name="ensemble-n", description="everybody"),

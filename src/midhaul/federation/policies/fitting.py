@@ -53,10 +53,12 @@ def fit_named(
 
 
 def _single(examples: Examples, told: Told) -> Policy:
-    from midhaul.federation.policies.fixed import single_policies
+    from midhaul.federation.policies.fixed import best_single, single_policies
 
     recording = examples.recording
-    provider = told.get("provider", recording.providers[0])
+    provider = told.get("provider", "")
+    if provider == "":
+        provider = best_single(recording, examples.fuser)
     if isinstance(provider, int):
         if not 0 <= provider < recording.n_providers:
             message = f"no provider {provider}; there are {recording.n_providers}"

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     from jaxtyping import Float64, Int64
 
+    from midhaul.federation.fusion.base import Fuser
     from midhaul.federation.policies.base import Examples, Situation
     from midhaul.federation.problem import Recording
     from midhaul.federation.saving import State
@@ -141,6 +142,19 @@ def single_policies(recording: Recording) -> tuple[FixedPolicy, ...]:
         FixedPolicy(mask=1 << p, name=name)
         for p, name in enumerate(recording.providers)
     )
+
+
+def best_single(recording: Recording, fuser: Fuser) -> int:
+    """The provider that is best alone, as it is fused: its quality of the whole set."""
+    from midhaul.federation.quality import set_quality  # noqa: PLC0415 - loads numba
+
+    found = [
+        set_quality(
+            recording, fuser.fuse(recording, np.full(len(recording), 1 << p, np.int64))
+        ).value
+        for p in range(recording.n_providers)
+    ]
+    return int(np.argmax(found))
 
 
 def ensemble_policy(recording: Recording) -> FixedPolicy:
