@@ -105,6 +105,7 @@ CASES = {
         "federation-evaluate.toml",
         (
             "data.n_scenes=60",
+            'policies=["single", "fixed", "frugal", "linucb", "oracle"]',
             "n_seeds=1",
             "n_resamples=50",
             "budget_shares=[0.5]",
@@ -145,7 +146,7 @@ class Account:
 
 def main() -> None:
     """Kill, resume, compare, and print the figures."""
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser = argparse.ArgumentParser(description="Kill runs and resume them.")
     parser.add_argument("--quick", action="store_true", help="two kills of each kind")
     parser.add_argument("--data", type=Path, help="not needed")
     parser.add_argument("--only", nargs="*", choices=CASES, default=list(CASES))
@@ -351,7 +352,7 @@ def unfinished(run: Run) -> set[CallKey | None]:
 
 def report(account: Account, n_wanted: int) -> int:
     """Print the figures; 1 when one is short."""
-    figures = [
+    figures: list[tuple[str, float, str, float, bool]] = [
         ("kills", account.n_kills, "kills", n_wanted, account.n_kills >= n_wanted),
         ("processes_left", account.n_left, "processes", 0, account.n_left == 0),
         ("tables_damaged", account.n_damaged, "kills", 0, account.n_damaged == 0),

@@ -26,6 +26,8 @@ from midhaul.model import Detections
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from jaxtyping import Float32
+
 FRAMES = "application/x-midhaul-frames"
 """Content type of a framed message."""
 
@@ -132,10 +134,7 @@ def unpack_detections(part: bytes | memoryview, names: Sequence[str]) -> Detecti
     Raises:
         DataError: the bytes are no whole rows, or a label has no name.
     """
-    if len(part) % (4 * _ROW):
-        message = f"packed detections are rows of {4 * _ROW} bytes, got {len(part)}"
-        raise DataError(message)
-    rows = np.frombuffer(part, "<f4").reshape(-1, _ROW)
+    rows = unpack_rows(part)
     if not np.isfinite(rows).all():
         message = "packed detections hold a number that is not finite"
         raise DataError(message)
@@ -149,6 +148,18 @@ def unpack_detections(part: bytes | memoryview, names: Sequence[str]) -> Detecti
         labels=labels.astype(np.int32),
         names=tuple(names),
     )
+
+
+def unpack_rows(part: bytes | memoryview) -> Float32[np.ndarray, "n 6"]:
+    """Corners, score and label of packed detections, whatever these are.
+
+    Raises:
+        DataError: the bytes are no whole rows.
+    """
+    if len(part) % (4 * _ROW):
+        message = f"packed detections are rows of {4 * _ROW} bytes, got {len(part)}"
+        raise DataError(message)
+    return np.frombuffer(part, "<f4").reshape(-1, _ROW)
 
 
 def pack_request(items: Sequence[Item]) -> Request:
@@ -228,16 +239,24 @@ def unpack_answer(body: bytes) -> tuple[dict[str, Any], tuple[Detections, ...]]:
     Raises:
         DataError: the body is no answer.
     """
+    meta, parts = unpack_parts(body)
+    return meta, tuple(unpack_detections(part, names) for part, names in parts)
+
+
+def unpack_parts(
+    body: bytes,
+) -> tuple[dict[str, Any], list[tuple[memoryview, list[str]]]]:
+    """What was said of the request, with packed detections and labels of each image.
+
+    Raises:
+        DataError: the body is no answer.
+    """
     meta, parts = unpack(body)
     entries = _entries(meta)
     if len(entries) != len(parts):
         message = f"an answer for {len(entries)} images has {len(parts)} parts"
         raise DataError(message)
-    found = tuple(
-        unpack_detections(part, _names(entry))
-        for part, entry in zip(parts, entries, strict=True)
-    )
-    return meta, found
+    return meta, [(p, _names(entry)) for p, entry in zip(parts, entries, strict=True)]
 
 
 def _json(part: memoryview) -> dict[str, Any]:

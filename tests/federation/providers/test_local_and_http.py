@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import importlib
 import socket
+import struct
 import threading
 from typing import TYPE_CHECKING
 
@@ -319,6 +320,31 @@ def test_answers_beyond_the_image_are_cut_and_bad_scores_left_out() -> None:
         assert found.n_dropped == (n - 1 if expected == "ok" else 0)
         if isinstance(found.answer, Detections):
             np.testing.assert_allclose(found.answer.boxes, [[0, 3, 64, 30]])
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "why"),
+    [(0, np.nan, "corner"), (3, np.inf, "corner"), (4, np.nan, "score"),
+     (5, 1, "label 1"), (5, -1, "label -1"), (5, np.nan, "label nan")],
+)  # fmt: skip
+def test_a_box_that_cannot_be_costs_itself(column: int, value: float, why: str) -> None:
+    """A number that is none, or a label that the node does not name."""
+    good = Detections(
+        boxes=np.array([[5, 3, 9, 30]] * 2, np.float32),
+        scores=np.array([0.5, 0.5], np.float32),
+        labels=np.zeros(2, np.int32),
+        names=("car",),
+    )
+    raw = bytearray(pack_answer({}, [{}], [good]))
+    struct.pack_into("<f", raw, len(raw) - 24 + 4 * column, value)
+    with serve(Vendor(answer={}, raw=bytes(raw))) as served_by:
+        settings = HttpSettings(url=served_by.url)
+        found = ask(HttpProvider(settings, name="node"), jpeg())
+    assert found.status == "ok", found.message
+    assert found.n_dropped == 1
+    assert why in found.message
+    assert isinstance(found.answer, Detections)
+    np.testing.assert_allclose(found.answer.boxes, [[5, 3, 9, 30]])
 
 
 def test_plain_http_to_another_machine_must_be_meant() -> None:

@@ -383,6 +383,62 @@ def test_one_odd_label_costs_that_label(name: str, task: str) -> None:
     assert found.message.startswith("3 left out: ")
 
 
+def _foreign(name: str, task: str, odd: object) -> dict[str, Any]:
+    """A good entry first, and one that is of another type than the vendor says."""
+    if name == "aws":
+        if task == "tags":
+            return {"Labels": [{"Name": "Car", "Confidence": 90.0}, odd]}
+        (good, *_), label = AWS["Labels"][0]["Instances"], AWS["Labels"][0]
+        return {"Labels": [{**label, "Instances": [good, odd]}]}
+    if name == "azure":
+        if task == "tags":
+            return {"tagsResult": {"values": [{"name": "car", "confidence": 0.9}, odd]}}
+        (good, *_) = AZURE_OBJECTS["objectsResult"]["values"]
+        return {**AZURE_OBJECTS, "objectsResult": {"values": [good, odd]}}
+    if task == "tags":
+        good = {"description": "Car", "score": 0.9}
+        return {"responses": [{"labelAnnotations": [good, odd]}]}
+    (good, *_) = GOOGLE_OBJECTS["responses"][0]["localizedObjectAnnotations"]
+    return {"responses": [{"localizedObjectAnnotations": [good, odd]}]}
+
+
+_FOREIGN = ["Cat", 5, None, [], [{}], {"score": "high", "Confidence": "high"}]
+
+
+@pytest.mark.parametrize("odd", _FOREIGN, ids=repr)
+@pytest.mark.parametrize("task", ["boxes", "tags"])
+@pytest.mark.parametrize("name", VENDORS)
+def test_an_entry_that_no_sdk_can_read_costs_itself(
+    name: str, task: str, odd: object
+) -> None:
+    """SDKs give up the whole answer for it, which is paid all the same."""
+    kind = "application/x-amz-json-1.1" if name == "aws" else "application/json"
+    speaks = Vendor(answer=_foreign(name, task, odd), content_type=kind)
+    with serve(speaks) as served:
+        found = ask(provider_of(name, served.url, task), image())
+    assert found.answer is not None, found.message
+    assert [found.answer.names[i].lower() for i in found.answer.labels] == ["car"]
+    assert found.n_dropped == 1
+    assert found.message.startswith("1 left out: ")
+
+
+@pytest.mark.parametrize("odd", ["cars", {"x": 1}, [5], None])
+@pytest.mark.parametrize("name", VENDORS)
+def test_an_answer_of_which_nothing_can_be_read_is_malformed(
+    name: str, odd: object
+) -> None:
+    """It is not the empty answer of an image with nothing on it."""
+    answers: dict[str, dict[str, Any]] = {
+        "aws": {"Labels": odd},
+        "azure": {"tagsResult": {"values": odd}},
+        "google": {"responses": [{"labelAnnotations": odd or "no list"}]},
+    }
+    kind = "application/x-amz-json-1.1" if name == "aws" else "application/json"
+    with serve(Vendor(answer=answers[name], content_type=kind)) as served:
+        found = ask(provider_of(name, served.url, "tags"), image())
+    assert found.status == "malformed", found
+
+
 @pytest.mark.parametrize("code", ["401", "403", "404"])
 def test_a_key_or_an_address_that_is_wrong_is_wrong_for_all(
     vendor: tuple[str, Vendor], code: str

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import numpy as np
 
+from midhaul import documents
 from midhaul.federation.providers.failures import MalformedAnswerError, one_line
 from midhaul.model import Detections, Prediction, Tags
 
@@ -115,6 +116,34 @@ class Words:
                 self._names = tuple(self._index)
             found = [self._index.get(label, -1) for label in labels]
             return np.array(found, np.int32), self._names
+
+
+class LastBody:
+    """The body of the last answer of a thread, for what an SDK's parser gives up.
+
+    SDKs read all of an answer or nothing; what is paid is read here entry by entry.
+    """
+
+    def __init__(self) -> None:
+        self._here = threading.local()
+
+    def keep(self, body: bytes) -> None:
+        """Remember the body of an answer that this thread has got."""
+        self._here.body = body
+
+    def read(self) -> Any:
+        """Its JSON, once.
+
+        Raises:
+            MalformedAnswerError: it is none, or there is no body.
+        """
+        body: bytes = getattr(self._here, "body", b"")
+        self._here.body = b""
+        try:
+            return documents.parse_json(body)
+        except ValueError as error:
+            message = f"an answer that is no JSON: {one_line(error)}"
+            raise MalformedAnswerError(message) from error
 
 
 def number(value: Any, what: str) -> float:

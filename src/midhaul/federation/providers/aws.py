@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 
 from midhaul.errors import PrerequisiteError, require
 from midhaul.federation.providers.answers import (
+    LastBody,
     Words,
     detections_of,
     entries_of,
@@ -111,7 +112,12 @@ def aws_provider(settings: AwsSettings, *, name: str = "aws") -> VendorProvider:
     """
     client, secrets = _client(settings)
     exceptions = require("botocore.exceptions", "aws")
-    words = Words()
+    words, bodies = Words(), LastBody()
+
+    def keep(response_dict: Any, **_more: Any) -> None:
+        bodies.keep(response_dict["body"])
+
+    client.meta.events.register("before-parse.rekognition.DetectLabels", keep)
 
     def ask(data: bytes, size: Size, wait_s: float) -> ReadAnswer:
         del wait_s  # boto3 knows one time-out for all calls of a client
@@ -121,10 +127,9 @@ def aws_provider(settings: AwsSettings, *, name: str = "aws") -> VendorProvider:
                 MaxLabels=settings.max_labels,
                 MinConfidence=settings.min_score * _PERCENT,
             )
-        except (AttributeError, KeyError, TypeError) as error:
+        except (AttributeError, KeyError, TypeError):
             # botocore's parser takes for granted that objects are objects
-            message = f"botocore cannot read the answer: {one_line(error)}"
-            raise MalformedAnswerError(message) from error
+            answer = bodies.read()
         if settings.task == "boxes":
             return detections_of(boxes_of(answer, size), words, *size)
         return tags_of(labels_of(answer, has_parents=settings.has_parents), words)

@@ -7,13 +7,15 @@ official transports.
 
 from __future__ import annotations
 
+import json
 import os
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, cast
 from urllib.parse import urlsplit
 
 from midhaul.errors import PrerequisiteError, require
 from midhaul.federation.providers.answers import (
+    LastBody,
     Words,
     detections_of,
     entries_of,
@@ -26,6 +28,7 @@ from midhaul.federation.providers.failures import (
     Failure,
     MalformedAnswerError,
     failure_of_http,
+    field_of,
     one_line,
     unreachable,
 )
@@ -95,14 +98,20 @@ def google_provider(
     key = os.environ.get("GOOGLE_API_KEY", "").strip()
     client = _client(settings, key)
     is_boxes = settings.task == "boxes"
-    words = Words()
+    words, bodies = Words(), LastBody()
+    if settings.transport == "rest":
+        _tell_bodies(client, bodies)
 
     def ask(data: bytes, size: Size, wait_s: float) -> ReadAnswer:
-        answer = _annotated(client, settings, data, wait_s)
-        if is_boxes:
-            found = boxes_of(answer.localized_object_annotations, size)
-        else:
-            found = labels_of(answer.label_annotations)
+        try:
+            answer = _annotated(client, settings, data, wait_s)
+            objects = answer.localized_object_annotations
+            labels = answer.label_annotations
+        except require("google.protobuf.json_format", "google").Error:
+            # protobuf's parser reads all of an answer or nothing
+            key = "localizedObjectAnnotations" if is_boxes else "labelAnnotations"
+            objects = labels = _entries_in(bodies.read(), key)
+        found = boxes_of(objects, size) if is_boxes else labels_of(labels)
         kept = found.above(settings.min_score)
         if is_boxes:
             return detections_of(kept, words, *size)
@@ -157,13 +166,57 @@ def _annotated(
     return answer
 
 
+def _tell_bodies(client: Any, bodies: LastBody) -> None:
+    """Let the body of each answer over REST be kept, as requests knows it."""
+
+    def keep(response: Any, **_more: Any) -> None:
+        bodies.keep(response.content)
+
+    session = getattr(client.transport, "_session", None)
+    if session is not None:
+        session.hooks["response"].append(keep)
+
+
+def _entries_in(body: Any, key: str) -> list[Any]:
+    """The entries of the only answer of a batch, each as it came in JSON.
+
+    Raises:
+        MalformedAnswerError: there are none.
+    """
+    answers = field_of(body, "responses")
+    entries = field_of(answers, 0, key)
+    if not isinstance(entries, list) or len(answers) != 1 or answers[0].get("error"):
+        message = f"no answer to one image with {key}"
+        raise MalformedAnswerError(message)
+    return cast("list[Any]", entries)
+
+
+def _message(kind: str, one: Any) -> Any:
+    """An entry as the SDK's message, which it is already where all could be read.
+
+    Raises:
+        MalformedAnswerError: it cannot be read.
+    """
+    message_class = getattr(require("google.cloud.vision_v1", "google"), kind)
+    if isinstance(one, message_class):
+        return one
+    if not isinstance(one, dict):
+        message = f"an entry is no {kind}: {one!r:.50}"
+        raise MalformedAnswerError(message)
+    try:
+        return message_class.from_json(json.dumps(one), ignore_unknown_fields=True)
+    except require("google.protobuf.json_format", "google").Error as error:
+        raise MalformedAnswerError(one_line(error)) from error
+
+
 def boxes_of(annotations: Any, size: Size) -> Entries:
     """Localised objects; their corners are parts of width and height.
 
     A coordinate of 0 is left out on the wire and reads as 0.
     """
 
-    def read(one: Any) -> list[Entry]:
+    def read(value: Any) -> list[Entry]:
+        one = _message("LocalizedObjectAnnotation", value)
         corners = [
             (float(v.x), float(v.y)) for v in one.bounding_poly.normalized_vertices
         ]
@@ -179,7 +232,12 @@ def boxes_of(annotations: Any, size: Size) -> Entries:
 
 def labels_of(annotations: Any) -> Entries:
     """Labels of an image."""
-    return entries_of(annotations, lambda one: [entry(one.description, one.score)])
+
+    def read(value: Any) -> list[Entry]:
+        one = _message("EntityAnnotation", value)
+        return [entry(one.description, one.score)]
+
+    return entries_of(annotations, read)
 
 
 def _client(settings: GoogleSettings, key: str) -> Any:

@@ -26,7 +26,7 @@ from midhaul.federation.providers.failures import (
     unreachable,
 )
 from midhaul.federation.providers.image_limits import ImageLimits
-from midhaul.wire.message import Item, pack_request, unpack_answer
+from midhaul.wire.message import Item, pack_request, unpack_parts, unpack_rows
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -183,16 +183,24 @@ class HttpProvider:
 
     def _read(self, body: bytes, size: Size) -> ReadAnswer:
         try:
-            _, answers = unpack_answer(body)
+            _, answers = unpack_parts(body)
+            rows = [unpack_rows(part) for part, _ in answers]
         except DataError as error:
             raise MalformedAnswerError(error.message) from error
-        if len(answers) != 1 or len(answers[0]) > MAX_ENTRIES:
+        if len(answers) != 1 or len(rows[0]) > MAX_ENTRIES:
             message = f"{len(answers)} answers to one image, or too many boxes"
             raise MalformedAnswerError(message)
-        (found,) = answers
-        labels = [found.names[label] for label in found.labels.tolist()]
-        rows = zip(labels, found.scores.tolist(), found.boxes.tolist(), strict=True)
-        return detections_of(entries_of(rows, _entries), self._words, *size)
+        ((_, names),) = answers
+
+        def read(row: list[float]) -> list[Entry]:
+            x1, y1, x2, y2, score, label = row
+            if not 0 <= label < len(names):
+                message = f"label {label:g} is none of the {len(names)} that it names"
+                raise MalformedAnswerError(message)
+            return [entry(names[int(label)], score, (x1, y1, x2, y2))]
+
+        entries = entries_of(rows[0].tolist(), read)
+        return detections_of(entries, self._words, *size)
 
 
 def _headers(token_env: str) -> dict[str, str]:
@@ -246,8 +254,3 @@ def _is_of_tls(error: BaseException) -> bool:
             return False
         error = error.__cause__
     return True
-
-
-def _entries(row: tuple[str, float, list[float]]) -> list[Entry]:
-    label, score, (x1, y1, x2, y2) = row
-    return [entry(label, score, (x1, y1, x2, y2))]
