@@ -291,21 +291,33 @@ def api_page() -> str:
         _API_HEAD,
         "",
     ]
+    told: dict[int, str] = {}
     for module in facades():
         lines += [f"## {module.__name__}", "", _prose(inspect.getdoc(module)), ""]
         for name in sorted(module.__all__):
-            lines += _api_entry(name, getattr(module, name))
+            value = public_value(module, name)
+            place = f"{module.__name__}.{name}"
+            if (home := told.setdefault(id(value), place)) != place:
+                lines += [f"### {name}", "", f"The same as `{home}`.", ""]
+            else:
+                lines += _api_entry(name, value)
     return "\n".join(lines)
 
 
+def public_value(module: ModuleType, name: str) -> Any:
+    """What a facade means by a name, where a package below it has the same one."""
+    value = getattr(module, name)
+    return module.__getattr__(name) if inspect.ismodule(value) else value
+
+
 def facades() -> list[ModuleType]:
-    """The packages that declare an ``__all__``, by name."""
-    found: list[ModuleType] = []
+    """The packages that offer names in their ``__all__``, by name."""
+    found: list[ModuleType] = [midhaul]
     for info in pkgutil.walk_packages(midhaul.__path__, "midhaul."):
         if not info.ispkg:
             continue
         module = importlib.import_module(info.name)
-        if hasattr(module, "__all__"):
+        if getattr(module, "__all__", None):
             found.append(module)
     return sorted(found, key=lambda module: module.__name__)
 
@@ -314,7 +326,8 @@ def _api_entry(name: str, value: Any) -> list[str]:
     kind = "class" if inspect.isclass(value) else "function"
     if not callable(value) or not hasattr(value, "__name__"):
         return [f"### {name}", "", _prose(_doc_of_value(value)), ""]
-    lines = [f"### {name}", "", f"```text\n{kind} {name}{_signature(value)}\n```", ""]
+    shown = f"{kind} {name}{signature_text(value)}"
+    lines = [f"### {name}", "", f"```text\n{shown}\n```", ""]
     return [*lines, _prose(inspect.getdoc(value)), ""]
 
 
@@ -322,7 +335,8 @@ def _doc_of_value(value: Any) -> str:
     return f"A type: `{value}`." if "[" in str(value) else f"The value `{value!r}`."
 
 
-def _signature(value: Any) -> str:
+def signature_text(value: Any, *, width: int | None = _WIDTH) -> str:
+    """How something is called; in a line, or one for each argument beyond a width."""
     if getattr(value, "_is_protocol", False):
         return ""
     try:
@@ -339,7 +353,7 @@ def _signature(value: Any) -> str:
     has_result = isinstance(returns, str) and not inspect.isclass(value)
     arrow = f" -> {returns}" if has_result else ""
     one = f"({', '.join(parts)}){arrow}"
-    if len(one) <= _WIDTH:
+    if width is None or len(one) <= width:
         return one
     body = "".join(f"    {part},\n" for part in parts)
     return f"(\n{body}){arrow}"
@@ -349,6 +363,8 @@ def _parameter(parameter: inspect.Parameter) -> str:
     text = parameter.name
     if parameter.kind is parameter.VAR_POSITIONAL:
         text = f"*{text}"
+    if parameter.kind is parameter.VAR_KEYWORD:
+        text = f"**{text}"
     if isinstance(parameter.annotation, str):
         text += f": {parameter.annotation}"
     if parameter.default is parameter.empty:

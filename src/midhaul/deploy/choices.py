@@ -1,4 +1,4 @@
-"""Placers, allocators and eviction policies by the names that experiment files use.
+"""Planners, placers, allocators and evictions by the names experiment files use.
 
 They are imported when they are chosen, so that a config can be read with the core only.
 """
@@ -6,17 +6,20 @@ They are imported when they are chosen, so that a config can be read with the co
 from __future__ import annotations
 
 import importlib
+from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
 from midhaul.deploy.seed_curves import seed_model
-from midhaul.errors import ConfigError
+from midhaul.errors import ConfigError, require
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from midhaul.deploy.eviction.base import EvictionPolicy
+    from midhaul.deploy.joint.base import JointPlan, JointPlanner
     from midhaul.deploy.placement.base import Placer
-    from midhaul.deploy.rates.base import RateAllocator
+    from midhaul.deploy.problem import PlacementProblem
+    from midhaul.deploy.rates.base import Demands, RateAllocation, RateAllocator
 
 PLACERS = {
     "additive-dp": "midhaul.deploy.placement:AdditiveDp",
@@ -50,6 +53,10 @@ EVICTIONS: dict[str, tuple[str, dict[str, str]]] = {
     "value-per-byte": ("midhaul.deploy.eviction.layers:ValuePerByte", {}),
 }
 """Where each eviction policy is, and what makes it that one."""
+
+
+_EXACT_ANALYTICS = 60
+"""``joint`` is exact up to here, where HiGHS still takes seconds."""
 
 
 def placer_named(
@@ -88,6 +95,87 @@ def allocator_named(name: str, *, alpha: float = 0.1) -> RateAllocator:
     return _class(name, ALLOCATORS, "allocator")(**options)
 
 
+def planner_named(
+    name: str, *, n_analytics: int, time_limit_s: float = 60.0
+) -> JointPlanner:
+    """The planner of that name.
+
+    Args:
+        name: ``joint``, ``joint-milp``, ``joint-lagrangian``, or ``PLACER+ALLOCATOR``.
+        n_analytics: how many it will plan; ``joint`` is exact for few.
+        time_limit_s: for what solves by branch and bound.
+
+    Raises:
+        ConfigError: there is none.
+    """
+    from midhaul.deploy import joint  # noqa: PLC0415  needs HiGHS and Numba
+
+    if name == "joint":
+        is_small = n_analytics <= _EXACT_ANALYTICS
+        name = "joint-milp" if is_small else "joint-lagrangian"
+    if name == "joint-milp":
+        return joint.JointMilp(time_limit_s=time_limit_s)
+    if name == "joint-lagrangian":
+        return joint.JointLagrangian()
+    placer, plus, allocator = name.partition("+")
+    if not plus:
+        message = f"expected the name of a planner, found {name!r}"
+        hint = "joint, joint-milp, joint-lagrangian or PLACER+ALLOCATOR, such as "
+        raise ConfigError(
+            message, f"{hint}{name if name in PLACERS else 'mincut'}+exact"
+        )
+    return joint.Sequential(
+        placer=placer_named(placer, time_limit_s=time_limit_s),
+        allocator=allocator_named(allocator),
+    )
+
+
+def place(
+    problem: PlacementProblem, planner: str = "joint", *, time_limit_s: float = 60.0
+) -> JointPlan:
+    """Plan which analytics run on which gateway, and who gets how much uplink.
+
+    Args:
+        problem: the analytics, each with both of its QoS curves, and the gateways.
+        planner: ``joint`` decides both at once; ``PLACER+ALLOCATOR``, such as
+            ``mincut+exact``, one after the other. The names are keys of
+            :data:`PLACERS` and :data:`ALLOCATORS`.
+        time_limit_s: for what solves by branch and bound.
+
+    Raises:
+        ConfigError: there is no such planner.
+        DataError: an analytic has no curves.
+        PrerequisiteError: a library of the extra ``deploy`` is missing.
+    """
+    for library in ("highspy", "numba"):
+        require(library, "deploy")
+    named = planner_named(
+        planner, n_analytics=len(problem.analytics), time_limit_s=time_limit_s
+    )
+    return named.plan(problem)
+
+
+def allocate(
+    demands: Demands, uplink_bps: float, allocator: str = "hull", *, alpha: float = 0.1
+) -> RateAllocation:
+    """Divide an uplink among analytics.
+
+    Args:
+        demands: who wants upload rate, and what quality each rate buys.
+        uplink_bps: what there is.
+        allocator: a key of :data:`ALLOCATORS`.
+        alpha: step of ``raa``.
+
+    Raises:
+        ConfigError: there is no such allocator.
+        DataError: the uplink is negative or NaN.
+        PrerequisiteError: a library of the extra ``deploy`` is missing.
+    """
+    for library in ("highspy", "numba"):
+        require(library, "deploy")
+    return allocator_named(allocator, alpha=alpha).allocate(demands, uplink_bps)
+
+
 def eviction_named(name: str) -> EvictionPolicy:
     """The eviction policy of that name.
 
@@ -100,7 +188,9 @@ def eviction_named(name: str) -> EvictionPolicy:
 
 def _class(name: str, table: Mapping[str, str], what: str) -> Any:
     if name not in table:
-        message = f"expected the name of a {what}, found {name!r}"
+        near = get_close_matches(name, list(table), n=1)
+        mean = f"; did you mean {near[0]!r}?" if near else ""
+        message = f"expected the name of a {what}, found {name!r}{mean}"
         raise ConfigError(message, f"one of {', '.join(table)}")
     module, _, attribute = table[name].partition(":")
     return getattr(importlib.import_module(module), attribute)

@@ -8,14 +8,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from midhaul.deploy import plan_rows, tables
-from midhaul.deploy.choices import allocator_named, placer_named
+from midhaul.deploy.choices import planner_named
 from midhaul.deploy.inputs import cloud_curve_of, images_for, problem_of
-from midhaul.deploy.joint import (
-    JointLagrangian,
-    JointMilp,
-    Sequential,
-    price_resources,
-)
+from midhaul.deploy.joint import price_resources
 from midhaul.model import Verdict
 
 if TYPE_CHECKING:
@@ -26,9 +21,6 @@ if TYPE_CHECKING:
     from midhaul.deploy.problem import PlacementProblem
     from midhaul.runs.progress import Progress
     from midhaul.runs.run import Run
-
-_EXACT_ANALYTICS = 60
-"""``joint`` is exact up to here, where HiGHS still takes seconds."""
 
 _PART = 0
 
@@ -74,18 +66,7 @@ def plan(config: PlanConfig, run: Run, progress: Progress) -> None:
 
 def _planner(name: str, config: PlanConfig, n_analytics: int) -> JointPlanner:
     limit_s = config.time_limit_s
-    if name == "joint":
-        is_small = n_analytics <= _EXACT_ANALYTICS
-        name = "joint-milp" if is_small else "joint-lagrangian"
-    if name == "joint-milp":
-        return JointMilp(time_limit_s=limit_s)
-    if name == "joint-lagrangian":
-        return JointLagrangian()
-    placer, _, allocator = name.partition("+")
-    return Sequential(
-        placer=placer_named(placer, time_limit_s=limit_s),
-        allocator=allocator_named(allocator),
-    )
+    return planner_named(name, n_analytics=n_analytics, time_limit_s=limit_s)
 
 
 def _write_plan(

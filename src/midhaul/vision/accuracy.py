@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Literal, TypeAlias, get_args
 import numpy as np
 
 from midhaul.errors import DataError
+from midhaul.model import Verdict
 from midhaul.model.display import Display, Shown, counted, listed
+from midhaul.vision.adapters import as_predictions
 from midhaul.vision.average_precision import average_precision
 from midhaul.vision.coco_scores import CocoScores, coco_scores
 from midhaul.vision.data import name_some
@@ -31,8 +33,9 @@ from midhaul.vision.thresholds import (
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from midhaul.model import Detections, GroundTruth
+    from midhaul.model import Detections, GroundTruth, Tally
     from midhaul.model.samples import Statistic
+    from midhaul.vision.adapters import CocoResults, DetectionsLike, Names
     from midhaul.vision.data import Dataset
 
 Metric: TypeAlias = Literal[
@@ -66,6 +69,8 @@ class Judgement(Shown):
         never: labels of the data set that the detector does not know; their AP and
             recall are 0 whatever the images show.
         rules: how they were judged.
+        tallies: what was mended in the data set, or is odd about the answers, where
+            somebody counted it: :func:`midhaul.evaluate` does.
     """
 
     names: tuple[str, ...]
@@ -76,6 +81,12 @@ class Judgement(Shown):
     unknown: Mapping[str, int]
     never: tuple[str, ...]
     rules: JudgeRules = field(default_factory=JudgeRules)
+    tallies: tuple[Tally, ...] = ()
+
+    @property
+    def verdict(self) -> Verdict:
+        """Whether the numbers may be believed, as far as somebody counted."""
+        return Verdict.of(*self.tallies)
 
     def coco(self) -> CocoScores:
         """COCO's scores, from the library that computes them."""
@@ -136,16 +147,15 @@ class Judgement(Shown):
     def _display(self) -> Display:
         """The headline numbers, and what was not judged."""
         scores = self.coco()
-        remarks: list[str] = []
-        if self.unknown:
+        verdict = self.verdict
+        remarks = [f"Not valid: {reason}" for reason in verdict.reasons]
+        remarks += verdict.remarks
+        if self.unknown and not self.tallies:
             what = counted(sum(self.unknown.values()), "detection")
             labels = listed(self.unknown)
-            remarks.append(
-                f"Not judged, as the data set has no such label: {what} ({labels})."
-            )
+            remarks.append(f"Not judged, of other labels: {what} ({labels}).")
         if self.never:
-            what = f"Labels that the detector does not know: {listed(self.never)}."
-            remarks.append(what)
+            remarks.append(f"Labels that are never answered: {listed(self.never)}.")
         return Display(
             text=self._line(),
             columns=("metric", "value"),
@@ -160,19 +170,23 @@ class Judgement(Shown):
 
 
 def judge(
-    predictions: Mapping[str, Detections],
+    predictions: Mapping[str, DetectionsLike] | CocoResults,
     dataset: Dataset,
     rules: JudgeRules | None = None,
+    names: Names | None = None,
 ) -> Judgement:
     """Match a detector's answers with the ground truth of a data set.
 
     Args:
         predictions: boxes in px of the stored image, for every image of the data set;
             an image on which nothing was found has empty detections. Answers for
-            other images are not looked at.
+            other images are not looked at. Or a list of COCO's results: there, an
+            image without an entry is one on which nothing was found.
         dataset: the images to judge by; they are ranked by their ids where these are
             numbers, as COCO's evaluation does, which decides between equal scores.
         rules: thresholds, areas and how many detections count; COCO's when absent.
+        names: of other libraries' detections, the label of each class number or
+            category id; the data set's category ids by default.
 
     Raises:
         DataError: an image has no answer, or an answer holds a number that is none.
@@ -180,19 +194,20 @@ def judge(
     if not dataset.image_ids:
         message = f"{dataset.name} has no images to judge by"
         raise DataError(message, "use a data set with at least one image")
-    if missing := [i for i in dataset.image_ids if i not in predictions]:
+    given = as_predictions(predictions, dataset, names)
+    if missing := [i for i in dataset.image_ids if i not in given]:
         message = f"no answer for {name_some('image', missing)} of {len(dataset)}"
         raise DataError(message, "judge a subset of the data set, or run the rest")
     rules = rules or JudgeRules()
     image_ids = in_order(dataset.image_ids)
     unknown: dict[str, int] = {}
     answers: list[Detections] = []
-    known = sorted({n for i in dataset.image_ids for n in predictions[i].names})
-    names = match_names(tuple(known), dataset.names)
+    known = sorted({n for i in dataset.image_ids for n in given[i].names})
+    matched = match_names(tuple(known), dataset.names)
     for image_id in image_ids:
-        answer = predictions[image_id]
+        answer = given[image_id]
         _check_finite(answer, image_id)
-        mapped, dropped = relabel(answer, names, dataset.names)
+        mapped, dropped = relabel(answer, matched, dataset.names)
         answers.append(mapped)
         for label, n in dropped.items():
             unknown[label] = unknown.get(label, 0) + n
@@ -204,7 +219,7 @@ def judge(
         answers=tuple(answers),
         matches=match(truths, answers, rules),
         unknown=dict(sorted(unknown.items())),
-        never=names.missing,
+        never=matched.missing,
         rules=rules,
     )
 

@@ -157,6 +157,7 @@ def read_coco(
             *stated.tallies,
             *faults.tallies(len(found.places)),
         ),
+        categories={key: found.names[i] for key, i in found.label_of.items()},
     )
 
 

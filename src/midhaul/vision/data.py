@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
@@ -36,6 +36,8 @@ class Dataset(Shown):
         sizes: width and height in px of every image id, as a person sees it.
         source: from an image id to the bytes of its file.
         tallies: what the reader mended, assumed or left out.
+        categories: the label of each category id that lists of COCO's results name;
+            empty where the data set has no such ids.
 
     Raises:
         ValueError: an image has no truth or no size, or an id is repeated.
@@ -48,6 +50,7 @@ class Dataset(Shown):
     sizes: Mapping[str, tuple[int, int]]
     source: Callable[[str], bytes]
     tallies: tuple[Tally, ...] = ()
+    categories: Mapping[str, str] = field(default_factory=dict[str, str])
 
     def __post_init__(self) -> None:
         """Check that every image has what it needs."""

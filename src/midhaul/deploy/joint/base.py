@@ -63,10 +63,11 @@ class JointPlan(Shown):
         """How good it is, and who runs where at which rate."""
         where, rates = self.placement.gateway_of, self.rates
         names = rates.names[:MOST_ROWS]
+        text = f"{self.status}, quality {number(self.quality)}, {len(where):,} of "
+        text += f"{counted(len(rates.steps), 'analytic')} on gateways"
+        is_bounded = math.isfinite(self.bound)
         return Display(
-            text=f"{self.status}, quality {number(self.quality)}, "
-            f"{counted(len(where), 'analytic')} of {len(rates.steps):,} on gateways, "
-            f"gap {self.gap:.2%}",
+            text=f"{text}, gap {self.gap:.2%}" if is_bounded else text,
             columns=("analytic", "runs on", "rate_bps", "quality"),
             rows=[
                 (name, where.get(name, "cloud"), rate, quality)

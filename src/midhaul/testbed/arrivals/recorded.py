@@ -7,14 +7,16 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from midhaul.model.display import Shown
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from jaxtyping import Float64
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Recorded:
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
+class Recorded(Shown):
     """The sends of a recording, in its own rhythm.
 
     Attributes:

@@ -1,0 +1,49 @@
+from .api import (
+    Comparison as Comparison,
+    RunList as RunList,
+    compare as compare,
+    open_run as open_run,
+    run as run,
+    runs as runs,
+)
+from .deploy.choices import (
+    allocate as allocate,
+    place as place,
+)
+from .deploy.config import (
+    AllocateConfig as AllocateConfig,
+    PlanConfig as PlanConfig,
+)
+from .deploy.live.config import LiveConfig as LiveConfig
+from .deploy.simulate.config import SimulateConfig as SimulateConfig
+from .errors import (
+    ConfigError as ConfigError,
+    DataError as DataError,
+    MidhaulError as MidhaulError,
+)
+from .federation.config import (
+    EvaluateConfig as EvaluateConfig,
+    TrainConfig as TrainConfig,
+)
+from .federation.fusion.detections import fuse as fuse
+from .federation.latency.config import LatencyConfig as LatencyConfig
+from .federation.record.config import RecordConfig as RecordConfig
+from .model import (
+    Detections as Detections,
+    Estimate as Estimate,
+    Verdict as Verdict,
+)
+from .runs.config import Config as Config
+from .runs.run import Run as Run
+from .testbed.config import (
+    AccuracyConfig as AccuracyConfig,
+    MeasureConfig as MeasureConfig,
+    OverheadConfig as OverheadConfig,
+)
+from .vision.accuracy import Judgement as Judgement
+from .vision.data import (
+    Dataset as Dataset,
+    open_dataset as open_dataset,
+)
+from .vision.detector import load_detector as load_detector
+from .vision.evaluation import evaluate as evaluate
