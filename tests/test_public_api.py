@@ -111,16 +111,6 @@ def test_a_facade_that_is_lazy_says_all_that_it_has() -> None:
         assert sorted(map(str, said)) == sorted(importlib.import_module(name).__all__)
 
 
-def test_importing_midhaul_imports_nothing_else() -> None:
-    """Neither numpy nor pydantic, until a name is used."""
-    text = "import sys, midhaul; print([m for m in sys.modules if m in sys.argv[1:]])"
-    heavy = ["numpy", "pydantic", "pyarrow", "duckdb", "typer", "midhaul.api"]
-    done = subprocess.run(
-        [sys.executable, "-c", text, *heavy], capture_output=True, text=True, check=True
-    )
-    assert done.stdout == "[]\n"
-
-
 def test_runs_is_a_function_and_a_package(tmp_path: Path) -> None:
     """Whether or not the package of that name was imported before, it can be called."""
     for before in ("", "import midhaul.runs.run; "):
