@@ -253,7 +253,7 @@ KINDS: dict[str, Kind] = {
             report="midhaul.deploy.figures.live:build",
             samples="midhaul.deploy.live.samples:samples",
             extra="deploy",
-            needs=("aiohttp", "aiomqtt", *_PLANNING, "onnxruntime", "psutil"),
+            needs=("aiohttp", *_PLANNING, "onnxruntime", "psutil"),
             headline=(
                 "weighted_qos",
                 "late_share",

@@ -388,7 +388,6 @@ async def stay_connected(
     *,
     rng: np.random.Generator,
     clock: Callable[[], float],
-    lost: tuple[type[Exception], ...] = (OSError,),
 ) -> None:
     """Have a session, and another one when it is lost, until cancelled.
 
@@ -402,14 +401,13 @@ async def stay_connected(
         name: of the broker, for the log.
         rng: draws the pauses.
         clock: seconds on a monotonic clock.
-        lost: errors after which there is another session.
     """
     pause_s, attempt = _LEAST_PAUSE_S, 0
     while True:
         begin_s = clock()
         try:
             await session(attempt)
-        except* lost as group:
+        except* OSError as group:
             counts.error = "; ".join(str(error) for error in _leaves(group))
             _LOG.warning("%s broker: %s", name, counts.error)
         finally:

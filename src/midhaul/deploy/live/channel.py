@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 import math
 import sys
@@ -10,21 +11,25 @@ import time
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
-import aiomqtt
 import numpy as np
-from paho.mqtt.packettypes import PacketTypes
-from paho.mqtt.properties import Properties
 
 from midhaul.deploy.enforcement.bridge_ends import stay_connected
 from midhaul.deploy.enforcement.bridge_stats import EndCounts
+from midhaul.deploy.enforcement.mqtt.connection import (
+    MOST_MID,
+    ConnectionLostError,
+    Login,
+    connect,
+)
+from midhaul.deploy.enforcement.mqtt.packets import Kind, Prop, Publish
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Sequence
 
     from midhaul.deploy.enforcement.endpoint import Endpoint
+    from midhaul.deploy.enforcement.mqtt.connection import Connection
 
 _LONGEST_LINE = 1 << 24
-_SESSION_S = 3600
 
 
 async def orders() -> AsyncGenerator[dict[str, Any]]:
@@ -64,16 +69,18 @@ class Channel:
         *,
         expiry_s: float | None = None,
     ) -> None:
-        self._properties: Properties | None = None
-        if expiry_s is not None:
-            self._properties = Properties(PacketTypes.PUBLISH)
-            self._properties.MessageExpiryInterval = math.ceil(expiry_s)
-        self._endpoint = endpoint
-        self._name = name
+        kept = {"protocol": "5", "is_clean_start": False}
+        self._endpoint = endpoint.model_copy(update=kept)
+        self._login = Login(client_id=name)
         self._filters = [(topic, 1) for topic in filters]
         self._take = take
+        self._properties = (
+            () if expiry_s is None else ((Prop.MESSAGE_EXPIRY, math.ceil(expiry_s)),)
+        )
         self._waiting: deque[tuple[str, bytes]] = deque()
         self._news = asyncio.Event()
+        self._mids = itertools.cycle(range(1, MOST_MID + 1))
+        self._sent: tuple[int, asyncio.Event] = (0, asyncio.Event())
         self.is_up = asyncio.Event()
 
     def send(self, topic: str, payload: bytes) -> None:
@@ -86,44 +93,58 @@ class Channel:
         await stay_connected(
             self._session,
             EndCounts(),
-            self._name,
+            self._login.client_id,
             rng=np.random.default_rng(),
             clock=time.monotonic,
-            lost=(aiomqtt.MqttError, OSError),
         )
 
-    async def _session(self, _attempt: int) -> None:
-        kept = Properties(PacketTypes.CONNECT)
-        kept.SessionExpiryInterval = _SESSION_S
-        async with aiomqtt.Client(
-            self._endpoint.host,
-            self._endpoint.port,
-            identifier=self._name,
-            protocol=aiomqtt.ProtocolVersion.V5,
-            clean_start=False,
-            properties=kept,
-            keepalive=self._endpoint.keepalive_s,
-        ) as client:
-            await self._use(client)
+    async def _session(self, attempt: int) -> None:
+        connection = await connect(self._endpoint, self._login, attempt=attempt)
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(connection.stay_alive())
+                group.create_task(self._receive(connection))
+                if self._filters:
+                    await self._subscribe(connection)
+                self.is_up.set()
+                group.create_task(self._publish(connection))
+        finally:
+            await connection.close(is_said=True)
 
-    async def _use(self, client: aiomqtt.Client) -> None:
-        if self._filters:
-            await client.subscribe(self._filters)
-        self.is_up.set()
-        async with asyncio.TaskGroup() as group:
-            group.create_task(self._receive(client))
-            group.create_task(self._publish(client))
+    async def _subscribe(self, connection: Connection) -> None:
+        if refused := await connection.subscribe(self._filters):
+            message = f"the broker refuses {', '.join(refused)}"
+            raise ConnectionLostError(message)
 
-    async def _receive(self, client: aiomqtt.Client) -> None:
-        async for message in client.messages:
-            if self._take is not None:
-                self._take(str(message.topic), bytes(message.payload))
+    async def _receive(self, connection: Connection) -> None:
+        while True:
+            answers: list[tuple[Kind, int]] = []
+            for one in await connection.receive():
+                if isinstance(one, Publish):
+                    if self._take is not None:
+                        self._take(one.topic, one.payload)
+                    if one.qos:
+                        answers.append((Kind.PUBACK, one.mid))
+                elif one.kind is Kind.PUBACK and one.mid == self._sent[0]:
+                    self._sent[1].set()
+            await connection.reply(answers)
 
-    async def _publish(self, client: aiomqtt.Client) -> None:
+    async def _publish(self, connection: Connection) -> None:
+        """Publish what waits, each message when the broker has the one before."""
         while True:
             while self._waiting:
                 topic, payload = self._waiting[0]
-                await client.publish(topic, payload, 1, properties=self._properties)
+                mid, has_it = self._sent = next(self._mids), asyncio.Event()
+                await connection.publish(
+                    Publish(
+                        topic=topic,
+                        payload=payload,
+                        qos=1,
+                        mid=mid,
+                        properties=self._properties,
+                    )
+                )
+                await has_it.wait()
                 self._waiting.popleft()
             self._news.clear()
             await self._news.wait()

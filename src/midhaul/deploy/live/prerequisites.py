@@ -16,7 +16,7 @@ _PROGRAMS = {
     "mosquitto": "mosquitto",
 }
 _SEARCHED = "/usr/local/sbin:/usr/sbin:/sbin"
-_LIBRARIES = ("aiohttp", "aiomqtt", "numba", "highspy", "onnxruntime", "cv2")
+_LIBRARIES = ("aiohttp", "numba", "highspy", "onnxruntime", "cv2")
 _SIMULATE = 'simulate instead, which needs none of this: kind = "deploy.simulate"'
 
 
