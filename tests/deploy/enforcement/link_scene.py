@@ -9,6 +9,8 @@ import time
 
 import paho.mqtt.client as mqtt
 
+_END = "end/of/scene"
+
 
 def _client(host: str, port: int) -> mqtt.Client:
     client = mqtt.Client(mqtt.CallbackAPIVersion.VERSION2)
@@ -22,7 +24,11 @@ def _say(line: str) -> None:
 
 
 def publish(host: str, port: int, seconds: float, rates: dict[str, float]) -> None:
-    """Publish 2,500 bytes at a time on each topic, at its rate, with the time of it."""
+    """Publish 2,500 bytes at a time on each topic, at its rate, with the time of it.
+
+    When the broker has them all, their number is printed.
+    """
+    sent: list[mqtt.MQTTMessageInfo] = []
 
     def one(topic: str, rate_bps: float) -> None:
         period_s = 8 * 2500 / rate_bps
@@ -31,7 +37,7 @@ def publish(host: str, port: int, seconds: float, rates: dict[str, float]) -> No
         while (due_s := number * period_s) < seconds:
             time.sleep(max(0.0, begin_s + due_s - time.monotonic()))
             head = json.dumps({"ns": time.monotonic_ns()}).encode()
-            client.publish(topic, head.ljust(2500), 1)
+            sent.append(client.publish(topic, head.ljust(2500), 1))
             number += 1
 
     client = _client(host, port)
@@ -41,30 +47,39 @@ def publish(host: str, port: int, seconds: float, rates: dict[str, float]) -> No
         thread.start()
     for thread in threads:
         thread.join()
+    for one_sent in sent:
+        one_sent.wait_for_publish()
+    _say(str(len(sent)))
 
 
-def collect(host: str, port: int, seconds: float) -> None:
-    """Print a line per message: topic, when it was sent and came (ns), and bytes."""
+def collect(host: str, port: int) -> None:
+    """Until stdin is closed: each message's topic, sent and come (ns), and bytes."""
 
     def keep(_client: object, _data: object, message: mqtt.MQTTMessage) -> None:
         came = time.monotonic_ns()
+        if message.topic == _END:
+            is_over.set()
+            return
         sent = json.loads(message.payload)["ns"]
         rows.append((message.topic, sent, came, len(message.payload)))
 
     rows: list[tuple[str, int, int, int]] = []
+    is_over = threading.Event()
     client = _client(host, port)
     client.on_message = keep
     client.on_subscribe = lambda *_: _say("ready")
     client.subscribe("#", 1)
-    begin_s = time.monotonic()
-    while time.monotonic() - begin_s < seconds:
-        client.loop(0.1)
+    client.loop_start()
+    sys.stdin.read()
+    client.publish(_END, b"", 1)  # behind all that the broker has
+    is_over.wait()
+    client.loop_stop()
     _say(json.dumps(rows))
 
 
 if __name__ == "__main__":
-    _, verb, host, port, seconds, *rest = sys.argv
+    _, verb, host, port, *rest = sys.argv
     if verb == "publish":
-        publish(host, int(port), float(seconds), json.loads(rest[0]))
+        publish(host, int(port), float(rest[0]), json.loads(rest[1]))
     else:
-        collect(host, int(port), float(seconds))
+        collect(host, int(port))
