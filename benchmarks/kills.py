@@ -120,8 +120,9 @@ CASES = {
 SIGNALS = (signal.SIGKILL, signal.SIGKILL, signal.SIGINT, signal.SIGTERM)
 LEFT_S, END_S = 2.0, 3.0
 PATIENCE_S = 600.0
-JUDGED = ("is_valid", "reasons", "advice")
-"""Columns that say what became of measured times; equal in two runs by chance only."""
+JUDGED = ("is_valid", "reasons", "advice", "is_realised", "is_wasted", "rates.json")
+"""Columns and files that say what became of measured times, such as whether a pull came
+to its end within its slot; equal in two runs by chance only."""
 SUMMED = tuple(f"summary.{name}" for name in ("value", "low", "high", "n", "remark"))
 """What is said of all calls of a recording; held to the run's own calls instead."""
 CHAIN = 5
@@ -310,7 +311,7 @@ def content(run: Run, cut: Collection[CallKey]) -> dict[str, Any]:
             if name not in JUDGED and not (cut and column in SUMMED):
                 found[column] = Counter(repr(row[name]) for row in rows)
     for file in sorted((run.dir / "files").rglob("*")):
-        if file.is_file():
+        if file.is_file() and file.name not in JUDGED:
             name = str(file.relative_to(run.dir))
             found[name] = hashlib.sha256(file.read_bytes()).hexdigest()
     return found
