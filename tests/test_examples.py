@@ -24,7 +24,7 @@ TINY = {
     "deploy-plan.toml": ("with_prices=false",),
     "deploy-simulate.toml": ("duration_s=600.0", "n_repeats=1"),
     "federation-evaluate.toml": (
-        "data.n_scenes=60",
+        "data.n_scenes=30",
         "n_seeds=1",
         "n_resamples=50",
         "budget_shares=[0.5]",
@@ -39,7 +39,7 @@ TINY = {
         "faults.phase_s=2.0",
     ),
     "federation-record.toml": ("data.n_scenes=3", "n_resamples=100"),
-    "federation-train.toml": ("data.n_scenes=60",),
+    "federation-train.toml": ("data.n_scenes=30",),
     "federation-voc.toml": (
         "data.n_items=80",
         "n_seeds=1",
