@@ -17,10 +17,15 @@ from midhaul.runs.run import Run
 EXAMPLES = Path(__file__).parent.parent / "examples"
 DATA = EXAMPLES.parent.parent / "shared" / "data"
 NODES = ("n_blocks=1", "load.n_requests=3", "load.max_warmup=0", "load.percentile=50.0")
+LIVE = (
+    "duration_s=20.0",
+    "workload.n_curve_images=6",
+    "workload.n_curve_sounds=12",
+)
 TINY = {
     "deploy-allocate.toml": ("draw.n=6", "uplink_bps=[1e6]"),
-    "deploy-live.toml": ("duration_s=20.0",),
-    "deploy-live-trace.toml": ("duration_s=20.0",),
+    "deploy-live.toml": LIVE,
+    "deploy-live-trace.toml": LIVE,
     "deploy-plan.toml": ("with_prices=false",),
     "deploy-simulate.toml": ("duration_s=600.0", "n_repeats=1"),
     "federation-evaluate.toml": (
