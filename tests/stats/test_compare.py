@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from midhaul.model.samples import MetricSamples
 from midhaul.stats import percentile_samples
-from midhaul.stats.compare import compare
+from midhaul.stats.compare import Comparison, compare
 
 
 def mean_of(
@@ -200,3 +200,43 @@ def test_a_percentile_that_too_few_values_carry_cannot_be_told() -> None:
     (found,) = compare([one], [one], rng())
     assert found.result == "cannot tell"
     assert found.reason == "p99 needs 662 values, found 20"
+
+
+def _width(found: Comparison) -> float:
+    return found.difference.high - found.difference.low
+
+
+@pytest.mark.parametrize("prefix", ["u", "v"])
+def test_what_drifts_spreads_farther(prefix: str) -> None:
+    """By ``n ** (H - 1/2)``, paired or not; parts of one stretch of time are one."""
+    one = mean_of(rng().normal(10, 1, 64))
+    two = mean_of(rng().normal(10, 1, 64)[::-1].copy(), prefix)
+
+    def widths(n_stretches: int | None) -> float:
+        changed = [replace(each, n_stretches=n_stretches) for each in (one, two)]
+        return _width(compare([changed[0]], [changed[1]], rng())[0])
+
+    calm = widths(None)
+    assert widths(64) / calm == pytest.approx(64**0.25)
+    assert widths(16) / calm == pytest.approx(2 * 16**0.25)
+    assert widths(1) / calm == pytest.approx(8)
+
+
+def test_a_drifting_thing_is_not_called_different_from_itself() -> None:
+    """Noise with long memory, H = 0.75, one half against the other, whatever its n."""
+    chance, n_different = rng(), 0
+    for number in range(120):
+        n = (6, 20, 60)[number % 3]
+        steps = np.abs(np.subtract.outer(np.arange(2 * n), np.arange(2 * n)))
+        power = 1.5
+        likeness = (
+            np.abs(steps + 1.0) ** power
+            - 2.0 * steps**power
+            + np.abs(steps - 1.0) ** power
+        ) / 2
+        noise = chance.multivariate_normal(np.full(2 * n, 20.0), likeness)
+        one, two = mean_of(noise[:n]), mean_of(noise[n:], "v")
+        changed = [replace(each, n_stretches=n) for each in (one, two)]
+        (found,) = compare([changed[0]], [changed[1]], chance)
+        n_different += found.result in ("better", "worse")
+    assert n_different <= 10  # 5 % of 120 and what chance adds

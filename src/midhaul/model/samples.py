@@ -47,6 +47,10 @@ class MetricSamples:
         claim: how the statistic depends on the number of values; None where it does
             not.
         lack: why there is no number, a sentence; empty where there is one.
+        n_stretches: stretches of time that the units come from, where they followed
+            each other on something that changes by itself (a machine, a network, a
+            provider), so that many are less exact than as many independent ones; None
+            where nothing does.
 
     Raises:
         ValueError: a unit's id is repeated.
@@ -61,6 +65,7 @@ class MetricSamples:
     known_below: float = math.inf
     claim: Claim | None = None
     lack: str = ""
+    n_stretches: int | None = None
 
     def __post_init__(self) -> None:
         """Check that no unit counts twice."""

@@ -74,6 +74,7 @@ def bootstrap(
     *,
     n_resamples: int = 1000,
     level: float = 0.95,
+    spread: float = 1.0,
     unit: str = "",
 ) -> Estimate:
     """A statistic with its bootstrap interval.
@@ -85,6 +86,7 @@ def bootstrap(
         rng: the source of chance.
         n_resamples: replicates drawn.
         level: confidence of the interval.
+        spread: how much farther than that of independent units the statistic spreads.
         unit: SI unit of the statistic, handed on.
 
     Returns:
@@ -92,7 +94,7 @@ def bootstrap(
         units or where half of the replicates or more do not exist.
     """
     groups = (n_units,) if isinstance(n_units, int) else n_units
-    value, replicates = _replicate(statistic, groups, rng, n_resamples)
+    value, replicates = _replicate(statistic, groups, rng, n_resamples, spread)
     return _estimate(value, replicates, groups, level, unit)
 
 
@@ -104,6 +106,7 @@ def paired_bootstrap(
     *,
     n_resamples: int = 1000,
     level: float = 0.95,
+    spread: float = 1.0,
     unit: str = "",
 ) -> Difference:
     """The difference a - b of two statistics of the same units.
@@ -117,13 +120,14 @@ def paired_bootstrap(
         rng: the source of chance.
         n_resamples: replicates drawn.
         level: confidence of the interval.
+        spread: how much farther than that of independent units the statistic spreads.
         unit: SI unit of the statistics, handed on.
     """
 
     def difference(weights: Float64[np.ndarray, "b n"]) -> Float64[np.ndarray, " b"]:
         return statistic_a(weights) - statistic_b(weights)
 
-    value, replicates = _replicate(difference, (n_units,), rng, n_resamples)
+    value, replicates = _replicate(difference, (n_units,), rng, n_resamples, spread)
     estimate = _estimate(value, replicates, (n_units,), level, unit)
     p_value = _p_value(value, replicates, (n_units,))
     return Difference(estimate=estimate, p_value=p_value)
@@ -137,6 +141,7 @@ def independent_bootstrap(
     *,
     n_resamples: int = 1000,
     level: float = 0.95,
+    spread: float = 1.0,
     unit: str = "",
 ) -> Difference:
     """The difference a - b of two statistics, each of units of its own.
@@ -148,6 +153,7 @@ def independent_bootstrap(
         rng: the source of chance.
         n_resamples: replicates drawn.
         level: confidence of the interval.
+        spread: how much farther than that of independent units the statistic spreads.
         unit: SI unit of the statistics, handed on.
     """
     n_first = n_units[0]
@@ -155,7 +161,7 @@ def independent_bootstrap(
     def difference(weights: Float64[np.ndarray, "b n"]) -> Float64[np.ndarray, " b"]:
         return statistic_a(weights[:, :n_first]) - statistic_b(weights[:, n_first:])
 
-    value, replicates = _replicate(difference, n_units, rng, n_resamples)
+    value, replicates = _replicate(difference, n_units, rng, n_resamples, spread)
     estimate = _estimate(value, replicates, n_units, level, unit)
     p_value = _p_value(value, replicates, n_units)
     return Difference(estimate=estimate, p_value=p_value)
@@ -166,6 +172,7 @@ def _replicate(
     n_units: tuple[int, ...],
     rng: np.random.Generator,
     n_resamples: int,
+    spread: float,
 ) -> tuple[float, Float64[np.ndarray, " b"]]:
     """The value and its replicates around it; no replicate where too few exist."""
     if 0 in n_units:
@@ -177,7 +184,7 @@ def _replicate(
     is_too_few = min(n_units) < _FEWEST_UNITS or 2 * len(known) <= n_resamples
     if is_too_few or math.isnan(value):
         return value, np.zeros(0)
-    return value, known + (value - float(known.mean()))
+    return value, value + spread * (known - float(known.mean()))
 
 
 def _draw(

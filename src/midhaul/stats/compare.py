@@ -4,6 +4,15 @@ Units that both runs share (images, blocks) are resampled together, so what they
 cancels out; runs without shared units are resampled apart. All p values are corrected
 together (Holm), and a difference that does not stand is a tie: a result, not a lack.
 
+Units that followed each other on a machine or a network are not independent, however
+long they are: what slows one down slows its neighbours down, and the runs lie apart as
+far as anything drifts meanwhile. The mean of *n* units of a process with long memory
+has a variance that falls with ``n ** (2 H - 2)``, not with ``1 / n`` (J. Beran,
+Statistics for Long-Memory Processes, 1994; H is Hurst's exponent, 1/2 without memory).
+So differences of such metrics spread ``n ** (H - 1/2)`` times as far as those of
+independent units, with one H for all: a run of a few blocks cannot tell its own. Units
+that are parts of one stretch of time, such as halves of a block, count as one.
+
 A tie is only called where a difference could have been found. It cannot be told
 
 1. with fewer than six units: not even units that all agree would differ more than
@@ -18,7 +27,7 @@ A tie is only called where a difference could have been found. It cannot be told
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -47,8 +56,18 @@ _FEWEST_SHARED = 2
 _FEWEST_FOR_A_TIE = 6
 """Units from which a sign test can find a difference at 0.05."""
 
+_HURST = 0.75
+"""Of what drifts; chosen on a recording of a machine that others use."""
+
 _LEAST_RATIO, _MOST_RATIO = 0.5, 2.0
 """A tie leaves less room than that."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Resampling:
+    n_resamples: int
+    level: float
+    spread: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -139,11 +158,13 @@ def _compare(
         if is_paired:
             a, b = _over(one, shared), _over(two, shared)
             n = (len(shared), len(shared))
-            difference, ratio, p = _paired(a, b, n[0], rng, n_resamples, level)
+            resample = _Resampling(n_resamples, level, _spread(one, two, n))
+            difference, ratio, p = _paired(a, b, n[0], rng, resample)
         else:
             a, b = one.statistic, two.statistic
             n = (len(one.units), len(two.units))
-            difference, ratio, p = _unpaired(a, b, n, rng, n_resamples, level)
+            resample = _Resampling(n_resamples, level, _spread(one, two, n))
+            difference, ratio, p = _unpaired(a, b, n, rng, resample)
         values = [float(f(np.ones((1, m)))[0]) for f, m in zip((a, b), n, strict=True)]
         known = (one.known_below, two.known_below)
         opens = [
@@ -165,6 +186,17 @@ def _compare(
         bounds=(bounds[0], bounds[1]),
         is_open=(opens[0] or bool(bounds[0]), opens[1] or bool(bounds[1])),
     )
+
+
+def _spread(one: MetricSamples, two: MetricSamples, n: tuple[int, int]) -> float:
+    """How much farther a difference spreads than one of independent units."""
+    spreads = [
+        math.sqrt(size / min(size, run.n_stretches))
+        * min(size, run.n_stretches) ** (_HURST - 0.5)
+        for run, size in zip((one, two), n, strict=True)
+        if run.n_stretches and size
+    ]
+    return max(spreads, default=1.0)
 
 
 def _alike(
@@ -198,15 +230,14 @@ def _paired(
     b: Statistic,
     n: int,
     rng: np.random.Generator,
-    n_resamples: int,
-    level: float,
+    resample: _Resampling,
 ) -> tuple[Estimate, Estimate, float]:
-    found = paired_bootstrap(b, a, n, rng, n_resamples=n_resamples, level=level)
+    found = paired_bootstrap(b, a, n, rng, **asdict(resample))
 
     def ratio_of(weights: Float64[np.ndarray, "b n"]) -> Float64[np.ndarray, " b"]:
         return _finite(b(weights) / a(weights))
 
-    ratio = bootstrap(ratio_of, n, rng, n_resamples=n_resamples, level=level)
+    ratio = bootstrap(ratio_of, n, rng, **asdict(resample))
     return found.estimate, ratio, found.p_value
 
 
@@ -215,18 +246,15 @@ def _unpaired(
     b: Statistic,
     n: tuple[int, int],
     rng: np.random.Generator,
-    n_resamples: int,
-    level: float,
+    resample: _Resampling,
 ) -> tuple[Estimate, Estimate, float]:
     turned = (n[1], n[0])
-    found = independent_bootstrap(
-        b, a, turned, rng, n_resamples=n_resamples, level=level
-    )
+    found = independent_bootstrap(b, a, turned, rng, **asdict(resample))
 
     def ratio_of(weights: Float64[np.ndarray, "b n"]) -> Float64[np.ndarray, " b"]:
         return _finite(b(weights[:, : n[1]]) / a(weights[:, n[1] :]))
 
-    ratio = bootstrap(ratio_of, turned, rng, n_resamples=n_resamples, level=level)
+    ratio = bootstrap(ratio_of, turned, rng, **asdict(resample))
     return found.estimate, ratio, found.p_value
 
 

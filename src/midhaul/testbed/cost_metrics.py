@@ -69,6 +69,7 @@ def cost_metrics(
             better="lower",
             unit=unit,
             known_below=-math.inf if is_open and per_byte else math.inf,
+            n_stretches=len(usages),
         )
         for metric, (values, unit, per_byte) in found.items()
     ]

@@ -80,6 +80,11 @@ class Requests:
     batch: Int64[np.ndarray, " n"]
     batches: tuple[str, ...]
 
+    @property
+    def n_blocks(self) -> int:
+        """Blocks that the batches come from; halves of one are alike."""
+        return len({name.partition(".")[0] for name in self.batches})
+
 
 def requests_of(table: pa.Table, configuration: int, timeout_s: float) -> Requests:
     """Pick the judged requests of a configuration and cut its cells into batches.
@@ -166,6 +171,7 @@ def request_metrics(
                 is_open=name == "unanswered",
             )
         )
+    found = [replace(metric, n_stretches=requests.n_blocks) for metric in found]
     for name, is_open in _BYTES.items():
         values = np.nan_to_num(column(requests.table, name))
         found.append(

@@ -115,6 +115,7 @@ def measured(
                 units=requests.batches,
                 statistic=goodput(requests, bound_s),
                 better="higher",
+                n_stretches=requests.n_blocks,
             )
         )
     nodes = configuration.nodes

@@ -7,6 +7,7 @@ messages within it are far from independent.
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -42,12 +43,13 @@ def samples(run: Run) -> list[MetricSamples]:
     slots = Slots(run, names[0] if names else "")
     if not slots.units:
         return []
-    return [
+    found = [
         *message_metrics(run.read(MESSAGES).to_pylist(), slots),
         *period_metrics(run.read(PERIODS).to_pylist(), slots),
         *move_metrics(run.read(MOVES).to_pylist(), slots),
         *pull_metrics(run.read(LIVE_PULLS).to_pylist(), slots),
     ]
+    return [replace(metric, n_stretches=len(metric.units)) for metric in found]
 
 
 class Slots:

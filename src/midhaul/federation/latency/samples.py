@@ -7,6 +7,7 @@ after the time of its first request, so that only runs of the same captures are 
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -40,7 +41,7 @@ def samples(run: Run) -> list[MetricSamples]:
     for row in run.read(CONFIGURATIONS).to_pylist():
         mine = of_configuration(requests, row["provider"], row["region_pair"])
         found += metric_samples(mine, str(row["name"]))
-    return found
+    return [replace(metric, n_stretches=len(metric.units)) for metric in found]
 
 
 def of_configuration(

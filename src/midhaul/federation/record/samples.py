@@ -36,7 +36,7 @@ def samples(run: Run) -> list[MetricSamples]:
         run: finished, or killed: what it has is what there is.
     """
     return [
-        metric
+        replace(metric, n_stretches=len(metric.units))
         for name, (calls, timeout_s) in _by_provider(run).items()
         for metric in metric_samples(calls, name, timeout_s)
     ]
