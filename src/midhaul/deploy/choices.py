@@ -67,12 +67,13 @@ def placer_named(
     Args:
         name: one of :data:`PLACERS`.
         epsilon: guarantee of ``fptas``.
-        time_limit_s: for ``milp``.
+        time_limit_s: for ``milp`` and ``mincut``.
 
     Raises:
         ConfigError: there is none.
     """
-    options = {"fptas": {"epsilon": epsilon}, "milp": {"time_limit_s": time_limit_s}}
+    limit = {"time_limit_s": time_limit_s}
+    options = {"fptas": {"epsilon": epsilon}, "milp": limit, "mincut": limit}
     return _class(name, PLACERS, "placer")(**options.get(name, {}))
 
 

@@ -8,10 +8,12 @@ next period is forecast as ``F = C exp(-z s)``, and after it::
     z <- z + step * (over - share)        over: 1 where it carried less than F, else 0
 
 This is online (sub)gradient descent on the pinball loss of the score
-``log(C / carried) / s``: quantile tracking, equation 4 of A. Angelopoulos, E. Candès,
-R. Tibshirani, "Conformal PID Control for Time Series Prediction", NeurIPS 2023, after
-I. Gibbs, E. Candès, "Adaptive Conformal Inference Under Distribution Shift", NeurIPS
-2021, whose equation 2 moves the level instead of the quantile.
+``log(C / carried) / s``: quantile tracking, the P of A. Angelopoulos, E. Candès,
+R. Tibshirani, "Conformal PID Control for Time Series Prediction", NeurIPS 2023
+(arXiv 2307.16895), ``q <- q + step * (err - alpha)``, held against the function
+``quantile`` of the code that its authors published. I. Gibbs, E. Candès, "Adaptive
+Conformal Inference Under Distribution Shift", NeurIPS 2021, move the level in the same
+way, not the quantile.
 
 Differences from the papers:
 

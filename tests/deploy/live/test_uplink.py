@@ -115,6 +115,33 @@ def test_what_waits_too_long_lowers_knobs_and_takes_of_the_next_grant(
     assert known.free_bps < 1e6
 
 
+def test_what_waits_leaves_as_fast_as_the_link_carries_it(tmp_path: Path) -> None:
+    """After a fall little is promised, and still a free link takes what waits."""
+    network = link(*[7e5] * 20, 2e5, 2e5)
+    for has_pressure in (True, False):
+        known = uplink(network, tmp_path / "none", has_back_pressure=has_pressure)
+        for number in range(1, 22):
+            known.ended(number - 1.0, float(number))
+        known.begin()
+        known.reserve(0.0)
+        assert known.free_bps < 1.5e5
+        expected_bps = 2e5 if has_pressure else known.free_bps
+        assert known.drained_bps == pytest.approx(expected_bps)
+        known.reserve(1e6)
+        assert known.drained_bps <= max(known.free_bps, 2e5 - known.reserved_bps)
+
+
+def test_a_link_that_carried_nothing_is_not_shut(tmp_path: Path) -> None:
+    """Nobody says when it is back: some of what waits is on its way by then."""
+    known = uplink(link(*[8e5] * 20, 0.0, 0.0), tmp_path / "none")
+    for number in range(1, 22):
+        known.ended(number - 1.0, float(number))
+    known.begin()
+    known.reserve(0.0)
+    assert known.free_bps == 0
+    assert 0 < known.drained_bps < 2e5
+
+
 def test_acknowledgements_of_pulls_are_kept_free_and_bound_pulls(
     tmp_path: Path,
 ) -> None:

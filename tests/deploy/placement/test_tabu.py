@@ -23,6 +23,9 @@ from midhaul.deploy.placement import (
 )
 from midhaul.deploy.placement.building import build
 from midhaul.deploy.placement.marginal_greedy import solve_greedily
+from midhaul.deploy.placement.marginal_greedy_kernels import take_by_merit
+from midhaul.deploy.placement.mincut import load_kernels
+from midhaul.deploy.placement.mincut_kernels import add_in_order, augment, stable_order
 from midhaul.deploy.placement.reduction import reduce
 from midhaul.deploy.placement.tabu import TabuSearch, arrays_of, walk_reference
 from midhaul.deploy.placement.tabu_kernels import Rules, walk
@@ -36,6 +39,9 @@ from midhaul.deploy.problem import (
 
 if TYPE_CHECKING:
     from midhaul.deploy.placement.instance import Instance
+
+KERNELS = (walk, take_by_merit, add_in_order, augment, stable_order)
+"""All that a placement calls of what is compiled."""
 
 RULES = Rules(stay=3, away=1, spread=2, run=2, factor=2.0, patience=25)
 
@@ -167,3 +173,14 @@ def test_dense_sharing_is_no_cliff(
     check_placement(problem, placement)
     assert placement.value >= 0.99 * known
     assert placement.bound >= known
+
+
+def test_nothing_is_compiled_in_the_middle_of_a_run() -> None:
+    """The hard problem that comes late finds all that it needs loaded."""
+    load_kernels()
+    before = [kernel.signatures for kernel in KERNELS]
+    assert all(before)
+    problem = dense_problem(60, 60, 0.1, 0.7, 3)
+    MinCutPlacer(time_limit_s=0.5).place(problem)
+    MarginalGreedy().place(problem)
+    assert [kernel.signatures for kernel in KERNELS] == before

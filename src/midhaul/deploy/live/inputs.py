@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from midhaul.deploy.requests import Request
 
 _MINUTE_S = 60.0
+_PLANS = 0.2  # share of a slot that its placement may take
 
 
 def images_of(config: LiveConfig) -> dict[str, ContainerImage]:
@@ -141,14 +142,14 @@ def gateway_of(config: LiveConfig, model: PullModel) -> Gateway:
 
 def policy_of(config: LiveConfig, model: PullModel) -> Policy:
     """How the gateway decides, in real seconds."""
-    planning = config.planning
+    planning, slot_s = config.planning, config.slot_s / config.time_scale
     horizon_s = planning.horizon_s
     return Policy(
         name=policy_name(config),
-        placer=placer_named(planning.placer),
+        placer=placer_named(planning.placer, time_limit_s=_PLANS * slot_s),
         allocator=allocator_named(planning.allocator),
         eviction=eviction_named(planning.eviction),
-        slot_s=config.slot_s / config.time_scale,
+        slot_s=slot_s,
         rate_period_s=config.rate_period_s / config.time_scale,
         sees_lifetimes=planning.sees_lifetimes,
         horizon_s=None if horizon_s is None else horizon_s / config.time_scale,

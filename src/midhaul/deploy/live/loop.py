@@ -2,7 +2,8 @@
 
 At the begin of each rate period: who leaves goes, who arrives comes, at the begin of a
 slot the placement is planned and its pulls are queued, and then the uplink is divided.
-Pulls and moves happen in between.
+Pulls and moves happen in between. A placement that takes long is followed from the rate
+period on in which it is there: the uplink is divided meanwhile.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from midhaul.deploy.control import State, make_room, plan_rates, plan_slot
 from midhaul.deploy.live.notes import Mark, Notes
+from midhaul.deploy.live.pending import PendingPlacement
 from midhaul.deploy.live.pulls import Pulls
 from midhaul.deploy.live.tables import EVICTIONS
 from midhaul.deploy.live.uplink import LiveUplink
@@ -35,6 +37,7 @@ if TYPE_CHECKING:
     from midhaul.runs.progress import Task
 
 _LOOK_S = 1.0  # how often the loop looks at what waits
+_PATIENCE_S = 0.5  # for a placement, before the uplink is divided without it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,6 +104,7 @@ class Loop:
             stats_file=site.stats_file,
         )
         self._granted_bps = 0.0
+        self._pending = PendingPlacement(_PATIENCE_S)
         self.pulls = Pulls(site, situation, records, clock=clock, start=self._start)
 
     async def run(self, task: Task) -> None:
@@ -134,8 +138,10 @@ class Loop:
                 async with self._turn:
                     await self._come_and_go(coming, begins_s)
                     self._uplink.begin()
-                    if number % n_per_slot == 0:
-                        await self._plan(begins_s)
+                if number % n_per_slot == 0:
+                    await self._pending.ask(begins_s, self._plan)
+                async with self._turn:
+                    await self._follow()
                     facts = await self._divide(begins_s)
                 mark = Mark(at_s=now_s, late_s=late_s, traffic=traffic, facts=facts)
                 if number % n_per_slot == 0:
@@ -151,6 +157,7 @@ class Loop:
             pulling.cancel()
             looking.cancel()
             await asyncio.wait({pulling, looking})
+            await self._pending.close()
             self._notes.moves(setting.duration_s)
 
     async def _link(self) -> tuple[float, Traffic]:
@@ -170,14 +177,13 @@ class Loop:
                 self._who.admit(analytic)
         self._rate_map.write(self._site.map_file)  # opens lanes
 
-    async def _plan(self, now_s: float) -> None:
-        """Decide what moves in the slot that begins now, and queue its pulls."""
-        free_s = now_s + max(self._setting.slack_s, self.pulls.backlog_s(now_s))
+    async def _plan(self) -> Placement:
+        """Decide what moves in the slot that begins now."""
         setting, policy = self._setting, self._setting.policy
         pull_bps = self._uplink.pullable_bps(
             setting.gateway.downlink_bps, setting.model.most_ack_share
         )
-        state = await self._state(free_s)
+        state = await self._state(self._free_s())
         gateway = replace(setting.gateway, downlink_bps=pull_bps)
         state = replace(state, gateway=gateway)
         begin = time.perf_counter()
@@ -190,6 +196,16 @@ class Loop:
             placement.value,
             placement.bound,
         )
+        return placement
+
+    async def _follow(self) -> None:
+        """Make room for a placement that is there, and queue its pulls."""
+        found = self._pending.take()
+        if found is None:
+            return
+        placement, slot_s = found
+        policy, free_s = self._setting.policy, self._free_s()
+        state = await self._state(free_s)
         begin = time.perf_counter()
         victims = make_room(state, placement, policy)
         if victims:
@@ -203,20 +219,25 @@ class Loop:
                     digest=digest,
                     uncompressed_bytes=n_bytes,
                 )
-        self._follow(placement, now_s, free_s)
+        self._queue(placement, slot_s, free_s)
 
-    def _follow(self, placement: Placement, now_s: float, free_s: float) -> None:
-        """Queue what a placement asks for."""
+    def _free_s(self) -> float:
+        """When the pulls of a placement can begin."""
+        now_s = self._clock()
+        return now_s + max(self._setting.slack_s, self.pulls.backlog_s(now_s))
+
+    def _queue(self, placement: Placement, slot_s: float, free_s: float) -> None:
+        """Queue what a placement asks for, of those who are still there."""
         policy, images = self._setting.policy, self._setting.images
         placed = [
             a for a in self._who.in_cloud.values() if a.name in placement.gateway_of
         ]
         wanted = dict.fromkeys(analytic.image for analytic in placed)
-        self.pulls.add(placement, wanted, now_s, free_s)
+        self.pulls.add(placement, wanted, slot_s, free_s)
         for analytic in placed:
             startup_s = policy.startup.of(images[analytic.image])
-            starts_s = self.pulls.planned_end_s(analytic.image, now_s) + startup_s
-            self._who.plan_move(analytic, now_s, starts_s)
+            starts_s = self.pulls.planned_end_s(analytic.image, free_s) + startup_s
+            self._who.plan_move(analytic, slot_s, starts_s)
 
     async def _start(self, analytic: Analytic) -> None:
         """Start an analytic whose image is there now."""
@@ -288,7 +309,7 @@ class Loop:
 
     @property
     def _rate_map(self) -> RateMap:
-        return self._who.rate_map(self._uplink.free_bps)
+        return self._who.rate_map(self._uplink.drained_bps)
 
     def _apply(self) -> None:
         """Tell the bridge and the sensors who has what."""

@@ -27,6 +27,7 @@ from midhaul.deploy.live.records import Records
 from midhaul.deploy.live.site import Site
 from midhaul.deploy.live.situation import Situation
 from midhaul.deploy.live.tables import REPEATS
+from midhaul.deploy.placement.mincut import load_kernels
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -231,6 +232,7 @@ def _hz(analytic: Analytic) -> float:
 
 def _warm_up(setting: Setting) -> None:
     """Decide once before the begin, so that nothing is compiled later."""
+    load_kernels()
     state = State(
         now_s=0.0,
         gateway=setting.gateway,

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 _MOST_RESERVED = 0.5  # share of the uplink; with less, pulls slow down by themselves
 _SEEN_S = 1.0
+_TRIED = 0.25  # share of the usual rate that a link which carried nothing is tried with
 
 
 class LiveUplink:
@@ -68,6 +69,22 @@ class LiveUplink:
     def n_steps_down(self) -> int:
         """How often knobs went down within the period."""
         return self._pressure.n_steps_down
+
+    @property
+    def drained_bps(self) -> float:
+        """What messages may leave at together, those that wait included.
+
+        A promise bounds what is offered, not how fast leaves what was offered before:
+        that follows acknowledgements, so no queue grows of it beyond the window of the
+        bridge. After a fall the forecast is a small part of what the link carries, and
+        messages would outlive their deadline beside a link that is free.
+        """
+        if not self._policy.has_back_pressure:
+            return self.free_bps
+        usual_bps = self._usual.next_bps
+        carries_bps = max(min(self._last_bps, usual_bps), _TRIED * usual_bps)
+        given_bps = carries_bps * self._policy.uplink_share
+        return max(self.free_bps, given_bps - self.reserved_bps)
 
     def ended(self, begins_s: float, ends_s: float) -> None:
         """A rate period has ended: what it could carry is known now."""

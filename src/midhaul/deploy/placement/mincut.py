@@ -26,6 +26,13 @@ from midhaul.deploy.placement.prices import one_row, several_rows, with_groups
 from midhaul.deploy.placement.reduction import reduce
 from midhaul.deploy.placement.spectral import spectral_bound
 from midhaul.deploy.placement.tabu import TabuSearch
+from midhaul.deploy.problem import (
+    Analytic,
+    ContainerImage,
+    Gateway,
+    Layer,
+    PlacementProblem,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -33,10 +40,10 @@ if TYPE_CHECKING:
     from jaxtyping import Bool
 
     from midhaul.deploy.placement.base import Placement
+    from midhaul.deploy.placement.building import Built
     from midhaul.deploy.placement.dual import Evaluation
     from midhaul.deploy.placement.instance import Instance
     from midhaul.deploy.placement.reduction import Reduced
-    from midhaul.deploy.problem import PlacementProblem
 
 OPTIMAL_GAP = 1e-7
 """Share of the bound up to which a value counts as optimal."""
@@ -144,6 +151,42 @@ def solve(
         is_timed_out=is_timed_out,
         prices=prices,
     )
+
+
+def load_kernels() -> None:
+    """Load all that a placement may need; the first use on a machine compiles it.
+
+    That takes seconds, and some of it only hard problems need: without this, they would
+    come in the middle of a run.
+
+    Raises:
+        PrerequisiteError: Numba is not installed.
+    """
+    sizes = {name: 10 + number for number, name in enumerate("abcdef")}
+    problem = PlacementProblem(
+        analytics=tuple(
+            Analytic(name=name, image=name, saved_bps=float(size), n_cores=1.0)
+            for name, size in sizes.items()
+        ),
+        images={
+            name: ContainerImage(
+                name=name,
+                layers=tuple(
+                    Layer(digest=digest, compressed_bytes=n, uncompressed_bytes=n)
+                    for digest, n in ((name, size), ("all", 20))
+                ),
+            )
+            for name, size in sizes.items()
+        },
+        gateways=(Gateway(name="gateway", disk_bytes=60.0, n_cores=3.0),),
+    )
+
+    def hard(built: Built) -> Choice:
+        found, reduced = solve_greedily(built.instance), reduce(built.instance)
+        TabuSearch(n_steps=1).improve(reduced, found.chosen[reduced.items])
+        return solve(built.instance)
+
+    place_by(problem, hard)
 
 
 def _first(

@@ -185,6 +185,7 @@ def arrays_of(reduced: Reduced) -> Arrays:
     item, rows = np.nonzero(touches)
     bundle, cost_rows = np.nonzero(reduced.costs > 0)
     slack = reduced.limits - reduced.capacities
+    # What is nonzero comes with or without gaps, and each would be compiled by itself.
     return Arrays(
         values=reduced.values,
         groups=reduced.groups,
@@ -196,9 +197,9 @@ def arrays_of(reduced: Reduced) -> Arrays:
         user_indptr=_starts(bundles, reduced.n_bundles),
         users=owners[order],
         row_indptr=_starts(item, len(touches)),
-        rows=rows,
+        rows=np.ascontiguousarray(rows),
         cost_indptr=_starts(bundle, reduced.n_bundles),
-        cost_rows=cost_rows,
+        cost_rows=np.ascontiguousarray(cost_rows),
     )
 
 

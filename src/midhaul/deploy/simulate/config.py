@@ -102,7 +102,7 @@ class PolicyConfig(Section):
         default=0.1, gt=0, le=1, description="Step of raa and raa-as-coded."
     )
     time_limit_s: float = Field(
-        default=10.0, gt=0, description="Time that the placer milp may take each slot."
+        default=10.0, gt=0, description="Time that milp and mincut may take each slot."
     )
 
     @property

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from midhaul.deploy.placement.mincut import load_kernels
 from midhaul.deploy.simulate import tables
 from midhaul.deploy.simulate.inputs import policy_of, scenario_of, simulated_images
 from midhaul.deploy.simulate.rows import known, write_frame, write_history
@@ -72,6 +73,8 @@ def _warm_up(
 ) -> None:
     """One slot for nobody, so that loading and compiling are in no algorithm's time."""
     short = replace(scenario, duration_s=min(config.slot_s, config.duration_s))
+    if any(policy.placer.name == "mincut" for policy in policies):
+        load_kernels()
     for policy in policies:
         simulate_gateway(short, policy)
 
