@@ -203,7 +203,9 @@ class BudgetConfig(Section):
 class LedgerConfig(Section):
     """Where every call is written down before it is made."""
 
-    file: Path = Field(default=Path("ledger.tsv"), description="The file.")
+    file: Path = Field(
+        default=Path("ledger.tsv"), validate_default=False, description="The file."
+    )
     run: str = Field(default="service", pattern=NAME, description="Name of who spends.")
     sync: Literal["never", "interval", "always"] = Field(
         default="interval",
