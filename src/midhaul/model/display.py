@@ -24,7 +24,10 @@ MOST_ROWS = 10
 
 _LONGEST = 60
 _MOST_ITEMS = 3
-_FIELD = "padding:.15em .8em .15em 0;border:0;background:none;vertical-align:top;"
+_FIELD = (
+    "padding:.15em .8em .15em 0;border:0;background:none;vertical-align:top;"
+    "white-space:nowrap;"
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,7 +80,7 @@ class Display:
         more = f"<div>and {n_more:,} more</div>" if n_more > 0 else ""
         return (
             '<div style="overflow-x:auto"><table style="border-collapse:collapse;'
-            'font-variant-numeric:tabular-nums;margin:.3em 0">'
+            'border:0;font-variant-numeric:tabular-nums;margin:.3em 0">'
             f"<thead><tr>{''.join(heads)}</tr></thead><tbody>{body}</tbody></table>"
             f"</div>{more}"
         )
