@@ -6,12 +6,16 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from pydantic import ValidationError
+from scapy.layers.inet import IP, TCP
+from scapy.layers.l2 import Ether
 from tests.federation.latency.packets import (
     BEGIN_NS,
     NAME,
     conversation,
     day,
     drawn,
+    frames,
+    write_pcap,
 )
 
 from midhaul.errors import ConfigError, DataError
@@ -30,7 +34,10 @@ from midhaul.runs.progress import SilentProgress
 from midhaul.runs.run import Run
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
+
+    from scapy.packet import Packet
 
 
 N_REQUESTS = 12
@@ -130,6 +137,64 @@ def test_samples_are_paired_by_their_time(finished: Run) -> None:
     assert len(one.units) == 20
     assert one.units == found["aws, us2sg", "total_mean_s"].units
     assert one.better == "lower"
+
+
+@pytest.mark.parametrize("is_given_up", [False, True])
+def test_requests_without_an_answer_stay_in_the_times(
+    tmp_path: Path,
+    is_given_up: bool,  # noqa: FBT001 - a parameter of the test
+) -> None:
+    """They took at least as long as they were waited for, so percentiles are bounds."""
+    second_ns = 10**9
+    kept: list[tuple[int, bytes | Packet]] = []
+    for i in range(14):
+        begin_ns = BEGIN_NS + i * second_ns
+        file = tmp_path / "one.pcap"
+        mine = frames(drawn(file, conversation(1, port=40_000 + i, begin_ns=begin_ns)))
+        if 5 <= i < 13:
+            mine = [one for one in mine if one[0] < begin_ns + 150 * 10**6]
+            if is_given_up:
+                mine.append((begin_ns + 3 * second_ns, reset_of(mine)))
+        kept += mine
+    folder = tmp_path / "captures"
+    folder.mkdir()
+    write_pcap(folder / "a.pcap", sorted(kept, key=lambda one: one[0]))
+    run = run_of(tmp_path, of_files(folder))
+    rows = run.read(tables.REQUESTS).to_pylist()
+    waited = [row["waited_s"] for row in rows if row["status"] != "ok"]
+    if is_given_up:
+        assert waited == pytest.approx([2.99] * 8, abs=0.05)
+    else:
+        assert waited == pytest.approx([8 - i + 0.3 for i in range(8)], abs=0.1)
+    found = {row["metric"]: row for row in run.read(tables.SUMMARY).to_pylist()}
+    median = found["inference_p50_s"]
+    assert median["bound"] == ">="
+    assert median["value"] > 1.0
+    assert found["total_p50_s"]["value"] > median["value"]
+    assert found["inference_mean_s"]["bound"] == ">="
+    assert found["upload_mean_s"]["bound"] is None
+    assert found["transmission_share"]["value"] is None
+    assert found["ok_share"]["value"] == pytest.approx(6 / 14 if is_given_up else 1)
+    assert run.verdict is not None
+    assert not run.verdict.is_valid
+    assert any("had no answer" in one.what for one in run.verdict.tallies)
+    assert render(build(run))
+
+
+def reset_of(packets: Sequence[tuple[int, bytes]]) -> Packet:
+    """The client's RST behind its last packet."""
+    last = next(
+        one
+        for one in (Ether(data) for _, data in reversed(packets))
+        if one[IP].src == "192.0.2.1"
+    )
+    end = last.copy()
+    end[TCP].remove_payload()
+    end[TCP].seq += len(last[TCP].payload)
+    end[TCP].flags = "R"
+    for field in ("len", "chksum"):
+        delattr(end[IP], field)
+    return end
 
 
 def test_a_run_goes_on_behind_the_last_series(tmp_path: Path) -> None:

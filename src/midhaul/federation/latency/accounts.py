@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from midhaul.federation.latency.turns import Turn
 
 _BAD_CODE = 400
+_OPEN: tuple[Status, str] = ("cut", "the capture ends before the answer")
 
 
 def account(connection: Connection, limits: Limits) -> Account:
@@ -41,7 +42,10 @@ def account(connection: Connection, limits: Limits) -> Account:
     for number, turn in enumerate(turns):
         judged = _status(connection, turns, number, limits)
         at = _arrival(turn, times, trips, handshake_ns)
-        exchanges.append(_exchange(number, turn, judged, at))
+        if turn.answer is None and _is_waited_for(connection, turn, judged, limits):
+            exchanges.append(_waiting(connection, number, turn, judged, rtt_ns))
+        else:
+            exchanges.append(_exchange(number, turn, judged, at))
     state, why = _state(connection)
     return Account(
         file=connection.file,
@@ -113,6 +117,47 @@ def _exchange(
     )
 
 
+def _is_waited_for(
+    connection: Connection, turn: Turn, judged: tuple[Status, str], limits: Limits
+) -> bool:
+    """Whether a request without an answer took at least the time until its end."""
+    is_early = connection.course.n_early_bytes > 0
+    return (
+        (judged[0] == "aborted" or judged == _OPEN)
+        and turn.request.n_bytes >= limits.min_upload_bytes
+        and turn.request.is_whole
+        and not turn.doubt
+        and not is_early
+    )
+
+
+def _waiting(
+    connection: Connection,
+    number: int,
+    turn: Turn,
+    judged: tuple[Status, str],
+    rtt_ns: int,
+) -> Exchange:
+    """A request that nothing answers, with the time that it was waited for."""
+    request = turn.request
+    ends = (connection.reset_ns, connection.client.ended_ns, connection.server.ended_ns)
+    later = [end_ns for end_ns in ends if end_ns >= request.last_ns]
+    return Exchange(
+        number=number,
+        stream=request.stream,
+        started_ns=request.first_ns,
+        status=judged[0],
+        reason=judged[1],
+        code=0,
+        upload_bytes=request.n_bytes,
+        answer_bytes=0,
+        upload_ns=max(request.last_ns - request.first_ns, 0),
+        rtt_ns=rtt_ns,
+        asked_ns=request.last_ns,
+        given_up_ns=min(later, default=0),
+    )
+
+
 def _status(
     connection: Connection, turns: list[Turn], number: int, limits: Limits
 ) -> tuple[Status, str]:
@@ -153,7 +198,7 @@ def _unanswered(connection: Connection) -> tuple[Status, str]:
         return "aborted", "closed by the server without an answer"
     if connection.client.ended_ns:
         return "aborted", "closed by the client without an answer"
-    return "cut", "the capture ends before the answer"
+    return _OPEN
 
 
 def _reset(connection: Connection) -> str:

@@ -47,6 +47,9 @@ class Exchange:
         inference_high_ns: not more than that.
         download_ns: from the first to the last byte of the answer.
         n_repeated: segments of it that were sent again.
+        asked_ns: when its last byte was sent, where nothing answers it and it counts.
+        given_up_ns: when its connection ended; 0 where it was waited for until the end
+            of the capture.
     """
 
     number: int
@@ -64,6 +67,8 @@ class Exchange:
     inference_high_ns: int | None = None
     download_ns: int | None = None
     n_repeated: int = 0
+    asked_ns: int | None = None
+    given_up_ns: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -23,8 +23,10 @@ from midhaul.federation.latency.rows import (
 from midhaul.federation.latency.samples import (
     PERCENTILES,
     TIMES,
+    counted_of,
     metric_samples,
     of_configuration,
+    times_of,
 )
 from midhaul.federation.latency.tracking import FileReport, Tracker, series
 from midhaul.model import Estimate, Tally, Verdict
@@ -129,6 +131,7 @@ class _Reading:
             reports.append(tracker.read_any(file, place))
             accounts += tracker.take_done(with_open=False)
         accounts += tracker.take_done(with_open=True)
+        ends_ns = max((report.last_ns for report in reports), default=0)
         paths = [self._path(file) for file in files]
         pairs = [self._naming.regions(path) for path in paths]
         connections: list[dict[str, object]] = []
@@ -147,7 +150,7 @@ class _Reading:
             row = connection_row(one, name, self._shift_ns)
             connections.append({**common, **row})
             requests += [
-                {**common, **request_row(exchange, self._shift_ns, self._zone)}
+                common | request_row(exchange, self._shift_ns, self._zone, ends_ns)
                 for exchange in one.exchanges
             ]
         files_rows = [
@@ -209,11 +212,11 @@ def _hour_rows(
     number: int, requests: Sequence[Mapping[str, Any]]
 ) -> list[dict[str, object]]:
     rows: list[dict[str, object]] = []
-    counted = [row for row in requests if row["status"] == "ok"]
+    counted = counted_of(requests)
     for hour in sorted({row["hour"] for row in counted}):
         for what in TIMES:
-            values = [row[f"{what}_s"] for row in counted if row["hour"] == hour]
-            values_s = np.array(values, np.float64)
+            mine = [row for row in counted if row["hour"] == hour]
+            values_s, known_below_s = times_of(mine, what)
             for percentile in PERCENTILES:
                 level = claimed_level(len(values_s), percentile / 100)
                 is_carried = not math.isnan(level)
@@ -228,6 +231,7 @@ def _hour_rows(
                         "low": _known(found.low),
                         "high": _known(found.high),
                         "n": len(values_s),
+                        "is_bound": bool(found.value >= known_below_s),
                     }
                 )
     return rows
@@ -236,6 +240,7 @@ def _hour_rows(
 def _judge(run: Run, requests: Sequence[Mapping[str, Any]]) -> Verdict:
     """What speaks against the numbers."""
     verdict = Verdict()
+    waited = [row for row in requests if row["waited_s"] is not None]
     counted = sum(row["status"] == "ok" for row in requests)
     if not counted:
         verdict += _reason(
@@ -245,7 +250,11 @@ def _judge(run: Run, requests: Sequence[Mapping[str, Any]]) -> Verdict:
     files = run.read(tables.CAPTURES).to_pylist()
     foreign = [row for row in files if not row["is_capture"]]
     damaged = [row for row in files if row["damage"] and row["is_capture"]]
-    doubtful = [row for row in requests if row["status"] in {"ambiguous", "cut"}]
+    doubtful = [
+        row
+        for row in requests
+        if row["status"] in {"ambiguous", "cut"} and row["waited_s"] is None
+    ]
     why = Counter(row["reason"] for row in doubtful)
     return verdict + Verdict.of(
         Tally(
@@ -255,6 +264,14 @@ def _judge(run: Run, requests: Sequence[Mapping[str, Any]]) -> Verdict:
             max_share=_MOST_DOUBTFUL,
             advice="Capture longer, with one request at a time, or give the key log.",
             places=tuple(reason for reason, _ in why.most_common()),
+        ),
+        Tally(
+            what="requests had no answer: they took at least as long as was waited",
+            n=len(waited),
+            of=len(requests),
+            max_share=_MOST_DOUBTFUL,
+            advice="Capture longer, and look at the table of requests for who gave up.",
+            places=tuple(sorted({str(row["reason"]) for row in waited})),
         ),
         Tally(
             what="captures are damaged, and what is behind the damage is missing",

@@ -182,7 +182,7 @@ def _day(view: View) -> Section | None:
             "ms_high": None if row["high"] is None else row["high"] * _MS,
         }
         for row in view.rows(tables.HOURS)
-        if row["value_s"] is not None
+        if row["value_s"] is not None and not row.get("is_bound")
     ]
     if not rows:
         if not view.rows(tables.HOURS):
@@ -196,7 +196,7 @@ def _day(view: View) -> Section | None:
     caption = (
         f"In the time zone {zone}. Lines are 95 % intervals between order statistics, "
         "none where an hour has too few requests; a percentile that an hour's requests "
-        "do not carry is missing."
+        "do not carry, or that lies among those without an answer, is missing."
     )
     figure = Figure(title="Hour by hour", chart=shown, caption=caption)
     return Section(title="Over the day", items=(figure,))

@@ -56,8 +56,20 @@ def connection_row(one: Account, server_name: str, shift_ns: int) -> dict[str, o
     }
 
 
-def request_row(one: Exchange, shift_ns: int, where: tzinfo) -> dict[str, object]:
-    """A request."""
+def request_row(
+    one: Exchange, shift_ns: int, where: tzinfo, ends_ns: int
+) -> dict[str, object]:
+    """A request.
+
+    Args:
+        one: the request.
+        shift_ns: added to times of the day.
+        where: time zone of the hour.
+        ends_ns: when the last packet of the captures was seen.
+    """
+    waited_ns = None
+    if one.asked_ns is not None:
+        waited_ns = max((one.given_up_ns or ends_ns) - one.asked_ns, 0)
     parts = (one.upload_ns, one.rtt_ns, one.download_ns)
     known = [part for part in parts if part is not None]
     transmission_ns = sum(known) if len(known) == len(parts) else None
@@ -84,6 +96,7 @@ def request_row(one: Exchange, shift_ns: int, where: tzinfo) -> dict[str, object
         "transmission_s": _seconds(transmission_ns),
         "total_s": _seconds(total_ns),
         "n_repeated": one.n_repeated,
+        "waited_s": _seconds(waited_ns),
     }
 
 

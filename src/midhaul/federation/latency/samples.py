@@ -3,10 +3,14 @@
 Requests that follow each other are not independent, so the unit of intervals is a
 batch: a twentieth of the requests of a configuration, in their order. A batch is called
 after the time of its first request, so that only runs of the same captures are paired.
+
+A request without an answer took at least the time that it was waited for: it stays in
+the times as that, and percentiles that lie among such requests are bounds.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -28,6 +32,10 @@ N_BATCHES = 20
 PERCENTILES = (50, 90, 95, 99)
 TIMES = ("inference", "transmission", "total")
 _PARTS = ("upload", "rtt", "download")
+_KNOWN = ("upload", "rtt")
+"""What is known of a request without an answer as well."""
+
+_NO_SHARE = "nobody knows how long the requests without an answer took"
 
 
 def samples(run: Run) -> list[MetricSamples]:
@@ -65,7 +73,7 @@ def metric_samples(
         requests: its rows of the table ``requests``, by time.
         configuration: its name.
     """
-    counted = [row for row in requests if row["status"] == "ok"]
+    counted = counted_of(requests)
     tried = [row for row in requests if row["status"] in {"ok", "failed", "aborted"}]
     found: list[MetricSamples] = []
     if tried:
@@ -85,15 +93,54 @@ def metric_samples(
     return found
 
 
+def counted_of(requests: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """The requests that are in times: answered, or waited for."""
+    return [
+        row for row in requests if row["status"] == "ok" or row["waited_s"] is not None
+    ]
+
+
+def times_of(
+    counted: Sequence[Mapping[str, Any]], what: str
+) -> tuple[Float64[np.ndarray, " n"], float]:
+    """A time of each request, and from where on it is only known to be longer.
+
+    Args:
+        counted: requests that are in times.
+        what: one of the times, or of their parts.
+    """
+    values = [
+        float(row[f"{what}_s"]) if row["waited_s"] is None else _at_least_s(row, what)
+        for row in counted
+    ]
+    bounds = [
+        value
+        for row, value in zip(counted, values, strict=True)
+        if row["waited_s"] is not None and what not in _KNOWN
+    ]
+    return np.array(values, np.float64), min(bounds, default=math.inf)
+
+
+def _at_least_s(row: Mapping[str, Any], what: str) -> float:
+    """What a time of a request without an answer was at least."""
+    upload_s, rtt_s = float(row["upload_s"]), float(row["rtt_s"])
+    return {
+        "upload": upload_s,
+        "rtt": rtt_s,
+        "download": 0.0,
+        "inference": max(0.0, row["waited_s"] - rtt_s),
+        "transmission": upload_s + rtt_s,
+        "total": upload_s + max(row["waited_s"], rtt_s),
+    }[what]
+
+
 def _of_times(
     counted: Sequence[Mapping[str, Any]], configuration: str
 ) -> list[MetricSamples]:
     index, units = _batches(counted)
-    values = {what: _column(counted, what) for what in (*TIMES, *_PARTS)}
-    statistics = {
-        f"{what}_mean_s": mean_statistic(values[what], index, len(units))
-        for what in (*TIMES, *_PARTS)
-    }
+    times = {what: times_of(counted, what) for what in (*TIMES, *_PARTS)}
+    values = {what: found for what, (found, _) in times.items()}
+    known_below = {what: bound for what, (_, bound) in times.items()}
     found = [
         percentile_samples(
             values[what],
@@ -102,21 +149,24 @@ def _of_times(
             q=percentile / 100,
             metric=f"{what}_p{percentile}_s",
             configuration=configuration,
+            known_below=known_below[what],
         )
         for what in TIMES
         for percentile in PERCENTILES
     ]
     found += [
         MetricSamples(
-            metric=name,
+            metric=f"{what}_mean_s",
             configuration=configuration,
             units=units,
-            statistic=statistic,
+            statistic=mean_statistic(values[what], index, len(units)),
             better="lower",
             unit="s",
+            known_below=math.inf if math.isinf(known_below[what]) else -math.inf,
         )
-        for name, statistic in statistics.items()
+        for what in (*TIMES, *_PARTS)
     ]
+    is_open = not math.isinf(known_below["total"])
     sums = [
         np.bincount(index, values[what], len(units))
         for what in ("transmission", "total")
@@ -125,14 +175,15 @@ def _of_times(
         metric="transmission_share",
         configuration=configuration,
         units=units,
-        statistic=ratio_statistic(sums[0], sums[1]),
+        statistic=_unknown if is_open else ratio_statistic(sums[0], sums[1]),
         better="lower",
+        lack=_NO_SHARE if is_open else "",
     )
     return [*found, share]
 
 
-def _column(rows: Sequence[Mapping[str, Any]], what: str) -> Float64[np.ndarray, " n"]:
-    return np.array([row[f"{what}_s"] for row in rows], np.float64)
+def _unknown(weights: Float64[np.ndarray, "b n"]) -> Float64[np.ndarray, " b"]:
+    return np.full(len(weights), np.nan)
 
 
 def _batches(

@@ -104,7 +104,8 @@ REQUESTS = Table(
         Column(
             "status",
             _STRING,
-            "ok, small, failed, aborted, cut, early or ambiguous; only ok counts.",
+            "ok, small, failed, aborted, cut, early or ambiguous; ok counts, and the "
+            "others only where waited_s says how long they took at least.",
         ),
         Column("reason", _STRING, "Why it is not ok; empty when it is."),
         Column("code", _SMALL, "HTTP status where it is in the clear; 0 else."),
@@ -120,6 +121,13 @@ REQUESTS = Table(
         Column("transmission_s", _FLOAT, "Upload, round trip and download."),
         Column("total_s", _FLOAT, "Transmission and inference."),
         Column("n_repeated", _INT, "Segments of it that were sent again."),
+        Column(
+            "waited_s",
+            _FLOAT,
+            "How long an answer was waited for that did not come, from its last byte "
+            "to the end of its connection or of the captures; null for all others.",
+            is_newer=True,
+        ),
     ),
 )
 
@@ -139,6 +147,13 @@ HOURS = Table(
         Column("low", _FLOAT, "Lower end of its 95 % interval; null without one."),
         Column("high", _FLOAT, "Upper end of its 95 % interval; null without one."),
         Column("n", _INT, "Requests."),
+        Column(
+            "is_bound",
+            _BOOL,
+            "Whether the percentile is at least value_s, as it lies among requests "
+            "without an answer.",
+            is_newer=True,
+        ),
     ),
 )
 
