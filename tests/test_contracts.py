@@ -5,13 +5,14 @@ from __future__ import annotations
 import importlib
 import pkgutil
 import re
+from typing import Any
 
 import pytest
 from pydantic import BaseModel
 
 import midhaul
 from midhaul.kinds import KINDS, Kind
-from midhaul.runs.config import Config
+from midhaul.runs.config import Config, Section
 from midhaul.runs.schema import models
 from midhaul.runs.tables import Table
 from midhaul.runs.template import keys
@@ -78,6 +79,31 @@ def test_a_table_without_keys_is_the_default_one(kind: Kind) -> None:
             default = field.get_default(call_default_factory=True)
             if isinstance(default, BaseModel):
                 assert default == type(default)(), f"{model.__name__}.{name}"
+
+
+def test_every_section_can_be_made_in_python() -> None:
+    """Its defaults fit its own schema, also where a path or a tuple is one."""
+    for info in pkgutil.walk_packages(midhaul.__path__, "midhaul."):
+        if "config" in info.name.rpartition(".")[2]:
+            importlib.import_module(info.name)
+    sections = subclasses(Section)
+    free = [s for s in sections if not any(f.is_required() for f in fields_of(s))]
+    assert len(free) > len(KINDS)
+    for section in free:
+        made = section()
+        text = made.model_dump_json()
+        assert section.model_validate_json(text) == made, section
+
+
+def subclasses(of_class: type[Section]) -> set[type[Section]]:
+    """All classes below one."""
+    direct = set(of_class.__subclasses__())
+    return direct.union(*(subclasses(one) for one in direct))
+
+
+def fields_of(section: type[Section]) -> list[Any]:
+    """The fields of a section."""
+    return list(section.model_fields.values())
 
 
 def nested(model: type[BaseModel]) -> set[type[BaseModel]]:
