@@ -70,7 +70,7 @@ def improve(
         is_open = np.zeros(len(losses), np.bool_)
         is_open[np.argpartition(losses, n_items)[:n_items]] = True
     fixed = here.chosen & ~is_open
-    core, items = _core(reduced, fixed, is_open)
+    core, items = core_of(reduced, fixed, is_open)
     rest = known & ~fixed
     has_start = bool((fixed <= known).all()) and rest.sum() == rest[items].sum()
     solved = solve_exactly(
@@ -92,10 +92,19 @@ def improve(
     return Improved(best, bound, is_complete, solved.is_timed_out)
 
 
-def _core(
+def core_of(
     reduced: Reduced, fixed: Bool[np.ndarray, " k"], is_open: Bool[np.ndarray, " k"]
 ) -> tuple[Reduced, Int64[np.ndarray, " c"]]:
-    """The open items with the room that fixed ones leave, and the items' numbers."""
+    """The open items with the room that fixed ones leave, and the items' numbers.
+
+    Rows that all open items together keep are left out: with numbers that are far from
+    those of the others they slow the solver down many times.
+
+    Args:
+        reduced: the instance.
+        fixed: ``(k,)`` items that are chosen.
+        is_open: ``(k,)`` items that may be, none of them fixed.
+    """
     is_taken = np.zeros(int(reduced.groups.max(initial=-1)) + 1, np.bool_)
     is_taken[reduced.groups[fixed]] = True
     room = reduced.limits - reduced.use(fixed)
@@ -109,16 +118,18 @@ def _core(
     arcs = is_kept[owners] & ~paid[reduced.indices]
     bundles, indices = np.unique(reduced.indices[arcs], return_inverse=True)
     lengths = np.bincount(owners[arcs], minlength=reduced.n_types)[heads]
+    own, costs = reduced.own[items], reduced.costs[bundles]
+    binds = np.flatnonzero(own.sum(axis=0) + costs.sum(axis=0) > room)
     core = Reduced(
         items=items,
-        rows=reduced.rows,
+        rows=reduced.rows[binds],
         values=reduced.values[items],
-        own=reduced.own[items],
+        own=np.ascontiguousarray(own[:, binds]),
         types=types,
         groups=np.unique(reduced.groups[items], return_inverse=True)[1],
         indptr=np.concatenate([[0], np.cumsum(lengths)]),
         indices=indices,
-        costs=reduced.costs[bundles],
-        capacities=room,
+        costs=np.ascontiguousarray(costs[:, binds]),
+        capacities=room[binds],
     )
     return core, items

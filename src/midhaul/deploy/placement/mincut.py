@@ -22,6 +22,7 @@ from midhaul.deploy.placement.dual import Relaxation
 from midhaul.deploy.placement.fill import feasible_part, fill
 from midhaul.deploy.placement.instance import Choice
 from midhaul.deploy.placement.marginal_greedy import solve_greedily
+from midhaul.deploy.placement.parts import PartSearch, parts_of
 from midhaul.deploy.placement.prices import one_row, several_rows, with_groups
 from midhaul.deploy.placement.reduction import reduce
 from midhaul.deploy.placement.spectral import spectral_bound
@@ -235,6 +236,27 @@ def _is_poor(reduced: Reduced, bound: float, known: Bool[np.ndarray, " k"]) -> b
     return bound - float(reduced.values[known].sum()) > POOR_GAP * bound
 
 
+def _by_parts(
+    reduced: Reduced,
+    bound: float,
+    known: Bool[np.ndarray, " k"],
+    max_gap: float,
+    end_s: float,
+) -> Bool[np.ndarray, " k"]:
+    """A better choice where gateways have nothing in common but the items."""
+    parts = parts_of(reduced)
+    if parts.max() == 0:
+        return known
+    search = PartSearch(
+        reduced=reduced,
+        parts=parts,
+        bound=bound,
+        end_s=end_s,
+        rng=np.random.default_rng(0),
+    )
+    return search.improve(known, enough=(1 - max_gap) * bound)
+
+
 def _close(
     reduced: Reduced,
     here: Evaluation,
@@ -250,6 +272,10 @@ def _close(
         limit_s = BOUND_SHARE * (end_s - time.monotonic())
         bound = min(bound, spectral_bound(reduced, here.prices, time_limit_s=limit_s))
     n_open = int((here.losses(reduced) <= here.bound - value).sum())
+    if n_open > SMALL_CORE and _is_poor(reduced, bound, known):
+        known = _by_parts(reduced, bound, known, max_gap, end_s)
+        value = float(reduced.values[known].sum())
+        n_open = int((here.losses(reduced) <= here.bound - value).sum())
     for n_items, share, precision in (
         (SMALL_CORE, FIRST_SHARE, OPTIMAL_GAP),
         (LARGE_CORE, 1.0, max(max_gap, OPTIMAL_GAP)),

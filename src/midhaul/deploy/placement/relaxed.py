@@ -87,6 +87,7 @@ def solve_exactly(
     start: Bool[np.ndarray, " k"] | None,
     least_gain: float,
     time_limit_s: float,
+    n_nodes: int | None = None,
 ) -> Solved:
     """The best choice of a small reduced instance, and a bound.
 
@@ -95,6 +96,7 @@ def solve_exactly(
         start: ``(k,)`` a feasible choice to start from.
         least_gain: differences in value below this do not matter.
         time_limit_s: how long the solver may take.
+        n_nodes: how many nodes it may look at; without a limit when None.
 
     Raises:
         PrerequisiteError: highspy is not installed.
@@ -117,6 +119,8 @@ def solve_exactly(
         solver.setOptionValue(name, FEASIBILITY)
     solver.setOptionValue("mip_rel_gap", 0.0)
     solver.setOptionValue("mip_abs_gap", least_gain / worth)
+    if n_nodes is not None:
+        solver.setOptionValue("mip_max_nodes", n_nodes)
     if start is not None:
         is_open = np.bincount(reduced.types[start], minlength=reduced.n_types) > 0
         first = highspy.HighsSolution()
