@@ -71,7 +71,7 @@ class Providers:
         if scope["path"] == "/counts":
             await write_json(send, 200, self.counts())
             return
-        await read_body(scope, receive, max_bytes=1 << 20, timeout_s=60)
+        await read_body(scope, receive, max_bytes=1 << 25, timeout_s=60)
         port = scope["server"][1]
         settings = self.settings[port]
         status = self.count(self.numbers[port], settings, scope)

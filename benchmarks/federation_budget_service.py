@@ -90,11 +90,15 @@ def first_line(process: subprocess.Popen[str]) -> str:
 
 
 @contextlib.contextmanager
-def counting(folder: Path, budget_usd: float) -> Generator[list[int]]:
+def counting(
+    folder: Path,
+    budget_usd: float,
+    providers: Sequence[dict[str, Any]] = PROVIDERS,
+) -> Generator[list[int]]:
     """The providers' process; their ports."""
     file = folder / "providers.json"
     file.write_text(
-        json.dumps({"budget_usd": budget_usd, "billed": BILLED, "providers": PROVIDERS})
+        json.dumps({"budget_usd": budget_usd, "billed": BILLED, "providers": providers})
     )
     script = Path(__file__).parent / "counting_providers.py"
     process = subprocess.Popen(

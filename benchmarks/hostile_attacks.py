@@ -1,6 +1,8 @@
-"""Attacks on a node, each for itself, until standard input ends.
+"""Attacks on a server, each for itself, until standard input ends.
 
-    python benchmarks/hostile_attacks.py NAME http://127.0.0.1:PORT
+    python benchmarks/hostile_attacks.py NAME http://127.0.0.1:PORT/infer
+
+The path is the one that pictures are sent to: a node's or a federation's.
 
 It says "ready" before it begins, and at the end, as a JSON object, what became of its
 requests. Nothing happens without arguments. The process is a nice one, because
@@ -14,6 +16,7 @@ import contextlib
 import io
 import json
 import os
+import resource
 import struct
 import sys
 import zlib
@@ -28,6 +31,7 @@ if TYPE_CHECKING:
 
 CHUNK = b"a" * 65_536
 NICE = 5
+N_IDLE = 5000
 SAID_BYTES = 12
 """Of an answer's first line, with the status."""
 
@@ -71,6 +75,13 @@ def scans(n: int) -> bytes:
     return data + last * n + b"\xff\xd9"
 
 
+def heavy() -> bytes:
+    """A small picture in a file of 15 MB."""
+    file = io.BytesIO()
+    Image.new("RGB", (64, 48)).save(file, "JPEG")
+    return file.getvalue() + bytes(15_000_000)
+
+
 def head(method: str, path: str, *lines: str) -> bytes:
     """The head of a request, without the blank line."""
     return "\r\n".join((f"{method} {path} HTTP/1.1", "host: x", *lines, "")).encode()
@@ -88,7 +99,7 @@ class Attacker:
     def __init__(self, url: str) -> None:
         place = urlsplit(url)
         self.host, self.port = place.hostname or "", place.port or 0
-        self.path = "/infer"
+        self.path = place.path
         self.became: Counter[str] = Counter()
 
     async def once(self, pieces: AsyncIterator[bytes], wait_s: float = 20.0) -> None:
@@ -105,7 +116,8 @@ class Attacker:
                     break
                 writer.write(piece)
                 await writer.drain()
-            said = await asyncio.wait_for(answer, wait_s)
+            async with asyncio.timeout(wait_s):
+                said = await answer
             self.became[said.decode("latin-1")[9:] or "closed"] += 1
         except (OSError, TimeoutError) as error:
             self.became[type(error).__name__] += 1
@@ -113,6 +125,53 @@ class Attacker:
             if not answer.cancel():
                 answer.exception()  # it was looked at
             writer.close()
+
+    async def deafly(self, piece: bytes) -> None:
+        """One connection that asks for ever and reads little or nothing."""
+        _, writer = await asyncio.open_connection(self.host, self.port, limit=1024)
+        self.became["opened"] += 1
+        try:
+            while True:
+                writer.write(piece)
+                await writer.drain()
+        except OSError as error:
+            self.became[type(error).__name__] += 1
+        finally:
+            writer.close()
+
+    async def talk(self, piece: bytes, begin: bytes = b"") -> None:
+        """One connection that sends for ever and reads everything."""
+        reader, writer = await asyncio.open_connection(self.host, self.port)
+        writer.write(begin)
+
+        async def read() -> None:
+            while data := await reader.read(len(CHUNK)):
+                self.became["answers"] += data.count(b"HTTP/1.1 ")
+
+        reading = asyncio.create_task(read())
+        try:
+            while not reading.done():
+                writer.write(piece)
+                await writer.drain()
+            self.became["closed"] += 1
+        except OSError as error:
+            self.became[type(error).__name__] += 1
+        finally:
+            reading.cancel()
+            writer.close()
+
+    async def again(self, n: int, talk: Callable[[], Awaitable[None]]) -> None:
+        """Several connections of a kind, each one opened again when it ends."""
+
+        async def repeat() -> None:
+            while True:
+                with contextlib.suppress(OSError):
+                    await talk()
+                await asyncio.sleep(0.1)
+
+        async with asyncio.TaskGroup() as group:
+            for _ in range(n):
+                group.create_task(repeat())
 
     async def many(
         self, n: int, make: Callable[[], AsyncIterator[bytes]], pause_s: float
@@ -197,6 +256,44 @@ def large_bodies(attacker: Attacker) -> Awaitable[None]:
     return attacker.many(24, lambda: slowly(begin, CHUNK * 4, 0.1, n), 0.1)
 
 
+def unread_bodies(attacker: Attacker) -> Awaitable[None]:
+    """Twenty-four endless bodies to a path that reads none."""
+    begin = head("POST", "/health", f"content-length: {1 << 40}") + b"\r\n"
+    return attacker.again(24, lambda: attacker.talk(CHUNK, begin))
+
+
+def pipelined(attacker: Attacker) -> Awaitable[None]:
+    """Four connections that ask without end before they have an answer."""
+    piece = (head("GET", "/health") + b"\r\n") * 2000
+    return attacker.again(4, lambda: attacker.talk(piece))
+
+
+def deaf(attacker: Attacker) -> Awaitable[None]:
+    """A hundred that ask without end and read no answer."""
+    piece = (head("GET", "/info") + b"\r\n") * 2000
+    return attacker.again(100, lambda: attacker.deafly(piece))
+
+
+def idle(attacker: Attacker) -> Awaitable[None]:
+    """Thousands of connections that say nothing."""
+    return attacker.many(N_IDLE, lambda: slowly(b"", b"", 1.0), 2.0)
+
+
+def short_deadlines(attacker: Attacker) -> Awaitable[None]:
+    """Eight clients whose time is over before anybody can answer."""
+    picture = io.BytesIO()
+    Image.new("RGB", (64, 48)).save(picture, "JPEG")
+    turn = iter(range(1 << 40))
+
+    def make() -> AsyncIterator[bytes]:
+        number = next(turn)
+        path = f"{attacker.path}?deadline_s={0.0015 * (1 + number % 4)}"
+        body = picture.getvalue() + str(number).encode()
+        return at_once(whole("POST", path, body, "image/jpeg"))
+
+    return attacker.many(8, make, 0.1)
+
+
 DEEP = 100_000
 SLOW = json.dumps({"detector": "null?load_s=20"}).encode()
 BOMBS = (
@@ -207,23 +304,35 @@ BOMBS = (
     b'{"detector": "' + b"x" * 1_000_000 + b'"}',
     b'{"preprocessing": ' + b"[" * 200 + b"]" * 200 + b"}",
 )
-ATTACKS: dict[str, Callable[[Attacker], Awaitable[None]]] = {
+OF_ALL: dict[str, Callable[[Attacker], Awaitable[None]]] = {
     "png_1x100000000": pictures(lambda: png(1, 100_000_000)),
     "webp_9999x9999": pictures(lambda: webp(9999)),
     "jpeg_3000_scans": pictures(lambda: scans(3000)),
+    "heavy_pictures": pictures(heavy),
     "endless_header": heads,
     "endless_trailers": trailers,
     "slow_heads": slow_heads,
     "large_slow_bodies": large_bodies,
-    "json_bombs": settings(*BOMBS),
-    "slow_model": settings(SLOW),
+    "unread_bodies": unread_bodies,
+    "pipelined": pipelined,
+    "deaf_clients": deaf,
+    "idle_connections": idle,
 }
+OF_NODES = {"json_bombs": settings(*BOMBS), "slow_model": settings(SLOW)}
+OF_FEDERATIONS = {
+    "short_deadlines": short_deadlines,
+    "long_pictures": pictures(lambda: scans(50)),
+}
+"""What a node's worker decodes is its work, so long pictures are no attack there."""
+ATTACKS = {**OF_ALL, **OF_NODES, **OF_FEDERATIONS}
 
 
 async def attack(name: str, url: str) -> None:
     """Attack until standard input ends, and print what came of it."""
     attacker = Attacker(url)
     begin = ATTACKS[name]
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     print("ready", flush=True)
     os.nice(NICE)
     work = asyncio.ensure_future(begin(attacker))

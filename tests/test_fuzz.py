@@ -1,4 +1,4 @@
-"""A short search with drawn changes: readers and a served node bear what comes."""
+"""A short search with drawn changes: readers and both servers bear what comes."""
 
 from __future__ import annotations
 
@@ -7,9 +7,15 @@ from typing import TYPE_CHECKING
 
 import pytest
 from tests.support.bad_files import ALL
+from tests.support.federations import served_federation
 from tests.support.good_files import GOOD
 from tests.support.mutations import LONGEST_BYTES, mutant
-from tests.support.raw_http import is_healthy, problem_of, requests
+from tests.support.raw_http import (
+    is_healthy,
+    problem_of,
+    requests,
+    requests_to_a_federation,
+)
 from tests.support.readers import READERS, SUFFIXES, told
 
 from midhaul.testbed.launcher import LocalLauncher
@@ -55,3 +61,16 @@ def test_no_request_breaks_a_node(tmp_path: Path) -> None:
             assert not problem_of(node.url, data), data[:500]
         assert is_healthy(node.url)
         assert "Traceback" not in node.log()
+
+
+def test_no_request_breaks_a_federation(tmp_path: Path) -> None:
+    """The same for the other server, behind which a provider always answers."""
+    rng, contents = random.Random(11), requests_to_a_federation()
+    with served_federation(tmp_path) as (url, log):
+        for data in contents:
+            assert not problem_of(url, data), data[:500]
+        for _ in range(N_REQUESTS):
+            data = mutant(contents, rng)
+            assert not problem_of(url, data), data[:500]
+        assert is_healthy(url)
+        assert "Traceback" not in log()

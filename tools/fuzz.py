@@ -8,13 +8,15 @@ gets N seconds. Where atheris is installed (the group ``fuzz``), what the code g
 through steers the changes; with ``--blind``, or without atheris, they are drawn. What
 breaks a reader is kept in DIR.
 
-A node (``--only "served node"``) gets requests that were changed: any bytes end in a
-status or in a close, not in an error of its own, and it is healthy after them.
+A node (``--only "served node"``) and a federation (``"served federation"``) get
+requests that were changed: any bytes end in a status or in a close, not in an error of
+its own, and it is healthy after them.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import hashlib
 import importlib
 import importlib.util
@@ -27,14 +29,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))
 LARGEST_BYTES = 20_000
 """Of a content from which the changes begin: large ones only cost time."""
 SLOW_S, MEMORY_MB = 20, 3000
-SERVER = "served node"
+SERVERS = ("served node", "served federation")
 
 
 def corpus() -> list[bytes]:
@@ -113,26 +115,45 @@ def drawn(name: str, seconds: float, seed: int) -> Iterator[tuple[bytes, str]]:
     print(f"{name}: {n} contents", flush=True)
 
 
-def served(seconds: float, seed: int) -> Iterator[tuple[bytes, str]]:
-    """What a node does not bear."""
-    from tests.support.mutations import mutant  # noqa: PLC0415
-    from tests.support.raw_http import is_healthy, problem_of, requests  # noqa: PLC0415
+@contextlib.contextmanager
+def server(name: str) -> Iterator[tuple[str, Callable[[], str], list[bytes]]]:
+    """A server's URL, what it has written, and requests to begin with."""
+    from tests.support import raw_http  # noqa: PLC0415
+    from tests.support.federations import served_federation  # noqa: PLC0415
 
     from midhaul.testbed.launcher import LocalLauncher  # noqa: PLC0415
     from midhaul.testbed.nodes import NodeSettings  # noqa: PLC0415
 
-    rng, contents, n = random.Random(seed), requests(), 0  # noqa: S311
+    if name == SERVERS[0]:
+        with LocalLauncher() as launcher:
+            node = launcher.start(NodeSettings(name="edge", detector="null"), {})
+            yield node.url, node.log, raw_http.requests()
+        return
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        served_federation(Path(folder)) as (url, log),
+    ):
+        yield url, log, raw_http.requests_to_a_federation()
+
+
+def served(name: str, seconds: float, seed: int) -> Iterator[tuple[bytes, str]]:
+    """What a server does not bear."""
+    from tests.support.mutations import mutant  # noqa: PLC0415
+    from tests.support.raw_http import is_healthy, problem_of  # noqa: PLC0415
+
+    rng, n = random.Random(seed), 0  # noqa: S311
     end_s = time.monotonic() + seconds
-    with LocalLauncher() as launcher:
-        node = launcher.start(NodeSettings(name="edge", detector="null"), {})
+    with server(name) as (url, log, contents):
         while time.monotonic() < end_s:
             data = mutant(contents, rng)
-            if problem := problem_of(node.url, data):
+            if problem := problem_of(url, data):
                 yield data, problem
-            if not is_healthy(node.url):
-                yield data, f"no healthy request after it; {node.log()[-500:]}"
+            if not is_healthy(url):
+                yield data, f"no healthy request after it; {log()[-500:]}"
             n += 1
-    print(f"{SERVER}: {n} requests", flush=True)
+        if "Traceback" in (said := log()):
+            yield b"", f"an error of its own: {said[-500:]}"
+    print(f"{name}: {n} requests", flush=True)
 
 
 def in_a_child(name: str, seconds: float, found: Path) -> int:
@@ -160,8 +181,8 @@ def in_a_child(name: str, seconds: float, found: Path) -> int:
 def blindly(name: str, options: argparse.Namespace) -> int:
     """Fuzz a reader or a server with drawn changes; how much was found."""
     breaks = (
-        served(options.seconds, options.seed)
-        if name == SERVER
+        served(name, options.seconds, options.seed)
+        if name in SERVERS
         else drawn(name, options.seconds, options.seed)
     )
     words: set[str] = set()
@@ -180,7 +201,7 @@ def main() -> int:
     """Search; 1 where something was found."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--seconds", type=float, default=20.0, help="for each reader")
-    parser.add_argument("--only", nargs="*", help="names of readers, or the server")
+    parser.add_argument("--only", nargs="*", help="names of readers, or servers")
     parser.add_argument("--found", type=Path, default=Path("fuzz-found"))
     parser.add_argument("--blind", action="store_true", help="without atheris")
     parser.add_argument("--seed", type=int, default=time.time_ns())
@@ -194,8 +215,8 @@ def main() -> int:
     from tests.support.readers import READERS  # noqa: PLC0415
 
     n_found = 0
-    for name in options.only or [*READERS, SERVER]:
-        if options.blind or name == SERVER:
+    for name in options.only or [*READERS, *SERVERS]:
+        if options.blind or name in SERVERS:
             n_found += blindly(name, options)
         else:
             n_found += in_a_child(name, options.seconds, options.found)

@@ -20,6 +20,8 @@ from midhaul.services.node import server_of
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    import uvicorn
+
     from midhaul.testbed.nodes import NodeSettings
     from midhaul.vision.detector import Detector
     from midhaul.vision.images import Pixels
@@ -81,9 +83,15 @@ def served(
     """The URL of a node that this process serves with a detector of its own."""
     load = load or (lambda _settings: detector)
     app = Application(settings, cloud_url=cloud_url, load=load)
+    with running(server_of(app, ServerLimits.of(settings), token)) as url:
+        yield url
+
+
+@contextlib.contextmanager
+def running(server: uvicorn.Server) -> Iterator[str]:
+    """The URL of a server in a thread of this process."""
     with socket.socket() as listening:
         listening.bind(("127.0.0.1", 0))
-        server = server_of(app, ServerLimits.of(settings), token)
         thread = threading.Thread(target=server.run, args=([listening],))
         thread.start()
         while not server.started:

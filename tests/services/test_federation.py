@@ -189,6 +189,14 @@ def test_the_same_image_is_answered_from_the_cache(
 
 
 @pytest.mark.parametrize(
+    "query", ["?budget_usd=1e308", "?deadline_s=1e308", "?budget_usd=1e20&item=%C3%BC"]
+)
+def test_huge_numbers_are_numbers(steady: Service, image: bytes, query: str) -> None:
+    """A budget or a deadline that no request reaches is none."""
+    assert steady.detect(image + query.encode(), query)[0] == 200
+
+
+@pytest.mark.parametrize(
     ("body", "query", "code", "said"),
     [
         (b"no image", "", 400, "should be an image"),

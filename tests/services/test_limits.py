@@ -13,19 +13,23 @@ from urllib.parse import urlsplit
 
 import psutil
 import pytest
-from tests.services.stations import Quarter, jpeg, served
+from tests.services.stations import Quarter, jpeg, running, served
 from tests.services.test_application import ask, raw
+from tests.support.raw_http import request
 
 from midhaul.errors import ConfigError
-from midhaul.services.limits import token_for
+from midhaul.services.http import write
+from midhaul.services.limits import ServerLimits, token_for
+from midhaul.services.node import server_of
 from midhaul.testbed.launcher import LocalLauncher
 from midhaul.testbed.nodes import NodeSettings
 from midhaul.wire import Client
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
+    from midhaul.services.http import Receive, Scope, Send
     from midhaul.vision.detector import Detector
 
 NODE = NodeSettings(name="edge1")
@@ -47,7 +51,15 @@ def said(one: socket.socket) -> str:
             data += chunk
             if b"\r\n\r\n" in data:
                 break
-    return data.decode()
+    return data.decode(errors="replace")
+
+
+def until(holds: Callable[[], bool]) -> None:
+    """Wait until something holds."""
+    end = time.monotonic() + 60
+    while not holds():
+        assert time.monotonic() < end, "it did not come to that"
+        time.sleep(0.01)
 
 
 def send(one: socket.socket, data: bytes) -> None:
@@ -112,6 +124,84 @@ def test_bodies_together_have_a_bound_and_the_largest_gives_way() -> None:
         assert said(first).startswith("HTTP/1.1 503 ")
         for _ in range(20):
             assert ask(url, [("a", jpeg())]).is_ok
+
+
+def test_pipelined_requests_are_answered_in_order_but_not_without_end() -> None:
+    """A few may wait for an earlier answer; who asks on and on is sent away."""
+    detector = Quarter()
+    holding = request("POST", "/infer", jpeg(), "x-midhaul-image: hold")
+    with served(NODE, detector) as url, contextlib.ExitStack() as stack:
+        few, many = (stack.enter_context(connected(url)) for _ in "ab")
+        few.sendall(holding + request("GET", "/nowhere") * 200)
+        assert detector.entered.wait(60)
+        with contextlib.suppress(ConnectionError):
+            many.sendall(holding + request("GET", "/nowhere") * 50_000)
+            while many.recv(1 << 16):
+                pass
+        detector.release.set()
+        data = b""
+        while data.count(b"HTTP/1.1 ") < 201:
+            piece = few.recv(1 << 16)
+            assert piece, data
+            data += piece
+        codes = [one[:3] for one in data.split(b"HTTP/1.1 ")[1:]]
+        assert codes == [b"200", *[b"404"] * 200]
+
+
+def test_a_body_that_nobody_reads_does_not_come_for_ever() -> None:
+    """Behind its answer a little is thrown away, then the connection is closed."""
+    head = b"POST /health HTTP/1.1\r\nhost: x\r\ncontent-length: 1000000000000\r\n\r\n"
+    with served(NODE, Quarter()) as url, connected(url) as one:
+        one.sendall(head)
+        assert said(one).startswith("HTTP/1.1 404 ")
+        with pytest.raises(ConnectionError):
+            one.sendall(bytes(100_000_000))
+    node = NodeSettings(name="edge1", head_timeout_s=0.1)
+    with served(node, Quarter()) as url, connected(url) as one:
+        one.sendall(head)
+        assert said(one).startswith("HTTP/1.1 404 ")
+        assert one.recv(1) == b""  # it sends nothing more, and is not waited for
+
+
+def test_who_has_said_nothing_for_longest_makes_room() -> None:
+    """Beyond the connections that may be open; those at work are let be."""
+    node, detector = NodeSettings(name="edge1", max_connections=4), Quarter()
+    with served(node, detector) as url, contextlib.ExitStack() as stack:
+        working, kept, *silent = (
+            stack.enter_context(connected(url)) for _ in range(4)
+        )  # fmt: skip
+        working.sendall(request("POST", "/infer", jpeg(), "x-midhaul-image: hold"))
+        assert detector.entered.wait(60)
+        kept.sendall(request("GET", "/health"))
+        assert said(kept).startswith("HTTP/1.1 200 ")
+        for one in silent:
+            new = stack.enter_context(connected(url))
+            new.sendall(request("GET", "/health"))
+            assert said(new).startswith("HTTP/1.1 200 ")
+            with contextlib.suppress(ConnectionError):
+                assert one.recv(1) == b""
+        kept.sendall(request("GET", "/health"))
+        assert said(kept).startswith("HTTP/1.1 200 ")
+        detector.release.set()
+        assert said(working).startswith("HTTP/1.1 200 ")
+
+
+def test_who_takes_no_answer_is_left() -> None:
+    """The connection of a client that does not read is closed in time."""
+
+    async def long(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            for event in ("startup", "shutdown"):
+                await receive()
+                await send({"type": f"lifespan.{event}.complete"})
+            return
+        await write(send, 200, bytes(50_000_000), b"text/plain")
+
+    server = server_of(long, ServerLimits(answer_timeout_s=0.1))
+    with running(server) as url, connected(url) as one:
+        one.sendall(request("GET", "/"))
+        until(lambda: len(server.server_state.connections) == 1)
+        until(lambda: not server.server_state.connections)
 
 
 def test_memory_of_bodies_is_handed_back(tmp_path: Path) -> None:

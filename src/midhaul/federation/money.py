@@ -7,7 +7,7 @@ calls, and 2⁶³ of them are nine billion dollars.
 from __future__ import annotations
 
 import math
-from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
+from decimal import ROUND_CEILING, ROUND_FLOOR, Context, Decimal
 
 from midhaul.errors import ConfigError
 
@@ -15,6 +15,8 @@ NUSD_PER_USD = 1_000_000_000
 
 _FLOAT_DIGITS = Decimal(1).scaleb(-6)
 """Parts of a nano-dollar that are taken for the noise of floating point."""
+_EXACT = Context(prec=400)
+"""With digits for the largest float, which a client may give as its budget."""
 
 
 def price_nusd(usd: float) -> int:
@@ -44,5 +46,7 @@ def _whole(usd: float, rounding: str) -> int:
     if not math.isfinite(usd) or usd < 0:
         message = f"an amount of money is finite and not negative, found {usd} USD"
         raise ConfigError(message)
-    nusd = (Decimal(usd) * NUSD_PER_USD).quantize(_FLOAT_DIGITS)
+    nusd = _EXACT.multiply(Decimal(usd), NUSD_PER_USD).quantize(
+        _FLOAT_DIGITS, context=_EXACT
+    )
     return int(nusd.to_integral_value(rounding))

@@ -1,9 +1,14 @@
 """What one client, or many, can cost a server: heads, URLs, time and bytes in flight.
 
 A request's head is parsed on the event loop, so its bytes are counted before they are
-parsed, and it has to be there in time. Bodies of all connections together have a bound:
-when it is reached, the largest of those that are still arriving is refused, which is
-the one of somebody who sends much and slowly and not that of whoever comes next.
+parsed, and it has to be there in time. Of requests that come before the answers to
+earlier ones (pipelining) only a few are parsed, and a head's worth is kept. The
+connection of a body that nobody reads is closed, and so is that of a client that takes
+no answers, and where too many are open that of whoever has been silent longest.
+
+Bodies of all connections together have a bound: when it is reached, the largest of
+those that are still arriving is refused, which is the one of somebody who sends much
+and slowly and not that of whoever comes next.
 
 Bound to another address than loopback, a server asks for a token.
 """
@@ -17,8 +22,8 @@ import hmac
 import ipaddress
 import os
 import resource
-from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING, Any, Self
+from dataclasses import dataclass, fields, replace
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
@@ -44,12 +49,17 @@ class ServerLimits:
         head_timeout_s: from the first byte of a head, or the begin of a connection, to
             the head's end.
         max_flight_bytes: bodies of all connections together.
+        max_connections: open at once; beyond them, the one that has said nothing for
+            the longest time is closed.
+        answer_timeout_s: how long a client may take nothing of its answer.
     """
 
     max_head_bytes: int = 32_768
     max_url_bytes: int = 8192
     head_timeout_s: float = 10.0
     max_flight_bytes: int = 160_000_000
+    max_connections: int = 10_000
+    answer_timeout_s: float = 30.0
 
     @classmethod
     def of(cls, settings: object) -> Self:
@@ -61,16 +71,32 @@ _FIELD_BYTES = 32
 """What a field counts beside its text, as in RFC 9113, 6.5.2: each costs a call."""
 
 
+_HEAD_SLICE_BYTES = 1024
+"""Parsed at once where heads may be: some fifty of the shortest requests."""
+_BODY_SLICE_BYTES = 1 << 14
+"""The same where a body ends nobody knows where."""
+_UNREAD_BYTES = 1 << 20
+"""Of a body that is thrown away because its answer is out, before the connection is."""
+
+
 class LimitedProtocol(HttpToolsProtocol):
     """One connection, whose heads are counted and timed."""
 
     limits = ServerLimits()
+    silent: ClassVar[dict[LimitedProtocol, None]]
+    """Connections of a server without a request so far, the first one first."""
+    kept: ClassVar[dict[LimitedProtocol, None]]
+    """Those that wait for another request."""
 
     _is_head = True
     _has_ended = False
     _n_head = 0
     _n_fields = 0
+    _n_left: int | None = 0
+    _n_unread = 0
+    _held = b""
     _timer: asyncio.TimerHandle | None = None
+    _deaf: asyncio.TimerHandle | None = None
     _refusal = (400, "Invalid HTTP request received.")
 
     def connection_made(  # pyright: ignore[reportIncompatibleMethodOverride]
@@ -78,28 +104,58 @@ class LimitedProtocol(HttpToolsProtocol):
     ) -> None:
         """Expect the head of a request."""
         super().connection_made(transport)
+        self.silent[self] = None
         self._expect_head()
+        if len(self.connections) > self.limits.max_connections:
+            oldest = next(iter(self.silent or self.kept))
+            oldest.transport.abort()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Expect nothing more."""
         self._stop_timer()
+        self.resume_writing()
+        self._speaks()
+        self._held = b""
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """Feed the parser no more of a head than one may have."""
-        while data and not self.transport.is_closing():
+        """Feed the parser no more of a head than one may have, and few requests."""
+        self._held += data
+        self._feed()
+
+    def _feed(self) -> None:
+        """Parse what is there, until a request has to wait for an earlier one."""
+        data, at = self._held, 0
+        while at < len(data) and not self.transport.is_closing():
+            if self._is_head and self.pipeline:
+                break
+            part = data[at : at + self._room()]
+            at += len(part)
             if not self._is_head:
-                super().data_received(data)
-                return
+                super().data_received(part)
+                continue
             self._expect_head()
-            room = self.limits.max_head_bytes - self._n_head
-            part, data = data[:room], data[room:]
             self._has_ended = False
             super().data_received(part)
             if self._is_head and not self._has_ended:
                 self._n_head += len(part)
                 if self._n_head >= self.limits.max_head_bytes:
                     self._refuse(431, "The head of a request is too long.")
+        self._held = data[at:]
+        if len(self._held) > self.limits.max_head_bytes:
+            self.transport.abort()  # it asks on and on, and hears nothing
+        elif self._held:
+            self.flow.pause_reading()
+
+    def _room(self) -> int:
+        """How much of what is there may be parsed at once."""
+        if not self._is_head:
+            return self._n_left or _BODY_SLICE_BYTES
+        return min(_HEAD_SLICE_BYTES, self.limits.max_head_bytes - self._n_head)
+
+    def _speaks(self) -> None:
+        self.silent.pop(self, None)
+        self.kept.pop(self, None)
 
     def on_message_begin(self) -> None:
         """Count the fields of a head anew."""
@@ -124,13 +180,56 @@ class LimitedProtocol(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         """Let the body come, in a time that the application sets."""
         self._stop_timer()
-        self._is_head, self._n_head = False, 0
+        self._speaks()
+        self._is_head, self._n_head, self._n_unread = False, 0, 0
+        said = dict(self.headers).get(b"content-length", b"")
+        self._n_left = int(said) if said.isdigit() else None
         super().on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        """Close where somebody sends on whose answer is out."""
+        if self._n_left is not None:
+            self._n_left -= len(body)
+        if self.cycle.response_complete:
+            self._n_unread += len(body)
+            if self._n_unread > _UNREAD_BYTES:
+                self.transport.close()
+        super().on_body(body)
 
     def on_message_complete(self) -> None:
         """Expect the next head."""
+        self._stop_timer()
         self._is_head = self._has_ended = True
         super().on_message_complete()
+
+    def on_response_complete(self) -> None:
+        """Go on with what was held back, and wait no longer than for a head."""
+        super().on_response_complete()
+        if self.transport.is_closing():
+            return
+        if self._held and not self.pipeline:
+            self._feed()
+        if not self.cycle.response_complete:
+            return  # of another request that came meanwhile
+        if self._is_head:
+            self.kept[self] = None
+        else:
+            self._expect_head()  # the rest of a body that nobody reads
+
+    def pause_writing(self) -> None:
+        """Give a client that takes no answer some time."""
+        super().pause_writing()
+        if self._deaf is None:
+            self._deaf = self.loop.call_later(
+                self.limits.answer_timeout_s, self.transport.abort
+            )
+
+    def resume_writing(self) -> None:
+        """It takes what it asked for."""
+        if self._deaf is not None:
+            self._deaf.cancel()
+            self._deaf = None
+        super().resume_writing()
 
     def send_400_response(self, msg: str) -> None:
         """Say what was refused."""
@@ -145,7 +244,15 @@ class LimitedProtocol(HttpToolsProtocol):
 
     def _be_too_late(self) -> None:
         self._timer = None
-        if self._is_head and not self.transport.is_closing():
+        if self.transport.is_closing():
+            return
+        is_answering = bool(self.cycle) and not self.cycle.response_complete
+        if not self._is_head:
+            if not is_answering:
+                self.transport.close()
+        elif is_answering:
+            self._expect_head()  # another word would pass for that answer
+        else:
             self._refuse(408, "The head of a request did not arrive in time.")
 
     def _stop_timer(self) -> None:
@@ -166,9 +273,15 @@ class LimitedProtocol(HttpToolsProtocol):
 
 def protocol_of(limits: ServerLimits) -> type[LimitedProtocol]:
     """Uvicorn's protocol with limits on the heads of requests."""
-    return type("Protocol", (LimitedProtocol,), {"limits": limits})
+    open_files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    most = max(1, min(limits.max_connections, open_files - _OTHER_FILES))
+    limits = replace(limits, max_connections=most)
+    own: dict[str, Any] = {"limits": limits, "silent": {}, "kept": {}}
+    return type("Protocol", (LimitedProtocol,), own)
 
 
+_OTHER_FILES = 256
+"""Kept free for connections to others, and for files."""
 _HIGH_BYTES = 48 << 20
 """Bodies in flight after which memory is handed back."""
 

@@ -86,7 +86,7 @@ def server_of(
     return uvicorn.Server(
         uvicorn.Config(
             AdmissionControl(application, limits, token),
-            log_level=logging.WARNING,
+            log_level=logging.ERROR,
             access_log=False,
             backlog=_BACKLOG,
             date_header=False,

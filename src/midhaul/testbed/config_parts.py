@@ -122,6 +122,17 @@ class NodeConfig(Section):
         description="Bodies of all requests together; beyond it, the largest of those "
         "that still arrive are refused.",
     )
+    max_connections: int = Field(
+        default=10_000,
+        ge=1,
+        description="Open at once, or fewer where the system allows fewer files; "
+        "beyond them, the one that has been silent for the longest time is closed.",
+    )
+    answer_timeout_s: float = Field(
+        default=30.0,
+        gt=0,
+        description="How long a client may take nothing of its answer.",
+    )
     max_pixels: int = Field(
         default=25_000_000,
         ge=1,

@@ -65,6 +65,8 @@ class NodeSettings:
         max_url_bytes: longest URL.
         head_timeout_s: how long the head of a request may take.
         max_flight_bytes: bodies of all requests together.
+        max_connections: open at once.
+        answer_timeout_s: how long a client may take nothing of its answer.
         max_pixels: width times height of the largest image it decodes.
         max_scans: scans of a JPEG that it decodes.
         max_decode_s: seconds that decoding an image may take, estimated from its head.
@@ -94,6 +96,8 @@ class NodeSettings:
     max_url_bytes: int = 8192
     head_timeout_s: float = 10.0
     max_flight_bytes: int = 160_000_000
+    max_connections: int = 10_000
+    answer_timeout_s: float = 30.0
     max_pixels: int = 25_000_000
     max_scans: int = 100
     max_decode_s: float = 10.0

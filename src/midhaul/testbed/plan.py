@@ -104,6 +104,8 @@ def settings_of(node: NodeConfig, seed: int) -> NodeSettings:
         max_url_bytes=node.max_url_bytes,
         head_timeout_s=node.head_timeout_s,
         max_flight_bytes=node.max_flight_bytes,
+        max_connections=node.max_connections,
+        answer_timeout_s=node.answer_timeout_s,
         max_pixels=node.max_pixels,
         max_scans=node.max_scans,
         max_decode_s=node.max_decode_s,

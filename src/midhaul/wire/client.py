@@ -123,7 +123,7 @@ class Client:
         try:
             async with self._open.post(
                 f"{url}/infer",
-                data=_payload(request.body),
+                data=payload(request.body),
                 headers=request.headers,
                 timeout=aiohttp.ClientTimeout(total=timeout_s),
             ) as response:
@@ -193,7 +193,7 @@ class Client:
             raise NodeError(message) from error
 
 
-def _payload(body: bytes) -> bytes | io.BytesIO:
+def payload(body: bytes) -> bytes | io.BytesIO:
     """Large bodies go out in pieces, so that the event loop is not held up."""
     return body if len(body) < _PIECEWISE_BYTES else io.BytesIO(body)
 

@@ -161,6 +161,14 @@ class Connecting(Scripted):
         return await super().predict(data, item=item, timeout_s=timeout_s)
 
 
+def test_a_client_in_a_hurry_does_not_close_a_provider_to_others() -> None:
+    """A deadline that no connection keeps tells nothing; seconds without one do."""
+    for deadline_s, is_open in ((0.05, False), (8.0, True)):
+        found, _ = served(Connecting("a"), n_requests=2, deadline_s=deadline_s)
+        assert found[0].calls[0].status == "unreachable"
+        assert bool(found[1].open_breakers) == is_open, deadline_s
+
+
 def test_nobody_pays_for_a_connection_that_does_not_come_about() -> None:
     """Whether the time is over, or a second call is quicker, or the client leaves."""
     (answer,), spent_usd = served(Connecting("a"))

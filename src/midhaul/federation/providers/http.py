@@ -26,6 +26,7 @@ from midhaul.federation.providers.failures import (
     unreachable,
 )
 from midhaul.federation.providers.image_limits import ImageLimits
+from midhaul.wire.client import payload
 from midhaul.wire.message import Item, pack_request, unpack_parts, unpack_rows
 
 if TYPE_CHECKING:
@@ -148,7 +149,7 @@ class HttpProvider:
                 asyncio.timeout(timeout_s),
                 self._session.post(
                     f"{self._url}/infer",
-                    data=request.body,
+                    data=payload(request.body),
                     headers={**request.headers, **self._headers},
                     allow_redirects=False,
                     trace_request_ctx=progress,

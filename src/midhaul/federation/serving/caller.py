@@ -41,6 +41,8 @@ _NO_CONNECTION = (ConnectionRefusedError, socket.gaierror)
 """What a stranger's provider may raise before anything was sent."""
 
 _SLACK = 0.1
+_CONNECT_S = 3.0
+"""In which a connection comes about, though two of its first packets be lost."""
 """Share of a time-out by which its timer may be late."""
 
 
@@ -164,7 +166,7 @@ class Caller:
                 return self._not_sent(request, attempt, "deadline", what)
             timeout_s = min(left_s, self.settings.timeout_s)
             found = await self._ask(request, attempt, reserved, timeout_s)
-            if found.status != "timeout" or self._is_to_blame(attempt, timeout_s):
+            if self._is_to_blame(found.status, attempt, timeout_s):
                 counted = found.status
             if found.retry_after_s > 0:
                 self._limiter.pause(found.retry_after_s)
@@ -172,15 +174,24 @@ class Caller:
         finally:
             self.breaker.record(admitted, counted)
 
-    def _is_to_blame(self, attempt: Attempt, timeout_s: float) -> bool:
+    def _is_to_blame(
+        self, status: PredictionStatus, attempt: Attempt, timeout_s: float
+    ) -> bool:
         """Whether a time-out is the provider's: it had its time, and we had ours.
 
         Where the request's deadline left it less time, or where this process was so
-        busy that it came to look at its timers late, nobody knows.
+        busy that it came to look at its timers late, nobody knows. That holds for the
+        time in which a connection came about too.
         """
+        if status not in ("timeout", "unreachable"):
+            return True
         took_s = self._clock() - (attempt.sent_s or 0.0)
-        had_all = timeout_s >= self.settings.timeout_s
-        return had_all and took_s < timeout_s * (1 + _SLACK)
+        enough_s = self.settings.timeout_s
+        if status == "unreachable":
+            if took_s < timeout_s * (1 - _SLACK):
+                return True  # it was refused, and not waited for
+            enough_s = min(enough_s, _CONNECT_S)
+        return timeout_s >= enough_s and took_s < timeout_s * (1 + _SLACK)
 
     async def _reserve(
         self, request: Request, attempt: Attempt

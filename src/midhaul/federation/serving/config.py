@@ -77,6 +77,17 @@ class FederationFile(Section):
         description="Bodies of all requests together; beyond it, the largest of those "
         "that still arrive are refused.",
     )
+    max_connections: int = Field(
+        default=10_000,
+        ge=1,
+        description="Open at once, or fewer where the system allows fewer files; "
+        "beyond them, the one that has been silent for the longest time is closed.",
+    )
+    answer_timeout_s: float = Field(
+        default=30.0,
+        gt=0,
+        description="How long a client may take nothing of its answer.",
+    )
     body_timeout_s: float = Field(
         default=10.0, gt=0, description="How long an image may take to arrive."
     )

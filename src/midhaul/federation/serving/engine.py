@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import hashlib
 import math
@@ -45,6 +46,8 @@ if TYPE_CHECKING:
     from midhaul.federation.providers.base import Provider
     from midhaul.federation.serving.answer import FederatedAnswer, Observer
     from midhaul.federation.serving.knowledge import Knowledge
+
+_LARGE_BYTES = 1 << 20
 
 
 class Federation:
@@ -220,7 +223,7 @@ class Federation:
         if not time_s > 0 or not budget_usd >= 0:
             message = f"a deadline of {time_s} s and a budget of {budget_usd} USD"
             raise ConfigError(message, "the deadline is above 0, the budget not below")
-        digest = hashlib.sha256(data).digest()
+        digest = await _digest(data)
         item = item or digest.hex()[:16]
         key = (digest, "" if data else item, self.settings.version)
         cached = self._cache.get(key)
@@ -298,3 +301,10 @@ class Federation:
     def _tell(self, answer: FederatedAnswer) -> FederatedAnswer:
         self._observer.answered(answer)
         return answer
+
+
+async def _digest(data: bytes) -> bytes:
+    """The SHA-256 of a body; that of a large one is not taken on the event loop."""
+    if len(data) < _LARGE_BYTES:
+        return hashlib.sha256(data).digest()
+    return await asyncio.to_thread(lambda: hashlib.sha256(data).digest())
