@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Any
 import altair as alt
 import numpy as np
 
-from midhaul.report.page import Figure
-from midhaul.report.pictures import figure_png
+from midhaul.report.page import Figure, figure_png
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -13,19 +13,18 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from midhaul.federation.config_parts import FusionConfig
+from midhaul.federation.evaluate.config import FusionConfig
+from midhaul.federation.evaluate.split_and_fit import prepare
 from midhaul.federation.features.embedding import load_embedding
 from midhaul.federation.features.statistics import ImageStatistics
 from midhaul.federation.fusion import fuser_named
 from midhaul.federation.policies.base import Examples
-from midhaul.federation.preparing import prepare
-from midhaul.federation.problem import Answers
-from midhaul.federation.readers.parquet import read_parquet
-from midhaul.federation.splits import split_items
+from midhaul.federation.recordings.parquet import read_parquet
+from midhaul.federation.recordings.problem import Answers, split_items
 
 if TYPE_CHECKING:
     from midhaul.federation.fusion.base import Fuser
-    from midhaul.federation.problem import Recording
+    from midhaul.federation.recordings.problem import Recording
 
 DATA = Path(__file__).parent.parent.parent / "shared" / "data"
 THREE = ("fastestdet_352", "ssd-mobilenet-v1-quant_300", "yolo-fastestv2_352")

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from armol_rows import Judge, parts_of, settings_of_prices
 
-from midhaul.federation.comparison import over_splits
-from midhaul.federation.problem import sizes_of
-from midhaul.federation.rewards import reward_of
+from midhaul.federation.evaluate.metrics import over_splits
+from midhaul.federation.policies.armol.rewards import reward_of
+from midhaul.federation.recordings.problem import sizes_of
 from midhaul.stats import bootstrap, paired_bootstrap
 
 if TYPE_CHECKING:

@@ -13,17 +13,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from armol_data import TEN, THREE, load, present, stacked
 
-from midhaul.federation.evaluation import replay
+from midhaul.federation.policies.armol.ppo import fit_ppo
+from midhaul.federation.policies.armol.presets import preset
+from midhaul.federation.policies.armol.rewards import Rewards, RewardSettings
+from midhaul.federation.policies.armol.sac import fit_sac
+from midhaul.federation.policies.armol.td3 import fit_td3
+from midhaul.federation.policies.baselines import FixedFamily
 from midhaul.federation.policies.budgets import calibrate
 from midhaul.federation.policies.catalogue import fit_policy
-from midhaul.federation.policies.fixed import FixedFamily
-from midhaul.federation.policies.ppo import fit_ppo
-from midhaul.federation.policies.presets import preset
-from midhaul.federation.policies.sac import fit_sac
-from midhaul.federation.policies.td3 import fit_td3
-from midhaul.federation.problem import all_masks, sizes_of
+from midhaul.federation.policies.replay import replay
 from midhaul.federation.quality import set_quality
-from midhaul.federation.rewards import Rewards, RewardSettings
+from midhaul.federation.recordings.problem import all_masks, sizes_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from armol_data import Parts, World
 
-    from midhaul.federation.policies.training import Checkpoint
+    from midhaul.federation.policies.armol.training import Checkpoint
     from midhaul.federation.quality import QualityOfSet
 
 FITS: dict[str, Any] = {"sac": fit_sac, "td3": fit_td3, "ppo": fit_ppo}

@@ -20,18 +20,18 @@ from typing import TYPE_CHECKING
 import numpy as np
 from box_fusion_peer import agreement, speed
 
-from midhaul.federation.calibration import fit_calibration, reliability
 from midhaul.federation.fusion import fit_fuser, fuser_named
+from midhaul.federation.fusion.calibration import fit_calibration, reliability
 from midhaul.federation.quality import set_quality
-from midhaul.federation.readers.parquet import read_parquet
-from midhaul.federation.splits import split_items
+from midhaul.federation.recordings.parquet import read_parquet
+from midhaul.federation.recordings.problem import split_items
 from midhaul.stats import paired_bootstrap
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from midhaul.federation.fusion.base import Fuser
-    from midhaul.federation.problem import Recording
+    from midhaul.federation.recordings.problem import Recording
     from midhaul.model.samples import Statistic
 
 DATA = Path(__file__).parent.parent.parent / "shared" / "data"

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from midhaul.federation.fusion.base import Fuser
-    from midhaul.federation.problem import Answers, Recording
+    from midhaul.federation.recordings.problem import Answers, Recording
 
 IOU = 0.55
 LIBRARY: dict[str, Callable[..., Any]] = {

@@ -33,8 +33,8 @@ from bridge_peer_site import (
     until,
 )
 
+from midhaul.deploy.curves.transport import publish_bytes
 from midhaul.deploy.enforcement.broker import Broker
-from midhaul.deploy.enforcement.wire_bytes import publish_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator

@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from federation_budget_service import BILLED, NAMES, TIMEOUT_S
 
-from midhaul.federation.ledger_file import entries_of, read_ledger
-from midhaul.federation.ledger_lines import item_hash
+from midhaul.federation.money.ledger_file import entries_of, item_hash, read_ledger
 
 if TYPE_CHECKING:
     from pathlib import Path

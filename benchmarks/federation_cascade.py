@@ -19,15 +19,19 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from midhaul.federation.comparison import cost_to_match
-from midhaul.federation.config_parts import FusionConfig, LearnerConfig
-from midhaul.federation.evaluation import replay
+from midhaul.federation.evaluate.config import FusionConfig, LearnerConfig
+from midhaul.federation.evaluate.metrics import cost_to_match
+from midhaul.federation.evaluate.split_and_fit import (
+    Prepared,
+    TestPart,
+    learn,
+    split_three,
+)
 from midhaul.federation.fusion import Fuser, fuser_named
-from midhaul.federation.learning import learn
-from midhaul.federation.preparing import Prepared, TestPart, split_three
-from midhaul.federation.problem import Recording, all_masks, sizes_of
+from midhaul.federation.policies.replay import replay
 from midhaul.federation.quality import set_quality
-from midhaul.federation.readers import RecordingSource, open_recording
+from midhaul.federation.recordings.problem import Recording, all_masks, sizes_of
+from midhaul.federation.recordings.source import RecordingSource, open_recording
 from midhaul.runs.progress import SilentProgress
 
 if TYPE_CHECKING:

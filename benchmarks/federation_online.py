@@ -41,13 +41,13 @@ import numpy as np
 from online_cases import case
 from online_streams import streams
 
-from midhaul.federation.evaluation import replay
 from midhaul.federation.fusion import fuser_named
 from midhaul.federation.policies.catalogue import fit_policy
 from midhaul.federation.policies.degrading import degraded
-from midhaul.federation.policies.drift import DriftMonitor
-from midhaul.federation.policies.recipes import OnlineSettings
-from midhaul.federation.policies.references import with_references
+from midhaul.federation.policies.ensemble_labels import with_references
+from midhaul.federation.policies.online.drift import DriftMonitor
+from midhaul.federation.policies.online.refit_settings import OnlineSettings
+from midhaul.federation.policies.replay import replay
 from midhaul.federation.quality import item_quality
 
 if TYPE_CHECKING:
@@ -55,8 +55,8 @@ if TYPE_CHECKING:
 
     from midhaul.federation.fusion.base import Fuser
     from midhaul.federation.policies.degrading import Degrading
-    from midhaul.federation.policies.drift import Alarm
-    from midhaul.federation.problem import Recording
+    from midhaul.federation.policies.online.drift import Alarm
+    from midhaul.federation.recordings.problem import Recording
 
 DATA = Path(
     os.environ.get("MIDHAUL_DATA", Path(__file__).parent.parent.parent / "shared/data")

@@ -35,15 +35,15 @@ import numpy as np
 import uvicorn
 import uvloop
 
-from midhaul.federation.budget import BudgetGuard, Budgets
 from midhaul.federation.fusion import fuser_named
-from midhaul.federation.ledger import Ledger
-from midhaul.federation.policies.fixed import FixedPolicy
-from midhaul.federation.prices import PriceList
-from midhaul.federation.problem import Answers, Recording
+from midhaul.federation.money.budget import BudgetGuard, Budgets
+from midhaul.federation.money.ledger import Ledger
+from midhaul.federation.money.prices import PriceList
+from midhaul.federation.policies.baselines import FixedPolicy
 from midhaul.federation.providers.recorded import RecordedProvider
+from midhaul.federation.recordings.problem import Answers, Recording
+from midhaul.federation.recordings.vocabulary import Vocabulary
 from midhaul.federation.serving import Federation, Knowledge
-from midhaul.federation.vocabulary import Vocabulary
 from midhaul.services.http import read_body, write
 
 if TYPE_CHECKING:

@@ -42,8 +42,8 @@ from federation_budget_service import Service, counting
 from hostile_attacks import ATTACKS, CHUNK, OF_ALL, OF_FEDERATIONS, OF_NODES, SLOW, head
 from PIL import Image
 
-from midhaul.testbed.launcher import LocalLauncher
-from midhaul.testbed.nodes import NodeSettings
+from midhaul.testbed.nodes.launcher import LocalLauncher
+from midhaul.testbed.nodes.settings import NodeSettings
 from midhaul.wire import Client
 
 if TYPE_CHECKING:

@@ -16,7 +16,7 @@ import numpy as np
 from judging import make
 
 from midhaul.stats import bootstrap
-from midhaul.vision.accuracy import Metric, judge
+from midhaul.vision.judge.accuracy import Metric, judge
 
 METRICS: tuple[Metric, ...] = ("ap", "ap50", "f1", "macro_f1")
 N_IMAGES = 161

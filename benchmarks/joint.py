@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from midhaul.deploy.catalogue import builtin_images, read_images
+from midhaul.deploy.curves.seed_curves import seed_curve
 from midhaul.deploy.joint import (
     JointLagrangian,
     JointMilp,
@@ -40,13 +41,12 @@ from midhaul.deploy.problem import (
     PlacementProblem,
 )
 from midhaul.deploy.rates import ExactKnapsack
-from midhaul.deploy.seed_curves import seed_curve
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from midhaul.deploy.curves.seed_curves import Kind
     from midhaul.deploy.joint import JointPlan
-    from midhaul.deploy.seed_curves import Kind
 
     Plans = dict[str, JointPlan]
 

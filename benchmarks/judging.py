@@ -23,8 +23,8 @@ from pycocotools.cocoeval import COCOeval
 
 from midhaul.model import Detections, GroundTruth
 from midhaul.stats import bootstrap
-from midhaul.vision.accuracy import Judgement, judge
-from midhaul.vision.data import Dataset
+from midhaul.vision.data.dataset import Dataset
+from midhaul.vision.judge.accuracy import Judgement, judge
 
 if TYPE_CHECKING:
     from collections.abc import Callable

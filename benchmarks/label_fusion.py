@@ -17,10 +17,14 @@ from pathlib import Path
 import numpy as np
 
 from midhaul.federation.fusion import fit_fuser, fuser_named
-from midhaul.federation.problem import Recording, all_masks, members
 from midhaul.federation.quality import item_quality, subset_qualities
-from midhaul.federation.readers.parquet import read_parquet
-from midhaul.federation.splits import split_items
+from midhaul.federation.recordings.parquet import read_parquet
+from midhaul.federation.recordings.problem import (
+    Recording,
+    all_masks,
+    members,
+    split_items,
+)
 
 DATA = Path(__file__).parent.parent.parent / "shared" / "data"
 LABELS = ("ferplus", "waimai", "yelp", "audiomnist", "digit", "fluent")

@@ -22,12 +22,12 @@ import numpy as np
 import torch
 from armol_data import DATA, THREE, load, present, taken
 
+from midhaul.federation.policies.armol.presets import preset
+from midhaul.federation.policies.armol.sac import fit_sac
 from midhaul.federation.policies.base import Situation
 from midhaul.federation.policies.budgets import calibrate
 from midhaul.federation.policies.catalogue import fit_policy
-from midhaul.federation.policies.presets import preset
-from midhaul.federation.policies.sac import fit_sac
-from midhaul.federation.splits import split_items
+from midhaul.federation.recordings.problem import split_items
 
 if TYPE_CHECKING:
     from midhaul.federation.policies.base import Examples, SubsetPolicy

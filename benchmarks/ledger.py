@@ -18,10 +18,10 @@ import threading
 import time
 from pathlib import Path
 
-from midhaul.federation.budget import BudgetGuard, Budgets, Reservation
-from midhaul.federation.ledger import Ledger
-from midhaul.federation.ledger_file import read_ledger
-from midhaul.federation.prices import PriceList, ProviderPrices, Tier
+from midhaul.federation.money.budget import BudgetGuard, Budgets, Reservation
+from midhaul.federation.money.ledger import Ledger
+from midhaul.federation.money.ledger_file import read_ledger
+from midhaul.federation.money.prices import PriceList, ProviderPrices, Tier
 
 SIZES = (10_000, 30_000, 90_000)
 SIZES_QUICK = (2_000, 4_000, 8_000)

@@ -29,21 +29,20 @@ import uvloop
 from loadgen_driver import compare
 from PIL import Image
 
-from midhaul.testbed.arrivals import Constant, Poisson
-from midhaul.testbed.clock import precise_clock
-from midhaul.testbed.launcher import LocalLauncher
-from midhaul.testbed.load import generate
-from midhaul.testbed.nodes import NodeSettings
-from midhaul.testbed.scenarios import Server, Stop
-from midhaul.testbed.validity import Limits, cell_facts, judge_cell
-from midhaul.testbed.workload import run_load
+from midhaul.testbed.load.arrivals import Constant, Poisson
+from midhaul.testbed.load.clock import precise_clock
+from midhaul.testbed.load.generator import generate, run_load
+from midhaul.testbed.load.scenarios import Server, Stop
+from midhaul.testbed.measure.validity import Limits, cell_facts, judge_cell
+from midhaul.testbed.nodes.launcher import LocalLauncher
+from midhaul.testbed.nodes.settings import NodeSettings
 from midhaul.wire import Answer
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from midhaul.model import Verdict
-    from midhaul.testbed.validity import CellFacts
+    from midhaul.testbed.measure.validity import CellFacts
 
 SHARES = (0.05, 0.1, 0.2, 0.34, 0.4, 0.5, 0.6, 0.7)
 ATTEMPTS = 3

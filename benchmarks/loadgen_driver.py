@@ -27,11 +27,11 @@ import pyarrow.parquet as pq
 import uvloop
 
 from midhaul.stats import paired_bootstrap, quantile, quantile_statistic
-from midhaul.testbed.arrivals import Poisson
-from midhaul.testbed.launcher import LocalLauncher
-from midhaul.testbed.nodes import NodeSettings
-from midhaul.testbed.scenarios import Server, Stop
-from midhaul.testbed.workload import run_load
+from midhaul.testbed.load.arrivals import Poisson
+from midhaul.testbed.load.generator import run_load
+from midhaul.testbed.load.scenarios import Server, Stop
+from midhaul.testbed.nodes.launcher import LocalLauncher
+from midhaul.testbed.nodes.settings import NodeSettings
 from midhaul.wire import Client
 
 if TYPE_CHECKING:

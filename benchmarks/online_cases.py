@@ -12,14 +12,14 @@ import numpy as np
 
 from midhaul.federation.fusion import fit_fuser
 from midhaul.federation.policies.base import Examples
-from midhaul.federation.readers.parquet import read_parquet
-from midhaul.federation.splits import split_items
+from midhaul.federation.recordings.parquet import read_parquet
+from midhaul.federation.recordings.problem import split_items
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from midhaul.federation.fusion.base import Fuser
-    from midhaul.federation.problem import Recording
+    from midhaul.federation.recordings.problem import Recording
 
 RIGHT_PER_PRICE = 0.1
 """Quality that the price of everybody has to buy: the exchange rate of all streams."""

@@ -26,9 +26,9 @@ import numpy as np
 from online_cases import case
 from online_streams import kept_up_to_date, streamed, strongest_of
 
+from midhaul.federation.policies.baselines import fit_fixed
 from midhaul.federation.policies.catalogue import fit_policy
 from midhaul.federation.policies.degrading import degraded
-from midhaul.federation.policies.fixed import fit_fixed
 
 if TYPE_CHECKING:
     from midhaul.federation.policies.degrading import Degrading

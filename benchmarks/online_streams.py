@@ -6,20 +6,20 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from midhaul.federation.policies.baselines import fit_fixed
 from midhaul.federation.policies.catalogue import fit_policy
 from midhaul.federation.policies.degrading import degraded
-from midhaul.federation.policies.fixed import fit_fixed
-from midhaul.federation.policies.linucb_learning import LinUcbSettings, fit_linucb
-from midhaul.federation.policies.online import OnlineRefit
-from midhaul.federation.policies.recipes import Recipe
-from midhaul.federation.policies.streaming import stream
+from midhaul.federation.policies.linucb import LinUcbSettings, fit_linucb
+from midhaul.federation.policies.online.online import OnlineRefit
+from midhaul.federation.policies.online.refit_settings import Recipe
+from midhaul.federation.policies.online.streaming import stream
 from midhaul.federation.quality import item_quality
 
 if TYPE_CHECKING:
     from online_cases import Case
 
-    from midhaul.federation.policies.streaming import StreamResult
-    from midhaul.federation.problem import Recording
+    from midhaul.federation.policies.online.streaming import StreamResult
+    from midhaul.federation.recordings.problem import Recording
 
 SHARE = 0.7
 """Of the items that a provider that got worse is worse on, in the streams."""

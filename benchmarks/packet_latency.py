@@ -24,11 +24,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 from packet_lab import Case, Recorded, missing, record
 
-from midhaul.federation.latency.opening import read_key_log
-from midhaul.federation.latency.tracking import split
+from midhaul.captures.key_log import read_key_log
+from midhaul.captures.tracking import split
 
 if TYPE_CHECKING:
-    from midhaul.federation.latency.exchanges import Exchange
+    from midhaul.captures.request_times import Exchange
 
 CASES = (
     Case(name="lo-12-h1", tls="1.2"),

@@ -40,7 +40,7 @@ from midhaul.deploy.placement.reduction import reduce
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from midhaul.deploy.placement.instance import Instance
+    from midhaul.deploy.placement.arrays import Instance
 
 SHARE, N_DRAWS = 0.1, 3
 SIZES = (50, 100, 200, 500, 1000, 2000, 5000, 10_000, 30_000)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pyarrow.parquet as pq
 
-from midhaul.deploy.placement.instance import Instance
+from midhaul.deploy.placement.arrays import Instance
 from midhaul.deploy.problem import (
     Analytic,
     ContainerImage,

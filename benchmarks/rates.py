@@ -19,8 +19,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from midhaul.deploy.curve_readers import read_awstream
-from midhaul.deploy.curves import QosCurve
+from midhaul.deploy.curves.qos_curve import QosCurve
+from midhaul.deploy.curves.readers import read_awstream
+from midhaul.deploy.curves.seed_curves import seed_curve, seed_model
 from midhaul.deploy.rates import (
     Demands,
     EvenSplit,
@@ -31,7 +32,6 @@ from midhaul.deploy.rates import (
     Raa,
     WeightedSplit,
 )
-from midhaul.deploy.seed_curves import seed_curve, seed_model
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -41,19 +41,19 @@ from PIL import Image
 from werkzeug.serving import make_server
 
 from midhaul.model import Detections
-from midhaul.services.application import Application
 from midhaul.services.http import read_body, write
 from midhaul.services.node import server_of
+from midhaul.services.node_application import Application
 from midhaul.stats import bootstrap, quantile_statistic
-from midhaul.testbed.local_node import environment
-from midhaul.testbed.nodes import NodeSettings
+from midhaul.testbed.nodes.launcher import environment
+from midhaul.testbed.nodes.settings import NodeSettings
 from midhaul.wire import Client
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
     from midhaul.services.http import Receive, Scope, Send
-    from midhaul.vision.images import Pixels
+    from midhaul.vision.images.image import Pixels
 
 WAYS = ("midhaul", "thesis", "floor")
 TIMES_LESS = 4.0

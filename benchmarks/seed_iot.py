@@ -33,9 +33,9 @@ from seed_iot_worlds import (
     sums,
 )
 
-from midhaul.deploy.choices import allocator_named, placer_named
 from midhaul.deploy.control import Policy, Startup
 from midhaul.deploy.networks import network_named
+from midhaul.deploy.plan.choices import allocator_named, placer_named
 from midhaul.deploy.simulate.world import simulate_gateway
 
 if TYPE_CHECKING:

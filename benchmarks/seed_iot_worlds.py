@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from midhaul.deploy.catalogue import in_compressed_bytes, read_images
-from midhaul.deploy.choices import allocator_named, eviction_named
 from midhaul.deploy.control import Policy, Startup
+from midhaul.deploy.curves.seed_curves import seed_curve, seed_model
 from midhaul.deploy.networks import network_named
+from midhaul.deploy.plan.choices import allocator_named, eviction_named
 from midhaul.deploy.problem import Gateway
 from midhaul.deploy.rates.raa import Raa
 from midhaul.deploy.requests import (
@@ -20,9 +21,8 @@ from midhaul.deploy.requests import (
     poisson_requests,
     read_requests_csv,
 )
-from midhaul.deploy.seed_curves import seed_curve, seed_model
 from midhaul.deploy.simulate.scenario import Scenario
-from midhaul.deploy.simulate.totals import totals_of
+from midhaul.deploy.simulate.tables import totals_of
 from midhaul.deploy.simulate.world import simulate_gateway
 
 if TYPE_CHECKING:

@@ -44,8 +44,8 @@ from federation_budget_service import Service, counting
 from hostile import GROWN_MB, SERVERS, Memory, begin, picture
 
 from midhaul.machine.warden import VARIABLE, bearers
-from midhaul.testbed.launcher import LocalLauncher
-from midhaul.testbed.nodes import NodeSettings
+from midhaul.testbed.nodes.launcher import LocalLauncher
+from midhaul.testbed.nodes.settings import NodeSettings
 from midhaul.wire import Client
 
 if TYPE_CHECKING:

@@ -23,9 +23,8 @@ import numpy as np
 
 from midhaul.deploy.placement import MinCutPlacer, TabuSearch, check_placement
 from midhaul.deploy.placement.building import build
-from midhaul.deploy.placement.dual import Relaxation
+from midhaul.deploy.placement.lagrangian import Relaxation, one_row
 from midhaul.deploy.placement.marginal_greedy import solve_greedily
-from midhaul.deploy.placement.prices import one_row
 from midhaul.deploy.placement.reduction import reduce
 from midhaul.deploy.placement.spectral import spectral_bound
 from midhaul.deploy.problem import (
@@ -37,7 +36,7 @@ from midhaul.deploy.problem import (
 )
 
 if TYPE_CHECKING:
-    from midhaul.deploy.placement.instance import Instance
+    from midhaul.deploy.placement.arrays import Instance
 
 SPARSE, DENSE = (0.10, 0.75), (0.15, 0.85)
 SIZES = (

@@ -283,7 +283,7 @@ def test_a_script_needs_no_guard_around_its_run(tmp_path: Path) -> None:
     """Processes that share the work do not run the file that asked for it again."""
     script = tmp_path / "five_lines.py"
     script.write_text(
-        "from midhaul.runs.parallel import parallel\n"
+        "from midhaul.runs.workers import parallel\n"
         "print('begun')\n"
         "print(sorted(r for _, r in parallel(abs, [-1, -2, -3], jobs=2)))\n"
     )

@@ -20,14 +20,14 @@ from tests.support.docs_blocks import (
 from tests.support.docs_data import give
 from tools import reference
 
-from midhaul.deploy.simulate import samples as simulate_samples
+from midhaul.deploy.simulate import metrics as simulate_samples
 from midhaul.kinds import KINDS, load_experiment
 from midhaul.runs.experiment_file import read_file
 from midhaul.runs.listing import list_runs
 from midhaul.runs.sweep import points_of
 from midhaul.runs.template import keys
-from midhaul.testbed.stages import STAGES
-from midhaul.vision.card import parse_card
+from midhaul.testbed.measure.request_metrics import STAGES
+from midhaul.vision.detectors.card import parse_card
 
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"

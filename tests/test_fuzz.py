@@ -18,8 +18,8 @@ from tests.support.raw_http import (
 )
 from tests.support.readers import READERS, SUFFIXES, told
 
-from midhaul.testbed.launcher import LocalLauncher
-from midhaul.testbed.nodes import NodeSettings
+from midhaul.testbed.nodes.launcher import LocalLauncher
+from midhaul.testbed.nodes.settings import NodeSettings
 
 if TYPE_CHECKING:
     from pathlib import Path

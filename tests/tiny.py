@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image
 
 from midhaul.model import Detections, GroundTruth
-from midhaul.vision.data import Dataset
+from midhaul.vision.data.dataset import Dataset
 
 NAMES = ("person", "car", "bus")
 SIZE = (100, 80)

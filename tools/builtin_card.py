@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import tomlkit
 
-from midhaul.vision.scenes import LABELS
+from midhaul.vision.scenes.scene import LABELS
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -12,14 +12,14 @@ from builtin_training_data import cell_centres
 from faster_coco_eval import COCO, COCOeval_faster
 from PIL import Image
 
-from midhaul.vision.scenes import HEIGHT, WIDTH, encode_scene, make_scene
+from midhaul.vision.scenes.scene import HEIGHT, WIDTH, encode_scene, make_scene
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
     from midhaul.model import GroundTruth
-    from midhaul.vision.scenes import Split
+    from midhaul.vision.scenes.scene import Split
 
 Found = tuple[np.ndarray, np.ndarray, np.ndarray]
 

@@ -10,7 +10,7 @@ import numpy as np
 from builtin_net import BOX_AND_OBJECTNESS, STRIDES
 from PIL import Image
 
-from midhaul.vision.scenes import HEIGHT, LABELS, WIDTH, encode_scene, make_scene
+from midhaul.vision.scenes.scene import HEIGHT, LABELS, WIDTH, encode_scene, make_scene
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -19,18 +19,18 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from builtin_scores import session
 
-from midhaul.vision.accuracy import judge
-from midhaul.vision.builtin_data import builtin_dataset
-from midhaul.vision.detector import load_detector
-from midhaul.vision.images import Preprocessing, prepare
-from midhaul.vision.scenes import HEIGHT, WIDTH
+from midhaul.vision.data.builtin_data import builtin_dataset
+from midhaul.vision.detectors.detector import load_detector
+from midhaul.vision.images.image import Preprocessing, prepare
+from midhaul.vision.judge.accuracy import judge
+from midhaul.vision.scenes.scene import HEIGHT, WIDTH
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from midhaul.model import Detections
-    from midhaul.vision.data import Dataset
-    from midhaul.vision.detector import Detector
+    from midhaul.vision.data.dataset import Dataset
+    from midhaul.vision.detectors.detector import Detector
 
 WEIGHTS = Path(__file__).parent.parent / "src" / "midhaul" / "vision" / "weights"
 QUALITIES = tuple(Preprocessing(encode=f"jpeg:{q}") for q in (95, 75, 50, 25, 10))

@@ -121,8 +121,8 @@ def server(name: str) -> Iterator[tuple[str, Callable[[], str], list[bytes]]]:
     from tests.support import raw_http  # noqa: PLC0415
     from tests.support.federations import served_federation  # noqa: PLC0415
 
-    from midhaul.testbed.launcher import LocalLauncher  # noqa: PLC0415
-    from midhaul.testbed.nodes import NodeSettings  # noqa: PLC0415
+    from midhaul.testbed.nodes.launcher import LocalLauncher  # noqa: PLC0415
+    from midhaul.testbed.nodes.settings import NodeSettings  # noqa: PLC0415
 
     if name == SERVERS[0]:
         with LocalLauncher() as launcher:

@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from midhaul.vision.scenes import LABELS, Scene, make_scene
+from midhaul.vision.scenes.scene import LABELS, Scene, make_scene
 
 BOX_COLOUR = (90, 255, 120)
 

@@ -18,11 +18,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from midhaul.errors import MidhaulError
-from midhaul.federation.vocabulary import UNKNOWN, read_table, read_vocabulary
+from midhaul.federation.recordings.vocabulary import (
+    UNKNOWN,
+    read_table,
+    read_vocabulary,
+)
 from midhaul.federation.wordnet import WordNet, propose
 
 if TYPE_CHECKING:
-    from midhaul.federation.vocabulary import ShippedTable
+    from midhaul.federation.recordings.vocabulary import ShippedTable
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -21,19 +21,19 @@ import numpy as np
 from PIL import Image
 
 from midhaul.stats import bootstrap, paired_bootstrap
-from midhaul.vision.accuracy import judge
-from midhaul.vision.data import open_dataset
-from midhaul.vision.detector import load_detector, short_name
-from midhaul.vision.images import Preprocessing, decode, prepare
-from midhaul.vision.thresholds import THESIS_THRESHOLD
+from midhaul.vision.data.opening import open_dataset
+from midhaul.vision.detectors.detector import load_detector, short_name
+from midhaul.vision.images.image import Preprocessing, decode, prepare
+from midhaul.vision.judge.accuracy import judge
+from midhaul.vision.judge.thresholds import THESIS_THRESHOLD
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from jaxtyping import Float64
 
-    from midhaul.vision.accuracy import Judgement
-    from midhaul.vision.data import Dataset
+    from midhaul.vision.data.dataset import Dataset
+    from midhaul.vision.judge.accuracy import Judgement
 
 MEDIANS_S = (0.3, 0.6, 0.9, 1.2, 2.0, 3.0, 5.0, 8.0, 12.0)
 """Medians of nine imagined models, a request each, in seconds."""

@@ -39,7 +39,7 @@ from builtin_training_data import (
 from torch import Tensor
 from torch.nn import functional
 
-from midhaul.vision.scenes import HEIGHT, LABELS, WIDTH
+from midhaul.vision.scenes.scene import HEIGHT, LABELS, WIDTH
 
 WEIGHTS = Path(__file__).parent.parent / "src" / "midhaul" / "vision" / "weights"
 CACHE = Path(tempfile.gettempdir()) / "midhaul-builtin"

@@ -22,6 +22,7 @@ import importlib
 from typing import TYPE_CHECKING, ClassVar
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from types import ModuleType
 
 
@@ -110,3 +111,17 @@ def require(module: str, extra: str) -> ModuleType:
         message = f"this needs {module}, which is not installed"
         hint = f"pip install 'midhaul[{extra}]'"
         raise PrerequisiteError(message, hint) from error
+
+
+_SHOWN = 3
+"""How many of many things an error message names."""
+
+
+def name_some(what: str, items: Sequence[object]) -> str:
+    """The first few of many things, and how many they are, for a message."""
+    shown = ", ".join(str(i) for i in items[:_SHOWN])
+    if len(items) == 1:
+        return f"{what} {shown}"
+    many = f"{what}es" if what.endswith("x") else f"{what}s"
+    more = ", …" if len(items) > _SHOWN else ""
+    return f"{len(items)} {many} ({shown}{more})"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from midhaul.deploy.backpressure import RUNGS, BackPressure
+from midhaul.deploy.uplink_control import RUNGS, BackPressure
 
 
 def test_a_short_queue_changes_nothing() -> None:

@@ -7,7 +7,6 @@ import math
 import numpy as np
 import pytest
 
-from midhaul.deploy.choices import eviction_named
 from midhaul.deploy.control import (
     Policy,
     Startup,
@@ -17,9 +16,9 @@ from midhaul.deploy.control import (
     plan_rates,
     plan_slot,
 )
-from midhaul.deploy.curves import QosCurve
-from midhaul.deploy.eviction.transitions import with_image
+from midhaul.deploy.curves.qos_curve import QosCurve
 from midhaul.deploy.placement.base import Placement
+from midhaul.deploy.plan.choices import eviction_named
 from midhaul.deploy.problem import (
     Analytic,
     ContainerImage,
@@ -28,7 +27,7 @@ from midhaul.deploy.problem import (
     PlacementProblem,
 )
 from midhaul.deploy.rates.base import Demands, RateAllocation
-from midhaul.deploy.registry.store_index import StoreState
+from midhaul.deploy.store.store_index import StoreState, with_image
 from midhaul.errors import DataError
 
 CLOUD = QosCurve.of("c", np.array([1.0]), np.array([100.0]), np.array([0.9]))

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import vl_convert
 
-from midhaul.deploy.figures import live as live_report
-from midhaul.deploy.figures import simulate as simulate_report
+from midhaul.deploy.live import report as live_report
 from midhaul.deploy.live import tables as live_tables
 from midhaul.deploy.live.config import LiveConfig
+from midhaul.deploy.simulate import report as simulate_report
 from midhaul.deploy.simulate.config import SimulateConfig
 from midhaul.deploy.simulate.experiment import simulate
 from midhaul.report import DataTable, Figure, Page, render

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from midhaul.deploy.forecasts import (
+from midhaul.deploy.uplink_control import (
     MOST,
     ConformalForecast,
     EwmaForecast,

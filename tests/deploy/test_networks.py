@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from midhaul.deploy.enforcement.traces import read_mahimahi
-from midhaul.deploy.networks import NETWORKS, Network, network_named
+from midhaul.deploy.networks import NETWORKS, Network, network_named, read_mahimahi
 from midhaul.errors import ConfigError, DataError
 
 if TYPE_CHECKING:

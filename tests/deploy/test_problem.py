@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from midhaul.deploy.curves import QosCurve
+from midhaul.deploy.curves.qos_curve import QosCurve
 from midhaul.deploy.placement import GatewayUse, Placement
 from midhaul.deploy.problem import (
     Analytic,

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from midhaul.deploy.curves import QosCurve
+from midhaul.deploy.curves.qos_curve import QosCurve
 from midhaul.deploy.requests import (
     AnalyticKind,
     Request,

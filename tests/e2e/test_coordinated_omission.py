@@ -13,18 +13,18 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from midhaul.testbed.arrivals import Constant, Poisson
-from midhaul.testbed.launcher import LocalLauncher
-from midhaul.testbed.nodes import NodeSettings
-from midhaul.testbed.scenarios import Scenario, Server, SingleStream, Stop
-from midhaul.testbed.tables import REQUESTS
-from midhaul.testbed.workload import run_load
+from midhaul.testbed.load.arrivals import Constant, Poisson
+from midhaul.testbed.load.generator import run_load
+from midhaul.testbed.load.scenarios import Scenario, Server, SingleStream, Stop
+from midhaul.testbed.measure.tables import REQUESTS
+from midhaul.testbed.nodes.launcher import LocalLauncher
+from midhaul.testbed.nodes.settings import NodeSettings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from midhaul.testbed.local_node import LocalNode
+    from midhaul.testbed.nodes.launcher import LocalNode
 
 DURATION_S = 4.0
 FREEZE_S = 1.0

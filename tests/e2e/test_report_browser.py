@@ -17,7 +17,7 @@ from tests.support.synthetic_run import Shape, synthetic_run
 
 from midhaul.model import Verdict
 from midhaul.report import write
-from midhaul.testbed.figures import build
+from midhaul.testbed.measure.report import build
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 from hypothesis import strategies as st
 
-from midhaul.federation.problem import Answers, Recording
+from midhaul.federation.recordings.problem import Answers, Recording
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from midhaul.federation.problem import Task
+    from midhaul.federation.recordings.problem import Task
 
 WIDTH, HEIGHT = 640.0, 480.0
 _TASKS: tuple[Task, ...] = ("boxes", "tags", "labels")

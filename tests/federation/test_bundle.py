@@ -11,18 +11,18 @@ from tests.federation.recordings import random_recording
 
 from midhaul.errors import DataError
 from midhaul.federation.bundle import Bundle
-from midhaul.federation.calibration import fit_calibration
-from midhaul.federation.evaluation import replay
 from midhaul.federation.fusion import fit_fuser
+from midhaul.federation.fusion.calibration import fit_calibration
+from midhaul.federation.npz_state import read_state, write_state
 from midhaul.federation.policies.base import Examples
+from midhaul.federation.policies.baselines import FixedPolicy
 from midhaul.federation.policies.confidence import fit_confidence
-from midhaul.federation.policies.fixed import FixedPolicy
-from midhaul.federation.saving import read_state, write_state
+from midhaul.federation.policies.replay import replay
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from midhaul.federation.problem import Recording, Task
+    from midhaul.federation.recordings.problem import Recording, Task
 
 
 def bundle_of(recording: Recording, *, is_calibrated: bool) -> Bundle:

@@ -20,7 +20,6 @@ from tests.support.judging import pycocotools_scores
 
 from midhaul.errors import DataError
 from midhaul.federation.fusion import fuser_named
-from midhaul.federation.problem import Answers, Recording, all_masks
 from midhaul.federation.quality import (
     class_qualities,
     item_quality,
@@ -28,11 +27,12 @@ from midhaul.federation.quality import (
     set_quality,
     subset_qualities,
 )
+from midhaul.federation.recordings.problem import Answers, Recording, all_masks
 from midhaul.model import Detections, GroundTruth
-from midhaul.vision.matching import IOU_THRESHOLDS, match
+from midhaul.vision.judge.matching import IOU_THRESHOLDS, match
 
 if TYPE_CHECKING:
-    from midhaul.federation.problem import Task
+    from midhaul.federation.recordings.problem import Task
 
 SEEDS = st.integers(0, 2**32 - 1)
 N_NAMES = 3

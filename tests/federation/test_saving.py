@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as of_numpy
 
 from midhaul.errors import DataError
-from midhaul.federation.saving import read_state, write_state
+from midhaul.federation.npz_state import read_state, write_state
 
 KEYS = st.text(st.characters(exclude_categories=["Cs"]), max_size=4)
 ARRAYS = of_numpy.arrays(

@@ -11,14 +11,13 @@ from typing import Any, get_args
 import pytest
 
 from midhaul.errors import PrerequisiteError
-from midhaul.federation.vocabulary import (
+from midhaul.federation.recordings.vocabulary import (
     ShippedTable,
     read_table,
     read_vocabulary,
 )
 from midhaul.federation.wordnet import WordNet, propose, spellings_below
-from midhaul.vision.names import map_labels
-from midhaul.vision.spelling import word_forms, word_key
+from midhaul.vision.data.names import map_labels, word_forms, word_key
 
 TABLES: tuple[ShippedTable, ...] = get_args(ShippedTable)
 TOOL = Path(__file__).parents[2] / "tools" / "propose_synonyms.py"

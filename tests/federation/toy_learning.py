@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from midhaul.federation.policies.armol.ppo import fit_ppo
+from midhaul.federation.policies.armol.presets import preset
+from midhaul.federation.policies.armol.sac import fit_sac
+from midhaul.federation.policies.armol.td3 import fit_td3
 from midhaul.federation.policies.base import Examples
-from midhaul.federation.policies.ppo import fit_ppo
-from midhaul.federation.policies.presets import preset
-from midhaul.federation.policies.sac import fit_sac
-from midhaul.federation.policies.td3 import fit_td3
-from midhaul.federation.problem import Answers, Recording
+from midhaul.federation.recordings.problem import Answers, Recording
 
 if TYPE_CHECKING:
     from jaxtyping import Int64

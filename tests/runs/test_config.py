@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.support.toy_kind import ToyConfig
 
-from midhaul.runs.config import Spec
+from midhaul.runs.spec import Spec
 
 
 def test_hash_is_the_same_on_every_machine() -> None:

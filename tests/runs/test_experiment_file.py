@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from tests.support.toy_kind import ToyConfig
 
 from midhaul.errors import ConfigError
-from midhaul.runs.config import Spec
 from midhaul.runs.experiment_file import Override, parse_key, parse_value, read_file
+from midhaul.runs.spec import Spec
 
 if TYPE_CHECKING:
     from pathlib import Path

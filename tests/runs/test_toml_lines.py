@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from midhaul.runs.toml_lines import key_lines
+from midhaul.runs.experiment_file import key_lines
 
 TEXT = '''\
 a = 1

@@ -13,18 +13,18 @@ import numpy as np
 from PIL import Image
 
 from midhaul.model import Detections
-from midhaul.services.application import Application
 from midhaul.services.limits import ServerLimits
 from midhaul.services.node import server_of
+from midhaul.services.node_application import Application
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     import uvicorn
 
-    from midhaul.testbed.nodes import NodeSettings
-    from midhaul.vision.detector import Detector
-    from midhaul.vision.images import Pixels
+    from midhaul.testbed.nodes.settings import NodeSettings
+    from midhaul.vision.detectors.detector import Detector
+    from midhaul.vision.images.image import Pixels
 
 
 def jpeg(width: int = 64, height: int = 48) -> bytes:

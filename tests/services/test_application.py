@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 from tests.services.stations import Quarter, jpeg, served
 
-from midhaul.testbed.nodes import NodeSettings
-from midhaul.vision.images import Preprocessing
+from midhaul.testbed.nodes.settings import NodeSettings
+from midhaul.vision.images.image import Preprocessing
 from midhaul.wire import Client, Item
 from midhaul.wire.message import FRAMES, IMAGE_HEADER, pack
 

@@ -18,7 +18,7 @@ import cv2
 import numpy as np
 import pytest
 
-from midhaul.federation.ledger_file import entries_of, read_ledger
+from midhaul.federation.money.ledger_file import entries_of, read_ledger
 
 if TYPE_CHECKING:
     from collections.abc import Generator

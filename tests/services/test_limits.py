@@ -21,8 +21,8 @@ from midhaul.errors import ConfigError
 from midhaul.services.http import write
 from midhaul.services.limits import ServerLimits, token_for
 from midhaul.services.node import server_of
-from midhaul.testbed.launcher import LocalLauncher
-from midhaul.testbed.nodes import NodeSettings
+from midhaul.testbed.nodes.launcher import LocalLauncher
+from midhaul.testbed.nodes.settings import NodeSettings
 from midhaul.wire import Client
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from midhaul.services.http import Receive, Scope, Send
-    from midhaul.vision.detector import Detector
+    from midhaul.vision.detectors.detector import Detector
 
 NODE = NodeSettings(name="edge1")
 

@@ -11,14 +11,14 @@ from importlib import resources
 from typing import TYPE_CHECKING
 from xml.etree import ElementTree as ET
 
-from midhaul.vision.data import open_dataset
+from midhaul.vision.data.opening import open_dataset
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
     from midhaul.model import GroundTruth
-    from midhaul.vision.data import Dataset
+    from midhaul.vision.data.dataset import Dataset
 
 N_IMAGES = 6
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from midhaul.model import GroundTruth
-    from midhaul.vision.data import Dataset
+    from midhaul.vision.data.dataset import Dataset
 
 
 def pycocotools_scores(

@@ -7,35 +7,35 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from midhaul.captures.key_log import read_key_log
 from midhaul.deploy.catalogue import read_images
-from midhaul.deploy.curve_readers import read_awstream, read_table
+from midhaul.deploy.curves.readers import read_awstream, read_table
 from midhaul.deploy.enforcement.bridge_config import read_bridge
 from midhaul.deploy.enforcement.rate_map import read_rate_map
-from midhaul.deploy.enforcement.traces import read_mahimahi
-from midhaul.deploy.registry.manifests import parse_config, parse_manifest
-from midhaul.deploy.registry.store_index import load_index
+from midhaul.deploy.networks import read_mahimahi
 from midhaul.deploy.requests import read_requests, read_requests_csv
+from midhaul.deploy.store.manifests import parse_config, parse_manifest
+from midhaul.deploy.store.store_index import load_index
 from midhaul.errors import MidhaulError
-from midhaul.federation.latency.opening import read_key_log
-from midhaul.federation.ledger_file import read_ledger
-from midhaul.federation.price_files import read_price_list
-from midhaul.federation.readers.source import RecordingSource, open_recording
+from midhaul.federation.money.ledger_file import read_ledger
+from midhaul.federation.money.prices import read_price_list
+from midhaul.federation.npz_state import read_state
 from midhaul.federation.record.journal import Journal
-from midhaul.federation.saving import read_state
+from midhaul.federation.recordings.source import RecordingSource, open_recording
+from midhaul.federation.recordings.vocabulary import read_vocabulary
 from midhaul.federation.serving.config import read_federation
-from midhaul.federation.vocabulary import read_vocabulary
 from midhaul.kinds import load_experiment
 from midhaul.runs.experiment_file import read_file
 from midhaul.runs.listing import list_runs
 from midhaul.runs.run import Run
-from midhaul.services.application import _json_object
-from midhaul.testbed.arrivals.files import read_arrivals
-from midhaul.testbed.nodes import NodeFile
-from midhaul.vision.card import read_card
-from midhaul.vision.codecs import decode, size
-from midhaul.vision.data import open_dataset
-from midhaul.vision.names import names_from_file
-from midhaul.vision.runtimes.recorded import read_recording
+from midhaul.services.node_application import _json_object
+from midhaul.testbed.load.arrivals import read_arrivals
+from midhaul.testbed.nodes.settings import NodeFile
+from midhaul.vision.data.names import names_from_file
+from midhaul.vision.data.opening import open_dataset
+from midhaul.vision.detectors.card import read_card
+from midhaul.vision.detectors.recorded import read_recording
+from midhaul.vision.images.codecs import decode, size
 from midhaul.wire.message import unpack_answer, unpack_request
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from midhaul.vision.data import open_dataset
+from midhaul.vision.data.opening import open_dataset
 
 if TYPE_CHECKING:
     from pathlib import Path

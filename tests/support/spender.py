@@ -12,8 +12,8 @@ import threading
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from midhaul.federation.budget import BudgetGuard, Budgets, Refusal
-from midhaul.federation.ledger import Ledger
+from midhaul.federation.money.budget import BudgetGuard, Budgets, Refusal
+from midhaul.federation.money.ledger import Ledger
 
 PRICE_USD = 0.001
 

@@ -14,10 +14,10 @@ import numpy as np
 import pyarrow as pa
 
 from midhaul.model import Verdict
-from midhaul.runs.config import Spec
 from midhaul.runs.run import Run
-from midhaul.testbed import tables
-from midhaul.testbed.config import AccuracyConfig, MeasureConfig
+from midhaul.runs.spec import Spec
+from midhaul.testbed.measure import tables
+from midhaul.testbed.measure.config import AccuracyConfig, MeasureConfig
 
 if TYPE_CHECKING:
     from pathlib import Path

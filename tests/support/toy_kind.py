@@ -17,7 +17,8 @@ from midhaul.errors import NodeError
 from midhaul.kinds import KINDS, Kind
 from midhaul.model import Verdict
 from midhaul.model.samples import MetricSamples
-from midhaul.runs.config import Config, Section, Spec
+from midhaul.runs.config import Config, Section
+from midhaul.runs.spec import Spec
 from midhaul.runs.tables import Column, Table
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from scipy import stats as scipy_stats
 
 from midhaul.errors import DataError
-from midhaul.testbed.arrivals import (
+from midhaul.testbed.load.arrivals import (
     Arrivals,
     Constant,
     Gamma,

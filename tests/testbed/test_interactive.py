@@ -19,8 +19,7 @@ from tests.services.stations import jpeg
 from midhaul.errors import DataError, MidhaulError
 from midhaul.runs.progress import SilentProgress
 from midhaul.testbed import interactive
-from midhaul.testbed.config import TestbedConfig
-from midhaul.testbed.config_parts import LinkConfig, NodeConfig
+from midhaul.testbed.measure.config import LinkConfig, NodeConfig, TestbedConfig
 from midhaul.wire import Client
 
 if TYPE_CHECKING:
@@ -31,7 +30,7 @@ UP = """
 import sys, pathlib
 from midhaul.runs.progress import SilentProgress
 from midhaul.testbed import interactive
-from midhaul.testbed.config import TestbedConfig
+from midhaul.testbed.measure.config import TestbedConfig
 config = TestbedConfig.model_validate_json(sys.argv[1])
 interactive.up(config, pathlib.Path(sys.argv[2]), SilentProgress())
 """

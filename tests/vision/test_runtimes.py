@@ -11,10 +11,10 @@ import pytest
 from tests.support.tiny_onnx import CARD, write_boxes_model, write_constant_model
 
 from midhaul.errors import ConfigError, DataError
-from midhaul.vision.detector import load_detector
-from midhaul.vision.images import decode
-from midhaul.vision.runtimes.null import NullDetector
-from midhaul.vision.runtimes.recorded import RecordedDetector, read_recording
+from midhaul.vision.detectors.detector import load_detector
+from midhaul.vision.detectors.null import NullDetector
+from midhaul.vision.detectors.recorded import RecordedDetector, read_recording
+from midhaul.vision.images.image import decode
 
 if TYPE_CHECKING:
     from pathlib import Path

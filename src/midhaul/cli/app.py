@@ -10,11 +10,9 @@ import midhaul
 from midhaul.cli import (
     check,
     compare,
-    demo,
     doctor,
     ls,
     models,
-    new,
     report,
     run,
     serve,
@@ -22,6 +20,8 @@ from midhaul.cli import (
     sweep,
     testbed,
 )
+from midhaul.cli import models as new
+from midhaul.cli import run as demo
 from midhaul.cli.guard import Verbs
 
 app = typer.Typer(

@@ -77,7 +77,7 @@ def _check(
 ) -> list[Checked]:
     from midhaul.errors import ConfigError, DataError
     from midhaul.vision.checking import Checked, check_model, check_path, is_spec
-    from midhaul.vision.faults import Fault
+    from midhaul.vision.data.faults import Fault
 
     path = Path(target)
     try:
@@ -97,8 +97,8 @@ def _check_file(path: Path, advance: Callable[[], None]) -> list[Checked]:
     from midhaul.errors import DataError
     from midhaul.kinds import load_experiment
     from midhaul.runs.experiment_file import read_file
-    from midhaul.vision.card import read_card
     from midhaul.vision.checking import Checked
+    from midhaul.vision.detectors.card import read_card
 
     source = read_file(path)
     if "kind" not in source.values and "decoder" in source.values:
@@ -115,8 +115,8 @@ def _check_file(path: Path, advance: Callable[[], None]) -> list[Checked]:
 
 def _inputs(config: Config, advance: Callable[[], None]) -> list[Checked]:
     """The data set and the detectors of an experiment of the testbed."""
-    from midhaul.testbed.config import AccuracyConfig, TestbedConfig
-    from midhaul.testbed.plan import dataset_of
+    from midhaul.testbed.measure.config import AccuracyConfig, TestbedConfig
+    from midhaul.testbed.measure.from_config import dataset_of
     from midhaul.vision.checking import check_dataset, check_model
 
     if isinstance(config, AccuracyConfig):

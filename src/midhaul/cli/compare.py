@@ -136,7 +136,7 @@ def judge(gates: Sequence[Gate], found: Sequence[MetricComparison]) -> list[str]
         ConfigError: a gate names a metric that the runs do not share.
     """
     from midhaul.errors import ConfigError
-    from midhaul.runs.mistakes import suggestion
+    from midhaul.runs.config_errors import suggestion
 
     known = list(dict.fromkeys(one.metric for one in found))
     for gate in gates:

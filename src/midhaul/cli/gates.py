@@ -105,7 +105,7 @@ def failures_of(run: Run, bounds: Sequence[Bound]) -> list[str]:
         ConfigError: a bound names a metric or a configuration that the run has not.
     """
     from midhaul.errors import ConfigError
-    from midhaul.runs.mistakes import suggestion
+    from midhaul.runs.config_errors import suggestion
     from midhaul.runs.summary import name_of
 
     rows = run.summary.rows

@@ -1,4 +1,7 @@
-"""``midhaul models``: the detectors that are known by name, and exporting one."""
+"""``midhaul models``: the detectors that are known by name, and exporting one.
+
+``midhaul new``: an experiment file to begin with.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,50 @@ from typing import Annotated
 import typer
 
 from midhaul.cli.options import Json
+
+
+def new(
+    kind: Annotated[
+        str | None,
+        typer.Argument(help="Kind of the experiment; without it they are listed."),
+    ] = None,
+    *,
+    out: Annotated[
+        Path | None, typer.Option("--out", metavar="FILE", help="Write to this file.")
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Print an experiment file with every key, its default and its meaning."""
+    from midhaul.cli import output
+    from midhaul.errors import ConfigError
+    from midhaul.kinds import KINDS, kind_named
+    from midhaul.runs.template import keys, template
+
+    if kind is None:
+        listed = [{"kind": k.name, "summary": k.summary} for k in KINDS.values()]
+        if json:
+            output.print_json(listed)
+        else:
+            output.print_table(["kind", "what for"], [i.values() for i in listed])
+        return
+    config = kind_named(kind).load_config()
+    if json:
+        output.print_json([key.plain() for key in keys(config)])
+        return
+    text = template(config.model_validate({"kind": kind}))
+    if out is None:
+        output.print_line(text.rstrip())
+        return
+    if out.exists():
+        message = f"{out} exists"
+        raise ConfigError(message, "choose another name for --out, or delete it")
+    try:
+        out.write_text(text, encoding="utf-8")
+    except OSError as error:
+        message = f"cannot write {out}: {error.strerror}"
+        raise ConfigError(message) from error
+    output.say(f"wrote {out}; run it with: midhaul run {out}")
+
 
 app = typer.Typer(help="List detectors, or export one to ONNX.", no_args_is_help=True)
 
@@ -21,7 +68,7 @@ Weights = Annotated[
 def ls(*, json: Json = False) -> None:
     """List the detectors that are known by name, with their licences."""
     from midhaul.cli import output
-    from midhaul.vision.export import known_models
+    from midhaul.vision.detectors.export import known_models
 
     rows = [asdict(model) for model in known_models()]
     if json:
@@ -46,7 +93,7 @@ def export(
 ) -> None:
     """Export a detector of torchvision to ONNX, with its model card beside it."""
     from midhaul.cli import output
-    from midhaul.vision.export import export_torchvision
+    from midhaul.vision.detectors.export import export_torchvision
 
     file = out if out is not None else Path(f"{name}.onnx")
     card = export_torchvision(name, weights, file, seed=seed)

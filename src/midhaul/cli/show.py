@@ -64,7 +64,7 @@ def _show_rows(
 ) -> None:
     from midhaul.cli import output
     from midhaul.errors import StoreError
-    from midhaul.runs.mistakes import suggestion
+    from midhaul.runs.config_errors import suggestion
 
     known = run.tables()
     if table is not None and table not in known:

@@ -28,7 +28,7 @@ def up(
     from midhaul.kinds import load_experiment
     from midhaul.runs.experiment_file import Override, read_file
     from midhaul.testbed import interactive
-    from midhaul.testbed.config import TestbedConfig
+    from midhaul.testbed.measure.config import TestbedConfig
 
     overrides = [Override.parse(text) for text in set_ or ()]
     kind, config = load_experiment(read_file(file), overrides)

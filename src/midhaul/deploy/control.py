@@ -14,18 +14,18 @@ from typing import TYPE_CHECKING
 
 from midhaul.deploy.problem import Gateway, PlacementProblem
 from midhaul.deploy.rates.base import Demands
-from midhaul.deploy.registry.store_index import StoreState
+from midhaul.deploy.store.store_index import StoreState
 from midhaul.errors import DataError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
-    from midhaul.deploy.curves import QosCurve
+    from midhaul.deploy.curves.qos_curve import QosCurve
     from midhaul.deploy.eviction.base import EvictionPolicy
-    from midhaul.deploy.forecasts import ForecastName
     from midhaul.deploy.placement.base import Placement, Placer
     from midhaul.deploy.problem import Analytic, ContainerImage
     from midhaul.deploy.rates.base import RateAllocation, RateAllocator
+    from midhaul.deploy.uplink_control import ForecastName
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -16,7 +16,7 @@ from midhaul.model.display import MOST_ROWS, Display, Shown, counted
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from midhaul.deploy.curves import QosCurve
+    from midhaul.deploy.curves.qos_curve import QosCurve
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

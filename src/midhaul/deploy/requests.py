@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     import numpy as np
 
-    from midhaul.deploy.curves import QosCurve
+    from midhaul.deploy.curves.qos_curve import QosCurve
 
 _CSV_HINT = "columns: version, analytic, arrival_min, lifetime_min"
 _PARQUET_HINT = "columns: image (or analytic), arrival_s, lifetime_s"

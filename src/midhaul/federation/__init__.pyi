@@ -1,47 +1,37 @@
-from .budget import BudgetGuard as BudgetGuard
 from .bundle import Bundle as Bundle
-from .calibration import (
-    Calibration as Calibration,
-    fit_calibration as fit_calibration,
-)
-from .config import (
+from .evaluate.config import (
     EvaluateConfig as EvaluateConfig,
     TrainConfig as TrainConfig,
 )
-from .evaluation import (
-    Replay as Replay,
-    replay as replay,
-)
-from .fusion import (
-    fit_fuser as fit_fuser,
-    fuser_named as fuser_named,
+from .fusion import fit_fuser as fit_fuser, fuser_named as fuser_named
+from .fusion.calibration import (
+    Calibration as Calibration,
+    fit_calibration as fit_calibration,
 )
 from .fusion.detections import fuse as fuse
-from .latency.config import LatencyConfig as LatencyConfig
-from .ledger import Ledger as Ledger
-from .policies.base import (
-    Examples as Examples,
-    Situation as Situation,
-)
+from .money.budget import BudgetGuard as BudgetGuard
+from .money.ledger import Ledger as Ledger
+from .money.prices import PriceList as PriceList
+from .policies.base import Examples as Examples, Situation as Situation
 from .policies.budgets import calibrate as calibrate
 from .policies.catalogue import fit_policy as fit_policy
-from .prices import PriceList as PriceList
-from .problem import (
-    Answers as Answers,
-    Recording as Recording,
-)
+from .policies.replay import Replay as Replay, replay as replay
 from .quality import (
     item_quality as item_quality,
     set_quality as set_quality,
     subset_qualities as subset_qualities,
 )
-from .readers import (
+from .record.config import RecordConfig as RecordConfig
+from .recordings.problem import (
+    Answers as Answers,
+    Recording as Recording,
+    split_items as split_items,
+)
+from .recordings.source import (
     RecordingSource as RecordingSource,
     open_recording as open_recording,
 )
-from .record.config import RecordConfig as RecordConfig
-from .splits import split_items as split_items
-from .vocabulary import (
+from .recordings.vocabulary import (
     Vocabulary as Vocabulary,
     read_vocabulary as read_vocabulary,
 )

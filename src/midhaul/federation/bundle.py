@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, cast
 import numpy as np
 
 from midhaul.errors import DataError
-from midhaul.federation.calibration import Calibration
 from midhaul.federation.fusion import fuser_from_state
-from midhaul.federation.policies.catalogue import policy_from_state
-from midhaul.federation.saving import read_state, write_state
+from midhaul.federation.fusion.calibration import Calibration
+from midhaul.federation.npz_state import read_state, write_state
+from midhaul.federation.policies.saved import policy_from_state
 from midhaul.model.display import Shown
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from midhaul.federation.fusion import SavedFuser
     from midhaul.federation.policies.base import SavedPolicy
-    from midhaul.federation.problem import Recording, Task
+    from midhaul.federation.recordings.problem import Recording, Task
 
 _FORMAT = 1
 

@@ -20,17 +20,17 @@ import numpy as np
 
 from midhaul.errors import DataError
 from midhaul.stats import mean_statistic
-from midhaul.vision.average_precision import (
+from midhaul.vision.judge.average_precision import (
     average_precision,
     class_average_precision,
 )
-from midhaul.vision.matching import IOU_THRESHOLDS, Matches
+from midhaul.vision.judge.matching import IOU_THRESHOLDS, Matches
 
 if TYPE_CHECKING:
     from jaxtyping import Float64, Int64
 
     from midhaul.federation.fusion.base import Fuser
-    from midhaul.federation.problem import Answers, Recording
+    from midhaul.federation.recordings.problem import Answers, Recording
     from midhaul.model.samples import Statistic
 
 _HALF = np.array([0.5])
@@ -74,10 +74,10 @@ def item_quality(recording: Recording, fused: Answers) -> Float64[np.ndarray, " 
         return _is_right(truth, fused).astype(np.float64)
     if recording.task == "tags":
         return _jaccard(truth, fused, len(recording.names))
-    from midhaul.federation import matching_kernel  # noqa: PLC0415  numba
+    from midhaul.federation import matching  # noqa: PLC0415  numba
 
     is_true, is_ignored = _match(truth, fused, _HALF)
-    return matching_kernel.item_precisions(
+    return matching.item_precisions(
         fused.starts,
         fused.labels,
         fused.scores,
@@ -161,7 +161,7 @@ def class_qualities(
 
 
 def matches_of(recording: Recording, fused: Answers) -> Matches:
-    """What became of every box, for :mod:`midhaul.vision.average_precision`."""
+    """What became of every box, for :mod:`midhaul.vision.judge.average_precision`."""
     truth = _truth(recording, fused)
     is_true, is_ignored = _match(truth, fused, IOU_THRESHOLDS)
     support = np.zeros((len(recording), len(recording.names)), np.int32)
@@ -192,9 +192,9 @@ def _truth(recording: Recording, fused: Answers) -> Answers:
 def _match(
     truth: Answers, fused: Answers, thresholds: Float64[np.ndarray, " t"]
 ) -> tuple[np.ndarray, np.ndarray]:
-    from midhaul.federation import matching_kernel  # noqa: PLC0415  numba
+    from midhaul.federation import matching  # noqa: PLC0415  numba
 
-    return matching_kernel.match_items(
+    return matching.match_items(
         fused.starts,
         fused.labels,
         fused.scores,

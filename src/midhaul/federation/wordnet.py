@@ -14,13 +14,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from midhaul.errors import PrerequisiteError, require
-from midhaul.federation.vocabulary import UNKNOWN
-from midhaul.vision.spelling import word_forms, word_key
+from midhaul.federation.recordings.vocabulary import UNKNOWN
+from midhaul.vision.data.names import word_forms, word_key
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from midhaul.federation.vocabulary import Vocabulary
+    from midhaul.federation.recordings.vocabulary import Vocabulary
 
 FOLDERS = (Path("/usr/share/wordnet"), Path("/usr/local/share/wordnet"))
 """Where installations put the files."""

@@ -13,8 +13,8 @@ from midhaul.report.page import (
     Page,
     Picture,
     Section,
+    figure_png,
 )
-from midhaul.report.pictures import figure_png
 
 __all__ = [
     "Cell",

@@ -162,7 +162,7 @@ def _data_url(data: bytes, media_type: str) -> str:
 
 def _spec(figure: Figure) -> Markup:
     """A chart as JSON that may stand in a script element."""
-    spec: dict[str, Any] = specification(figure)
+    spec: dict[str, Any] = specification(figure.chart, figure.description)
     text = json.dumps(spec, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
     for sign in "<>&\u2028\u2029":
         text = text.replace(sign, f"\\u{ord(sign):04x}")

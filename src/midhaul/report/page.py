@@ -1,6 +1,10 @@
 """What a report holds: a page of sections, and the items of a section.
 
 These are values without looks. :mod:`midhaul.report.html` turns a page into one file.
+
+Charts as pictures, for documents and notebooks that cannot hold the page.
+
+Worked examples: images of the run with what was detected on them.
 """
 
 from __future__ import annotations
@@ -10,10 +14,13 @@ import html
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
+from midhaul.report.theme import LANGUAGE_VERSION, specification
+
 if TYPE_CHECKING:
     import altair as alt
 
     from midhaul.model import Verdict
+    from midhaul.runs.run import Run
 
 Tone = Literal["", "good", "bad", "muted"]
 
@@ -83,10 +90,13 @@ class Figure:
     caption: str = ""
     is_model: bool = False
 
+    @property
+    def description(self) -> str:
+        """What is read out in place of the picture."""
+        return f"{self.title}. {self.caption}".strip()
+
     def _repr_html_(self) -> str:
         """The chart as a picture with its caption, for a notebook."""
-        from midhaul.report.pictures import figure_svg  # noqa: PLC0415  imports this
-
         # An image, as clip paths of several SVGs in one document would share names.
         data = base64.b64encode(figure_svg(self).encode()).decode()
         title, caption = html.escape(self.title), html.escape(self.caption)
@@ -202,3 +212,64 @@ class Page:
     verdict: Verdict | None = None
     notes: tuple[str, ...] = ()
     sections: tuple[Section, ...] = ()
+
+
+def figure_png(figure: Figure, *, scale: float = 2.0) -> bytes:
+    """A figure as a PNG file, as it looks on the page.
+
+    Args:
+        figure: what to draw.
+        scale: pixels per point of the chart; 2 suits high-resolution screens.
+    """
+    import vl_convert  # noqa: PLC0415 - large
+
+    return vl_convert.vegalite_to_png(
+        specification(figure.chart, figure.description),
+        vl_version=LANGUAGE_VERSION,
+        scale=scale,
+    )
+
+
+def figure_svg(figure: Figure) -> str:
+    """A figure as an SVG image, as it looks on the page."""
+    import vl_convert  # noqa: PLC0415 - large
+
+    return vl_convert.vegalite_to_svg(
+        specification(figure.chart, figure.description), vl_version=LANGUAGE_VERSION
+    )
+
+
+FOLDER = "examples"
+"""Folder below ``files/`` of a run with the pictures, ``caption.jpg`` or ``.png``."""
+
+_MOST_BYTES = 1_200_000
+_TYPES = {".jpg": "image/jpeg", ".jpeg": "image/jpeg", ".png": "image/png"}
+
+
+def gallery(run: Run) -> Section | None:
+    """Pictures that the run left, as many as fit; None where there are none.
+
+    A file's name is its caption, with ``--`` for a comma and ``_`` for a space.
+    """
+    folder = run.dir / "files" / FOLDER
+    if not folder.is_dir():
+        return None
+    pictures: list[Picture] = []
+    room = _MOST_BYTES
+    for file in sorted(folder.iterdir()):
+        kind = _TYPES.get(file.suffix.lower())
+        if kind is None or file.stat().st_size > room:
+            continue
+        data = file.read_bytes()
+        room -= len(data)
+        parts = file.stem.replace("_", " ").split("--")
+        caption = ", ".join(part.strip() for part in parts)
+        pictures.append(Picture(data=data, media_type=kind, caption=caption))
+    if not pictures:
+        return None
+    item = Gallery(
+        title="Images with their detections",
+        pictures=tuple(pictures),
+        caption="Human boxes are white, detections amber with label and score.",
+    )
+    return Section(title="Examples", items=(item,))

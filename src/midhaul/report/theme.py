@@ -10,7 +10,6 @@ import altair as alt
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from midhaul.report.page import Figure
 
 LANGUAGE_VERSION = ".".join(alt.SCHEMA_VERSION.lstrip("v").split(".")[:2])
 """Version of Vega-Lite that the charts are written in, ``major.minor``."""
@@ -68,18 +67,18 @@ def shape_scale(names: Sequence[str]) -> alt.Scale:
     return alt.Scale(domain=list(names), range=shapes)
 
 
-def specification(figure: Figure) -> dict[str, Any]:
-    """The chart of a figure as Vega-Lite, with the look of the page and rounded data.
+def specification(chart: alt.TopLevelMixin, description: str) -> dict[str, Any]:
+    """A chart as Vega-Lite, with the look of the page and rounded data.
 
     Numbers keep five digits, which no eye can tell from all of them and which halves
     the size of a page.
     """
-    spec = figure.chart.to_dict()
+    spec = chart.to_dict()
     for key in ("data", "datasets"):
         if key in spec:
             spec[key] = _rounded(spec[key])
     spec["config"] = _CONFIG
-    spec["description"] = f"{figure.title}. {figure.caption}".strip()
+    spec["description"] = description
     spec.setdefault("autosize", {"type": "pad", "contains": "padding"})
     return spec
 

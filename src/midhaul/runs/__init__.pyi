@@ -1,21 +1,11 @@
-from .config import (
-    Config as Config,
-    Section as Section,
-    Spec as Spec,
-)
-from .differences import (
-    Difference as Difference,
-    differences as differences,
-)
+from .config import Config as Config, Section as Section
+from .differences import Difference as Difference, differences as differences
 from .experiment_file import (
     ExperimentFile as ExperimentFile,
     Override as Override,
     read_file as read_file,
 )
-from .listing import (
-    find_run as find_run,
-    list_runs as list_runs,
-)
+from .listing import find_run as find_run, list_runs as list_runs
 from .perform import perform as perform
 from .progress import (
     LineProgress as LineProgress,
@@ -24,8 +14,6 @@ from .progress import (
 )
 from .report_file import ReportFile as ReportFile
 from .run import Run as Run
+from .spec import Spec as Spec
 from .summary import Summary as Summary
-from .tables import (
-    Column as Column,
-    Table as Table,
-)
+from .tables import Column as Column, Table as Table

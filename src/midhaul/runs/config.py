@@ -10,61 +10,17 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 from collections.abc import Mapping, Sequence
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any, cast
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
-from pydantic_core import core_schema, to_json
+from pydantic_core import to_json
 
 from midhaul.errors import ConfigError
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from pydantic import GetCoreSchemaHandler
+from midhaul.runs.config_errors import config_error, mistakes
 
 _HASH_LENGTH = 12
-_NAMES_A_FILE = re.compile(r"/|\.[A-Za-z]\w*$")
-
-
-class Spec(str):
-    """Text of the form ``kind:location?key=value``, such as a detector.
-
-    Its location and the values of its options may name files; see :meth:`resolved`.
-    """
-
-    __slots__ = ()
-
-    @classmethod
-    def __get_pydantic_core_schema__(
-        cls, source: Any, handler: GetCoreSchemaHandler
-    ) -> core_schema.CoreSchema:
-        """Validate like a string."""
-        del source, handler
-        return core_schema.no_info_after_validator_function(
-            cls,
-            core_schema.str_schema(strict=True),
-            serialization=core_schema.to_string_ser_schema(),
-        )
-
-    def resolved(self, folder: Path) -> Spec:
-        """The same with its files absolute: relative ones are taken from ``folder``.
-
-        The location or an option's value names a file when it has a slash in it or ends
-        in a suffix that begins with a letter; ``builtin:small`` names none, and neither
-        does the address ``http://host:8000``. ``local:SPEC`` has the files of its spec.
-        """
-        kind, colon, rest = self.partition(":")
-        if not colon or rest.startswith("//"):
-            return self
-        if kind == "local":
-            return Spec(f"local:{Spec(rest).resolved(folder)}")
-        location, mark, options = rest.partition("?")
-        pairs = [pair.partition("=") for pair in options.split("&")]
-        options = "&".join(k + eq + _absolute(v, folder) for k, eq, v in pairs)
-        return Spec(kind + colon + _absolute(location, folder) + mark + options)
 
 
 def plain_values(values: Mapping[str, Any], place: str = "") -> dict[str, Any]:
@@ -102,10 +58,6 @@ def _plain(value: Any, place: str) -> Any:
     raise ConfigError(message, "use numbers, texts, paths, lists and tables")
 
 
-def _absolute(text: str, folder: Path) -> str:
-    return str((folder / text).resolve()) if _NAMES_A_FILE.search(text) else text
-
-
 class Section(BaseModel):
     """A part of a config: strict, frozen and without unknown keys."""
 
@@ -130,9 +82,6 @@ class Section(BaseModel):
             try:
                 self.__pydantic_validator__.validate_json(text, self_instance=self)
             except ValidationError as error:
-                # Not at the top: mistakes are rare, and it imports this module.
-                from midhaul.runs.mistakes import config_error, mistakes  # noqa: PLC0415
-
                 model = type(self)
                 field = (
                     model.model_fields.get("kind")

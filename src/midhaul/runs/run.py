@@ -15,9 +15,9 @@ from midhaul.errors import DataError, PrerequisiteError, StoreError
 from midhaul.machine.locks import FileLock
 from midhaul.model import Verdict
 from midhaul.model.display import MOST_ROWS, Display
-from midhaul.runs import machine, parts, store
+from midhaul.runs import machine, store, tables
+from midhaul.runs.config_errors import suggestion
 from midhaul.runs.manifest import NAME, Manifest, Status
-from midhaul.runs.mistakes import suggestion
 from midhaul.runs.summary import SUMMARY, Summary
 from midhaul.runs.template import dump_config
 
@@ -216,12 +216,12 @@ class Run:
         """
         if part is None:
             part = max(self.parts(table.name), default=-1) + 1
-        parts.write(self._part(table.name, part), table, rows)
+        tables.write(self._part(table.name, part), table, rows)
         return part
 
     def parts(self, name: str) -> list[int]:
         """Numbers of the parts that a table has, ascending."""
-        return parts.numbers(self._table(name))
+        return tables.numbers(self._table(name))
 
     def drop(self, name: str, numbers: Collection[int]) -> None:
         """Delete parts of a table; the ones that are not there are no error."""
@@ -238,7 +238,7 @@ class Run:
         files = self._files(table.name)
         if part is not None:
             files = [self._part(table.name, part)]
-        found = [parts.read(file, table) for file in files]
+        found = [tables.read(file, table) for file in files]
         return pa.concat_tables([table.schema.empty_table(), *found])
 
     def tables(self) -> list[str]:
@@ -253,7 +253,7 @@ class Run:
         Raises:
             StoreError: a part is damaged.
         """
-        return sum(parts.count(file) for file in self._files(name))
+        return sum(tables.count(file) for file in self._files(name))
 
     def sql(self, query: str) -> pa.Table:
         """The answer of DuckDB to a query over the run's tables, by their names.
@@ -262,7 +262,7 @@ class Run:
             StoreError: the query is wrong or a table is damaged.
         """
         try:
-            return parts.query(query, {n: self._files(n) for n in self.tables()})
+            return tables.query(query, {n: self._files(n) for n in self.tables()})
         except ValueError as error:
             message = f"run {self.id} cannot answer the query: {error}"
             hint = f"its tables: {', '.join(self.tables()) or 'none yet'}"
@@ -282,7 +282,7 @@ class Run:
             known = [*self.tables(), *(table.name for table in declared)]
             message = f"run {self.id} has no table {name!r}{suggestion(name, known)}"
             raise StoreError(message, f"its tables: {', '.join(self.tables())}")
-        return parts.read_undeclared(self._files(name))
+        return tables.read_undeclared(self._files(name))
 
     def df(self, name: str, library: Literal["pandas", "polars"] | None = None) -> Any:
         """A table as a data frame.
@@ -519,7 +519,7 @@ class Run:
         return self.dir / "tables" / name
 
     def _part(self, name: str, part: int) -> Path:
-        return parts.file_of(self._table(name), part)
+        return tables.file_of(self._table(name), part)
 
     def _files(self, name: str) -> list[Path]:
         return [self._part(name, part) for part in self.parts(name)]

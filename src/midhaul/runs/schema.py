@@ -19,7 +19,7 @@ from annotated_types import Ge, Gt, Le, Lt, MinLen
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from midhaul.runs.config import Spec
+from midhaul.runs.spec import Spec
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -11,7 +11,7 @@ from midhaul.errors import DataError
 from midhaul.model import Estimate
 from midhaul.model.display import MOST_ROWS, Display, Shown, counted, number
 from midhaul.model.estimate import SIGNS
-from midhaul.runs.mistakes import suggestion
+from midhaul.runs.config_errors import suggestion
 from midhaul.runs.tables import Column, Table
 
 if TYPE_CHECKING:

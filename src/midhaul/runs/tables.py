@@ -2,17 +2,27 @@
 
 The tables of a kind are declared once, as values; writing checks rows against them and
 the reference page of the documentation is made from them.
+
+Tables as folders of Parquet files, each there as a whole or not at all.
 """
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import duckdb
 import pyarrow as pa
+import pyarrow.parquet as pq
+
+from midhaul import documents
+from midhaul.errors import StoreError
+from midhaul.runs import store
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from pathlib import Path
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,3 +79,119 @@ class Table:
                 message = f"table {self.name} has no column {sorted(unknown)}"
                 raise ValueError(message)
         return pa.Table.from_pylist([dict(row) for row in rows], schema=self.schema)
+
+
+_PART = re.compile(r"part-(\d{4,})\.parquet")
+
+
+def file_of(folder: Path, part: int) -> Path:
+    """The file of a part of the table in ``folder``."""
+    return folder / f"part-{part:04d}.parquet"
+
+
+def numbers(folder: Path) -> list[int]:
+    """Numbers of the parts in ``folder``, ascending; temporary files are none."""
+    if not folder.is_dir():
+        return []
+    found = (_PART.fullmatch(file.name) for file in folder.iterdir())
+    return sorted(int(match[1]) for match in found if match)
+
+
+def write(
+    file: Path, table: Table, rows: Sequence[Mapping[str, object]] | pa.Table
+) -> None:
+    """Write one part, in the columns and types of its table.
+
+    Raises:
+        StoreError: it cannot be written.
+        ValueError: the rows do not fit the table.
+    """
+    data = rows if isinstance(rows, pa.Table) else table.from_rows(rows)
+    if not data.schema.equals(table.schema):
+        data = data.select([c.name for c in table.columns]).cast(table.schema)
+    store.write_whole(file, lambda path: pq.write_table(data, path, compression="zstd"))
+
+
+def read(file: Path, table: Table) -> pa.Table:
+    """The rows of one part.
+
+    Raises:
+        StoreError: it is damaged, or of another table.
+    """
+    try:
+        data = documents.read_parquet(file)
+        for column in table.columns:
+            if column.is_newer and column.name not in data.column_names:
+                nothing = pa.array([None] * len(data), column.type)
+                data = data.append_column(column.name, nothing)
+        return data.select([c.name for c in table.columns]).cast(table.schema)
+    except (OSError, ValueError, pa.ArrowException, KeyError) as error:
+        message = f"{file} cannot be read as table {table.name}: {error}"
+        raise StoreError(message, "delete that file to read the others") from error
+
+
+def read_undeclared(files: Sequence[Path]) -> pa.Table:
+    """The rows of all parts of a table whose columns nobody declares.
+
+    Raises:
+        StoreError: a part is damaged.
+    """
+    try:
+        found = [documents.read_parquet(file) for file in files]
+        return pa.concat_tables(found, promote_options="default")
+    except (OSError, ValueError, pa.ArrowException) as error:
+        message = f"{files[0].parent} cannot be read: {error}"
+        raise StoreError(message) from error
+
+
+def count(file: Path) -> int:
+    """The number of rows of one part, from the file's end.
+
+    Raises:
+        StoreError: it is damaged.
+    """
+    try:
+        return pq.read_metadata(file).num_rows
+    except (OSError, pa.ArrowException) as error:
+        message = f"{file} cannot be read: {error}"
+        raise StoreError(message, "delete that file to read the others") from error
+
+
+def query(text: str, files: Mapping[str, Sequence[Path]]) -> pa.Table:
+    """The answer of DuckDB to a query.
+
+    A column that a query names again gets a number behind its name, ``gateway_1``, as
+    DuckDB does in a subquery: names of columns are the keys of rows.
+
+    Args:
+        text: SQL.
+        files: the parts of each table, by the name that the query knows it by.
+
+    Raises:
+        ValueError: the query is wrong, gives no rows, or a part is damaged.
+    """
+    try:
+        with duckdb.connect() as database:
+            for name, parts in files.items():
+                relation = database.read_parquet([str(file) for file in parts])
+                relation.create_view(name)
+            answer = database.sql(text)
+            if answer is None:  # pyright: ignore[reportUnnecessaryComparison]
+                message = "it gives no rows"
+                raise ValueError(message)
+            found = answer.to_arrow_table()
+            return found.rename_columns(_different(found.column_names))
+    except duckdb.Error as error:
+        raise ValueError(str(error)) from error
+
+
+def _different(names: Sequence[str]) -> list[str]:
+    """The names in their order; those that were there before get a number."""
+    taken, found = set(names), dict[str, None]()
+    for name in names:
+        new, number = name, 0
+        while new in found or (number and new in taken):
+            number += 1
+            new = f"{name}_{number}"
+        found[new] = None
+    return list(found)

@@ -10,8 +10,8 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from midhaul.errors import NodeError, require
-from midhaul.federation.serving.building import build, open_ledger
 from midhaul.federation.serving.config import read_federation
+from midhaul.federation.serving.from_config import build, open_ledger
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any
 import uvicorn
 
 from midhaul.errors import DataError, MidhaulError, NodeError
-from midhaul.services.application import Application
 from midhaul.services.limits import (
     AdmissionControl,
     ServerLimits,
@@ -24,7 +23,8 @@ from midhaul.services.limits import (
     protocol_of,
     token_for,
 )
-from midhaul.testbed.nodes import NodeFile
+from midhaul.services.node_application import Application
+from midhaul.testbed.nodes.settings import NodeFile
 
 if TYPE_CHECKING:
     from types import FrameType
@@ -39,7 +39,7 @@ def serve(file: Path) -> None:
     """Serve a node until it is told to stop by SIGTERM or SIGINT.
 
     Args:
-        file: JSON as :class:`midhaul.testbed.nodes.NodeFile` writes it.
+        file: JSON as :class:`midhaul.testbed.nodes.settings.NodeFile` writes it.
 
     Raises:
         MidhaulError: the file is wrong, its port is in use, or its detector cannot be

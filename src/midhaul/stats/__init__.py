@@ -7,17 +7,19 @@ from midhaul.stats.bootstrap import (
     independent_bootstrap,
     paired_bootstrap,
 )
-from midhaul.stats.claims import (
+from midhaul.stats.compare import holm
+from midhaul.stats.distances import kolmogorov_smirnov, wasserstein
+from midhaul.stats.estimates import estimate_row
+from midhaul.stats.quantiles import (
     claimed_level,
     claimed_quantile,
     fewest_values,
     n_beyond,
     percentile_samples,
+    quantile,
+    quantile_interval,
+    required_samples,
 )
-from midhaul.stats.comparisons import holm
-from midhaul.stats.distances import kolmogorov_smirnov, wasserstein
-from midhaul.stats.estimates import estimate_row
-from midhaul.stats.quantiles import quantile, quantile_interval, required_samples
 from midhaul.stats.statistics import (
     mean_statistic,
     quantile_statistic,

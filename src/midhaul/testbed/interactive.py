@@ -17,18 +17,17 @@ import psutil
 
 from midhaul import documents
 from midhaul.errors import DataError, NodeError
-from midhaul.testbed.launcher import LocalLauncher, launch
-from midhaul.testbed.limits import release_left
-from midhaul.testbed.links import Links
-from midhaul.testbed.local_node import is_ready
-from midhaul.testbed.plan import links_of, settings_of
-from midhaul.testbed.usage import WORKLOAD
+from midhaul.machine.limits import release_left
+from midhaul.testbed.links.links import Links
+from midhaul.testbed.measure.from_config import links_of, settings_of
+from midhaul.testbed.nodes.launcher import LocalLauncher, is_ready, launch
+from midhaul.testbed.nodes.usage import WORKLOAD
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from midhaul.runs.progress import Progress
-    from midhaul.testbed.config import TestbedConfig
+    from midhaul.testbed.measure.config import TestbedConfig
 
 _STATE = "testbed.json"
 _LINKS = "links"

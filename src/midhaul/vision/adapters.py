@@ -13,12 +13,11 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, cast, runtime_checka
 
 import numpy as np
 
-from midhaul.errors import DataError
+from midhaul.errors import DataError, name_some
 from midhaul.model import Detections
-from midhaul.vision.data import name_some
 
 if TYPE_CHECKING:
-    from midhaul.vision.data import Dataset
+    from midhaul.vision.data.dataset import Dataset
 
 
 @runtime_checkable

@@ -6,20 +6,20 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
 from midhaul.errors import DataError, MidhaulError
-from midhaul.vision.codecs import decode
-from midhaul.vision.data import open_dataset
-from midhaul.vision.detector import load_detector, parse_spec
-from midhaul.vision.faults import Fault, Faults
-from midhaul.vision.files import list_images, read_bytes, read_json, unread_images
-from midhaul.vision.runtimes.recorded import providers_of
-from midhaul.vision.yolo_yaml import YAML
+from midhaul.vision.data.faults import Fault, Faults
+from midhaul.vision.data.files import list_images, read_bytes, read_json, unread_images
+from midhaul.vision.data.opening import open_dataset
+from midhaul.vision.data.yolo import YAML
+from midhaul.vision.detectors.detector import load_detector, parse_spec
+from midhaul.vision.detectors.recorded import providers_of
+from midhaul.vision.images.codecs import decode
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from midhaul.model import Tally
-    from midhaul.vision.data import Dataset, DatasetKind
+    from midhaul.vision.data.dataset import Dataset, DatasetKind
 
 _MODELS = {".onnx": "onnx", ".tflite": "tflite"}
 

@@ -6,17 +6,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from midhaul.vision.accuracy import Judgement, judge
-from midhaul.vision.detector import Detector, load_detector
-from midhaul.vision.doubts import answer_tallies, limit_tallies, name_tallies
+from midhaul.vision.detectors.detector import Detector, load_detector
+from midhaul.vision.judge.accuracy import Judgement, judge
+from midhaul.vision.judge.doubts import answer_tallies, limit_tallies, name_tallies
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from midhaul.model import Detections
     from midhaul.vision.adapters import CocoResults, DetectionsLike, Names
-    from midhaul.vision.data import Dataset
-    from midhaul.vision.judge_rules import JudgeRules
+    from midhaul.vision.data.dataset import Dataset
+    from midhaul.vision.judge.matching import JudgeRules
 
 
 def evaluate(
@@ -87,7 +87,7 @@ def answer(
     Raises:
         DataError: an image cannot be read.
     """
-    from midhaul.vision.images import decode  # noqa: PLC0415  needs OpenCV
+    from midhaul.vision.images.image import decode  # noqa: PLC0415  needs OpenCV
 
     answers: dict[str, Detections] = {}
     for image in dataset.image_ids:

@@ -15,8 +15,7 @@ import pytest
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from midhaul.deploy.enforcement.bridge import Bridge
-from midhaul.deploy.enforcement.bridge_config import BridgeConfig
-from midhaul.deploy.enforcement.endpoint import Endpoint
+from midhaul.deploy.enforcement.bridge_config import BridgeConfig, Endpoint
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Mapping

@@ -15,10 +15,10 @@ import numpy as np
 import pytest
 from tests.deploy.enforcement.bridge_parts import needs_mosquitto
 
+from midhaul.deploy.curves.transport import publish_bytes
 from midhaul.deploy.enforcement.broker import Broker
 from midhaul.deploy.enforcement.lab import Lab
 from midhaul.deploy.enforcement.rate_map import RateMap
-from midhaul.deploy.enforcement.wire_bytes import publish_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -11,12 +11,14 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from midhaul.deploy.enforcement.htb import HtbClass, HtbPlan, script
-from midhaul.deploy.enforcement.htb_apply import (
+from midhaul.deploy.enforcement.htb import (
+    HtbClass,
+    HtbPlan,
     apply,
     change_rates,
     read_counts,
     remove,
+    script,
 )
 from midhaul.deploy.enforcement.lab import DEVICE, SIDES, Lab
 from midhaul.errors import DataError, MidhaulError, NodeError

@@ -10,9 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from midhaul.deploy.enforcement.bucket import Bucket
-from midhaul.deploy.enforcement.lanes import Bounds
-from midhaul.deploy.enforcement.pacer import Pacer
+from midhaul.deploy.enforcement.pacer import Bounds, Bucket, Pacer
 from midhaul.errors import DataError
 
 _LANES = ("a", "b", "c")

@@ -5,14 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from midhaul.deploy.choices import EVICTIONS, eviction_named
 from midhaul.deploy.eviction.checks import check_policy, check_victims, made_up_store
 from midhaul.deploy.eviction.layers import ValuePerByte
 from midhaul.deploy.eviction.offline import FarthestNextUse
 from midhaul.deploy.eviction.replay import Need
-from midhaul.deploy.eviction.transitions import with_image, with_use
+from midhaul.deploy.plan.choices import EVICTIONS, eviction_named
 from midhaul.deploy.problem import ContainerImage, Layer
-from midhaul.deploy.registry.store_index import StoreState
+from midhaul.deploy.store.store_index import StoreState, with_image, with_use
 from midhaul.errors import ConfigError
 
 

@@ -12,13 +12,13 @@ import numpy as np
 import pytest
 import yaml
 from tests.deploy.exports.api import Cluster, RefusedError, manifests_in
-from tests.deploy.registry.stub import Stub
+from tests.deploy.store.stub import Stub
 
-from midhaul.deploy.config import PlanConfig
 from midhaul.deploy.enforcement.bridge_config import read_bridge
-from midhaul.deploy.experiment_plan import plan
 from midhaul.deploy.exports import Plan, Site, Toleration, export_plan, peer_tallies
 from midhaul.deploy.placement.base import Placement, Pull
+from midhaul.deploy.plan.config import PlanConfig
+from midhaul.deploy.plan.experiment import plan
 from midhaul.deploy.problem import (
     Analytic,
     ContainerImage,

@@ -13,7 +13,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from midhaul.deploy.curves import QosCurve
+from midhaul.deploy.curves.qos_curve import QosCurve
 from midhaul.deploy.enforcement.bridge_config import read_bridge
 from midhaul.deploy.enforcement.rate_map import read_rate_map
 from midhaul.deploy.exports import Plan, Site, export_plan

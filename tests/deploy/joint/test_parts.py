@@ -13,11 +13,10 @@ from scipy.optimize import linprog
 
 from midhaul.deploy.joint import JointLagrangian, JointMilp
 from midhaul.deploy.joint.checks import check_plan, random_problem
-from midhaul.deploy.joint.classes import classes_of
+from midhaul.deploy.joint.cutting_planes import minimise
+from midhaul.deploy.joint.lagrangian import Relaxation
 from midhaul.deploy.joint.model import model_of
-from midhaul.deploy.joint.plane import minimise
-from midhaul.deploy.joint.program import Program
-from midhaul.deploy.joint.relaxation import Relaxation
+from midhaul.deploy.joint.program import Program, classes_of
 from midhaul.deploy.placement.reduction import reduce
 from midhaul.errors import DataError
 

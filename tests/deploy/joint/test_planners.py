@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.deploy.placement.test_tabu import dense_problem
 
-from midhaul.deploy.curves import QosCurve
+from midhaul.deploy.curves.qos_curve import QosCurve
 from midhaul.deploy.joint import JointLagrangian, JointMilp, Sequential
 from midhaul.deploy.joint.checks import (
     check_joint_planner,

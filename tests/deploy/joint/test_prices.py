@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from midhaul.deploy.curves import QosCurve
+from midhaul.deploy.curves.qos_curve import QosCurve
 from midhaul.deploy.joint import (
     JointLagrangian,
     JointMilp,

@@ -13,8 +13,8 @@ from tests.deploy.enforcement.bridge_parts import (
     until,
 )
 
+from midhaul.deploy.enforcement.bridge_config import Endpoint
 from midhaul.deploy.enforcement.broker import Broker
-from midhaul.deploy.enforcement.endpoint import Endpoint
 from midhaul.deploy.live.channel import Channel
 
 if TYPE_CHECKING:

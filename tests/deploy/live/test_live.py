@@ -16,8 +16,7 @@ import pytest
 
 from midhaul.deploy.live.config import LiveConfig
 from midhaul.deploy.live.experiment import live
-from midhaul.deploy.live.prerequisites import missing_here
-from midhaul.deploy.live.samples import samples
+from midhaul.deploy.live.metrics import samples
 from midhaul.deploy.live.tables import (
     CURVES,
     LIVE_PULLS,
@@ -28,6 +27,7 @@ from midhaul.deploy.live.tables import (
     REPEATS,
     SUMMARY,
 )
+from midhaul.deploy.live.validity import missing_here
 from midhaul.runs.perform import perform
 from midhaul.runs.progress import SilentProgress
 from midhaul.runs.run import Run

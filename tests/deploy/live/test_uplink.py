@@ -10,16 +10,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from midhaul.deploy.choices import allocator_named, eviction_named, placer_named
 from midhaul.deploy.control import Policy
-from midhaul.deploy.enforcement.in_flight import has_room
-from midhaul.deploy.enforcement.traces import Trace
-from midhaul.deploy.live.backlog import BacklogMeter
+from midhaul.deploy.enforcement.bridge_queue import has_room
 from midhaul.deploy.live.config import LiveConfig
 from midhaul.deploy.live.tables import MESSAGES, MOVES, PERIODS, REPEATS
-from midhaul.deploy.live.uplink import LiveUplink
+from midhaul.deploy.live.uplink import BacklogMeter, LiveUplink
 from midhaul.deploy.live.validity import judge_run
-from midhaul.deploy.networks import Network
+from midhaul.deploy.networks import Network, Trace
+from midhaul.deploy.plan.choices import allocator_named, eviction_named, placer_named
 from midhaul.runs.run import Run
 
 if TYPE_CHECKING:

@@ -9,20 +9,22 @@ from functools import lru_cache
 import numpy as np
 import pytest
 
+from midhaul.deploy.live.channel import Header, content_of, pack, unpack
 from midhaul.deploy.live.config import WorkloadConfig
-from midhaul.deploy.live.curves import MeasuredCurves, link_bps
-from midhaul.deploy.live.images import Images, best_threshold
-from midhaul.deploy.live.measuring import measure_curves
-from midhaul.deploy.live.messages import Header, content_of, pack, unpack
-from midhaul.deploy.live.sounds import (
+from midhaul.deploy.live.curves import MeasuredCurves, link_bps, measure_curves
+from midhaul.deploy.live.workload import (
     CLASSES,
     CLIP_S,
-    KNOBS,
     RATE_HZ,
+    SOUND_KNOBS,
+    WORKLOADS,
+    Images,
     Sounds,
+    Workload,
+    best_threshold,
     resample,
+    workload_named,
 )
-from midhaul.deploy.live.workload import WORKLOADS, Workload, workload_named
 from midhaul.errors import DataError
 from midhaul.runs.progress import SilentProgress
 
@@ -94,7 +96,7 @@ def test_the_threshold_is_the_best_of_those_tried() -> None:
 def test_a_clip_is_a_wav_of_the_stated_rate() -> None:
     """Four seconds, mono, 16 bit, at the knob's share of 22,050 Hz."""
     sounds = Sounds(seed=3)
-    for knob in KNOBS:
+    for knob in SOUND_KNOBS:
         with wave.open(io.BytesIO(sounds.message(1, knob))) as file:
             assert file.getframerate() == round(RATE_HZ * knob)
             assert file.getnframes() == file.getframerate() * CLIP_S

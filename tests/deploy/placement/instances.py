@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from hypothesis import strategies as st
 
-from midhaul.deploy.placement.instance import Instance
+from midhaul.deploy.placement.arrays import Instance
 from midhaul.deploy.problem import (
     Analytic,
     ContainerImage,
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from jaxtyping import Bool, Float64
 
-    from midhaul.deploy.placement.building import Built
+    from midhaul.deploy.placement.built import Built
 
 DIGESTS = tuple("abcdef")
 BPS = 8.0

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from hypothesis import strategies as st
 
-from midhaul.deploy.placement.instance import Instance
+from midhaul.deploy.placement.arrays import Instance
 
 if TYPE_CHECKING:
     from jaxtyping import Bool

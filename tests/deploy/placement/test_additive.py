@@ -19,12 +19,10 @@ from midhaul.deploy.placement import (
     MarginalGreedy,
     MilpPlacer,
 )
-from midhaul.deploy.placement.additive import FULL, additive_model
+from midhaul.deploy.placement.additive import FULL, additive_model, knapsack_greedy
 from midhaul.deploy.placement.additive_dp import knapsack_dp
-from midhaul.deploy.placement.additive_greedy import knapsack_greedy
 from midhaul.deploy.placement.building import build
-from midhaul.deploy.placement.fptas import knapsack_fptas, lightest_reference
-from midhaul.deploy.placement.fptas_kernels import lightest
+from midhaul.deploy.placement.fptas import knapsack_fptas, lightest, lightest_reference
 from midhaul.deploy.problem import (
     Analytic,
     ContainerImage,

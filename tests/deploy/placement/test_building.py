@@ -15,9 +15,8 @@ from tests.deploy.placement.instances import (
     subsets,
 )
 
+from midhaul.deploy.placement.arrays import MAX_LEVELS, Choice
 from midhaul.deploy.placement.building import build, place_by, to_placement
-from midhaul.deploy.placement.instance import Choice
-from midhaul.deploy.placement.levels import MAX_LEVELS
 from midhaul.deploy.placement.milp import MilpPlacer, solve_milp
 from midhaul.deploy.problem import (
     Analytic,

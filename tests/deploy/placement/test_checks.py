@@ -14,7 +14,7 @@ from midhaul.deploy.placement import (
     check_placement,
     check_placer,
 )
-from midhaul.deploy.placement.check_problems import check_problems
+from midhaul.deploy.placement.checks import check_problems
 
 if TYPE_CHECKING:
     from collections.abc import Callable

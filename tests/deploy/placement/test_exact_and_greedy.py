@@ -21,7 +21,7 @@ from midhaul.deploy.placement.marginal_greedy import (
 from midhaul.deploy.placement.milp import solve_milp
 
 if TYPE_CHECKING:
-    from midhaul.deploy.placement.instance import Instance
+    from midhaul.deploy.placement.arrays import Instance
 
 
 @settings(deadline=None)

@@ -13,15 +13,21 @@ from tests.deploy.placement.mincut_instances import (
     random_instance,
 )
 
+from midhaul.deploy.placement.arrays import Instance
 from midhaul.deploy.placement.checks import check_placer
-from midhaul.deploy.placement.core import improve
-from midhaul.deploy.placement.dual import Relaxation
-from midhaul.deploy.placement.fill import add_in_order_reference, feasible_part, fill
-from midhaul.deploy.placement.instance import Instance
+from midhaul.deploy.placement.lagrangian import (
+    Relaxation,
+    add_in_order_reference,
+    feasible_part,
+    fill,
+    improve,
+    one_row,
+    several_rows,
+    with_groups,
+)
 from midhaul.deploy.placement.milp import solve_milp
 from midhaul.deploy.placement.mincut import MinCutPlacer, solve
 from midhaul.deploy.placement.mincut_kernels import add_in_order
-from midhaul.deploy.placement.prices import one_row, several_rows, with_groups
 from midhaul.deploy.placement.reduction import reduce
 
 FAR_S = float("inf")

@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.deploy.placement.mincut_instances import optimum, random_instance
 
-from midhaul.deploy.placement.core import core_of
-from midhaul.deploy.placement.instance import Instance
+from midhaul.deploy.placement.arrays import Instance
+from midhaul.deploy.placement.lagrangian import core_of
 from midhaul.deploy.placement.parts import PartSearch, parts_of
 from midhaul.deploy.placement.reduction import Reduced, reduce
 

@@ -6,8 +6,8 @@ import itertools
 
 import pytest
 
-from midhaul.deploy.choices import placer_named
 from midhaul.deploy.placement.checks import check_placement
+from midhaul.deploy.plan.choices import placer_named
 from midhaul.deploy.problem import (
     Analytic,
     ContainerImage,

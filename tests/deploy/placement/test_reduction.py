@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.deploy.placement.mincut_instances import instances, optimum
 
-from midhaul.deploy.placement.instance import Instance
+from midhaul.deploy.placement.arrays import Instance
 from midhaul.deploy.placement.mincut_kernels import stable_order
 from midhaul.deploy.placement.reduction import Reduced, equal_sets, mixed, reduce
 

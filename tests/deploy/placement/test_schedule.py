@@ -15,7 +15,7 @@ from tests.deploy.placement.instances import BPS, small_problems, subsets
 
 from midhaul.deploy.placement import Placement, Pull, planned_saved_bits
 from midhaul.deploy.placement.building import build
-from midhaul.deploy.placement.schedule import Schedule, schedule
+from midhaul.deploy.placement.schedule import schedule
 from midhaul.deploy.problem import (
     Analytic,
     ContainerImage,
@@ -26,6 +26,8 @@ from midhaul.deploy.problem import (
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from midhaul.deploy.placement.built import Schedule
 
 
 def images_of(sizes: dict[str, dict[str, int]]) -> dict[str, ContainerImage]:

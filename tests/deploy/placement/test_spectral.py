@@ -12,13 +12,12 @@ from tests.deploy.placement.mincut_instances import instances, optimum
 from tests.deploy.placement.test_tabu import dense_problem
 
 from midhaul.deploy.placement.building import build
-from midhaul.deploy.placement.dual import Relaxation
-from midhaul.deploy.placement.prices import one_row
+from midhaul.deploy.placement.lagrangian import Relaxation, one_row
 from midhaul.deploy.placement.reduction import reduce
 from midhaul.deploy.placement.spectral import least_norm, spectral_bound
 
 if TYPE_CHECKING:
-    from midhaul.deploy.placement.instance import Instance
+    from midhaul.deploy.placement.arrays import Instance
 
 
 @settings(deadline=None, max_examples=150)

@@ -22,8 +22,7 @@ from midhaul.deploy.placement import (
     check_placement,
 )
 from midhaul.deploy.placement.building import build
-from midhaul.deploy.placement.marginal_greedy import solve_greedily
-from midhaul.deploy.placement.marginal_greedy_kernels import take_by_merit
+from midhaul.deploy.placement.marginal_greedy import solve_greedily, take_by_merit
 from midhaul.deploy.placement.mincut import load_kernels
 from midhaul.deploy.placement.mincut_kernels import add_in_order, augment, stable_order
 from midhaul.deploy.placement.reduction import reduce
@@ -38,7 +37,7 @@ from midhaul.deploy.problem import (
 )
 
 if TYPE_CHECKING:
-    from midhaul.deploy.placement.instance import Instance
+    from midhaul.deploy.placement.arrays import Instance
 
 KERNELS = (walk, take_by_merit, add_in_order, augment, stable_order)
 """All that a placement calls of what is compiled."""

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 from hypothesis import strategies as st
 
-from midhaul.deploy.curves import QosCurve
+from midhaul.deploy.curves.qos_curve import QosCurve
+from midhaul.deploy.curves.seed_curves import seed_curve
 from midhaul.deploy.rates import Demands
-from midhaul.deploy.seed_curves import seed_curve
 
 
 @st.composite

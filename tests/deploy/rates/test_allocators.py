@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.deploy.rates.instances import random_demands, seed_demands, small_demands
 
-from midhaul.deploy.curves import QosCurve
+from midhaul.deploy.curves.qos_curve import QosCurve
+from midhaul.deploy.curves.seed_curves import seed_model
 from midhaul.deploy.rates import (
     Demands,
     EvenSplit,
@@ -24,7 +25,6 @@ from midhaul.deploy.rates import (
     check_allocator,
 )
 from midhaul.deploy.rates.checks import check_allocation
-from midhaul.deploy.seed_curves import seed_model
 
 ALLOCATORS: tuple[RateAllocator, ...] = (
     EvenSplit(),

@@ -11,9 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.deploy.rates.instances import seed_demands, small_demands
 
-from midhaul.deploy.curves import QosCurve
+from midhaul.deploy.curves.qos_curve import QosCurve
 from midhaul.deploy.rates import Demands, ExactKnapsack, HullGreedy
-from midhaul.deploy.rates.answer import weighted_values
+from midhaul.deploy.rates.base import weighted_values
 from midhaul.deploy.rates.hull import FlatProblem, Hulls, _Core, _pay, falling, total
 from midhaul.deploy.rates.hull_kernels import best_pair, segments
 from midhaul.deploy.rates.reference import best_value, upper_hull

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from midhaul.deploy.curves import QosCurve
+from midhaul.deploy.curves.qos_curve import QosCurve
+from midhaul.deploy.curves.seed_curves import fitted_quality, seed_curve, seed_model
 from midhaul.deploy.rates import Demands, Raa
-from midhaul.deploy.seed_curves import fitted_quality, seed_curve, seed_model
 from midhaul.errors import DataError
 
 SEED = Raa(alpha=0.1, model_of=seed_model)

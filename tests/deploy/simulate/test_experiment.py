@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 from pydantic import BaseModel, ValidationError
 
-from midhaul.deploy.simulate import config, config_parts, tables
+from midhaul.deploy.simulate import config, tables
+from midhaul.deploy.simulate import config as config_parts
 from midhaul.deploy.simulate.config import SimulateConfig
 from midhaul.deploy.simulate.experiment import simulate
-from midhaul.deploy.simulate.samples import METRICS, samples
+from midhaul.deploy.simulate.metrics import METRICS, samples
 from midhaul.errors import ConfigError, DataError
 from midhaul.runs.progress import SilentProgress
 from midhaul.runs.run import Run

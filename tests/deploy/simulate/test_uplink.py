@@ -8,11 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.deploy.simulate.worlds import analytic, policy, scenario
 
-from midhaul.deploy.choices import allocator_named, placer_named
-from midhaul.deploy.enforcement.traces import Trace
-from midhaul.deploy.networks import Network
-from midhaul.deploy.simulate.totals import totals_of
-from midhaul.deploy.simulate.uplink import FluidUplink
+from midhaul.deploy.networks import Network, Trace
+from midhaul.deploy.plan.choices import allocator_named, placer_named
+from midhaul.deploy.simulate.ledger import FluidUplink
+from midhaul.deploy.simulate.tables import totals_of
 from midhaul.deploy.simulate.world import simulate_gateway
 
 

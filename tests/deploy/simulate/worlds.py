@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from midhaul.deploy.choices import allocator_named, eviction_named
 from midhaul.deploy.control import Policy
-from midhaul.deploy.curves import QosCurve
+from midhaul.deploy.curves.qos_curve import QosCurve
 from midhaul.deploy.networks import Network
 from midhaul.deploy.placement.base import Placement, Pull
+from midhaul.deploy.plan.choices import allocator_named, eviction_named
 from midhaul.deploy.problem import Analytic, ContainerImage, Gateway, Layer
 from midhaul.deploy.simulate.scenario import Scenario
 

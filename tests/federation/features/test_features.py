@@ -15,21 +15,21 @@ from onnx import TensorProto, helper, numpy_helper
 from tests.federation.toy_learning import one_best, two_contexts
 
 from midhaul.errors import DataError
+from midhaul.federation.features.base import NoFeatures
 from midhaul.federation.features.embedding import load_embedding
-from midhaul.federation.features.first_answer import AfterFirstPolicy, FirstAnswer
-from midhaul.federation.features.none import NoFeatures
 from midhaul.federation.features.saved import extractor_of
 from midhaul.federation.features.statistics import ImageStatistics, statistics_of
-from midhaul.federation.policies.actors import ActorPolicy, Network, Scaling
+from midhaul.federation.npz_state import read_state, write_state
+from midhaul.federation.policies.after_first import AfterFirstPolicy, FirstAnswer
 from midhaul.federation.policies.answer_features import describe
+from midhaul.federation.policies.armol.actor_policy import ActorPolicy, Network, Scaling
 from midhaul.federation.policies.base import Situation
-from midhaul.federation.saving import read_state, write_state
-from midhaul.vision.card import Card
+from midhaul.vision.detectors.card import Card
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from midhaul.federation.problem import Recording
+    from midhaul.federation.recordings.problem import Recording
 
 STATISTICS = ImageStatistics()
 

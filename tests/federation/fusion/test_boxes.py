@@ -17,8 +17,8 @@ from tests.federation.recordings import HEIGHT, WIDTH, random_recording, tiny_bo
 from midhaul.errors import ConfigError
 from midhaul.federation.fusion.boxes import METHODS, SCORINGS, VOTES, BoxFuser
 from midhaul.federation.fusion.reference import Box, fuse_boxes
-from midhaul.federation.problem import Answers, Recording
-from midhaul.federation.readers.parquet import read_parquet
+from midhaul.federation.recordings.parquet import read_parquet
+from midhaul.federation.recordings.problem import Answers, Recording
 
 if TYPE_CHECKING:
     from pathlib import Path

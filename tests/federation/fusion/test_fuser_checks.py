@@ -15,7 +15,7 @@ from midhaul.federation.fusion.checks import check_fuser
 
 if TYPE_CHECKING:
     from midhaul.federation.fusion.base import Fuser
-    from midhaul.federation.problem import Answers, Recording, Task
+    from midhaul.federation.recordings.problem import Answers, Recording, Task
 
 BOXES = (
     "nms",

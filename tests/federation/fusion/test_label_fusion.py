@@ -21,19 +21,19 @@ from tests.federation.recordings import (
 )
 
 from midhaul.errors import DataError
-from midhaul.federation.fusion.hearing import draw_rows
+from midhaul.federation.fusion.provider_arrays import draw_rows
 from midhaul.federation.fusion.stacked_labels import StackedLabels, fit_stacked_labels
 from midhaul.federation.fusion.stacked_tags import StackedTags, fit_stacked_tags
 from midhaul.federation.fusion.votes import VoteFuser
-from midhaul.federation.problem import Answers, all_masks
+from midhaul.federation.npz_state import read_state, write_state
 from midhaul.federation.quality import item_quality, subset_qualities
-from midhaul.federation.saving import read_state, write_state
+from midhaul.federation.recordings.problem import Answers, all_masks
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from midhaul.federation.fusion import SavedFuser
-    from midhaul.federation.problem import Recording, Task
+    from midhaul.federation.recordings.problem import Recording, Task
 
 KINDS = ("vote labels", "vote tags", "stacked labels", "stacked tags")
 each = pytest.mark.parametrize("kind", KINDS)

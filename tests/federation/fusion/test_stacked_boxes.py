@@ -14,27 +14,27 @@ from tests.federation.recordings import random_recording, recordings, tiny_boxes
 from threadpoolctl import threadpool_limits
 
 from midhaul.errors import DataError
-from midhaul.federation.boosted_trees import BoostedTrees
 from midhaul.federation.fusion import fit_fuser, fuser_from_state, fuser_named
-from midhaul.federation.fusion.box_clusters import cluster_boxes
-from midhaul.federation.fusion.cluster_context import context_of
-from midhaul.federation.fusion.cluster_features import SILENT, cluster_features
+from midhaul.federation.fusion.boosted_trees import BoostedTrees
 from midhaul.federation.fusion.stacked_boxes import (
     MAX_BOXES,
+    SILENT,
     StackedBoxes,
+    cluster_boxes,
+    cluster_features,
+    context_of,
     fit_stacked_boxes,
 )
-from midhaul.federation.problem import Answers
+from midhaul.federation.npz_state import read_state, write_state
 from midhaul.federation.quality import set_quality
-from midhaul.federation.readers.parquet import read_parquet
-from midhaul.federation.saving import read_state, write_state
-from midhaul.federation.splits import split_items
-from midhaul.vision.matching import iou
+from midhaul.federation.recordings.parquet import read_parquet
+from midhaul.federation.recordings.problem import Answers, split_items
+from midhaul.vision.judge.matching import iou
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from midhaul.federation.problem import Recording
+    from midhaul.federation.recordings.problem import Recording
 
 N_PROVIDERS = 4
 

@@ -11,12 +11,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.optimize import check_grad
 
-from midhaul.federation.fusion.stacked_tags import fit_stacked_tags
-from midhaul.federation.fusion.tag_fitting import Likelihood
-from midhaul.federation.fusion.tag_sets import MAX_TAGS, best_sizes, set_chances
-from midhaul.federation.fusion.tag_terms import TagAnswers
-from midhaul.federation.problem import Answers, Recording
+from midhaul.federation.fusion.stacked_tags import (
+    MAX_TAGS,
+    Likelihood,
+    TagAnswers,
+    best_sizes,
+    fit_stacked_tags,
+    set_chances,
+)
 from midhaul.federation.quality import item_quality
+from midhaul.federation.recordings.problem import Answers, Recording
 
 utilities_of = st.lists(st.floats(-40, 40), min_size=1, max_size=7)
 weights_of = st.lists(st.floats(-5, 5), min_size=2, max_size=6)

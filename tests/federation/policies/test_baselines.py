@@ -10,30 +10,35 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from midhaul.errors import ConfigError, DataError
-from midhaul.federation.evaluation import replay
 from midhaul.federation.fusion import fuser_named
-from midhaul.federation.policies.catalogue import entry_named, fit_policy
-from midhaul.federation.policies.check_recordings import check_examples
-from midhaul.federation.policies.chord import chord
-from midhaul.federation.policies.confidence import fit_confidence
-from midhaul.federation.policies.first_answers import first_label
-from midhaul.federation.policies.fixed import (
+from midhaul.federation.policies.baselines import (
     FixedFamily,
     FixedPolicy,
+    RandomOne,
+    RandomSubset,
     ensemble_policy,
     fit_fixed,
+    fit_oracle,
     single_policies,
     subset_policy,
 )
-from midhaul.federation.policies.oracle import fit_oracle
-from midhaul.federation.policies.random_subsets import RandomOne, RandomSubset
-from midhaul.federation.policies.worth import (
+from midhaul.federation.policies.catalogue import entry_named, fit_policy
+from midhaul.federation.policies.check_recordings import check_examples
+from midhaul.federation.policies.confidence import fit_confidence
+from midhaul.federation.policies.exchange_rate import (
     best_of,
     candidate_masks,
     finite_multiplier,
 )
-from midhaul.federation.problem import Answers, all_masks, prices_of
+from midhaul.federation.policies.mixed import chord
+from midhaul.federation.policies.replay import replay
 from midhaul.federation.quality import item_quality, set_quality, subset_qualities
+from midhaul.federation.recordings.problem import (
+    Answers,
+    all_masks,
+    first_label,
+    prices_of,
+)
 
 if TYPE_CHECKING:
     from midhaul.federation.policies.base import Examples

@@ -9,11 +9,11 @@ import pytest
 from tests.federation.recordings import random_recording
 
 from midhaul.errors import DataError
-from midhaul.federation.evaluation import replay
 from midhaul.federation.fusion import fuser_named
 from midhaul.federation.policies.base import Examples
+from midhaul.federation.policies.baselines import FixedPolicy, fit_fixed
 from midhaul.federation.policies.budgets import BudgetCurve, calibrate
-from midhaul.federation.policies.fixed import FixedPolicy, fit_fixed
+from midhaul.federation.policies.replay import replay
 
 
 def examples_of(seed: int, n: int = 400) -> Examples:

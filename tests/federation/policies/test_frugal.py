@@ -9,13 +9,12 @@ import numpy as np
 import pytest
 
 from midhaul.errors import DataError
-from midhaul.federation.evaluation import replay
 from midhaul.federation.fusion import fuser_named
 from midhaul.federation.policies.check_recordings import check_examples
-from midhaul.federation.policies.first_answers import first_label
-from midhaul.federation.policies.frugal import FrugalSettings, fit_frugal
-from midhaul.federation.policies.frugal_rules import rule_group
+from midhaul.federation.policies.frugal import FrugalSettings, fit_frugal, rule_group
+from midhaul.federation.policies.replay import replay
 from midhaul.federation.quality import item_quality, subset_qualities
+from midhaul.federation.recordings.problem import first_label
 
 if TYPE_CHECKING:
     from midhaul.federation.policies.base import SubsetPolicy

@@ -6,12 +6,11 @@ import numpy as np
 import pytest
 
 from midhaul.errors import DataError
-from midhaul.federation.evaluation import replay
 from midhaul.federation.fusion import fuser_named
+from midhaul.federation.policies.baselines import fit_fixed
 from midhaul.federation.policies.check_recordings import check_examples
-from midhaul.federation.policies.fixed import fit_fixed
-from midhaul.federation.policies.linucb_learning import LinUcbSettings, fit_linucb
-from midhaul.federation.policies.ridge import RidgeBank
+from midhaul.federation.policies.linucb import LinUcbSettings, RidgeBank, fit_linucb
+from midhaul.federation.policies.replay import replay
 from midhaul.federation.quality import item_quality
 
 _RNG = np.random.default_rng

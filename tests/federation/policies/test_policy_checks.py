@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 
 from midhaul.federation.fusion import fuser_named
+from midhaul.federation.policies.baselines import FixedPolicy
 from midhaul.federation.policies.catalogue import (
     CATALOGUE,
     Entry,
     entry_named,
     fit_policy,
-    policy_from_state,
 )
 from midhaul.federation.policies.check_recordings import check_examples
 from midhaul.federation.policies.checks import (
@@ -22,16 +22,16 @@ from midhaul.federation.policies.checks import (
     check_online,
     check_policy,
 )
-from midhaul.federation.policies.fixed import FixedPolicy
 from midhaul.federation.policies.mixed import MixedPolicy, NobodyPolicy
-from midhaul.federation.policies.online import OnlineRefit
-from midhaul.federation.policies.recipes import OnlineSettings, Recipe
+from midhaul.federation.policies.online.online import OnlineRefit
+from midhaul.federation.policies.online.refit_settings import OnlineSettings, Recipe
+from midhaul.federation.policies.saved import policy_from_state
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from midhaul.federation.policies.base import Examples, Situation
-    from midhaul.federation.problem import Task
+    from midhaul.federation.recordings.problem import Task
 
 _FUSERS: dict[Task, str] = {"labels": "vote", "tags": "vote", "boxes": "wbf"}
 _TOLD: dict[str, dict[str, Any]] = {

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from midhaul.federation.fusion import fuser_named
+from midhaul.federation.policies.baselines import fit_fixed
 from midhaul.federation.policies.check_recordings import check_examples
-from midhaul.federation.policies.fixed import fit_fixed
-from midhaul.federation.policies.references import (
+from midhaul.federation.policies.ensemble_labels import (
     ReferenceBill,
     as_truth,
     audited,
@@ -20,7 +20,7 @@ from midhaul.federation.policies.references import (
 from midhaul.federation.quality import item_quality
 
 if TYPE_CHECKING:
-    from midhaul.federation.problem import Answers, Recording, Task
+    from midhaul.federation.recordings.problem import Answers, Recording, Task
 
 _RNG = np.random.default_rng
 

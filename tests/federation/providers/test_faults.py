@@ -12,15 +12,15 @@ import pytest
 from PIL import Image
 
 from midhaul.errors import ConfigError, DataError
-from midhaul.federation.problem import Answers, Recording
 from midhaul.federation.providers.checks import check_provider
 from midhaul.federation.providers.faults import Fault, FaultyProvider, drawn_faults
 from midhaul.federation.providers.recorded import DrawnLatency, RecordedProvider
+from midhaul.federation.recordings.problem import Answers, Recording
 from midhaul.model import Detections, Tags
 
 if TYPE_CHECKING:
-    from midhaul.federation.problem import Task
     from midhaul.federation.providers.base import Provider
+    from midhaul.federation.recordings.problem import Task
     from midhaul.model import Prediction
 
 N = 200

@@ -18,13 +18,13 @@ from tests.services.stations import Quarter, jpeg, served
 from tests.support.fake_vendors import Vendor, serve
 
 from midhaul.errors import ConfigError, DataError, PrerequisiteError
+from midhaul.federation.providers.base import was_unsent
 from midhaul.federation.providers.catalogue import ProviderSpec, make_provider
 from midhaul.federation.providers.checks import check_provider
-from midhaul.federation.providers.failures import was_unsent
 from midhaul.federation.providers.http import HttpProvider, HttpSettings
 from midhaul.federation.providers.local import LocalProvider
 from midhaul.model import Detections
-from midhaul.testbed.nodes import NodeSettings
+from midhaul.testbed.nodes.settings import NodeSettings
 from midhaul.wire.message import pack_answer
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
     from midhaul.federation.providers.base import Provider
     from midhaul.model import Prediction
-    from midhaul.vision.images import Pixels
+    from midhaul.vision.images.image import Pixels
 
 ITEMS = [("a", jpeg()), ("b", jpeg())]
 NODE = NodeSettings(name="edge1")

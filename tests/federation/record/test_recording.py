@@ -19,17 +19,11 @@ from pydantic import ValidationError
 from tests.support.fake_vendors import Vendor, serve
 
 from midhaul.errors import ConfigError, StoreError
-from midhaul.federation.budget import BudgetGuard, Budgets
-from midhaul.federation.ledger import Ledger
-from midhaul.federation.prices import PriceList
-from midhaul.federation.readers.parquet import read_parquet
+from midhaul.federation.money.budget import BudgetGuard, Budgets
+from midhaul.federation.money.ledger import Ledger
+from midhaul.federation.money.prices import PriceList
 from midhaul.federation.record import tables
-from midhaul.federation.record.asking import (
-    Asked,
-    Asker,
-    keys_to_ask,
-    turns_of,
-)
+from midhaul.federation.record.caller import Asked, Asker, keys_to_ask, turns_of
 from midhaul.federation.record.config import (
     AskedConfig,
     ImagesConfig,
@@ -37,14 +31,15 @@ from midhaul.federation.record.config import (
     ScheduleConfig,
 )
 from midhaul.federation.record.experiment import record
-from midhaul.federation.record.figures import build
 from midhaul.federation.record.journal import Call, Found, Journal, Key
-from midhaul.federation.record.samples import samples
+from midhaul.federation.record.metrics import samples
+from midhaul.federation.record.report import build
+from midhaul.federation.recordings.parquet import read_parquet
 from midhaul.model import Detections, Prediction, Tags
 from midhaul.report import render
-from midhaul.runs.config import Spec
 from midhaul.runs.progress import SilentProgress
 from midhaul.runs.run import Run
+from midhaul.runs.spec import Spec
 from midhaul.wire.message import pack_answer
 
 if TYPE_CHECKING:

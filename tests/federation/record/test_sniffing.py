@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING
 import pytest
 from benchmarks.packet_lab import missing
 
+from midhaul.captures.capture import captures_in
+from midhaul.captures.tracking import split
 from midhaul.errors import PrerequisiteError
-from midhaul.federation.latency.capture import captures_in
-from midhaul.federation.latency.tracking import split
 from midhaul.federation.record.config import SniffConfig
-from midhaul.federation.record.sniffing import Sniffer, arguments
+from midhaul.federation.record.tcpdump import Sniffer, arguments
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -12,20 +12,20 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
-from midhaul.federation.budget import BudgetGuard, Budgets
-from midhaul.federation.ledger import Ledger
-from midhaul.federation.policies.fixed import FixedPolicy
-from midhaul.federation.prices import PriceList
-from midhaul.federation.problem import Answers, members
+from midhaul.federation.money.budget import BudgetGuard, Budgets
+from midhaul.federation.money.ledger import Ledger
+from midhaul.federation.money.prices import PriceList
+from midhaul.federation.policies.baselines import FixedPolicy
+from midhaul.federation.recordings.problem import Answers, members
+from midhaul.federation.recordings.vocabulary import Vocabulary
 from midhaul.federation.serving import Federation, Knowledge
-from midhaul.federation.vocabulary import Vocabulary
 from midhaul.model import Detections, Prediction
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 
     from midhaul.federation.policies.base import SubsetPolicy
-    from midhaul.federation.problem import Recording
+    from midhaul.federation.recordings.problem import Recording
     from midhaul.model import PredictionStatus
 
 NAMES = ("cat", "dog")

@@ -9,10 +9,9 @@ import pytest
 from PIL import Image
 
 from midhaul.errors import DataError
-from midhaul.federation.serving.building import knowledge_of
-from midhaul.federation.serving.config import FederationFile
-from midhaul.federation.serving.config_parts import ProviderConfig
-from midhaul.runs.config import Spec
+from midhaul.federation.serving.config import FederationFile, ProviderConfig
+from midhaul.federation.serving.from_config import knowledge_of
+from midhaul.runs.spec import Spec
 
 
 def photo() -> bytes:

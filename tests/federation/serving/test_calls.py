@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.federation.serving.scenes import Scripted, Step, federation_of
 
-from midhaul.federation.budget import Budgets
+from midhaul.federation.money.budget import Budgets
 from midhaul.federation.serving import (
     BreakerSettings,
     CacheSettings,
@@ -22,10 +22,10 @@ from midhaul.federation.serving import (
     RetrySettings,
 )
 from midhaul.federation.serving.breaker import Breaker
-from midhaul.federation.serving.cache import AnswerCache
+from midhaul.federation.serving.caller import Retries
+from midhaul.federation.serving.engine import AnswerCache
 from midhaul.federation.serving.limiter import Limiter
-from midhaul.federation.serving.retries import Retries
-from midhaul.federation.serving.virtual_time import run_virtual
+from midhaul.federation.serving.replay import run_virtual
 from midhaul.model import Prediction
 
 if TYPE_CHECKING:

@@ -16,15 +16,15 @@ from tests.federation.serving.scenes import (
 )
 
 from midhaul.errors import ConfigError
-from midhaul.federation.budget import Budgets
-from midhaul.federation.prices import PriceList
+from midhaul.federation.money.budget import Budgets
+from midhaul.federation.money.prices import PriceList
 from midhaul.federation.serving import (
     CacheSettings,
     FederationSettings,
     ProviderSettings,
     RetrySettings,
 )
-from midhaul.federation.serving.virtual_time import run_virtual
+from midhaul.federation.serving.replay import run_virtual
 from midhaul.model import Tags
 
 if TYPE_CHECKING:

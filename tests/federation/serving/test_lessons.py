@@ -18,7 +18,7 @@ from tests.federation.serving.scenes import (
 )
 
 from midhaul.federation.serving import FederationSettings
-from midhaul.federation.serving.virtual_time import run_virtual
+from midhaul.federation.serving.replay import run_virtual
 from midhaul.services.federation_metrics import Metrics
 
 if TYPE_CHECKING:

@@ -9,16 +9,16 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from tests.federation.serving.scenes import InTurn, Scripted, Step, federation_of
 
-from midhaul.federation.budget import Budgets
-from midhaul.federation.providers.failures import UNSENT
+from midhaul.federation.money.budget import Budgets
+from midhaul.federation.money.prices import charged_statuses
+from midhaul.federation.providers.base import UNSENT
 from midhaul.federation.serving import (
     FederationSettings,
     ProviderSettings,
     RetrySettings,
 )
-from midhaul.federation.serving.virtual_time import run_virtual
-from midhaul.federation.tariffs import charged_statuses
-from midhaul.services.federation_answers import status_of
+from midhaul.federation.serving.replay import run_virtual
+from midhaul.services.federation_application import status_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -9,21 +9,26 @@ import numpy as np
 import pytest
 from tests.federation.serving.scenes import Everything, InTurn, everybody
 
-from midhaul.federation.budget import Budgets
-from midhaul.federation.problem import Answers, Recording
-from midhaul.federation.providers.faults import Fault
-from midhaul.federation.providers.recorded import DrawnLatency
-from midhaul.federation.serving import BreakerSettings, ProviderSettings
-from midhaul.federation.serving.fault_plan import Phase, standard_phases
-from midhaul.federation.serving.replay import ReplaySettings, replay_under_faults
-from midhaul.federation.serving.replay_rows import request_rows, summary_rows
-from midhaul.federation.serving.tables import (
+from midhaul.federation.evaluate.tables import (
     FAULT_PHASES,
     FAULT_REQUESTS,
     FAULT_SUMMARY,
     TABLES,
 )
-from midhaul.federation.serving.virtual_time import run_virtual
+from midhaul.federation.money.budget import Budgets
+from midhaul.federation.providers.faults import Fault
+from midhaul.federation.providers.recorded import DrawnLatency
+from midhaul.federation.recordings.problem import Answers, Recording
+from midhaul.federation.serving import BreakerSettings, ProviderSettings
+from midhaul.federation.serving.replay import (
+    Phase,
+    ReplaySettings,
+    replay_under_faults,
+    request_rows,
+    run_virtual,
+    standard_phases,
+    summary_rows,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -27,8 +27,7 @@ from midhaul.errors import ConfigError
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from midhaul.deploy.enforcement.bridge_config import BridgeConfig
-    from midhaul.deploy.enforcement.endpoint import Endpoint
+    from midhaul.deploy.enforcement.bridge_config import BridgeConfig, Endpoint
     from midhaul.deploy.enforcement.mqtt.packets import Properties, Value
 
 HELLO_TOPIC = "$midhaul/hello"

@@ -2,6 +2,19 @@
 
 Nothing here talks to a broker. What is decided here is asked of the store, and holds as
 soon as the store has committed it.
+
+How much may be on its way at once: the pacer watches what is not acknowledged.
+
+A rate is granted before anybody knows what the link will carry. Where it carries less,
+messages that have left the pacer wait in the buffers of the kernel and of the link, in
+the order in which they left: none of them can be dropped any more, and what is small
+and new waits behind what is large and old. So beyond a time's worth of the granted rate
+messages stay in their lanes until others are acknowledged, and the backlog is where it
+can be seen.
+
+This is a window as in V. Jacobson, "Congestion Avoidance and Control", SIGCOMM 1988,
+of a fixed time at a known rate: it is not probed for, as the plan says what the rate
+is.
 """
 
 from __future__ import annotations
@@ -14,11 +27,10 @@ import math
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any, Literal, cast
 
+from midhaul.deploy.curves.transport import publish_bytes
 from midhaul.deploy.enforcement.bridge_loops import MOST_HOPS, hops, passed_on
 from midhaul.deploy.enforcement.bridge_stats import OTHERS, FlowStats
 from midhaul.deploy.enforcement.bridge_store import Stored
-from midhaul.deploy.enforcement.in_flight import has_room
-from midhaul.deploy.enforcement.lanes import Bounds, LaneCounts, Waiting
 from midhaul.deploy.enforcement.mqtt.connection import FAILED, MOST_MID
 from midhaul.deploy.enforcement.mqtt.packets import (
     Prop,
@@ -26,7 +38,7 @@ from midhaul.deploy.enforcement.mqtt.packets import (
     first_of,
     properties_bytes,
 )
-from midhaul.deploy.enforcement.pacer import Pacer
+from midhaul.deploy.enforcement.pacer import Bounds, LaneCounts, Pacer, Waiting
 from midhaul.deploy.enforcement.rate_map import RateMap
 from midhaul.deploy.enforcement.topics import (
     LONGEST_TOPIC,
@@ -36,7 +48,6 @@ from midhaul.deploy.enforcement.topics import (
     renamed,
     renamed_filter,
 )
-from midhaul.deploy.enforcement.wire_bytes import publish_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -45,6 +56,22 @@ if TYPE_CHECKING:
     from midhaul.deploy.enforcement.bridge_stats import Cause
     from midhaul.deploy.enforcement.bridge_store import BridgeStore
     from midhaul.deploy.enforcement.mqtt.connection import Connection
+
+
+def has_room(n_bytes: int, uplink_bps: float, window_s: float | None) -> bool:
+    """Whether one more message may leave.
+
+    Args:
+        n_bytes: on the wire, of all messages that are not acknowledged; one may always
+            be on its way, however large.
+        uplink_bps: what was granted together; infinite for no bound.
+        window_s: time's worth of it that may be on its way, at least a round trip; None
+            for no bound.
+    """
+    if not n_bytes or window_s is None or math.isinf(uplink_bps):
+        return True
+    return 8 * n_bytes < uplink_bps * window_s
+
 
 Flow = Literal["up", "down"]
 Qos = Literal[0, 1, 2]

@@ -1,6 +1,6 @@
 """Pacing: what may leave when, so that each lane keeps its rate and all the uplink.
 
-Each lane and the uplink have a leaky bucket (:mod:`midhaul.deploy.enforcement.bucket`);
+Each lane and the uplink have a leaky bucket (:mod:`midhaul.deploy.enforcement.pacer`);
 a message leaves when both are empty. Over every window of *W* seconds a lane sends at
 most ``rate * (W + lateness_s)`` and one message, and so do all together on the uplink.
 Time is an argument, nothing here waits.
@@ -13,19 +13,251 @@ Differences from the paper:
 2. Lanes that together ask for more than the uplink are scaled down in proportion.
 3. Of several lanes whose buckets are empty, the one goes first that has been allowed to
    for longest.
+
+A leaky bucket whose rate may change: when the next message may leave.
+
+The generic cell rate algorithm (ITU-T I.371, annex A) in its continuous form: sending
+*n* bits fills the bucket by *n*, it drains at its rate, and the next message may leave
+when it is empty. Over every window of *W* seconds therefore::
+
+    bits <= rate * (W + slack_s) + one message
+
+Differences from the standard:
+
+1. The level is kept in bits, not in time, so that the rate can change at any moment and
+   the bound holds for its integral.
+2. Messages have sizes of their own; a cell is one size.
+
+A lane: the queue of what one rate is granted to, its bounds and its counts.
+
+A lane is a topic, or all topics of a filter; messages leave it in the order in which
+they came.
 """
 
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Generic
+from collections import deque
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Generic, Literal, TypeVar
 
-from midhaul.deploy.enforcement.bucket import NEVER, Bucket
-from midhaul.deploy.enforcement.lanes import Bounds, Lane, LaneCounts, T, Waiting
 from midhaul.errors import DataError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
+
+NEVER = math.inf
+"""A time that does not come."""
+
+_TOLERANCE_BITS = 0.5  # clocks are floats: it is empty a hair before it is
+
+
+class Bucket:
+    """A leaky bucket.
+
+    Args:
+        rate_bps: at which it drains; infinite for one that is always empty.
+        now_s: the time; it does not run backwards.
+        slack_s: by how much a timer may be late without loss of rate; zero is exact.
+
+    Attributes:
+        rate_bps: the present rate.
+    """
+
+    __slots__ = ("_at_s", "_level_bits", "_slack_s", "rate_bps")
+
+    def __init__(self, rate_bps: float, now_s: float, slack_s: float) -> None:
+        self.rate_bps = rate_bps
+        self._level_bits = 0.0
+        self._at_s = now_s
+        self._slack_s = slack_s
+
+    def _drain(self, now_s: float) -> None:
+        if math.isinf(self.rate_bps):
+            return
+        passed_s = max(0.0, now_s - self._at_s)
+        floor = min(self._level_bits, -self.rate_bps * self._slack_s)
+        self._level_bits = max(floor, self._level_bits - self.rate_bps * passed_s)
+        self._at_s = max(self._at_s, now_s)
+
+    def set_rate(self, rate_bps: float, now_s: float) -> None:
+        """Change the rate from now on."""
+        if math.isinf(self.rate_bps):
+            self._level_bits, self._at_s = 0.0, now_s
+        self._drain(now_s)
+        self.rate_bps = rate_bps
+        if math.isfinite(rate_bps):
+            self._level_bits = max(self._level_bits, -rate_bps * self._slack_s)
+
+    def fill(self, n_bits: float, now_s: float) -> None:
+        """Something left."""
+        self._drain(now_s)
+        if math.isfinite(self.rate_bps):
+            self._level_bits += n_bits
+
+    def free_s(self) -> float:
+        """When it is empty; never at a rate of zero."""
+        if self.rate_bps <= 0:
+            return NEVER
+        if math.isinf(self.rate_bps):
+            return -NEVER
+        rest = self._level_bits - _TOLERANCE_BITS
+        return self._at_s + rest / self.rate_bps
+
+
+T = TypeVar("T")
+
+Drop = Literal["oldest", "newest"]
+"""Which message goes when a queue is full: the oldest, or the one that comes."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bounds:
+    """What may wait in each lane.
+
+    Attributes:
+        n_messages: at most so many.
+        n_bytes: at most so many bytes on the wire together; a larger message has no
+            room at all.
+        drop: which one goes when there is no room.
+
+    Raises:
+        DataError: no message fits.
+    """
+
+    n_messages: int = 100
+    n_bytes: int = 16_000_000
+    drop: Drop = "oldest"
+
+    def __post_init__(self) -> None:
+        """Check that something may wait."""
+        if self.n_messages < 1 or self.n_bytes < 1:
+            message = (
+                "expected room for at least one message and one byte, found "
+                f"{self.n_messages} messages and {self.n_bytes} bytes"
+            )
+            raise DataError(message)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Waiting(Generic[T]):
+    """A message in a queue.
+
+    Attributes:
+        lane: where it waits.
+        number: counts all messages that came, so that order can be restored.
+        message: whatever it is.
+        n_bytes: what it takes on the wire.
+        came_s: when it came.
+    """
+
+    lane: str
+    number: int
+    message: T
+    n_bytes: int
+    came_s: float
+
+
+@dataclass(slots=True, kw_only=True)
+class LaneCounts:
+    """What happened in one lane; bytes are those on the wire.
+
+    Attributes:
+        n_in: messages that came.
+        n_out: messages that left; one that was put back and left again counts twice.
+        n_dropped: messages that were dropped.
+        bytes_in: of those that came.
+        bytes_out: of those that left.
+        bytes_dropped: of those that were dropped.
+        delay_s: sum of the times in the queue, of those that left.
+        max_delay_s: the longest.
+    """
+
+    n_in: int = 0
+    n_out: int = 0
+    n_dropped: int = 0
+    bytes_in: int = 0
+    bytes_out: int = 0
+    bytes_dropped: int = 0
+    delay_s: float = 0.0
+    max_delay_s: float = 0.0
+
+    def add(self, other: LaneCounts) -> None:
+        """Count together."""
+        for one in fields(self):
+            mine, theirs = getattr(self, one.name), getattr(other, one.name)
+            is_longest = one.name == "max_delay_s"
+            setattr(self, one.name, max(mine, theirs) if is_longest else mine + theirs)
+
+
+class Lane(Generic[T]):
+    """The queue of one lane; the oldest message is at its head."""
+
+    __slots__ = ("_bounds", "bucket", "counts", "n_bytes", "queue", "spare_s")
+
+    def __init__(self, bucket: Bucket, bounds: Bounds) -> None:
+        self._bounds = bounds
+        self.bucket = bucket
+        self.queue: deque[Waiting[T]] = deque()
+        self.n_bytes = 0
+        self.counts = LaneCounts()
+        self.spare_s = 0.0
+
+    @property
+    def is_waiting(self) -> bool:
+        """True where something waits that may leave at some time."""
+        return bool(self.queue) and self.bucket.rate_bps > 0
+
+    def append(self, waiting: Waiting[T]) -> list[Waiting[T]]:
+        """Add a message that came; what was dropped for it, or itself."""
+        self.counts.n_in += 1
+        self.counts.bytes_in += waiting.n_bytes
+        if waiting.n_bytes > self._bounds.n_bytes:
+            return self._dropped([waiting])
+        self.queue.append(waiting)
+        self.n_bytes += waiting.n_bytes
+        return self.trim()
+
+    def return_head(self, waiting: Waiting[T]) -> None:
+        """Put a message back before all others; :meth:`trim` has to follow."""
+        self.queue.appendleft(waiting)
+        self.n_bytes += waiting.n_bytes
+
+    def pop(self, now_s: float) -> Waiting[T]:
+        """The oldest message, which leaves now."""
+        waiting = self.queue.popleft()
+        self.n_bytes -= waiting.n_bytes
+        delay_s = now_s - waiting.came_s
+        self.counts.n_out += 1
+        self.counts.bytes_out += waiting.n_bytes
+        self.counts.delay_s += delay_s
+        self.counts.max_delay_s = max(self.counts.max_delay_s, delay_s)
+        return waiting
+
+    def trim(self) -> list[Waiting[T]]:
+        """Drop messages until the bounds are kept."""
+        gone: list[Waiting[T]] = []
+        bounds = self._bounds
+        while len(self.queue) > bounds.n_messages or self.n_bytes > bounds.n_bytes:
+            is_oldest = bounds.drop == "oldest"
+            waiting = self.queue.popleft() if is_oldest else self.queue.pop()
+            self.n_bytes -= waiting.n_bytes
+            gone.append(waiting)
+        return self._dropped(gone)
+
+    def discard(self, is_gone: Callable[[T], bool]) -> list[Waiting[T]]:
+        """Drop the messages of which something is so."""
+        gone = [one for one in self.queue if is_gone(one.message)]
+        if gone:
+            numbers = {one.number for one in gone}
+            self.queue = deque(one for one in self.queue if one.number not in numbers)
+            self.n_bytes -= sum(one.n_bytes for one in gone)
+        return self._dropped(gone)
+
+    def _dropped(self, gone: list[Waiting[T]]) -> list[Waiting[T]]:
+        self.counts.n_dropped += len(gone)
+        self.counts.bytes_dropped += sum(one.n_bytes for one in gone)
+        return gone
 
 
 class Pacer(Generic[T]):

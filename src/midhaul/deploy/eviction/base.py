@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from midhaul.deploy.registry.store_index import StoreState
+    from midhaul.deploy.store.store_index import StoreState
 
 
 class EvictionPolicy(Protocol):

@@ -9,9 +9,8 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from midhaul.deploy.eviction.transitions import with_image, with_use, without
 from midhaul.deploy.problem import ContainerImage, Layer
-from midhaul.deploy.registry.store_index import StoreState
+from midhaul.deploy.store.store_index import StoreState, with_image, with_use, without
 
 if TYPE_CHECKING:
     import numpy as np

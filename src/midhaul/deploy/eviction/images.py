@@ -26,7 +26,7 @@ from midhaul.deploy.eviction.base import deletable, until_freed
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from midhaul.deploy.registry.store_index import StoredImage, StoreState
+    from midhaul.deploy.store.store_index import StoredImage, StoreState
 
 Order = Literal["lru", "mru", "lfu", "mfu"]
 

@@ -28,7 +28,7 @@ from typing import TYPE_CHECKING
 from midhaul.deploy.eviction.base import deletable, until_freed
 
 if TYPE_CHECKING:
-    from midhaul.deploy.registry.store_index import StoreState
+    from midhaul.deploy.store.store_index import StoreState
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

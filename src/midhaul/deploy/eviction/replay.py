@@ -12,8 +12,13 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from midhaul.deploy.eviction.transitions import holding, with_image, with_use, without
-from midhaul.deploy.registry.store_index import StoreState
+from midhaul.deploy.store.store_index import (
+    StoreState,
+    holding,
+    with_image,
+    with_use,
+    without,
+)
 from midhaul.errors import DataError
 
 if TYPE_CHECKING:

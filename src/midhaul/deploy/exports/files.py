@@ -1,4 +1,7 @@
-"""A folder that a person can apply: every export of a plan, and how to use each."""
+"""A folder that a person can apply: every export of a plan, and how to use each.
+
+README.txt of an export: the order, how to check, how to undo, what is missing.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,8 @@ from typing import TYPE_CHECKING
 from midhaul.deploy.enforcement.htb import LEAST_BPS
 from midhaul.deploy.enforcement.rate_map import replace_text
 from midhaul.deploy.exports.kubernetes import (
+    PART_LABEL,
+    PLAN_LABEL,
     deployments,
     disruption_budgets,
     kubeedge_prepulls,
@@ -18,19 +23,213 @@ from midhaul.deploy.exports.kubernetes import (
 )
 from midhaul.deploy.exports.network import (
     bridge_file,
+    htb_plan,
     peer_hosts,
     rate_map,
     tc_script,
 )
-from midhaul.deploy.exports.plan import Plan, Site, dns_name
-from midhaul.deploy.exports.readme import readme
+from midhaul.deploy.exports.plan import CLOUD, Plan, Site, dns_name
+from midhaul.deploy.exports.validation import KUBERNETES
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     from midhaul.deploy.placement.base import Placement
     from midhaul.deploy.problem import PlacementProblem
     from midhaul.deploy.rates.base import Demands, RateAllocation
+
+_HEAD = """\
+Plan {hash}
+This folder was written by midhaul: {n_placed} of {n} analytics run on {n_gateways}
+gateway(s), the others in the cloud. Each manifest is valid for Kubernetes
+{versions}; no cluster was asked. See what would change before you apply it:
+    kubectl diff -k .
+
+0. BEFORE
+   Gateways are found by the label {node_label},
+   nodes of the cloud by {cloud_label}={cloud_value}:
+       kubectl label node NODE {cloud_label}={cloud_value}
+   The namespace {namespace} must be there.
+"""
+_PULL_WITH = """\
+   Nodes pull with the Secret {secret}; where it is missing:
+       kubectl -n {namespace} create secret docker-registry {secret} \\
+           --docker-server={registry} --docker-username=USER \\
+           --docker-password=PASSWORD
+"""
+_LOOSE = """\
+   {n} image(s) are named by tag, since no digest of them is known: a node that has
+   one of that tag does not pull it again when the tag moves on.
+"""
+_NO_PULL = """
+1. PULL
+   Nothing to do: all images are there, or run in the cloud.
+"""
+_PULL = """
+1. PULL (one of the two, before 2, so that no start waits for a pull)
+       kubectl apply -f prepull-jobs.yaml
+       kubectl apply -f kubeedge-prepull.yaml     KubeEdge 1.16 or later
+   Wait until all have ended, and look at those that failed:
+       kubectl -n {namespace} wait job \\
+           -l {mine},{plan_label}={hash},midhaul/wave=1 \\
+           --for=condition=complete --timeout={longest_s}s
+       kubectl get imageprepulljobs               KubeEdge
+   A Job whose image has no program `true` ends as failed, and has pulled it.
+"""
+_PEERS = """\
+   The plan counts on gateways that take layers from each other. Each needs a
+   peer-to-peer mirror at {mirror}, such as Spegel, and
+   what is in its folder certs.d where its containerd looks (config_path):
+       cp -r certs.d/. /etc/containerd/certs.d/   no restart is needed
+"""
+_WAVE = """\
+   Then, from peers that have the layers now, for {gateways}:
+       kubectl apply -f prepull-jobs-{wave}.yaml
+       kubectl apply -f kubeedge-prepull-{wave}.yaml
+   and wait as above, with midhaul/wave={wave}. It ends {ends_s:.0f} s after the begin.
+"""
+_LATER = """\
+   The plan lets all begin at once and counts a layer once on the backhaul. Here
+   later waves end later, by the time a layer takes from gateway to gateway.
+"""
+_START = """
+2. START, OR CHANGE
+   One Deployment for each analytic. Applied over an earlier plan, analytics that
+   change are stopped and started anew; the others go on.
+       kubectl apply -k .
+   What an earlier plan had and this one has not, goes by
+       kubectl -n {namespace} delete deployments,poddisruptionbudgets \\
+           -l '{mine},{plan_label}!={hash}'
+   Check that all are rolled out, and none is Pending:
+       kubectl -n {namespace} rollout status deployment -l {mine}
+       kubectl -n {namespace} get pods -o wide -l {mine}
+   A Pod stays Pending where no node has its label, or where the room that it needs
+   is taken: by what the line above deletes, or by what is not of this plan.
+
+3. RATES (one of the two, on each gateway, in its folder)
+       midhaul serve bridge bridge.toml           paces MQTT topics; needs no root
+       sh shape.sh up                             shapes packets; as root
+   The bridge reads rates.json again whenever it changes; shape.sh is run again.
+   Check: bridge-stats.json counts the messages of each lane, and
+       sh shape.sh show                           the packets of each class
+"""
+_TLS = """\
+   The bridge asks {cloud_broker} by TLS. A password for it stands in
+   the environment only, as MIDHAUL_BRIDGE_REMOTE_PASSWORD.
+"""
+_BANDWIDTH = """\
+   Pods on gateways are annotated with kubernetes.io/egress-bandwidth: CNI's
+   bandwidth plugin obeys it, and KubeEdge where it limits applications.
+"""
+_END = """
+4. UNDO
+   Back to an earlier plan: apply its folder, delete as in 2 with its hash, and give
+   the gateways its rates.json and shape.sh. One analytic, to the state before:
+       kubectl -n {namespace} rollout undo deployment NAME
+   All of it, and on each gateway, as root:
+       kubectl -n {namespace} delete deployments,poddisruptionbudgets,jobs -l {mine}
+       sh shape.sh down
+   Bare Pods, which exports had before there were Deployments:
+       kubectl -n {namespace} delete pods \\
+           -l 'app.kubernetes.io/managed-by=midhaul,!pod-template-hash'
+
+5. NOT COVERED
+   Brokers, what sets firewall marks, Services, volumes and probes of analytics, and
+   whatever else uses a node or an uplink: requests and limits are the plan's cores
+   and memory, which must be free. shape.sh holds back what leaves its device, not
+   what comes in, and spares the networks that the device is in, but for ports of
+   analytics. Containers run as user {user_id} without privileges.
+   Brokers: {gateway_broker} on each gateway, {cloud_broker} in the cloud.
+   Env of each: ANALYTIC, DEVICE, SENSOR_BROKER, RESULT_BROKER, UPLOAD_RATE_BPS,
+   KNOB, and BROKER_HAS_TLS where the broker wants TLS.
+"""
+
+
+def readme(plan: Plan, site: Site, plan_hash: str, files: Sequence[str]) -> str:
+    """The text of README.txt.
+
+    Args:
+        plan: what is exported.
+        site: where it is applied.
+        plan_hash: label of its manifests.
+        files: names of the manifests that there are.
+    """
+    placed = [one for one in plan.analytics if plan.where(one) != CLOUD]
+    ends = [p.ends_s for p in plan.placement.pulls if p.ends_s < float("inf")]
+    known = {
+        "hash": plan_hash,
+        "n": len(plan.analytics),
+        "n_placed": len(placed),
+        "n_gateways": len({plan.where(one) for one in placed}),
+        "versions": ", ".join(KUBERNETES),
+        "mine": f"{PART_LABEL}={dns_name(site.name)}",
+        "plan_label": PLAN_LABEL,
+        "namespace": site.namespace,
+        "node_label": site.node_label,
+        "cloud_label": site.cloud_label,
+        "cloud_value": site.cloud_value,
+        "mirror": site.peer_mirror,
+        "gateway_broker": site.gateway_broker,
+        "cloud_broker": site.cloud_broker,
+        "user_id": site.user_id,
+        "longest_s": max(300, round(3 * max(ends, default=0.0))),
+    }
+    parts = [_HEAD]
+    parts += [
+        _PULL_WITH.format(**known, secret=secret, registry=registry or "REGISTRY")
+        for secret, registry in site.secrets.items()
+    ]
+    if n_loose := _n_loose(plan, site):
+        parts.append(_LOOSE.format(n=n_loose))
+    parts += _pull_parts(plan, site, files)
+    parts += [_START, *_rate_parts(plan, site), _END]
+    # What was filled in already has no braces left but those of names.
+    return "".join(part.format(**known) if part in _FILLED else part for part in parts)
+
+
+_FILLED = frozenset({_HEAD, _PULL, _PEERS, _START, _TLS, _END})
+
+
+def _n_loose(plan: Plan, site: Site) -> int:
+    """How many images are named by tag only."""
+    images = {(plan.where(one), one.image) for one in plan.analytics}
+    return sum("@" not in plan.image_at(image, place, site) for place, image in images)
+
+
+def _pull_parts(plan: Plan, site: Site, files: Sequence[str]) -> list[str]:
+    """How images are pulled before they are needed."""
+    n_waves = sum(name.startswith("prepull-jobs") for name in files)
+    if not n_waves:
+        return [_NO_PULL]
+    parts = [_PULL]
+    if plan.has_peer_pulls and site.peer_mirror:
+        parts.append(_PEERS)
+    waves, ends_s = plan.waves(), plan.wave_ends_s()
+    for wave in range(2, n_waves + 1):
+        gateways = ", ".join(name for name, number in waves.items() if number == wave)
+        parts.append(
+            _WAVE.format(wave=wave, gateways=gateways, ends_s=ends_s[wave - 1])
+        )
+    return [*parts, _LATER] if n_waves > 1 else parts
+
+
+def _rate_parts(plan: Plan, site: Site) -> list[str]:
+    """What is special about the rates of each gateway."""
+    parts = [_TLS] if site.has_tls else []
+    for gateway, uplink_bps in plan.uplinks_bps.items():
+        if uplink_bps < LEAST_BPS:
+            parts.append(f"   {gateway}: its uplink is too slow for shape.sh.\n")
+        elif uploads := plan.uploads_of(gateway):
+            is_by_port = set(uploads) <= set(site.ports)
+            by = "destination port" if is_by_port else "firewall mark, see the script"
+            parts.append(f"   {gateway}: packets are told apart by {by}.\n")
+            if (scale := htb_plan(plan, site, gateway).scale) < 1:
+                parts.append(
+                    f"   {gateway}: classes get {scale:.1%} of what the plan grants, "
+                    "since\n   ssh and the kubelet keep a floor.\n"
+                )
+    return [*parts, _BANDWIDTH] if site.with_bandwidth else parts
 
 
 def export_plan(

@@ -14,7 +14,7 @@ from midhaul.deploy.enforcement.htb import (
 )
 from midhaul.deploy.enforcement.rate_map import RateMap
 from midhaul.deploy.exports.plan import scheme_host_port
-from midhaul.deploy.registry.reference import parse_reference
+from midhaul.deploy.store.reference import parse_reference
 from midhaul.errors import DataError
 from midhaul.model import Tally
 

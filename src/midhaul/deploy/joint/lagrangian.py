@@ -1,12 +1,12 @@
 """Joint placement and rates for large problems: prices, minimum cuts, exchanges.
 
 1. The smallest Lagrangian bound is searched for among prices of uplinks, disks, cores,
-   memory and pulls (:mod:`midhaul.deploy.joint.relaxation`), by cutting planes
-   (:mod:`midhaul.deploy.joint.plane`). Where analytics have a choice of gateways, their
-   own prices are too many for that; prices come from the linear relaxation, and the
-   bound is the Lagrangian at them.
+   memory and pulls (:mod:`midhaul.deploy.joint.lagrangian`), by cutting planes
+   (:mod:`midhaul.deploy.joint.cutting_planes`). Where analytics have a choice of
+   gateways, their own prices are too many for that; prices come from the linear
+   relaxation, and the bound is the Lagrangian at them.
 2. Each set of prices met on the way suggests a plan, and exchanges better the best of
-   them (:mod:`midhaul.deploy.joint.improve`).
+   them (:mod:`midhaul.deploy.joint.lagrangian`).
 3. If value and bound are still apart, only the uplinks stay relaxed: the placement that
    is best at their prices is searched as a whole
    (:mod:`midhaul.deploy.placement.mincut`). It is one more plan, and a better bound.
@@ -20,38 +20,355 @@ relaxation method for solving integer programming problems", Management Science 
    and a price is an answer here.
 2. What remains at prices is a minimum cut and a largest step for each analytic, both
    exact, so that the bound is that of the linear relaxation, and better after step 3.
+
+The Lagrangian of a joint problem: every capacity and every uplink has a price.
+
+With ``lambda_h`` per bit/s of the uplink at ``h`` and ``mu_r`` per unit of row ``r``,
+an analytic is worth ``c_a = max(0, max_s w_a q_as - lambda_h r_as)`` in the cloud and
+``g_a``, likewise, on a gateway. What remains is a closure of highest weight, a minimum
+cut (:mod:`midhaul.deploy.placement.closure`):
+
+    L(lambda, mu) = lambda U + mu C + sum_a c_a
+                    + max over closures of sum_i (g_a - c_a - mu u_i) x_i
+                                         - sum_e (mu c_e) y_e
+
+No plan is worth more than ``L`` at any prices, and the smallest ``L`` is the optimum of
+the linear relaxation (Geoffrion, Mathematical Programming Study 2, 1974: both parts
+have the integrality property). ``L`` is convex and has a price per row, a handful; its
+slope is what is left of each row.
+
+Items of one analytic on several gateways exclude each other. Each such analytic has one
+more price ``nu_a``, paid by all of its items and paid back once.
+
+Plans from prices, and better ones from them: who goes to a gateway, then rates.
+
+At prices every item has a gain and a rent, the price of what it takes. Items in order
+of gain over rent, each if it fits with the layers that it still needs, are a first
+plan. Better ones come from *exchanges*: one or two types of items (those that need the
+same layers) or one item leave, another type enters first, and the order fills the rest.
+Rates are divided anew for each, unless prices show that it cannot be better than the
+best plan so far: who moves ``S`` has at most ``lambda U + sum_a c_a + sum of gains in
+S``.
 """
 
 from __future__ import annotations
 
+import itertools
 import time
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from midhaul.deploy.joint.improve import Plans
-from midhaul.deploy.joint.model import model_of
-from midhaul.deploy.joint.plane import minimise
-from midhaul.deploy.joint.plans import plan_of, prices_of
+from midhaul.deploy.joint.cutting_planes import minimise
+from midhaul.deploy.joint.model import model_of, plan_of, prices_of
 from midhaul.deploy.joint.program import Program
-from midhaul.deploy.joint.relaxation import Relaxation
+from midhaul.deploy.placement.closure import Network
 from midhaul.deploy.placement.mincut import solve
 from midhaul.deploy.placement.reduction import reduce
 from midhaul.deploy.rates.hull import HullGreedy
 from midhaul.deploy.rates.knapsack import ExactKnapsack
+from midhaul.errors import require
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
-    from jaxtyping import Float64
+    from jaxtyping import Bool, Float64, Int64
 
     from midhaul.deploy.joint.base import JointPlan
     from midhaul.deploy.joint.model import JointModel
-    from midhaul.deploy.joint.relaxation import Priced
     from midhaul.deploy.placement.reduction import Reduced
     from midhaul.deploy.problem import PlacementProblem
     from midhaul.deploy.rates.base import RateAllocator
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Priced:
+    """What all prices together lead to.
+
+    Attributes:
+        value: ``L``, from above.
+        slope: ``(d,)`` a subgradient in the coordinates of the point.
+        gains: ``(k,)`` what each item of the reduced instance earns before it pays for
+            places: better on the gateway by this.
+        profits: ``(k,)`` the same less its own places.
+        type_rents: ``(t,)`` price of all bundles that the items of a type need.
+        is_open: ``(t,)`` types of items in the best closure.
+        base: what a plan that moves nobody is worth at most, at the uplinks' prices.
+    """
+
+    value: float
+    base: float
+    slope: Float64[np.ndarray, " d"]
+    gains: Float64[np.ndarray, " k"]
+    profits: Float64[np.ndarray, " k"]
+    type_rents: Float64[np.ndarray, " t"]
+    is_open: Bool[np.ndarray, " t"]
+
+
+class Relaxation:
+    """``L`` on the unit cube: coordinate 1 is the highest price that can make sense.
+
+    Coordinates are the uplinks of all gateways, then the rows of the reduced instance.
+    """
+
+    def __init__(self, model: JointModel, reduced: Reduced) -> None:
+        """Find the highest prices: one row's price cannot be worth more than all."""
+        self._model = model
+        self._reduced = reduced
+        self._analytics = model.item_analytics[reduced.items]
+        self._network = Network(reduced.indptr, reduced.indices, reduced.n_bundles)
+        self._capacities = np.concatenate([model.uplinks_bps, reduced.capacities])
+        self._n_homes = len(model.uplinks_bps)
+        zero = np.zeros(self._n_homes)
+        most = float(np.maximum(*model.best_values(zero)).sum())
+        self._highest = np.divide(
+            most,
+            self._capacities,
+            out=np.zeros(len(self._capacities)),
+            where=self._capacities > 0,
+        )
+        self._limit_to_slopes()
+
+    def _limit_to_slopes(self) -> None:
+        """No uplink's price need be higher than the steepest way to spend it."""
+        model = self._model
+        rates_bps = model.steps.rates_bps
+        slopes = model.step_values[rates_bps > 0] / rates_bps[rates_bps > 0]
+        steepest = np.zeros(self._n_homes)
+        np.maximum.at(steepest, model.step_homes[rates_bps > 0], slopes)
+        self._highest[: self._n_homes] = np.minimum(
+            self._highest[: self._n_homes], steepest
+        )
+
+    @property
+    def n_prices(self) -> int:
+        """Number of coordinates."""
+        return len(self._highest)
+
+    @property
+    def items(self) -> Int64[np.ndarray, " k"]:
+        """Items of the instance that may be chosen, ``(k,)``."""
+        return self._reduced.items
+
+    @property
+    def rows(self) -> Int64[np.ndarray, " r"]:
+        """Rows of the instance that have a price, ``(r,)``."""
+        return self._reduced.rows
+
+    def prices(self, point: Float64[np.ndarray, " d"]) -> Float64[np.ndarray, " d"]:
+        """Prices per bit/s and per unit of each row at a point."""
+        return point * self._highest
+
+    def point(self, prices: Float64[np.ndarray, " d"]) -> Float64[np.ndarray, " d"]:
+        """The point of some prices, cut to the cube."""
+        shares = np.divide(
+            prices, self._highest, out=np.zeros(len(prices)), where=self._highest > 0
+        )
+        return np.clip(shares, 0.0, 1.0)
+
+    def at(
+        self,
+        point: Float64[np.ndarray, " d"],
+        second: Float64[np.ndarray, " n"] | None = None,
+    ) -> Priced:
+        """``L`` and what its prices lead to.
+
+        Args:
+            point: prices, as shares of the highest.
+            second: ``(n,)`` price of each analytic for moving; nothing by default.
+        """
+        model, reduced = self._model, self._reduced
+        prices = self.prices(point)
+        uplinks, rows = prices[: self._n_homes], prices[self._n_homes :]
+        in_cloud, on_gateway = model.best_values(uplinks)
+        gains = (on_gateway - in_cloud)[self._analytics]
+        profits = gains - reduced.own @ rows
+        left = profits if second is None else profits - second[self._analytics]
+        weights = np.zeros(reduced.n_types)
+        np.add.at(weights, reduced.types, np.maximum(left, 0.0))
+        costs = reduced.costs @ rows
+        closure = self._network.best(weights, costs)
+        chosen = closure.types[reduced.types] & (left > 0)
+        base = float(uplinks @ model.uplinks_bps) + float(in_cloud.sum())
+        paid_back = 0.0 if second is None else float(second.sum())
+        spare = self._capacities - self._used(uplinks, chosen)
+        return Priced(
+            value=base + float(rows @ reduced.capacities) + closure.weight + paid_back,
+            base=base,
+            slope=spare * self._highest,
+            gains=gains,
+            profits=profits,
+            type_rents=np.add.reduceat(
+                np.append(costs[reduced.indices], 0.0), reduced.indptr[:-1]
+            )
+            * (np.diff(reduced.indptr) > 0),
+            is_open=closure.types,
+        )
+
+    def _used(
+        self, uplinks: Float64[np.ndarray, " g"], chosen: Bool[np.ndarray, " k"]
+    ) -> Float64[np.ndarray, " d"]:
+        """What best steps and chosen items take; who moves twice counts twice."""
+        model = self._model
+        everyone = np.arange(model.n)
+        in_cloud = model.best_rates_bps(everyone, uplinks)
+        change = model.best_rates_bps(everyone + model.n, uplinks) - in_cloud
+        movers = self._analytics[chosen]
+        spent = np.bincount(model.homes, in_cloud, self._n_homes)
+        spent += np.bincount(model.homes[movers], change[movers], self._n_homes)
+        return np.concatenate([spent, self._reduced.use(chosen)])
+
+
+_QUICK = HullGreedy(n_rounds=0)
+_CAREFUL = HullGreedy(gap=5e-4, n_rounds=10)
+
+
+class Plans:
+    """The best choice of items so far, and the search for better ones.
+
+    Attributes:
+        chosen: ``(k,)`` items of the reduced instance.
+        value: what they are worth, about: rates are divided by a greedy.
+    """
+
+    def __init__(self, model: JointModel, reduced: Reduced) -> None:
+        """Begin with everything in the cloud."""
+        require("numba", "deploy")
+        self._model = model
+        self._reduced = reduced
+        self._seen: set[bytes] = set()
+        self.chosen = np.zeros(len(reduced.items), np.bool_)
+        self.value = 0.0
+        self.offer(self.chosen)
+
+    def offer(self, chosen: Bool[np.ndarray, " k"]) -> bool:
+        """Keep a feasible choice if it is better than the best so far."""
+        known = chosen.tobytes()
+        if known in self._seen:
+            return False
+        self._seen.add(known)
+        lifted = self._reduced.lift(chosen, self._model.instance.n_items)
+        moved = self._model.moved(lifted)
+        quick = self._model.allocate(moved, _QUICK)
+        if quick.bound <= self.value or self._model.built.broken_s(lifted):
+            return False
+        value = max(quick.value, self._model.allocate(moved, _CAREFUL).value)
+        if value <= self.value:
+            return False
+        self.chosen, self.value = chosen, value
+        return True
+
+    def fill(
+        self, order: Int64[np.ndarray, " m"], kept: Bool[np.ndarray, " k"]
+    ) -> Bool[np.ndarray, " k"]:
+        """Items added in an order to some that are kept, each if it fits."""
+        from midhaul.deploy.placement.mincut_kernels import (  # noqa: PLC0415
+            add_in_order,
+        )
+
+        reduced = self._reduced
+        chosen = kept.copy()
+        is_taken = np.zeros(int(reduced.groups.max(initial=-1)) + 1, np.bool_)
+        is_taken[reduced.groups[chosen]] = True
+        add_in_order(
+            order,
+            reduced.types,
+            reduced.indptr,
+            reduced.indices,
+            reduced.own,
+            reduced.costs,
+            reduced.groups,
+            chosen,
+            reduced.bundles_of(chosen),
+            is_taken,
+            reduced.limits - reduced.use(chosen),
+        )
+        return chosen
+
+    def follow(
+        self, priced: Priced, shares: Float64[np.ndarray, " k"] | None = None
+    ) -> None:
+        """Offer the plans that fill up in the order of some prices.
+
+        Args:
+            priced: gains and rents at prices.
+            shares: ``(k,)`` items with a larger share come first; by default those that
+                are in the best closure.
+        """
+        nobody = np.zeros(len(self.chosen), np.bool_)
+        order = self._order(priced)
+        self.offer(self.fill(order, nobody))
+        if shares is None:
+            shares = priced.is_open[self._reduced.types].astype(np.float64)
+        first = order[np.argsort(-shares[order], kind="stable")]
+        self.offer(self.fill(first, nobody))
+
+    def exchange(self, priced: Priced, *, limit: int, n_tries: int) -> None:
+        """Look for better choices among exchanges, until none of them helps.
+
+        Args:
+            priced: gains and rents at prices.
+            limit: types and items that may leave, and types that may enter, at most.
+            n_tries: exchanges to look at, at most.
+        """
+        order = self._order(priced)
+        is_better = True
+        while is_better:
+            is_better = False
+            for kept, first in self._exchanges(priced, limit):
+                if n_tries <= 0:
+                    return
+                n_tries -= 1
+                chosen = self.fill(np.concatenate([first, order]), kept)
+                ceiling = priced.base + float(priced.gains[chosen].sum())
+                if ceiling > self.value and self.offer(chosen):
+                    is_better = True
+                    break
+
+    def _exchanges(
+        self, priced: Priced, limit: int
+    ) -> Iterator[tuple[Bool[np.ndarray, " k"], Int64[np.ndarray, " m"]]]:
+        """Who stays and who enters first, the most promising exchanges first."""
+        reduced = self._reduced
+        profits = self._by_type(np.maximum(priced.profits, 0.0)) - priced.type_rents
+        is_open = np.zeros(reduced.n_types, np.bool_)
+        is_open[reduced.types[self.chosen]] = True
+        by_profit = np.argsort(profits, kind="stable")
+        open_types = by_profit[is_open[by_profit]][:limit]
+        leaving = [self.chosen & (reduced.types == t) for t in open_types]
+        items = np.flatnonzero(self.chosen)
+        items = items[np.argsort(priced.profits[items], kind="stable")]
+        singles = [np.arange(len(self.chosen)) == item for item in items[:limit]]
+        closed = by_profit[::-1][~is_open[by_profit[::-1]]][:limit]
+        entering = [
+            np.flatnonzero((reduced.types == t) & (priced.gains > 0)) for t in closed
+        ]
+        entering = [who[np.argsort(-priced.profits[who])] for who in entering]
+        entering.append(np.zeros(0, np.int64))
+        both = [one | other for one, other in itertools.combinations(leaving, 2)]
+        leaving = [np.zeros_like(self.chosen), *leaving, *singles, *both]
+        for out, enter in itertools.product(leaving, entering):
+            yield self.chosen & ~out, enter
+
+    def _order(self, priced: Priced) -> Int64[np.ndarray, " m"]:
+        """Items that gain, by the gain over the rent of their type, then their own."""
+        reduced = self._reduced
+        gains = np.maximum(priced.gains, 0.0)
+        rents = priced.gains - priced.profits
+        type_rents = priced.type_rents + self._by_type(rents * (gains > 0))
+        density = self._by_type(gains) / np.maximum(type_rents, 1e-12)
+        order = np.lexsort(
+            (-priced.profits, -density[reduced.types], priced.profits <= 0)
+        )
+        return order[gains[order] > 0]
+
+    def _by_type(self, values: Float64[np.ndarray, " k"]) -> Float64[np.ndarray, " t"]:
+        """Sums of what the items of each type have."""
+        sums = np.zeros(self._reduced.n_types)
+        np.add.at(sums, self._reduced.types, values)
+        return sums
+
 
 _OPTIMAL = 1e-9
 

@@ -29,8 +29,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from midhaul.deploy.joint.lagrangian import JointLagrangian
-from midhaul.deploy.joint.model import model_of
-from midhaul.deploy.joint.plans import allocation_of, plan_of, prices_of
+from midhaul.deploy.joint.model import allocation_of, model_of, plan_of, prices_of
 from midhaul.deploy.joint.program import Program
 from midhaul.deploy.rates.knapsack import ExactKnapsack
 

@@ -7,14 +7,15 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-from midhaul.deploy.config_parts import (
+from midhaul.deploy.plan.config import (
     FORECAST,
     MAX_OVER_SHARE,
     Allocators,
     Forecasts,
     Placers,
 )
-from midhaul.runs.config import Config, Section, Spec
+from midhaul.runs.config import Config, Section
+from midhaul.runs.spec import Spec
 
 Evictions = Literal["lru", "mru", "lfu", "mfu", "layer-lru", "value-per-byte"]
 

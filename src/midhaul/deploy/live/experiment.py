@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from midhaul.deploy.live.prerequisites import check_machine
 from midhaul.deploy.live.tables import (
     CONFIGURATIONS,
     CURVES,
@@ -13,6 +12,7 @@ from midhaul.deploy.live.tables import (
     REPEATS,
     SUMMARY,
 )
+from midhaul.deploy.live.validity import check_machine
 from midhaul.machine.coroutines import run_coroutine
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ def _repeat(
     from midhaul.deploy.live.inputs import network_of  # noqa: PLC0415
     from midhaul.deploy.live.repeat import Place, run_repeat  # noqa: PLC0415
     from midhaul.deploy.live.site import REGISTRY_PORT, scratch  # noqa: PLC0415
-    from midhaul.deploy.registry.server import RegistryServer  # noqa: PLC0415
+    from midhaul.deploy.store.server import RegistryServer  # noqa: PLC0415
 
     network = network_of(config)
     with scratch() as folder:
@@ -125,8 +125,10 @@ def _curves(
     config: LiveConfig, run: Run, progress: Progress
 ) -> dict[str, MeasuredCurves]:
     """The QoS curves: those of the run if it is resumed, or measured now."""
-    from midhaul.deploy.live.curves import MeasuredCurves  # noqa: PLC0415
-    from midhaul.deploy.live.measuring import measure_curves  # noqa: PLC0415
+    from midhaul.deploy.live.curves import (  # noqa: PLC0415
+        MeasuredCurves,
+        measure_curves,
+    )
 
     file = run.file(_CURVES_FILE)
     if file.exists():
@@ -170,7 +172,7 @@ def _keep_finished(run: Run) -> set[int]:
 
 def _sum_up(config: LiveConfig, run: Run) -> None:
     """Write the summary and the verdict of what there is."""
-    from midhaul.deploy.live.summary import summary_of  # noqa: PLC0415
+    from midhaul.deploy.live.metrics import summary_of  # noqa: PLC0415
     from midhaul.deploy.live.validity import judge_run  # noqa: PLC0415
 
     rows = summary_of(run, config.seed)

@@ -10,10 +10,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from midhaul.deploy.catalogue import builtin_images, read_images
-from midhaul.deploy.choices import allocator_named, eviction_named, placer_named
 from midhaul.deploy.control import Policy, Startup
-from midhaul.deploy.enforcement.traces import read_mahimahi
-from midhaul.deploy.networks import Network
+from midhaul.deploy.networks import Network, read_mahimahi
+from midhaul.deploy.plan.choices import allocator_named, eviction_named, placer_named
 from midhaul.deploy.problem import Gateway
 from midhaul.deploy.requests import (
     AnalyticKind,

@@ -12,18 +12,20 @@ from dataclasses import asdict, dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
-from midhaul.deploy.live.channel import Channel, orders, tell
-from midhaul.deploy.live.messages import (
+from midhaul.deploy.live.channel import (
     HERE,
     UP,
+    Channel,
     Header,
     content_of,
+    orders,
     pack,
+    tell,
 )
 from midhaul.deploy.live.workload import WORKLOADS, Workload, workload_named
 
 if TYPE_CHECKING:
-    from midhaul.deploy.enforcement.endpoint import Endpoint
+    from midhaul.deploy.enforcement.bridge_config import Endpoint
     from midhaul.deploy.live.config import WorkloadConfig
 
 _N_CACHED = 2048

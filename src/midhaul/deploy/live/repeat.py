@@ -1,4 +1,7 @@
-"""One repetition from its first process to its last row."""
+"""One repetition from its first process to its last row.
+
+What breaks on purpose in a live run, and comes back.
+"""
 
 from __future__ import annotations
 
@@ -11,10 +14,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from midhaul.deploy.control import State, plan_rates, plan_slot
-from midhaul.deploy.enforcement.traces import replay
 from midhaul.deploy.live.calibration import calibrate
-from midhaul.deploy.live.cpu import cpu_time
-from midhaul.deploy.live.faults import break_things
+from midhaul.deploy.live.decision_log import Records
 from midhaul.deploy.live.inputs import (
     analytics_from,
     gateway_of,
@@ -23,25 +24,53 @@ from midhaul.deploy.live.inputs import (
     workload_of,
 )
 from midhaul.deploy.live.loop import Loop, Setting
-from midhaul.deploy.live.records import Records
 from midhaul.deploy.live.site import Site
 from midhaul.deploy.live.situation import Situation
 from midhaul.deploy.live.tables import REPEATS
+from midhaul.deploy.networks import replay
 from midhaul.deploy.placement.mincut import load_kernels
+from midhaul.machine.processes import cpu_time
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
     from midhaul.deploy.enforcement.lab import Lab
     from midhaul.deploy.live.calibration import PullModel
-    from midhaul.deploy.live.config import LiveConfig
+    from midhaul.deploy.live.config import FaultConfig, LiveConfig
     from midhaul.deploy.live.curves import MeasuredCurves
     from midhaul.deploy.networks import Network
     from midhaul.deploy.problem import Analytic, ContainerImage
-    from midhaul.deploy.registry.server import RegistryServer
+    from midhaul.deploy.store.server import RegistryServer
     from midhaul.runs.progress import Progress
     from midhaul.runs.run import Run
+
+
+async def break_things(
+    faults: Sequence[FaultConfig], site: Site, clock: Callable[[], float]
+) -> int:
+    """Let every fault happen at its time.
+
+    Args:
+        faults: what, when, for how long.
+        site: whose processes.
+        clock: seconds on the experiment's clock.
+
+    Returns:
+        How many there were.
+    """
+    for fault in sorted(faults, key=lambda one: one.at_s):
+        await asyncio.sleep(max(0.0, fault.at_s - clock()))
+        if fault.what == "registry":
+            await asyncio.to_thread(site.registry.kill)
+            await asyncio.sleep(fault.down_s)
+            await asyncio.to_thread(site.registry.start)
+            continue
+        is_near = fault.what == "gateway-broker"
+        broker = site.gateway_broker if is_near else site.cloud_broker
+        await asyncio.to_thread(broker.restart, down_s=fault.down_s)
+    return len(faults)
+
 
 _SETUP_NS = 500_000_000
 _PHASE_S = 0.5  # lanes of a new analytic are open by then

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from midhaul.deploy.enforcement.rate_map import RateMap
-from midhaul.deploy.live.messages import RESULT, UP
+from midhaul.deploy.live.channel import RESULT, UP
 from midhaul.deploy.live.publisher import Assignment
 
 if TYPE_CHECKING:

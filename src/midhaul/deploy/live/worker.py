@@ -11,6 +11,17 @@ consume   all analytics of one place, ``cloud`` or ``gateway``
 bridge    the pacing bridge from the gateway's broker to the cloud's
 pull      the gateway's layer store and its puller
 ========  =========================================================
+
+The analytics: in the cloud they answer messages, on the gateway they send answers.
+
+The cloud's consumer also scores, because it alone may know the truth. Detection runs in
+one thread, so that the connection stays alive meanwhile.
+
+The gateway's side of the registry: pulls, holds and deletes when it is told to.
+
+It alone has the layer store open, and runs in the gateway's namespace, so that layers
+come over the shaped link. Orders are carried out side by side: a hold does not wait for
+a pull.
 """
 
 from __future__ import annotations
@@ -21,18 +32,233 @@ import json
 import logging
 import sys
 import time
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from pydantic_core import to_json
 
-from midhaul.deploy.enforcement.bridge_config import read_bridge
-from midhaul.deploy.enforcement.endpoint import Endpoint
+from midhaul.deploy.enforcement.bridge_config import Endpoint, read_bridge
+from midhaul.deploy.live.channel import (
+    HERE,
+    RESULT,
+    UP,
+    Channel,
+    Header,
+    encode_answer,
+    orders,
+    pack,
+    tell,
+    unpack,
+)
 from midhaul.deploy.live.config import WorkloadConfig
+from midhaul.deploy.live.workload import WORKLOADS, Workload, workload_named
+from midhaul.deploy.store.client import RegistryClient
+from midhaul.deploy.store.failures import Retries
+from midhaul.deploy.store.puller import Puller
+from midhaul.deploy.store.store import LayerStore
+from midhaul.deploy.store.store_index import dump_index
+from midhaul.errors import DataError, MidhaulError
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
+
+
+class Consumer:
+    """Answers messages one after another.
+
+    Args:
+        endpoint: the broker beside it.
+        place: ``cloud`` or ``gateway``.
+        workloads: by name.
+    """
+
+    def __init__(
+        self, endpoint: Endpoint, place: str, workloads: dict[str, Workload]
+    ) -> None:
+        self._place = place
+        self._workloads = workloads
+        self._started: dict[str, Workload] = {}
+        self._queue: asyncio.Queue[tuple[str, bytes, int]] = asyncio.Queue()
+        is_cloud = place == "cloud"
+        filters = (f"{UP}/+", f"{RESULT}/+") if is_cloud else (f"{HERE}/+",)
+        self.channel = Channel(endpoint, f"consumer-{place}", filters, self._take)
+
+    def _take(self, topic: str, payload: bytes) -> None:
+        self._queue.put_nowait((topic, payload, time.monotonic_ns()))
+
+    async def live(self) -> None:
+        """Answer what comes, until cancelled."""
+        while True:
+            topic, payload, received_ns = await self._queue.get()
+            try:
+                header, body = unpack(payload)
+            except DataError:
+                continue
+            if self._place == "gateway":
+                answer = await asyncio.to_thread(self._answer, header, body)
+                result = pack(header, encode_answer(answer))
+                self.channel.send(f"{RESULT}/{topic.rpartition('/')[2]}", result)
+                continue
+            quality = await asyncio.to_thread(self._score, topic, header, body)
+            tell(
+                scored=asdict(header),
+                n_bytes=len(payload),
+                received_ns=received_ns,
+                scored_ns=time.monotonic_ns(),
+                quality=quality,
+            )
+
+    async def start(self, analytic: str, workload: str) -> None:
+        """Load the program of an analytic of its own, as its container would."""
+        fresh = self._workloads[workload].fresh
+        self._started[analytic] = await asyncio.to_thread(fresh)
+
+    def end(self, analytic: str) -> None:
+        """Forget the program of an analytic."""
+        self._started.pop(analytic, None)
+
+    def _answer(self, header: Header, body: bytes) -> Any:
+        known = self._workloads[header.workload]
+        return self._started.get(header.analytic, known).answer(body)
+
+    def _score(self, topic: str, header: Header, body: bytes) -> float:
+        is_result = topic.startswith(RESULT)
+        answer = json.loads(body) if is_result else self._answer(header, body)
+        return self._workloads[header.workload].score(header.content, answer)
+
+
+async def consume(
+    endpoint: Endpoint,
+    place: str,
+    config: WorkloadConfig,
+    seed: int,
+    threshold: float,
+) -> None:
+    """The life of the process: obeys ``start`` and ``end`` of an analytic."""
+    workloads = {name: workload_named(name, config, seed) for name in WORKLOADS}
+    images: Any = workloads["images"]
+    images.threshold = threshold
+    for workload in workloads.values():
+        warm = workload.message(0, 1.0)
+        workload.score(0, workload.answer(warm))
+    consumer = Consumer(endpoint, place, workloads)
+    tasks = [asyncio.create_task(consumer.channel.live())]
+    tasks.append(asyncio.create_task(consumer.live()))
+    await consumer.channel.is_up.wait()
+    tell(ready=True)
+    async for order in orders():
+        if order["do"] == "start":
+            await consumer.start(order["analytic"], order["workload"])
+        elif order["do"] == "end":
+            consumer.end(order["analytic"])
+        tell(reply=order["id"])
+    for task in tasks:
+        task.cancel()
+
+
+_RETRIES = Retries(n_most=40, first_s=0.1, longest_s=1.0)
+
+
+class Clock:
+    """Seconds on the experiment's clock, whose zero is told later."""
+
+    def __init__(self) -> None:
+        self.begin_ns = 0
+
+    def __call__(self) -> float:
+        """The time."""
+        return (time.monotonic_ns() - self.begin_ns) / 1e9
+
+
+class Gateway:
+    """What the orders act on.
+
+    Args:
+        store: of the layers.
+        puller: into it.
+        registry: ``host:port``.
+        clock: seconds on the clock of the experiment.
+    """
+
+    def __init__(
+        self,
+        store: LayerStore,
+        puller: Puller,
+        registry: str,
+        clock: Clock,
+    ) -> None:
+        self._store = store
+        self._puller = puller
+        self._registry = registry
+        self._clock = clock
+
+    async def obey(self, order: dict[str, Any]) -> None:
+        """Carry out one order and say how it went."""
+        found: dict[str, Any] = {}
+        try:
+            match order["do"]:
+                case "begin":
+                    self._clock.begin_ns = order["begin_ns"]
+                case "pull":
+                    found = await self._pull(order["image"])
+                case "hold":
+                    await asyncio.to_thread(self._store.hold, order["image"])
+                case "release":
+                    await asyncio.to_thread(self._store.release, order["image"])
+                case "delete":
+                    found = {"deleted": await asyncio.to_thread(self._delete, order)}
+                case _:
+                    state = self._store.state()
+                    found = {
+                        "index": dump_index(state).decode(),
+                        "held": sorted(state.held),
+                    }
+        except MidhaulError as error:
+            found = {"error": error.message}
+        except Exception as error:  # noqa: BLE001  whoever waits for it has to hear
+            found = {"error": repr(error)}
+        tell(reply=order["id"], **found)
+
+    async def _pull(self, image: str) -> dict[str, Any]:
+        begins_s = self._clock()
+        record = await self._puller.pull(f"{self._registry}/{image}:1", name=image)
+        return {
+            "begins_s": begins_s,
+            "ends_s": self._clock(),
+            "pulled_bytes": record.pulled_bytes,
+            "resumed_bytes": record.resumed_bytes,
+            "n_retries": record.n_retries,
+        }
+
+    def _delete(self, order: dict[str, Any]) -> list[tuple[str, int]]:
+        return [(digest, self._store.delete(digest)) for digest in order["digests"]]
+
+
+async def pull(folder: Path, registry: str, seed: int) -> None:
+    """The life of the process.
+
+    Args:
+        folder: of the layer store.
+        registry: ``host:port``.
+        seed: of the waits between attempts.
+    """
+    clock = Clock()
+    rng = np.random.default_rng([seed, 7])
+    with LayerStore(folder, clock=clock) as store:
+        async with RegistryClient(plain_http=(registry,)) as client:
+            puller = Puller(store, client, rng=rng, retries=_RETRIES, clock=clock)
+            gateway = Gateway(store, puller, registry, clock)
+            tell(ready=True)
+            tasks: set[asyncio.Task[None]] = set()
+            async for order in orders():
+                task = asyncio.create_task(gateway.obey(order))
+                tasks.add(task)
+                task.add_done_callback(tasks.discard)
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
 
 
 def main(argv: list[str]) -> None:
@@ -60,8 +286,6 @@ def _role(name: str, options: dict[str, Any]) -> Coroutine[Any, Any, None]:
                 options.get("expiry_s"),
             )
         case "consume":
-            from midhaul.deploy.live.consumer import consume  # noqa: PLC0415
-
             return consume(
                 _endpoint(options),
                 options["place"],
@@ -70,8 +294,6 @@ def _role(name: str, options: dict[str, Any]) -> Coroutine[Any, Any, None]:
                 options["threshold"],
             )
         case "pull":
-            from midhaul.deploy.live.pulling import pull  # noqa: PLC0415
-
             return pull(
                 Path(options["folder"]),
                 options["registry"],

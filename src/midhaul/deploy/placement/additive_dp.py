@@ -20,8 +20,12 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from midhaul.deploy.placement.additive import FULL, place_additively
-from midhaul.deploy.placement.additive_greedy import by_ratio, knapsack_greedy
+from midhaul.deploy.placement.additive import (
+    FULL,
+    by_ratio,
+    knapsack_greedy,
+    place_additively,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable

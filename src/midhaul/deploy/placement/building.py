@@ -4,91 +4,106 @@ Items are moves of one analytic to one gateway that can end in time and are wort
 something. Elements are layers on a gateway; where deadlines differ there is a copy of a
 layer for every deadline by which somebody may need it. The rows of each gateway are its
 disk (uncompressed bytes of layers that no running analytic holds), cores, memory, and
-one for each deadline of its pulls (:mod:`midhaul.deploy.placement.levels`); the
+one for each deadline of its pulls (:mod:`midhaul.deploy.placement.arrays`); the
 backhaul that all gateways share has rows of the last sort too. The backhaul's rows are
 necessary and not sufficient: the schedule has the last word.
+
+What a choice takes of each gateway, in words of the problem.
 """
 
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from midhaul.deploy.placement.assembly import (
+from midhaul.deploy.placement.arrays import (
     BACKHAUL,
     Assembly,
-    Resource,
+    catalogue_of,
     moves_to,
     present_on,
 )
-from midhaul.deploy.placement.base import Placement, Status
-from midhaul.deploy.placement.catalogue import Catalogue, catalogue_of
-from midhaul.deploy.placement.outcome import pulls_of, uses_of
-from midhaul.deploy.placement.schedule import Schedule, schedule
+from midhaul.deploy.placement.base import GatewayUse, Placement, Pull, Status
+from midhaul.deploy.placement.built import Built, Schedule
+from midhaul.deploy.placement.schedule import schedule
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from jaxtyping import Bool, Float64, Int64
+    from jaxtyping import Bool, Float64
 
-    from midhaul.deploy.placement.instance import Choice, Instance
-    from midhaul.deploy.placement.levels import Line
+    from midhaul.deploy.placement.arrays import Choice, Instance
     from midhaul.deploy.placement.tabu import TabuSearch
     from midhaul.deploy.problem import PlacementProblem
+
+
+def pulls_of(built: Built, timetable: Schedule) -> tuple[Pull, ...]:
+    """The pulls of a schedule, with names."""
+    catalogue, gateways = built.catalogue, built.problem.gateways
+    begins, ends = timetable.begins_s.tolist(), timetable.ends_s.tolist()
+    return tuple(
+        Pull(
+            gateway=gateways[batch.gateway].name,
+            image=catalogue.images[batch.image],
+            digests=tuple(catalogue.digests[layer] for layer in batch.layers),
+            compressed_bytes=int(batch.n_bytes),
+            begins_s=begin_s,
+            ends_s=end_s,
+        )
+        for batch, begin_s, end_s in zip(timetable.batches, begins, ends, strict=True)
+    )
+
+
+def uses_of(built: Built, chosen: Bool[np.ndarray, " n"]) -> tuple[GatewayUse, ...]:
+    """What the chosen items take of each gateway."""
+    problem, catalogue = built.problem, built.catalogue
+    sizes = _sizes_elsewhere(problem, catalogue.number_of)
+    uses: list[GatewayUse] = []
+    for number, gateway in enumerate(problem.gateways):
+        mine = np.flatnonzero(chosen & (built.gateways == number))
+        analytics = [problem.analytics[i] for i in built.analytics[mine]]
+        needed = np.zeros(len(catalogue.digests), np.bool_)
+        needed[catalogue.refs(np.unique(built.images[mine]))[1]] = True
+        held = catalogue.marks(gateway.held)
+        present = catalogue.marks(present_on(gateway))
+        disk = catalogue.uncompressed_bytes[needed & ~held].sum()
+        pulled = needed & ~present
+        kept = catalogue.uncompressed_bytes[(present | pulled) & ~held].sum()
+        kept += sum(sizes.get(digest, 0) for digest in gateway.layers - gateway.held)
+        uses.append(
+            GatewayUse(
+                gateway=gateway.name,
+                disk_bytes=int(disk),
+                pulled_bytes=int(catalogue.compressed_bytes[pulled].sum()),
+                n_cores=float(sum(a.n_cores for a in analytics)),
+                memory_bytes=float(sum(a.memory_bytes for a in analytics)),
+                deleted_bytes=int(max(0.0, np.ceil(kept - gateway.disk_bytes))),
+            )
+        )
+    return tuple(uses)
+
+
+def _sizes_elsewhere(
+    problem: PlacementProblem, known: Mapping[str, int]
+) -> dict[str, int]:
+    """Disk use of layers on gateways that no candidate needs, where it is known."""
+    others = frozenset().union(*(g.layers for g in problem.gateways)) - known.keys()
+    if not others:
+        return {}
+    return {
+        layer.digest: layer.uncompressed_bytes
+        for image in problem.all_images()
+        for layer in image.layers
+        if layer.digest in others
+    }
+
 
 _MAX_ROUNDS = 5
 _LESS_ROOM = 0.9
 _LEAST_ROOM = 0.6
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Built:
-    """A problem as arrays, and what its items stand for.
-
-    Attributes:
-        problem: what it was built from.
-        catalogue: its images and layers.
-        instance: the arrays.
-        analytics: ``(n,)`` index of each item's analytic.
-        gateways: ``(n,)`` index of each item's gateway.
-        deadlines_s: ``(n,)`` when each item's pull must have ended, from the begin of
-            the slot.
-        resources: what each row of the instance limits.
-        lines: by gateway index, and -1 for the backhaul: all that may be pulled.
-        line_items: by line, the item of each of its needs.
-    """
-
-    problem: PlacementProblem
-    catalogue: Catalogue
-    instance: Instance
-    analytics: Int64[np.ndarray, " n"]
-    gateways: Int64[np.ndarray, " n"]
-    deadlines_s: Float64[np.ndarray, " n"]
-    resources: tuple[Resource, ...]
-    lines: Mapping[int, Line]
-    line_items: Mapping[int, Int64[np.ndarray, " k"]]
-
-    @property
-    def images(self) -> Int64[np.ndarray, " n"]:
-        """Number of each item's container image, ``(n,)``."""
-        return self.catalogue.image_of[self.gateways, self.analytics]
-
-    def broken_s(
-        self, chosen: Bool[np.ndarray, " n"]
-    ) -> dict[int, Float64[np.ndarray, " d"]]:
-        """By line, the deadlines that a choice breaks; lines that keep all are not in.
-
-        The rows of the instance rule out most of them, see
-        :mod:`midhaul.deploy.placement.levels`.
-        """
-        broken = {
-            number: line.broken_s(chosen[self.line_items[number]])
-            for number, line in self.lines.items()
-        }
-        return {number: late for number, late in broken.items() if len(late)}
 
 
 def build(

@@ -15,6 +15,10 @@ the answer is worth at least ``(1 - epsilon)`` of the optimum. Differences:
 3. After filling up, small candidates that still fit are taken as well.
 4. The thesis cited in :mod:`midhaul.deploy.placement.additive` rounds values and then
    enumerates, which bounds the loss but not the time.
+
+The loop of the FPTAS, compiled.
+
+Plain-Python reference: ``lightest_reference`` of :mod:`midhaul.deploy.placement.fptas`.
 """
 
 from __future__ import annotations
@@ -25,10 +29,16 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numba import njit
 
-from midhaul.deploy.placement.additive import FULL, place_additively
+from midhaul.deploy.placement.additive import (
+    FULL,
+    by_ratio,
+    fill_up,
+    knapsack_greedy,
+    place_additively,
+)
 from midhaul.deploy.placement.additive_dp import SplitBound
-from midhaul.deploy.placement.additive_greedy import by_ratio, fill_up, knapsack_greedy
 from midhaul.errors import DataError, require
 
 if TYPE_CHECKING:
@@ -39,6 +49,40 @@ if TYPE_CHECKING:
     from midhaul.deploy.placement.base import Placement
     from midhaul.deploy.placement.tabu import TabuSearch
     from midhaul.deploy.problem import PlacementProblem
+
+# pyright: reportUntypedFunctionDecorator=false
+
+
+@njit(cache=True)
+def lightest(
+    quanta: Int64[np.ndarray, " k"],
+    shares: Float64[np.ndarray, " k"],
+    n_quanta: int,
+    full: float,
+) -> tuple[Float64[np.ndarray, " q"], Bool[np.ndarray, "k q"]]:
+    """The smallest share that reaches each value, and who is taken for it.
+
+    Args:
+        quanta: ``(k,)`` value of each candidate, a whole number above 0.
+        shares: ``(k,)`` what each takes.
+        n_quanta: highest value of interest.
+        full: highest sum of shares of interest.
+
+    Returns:
+        ``(n_quanta + 1,)`` the smallest sum, infinite where there is none, and
+        ``(k, n_quanta + 1)`` whether the candidate is in it, given those before it.
+    """
+    least = np.full(n_quanta + 1, np.inf)
+    least[0] = 0.0
+    has_taken = np.zeros((len(quanta), n_quanta + 1), np.bool_)
+    for k in range(len(quanta)):
+        step, share = quanta[k], shares[k]
+        for q in range(n_quanta, step - 1, -1):
+            trial = least[q - step] + share
+            if trial < least[q] and trial <= full:
+                least[q] = trial
+                has_taken[k, q] = True
+    return least, has_taken
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,7 +144,6 @@ def knapsack_fptas(
         PrerequisiteError: numba is not installed.
     """
     require("numba", "deploy")
-    from midhaul.deploy.placement.fptas_kernels import lightest  # noqa: PLC0415
 
     best = knapsack_greedy(values, shares)
     known = float(values[best].sum())

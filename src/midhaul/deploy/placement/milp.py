@@ -1,6 +1,6 @@
 """The exact placer: the set-union knapsack as a mixed-integer linear program.
 
-The program is the one of :mod:`midhaul.deploy.placement.instance`, as Goldschmidt,
+The program is the one of :mod:`midhaul.deploy.placement.arrays`, as Goldschmidt,
 Nehme and Yu state it (Naval Research Logistics 41, 1994), solved by HiGHS (Huangfu and
 Hall, Mathematical Programming Computation 10, 2018). Differences from the paper:
 
@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from midhaul.deploy.placement.building import Built, place_by
-from midhaul.deploy.placement.instance import Choice
+from midhaul.deploy.placement.arrays import Choice
+from midhaul.deploy.placement.building import place_by
 from midhaul.deploy.placement.marginal_greedy import solve_greedily
 from midhaul.deploy.placement.relaxed import quiet_solver
 from midhaul.deploy.placement.tabu import TabuSearch
@@ -31,8 +31,9 @@ if TYPE_CHECKING:
 
     from jaxtyping import Bool, Float64, Int64
 
+    from midhaul.deploy.placement.arrays import Instance
     from midhaul.deploy.placement.base import Placement
-    from midhaul.deploy.placement.instance import Instance
+    from midhaul.deploy.placement.built import Built
     from midhaul.deploy.problem import PlacementProblem
 
 _ROW_TOLERANCE = 1e-9

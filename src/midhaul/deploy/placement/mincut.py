@@ -1,11 +1,11 @@
 """Placement by minimum cuts: a value, a bound, and what each resource is worth.
 
 The steps: reduce the instance (:mod:`~midhaul.deploy.placement.reduction`), find the
-prices at which the Lagrangian bound is lowest (:mod:`~midhaul.deploy.placement.prices`;
-each evaluation is a minimum cut, :mod:`~midhaul.deploy.placement.closure`), fill up the
-closure that keeps the capacities (:mod:`~midhaul.deploy.placement.fill`), and solve
-what the bound leaves open (:mod:`~midhaul.deploy.placement.core`) while that is worth
-it.
+prices at which the Lagrangian bound is lowest
+(:mod:`~midhaul.deploy.placement.lagrangian`; each evaluation is a minimum cut,
+:mod:`~midhaul.deploy.placement.closure`), fill up the closure that keeps the capacities
+(:mod:`~midhaul.deploy.placement.lagrangian`), and solve what the bound leaves open
+(:mod:`~midhaul.deploy.placement.lagrangian`) while that is worth it.
 """
 
 from __future__ import annotations
@@ -16,14 +16,19 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from midhaul.deploy.placement.arrays import Choice
 from midhaul.deploy.placement.building import place_by
-from midhaul.deploy.placement.core import improve
-from midhaul.deploy.placement.dual import Relaxation
-from midhaul.deploy.placement.fill import feasible_part, fill
-from midhaul.deploy.placement.instance import Choice
+from midhaul.deploy.placement.lagrangian import (
+    Relaxation,
+    feasible_part,
+    fill,
+    improve,
+    one_row,
+    several_rows,
+    with_groups,
+)
 from midhaul.deploy.placement.marginal_greedy import solve_greedily
 from midhaul.deploy.placement.parts import PartSearch, parts_of
-from midhaul.deploy.placement.prices import one_row, several_rows, with_groups
 from midhaul.deploy.placement.reduction import reduce
 from midhaul.deploy.placement.spectral import spectral_bound
 from midhaul.deploy.placement.tabu import TabuSearch
@@ -40,10 +45,10 @@ if TYPE_CHECKING:
 
     from jaxtyping import Bool
 
+    from midhaul.deploy.placement.arrays import Instance
     from midhaul.deploy.placement.base import Placement
-    from midhaul.deploy.placement.building import Built
-    from midhaul.deploy.placement.dual import Evaluation
-    from midhaul.deploy.placement.instance import Instance
+    from midhaul.deploy.placement.built import Built
+    from midhaul.deploy.placement.lagrangian import Evaluation
     from midhaul.deploy.placement.reduction import Reduced
 
 OPTIMAL_GAP = 1e-7

@@ -2,7 +2,7 @@
 
 References: NumPy's stable ``argsort``, and in plain Python
 :func:`midhaul.deploy.placement.closure.closure_reference` and
-:func:`midhaul.deploy.placement.fill.add_in_order_reference`.
+:func:`midhaul.deploy.placement.lagrangian.add_in_order_reference`.
 """
 # pyright: reportUntypedFunctionDecorator=false
 

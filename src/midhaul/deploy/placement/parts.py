@@ -29,7 +29,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from midhaul.deploy.placement.core import core_of
+from midhaul.deploy.placement.lagrangian import core_of
 from midhaul.deploy.placement.relaxed import duals, solve_exactly
 
 if TYPE_CHECKING:

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from midhaul.deploy.placement.instance import TOLERANCE
+from midhaul.deploy.placement.arrays import TOLERANCE
 from midhaul.errors import require
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from jaxtyping import Bool, Float64, Int64, UInt64
 
-    from midhaul.deploy.placement.instance import Instance
+    from midhaul.deploy.placement.arrays import Instance
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

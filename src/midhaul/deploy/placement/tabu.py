@@ -43,7 +43,7 @@ from midhaul.errors import require
 if TYPE_CHECKING:
     from jaxtyping import Bool, Float64, Int64
 
-    from midhaul.deploy.placement.instance import Choice, Instance
+    from midhaul.deploy.placement.arrays import Choice, Instance
     from midhaul.deploy.placement.reduction import Reduced
     from midhaul.deploy.placement.tabu_kernels import Arrays, Rules
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from midhaul.deploy.curves import QosCurve
+from midhaul.deploy.curves.qos_curve import QosCurve
 from midhaul.deploy.rates.base import Demands
 from midhaul.errors import DataError
 

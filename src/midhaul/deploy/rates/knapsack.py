@@ -27,12 +27,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from midhaul.deploy.rates.answer import (
-    SLACK,
-    check_uplink,
-    of_options,
-    weighted_values,
-)
+from midhaul.deploy.rates.base import SLACK, check_uplink, of_options, weighted_values
 from midhaul.deploy.rates.hull import (
     FlatProblem,
     HullGreedy,

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from midhaul.deploy.rates.answer import SLACK, check_uplink, of_options
+from midhaul.deploy.rates.base import SLACK, check_uplink, of_options
 
 if TYPE_CHECKING:
     from midhaul.deploy.rates.base import Demands, RateAllocation

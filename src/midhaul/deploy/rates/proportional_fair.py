@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from midhaul.deploy.rates.answer import check_uplink, of_rates
+from midhaul.deploy.rates.base import check_uplink, of_rates
 
 if TYPE_CHECKING:
     from jaxtyping import Float64

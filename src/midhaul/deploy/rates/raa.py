@@ -29,7 +29,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from midhaul.deploy.rates.answer import check_uplink, of_rates
+from midhaul.deploy.rates.base import check_uplink, of_rates
 from midhaul.errors import DataError
 
 if TYPE_CHECKING:
@@ -37,8 +37,8 @@ if TYPE_CHECKING:
 
     from jaxtyping import Float64
 
+    from midhaul.deploy.curves.seed_curves import KnobModel
     from midhaul.deploy.rates.base import Demands, RateAllocation
-    from midhaul.deploy.seed_curves import KnobModel
 
 
 def no_model(_name: str) -> KnobModel | None:
@@ -53,7 +53,7 @@ class Raa:
     Attributes:
         alpha: step of a knob, in (0, 1].
         model_of: the model of an analytic by its name;
-            :func:`midhaul.deploy.seed_curves.seed_model` for the seed's kinds.
+            :func:`midhaul.deploy.curves.seed_curves.seed_model` for the seed's kinds.
 
     Raises:
         DataError: alpha is out of its range.

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from midhaul.deploy.curves.seed_curves import seed_model
 from midhaul.deploy.placement.base import Placement
 from midhaul.deploy.rates.raa import Raa
-from midhaul.deploy.seed_curves import seed_model
 
 if TYPE_CHECKING:
     from midhaul.deploy.problem import PlacementProblem

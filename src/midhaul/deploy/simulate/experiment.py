@@ -11,8 +11,8 @@ import numpy as np
 from midhaul.deploy.placement.mincut import load_kernels
 from midhaul.deploy.simulate import tables
 from midhaul.deploy.simulate.inputs import policy_of, scenario_of, simulated_images
-from midhaul.deploy.simulate.rows import known, write_frame, write_history
-from midhaul.deploy.simulate.samples import METRICS, metric_samples
+from midhaul.deploy.simulate.metrics import METRICS, metric_samples
+from midhaul.deploy.simulate.tables import known, write_frame, write_history
 from midhaul.deploy.simulate.world import simulate_gateway
 from midhaul.model import Tally, Verdict
 from midhaul.stats import bootstrap

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from midhaul.deploy.catalogue import in_compressed_bytes
-from midhaul.deploy.choices import allocator_named, eviction_named, placer_named
 from midhaul.deploy.control import Policy, Startup
-from midhaul.deploy.image_sources import find_images
-from midhaul.deploy.inputs import curves_of, transport_of
+from midhaul.deploy.curves.transport import charged
 from midhaul.deploy.networks import Network, network_named
+from midhaul.deploy.plan.choices import allocator_named, eviction_named, placer_named
+from midhaul.deploy.plan.inputs import curves_of, find_images, transport_of
 from midhaul.deploy.problem import Gateway
 from midhaul.deploy.requests import (
     AnalyticKind,
@@ -24,7 +24,6 @@ from midhaul.deploy.requests import (
     read_requests_csv,
 )
 from midhaul.deploy.simulate.scenario import Scenario
-from midhaul.deploy.transport import charged
 from midhaul.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -155,9 +154,7 @@ def network_of(config: SimulateConfig) -> Network:
     up = named.uplink_bps if asked.uplink_bps is None else asked.uplink_bps
     down_bps, name, trace = asked.downlink_bps or named.downlink_bps, named.name, None
     if asked.uplink_trace is not None:
-        from midhaul.deploy.enforcement.traces import (  # noqa: PLC0415  if asked for
-            read_mahimahi,
-        )
+        from midhaul.deploy.networks import read_mahimahi  # noqa: PLC0415  if asked for
 
         trace = read_mahimahi(asked.uplink_trace)
         up, name = trace.mean_bps, f"{named.name}, {trace.name}"

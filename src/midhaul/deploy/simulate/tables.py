@@ -2,14 +2,31 @@
 
 Times are seconds after the begin of a repetition, in simulated time; only the times
 that algorithms take are measured.
+
+The sums of one repetition, of which all metrics are made.
+
+What deploy.simulate writes: histories as rows of its tables.
 """
 
 from __future__ import annotations
+
+import math
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
 from midhaul.runs.summary import CONFIGURATION, SUMMARY
 from midhaul.runs.tables import Column, Table
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from midhaul.deploy.problem import Analytic
+    from midhaul.deploy.simulate.config import SimulateConfig
+    from midhaul.deploy.simulate.records import History, Move, Period
+    from midhaul.deploy.simulate.scenario import Scenario
+    from midhaul.runs.run import Run
 
 _INT = pa.int64()
 _FLOAT = pa.float64()
@@ -237,3 +254,176 @@ SIMULATE_TABLES = (
     REPEATS,
     SUMMARY,
 )
+
+
+def totals_of(history: History) -> dict[str, float]:
+    """The sums of one repetition, by the column of the table ``repeats``."""
+    return {
+        **_quality(history.periods),
+        **_traffic(history),
+        **_moves(history),
+        **_times(history),
+    }
+
+
+def _quality(periods: list[Period]) -> dict[str, float]:
+    known = [p for p in periods if p.planned_qos is not None]
+    bounded = [p for p in known if p.bound_qos is not None]
+    return {
+        "n_periods": len(known),
+        "qos": sum(p.qos or 0.0 for p in known),
+        "planned_qos": sum(p.planned_qos or 0.0 for p in known),
+        "n_bounded": len(bounded),
+        "bounded_qos": sum(p.planned_qos or 0.0 for p in bounded),
+        "bound_qos": sum(p.bound_qos or 0.0 for p in bounded),
+    }
+
+
+def _traffic(history: History) -> dict[str, float]:
+    periods = history.periods
+    over = [p for p in periods if p.is_overshoot]
+    excess = [p.allocated_bps / p.uplink_bps - 1 for p in over if p.uplink_bps > 0]
+    return {
+        "analytic_s": sum((p.n_cloud + p.n_gateway) * p.lasts_s for p in periods),
+        "gateway_s": sum(p.n_gateway * p.lasts_s for p in periods),
+        "duration_s": sum(p.lasts_s for p in periods),
+        "saved_bits": sum(p.saved_bps * p.lasts_s for p in periods),
+        "sent_bits": sum(p.sent_bps * p.lasts_s for p in periods),
+        "carried_bits": sum(p.uplink_bps * p.lasts_s for p in periods),
+        "n_messages": sum(p.n_messages for p in periods),
+        "n_late": sum(p.n_late for p in periods),
+        "n_overshoot": len(over),
+        "max_overshoot": max(excess, default=0.0),
+        "max_late_bytes": max((p.late_bytes for p in periods), default=0.0),
+        "pulled_bytes": sum(p.pulled_bytes for p in history.pulls),
+        "wasted_bytes": sum(p.pulled_bytes for p in history.pulls if p.is_wasted),
+        "deleted_bytes": sum(e.uncompressed_bytes for e in history.evictions),
+        "stored_byte_s": sum(p.stored_bytes * p.lasts_s for p in periods),
+    }
+
+
+def _moves(history: History) -> dict[str, float]:
+    known = [move for move in history.moves if move.is_realised is not None]
+    done = [move for move in known if move.is_realised]
+    return {
+        "n_planned": len(known),
+        "n_realised": len(done),
+        "n_open": len(history.moves) - len(known),
+        "planned_bps": sum(move.analytic.saved_bps for move in known),
+        "realised_bps": sum(move.analytic.saved_bps for move in done),
+        "planned_saved_bits": sum(move.planned_saved_bits for move in known),
+        "realised_saved_bits": sum(move.saved_bits for move in known),
+    }
+
+
+def _times(history: History) -> dict[str, float]:
+    sums: dict[str, float] = {}
+    for what, noun in (("placement", "placement"), ("rates", "allocation")):
+        took_s = [d.took_s for d in history.decisions if d.what == what]
+        sums |= {
+            f"n_{noun}s": len(took_s),
+            f"{noun}_s": sum(took_s),
+            f"max_{noun}_s": max(took_s, default=0.0),
+        }
+    return sums
+
+
+def write_frame(config: SimulateConfig, scenarios: list[Scenario], run: Run) -> None:
+    """Write what is known before anything happened.
+
+    Args:
+        config: the experiment.
+        scenarios: one for each repetition.
+        run: where to.
+    """
+    run.write(
+        CONFIGURATIONS,
+        [
+            {
+                "configuration": number,
+                "name": policy.label,
+                "placer": policy.placer,
+                "allocator": policy.allocator,
+                "eviction": policy.eviction,
+                "settings": policy.model_dump_json(),
+            }
+            for number, policy in enumerate(config.policies)
+        ],
+        part=0,
+    )
+    for repeat, scenario in enumerate(scenarios):
+        rows = [_request_row(analytic, repeat) for analytic in scenario.analytics]
+        run.write(REQUESTS, rows, part=repeat)
+
+
+def _request_row(analytic: Analytic, repeat: int) -> dict[str, object]:
+    return {
+        "repeat": repeat,
+        "analytic": analytic.name,
+        "image": analytic.image,
+        "arrival_s": analytic.arrival_s,
+        "lifetime_s": analytic.lifetime_s,
+        "weight": analytic.weight,
+        "saved_bps": analytic.saved_bps,
+    }
+
+
+def write_history(
+    run: Run,
+    history: History,
+    configuration: int,
+    repeat: int,
+    *,
+    n_requests: int,
+    part: int,
+) -> None:
+    """Write all that happened in one repetition; ``repeats`` comes last.
+
+    Args:
+        run: where to.
+        history: what happened.
+        configuration: number of the policy.
+        repeat: number of the repetition.
+        n_requests: how many analytics came.
+        part: number of the part in each table.
+    """
+    common = {"configuration": configuration, "repeat": repeat}
+
+    def rows(records: Sequence[Any]) -> list[dict[str, object]]:
+        return [{**common, **asdict(record)} for record in records]
+
+    pulls = [
+        {k: v for k, v in row.items() if k != "movers"} for row in rows(history.pulls)
+    ]
+    decisions = [
+        {**row, "bound": known(row["bound"])} for row in rows(history.decisions)
+    ]
+    run.write(PERIODS, rows(history.periods), part=part)
+    run.write(RATES, rows(history.rates), part=part)
+    run.write(PULLS, pulls, part=part)
+    run.write(MOVES, [common | _move_row(move) for move in history.moves], part=part)
+    run.write(EVICTIONS, rows(history.evictions), part=part)
+    run.write(DECISIONS, decisions, part=part)
+    totals = common | {"n_requests": n_requests} | totals_of(history)
+    run.write(REPEATS, [totals], part=part)
+
+
+def _move_row(move: Move) -> dict[str, object]:
+    return {
+        "analytic": move.analytic.name,
+        "image": move.analytic.image,
+        "slot_s": move.slot_s,
+        "planned_starts_s": move.planned_starts_s,
+        "starts_s": move.starts_s,
+        "leaves_s": move.leaves_s,
+        "saved_bps": move.analytic.saved_bps,
+        "planned_saved_bits": move.planned_saved_bits,
+        "saved_bits": move.saved_bits,
+        "is_realised": move.is_realised,
+        "outcome": move.outcome,
+    }
+
+
+def known(value: object) -> float | None:
+    """A number that a table can hold; null for NaN and infinity."""
+    return value if isinstance(value, float) and math.isfinite(value) else None

@@ -12,31 +12,344 @@ Differences from the seed's experiment (github.com/rita33cool1/IoT-System-Server
 3. Unpacking and starting go on beside the next pull.
 4. Quality is what the QoS curve says of the rate granted, less that of messages which
    wait for the uplink beyond their deadline. Nothing is measured.
+
+What happens next in a simulation, and in which order at one moment.
+
+The pulls of one slot, one after the other, layer by layer.
+
+The begin of a slot: plan, make room, and write down what was promised.
 """
 
 from __future__ import annotations
 
+import heapq
 import time
-from dataclasses import replace
+from collections import deque
+from dataclasses import dataclass, field, replace
+from enum import IntEnum
 from typing import TYPE_CHECKING
 
-from midhaul.deploy.control import State, plan_rates
-from midhaul.deploy.eviction.transitions import holding, with_use
-from midhaul.deploy.simulate.agenda import Agenda, What
+from midhaul.deploy.control import State, make_room, plan_rates, plan_slot
 from midhaul.deploy.simulate.ledger import Ledger
-from midhaul.deploy.simulate.pulling import Puller
-from midhaul.deploy.simulate.records import Decision, History
-from midhaul.deploy.simulate.slots import begin_slot
+from midhaul.deploy.simulate.records import Decision, Eviction, History, Move, Pull
+from midhaul.deploy.store.store_index import (
+    holding,
+    with_image,
+    with_layer,
+    with_use,
+    without,
+)
 from midhaul.errors import DataError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from midhaul.deploy.control import Policy
-    from midhaul.deploy.problem import Analytic
-    from midhaul.deploy.simulate.agenda import Event
-    from midhaul.deploy.simulate.records import Move, MoveOutcome, Pull
+    from midhaul.deploy.placement.base import Placement
+    from midhaul.deploy.problem import Analytic, ContainerImage, Layer
+    from midhaul.deploy.simulate.records import MoveOutcome
     from midhaul.deploy.simulate.scenario import Scenario
+    from midhaul.deploy.store.store_index import StoreState
+
+
+class What(IntEnum):
+    """What happens; smaller numbers first at one moment."""
+
+    LEAVE = 0
+    LAYER = 1
+    START = 2
+    ARRIVE = 3
+    DECIDE = 4
+
+
+@dataclass(order=True, slots=True, frozen=True)
+class Event:
+    """One thing that happens.
+
+    Attributes:
+        at_s: when.
+        what: what it is.
+        number: tells events of one moment and sort apart, in the order of their entry.
+        analytic: whom it happens to; None where nobody in particular.
+    """
+
+    at_s: float
+    what: What
+    number: int
+    analytic: Analytic | None = field(default=None, compare=False)
+
+
+class Agenda:
+    """Events to come, the next one first."""
+
+    def __init__(self) -> None:
+        self._events: list[Event] = []
+        self._n_entered = 0
+
+    @property
+    def next_s(self) -> float:
+        """When the next event is; infinite when there is none."""
+        return self._events[0].at_s if self._events else float("inf")
+
+    def enter(self, at_s: float, what: What, analytic: Analytic | None = None) -> None:
+        """Note that something will happen."""
+        self._n_entered += 1
+        heapq.heappush(self._events, Event(at_s, what, self._n_entered, analytic))
+
+    def take(self) -> Event:
+        """Take the next event."""
+        return heapq.heappop(self._events)
+
+    def strike(self, what: What) -> None:
+        """Forget all events of one sort."""
+        self._events = [event for event in self._events if event.what is not what]
+        heapq.heapify(self._events)
+
+
+class Puller:
+    """Carries out pulls; the world asks it what comes next and when.
+
+    Args:
+        images: container images by name.
+        pull_bps: rate at which layers come.
+    """
+
+    def __init__(self, images: Mapping[str, ContainerImage], pull_bps: float) -> None:
+        self._images = images
+        self._pull_bps = pull_bps
+        self._queue: deque[Pull] = deque()
+        self._current: Pull | None = None
+        self._missing: deque[Layer] = deque()
+        self._layer_began_s = 0.0
+
+    @property
+    def is_pulling(self) -> bool:
+        """True while bytes come."""
+        return self._current is not None
+
+    @property
+    def layer_ends_s(self) -> float:
+        """When the layer that is coming is there."""
+        size = self._missing[0].compressed_bytes
+        return self._layer_began_s + size * 8 / self._pull_bps
+
+    def plan(self, pulls: list[Pull]) -> None:
+        """Take over the pulls of a new slot; the old ones were stopped."""
+        self._queue.extend(pulls)
+
+    def begin_next(
+        self, now_s: float, store: StoreState, wanted: frozenset[str]
+    ) -> tuple[StoreState, list[Pull]]:
+        """Begin the next pull that somebody still wants.
+
+        Args:
+            now_s: the time.
+            store: the disk.
+            wanted: names of the analytics that are still on their way.
+
+        Returns:
+            The disk, and pulls that ended at once, as nothing was missing.
+        """
+        ended: list[Pull] = []
+        while self._queue and self._current is None:
+            pull = self._queue.popleft()
+            if not wanted.intersection(pull.movers):
+                pull.outcome = "skipped"
+                continue
+            image = self._images[pull.image]
+            pull.begins_s = self._layer_began_s = now_s
+            self._missing = deque(
+                layer for layer in image.layers if layer.digest not in store.layers
+            )
+            if self._missing:
+                self._current = pull
+            else:
+                store = self._finish(pull, now_s, store)
+                ended.append(pull)
+        return store, ended
+
+    def layer_arrives(
+        self, now_s: float, store: StoreState
+    ) -> tuple[StoreState, Pull | None]:
+        """Keep the layer that came.
+
+        Returns:
+            The disk, and the pull if that was its last layer.
+        """
+        pull = self._current
+        if pull is None:
+            return store, None
+        layer = self._missing.popleft()
+        store = with_layer(store, layer, now_s)
+        pull.pulled_bytes += layer.compressed_bytes
+        self._layer_began_s = now_s
+        if self._missing:
+            return store, None
+        self._current = None
+        return self._finish(pull, now_s, store), pull
+
+    def stop(self, now_s: float) -> None:
+        """Stop at the end of a slot; the layer that was coming is lost."""
+        if self._current is not None:
+            part = int((now_s - self._layer_began_s) * self._pull_bps / 8)
+            part = min(part, self._missing[0].compressed_bytes)
+            self._current.pulled_bytes += part
+            self._current.outcome = "cut"
+        for pull in self._queue:
+            pull.outcome = "cut"
+        self._queue.clear()
+        self._missing.clear()
+        self._current = None
+
+    def _finish(self, pull: Pull, now_s: float, store: StoreState) -> StoreState:
+        pull.ends_s, pull.outcome = now_s, "done"
+        return with_image(store, self._images[pull.image], now_s)
+
+
+def pulls_of(placement: Placement, state: State) -> list[Pull]:
+    """The pulls of a placement, and empty ones for images that need none."""
+    placed = [a for a in state.in_cloud if a.name in placement.gateway_of]
+    movers: dict[str, list[str]] = {}
+    for analytic in placed:
+        movers.setdefault(analytic.image, []).append(analytic.name)
+    begins = {pull.image: pull.begins_s for pull in placement.pulls}
+    sizes = {pull.image: pull.compressed_bytes for pull in placement.pulls}
+    found: list[Pull] = []
+    for image, names in movers.items():
+        ends_s = _planned_end_s(placement, state, image)
+        pull = Pull(
+            image=image,
+            slot_s=state.now_s,
+            planned_begins_s=state.now_s + begins.get(image, ends_s),
+            planned_ends_s=state.now_s + ends_s,
+            planned_bytes=sizes.get(image, 0),
+            movers=tuple(names),
+        )
+        found.append(pull)
+    rank = {pull.image: number for number, pull in enumerate(placement.pulls)}
+
+    def order(pull: Pull) -> tuple[float, int]:
+        # What needs no pull of its own comes as soon as the others brought its layers.
+        return (pull.planned_ends_s, rank.get(pull.image, len(rank)))
+
+    return sorted(found, key=order)
+
+
+def _planned_end_s(placement: Placement, state: State, image: str) -> float:
+    """When all layers of an image are there, after the begin of the slot."""
+    digests = {layer.digest for layer in state.images[image].layers}
+    return max(
+        (
+            pull.ends_s
+            for pull in placement.pulls
+            if pull.image == image or digests.intersection(pull.digests)
+        ),
+        default=0.0,
+    )
+
+
+def begin_slot(
+    state: State,
+    policy: Policy,
+    history: History,
+    *,
+    end_s: float,
+    clock: Callable[[], float],
+) -> tuple[State, list[Pull], list[Move]]:
+    """Decide what to move, delete what must go, and put those who move on their way.
+
+    Args:
+        state: at the begin of the slot.
+        policy: how to decide.
+        history: where everything is written down.
+        end_s: when the experiment ends.
+        clock: seconds on any monotonic clock.
+
+    Returns:
+        The state after that, the pulls in their order, and the moves.
+    """
+    begun_s = clock()
+    placement = plan_slot(state, policy)
+    planned_s = clock()
+    victims = make_room(state, placement, policy)
+    _note(state, placement, victims, (begun_s, planned_s, clock()), history)
+    pulls = pulls_of(placement, state)
+    moves = _moves(state, policy, placement, pulls, end_s)
+    history.pulls.extend(pulls)
+    history.moves.extend(moves)
+    stays = tuple(a for a in state.in_cloud if a.name not in placement.gateway_of)
+    after = replace(
+        state,
+        in_cloud=stays,
+        moving=(*state.moving, *(move.analytic for move in moves)),
+        store=without(state.store, victims),
+    )
+    return after, pulls, moves
+
+
+def _note(
+    state: State,
+    placement: Placement,
+    victims: tuple[str, ...],
+    times_s: tuple[float, float, float],
+    history: History,
+) -> None:
+    begun_s, planned_s, ended_s = times_s
+    decisions = [
+        Decision(
+            at_s=state.now_s,
+            what="placement",
+            took_s=planned_s - begun_s,
+            n=len(state.in_cloud),
+            value=placement.value,
+            bound=placement.bound,
+        ),
+        Decision(
+            at_s=state.now_s,
+            what="eviction",
+            took_s=ended_s - planned_s,
+            n=len(victims),
+        ),
+    ]
+    history.decisions.extend(decisions)
+    layers = state.store.layers
+    history.evictions.extend(
+        Eviction(
+            at_s=state.now_s,
+            digest=digest,
+            uncompressed_bytes=layers[digest].uncompressed_bytes,
+        )
+        for digest in victims
+    )
+
+
+def _moves(
+    state: State,
+    policy: Policy,
+    placement: Placement,
+    pulls: list[Pull],
+    end_s: float,
+) -> list[Move]:
+    """What the plan promises to each analytic that it moves."""
+    ends_s = {name: pull.planned_ends_s for pull in pulls for name in pull.movers}
+    slot_ends_s = min(state.now_s + policy.slot_s, end_s)
+    moves: list[Move] = []
+    for analytic in state.in_cloud:
+        if analytic.name not in placement.gateway_of:
+            continue
+        leaves_s = min(analytic.departure_s, end_s)
+        startup_s = policy.startup.of(state.images[analytic.image])
+        moves.append(
+            Move(
+                analytic=analytic,
+                slot_s=state.now_s,
+                planned_starts_s=ends_s[analytic.name] + startup_s,
+                promised_until_s=leaves_s if policy.sees_lifetimes else slot_ends_s,
+                leaves_s=leaves_s,
+            )
+        )
+    return moves
+
 
 _TIME = 1e-9
 """Relative width of a moment: floating-point times closer than this are one."""

@@ -1,17 +1,22 @@
-"""What describes items by numbers, so that a policy can tell them apart."""
+"""What describes items by numbers, so that a policy can tell them apart.
+
+No features: policies then know only prices, and what was answered so far.
+"""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    import numpy as np
     from jaxtyping import Float32
 
-    from midhaul.federation.problem import Recording
-    from midhaul.federation.saving import State
+    from midhaul.federation.npz_state import State
+    from midhaul.federation.recordings.problem import Recording
 
 
 class FeatureExtractor(Protocol):
@@ -48,3 +53,30 @@ class FeatureExtractor(Protocol):
     def state(self) -> State:
         """What is needed to make it again, for ``features.saved.extractor_of``."""
         ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NoFeatures:
+    """A table without columns."""
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """There are none."""
+        return ()
+
+    @property
+    def is_of_images(self) -> bool:
+        """It needs no image."""
+        return False
+
+    def extract(
+        self,
+        recording: Recording,
+        images: Sequence[bytes] = (),  # noqa: ARG002
+    ) -> Float32[np.ndarray, "n 0"]:
+        """``(n, 0)``."""
+        return np.zeros((len(recording), 0), np.float32)
+
+    def state(self) -> State:
+        """See :class:`midhaul.federation.features.base.FeatureExtractor`."""
+        return {"kind": "none"}

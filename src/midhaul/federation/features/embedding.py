@@ -1,7 +1,7 @@
 """What an ONNX model makes of an image on its way to an answer, averaged over places.
 
 Any output of the model can be taken, or any tensor inside of it, by name. The picture
-is prepared as the model's card says, see ``midhaul.vision.card``.
+is prepared as the model's card says, see ``midhaul.vision.detectors.card``.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ import onnxruntime as ort
 
 from midhaul.errors import DataError, require
 from midhaul.federation.features.statistics import check_images
-from midhaul.vision.card import find_card
-from midhaul.vision.codecs import decode
-from midhaul.vision.geometry import InputBuffer
+from midhaul.vision.detectors.card import find_card
+from midhaul.vision.detectors.geometry import InputBuffer
+from midhaul.vision.images.codecs import decode
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -24,9 +24,9 @@ if TYPE_CHECKING:
 
     from jaxtyping import Float32
 
-    from midhaul.federation.problem import Recording
-    from midhaul.federation.saving import State
-    from midhaul.vision.card import Card
+    from midhaul.federation.npz_state import State
+    from midhaul.federation.recordings.problem import Recording
+    from midhaul.vision.detectors.card import Card
 
 Pooling = Literal["mean", "max"]
 

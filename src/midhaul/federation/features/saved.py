@@ -7,17 +7,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from midhaul.errors import DataError
-from midhaul.vision.card import parse_card
+from midhaul.vision.detectors.card import parse_card
 
 if TYPE_CHECKING:
     from midhaul.federation.features.base import FeatureExtractor
-    from midhaul.federation.saving import State
+    from midhaul.federation.npz_state import State
 
 _PLACES = {
-    "none": "none:NoFeatures",
-    "statistics": "statistics:ImageStatistics",
-    "embedding": "embedding:load_embedding",
-    "first-answer": "first_answer:FirstAnswer",
+    "none": "midhaul.federation.features.base:NoFeatures",
+    "statistics": "midhaul.federation.features.statistics:ImageStatistics",
+    "embedding": "midhaul.federation.features.embedding:load_embedding",
+    "first-answer": "midhaul.federation.policies.after_first:FirstAnswer",
 }
 """Kind to module and what makes it, so that nobody loads a library in vain."""
 
@@ -33,9 +33,7 @@ def extractor_of(state: State) -> FeatureExtractor:
         message = f"there are no features of kind {kind!r}"
         raise DataError(message, f"known are {', '.join(_PLACES)}")
     module, _, name = _PLACES[kind].partition(":")
-    make: Any = getattr(
-        importlib.import_module(f"midhaul.federation.features.{module}"), name
-    )
+    make: Any = getattr(importlib.import_module(module), name)
     values = {key: value for key, value in state.items() if key != "kind"}
     if "file" in values:
         values["file"] = Path(values["file"])

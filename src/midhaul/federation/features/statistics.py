@@ -15,16 +15,16 @@ import cv2
 import numpy as np
 
 from midhaul.errors import DataError
-from midhaul.vision.codecs import decode
+from midhaul.vision.images.codecs import decode
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from jaxtyping import Float32
 
-    from midhaul.federation.problem import Recording
-    from midhaul.federation.saving import State
-    from midhaul.vision.codecs import Pixels
+    from midhaul.federation.npz_state import State
+    from midhaul.federation.recordings.problem import Recording
+    from midhaul.vision.images.codecs import Pixels
 
 _SIDE_PX = 128
 _N_HUES = 8

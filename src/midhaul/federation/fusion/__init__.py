@@ -11,8 +11,8 @@ from midhaul.federation.fusion.base import Fuser
 if TYPE_CHECKING:
     import numpy as np
 
-    from midhaul.federation.problem import Recording
-    from midhaul.federation.saving import State
+    from midhaul.federation.npz_state import State
+    from midhaul.federation.recordings.problem import Recording
 
 __all__ = ["Fuser", "SavedFuser", "fit_fuser", "fuser_from_state", "fuser_named"]
 

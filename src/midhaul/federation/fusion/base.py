@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     import numpy as np
     from jaxtyping import Int64
 
-    from midhaul.federation.problem import Answers, Recording
+    from midhaul.federation.recordings.problem import Answers, Recording
 
 
 class Fuser(Protocol):

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from midhaul.federation.policies.check_recordings import garbage
-from midhaul.federation.saving import read_state, write_state
+from midhaul.federation.npz_state import read_state, write_state
+from midhaul.federation.recordings.problem import Answers, Recording
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -18,8 +18,7 @@ if TYPE_CHECKING:
     from jaxtyping import Int64
 
     from midhaul.federation.fusion.base import Fuser
-    from midhaul.federation.problem import Answers, Recording
-    from midhaul.federation.saving import State
+    from midhaul.federation.npz_state import State
 
     FromState = Callable[[State], Fuser]
 
@@ -194,3 +193,34 @@ def _stored(fuser: Any) -> State:
 def _check(is_met: object, message: str) -> None:
     if not is_met:
         raise ValueError(message)
+
+
+def garbage(
+    recording: Recording, keep: np.ndarray, rng: np.random.Generator
+) -> Recording:
+    """The same recording with answers that nobody was asked for replaced by others.
+
+    Args:
+        recording: as it is.
+        keep: ``(n,)`` mask of the providers whose answers stay.
+        rng: what takes the place of the others.
+    """
+    n = len(recording)
+    changed: list[Answers] = []
+    for p, answers in enumerate(recording.answers):
+        source = np.where(keep >> p & 1 == 1, np.arange(n), rng.integers(0, n, n))
+        lost = (keep >> p & 1 == 0) & (rng.random(n) < 0.3)  # noqa: PLR2004
+        changed.append(answers.take(source).hidden(lost))
+    truth = (
+        None if recording.truth is None else recording.truth.take(rng.permutation(n))
+    )
+    return Recording(
+        task=recording.task,
+        items=recording.items,
+        names=recording.names,
+        providers=recording.providers,
+        prices_usd=recording.prices_usd,
+        answers=tuple(changed),
+        truth=truth,
+        sizes_px=recording.sizes_px,
+    )

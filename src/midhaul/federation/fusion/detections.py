@@ -1,7 +1,7 @@
 """Fusing the detections of one image: fuse.
 
-Labels are matched by name, see :func:`midhaul.vision.names.match_names`; a label that
-only one answer has stays one of its own.
+Labels are matched by name, see :func:`midhaul.vision.data.names.match_names`; a label
+that only one answer has stays one of its own.
 """
 
 from __future__ import annotations
@@ -11,13 +11,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from midhaul.errors import ConfigError, DataError
-from midhaul.federation.answers import Answers
 from midhaul.federation.fusion import fuser_named
 from midhaul.federation.fusion.boxes import BoxFuser
-from midhaul.federation.problem import Recording
+from midhaul.federation.recordings.problem import Answers, Recording
 from midhaul.model import Detections
 from midhaul.vision.adapters import as_detections
-from midhaul.vision.names import match_names
+from midhaul.vision.data.names import match_names
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

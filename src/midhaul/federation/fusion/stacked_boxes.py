@@ -14,6 +14,16 @@ Statistics 29, 2001).
    asked.
 3. Both models see the same rows; the second is not fitted to the first's residuals.
    Clusters to which the linear model gives less than 1 in 400 are left to it alone.
+
+Boxes of several providers gathered into clusters that may be one object each.
+
+Steps 1 to 4 of weighted boxes fusion (Solovyev, Wang and Gabruseva, Image and Vision
+Computing 107, 2021, section 3), with what every provider contributed kept beside the
+fused box, so that somebody else can score it.
+
+What stands around each cluster of boxes on its image.
+
+What is told of a cluster of boxes to the model that says how likely it is true.
 """
 
 from __future__ import annotations
@@ -22,28 +32,295 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
+from numba import njit
 
 from midhaul.errors import DataError
-from midhaul.federation.boosted_trees import BoostedTrees
-from midhaul.federation.calibration import Calibration, fit_calibration
-from midhaul.federation.fusion.box_clusters import cluster_boxes
-from midhaul.federation.fusion.cluster_features import (
-    cluster_features,
-    linear_features,
-    log_odds,
-    sigmoid,
-    strengths_of,
-)
-from midhaul.federation.fusion.hearing import draw_masks
-from midhaul.federation.matching_kernel import match_items
-from midhaul.federation.problem import Answers
+from midhaul.federation.fusion import boxes as box_kernels
+from midhaul.federation.fusion.boosted_trees import BoostedTrees
+from midhaul.federation.fusion.boxes import pool
+from midhaul.federation.fusion.calibration import Calibration, fit_calibration
+from midhaul.federation.fusion.provider_arrays import draw_masks
+from midhaul.federation.matching import match_items, overlap
+from midhaul.federation.recordings.problem import Answers
 
 if TYPE_CHECKING:
     from jaxtyping import Bool, Float32, Float64, Int64
 
-    from midhaul.federation.fusion.box_clusters import Clusters
-    from midhaul.federation.problem import Recording
-    from midhaul.federation.saving import State
+    from midhaul.federation.npz_state import State
+    from midhaul.federation.recordings.problem import Recording
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Clusters:
+    """Boxes that may be one object each, by item and then by label.
+
+    Attributes:
+        starts: ``(n + 1,)`` where each item's clusters begin.
+        items: ``(k,)`` rising.
+        labels: ``(k,)``.
+        boxes: ``(k, 4)`` means of the members, weighted by score.
+        best: ``(k, p)`` highest score of each provider's members; NaN where it has
+            none.
+        agreement: ``(k,)`` mean IoU of the members with the fused box.
+        has_answered: ``(n, p)`` whether a provider was asked and answered.
+    """
+
+    starts: Int64[np.ndarray, " n_plus_1"]
+    items: Int64[np.ndarray, " k"]
+    labels: Int64[np.ndarray, " k"]
+    boxes: Float32[np.ndarray, "k 4"]
+    best: Float32[np.ndarray, "k p"]
+    agreement: Float64[np.ndarray, " k"]
+    has_answered: Bool[np.ndarray, "n p"]
+
+    def __len__(self) -> int:
+        """Number of clusters."""
+        return len(self.items)
+
+
+def cluster_boxes(
+    recording: Recording, asked: Int64[np.ndarray, " n"], iou: float
+) -> Clusters:
+    """Gather the boxes of the providers asked about each item into clusters.
+
+    Args:
+        recording: with scores that are comparable between providers.
+        asked: ``(n,)`` mask of the providers asked about each item.
+        iou: above what overlap with the fused box so far a box joins a cluster.
+    """
+    found = pool(recording, asked)
+    of, n_clusters = box_kernels.cluster(
+        found.groups, found.scores, found.boxes, iou, moves=True
+    )
+    firsts = np.unique(of, return_index=True)[1]
+    _, fused = box_kernels.fuse_weighted(
+        of,
+        n_clusters,
+        found.scores,
+        found.boxes,
+        found.providers,
+        found.n_answered[found.items],
+        box_kernels.AVERAGE,
+    )
+    boxes = fused.astype(np.float32)
+    best, agreement = contributions(
+        of, boxes, found.boxes, found.providers, found.scores, recording.n_providers
+    )
+    items = found.items[firsts]
+    places = np.arange(recording.n_providers)
+    is_missing = np.column_stack([one.is_missing for one in recording.answers])
+    return Clusters(
+        starts=np.searchsorted(items, np.arange(len(recording) + 1)),
+        items=items,
+        labels=found.labels[firsts].astype(np.int64),
+        boxes=boxes,
+        best=best,
+        agreement=agreement,
+        has_answered=((asked[:, None] >> places) & 1 == 1) & ~is_missing,
+    )
+
+
+@njit(cache=True)
+def contributions(
+    of: Int64[np.ndarray, " m"],
+    fused: Float32[np.ndarray, "k 4"],
+    boxes: Float32[np.ndarray, "m 4"],
+    providers: Int64[np.ndarray, " m"],
+    scores: Float32[np.ndarray, " m"],
+    n_providers: int,
+) -> tuple[Float32[np.ndarray, "k p"], Float64[np.ndarray, " k"]]:
+    """Each provider's best score in each cluster, and how well its members agree."""
+    k = len(fused)
+    best = np.full((k, n_providers), np.nan, np.float32)
+    agreement = np.zeros(k)
+    counts = np.zeros(k)
+    for i in range(len(of)):
+        c, p = of[i], providers[i]
+        if not best[c, p] >= scores[i]:
+            best[c, p] = scores[i]
+        agreement[c] += overlap(fused[c], boxes[i])
+        counts[c] += 1
+    return best, agreement / np.maximum(counts, 1.0)
+
+
+CONTEXT = ("rival", "double", "covered", "log_better", "log_alike")
+"""What :func:`context_of` tells of a cluster."""
+
+
+@njit(cache=True)
+def context_of(
+    starts: Int64[np.ndarray, " n_plus_1"],
+    labels: Int64[np.ndarray, " k"],
+    boxes: Float32[np.ndarray, "k 4"],
+    strengths: Float64[np.ndarray, " k"],
+) -> Float64[np.ndarray, "k 5"]:
+    """What the other clusters of its item say about each.
+
+    Of equal strength the earlier cluster is the stronger.
+
+    Returns:
+        ``rival``: the highest product of strength and IoU among other labels;
+        ``double``: the highest IoU with a stronger cluster of the label; ``covered``:
+        the highest share of its area that such a one covers; ``log_better`` and
+        ``log_alike``: log1p of the number of stronger and of all others of the label.
+    """
+    found = np.zeros((len(labels), 5))
+    for n in range(len(starts) - 1):
+        for a in range(starts[n], starts[n + 1]):
+            left, top, right, bottom = boxes[a]
+            area = (right - left) * (bottom - top)
+            for b in range(starts[n], starts[n + 1]):
+                is_same = labels[a] == labels[b]
+                if is_same:
+                    if a == b:
+                        continue
+                    found[a, 4] += 1
+                    if strengths[b] < strengths[a] or (
+                        strengths[b] == strengths[a] and b > a
+                    ):
+                        continue
+                    found[a, 3] += 1
+                width = min(right, boxes[b, 2]) - max(left, boxes[b, 0])
+                height = min(bottom, boxes[b, 3]) - max(top, boxes[b, 1])
+                if width <= 0 or height <= 0:
+                    continue
+                shared = width * height
+                other = (boxes[b, 2] - boxes[b, 0]) * (boxes[b, 3] - boxes[b, 1])
+                iou = shared / (area + other - shared)
+                if is_same:
+                    found[a, 1] = max(found[a, 1], iou)
+                    found[a, 2] = max(found[a, 2], shared / area)
+                else:
+                    found[a, 0] = max(found[a, 0], iou * strengths[b])
+    found[:, 3:] = np.log1p(found[:, 3:])
+    return found
+
+
+SILENT = -8.0
+"""Log odds told for a provider that was asked and has no box in the cluster."""
+
+_EDGE = 0.01
+"""Of the image: what is nearer to its end touches it."""
+
+COMMON = (
+    "prior",
+    "n_answered",
+    "n_found",
+    "share_found",
+    "strongest",
+    "mean",
+    "agreement",
+    "log_area",
+    "log_aspect",
+    "at_edge",
+    *CONTEXT,
+)
+"""What is told besides one column for each provider, which stand first."""
+
+
+def strengths_of(clusters: Clusters) -> Float64[np.ndarray, " k"]:
+    """Mean over the providers that answered of their best score in each cluster."""
+    n_answered = clusters.has_answered.sum(axis=1)[clusters.items]
+    total = np.nansum(clusters.best, axis=1, dtype=np.float64)
+    return total / np.maximum(n_answered, 1)
+
+
+def cluster_features(
+    clusters: Clusters,
+    sizes_px: Float32[np.ndarray, "n 2"] | None,
+    class_odds: Float64[np.ndarray, " c"],
+) -> Float32[np.ndarray, "k d"]:
+    """One row for each cluster.
+
+    Args:
+        clusters: whose scores are probabilities.
+        sizes_px: ``(n, 2)`` of the images; None where not known.
+        class_odds: ``(c,)`` log odds that a cluster of the label is true.
+
+    Returns:
+        First a column for each provider: log odds of its best box, ``SILENT`` where it
+        answered without one, NaN where it did not answer; then those of ``COMMON``.
+    """
+    k, p = clusters.best.shape
+    rows = np.empty((k, p + len(COMMON)), np.float32)
+    if not k:
+        return rows
+    answered = clusters.has_answered[clusters.items]
+    has_found = ~np.isnan(clusters.best)
+    n_answered, n_found = answered.sum(axis=1), has_found.sum(axis=1)
+    odds = np.where(answered, SILENT, np.nan)
+    odds[has_found] = np.maximum(log_odds(clusters.best[has_found]), SILENT + 1)
+    strengths = strengths_of(clusters)
+    rows[:, :p] = odds
+    rows[:, p : -len(CONTEXT)] = np.column_stack(
+        [
+            class_odds[clusters.labels],
+            n_answered,
+            n_found,
+            n_found / n_answered,
+            np.nanmax(odds, axis=1),
+            log_odds(strengths),
+            clusters.agreement,
+            _shapes(clusters, sizes_px),
+        ]
+    )
+    rows[:, -len(CONTEXT) :] = context_of(
+        clusters.starts, clusters.labels, clusters.boxes, strengths
+    )
+    return rows
+
+
+def linear_features(
+    rows: Float32[np.ndarray, "k d"], n_providers: int
+) -> Float64[np.ndarray, "k e"]:
+    """The same for a linear model: no NaN, and steps where something is missing.
+
+    Columns are, of each provider, the log odds where it found something, whether it
+    did, and whether it was silent; then all others, areas also squared.
+    """
+    odds = rows[:, :n_providers].astype(np.float64)
+    is_silent = odds == SILENT
+    has_found = ~np.isnan(odds) & ~is_silent
+    others = rows[:, n_providers:].astype(np.float64)
+    others[:, COMMON.index("n_answered")] = np.log(
+        np.maximum(others[:, COMMON.index("n_answered")], 1.0)
+    )
+    area = others[:, COMMON.index("log_area")]
+    return np.column_stack(
+        [np.where(has_found, odds, 0.0), has_found, is_silent, others, area**2]
+    )
+
+
+def log_odds(p: Float64[np.ndarray, " k"]) -> Float64[np.ndarray, " k"]:
+    """Log odds of probabilities, at most 12 in size."""
+    inside = np.clip(np.asarray(p, np.float64), 6.1e-6, 1 - 6.1e-6)
+    return np.log(inside) - np.log1p(-inside)
+
+
+def sigmoid(x: Float64[np.ndarray, " k"]) -> Float64[np.ndarray, " k"]:
+    """Probabilities of log odds, without overflow."""
+    return 0.5 * (1.0 + np.tanh(0.5 * x))
+
+
+def _shapes(
+    clusters: Clusters, sizes_px: Float32[np.ndarray, "n 2"] | None
+) -> Float64[np.ndarray, "k 3"]:
+    """Log share of the image, log aspect, and the number of edges touched."""
+    width, height = (clusters.boxes[:, 2:] - clusters.boxes[:, :2]).T
+    width, height = np.maximum(width, 1e-3), np.maximum(height, 1e-3)
+    shapes = np.zeros((len(clusters), 3))
+    shapes[:, 1] = np.log(width / height)
+    if sizes_px is None:
+        shapes[:, 0] = np.log(width * height / 1e5)
+        return shapes
+    size = np.maximum(sizes_px[clusters.items].astype(np.float64), 1.0)
+    shapes[:, 0] = np.log(width * height / size.prod(axis=1))
+    near = np.column_stack(
+        [clusters.boxes[:, :2] / size, 1.0 - clusters.boxes[:, 2:] / size]
+    )
+    shapes[:, 2] = (near < _EDGE).sum(axis=1)
+    return shapes
+
 
 MAX_BOXES = 100
 """Boxes of an item that are given, best first."""

@@ -18,14 +18,14 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 
 from midhaul.errors import DataError
-from midhaul.federation.fusion.hearing import has_answered
-from midhaul.federation.problem import Answers
+from midhaul.federation.fusion.provider_arrays import has_answered
+from midhaul.federation.recordings.problem import Answers
 
 if TYPE_CHECKING:
     from jaxtyping import Bool, Float64, Int64
 
-    from midhaul.federation.problem import Recording
-    from midhaul.federation.saving import State
+    from midhaul.federation.npz_state import State
+    from midhaul.federation.recordings.problem import Recording
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ import numpy as np
 if TYPE_CHECKING:
     from jaxtyping import Float32, Float64
 
-    from midhaul.federation.problem import Answers, Recording
+    from midhaul.federation.recordings.problem import Answers, Recording
 
 _TINY = 1e-4
 _STEPS = (0.1, 0.25, 0.5)

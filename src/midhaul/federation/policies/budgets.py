@@ -22,8 +22,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from midhaul.errors import DataError
-from midhaul.federation.evaluation import replay
 from midhaul.federation.policies.mixed import MixedPolicy, NobodyPolicy
+from midhaul.federation.policies.replay import replay
 from midhaul.federation.quality import set_quality
 from midhaul.stats import bootstrap, mean_statistic
 

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from midhaul.federation.policies.base import Examples, Situation
-from midhaul.federation.problem import Answers, Recording
+from midhaul.federation.recordings.problem import Answers, Recording
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from midhaul.federation.fusion.base import Fuser
-    from midhaul.federation.problem import Task
+    from midhaul.federation.recordings.problem import Task
 
 _NAMES = ("ant", "bee", "cat", "dog")
 _SIDE_PX = 100.0
@@ -73,37 +73,6 @@ def check_examples(
     )
     features = rng.normal(size=(n_items, n_features)).astype(np.float32)
     return Examples(recording=recording, features=features, fuser=fuser)
-
-
-def garbage(
-    recording: Recording, keep: np.ndarray, rng: np.random.Generator
-) -> Recording:
-    """The same recording with answers that nobody was asked for replaced by others.
-
-    Args:
-        recording: as it is.
-        keep: ``(n,)`` mask of the providers whose answers stay.
-        rng: what takes the place of the others.
-    """
-    n = len(recording)
-    changed: list[Answers] = []
-    for p, answers in enumerate(recording.answers):
-        source = np.where(keep >> p & 1 == 1, np.arange(n), rng.integers(0, n, n))
-        lost = (keep >> p & 1 == 0) & (rng.random(n) < 0.3)  # noqa: PLR2004
-        changed.append(answers.take(source).hidden(lost))
-    truth = (
-        None if recording.truth is None else recording.truth.take(rng.permutation(n))
-    )
-    return Recording(
-        task=recording.task,
-        items=recording.items,
-        names=recording.names,
-        providers=recording.providers,
-        prices_usd=recording.prices_usd,
-        answers=tuple(changed),
-        truth=truth,
-        sizes_px=recording.sizes_px,
-    )
 
 
 def check_situations(examples: Examples, rng: np.random.Generator) -> list[Situation]:

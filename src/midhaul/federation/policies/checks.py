@@ -10,25 +10,25 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from midhaul.federation.evaluation import replay
-from midhaul.federation.policies.base import Situation
-from midhaul.federation.policies.check_recordings import check_situations, garbage
-from midhaul.federation.policies.situations import part_of
-from midhaul.federation.saving import read_state, write_state
+from midhaul.federation.fusion.checks import garbage
+from midhaul.federation.npz_state import read_state, write_state
+from midhaul.federation.policies.base import Situation, part_of
+from midhaul.federation.policies.check_recordings import check_situations
+from midhaul.federation.policies.replay import replay
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from jaxtyping import Float32, Int64
 
+    from midhaul.federation.npz_state import State
     from midhaul.federation.policies.base import (
         Examples,
         OnlinePolicy,
         PolicyFamily,
         SubsetPolicy,
     )
-    from midhaul.federation.problem import Recording
-    from midhaul.federation.saving import State
+    from midhaul.federation.recordings.problem import Recording
 
     FromState = Callable[[State], SubsetPolicy]
 

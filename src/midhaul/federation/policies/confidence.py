@@ -20,16 +20,16 @@ from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
-from midhaul.federation.policies.first_answers import first_scores
-from midhaul.federation.policies.worth import best_of, finite_multiplier
+from midhaul.federation.policies.exchange_rate import best_of, finite_multiplier
+from midhaul.federation.recordings.problem import first_scores
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from jaxtyping import Float64, Int64
 
+    from midhaul.federation.npz_state import State
     from midhaul.federation.policies.base import Examples, Situation
-    from midhaul.federation.saving import State
 
 _LONGEST = 3
 """Length of orders that are all tried."""

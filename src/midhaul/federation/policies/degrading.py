@@ -10,7 +10,7 @@ import numpy as np
 from midhaul.errors import DataError
 
 if TYPE_CHECKING:
-    from midhaul.federation.problem import Recording
+    from midhaul.federation.recordings.problem import Recording
 
 Degrading = Literal["swapped", "failing", "unsure"]
 """``swapped``: it answers what it said to another item, so nothing but its being wrong

@@ -25,17 +25,17 @@ from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
-from midhaul.federation.policies.bandit_context import Context, context_of
-from midhaul.federation.policies.first_answers import first_label
-from midhaul.federation.policies.situations import part_of
-from midhaul.federation.policies.worth import best_of, finite_multiplier
+from midhaul.federation.policies.base import part_of
+from midhaul.federation.policies.exchange_rate import best_of, finite_multiplier
+from midhaul.federation.policies.linucb import Context, context_of
+from midhaul.federation.recordings.problem import first_label
 
 if TYPE_CHECKING:
     from jaxtyping import Float32, Float64, Int64
 
+    from midhaul.federation.npz_state import State
     from midhaul.federation.policies.base import Examples, Situation
-    from midhaul.federation.problem import Recording
-    from midhaul.federation.saving import State
+    from midhaul.federation.recordings.problem import Recording
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,4 +1,11 @@
-"""Two policies, each with its share of the items, to meet a mean price exactly."""
+"""Two policies, each with its share of the items, to meet a mean price exactly.
+
+The chord: fixed subsets mixed by chance, so that a mean price is met exactly.
+
+Between two points of a plane of price and quality lies every mixture of them: an item
+is left to the one or the other by chance. Whoever looks at items has to be above the
+upper concave envelope of all fixed subsets, or looking was in vain.
+"""
 
 from __future__ import annotations
 
@@ -8,13 +15,16 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
+from midhaul.federation.policies.baselines import FixedPolicy
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from jaxtyping import Bool, Int64
 
+    from midhaul.federation.npz_state import State
     from midhaul.federation.policies.base import Situation, SubsetPolicy
-    from midhaul.federation.saving import State
+    from midhaul.federation.policies.baselines import FixedFamily
 
 _SALT = "mixed"
 
@@ -99,7 +109,7 @@ class MixedPolicy:
     @classmethod
     def from_state(cls, state: State) -> MixedPolicy:
         """What :meth:`state` gave."""
-        from midhaul.federation.policies.catalogue import policy_from_state  # noqa: PLC0415
+        from midhaul.federation.policies.saved import policy_from_state  # noqa: PLC0415
 
         return cls(
             first=policy_from_state(state["first"]),
@@ -127,4 +137,35 @@ def _part_of(situation: Situation, items: Int64[np.ndarray, " k"]) -> Situation:
         recording=situation.recording.take(items),
         features=situation.features[items],
         asked=situation.asked[items],
+    )
+
+
+def chord(family: FixedFamily, budget_usd: float) -> SubsetPolicy:
+    """The best mixture of fixed subsets at a mean price of an item.
+
+    Args:
+        family: subsets with their training quality.
+        budget_usd: mean price; what nobody can use is left.
+
+    Returns:
+        A fixed subset or a mixture of two neighbours on the envelope. Below the price
+        of the cheapest subset a share of the items is asked about with nobody.
+    """
+    hull = family.hull()
+    costs = family.costs_usd[hull]
+    policies = [FixedPolicy(mask=int(family.masks[i]), name="chord") for i in hull]
+    if budget_usd >= costs[-1]:
+        return policies[-1]
+    if budget_usd < costs[0]:
+        return MixedPolicy(
+            first=NobodyPolicy(),
+            second=policies[0],
+            share=1.0 - max(0.0, budget_usd) / float(costs[0]),
+        )
+    high = int((costs > budget_usd).argmax())
+    below, above = float(costs[high - 1]), float(costs[high])
+    return MixedPolicy(
+        first=policies[high],
+        second=policies[high - 1],
+        share=(budget_usd - below) / (above - below),
     )

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 import numpy as np
 
 from midhaul import documents
-from midhaul.federation.providers.failures import MalformedAnswerError, one_line
+from midhaul.federation.providers.base import MalformedAnswerError, one_line
 from midhaul.model import Detections, Prediction, Tags
 
 if TYPE_CHECKING:

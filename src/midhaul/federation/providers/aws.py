@@ -20,9 +20,7 @@ from midhaul.federation.providers.answers import (
     number,
     tags_of,
 )
-from midhaul.federation.providers.blocking import BlockingCalls
-from midhaul.federation.providers.endpoints import checked_endpoint
-from midhaul.federation.providers.failures import (
+from midhaul.federation.providers.base import (
     Failure,
     MalformedAnswerError,
     failure_of_http,
@@ -31,14 +29,18 @@ from midhaul.federation.providers.failures import (
     retry_after_s,
     unreachable,
 )
-from midhaul.federation.providers.image_limits import ImageLimits
-from midhaul.federation.providers.vendor import VendorProvider
+from midhaul.federation.providers.endpoints import checked_endpoint
+from midhaul.federation.providers.vendor import (
+    BlockingCalls,
+    ImageLimits,
+    VendorProvider,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from midhaul.federation.providers.answers import Entries, Entry, ReadAnswer
-    from midhaul.federation.providers.image_limits import Size
+    from midhaul.federation.providers.vendor import Size
 
 LIMITS = ImageLimits(
     formats=("JPEG", "PNG"), max_bytes=5_242_880, min_side_px=80, max_side_px=10_000

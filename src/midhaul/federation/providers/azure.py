@@ -19,9 +19,7 @@ from midhaul.federation.providers.answers import (
     number,
     tags_of,
 )
-from midhaul.federation.providers.blocking import BlockingCalls
-from midhaul.federation.providers.endpoints import checked_endpoint, from_environment
-from midhaul.federation.providers.failures import (
+from midhaul.federation.providers.base import (
     Failure,
     MalformedAnswerError,
     failure_of_http,
@@ -29,12 +27,16 @@ from midhaul.federation.providers.failures import (
     one_line,
     unreachable,
 )
-from midhaul.federation.providers.image_limits import ImageLimits
-from midhaul.federation.providers.vendor import VendorProvider
+from midhaul.federation.providers.endpoints import checked_endpoint, from_environment
+from midhaul.federation.providers.vendor import (
+    BlockingCalls,
+    ImageLimits,
+    VendorProvider,
+)
 
 if TYPE_CHECKING:
     from midhaul.federation.providers.answers import Entries, Entry, ReadAnswer
-    from midhaul.federation.providers.image_limits import Size
+    from midhaul.federation.providers.vendor import Size
 
 LIMITS = ImageLimits(
     formats=("JPEG", "PNG", "GIF", "BMP", "WEBP", "TIFF"),

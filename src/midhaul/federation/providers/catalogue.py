@@ -24,8 +24,8 @@ from midhaul.errors import ConfigError
 from midhaul.federation.providers.endpoints import demand_no_secret
 
 if TYPE_CHECKING:
-    from midhaul.federation.problem import Task
     from midhaul.federation.providers.base import Provider
+    from midhaul.federation.recordings.problem import Task
 
 _TASKS: tuple[Task, ...] = ("boxes", "tags", "labels")
 _KINDS = ("recorded", "local", "http", "https", "aws", "azure", "google")
@@ -118,7 +118,7 @@ def make_provider(spec: ProviderSpec) -> Provider:
 
 def _recorded(spec: ProviderSpec) -> Provider:
     from midhaul.federation.providers.recorded import RecordedProvider  # noqa: PLC0415
-    from midhaul.federation.readers.parquet import read_parquet  # noqa: PLC0415
+    from midhaul.federation.recordings.parquet import read_parquet  # noqa: PLC0415
 
     file, _, query = spec.location.partition("?")
     options = dict(parse_qsl(query))
@@ -137,7 +137,7 @@ def _recorded(spec: ProviderSpec) -> Provider:
 
 def _local(spec: ProviderSpec) -> Provider:
     from midhaul.federation.providers.local import LocalProvider  # noqa: PLC0415
-    from midhaul.vision.detector import load_detector  # noqa: PLC0415
+    from midhaul.vision.detectors.detector import load_detector  # noqa: PLC0415
 
     detector = load_detector(spec.location, threads=spec.threads, seed=spec.seed)
     return LocalProvider(

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from midhaul.errors import ConfigError
-from midhaul.federation.providers.failures import Failure, unreachable
+from midhaul.federation.providers.base import Failure, unreachable
 from midhaul.model import Detections, Prediction
 
 if TYPE_CHECKING:

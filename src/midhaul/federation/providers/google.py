@@ -22,9 +22,7 @@ from midhaul.federation.providers.answers import (
     entry,
     tags_of,
 )
-from midhaul.federation.providers.blocking import BlockingCalls
-from midhaul.federation.providers.endpoints import checked_endpoint
-from midhaul.federation.providers.failures import (
+from midhaul.federation.providers.base import (
     Failure,
     MalformedAnswerError,
     failure_of_http,
@@ -32,12 +30,16 @@ from midhaul.federation.providers.failures import (
     one_line,
     unreachable,
 )
-from midhaul.federation.providers.image_limits import ImageLimits
-from midhaul.federation.providers.vendor import VendorProvider
+from midhaul.federation.providers.endpoints import checked_endpoint
+from midhaul.federation.providers.vendor import (
+    BlockingCalls,
+    ImageLimits,
+    VendorProvider,
+)
 
 if TYPE_CHECKING:
     from midhaul.federation.providers.answers import Entries, Entry, ReadAnswer
-    from midhaul.federation.providers.image_limits import Size
+    from midhaul.federation.providers.vendor import Size
 
 LIMITS = ImageLimits(
     formats=("JPEG", "PNG", "GIF", "BMP", "WEBP", "TIFF"),

@@ -16,8 +16,7 @@ from midhaul.federation.providers.answers import (
     entries_of,
     entry,
 )
-from midhaul.federation.providers.endpoints import checked_endpoint, from_environment
-from midhaul.federation.providers.failures import (
+from midhaul.federation.providers.base import (
     UNSENT,
     Failure,
     MalformedAnswerError,
@@ -25,7 +24,8 @@ from midhaul.federation.providers.failures import (
     one_line,
     unreachable,
 )
-from midhaul.federation.providers.image_limits import ImageLimits
+from midhaul.federation.providers.endpoints import checked_endpoint, from_environment
+from midhaul.federation.providers.vendor import ImageLimits
 from midhaul.wire.client import payload
 from midhaul.wire.message import Item, pack_request, unpack_parts, unpack_rows
 
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     import aiohttp
 
     from midhaul.federation.providers.answers import Entry, ReadAnswer
-    from midhaul.federation.providers.image_limits import Size
+    from midhaul.federation.providers.vendor import Size
     from midhaul.model import Prediction
 
 _OK = 200

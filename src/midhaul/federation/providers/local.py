@@ -6,26 +6,24 @@ from typing import TYPE_CHECKING
 
 from midhaul.errors import DataError, MidhaulError
 from midhaul.federation.providers.answers import ReadAnswer
-from midhaul.federation.providers.blocking import BlockingCalls
-from midhaul.federation.providers.failures import (
-    Failure,
-    one_line,
-)
-from midhaul.vision.images import decode
+from midhaul.federation.providers.base import Failure, one_line
+from midhaul.federation.providers.vendor import BlockingCalls
+from midhaul.vision.images.image import decode
 
 if TYPE_CHECKING:
     from types import TracebackType
     from typing import Self
 
     from midhaul.model import Prediction
-    from midhaul.vision.detector import Detector
+    from midhaul.vision.detectors.detector import Detector
 
 
 class LocalProvider:
     """Asks a detector; what a call is worth is the price list's business.
 
     Args:
-        detector: loaded; ``midhaul.vision.detector.load_detector`` reads specs.
+        detector: loaded; ``midhaul.vision.detectors.detector.load_detector`` reads
+           specs.
         name: its name; the detector's when None.
         n_threads: most images at the same time. More than one needs a detector that
             may be asked by several threads.

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Self
 
-    from midhaul.federation.problem import Recording
+    from midhaul.federation.recordings.problem import Recording
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,26 +1,203 @@
-"""A vendor's SDK as a provider: what all vendors have in common stands here once."""
+"""A vendor's SDK as a provider: what all vendors have in common stands here once.
+
+Blocking calls of a vendor's SDK, in a bounded pool of threads.
+
+What images a vendor takes, checked before anything is sent (and paid).
+"""
 
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+import math
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from midhaul.errors import DataError
-from midhaul.federation.providers.failures import Failure
-from midhaul.vision.images import upright
+from midhaul.federation.providers.base import (
+    UNSENT,
+    Failure,
+    MalformedAnswerError,
+    redacted,
+)
+from midhaul.vision.images.image import size, upright
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from types import TracebackType
     from typing import Self
 
     from midhaul.federation.providers.answers import ReadAnswer, Words
-    from midhaul.federation.providers.blocking import BlockingCalls
-    from midhaul.federation.providers.image_limits import ImageLimits, Size
     from midhaul.model import Prediction
 
-    Ask = Callable[[bytes, Size, float], ReadAnswer]
+    Ask = Callable[[bytes, "Size", float], ReadAnswer]
     """Asks the vendor about an image of some size, and gives up after some seconds."""
+
+
+class BlockingCalls:
+    """Makes an asynchronous provider of a blocking SDK.
+
+    A thread that hangs cannot be stopped: the SDK's own timeouts end it. The caller is
+    answered in time all the same; a call that found no free thread in time was not
+    sent.
+
+    Args:
+        provider: its name.
+        n_threads: most calls at the same time.
+        errors: exceptions of the SDK.
+        failure_of: what one of them means.
+        secrets: what no message may show.
+    """
+
+    def __init__(
+        self,
+        provider: str,
+        *,
+        n_threads: int,
+        errors: tuple[type[Exception], ...] = (),
+        failure_of: Callable[[Exception], Failure],
+        secrets: Sequence[str] = (),
+    ) -> None:
+        self._provider = provider
+        self._errors = errors
+        self._failure_of = failure_of
+        self._secrets = secrets
+        self._pool = ThreadPoolExecutor(n_threads, thread_name_prefix=provider)
+
+    async def call(
+        self, work: Callable[[], ReadAnswer], *, item: str, timeout_s: float
+    ) -> Prediction:
+        """Run a call and say how it went.
+
+        Args:
+            work: asks the vendor and reads the answer; runs in a thread.
+            item: id of the item.
+            timeout_s: when to give up.
+        """
+        begin = time.perf_counter()
+        task = self._pool.submit(self._guarded, work)
+        waiting = asyncio.wrap_future(task)
+        waiting.add_done_callback(_look_at)
+        try:
+            await asyncio.wait({waiting}, timeout=max(0.0, timeout_s))
+        except asyncio.CancelledError as error:
+            if task.cancel():
+                error.add_note(UNSENT)
+            waiting.cancel()
+            raise
+        was_waiting = task.cancel()
+        waiting.cancel()
+        latency_s = time.perf_counter() - begin
+        if was_waiting:
+            message = f"no thread was free within {timeout_s:g} s"
+            failure = Failure(status="not_sent", message=message, is_sent=False)
+            return failure.prediction(self._provider, item, latency_s)
+        if not task.done():
+            message = f"no answer within {timeout_s:g} s"
+            failure = Failure(status="timeout", message=message)
+            return failure.prediction(self._provider, item, latency_s)
+        return task.result().prediction(self._provider, item, latency_s)
+
+    def close(self) -> None:
+        """Take no more calls; those that run end with the SDK's timeouts."""
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
+    def _guarded(self, work: Callable[[], ReadAnswer]) -> ReadAnswer | Failure:
+        try:
+            return work()
+        except MalformedAnswerError as error:
+            return Failure(status="malformed", message=str(error))
+        except self._errors as error:
+            failure = self._failure_of(error)
+            text = redacted(failure.message, self._secrets)
+            return replace(failure, message=text)
+
+
+def _look_at(waiting: asyncio.Future[Any]) -> None:
+    """Take note of an exception, which the task itself raises where it is asked."""
+    if not waiting.cancelled():
+        waiting.exception()
+
+
+_MAGIC = (
+    (b"\xff\xd8\xff", "JPEG"),
+    (b"\x89PNG\r\n\x1a\n", "PNG"),
+    (b"GIF8", "GIF"),
+    (b"BM", "BMP"),
+    (b"II*\x00", "TIFF"),
+    (b"MM\x00*", "TIFF"),
+)
+
+
+class Size(NamedTuple):
+    """Width and height of an image, as a person sees it."""
+
+    width_px: int
+    height_px: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImageLimits:
+    """What a vendor takes.
+
+    Attributes:
+        formats: of the file.
+        max_bytes: of the file.
+        min_side_px: of width and height.
+        max_side_px: of width and height.
+        max_pixels: width times height.
+    """
+
+    formats: tuple[str, ...]
+    max_bytes: int
+    min_side_px: int = 1
+    max_side_px: float = math.inf
+    max_pixels: float = math.inf
+
+    def check(self, data: bytes, item: str) -> Size | Failure:
+        """The size of an image, or why the vendor would not take it.
+
+        Args:
+            data: the file.
+            item: id of the image, for the message.
+        """
+        if len(data) > self.max_bytes:
+            return _refused(
+                f"{item} has {len(data)} bytes, the vendor takes {self.max_bytes}"
+            )
+        found = format_of(data)
+        if found not in self.formats:
+            kinds = ", ".join(self.formats)
+            what = found or "no image that midhaul knows"
+            return _refused(f"{item} is {what}, the vendor takes {kinds}")
+        try:
+            width, height = size(data, where=item)
+        except DataError as error:
+            return _refused(error.message)
+        sides = (width, height)
+        if min(sides) < self.min_side_px or max(sides) > self.max_side_px:
+            return _refused(
+                f"{item} has {width}x{height} px, the vendor takes sides of "
+                f"{self.min_side_px} to {self.max_side_px:g} px"
+            )
+        if width * height > self.max_pixels:
+            return _refused(
+                f"{item} has {width}x{height} px, the vendor takes "
+                f"{self.max_pixels:g} px in all"
+            )
+        return Size(width, height)
+
+
+def format_of(data: bytes) -> str:
+    """Format by the first bytes of a file; empty where it is none of ours."""
+    if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
+        return "WEBP"
+    return next((name for magic, name in _MAGIC if data.startswith(magic)), "")
+
+
+def _refused(message: str) -> Failure:
+    return Failure(status="refused", message=message, is_sent=False)
 
 
 class VendorProvider:

@@ -7,11 +7,12 @@ from typing import Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
+from midhaul.federation.money.prices import Billable
 from midhaul.federation.providers.endpoints import demand_no_secret
-from midhaul.federation.tariffs import Billable
-from midhaul.runs.config import Config, Section, Spec
-from midhaul.vision.data import DatasetKind
-from midhaul.vision.faults import OnBadItem
+from midhaul.runs.config import Config, Section
+from midhaul.runs.spec import Spec
+from midhaul.vision.data.dataset import DatasetKind
+from midhaul.vision.data.faults import OnBadItem
 
 NAME = r"^[\w.-]{1,64}$"
 

@@ -1,4 +1,7 @@
-"""federation.record: what happens when a file of that kind is run."""
+"""federation.record: what happens when a file of that kind is run.
+
+What a recording will cost: prices of its providers, a forecast, the budget.
+"""
 
 from __future__ import annotations
 
@@ -9,44 +12,94 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from midhaul.federation.budget import BudgetGuard, Budgets
-from midhaul.federation.ledger import Ledger
-from midhaul.federation.price_files import prices_of_file
+from midhaul.errors import ConfigError
+from midhaul.federation.money.budget import BudgetGuard, Budgets
+from midhaul.federation.money.ledger import Ledger
+from midhaul.federation.money.ledger_file import month_of
+from midhaul.federation.money.prices import prices_of_file
 from midhaul.federation.providers.catalogue import ProviderSpec, make_provider
 from midhaul.federation.record import tables
-from midhaul.federation.record.asking import (
-    Asked,
-    Asker,
-    Turn,
-    keys_to_ask,
-    turns_of,
-)
+from midhaul.federation.record.caller import Asked, Asker, Turn, keys_to_ask, turns_of
 from midhaul.federation.record.journal import Journal
-from midhaul.federation.record.keeping import (
-    write_recording,
-)
-from midhaul.federation.record.pricing import (
-    check_budget,
-    forecast_of,
-    list_price_usd,
-    tell,
-)
-from midhaul.federation.record.sniffing import Sniffer
-from midhaul.federation.record.summing import Recording, sum_up
+from midhaul.federation.record.metrics import Recording, sum_up
+from midhaul.federation.record.tables import write_recording
+from midhaul.federation.record.tcpdump import Sniffer
 from midhaul.machine.coroutines import run_coroutine
 from midhaul.model import Verdict
-from midhaul.vision.data import open_dataset
-from midhaul.vision.faults import Faults
+from midhaul.vision.data.faults import Faults
+from midhaul.vision.data.opening import open_dataset
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from midhaul.federation.prices import Forecast, PriceList
+    from midhaul.federation.money.prices import Forecast, PriceList
     from midhaul.federation.record.config import AskedConfig, RecordConfig
     from midhaul.federation.record.journal import Key
     from midhaul.runs.progress import Progress
     from midhaul.runs.run import Run
-    from midhaul.vision.data import Dataset
+    from midhaul.vision.data.dataset import Dataset
+
+
+def list_price_usd(prices: PriceList, name: str) -> float:
+    """What a call costs behind the free ones."""
+    of = prices.of(name)
+    n_free = math.ceil(of.free_units / of.units_per_call)
+    return prices.price_usd(name, n_free)
+
+
+def forecast_of(
+    config: RecordConfig, prices: PriceList, ask: frozenset[Key], ledger: Ledger
+) -> Forecast:
+    """What the calls that are left will cost, behind those of the month so far."""
+    now_s = ledger.now_s()
+    month = month_of(now_s)
+    names = [one.name for one in config.providers]
+    return prices.forecast(
+        {name: sum(key.provider == name for key in ask) for name in names},
+        n_calls_before={
+            name: ledger.spending.of_provider_month(name, month).n_calls
+            for name in names
+        },
+        now_s=now_s,
+    )
+
+
+def tell(
+    config: RecordConfig,
+    forecast: Forecast,
+    guard: BudgetGuard,
+    n_calls: int,
+    progress: Progress,
+) -> None:
+    """Say what the run will cost, before it begins."""
+    parts = ", ".join(
+        f"{name} {usd:.4g}" + (f" ({n} free)" if (n := forecast.n_free[name]) else "")
+        for name, usd in forecast.usd.items()
+    )
+    spent = f"; {guard.spent_usd:.4g} were spent before" if guard.spent_usd else ""
+    progress.note(
+        f"{n_calls} calls will cost about {forecast.total_usd:.4g} USD: {parts}; the "
+        f"budget is {config.budget_usd:.4g} USD{spent}"
+    )
+    for warning in forecast.warnings:
+        progress.note(warning)
+
+
+def check_budget(config: RecordConfig, forecast: Forecast, guard: BudgetGuard) -> None:
+    """Refuse a run that would cost more than it may.
+
+    Raises:
+        ConfigError: it would.
+    """
+    expected = forecast.total_usd + guard.spent_usd
+    if expected > config.budget_usd * (1 + 1e-9) and not config.stops_at_budget:
+        message = (
+            f"the run would cost about {expected:.4g} USD, the budget is "
+            f"{config.budget_usd:.4g} USD"
+        )
+        hint = "raise budget_usd, or set stops_at_budget = true"
+        raise ConfigError(message, hint)
+
 
 RECORDING = "recording"
 CAPTURES = "captures"

@@ -1,8 +1,7 @@
 """The federation as a running thing: one address for all providers."""
 
-from midhaul.federation.serving.answer import Call, FederatedAnswer, Observer
 from midhaul.federation.serving.engine import Federation
-from midhaul.federation.serving.knowledge import Knowledge
+from midhaul.federation.serving.request import Call, FederatedAnswer, Observer
 from midhaul.federation.serving.settings import (
     BreakerSettings,
     CacheSettings,
@@ -10,6 +9,7 @@ from midhaul.federation.serving.settings import (
     ProviderSettings,
     RetrySettings,
 )
+from midhaul.federation.serving.trained_parts import Knowledge
 
 __all__ = [
     "BreakerSettings",

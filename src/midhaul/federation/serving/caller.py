@@ -4,22 +4,34 @@ Every attempt passes the same gates in the same order: the breaker, a place and 
 to begin, the breaker again (it may have opened meanwhile), and last the money, so that
 none is held while a call waits. Whatever ends an attempt, a cancelled client included,
 its reservation is settled or released and its place given back.
+
+When to call again: exponential backoff with full jitter, and a stock of retries.
+
+Full jitter is that of Brooker, "Exponential Backoff And Jitter" (AWS, 2015): the k-th
+wait is drawn evenly from [0, min(cap, base 2^k)]. The stock is gRPC's retry throttling
+(proposal A6): each retry takes one from it, each success puts a share of one back.
+
+1. ``Retry-After`` is a lower bound of the wait, and one jitter comes on top of it, so
+   that not all who were told the same come back at the same time.
+2. The stock may be used up; gRPC stops at half of it.
+
+One attempt at one provider: what it reserved, and what it is charged.
 """
 
 from __future__ import annotations
 
 import asyncio
 import socket
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from midhaul.errors import StoreError
-from midhaul.federation.budget import Refusal
-from midhaul.federation.providers.failures import was_unsent
-from midhaul.federation.serving.answer import Call
-from midhaul.federation.serving.attempt import Attempt, conclude, first_ok
+from midhaul.federation.money.amounts import price_nusd
+from midhaul.federation.money.budget import Refusal
+from midhaul.federation.providers.base import was_unsent
 from midhaul.federation.serving.breaker import Breaker
 from midhaul.federation.serving.limiter import Limiter
-from midhaul.federation.serving.retries import Retries
+from midhaul.federation.serving.request import Call
 from midhaul.model import Prediction
 
 if TYPE_CHECKING:
@@ -27,12 +39,97 @@ if TYPE_CHECKING:
 
     import numpy as np
 
-    from midhaul.federation.budget import BudgetGuard, Reservation
+    from midhaul.federation.money.budget import BudgetGuard, Reservation
     from midhaul.federation.providers.base import Provider
-    from midhaul.federation.serving.answer import NotSent, Observer
-    from midhaul.federation.serving.request import Request
-    from midhaul.federation.serving.settings import ProviderSettings
+    from midhaul.federation.serving.request import NotSent, Observer, Request
+    from midhaul.federation.serving.settings import ProviderSettings, RetrySettings
     from midhaul.model import PredictionStatus
+
+
+class Retries:
+    """The retries of one provider.
+
+    Args:
+        settings: when and how often.
+        rng: of the waits.
+    """
+
+    def __init__(self, settings: RetrySettings, rng: np.random.Generator) -> None:
+        self._settings = settings
+        self._rng = rng
+        self._stock = float(settings.burst)
+
+    def succeeded(self) -> None:
+        """Put a share of a retry into the stock."""
+        self._stock = min(self._settings.burst, self._stock + self._settings.share)
+
+    def wait_s(self, n_made: int, failed: Prediction) -> float | None:
+        """How long to wait before the next attempt, in seconds.
+
+        Args:
+            n_made: attempts made so far.
+            failed: the last of them.
+
+        Returns:
+            None where there must not be another one.
+        """
+        settings = self._settings
+        if n_made >= settings.attempts or failed.status not in settings.statuses:
+            return None
+        if self._stock < 1:
+            return None
+        longest = min(settings.cap_s, settings.base_s * 2.0 ** (n_made - 1))
+        return failed.retry_after_s + float(self._rng.uniform(0.0, longest))
+
+    def take(self) -> None:
+        """Take a retry, which is about to be made, from the stock."""
+        self._stock -= 1
+
+
+@dataclass(slots=True, kw_only=True)
+class Attempt:
+    """One attempt under way.
+
+    Attributes:
+        number: of the attempt at this provider, from 1.
+        is_hedge: true for a second call beside a slow one.
+        begun_s: when somebody wished to ask.
+        sent_s: when the call was made; None where it was not yet.
+    """
+
+    number: int
+    is_hedge: bool
+    begun_s: float
+    sent_s: float | None = None
+
+
+def conclude(
+    request: Request,
+    guard: BudgetGuard,
+    reserved: Reservation,
+    status: PredictionStatus,
+    *,
+    is_sent: bool = True,
+) -> float:
+    """Settle or release a reservation; what was charged, in USD."""
+    charged = guard.conclude(reserved, status, is_sent=is_sent)
+    request.purse.give_back(reserved.price_nusd - price_nusd(charged))
+    return charged
+
+
+async def first_ok(tasks: set[asyncio.Task[Prediction]]) -> Prediction:
+    """The first answer; the last failure where all fail."""
+    waiting = set(tasks)
+    found: Prediction | None = None
+    while waiting:
+        done, waiting = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+        for task in done:
+            found = task.result()
+            if found.is_ok:
+                return found
+    assert found is not None  # noqa: S101 - there was one task at least
+    return found
+
 
 _SHORTEST_S = 1e-3
 """With less time than this nobody is asked."""

@@ -1,51 +1,236 @@
-"""The federation as one address: asks, waits, pays, retries, fuses, and tells."""
+"""The federation as one address: asks, waits, pays, retries, fuses, and tells.
+
+Answers by content: a cache, and one set of calls for equal requests at a time.
+
+What an online policy learns from: how requests ended, one after another.
+
+To learn anew may take seconds, so that it is done in a thread of its own, and requests
+are decided by the policy as it was meanwhile. In virtual time it is done in line.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 import hashlib
+import logging
 import math
 import time
-from typing import TYPE_CHECKING
+from collections import OrderedDict, deque
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import numpy as np
 
 from midhaul.errors import ConfigError
-from midhaul.federation.findings import FindingCounter
-from midhaul.federation.serving.answer import NoObserver
-from midhaul.federation.serving.cache import AnswerCache, Flights
+from midhaul.federation.recordings.findings import FindingCounter
+from midhaul.federation.serving.answer_parsing import Reader, as_answer
 from midhaul.federation.serving.caller import Caller
-from midhaul.federation.serving.concluding import (
+from midhaul.federation.serving.limiter import Limiter
+from midhaul.federation.serving.request import NoObserver, Purse, Request
+from midhaul.federation.serving.rounds import (
+    Rounds,
     concluded,
+    fallback_order,
     late,
     passed_on,
     refused,
 )
-from midhaul.federation.serving.knowledge import Sheet, features_of
-from midhaul.federation.serving.lessons import Lessons
-from midhaul.federation.serving.limiter import Limiter
-from midhaul.federation.serving.reading import Reader, as_answer
-from midhaul.federation.serving.request import Purse, Request
-from midhaul.federation.serving.rounds import Rounds, fallback_order
 from midhaul.federation.serving.settings import (
     FederationSettings,
     ProviderSettings,
     check_names,
 )
+from midhaul.federation.serving.trained_parts import Sheet, features_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Coroutine, Hashable, Mapping, Sequence
     from types import TracebackType
     from typing import Self
 
     from jaxtyping import Float64
 
-    from midhaul.federation.budget import BudgetGuard
-    from midhaul.federation.prices import PriceList
+    from midhaul.federation.money.budget import BudgetGuard
+    from midhaul.federation.money.prices import PriceList
+    from midhaul.federation.policies.base import Situation, SubsetPolicy
     from midhaul.federation.providers.base import Provider
-    from midhaul.federation.serving.answer import FederatedAnswer, Observer
-    from midhaul.federation.serving.knowledge import Knowledge
+    from midhaul.federation.recordings.problem import Answers
+    from midhaul.federation.serving.request import FederatedAnswer, Observer
+    from midhaul.federation.serving.settings import CacheSettings
+    from midhaul.federation.serving.trained_parts import Knowledge
+
+Value = TypeVar("Value")
+
+
+class AnswerCache(Generic[Value]):
+    """The answers used last, none of them too old.
+
+    Args:
+        settings: how many and how old.
+        clock: seconds.
+    """
+
+    def __init__(self, settings: CacheSettings, clock: Callable[[], float]) -> None:
+        self._settings = settings
+        self._clock = clock
+        self._kept: OrderedDict[Hashable, tuple[float, Value]] = OrderedDict()
+
+    def __len__(self) -> int:
+        """Number of answers, too old ones included."""
+        return len(self._kept)
+
+    def get(self, key: Hashable) -> Value | None:
+        """The answer of a key; None where there is none that is young enough."""
+        found = self._kept.get(key)
+        if found is None:
+            return None
+        made_s, value = found
+        if self._clock() - made_s > self._settings.max_age_s:
+            del self._kept[key]
+            return None
+        self._kept.move_to_end(key)
+        return value
+
+    def put(self, key: Hashable, value: Value) -> None:
+        """Keep an answer; the one not used for the longest time may have to go."""
+        if self._settings.n_answers <= 0:
+            return
+        self._kept[key] = (self._clock(), value)
+        self._kept.move_to_end(key)
+        while len(self._kept) > self._settings.n_answers:
+            self._kept.popitem(last=False)
+
+
+class Flights(Generic[Value]):
+    """Work under way, shared by everybody who wants the same.
+
+    Work goes on as long as somebody waits for it, and is cancelled with the last one.
+    """
+
+    def __init__(self) -> None:
+        self._tasks: dict[Hashable, asyncio.Task[Value]] = {}
+        self._n_waiting: dict[asyncio.Task[Value], int] = {}
+
+    def __len__(self) -> int:
+        """Pieces of work under way."""
+        return len(self._n_waiting)
+
+    async def join(
+        self, key: Hashable, work: Callable[[], Coroutine[None, None, Value]]
+    ) -> tuple[Value, bool]:
+        """Wait for the work of a key; begin it where nobody has.
+
+        Args:
+            key: what is wanted.
+            work: does it.
+
+        Returns:
+            Its value, and true where somebody else had begun it.
+        """
+        task = self._tasks.get(key)
+        is_shared = task is not None
+        if task is None:
+            task = asyncio.create_task(work())
+            self._tasks[key] = task
+            self._n_waiting[task] = 0
+            task.add_done_callback(lambda done: self._end(key, done))
+        self._n_waiting[task] += 1
+        try:
+            return await asyncio.shield(task), is_shared
+        except asyncio.CancelledError:
+            if task in self._n_waiting and self._n_waiting[task] == 1:
+                if self._tasks.get(key) is task:
+                    del self._tasks[key]  # who comes now begins anew
+                task.cancel()
+            raise
+        finally:
+            if task in self._n_waiting:
+                self._n_waiting[task] -= 1
+
+    async def close(self, *, drain_s: float) -> None:
+        """Wait until all work has ended, and cancel what has not by then.
+
+        Args:
+            drain_s: how long to wait before.
+        """
+        if self._n_waiting and drain_s > 0:
+            await asyncio.wait(list(self._n_waiting), timeout=drain_s)
+        tasks = list(self._n_waiting)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    def _end(self, key: Hashable, task: asyncio.Task[Value]) -> None:
+        self._n_waiting.pop(task, None)
+        if self._tasks.get(key) is task:
+            del self._tasks[key]
+        if not task.cancelled():
+            task.exception()  # whoever waited has it
+
+
+_LOG = logging.getLogger(__name__)
+_MOST = 1000
+
+
+class Lessons:
+    """Hands what happened to the policy, where it is an online one.
+
+    Args:
+        policy: that decides.
+        in_thread: learn in a thread, by :meth:`run`; otherwise at once.
+
+    Attributes:
+        n_dropped: requests that were not learned from, as there were too many.
+    """
+
+    def __init__(self, policy: SubsetPolicy, *, in_thread: bool) -> None:
+        learn: Any = getattr(policy, "learn", None)
+        self._learn = learn if callable(learn) else None
+        self._in_thread = in_thread
+        self._waiting: deque[tuple[Situation, Answers]] = deque()
+        self._there = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+        self.n_dropped = 0
+
+    def give(self, situation: Situation, fused: Answers) -> None:
+        """Say how a request ended; how good its answer was, nobody can tell."""
+        if self._learn is None:
+            return
+        if not self._in_thread:
+            self._learn(situation, fused, np.full(1, np.nan))
+            return
+        if len(self._waiting) >= _MOST:
+            self.n_dropped += 1
+            return
+        self._waiting.append((situation, fused))
+        self._there.set()
+
+    def start(self) -> None:
+        """Begin to learn in a thread."""
+        if self._learn is not None and self._in_thread:
+            self._task = asyncio.create_task(self._run())
+
+    async def stop(self) -> None:
+        """Learn no more; the lesson under way is learned to its end."""
+        if self._task is not None:
+            self._task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._task
+
+    async def _run(self) -> None:
+        assert self._learn is not None  # noqa: S101 - see start
+        while True:
+            await self._there.wait()
+            self._there.clear()
+            while self._waiting:
+                situation, fused = self._waiting.popleft()
+                lesson = asyncio.to_thread(
+                    self._learn, situation, fused, np.full(1, np.nan)
+                )
+                try:
+                    await asyncio.shield(lesson)
+                except Exception:  # noqa: BLE001  requests go on without it
+                    _LOG.exception("the policy could not learn from a request")
+
 
 _LARGE_BYTES = 1 << 20
 

@@ -5,46 +5,218 @@ slow them down. Providers answer what was recorded, as late as it was recorded o
 timers, retries, breakers, limits, budgets and the ledger are those of the service
 itself. As time is virtual, hours pass in seconds and a seed gives the same run to the
 digit; the federation's own work takes no time here.
+
+An asyncio event loop whose time does not pass but jumps to the next timer.
+
+A wait of an hour takes microseconds, and nothing but waits takes any time: what is
+computed between them takes none. So latencies come out as they were put in, whatever
+the machine and its load, and a run of one seed gives the same numbers everywhere. Only
+coroutines may run in it: a thread or a socket would be at work while time jumps, and is
+refused.
+
+What goes wrong when, in a replay: phases with faults and prices.
+
+Rows of a replay under faults: each request, and each policy in each phase.
 """
 
 from __future__ import annotations
 
 import asyncio
+import selectors
 import tempfile
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
-from midhaul.federation.budget import BudgetGuard, Budgets
-from midhaul.federation.ledger import Ledger
-from midhaul.federation.prices import PriceList
-from midhaul.federation.providers.faults import FaultyProvider
+from midhaul.federation.money.budget import BudgetGuard, Budgets
+from midhaul.federation.money.ledger import Ledger
+from midhaul.federation.money.prices import PriceList
+from midhaul.federation.providers.faults import Fault, FaultyProvider
 from midhaul.federation.providers.recorded import DrawnLatency, RecordedProvider
+from midhaul.federation.recordings.problem import Answers
+from midhaul.federation.recordings.vocabulary import Vocabulary
 from midhaul.federation.serving.engine import Federation
-from midhaul.federation.serving.fault_plan import faults_of
-from midhaul.federation.serving.knowledge import Knowledge
 from midhaul.federation.serving.settings import (
     CacheSettings,
     FederationSettings,
     ProviderSettings,
 )
-from midhaul.federation.serving.virtual_time import run_virtual
-from midhaul.federation.vocabulary import Vocabulary
+from midhaul.federation.serving.trained_parts import Knowledge
+from midhaul.model import Detections
+from midhaul.stats import claimed_quantile
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Coroutine, Mapping, Sequence
+    from typing import Any
 
     from jaxtyping import Float32, Float64, Int64
 
     from midhaul.federation.fusion.base import Fuser
+    from midhaul.federation.npz_state import State
     from midhaul.federation.policies.base import SubsetPolicy
-    from midhaul.federation.problem import Recording
     from midhaul.federation.providers.recorded import Latency
-    from midhaul.federation.saving import State
-    from midhaul.federation.serving.answer import FederatedAnswer
-    from midhaul.federation.serving.fault_plan import Phase
+    from midhaul.federation.recordings.problem import Recording
+    from midhaul.federation.serving.request import FederatedAnswer
+
+Value = TypeVar("Value")
+
+
+class _Jumping(selectors.DefaultSelector):
+    """A selector that, instead of waiting, lets the time jump."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.now_s = 0.0
+
+    def select(
+        self, timeout: float | None = None
+    ) -> list[tuple[selectors.SelectorKey, int]]:
+        """Whatever is ready now; otherwise the time moves on."""
+        ready = super().select(0)
+        if ready or timeout == 0:
+            return ready
+        if timeout is None:
+            message = (
+                "nothing is left to do, and somebody still waits: for a thread, a "
+                "socket, or each other; in virtual time only coroutines may run"
+            )
+            raise RuntimeError(message)
+        self.now_s += max(0.0, timeout)
+        return ready
+
+
+class VirtualLoop(asyncio.SelectorEventLoop):
+    """An event loop that begins at 0 s and whose time jumps; see the module."""
+
+    def __init__(self) -> None:
+        self._jumping = _Jumping()
+        super().__init__(self._jumping)
+        self._clock_resolution = 1e-9
+
+    def time(self) -> float:
+        """Virtual seconds since the loop was made."""
+        return self._jumping.now_s
+
+    def run_in_executor(self, executor: Any, func: Any, *args: Any) -> Any:
+        """Threads do not go with a time that jumps.
+
+        Raises:
+            RuntimeError: always.
+        """
+        del executor, args
+        message = f"{func!r} wants a thread; in virtual time only coroutines may run"
+        raise RuntimeError(message)
+
+
+def run_virtual(
+    main: Callable[[Callable[[], float]], Coroutine[Any, Any, Value]],
+) -> Value:
+    """Run a coroutine in virtual time.
+
+    Args:
+        main: makes it, given the clock of its loop.
+    """
+    found: list[Value] = []
+
+    async def keep() -> None:
+        # Not as the task's result: the runner writes out that one, arrays and all,
+        # when it restores the handler of SIGINT.
+        found.append(await main(asyncio.get_running_loop().time))
+
+    with asyncio.Runner(loop_factory=VirtualLoop) as runner:
+        runner.run(keep())
+    return found[0]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Phase:
+    """A time in which the same things go wrong.
+
+    Attributes:
+        name: as tables and charts show it.
+        begins_s: of the replay's clock.
+        ends_s: of the same; the next phase begins here.
+        faults: by name of the provider; their own times are of no account.
+        prices_usd: prices from here on, by name of the provider.
+    """
+
+    name: str
+    begins_s: float
+    ends_s: float
+    faults: Mapping[str, Fault] = field(default_factory=dict[str, Fault])
+    prices_usd: Mapping[str, float] = field(default_factory=dict[str, float])
+
+    def rows(self) -> list[dict[str, object]]:
+        """The phase, as the table ``fault_phases`` has it."""
+        same: dict[str, object] = {
+            "phase": self.name,
+            "begins_s": self.begins_s,
+            "ends_s": self.ends_s,
+        }
+        rows: list[dict[str, object]] = [
+            {**same, "provider": name, "fault": fault.kind, "share": fault.share}
+            for name, fault in self.faults.items()
+        ]
+        rows += [
+            {**same, "provider": name, "fault": "price", "price_usd": usd}
+            for name, usd in self.prices_usd.items()
+        ]
+        return rows or [{**same, "provider": "", "fault": ""}]
+
+
+def faults_of(phases: Sequence[Phase], provider: str) -> tuple[Fault, ...]:
+    """All faults of one provider, each with the times of its phase."""
+    return tuple(
+        replace(fault, begins_s=phase.begins_s, ends_s=phase.ends_s)
+        for phase in phases
+        for name, fault in phase.faults.items()
+        if name == provider
+    )
+
+
+def standard_phases(
+    victim: str, *, phase_s: float, price_usd: float
+) -> tuple[Phase, ...]:
+    """One thing after another happens to one provider, with rests between.
+
+    Args:
+        victim: name of the provider.
+        phase_s: length of each phase.
+        price_usd: its new price in the last phase but one; it gets its old one back.
+    """
+    plan: tuple[tuple[str, Fault | None], ...] = (
+        ("healthy", None),
+        ("time-outs", Fault(kind="timeout", share=0.5)),
+        ("rest 1", None),
+        ("HTTP 429", Fault(kind="throttled", share=0.5, retry_after_s=1.0)),
+        ("rest 2", None),
+        ("outage", Fault(kind="unavailable")),
+        ("rest 3", None),
+        ("slow", Fault(kind="slow", factor=5.0)),
+        ("silently worse", Fault(kind="degraded", drop=0.5, swap=0.5, jitter=0.2)),
+    )
+    phases = [
+        Phase(
+            name=name,
+            begins_s=i * phase_s,
+            ends_s=(i + 1) * phase_s,
+            faults={} if fault is None else {victim: fault},
+        )
+        for i, (name, fault) in enumerate(plan)
+    ]
+    end_s = len(plan) * phase_s
+    phases.append(
+        Phase(
+            name="dearer",
+            begins_s=end_s,
+            ends_s=end_s + phase_s,
+            prices_usd={victim: price_usd},
+        )
+    )
+    return tuple(phases)
+
 
 _NO_CACHE = CacheSettings(n_answers=0)
 _BEGIN_S = 1_000_008_000.0  # 4 o'clock, UTC: midnight is far
@@ -254,3 +426,158 @@ class _Known:
     def state(self) -> State:
         """They belong to one replay, and are not saved."""
         return {"kind": "known"}
+
+
+def qualities_of(
+    replay: FaultReplay, recording: Recording
+) -> Float64[np.ndarray, " r"]:
+    """Quality of each request's answer, 0 to 1; NaN where there is none.
+
+    Args:
+        replay: of this recording.
+        recording: with a truth.
+    """
+    from midhaul.federation.quality import item_quality  # noqa: PLC0415 - loads numba
+
+    n, r = len(recording), len(replay.answers)
+    found = np.full(r, np.nan)
+    for begin in range(0, r, n):  # an item comes once in each pass over the recording
+        rows = np.arange(begin, min(begin + n, r))
+        part = recording.take(replay.items[rows])
+        fused = _as_answers([replay.answers[row] for row in rows.tolist()])
+        found[rows] = np.where(fused.is_missing, np.nan, item_quality(part, fused))
+    return found
+
+
+def request_rows(
+    replay: FaultReplay,
+    recording: Recording,
+    phases: Sequence[Phase],
+    qualities: Float64[np.ndarray, " r"],
+) -> list[dict[str, object]]:
+    """Rows of the table ``fault_requests``.
+
+    Args:
+        replay: of this recording and these phases.
+        recording: that was replayed.
+        phases: what went wrong when.
+        qualities: of :func:`qualities_of`.
+    """
+    which = _phase_of(replay, phases)
+    rows: list[dict[str, object]] = []
+    for number, answer in enumerate(replay.answers):
+        sent = [call for call in answer.calls if not call.not_sent]
+        quality = float(qualities[number])
+        rows.append(
+            {
+                "policy": replay.policy,
+                "phase": phases[which[number]].name,
+                "number": number,
+                "item": recording.items[replay.items[number]],
+                "arrival_s": float(replay.arrivals_s[number]),
+                "latency_s": answer.latency_s,
+                "status": answer.status,
+                "reason": answer.reason,
+                "n_rounds": len(answer.rounds),
+                "n_calls": len(sent),
+                "n_failed": sum(call.status != "ok" for call in sent),
+                "asked": "+".join(answer.asked),
+                "cost_usd": answer.cost_usd,
+                "quality": None if np.isnan(quality) else quality,
+            }
+        )
+    return rows
+
+
+def summary_rows(
+    replay: FaultReplay,
+    phases: Sequence[Phase],
+    qualities: Float64[np.ndarray, " r"],
+) -> list[dict[str, object]]:
+    """Rows of the table ``fault_summary``; phases without a request are left out.
+
+    Args:
+        replay: of these phases.
+        phases: what went wrong when.
+        qualities: of :func:`qualities_of`.
+    """
+    which = _phase_of(replay, phases)
+    rows: list[dict[str, object]] = []
+    for number, phase in enumerate(phases):
+        requests = np.flatnonzero(which == number)
+        if len(requests):
+            rows.append(
+                {
+                    "policy": replay.policy,
+                    "phase": phase.name,
+                    "begins_s": phase.begins_s,
+                    "ends_s": phase.ends_s,
+                    **_summary(
+                        [replay.answers[row] for row in requests.tolist()],
+                        qualities[requests],
+                    ),
+                }
+            )
+    return rows
+
+
+def _summary(
+    answers: Sequence[FederatedAnswer], qualities: Float64[np.ndarray, " k"]
+) -> dict[str, Any]:
+    is_answered = np.array([answer.is_answered for answer in answers])
+    waits_s = np.array([answer.latency_s for answer in answers])
+    # Without an answer a request waited at least as long as any that has one.
+    longest_s = float(waits_s.max())
+    waits_s[~is_answered] = longest_s
+    calls = [call for one in answers for call in one.calls if not call.not_sent]
+    n_failed = sum(call.status != "ok" for call in calls)
+    good = qualities[is_answered]
+    return {
+        "n_requests": len(answers),
+        "answered": float(is_answered.mean()),
+        "complete": float(np.mean([one.status == "complete" for one in answers])),
+        **{
+            f"latency_p{percentile}_s": _known(
+                claimed_quantile(waits_s, percentile / 100)
+            )
+            for percentile in (50, 95, 99)
+        },
+        "latency_known_below_s": None if is_answered.all() else longest_s,
+        "quality": float(np.where(is_answered, qualities, 0.0).mean()),
+        "quality_answered": float(good.mean()) if len(good) else None,
+        "cost_usd": float(np.mean([answer.cost_usd for answer in answers])),
+        "n_calls": len(calls) / len(answers),
+        "failed_calls": n_failed / len(calls) if calls else 0.0,
+    }
+
+
+def _known(value: float) -> float | None:
+    return None if np.isnan(value) else value
+
+
+def _phase_of(replay: FaultReplay, phases: Sequence[Phase]) -> np.ndarray:
+    begins = np.array([phase.begins_s for phase in phases])
+    return np.searchsorted(begins, replay.arrivals_s, side="right") - 1
+
+
+def _as_answers(answers: Sequence[FederatedAnswer]) -> Answers:
+    """The answers to several requests as one struct of arrays."""
+    given = [(i, one.answer) for i, one in enumerate(answers) if one.answer is not None]
+    boxes = [
+        one.boxes
+        if isinstance(one, Detections)
+        else np.zeros((len(one), 4), np.float32)
+        for _, one in given
+    ]
+    is_missing = np.ones(len(answers), bool)
+    is_missing[[i for i, _ in given]] = False
+    return Answers.of_rows(
+        np.repeat([i for i, _ in given], [len(one) for _, one in given]).astype(
+            np.int64
+        ),
+        len(answers),
+        np.concatenate([one.labels for _, one in given] or [np.zeros(0, np.int32)]),
+        np.concatenate([one.scores for _, one in given] or [np.zeros(0, np.float32)]),
+        np.concatenate(boxes or [np.zeros((0, 4), np.float32)]),
+        is_missing=is_missing,
+    )

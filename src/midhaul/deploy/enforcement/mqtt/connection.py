@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     import ssl
     from collections.abc import Callable, Sequence
 
-    from midhaul.deploy.enforcement.endpoint import Endpoint
+    from midhaul.deploy.enforcement.bridge_config import Endpoint
     from midhaul.deploy.enforcement.mqtt.wire import Wire
 
 MOST_MID = 60_000

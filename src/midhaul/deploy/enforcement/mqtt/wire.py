@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     import aiohttp
 
-    from midhaul.deploy.enforcement.endpoint import Endpoint
+    from midhaul.deploy.enforcement.bridge_config import Endpoint
 
 _READ_BYTES = 1 << 16
 _CLOSES_S = 0.5

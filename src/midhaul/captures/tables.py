@@ -1,0 +1,275 @@
+"""The tables that federation.latency writes.
+
+What was split, as rows of the tables.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pyarrow as pa
+
+from midhaul.captures.naming import hour_of
+from midhaul.runs.summary import CONFIGURATION, SUMMARY
+from midhaul.runs.tables import Column, Table
+
+if TYPE_CHECKING:
+    from datetime import tzinfo
+
+    from midhaul.captures.request_times import Account, Exchange
+    from midhaul.captures.tracking import FileReport
+
+_INT = pa.int64()
+_SMALL = pa.int32()
+_FLOAT = pa.float64()
+_STRING = pa.string()
+_BOOL = pa.bool_()
+
+_SERIES = Column("series", _SMALL, "Number of the series of captures, from 0.")
+_PROVIDER = Column("provider", _STRING, "Provider, or the name of its server.")
+_REGIONS = Column(
+    "region_pair", _STRING, "Where client and server stand; empty when not known."
+)
+_CONNECTION = Column("connection", _SMALL, "Number of the connection in its series.")
+
+CONFIGURATIONS = Table(
+    "configurations",
+    "A provider, asked from and at one pair of regions.",
+    (
+        CONFIGURATION,
+        Column("name", _STRING, "Provider and region pair."),
+        _PROVIDER,
+        _REGIONS,
+    ),
+)
+
+CAPTURES = Table(
+    "captures",
+    "A capture file.",
+    (
+        _SERIES,
+        Column("file", _STRING, "Its path below the folder."),
+        _REGIONS,
+        Column("begins_s", _FLOAT, "Time of its first packet, since 1970 UTC."),
+        Column("ends_s", _FLOAT, "Time of its last packet."),
+        Column("n_packets", _INT, "Packets read."),
+        Column("n_tcp", _INT, "Those of TCP."),
+        Column("n_cut", _INT, "Packets that were not captured as a whole."),
+        Column("damage", _STRING, "What is wrong with the file; empty for nothing."),
+        Column("is_capture", _BOOL, "Whether anything of it could be read."),
+    ),
+)
+
+IGNORED = Table(
+    "ignored",
+    "Packets of a capture that are not TCP, and so are not split.",
+    (
+        _SERIES,
+        Column("file", _STRING, "Path of the capture."),
+        Column("what", _STRING, "What they are."),
+        Column("n", _INT, "How many."),
+    ),
+)
+
+CONNECTIONS = Table(
+    "connections",
+    "A TCP connection.",
+    (
+        _SERIES,
+        _CONNECTION,
+        _PROVIDER,
+        _REGIONS,
+        Column("server_name", _STRING, "As the client asked for it; else by DNS."),
+        Column("client", _STRING, "Address and port."),
+        Column("server", _STRING, "Address and port."),
+        Column("begins_s", _FLOAT, "Time of its first packet, since 1970 UTC."),
+        Column("status", _STRING, "ok, cut or unsupported."),
+        Column("reason", _STRING, "Why it is not ok; empty when it is."),
+        Column("protocol", _STRING, "tls, http/1.1, http/2, or empty."),
+        Column("tls", _STRING, "Version of TLS; empty where there is none."),
+        Column("http", _STRING, "Version of HTTP, inferred below TLS."),
+        Column("is_resumed", _BOOL, "Whether a TLS session was resumed."),
+        Column("is_opened", _BOOL, "Whether the key log opened its records."),
+        Column("early_bytes", _INT, "Application data sent in 0-RTT."),
+        Column("connect_s", _FLOAT, "SYN to SYN-ACK; null when not seen."),
+        Column("tls_s", _FLOAT, "TLS handshake; null when not seen."),
+        Column("rtt_s", _FLOAT, "Least round trip; null when not known."),
+        Column("n_packets", _INT, "Packets."),
+        Column("n_requests", _INT, "Requests found."),
+        Column("n_repeated", _INT, "Segments that brought nothing new."),
+        Column("missing_bytes", _INT, "Bytes acknowledged but not captured."),
+    ),
+)
+
+REQUESTS = Table(
+    "requests",
+    "A request and its answer.",
+    (
+        _SERIES,
+        _CONNECTION,
+        Column("request", _SMALL, "Number of the request on its connection."),
+        Column("stream", _INT, "HTTP/2 stream where known; 0 else."),
+        _PROVIDER,
+        _REGIONS,
+        Column("started_s", _FLOAT, "When its first byte was sent, since 1970 UTC."),
+        Column("hour", _SMALL, "Hour of the day, in the time zone of the config."),
+        Column(
+            "status",
+            _STRING,
+            "ok, small, failed, aborted, cut, early or ambiguous; ok counts, and the "
+            "others only where waited_s says how long they took at least.",
+        ),
+        Column("reason", _STRING, "Why it is not ok; empty when it is."),
+        Column("code", _SMALL, "HTTP status where it is in the clear; 0 else."),
+        Column("upload_bytes", _INT, "Bytes sent, heads and sealing included."),
+        Column("answer_bytes", _INT, "Bytes of the answer, likewise."),
+        Column("is_first", _BOOL, "Whether it is the first of its connection."),
+        Column("upload_s", _FLOAT, "From its first to its last byte sent."),
+        Column("rtt_s", _FLOAT, "Round trip of its last byte, estimated."),
+        Column("inference_s", _FLOAT, "From its arrival to the answer, estimated."),
+        Column("inference_low_s", _FLOAT, "Least inference that the packets allow."),
+        Column("inference_high_s", _FLOAT, "Most inference that they allow."),
+        Column("download_s", _FLOAT, "From the first to the last byte of the answer."),
+        Column("transmission_s", _FLOAT, "Upload, round trip and download."),
+        Column("total_s", _FLOAT, "Transmission and inference."),
+        Column("n_repeated", _INT, "Segments of it that were sent again."),
+        Column(
+            "waited_s",
+            _FLOAT,
+            "How long an answer was waited for that did not come, from its last byte "
+            "to the end of its connection or of the captures; null for all others.",
+            is_newer=True,
+        ),
+    ),
+)
+
+HOURS = Table(
+    "hours",
+    "A percentile in one hour of the day.",
+    (
+        CONFIGURATION,
+        Column("hour", _SMALL, "Hour of the day, 0 to 23."),
+        Column("what", _STRING, "inference, transmission or total."),
+        Column("percentile", _SMALL, "50, 90, 95 or 99."),
+        Column(
+            "value_s",
+            _FLOAT,
+            "The percentile; null where the requests do not carry it.",
+        ),
+        Column("low", _FLOAT, "Lower end of its 95 % interval; null without one."),
+        Column("high", _FLOAT, "Upper end of its 95 % interval; null without one."),
+        Column("n", _INT, "Requests."),
+        Column(
+            "is_bound",
+            _BOOL,
+            "Whether the percentile is at least value_s, as it lies among requests "
+            "without an answer.",
+            is_newer=True,
+        ),
+    ),
+)
+
+LATENCY_TABLES = (
+    CONFIGURATIONS,
+    CAPTURES,
+    IGNORED,
+    CONNECTIONS,
+    REQUESTS,
+    HOURS,
+    SUMMARY,
+)
+
+
+def capture_row(report: FileReport, shift_ns: int) -> dict[str, object]:
+    """A capture; its path and its series are the caller's."""
+    return {
+        "begins_s": _time(report.first_ns, shift_ns) if report.first_ns else None,
+        "ends_s": _time(report.last_ns, shift_ns) if report.last_ns else None,
+        "n_packets": report.n_frames,
+        "n_tcp": report.n_segments,
+        "n_cut": report.n_cut,
+        "damage": report.damage,
+        "is_capture": report.is_capture,
+    }
+
+
+def ignored_rows(report: FileReport) -> list[dict[str, object]]:
+    """What else was in a capture, the most frequent first."""
+    return [{"what": what, "n": n} for what, n in report.ignored.most_common()]
+
+
+def connection_row(one: Account, server_name: str, shift_ns: int) -> dict[str, object]:
+    """A connection."""
+    return {
+        "server_name": server_name,
+        "client": one.client,
+        "server": one.server,
+        "begins_s": _time(one.first_ns, shift_ns),
+        "status": one.status,
+        "reason": one.reason,
+        "protocol": one.protocol,
+        "tls": one.tls,
+        "http": one.http,
+        "is_resumed": one.is_resumed,
+        "is_opened": one.is_opened,
+        "early_bytes": one.n_early_bytes,
+        "connect_s": _seconds(one.connect_ns),
+        "tls_s": _seconds(one.tls_ns),
+        "rtt_s": _seconds(one.rtt_ns or None),
+        "n_packets": one.n_packets,
+        "n_requests": len(one.exchanges),
+        "n_repeated": one.n_repeated,
+        "missing_bytes": one.n_missing_bytes,
+    }
+
+
+def request_row(
+    one: Exchange, shift_ns: int, where: tzinfo, ends_ns: int
+) -> dict[str, object]:
+    """A request.
+
+    Args:
+        one: the request.
+        shift_ns: added to times of the day.
+        where: time zone of the hour.
+        ends_ns: when the last packet of the captures was seen.
+    """
+    waited_ns = None
+    if one.asked_ns is not None:
+        waited_ns = max((one.given_up_ns or ends_ns) - one.asked_ns, 0)
+    parts = (one.upload_ns, one.rtt_ns, one.download_ns)
+    known = [part for part in parts if part is not None]
+    transmission_ns = sum(known) if len(known) == len(parts) else None
+    total_ns = None
+    if transmission_ns is not None and one.inference_ns is not None:
+        total_ns = transmission_ns + one.inference_ns
+    return {
+        "request": one.number,
+        "stream": one.stream,
+        "started_s": _time(one.started_ns, shift_ns),
+        "hour": hour_of(one.started_ns + shift_ns, where),
+        "status": one.status,
+        "reason": one.reason,
+        "code": one.code,
+        "upload_bytes": one.upload_bytes,
+        "answer_bytes": one.answer_bytes,
+        "is_first": one.number == 0,
+        "upload_s": _seconds(one.upload_ns),
+        "rtt_s": _seconds(one.rtt_ns),
+        "inference_s": _seconds(one.inference_ns),
+        "inference_low_s": _seconds(one.inference_low_ns),
+        "inference_high_s": _seconds(one.inference_high_ns),
+        "download_s": _seconds(one.download_ns),
+        "transmission_s": _seconds(transmission_ns),
+        "total_s": _seconds(total_ns),
+        "n_repeated": one.n_repeated,
+        "waited_s": _seconds(waited_ns),
+    }
+
+
+def _seconds(value_ns: int | None) -> float | None:
+    return None if value_ns is None else value_ns / 1e9
+
+
+def _time(value_ns: int, shift_ns: int) -> float:
+    return (value_ns + shift_ns) / 1e9

@@ -1,0 +1,1 @@
+"""QoS curves: what quality an analytic has at which upload rate."""

@@ -1,1 +1,0 @@
-"""The deploy area's report."""

@@ -1,0 +1,308 @@
+"""The report of deploy.live: what came true, message by message."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from midhaul.deploy.live import tables
+from midhaul.deploy.report import overtime, promises
+from midhaul.deploy.report.overtime import algorithm_times
+from midhaul.report import Cell, DataTable, Figure, Notice, Page, Section
+from midhaul.report.axes import Axis, Series
+from midhaul.report.charts import bars, percentile_curves
+from midhaul.report.common_chapters import environment, gather, subtitle, verdict_of
+from midhaul.report.curves import CAPTION, points_of
+from midhaul.report.numbers import between, bounded, duration_text, rate, size_text
+from midhaul.report.timelines import steps_with_points
+from midhaul.report.view import View, headline
+from midhaul.stats import claimed_quantile
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from jaxtyping import Float64
+
+    from midhaul.runs.run import Run
+
+
+def _quality(value: float) -> str:
+    return f"{value:.3f}"
+
+
+def _share(value: float) -> str:
+    return f"{value * 100:.3g} %"
+
+
+def _count(value: float) -> str:
+    return f"{value:,.4g}"
+
+
+def _rate(value: float) -> str:
+    return rate(value).text
+
+
+def _megabytes(bits: float) -> str:
+    return size_text(bits / 8)
+
+
+_ROWS: tuple[tuple[str, str, Callable[[float], str]], ...] = (
+    ("weighted_qos", "weighted quality, measured, late and missing as 0", _quality),
+    ("weighted_qos_in_time", "weighted quality of what came in time", _quality),
+    ("planned_qos", "weighted quality, as the curves promised", _quality),
+    ("late_share", "messages late", _share),
+    ("missing_share", "messages missing", _share),
+    ("not_granted_share", "messages without any rate", _share),
+    ("latency_p50_s", "message latency, median", duration_text),
+    ("latency_p95_s", "message latency, 95 %", duration_text),
+    ("overshoot_share", "rate periods over the uplink", _share),
+    ("uplink_allocated_share", "uplink granted", _share),
+    ("uplink_sent_share", "uplink in use, at the device", _share),
+    ("uplink_reserved_share", "uplink kept for acknowledgements", _share),
+    ("realised_saving", "planned saving realised", _share),
+    ("realised_moves", "planned moves realised", _share),
+    ("n_moves_planned", "moves planned", _count),
+    ("saved_bits", "upload saved", _megabytes),
+    ("mean_saved_bps", "upload saved, mean", _rate),
+    ("mean_on_gateway", "analytics on the gateway, mean", _count),
+    ("mean_in_cloud", "analytics in the cloud, mean", _count),
+    ("pulled_bytes", "pulled", size_text),
+    ("wasted_pull_share", "pulled in vain", _share),
+    ("pull_time_ratio", "pull time over planned", _count),
+    ("mean_stored_bytes", "layers on the disk, mean", size_text),
+    ("n_messages", "messages", _count),
+    ("n_dropped_packets", "packets dropped before the uplink", _count),
+)
+
+
+def build(run: Run) -> Page:
+    """The report of a live run, whatever the run got to."""
+    view = View(run, tables.CONFIGURATIONS)
+    chapters = (
+        _overview(view),
+        _messages(view),
+        *_over_time(view),
+        environment(run),
+    )
+    return Page(
+        title="Live: a gateway and its cloud, measured",
+        subtitle=subtitle(run),
+        verdict=verdict_of(run),
+        notes=run.manifest.notes,
+        sections=tuple(part for part in chapters if part is not None),
+    )
+
+
+def _overview(view: View) -> Section:
+    if not view.names:
+        text = "This run has not begun to measure, so there is nothing to show."
+        return Section(title="Overview", items=(Notice(text=text, tone="warning"),))
+    wanted = (
+        ("Weighted quality", "weighted_qos", True, _quality),
+        ("Planned saving realised", "realised_saving", True, _share),
+        ("Periods over the uplink", "overshoot_share", False, _share),
+        ("Messages late", "late_share", False, _share),
+        ("Messages missing", "missing_share", False, _share),
+        ("Latency, 95 %", "latency_p95_s", False, duration_text),
+    )
+    items = (headline(view, wanted), _numbers(view), _promised(view))
+    text = (
+        "Every byte was real: images pulled from a registry over a shaped link, "
+        "messages sent through brokers and scored by the analytics that ran. What is "
+        "missing is counted, never filled in."
+    )
+    return Section(title="Overview", text=text, items=gather(items))
+
+
+def _numbers(view: View) -> DataTable | str:
+    rows = [
+        (words, _cell(found, form), _count(found["n"]))
+        for metric, words, form in _ROWS
+        if (found := view.metric(0, metric)) is not None
+    ]
+    if not rows:
+        return "The table of numbers: nothing was computed yet."
+    return DataTable(
+        title="All numbers",
+        columns=("what", "value", "n"),
+        rows=tuple(rows),
+        caption="Below a number its 95 % interval over slots.",
+    )
+
+
+def _cell(found: Mapping[str, Any], form: Callable[[float], str]) -> Cell:
+    note = ""
+    if found["low"] is not None and found["high"] is not None:
+        note = between(form(found["low"]), form(found["high"]))
+    text = bounded(form(found["value"]), found["bound"])
+    return Cell(text, float(found["value"]), note=note)
+
+
+def _promised(view: View) -> Figure | str:
+    words = {
+        "planned_qos": "promised by the curves",
+        "weighted_qos_in_time": "measured, of what came in time",
+        "weighted_qos": "measured, late and missing as 0",
+    }
+    rows: list[dict[str, Any]] = []
+    for metric, name in words.items():
+        found = view.metric(0, metric)
+        if found is not None:
+            row = {"label": name, "name": name, "value": found["value"]}
+            if found["low"] is not None:
+                row |= {"value_low": found["low"], "value_high": found["high"]}
+            rows.append(row)
+    if not rows:
+        return "Quality, promised and measured: no message was scored."
+    label = Axis("label", "", order=tuple(words.values()))
+    series = Series("name", "", tuple(words.values()))
+    chart = bars(rows, Axis("value", "weighted quality", ".3f"), label, series)
+    caption = "A message counts by the weight of its analytic and the time it covers."
+    return Figure(title="Quality, promised and measured", chart=chart, caption=caption)
+
+
+def _messages(view: View) -> Section | None:
+    if "messages" not in view.has:
+        return None
+    items = (_latency(view), _curves(view), _missing(view))
+    text = (
+        "Latency runs from the planned send to the score, on the machine's one "
+        "monotonic clock, which all namespaces share."
+    )
+    return Section(title="Messages", text=text, items=gather(items))
+
+
+def _latency(view: View) -> Figure | str:
+    deadline_s = float(view.run.config_values()["deadline_s"])
+    query = (
+        "SELECT workload || ', ' || place AS series, "
+        "list(CASE status WHEN 'scored' THEN latency_s ELSE NULL END) AS waits "
+        "FROM messages WHERE status != 'not granted' GROUP BY ALL ORDER BY ALL"
+    )
+    found = view.run.sql(query).to_pylist()
+    rows = [
+        {"series": line["series"], **point}
+        for line in found
+        for point in points_of(_waits_s(line["waits"], deadline_s), deadline_s)
+    ]
+    if not rows:
+        return "Latency of messages: none was scored."
+    series = Series("series", "", tuple(line["series"] for line in found))
+    value = Axis("ms", "latency, ms", is_log=True)
+    chart = percentile_curves(rows, value, series)
+    return Figure(title="Latency of messages", chart=chart, caption=CAPTION)
+
+
+def _curves(view: View) -> Figure | str:
+    steps = view.run.read(tables.CURVES).to_pylist()
+    if not steps:
+        return "QoS curves: they were not measured yet."
+    query = (
+        "SELECT workload, place, knob, count(*) AS n FROM messages "
+        "WHERE knob IS NOT NULL GROUP BY ALL"
+    )
+    sent = {
+        (f"{row['workload']} {row['place']}", round(row["knob"], 6)): row["n"]
+        for row in view.run.sql(query).to_pylist()
+    }
+    rows = [
+        {
+            "curve": step["curve"],
+            "kbps": step["rate_bps"] / 1e3,
+            "quality": step["quality"],
+            "chosen": sent.get((step["curve"], round(step["knob"], 6)), 0),
+        }
+        for step in steps
+        if step["is_on_frontier"]
+    ]
+    chart = steps_with_points(
+        rows, Axis("kbps", "kbit/s"), Axis("quality", "quality"), "chosen"
+    )
+    caption = (
+        "Measured before the first repetition, on scenes and sounds held out. Rings: "
+        "messages that were sent at a step."
+    )
+    return Figure(title="QoS curves, as measured here", chart=chart, caption=caption)
+
+
+def _missing(view: View) -> DataTable:
+    query = (
+        "SELECT workload, place, status, count(*) AS n, median(latency_s) AS p50, "
+        "list(latency_s) AS latencies, avg(quality) AS quality, "
+        "avg(planned_quality) AS planned, avg(sent_bytes) AS size FROM messages "
+        "GROUP BY ALL ORDER BY ALL"
+    )
+    return DataTable(
+        title="Messages by what became of them",
+        columns=(
+            "workload",
+            "analytic runs",
+            "status",
+            "messages",
+            "latency, median",
+            "95 %",
+            "quality",
+            "promised",
+            "mean size",
+        ),
+        rows=tuple(
+            (
+                row["workload"],
+                row["place"],
+                row["status"],
+                Cell(f"{row['n']:,}", row["n"]),
+                _maybe(row["p50"], duration_text),
+                _p95(row["latencies"]),
+                _maybe(row["quality"], _quality),
+                _maybe(row["planned"], _quality),
+                _maybe(row["size"], size_text),
+            )
+            for row in view.run.sql(query).to_pylist()
+        ),
+    )
+
+
+def _waits_s(
+    latencies: Sequence[float | None], deadline_s: float
+) -> Float64[np.ndarray, " n"]:
+    """Latencies, of missing messages the deadline, which they exceed."""
+    return np.array([deadline_s if x is None else x for x in latencies], np.float64)
+
+
+def _p95(latencies: Sequence[float | None] | None) -> Cell | None:
+    known = np.array([x for x in latencies or () if x is not None], np.float64)
+    value = claimed_quantile(known, 0.95)
+    return None if math.isnan(value) else Cell(duration_text(value), value)
+
+
+def _maybe(value: float | None, form: Callable[[float], str]) -> Cell | None:
+    return None if value is None else Cell(form(value), value)
+
+
+def _over_time(view: View) -> tuple[Section | None, ...]:
+    if "periods" not in view.has:
+        return ()
+    config = view.run.config_values()
+    period_s = float(config["rate_period_s"]) / float(config["time_scale"])
+    rows = view.rows(tables.PERIODS)
+    steady = {row["uplink_bps"] for row in rows}
+    limit = steady.pop() if len(steady) == 1 else None
+    quality = (
+        overtime.quality(view, tables.PERIODS),
+        overtime.stacked_rates(view, tables.RATES, limit),
+        overtime.uplink(view, tables.PERIODS),
+        promises.replayed(view, tables.PERIODS),
+    )
+    where = (
+        overtime.promises(view, tables.MOVES),
+        overtime.places(view, tables.RATES, period_s),
+        overtime.pulls(view, tables.LIVE_PULLS),
+        overtime.storage(view, tables.PERIODS),
+    )
+    return (
+        Section(title="Quality and rates", items=gather(quality)),
+        Section(title="Places, pulls and layers", items=gather(where)),
+        Section(title="Algorithms", items=gather((algorithm_times(view),))),
+    )

@@ -1,0 +1,558 @@
+"""The parts of a placement problem's arrays: who may move, and what every row charges.
+
+Elements come in sorts: layers on a gateway that somebody with at most a given deadline
+needs. Rows charge sorts; a layer is an element of a sort when somebody needs it and
+some row charges it.
+
+A placement problem as arrays: set-union knapsack with several capacities.
+
+Items are candidate moves (an analytic to a gateway), elements are what items share
+(layers on a gateway, layers that must be there by a deadline). With ``x_i`` for "item i
+is chosen" and ``y_e`` for "element e is needed":
+
+    maximise    sum_i v_i x_i
+    subject to  x_i <= y_e                                  for e in E_i
+                sum_i u_ir x_i + sum_e c_er y_e <= C_r      for each row r
+                sum of x_i over the items of a group <= 1
+
+All placers work on this form; :mod:`midhaul.deploy.placement.building` makes it from a
+:class:`~midhaul.deploy.problem.PlacementProblem` and turns choices into a placement.
+The problem is Set-Union Knapsack (Goldschmidt, Nehme and Yu, Naval Research Logistics
+41, 1994), here with more than one capacity row.
+
+The container images of a problem as arrays: who consists of which layers.
+
+When pulls must have ended: which deadlines need a capacity row of their own.
+
+Jobs on one machine meet all deadlines exactly if, for every deadline ``d``, the jobs
+that are due by ``d`` fit into the time until ``d``: order them by deadline (J. R.
+Jackson, "Scheduling a Production Line to Minimize Maximum Tardiness", UCLA, 1955).
+Differences from the paper:
+
+1. Jobs share parts. What is due by ``d`` is the union of the layers of all images due
+   by ``d``; pulled in the order of their deadlines, each carries what is missing still.
+2. A deadline by which even everything fits needs no row.
+3. Of more than :data:`MAX_LEVELS` others some are left out. That only loosens the
+   problem, so its bounds stay valid; whoever plans looks afterwards whether a deadline
+   that was left out is broken, and gives it a row then.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping
+
+    from jaxtyping import Bool, Float64, Int64
+
+    from midhaul.deploy.problem import Gateway, Layer, PlacementProblem
+
+TOLERANCE = 1e-9
+"""Relative slack that counts as keeping a capacity."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Instance:
+    """Items, the elements that they share, and the capacities of both.
+
+    Attributes:
+        values: ``(n,)`` worth of each item, at least 0.
+        usage: ``(n, r)`` what an item itself takes of each row (cpu, memory).
+        indptr: ``(n + 1,)`` where each item's elements begin in ``indices``.
+        indices: ``(m,)`` elements of all items, one after the other; each once an item.
+        costs: ``(e, r)`` what an element takes of each row, once (disk, pulled bytes).
+        capacities: ``(r,)`` finite; rows without a limit are left out.
+        rows: names of the rows, ``GATEWAY.disk_bytes`` and so on.
+        groups: ``(n,)`` items with the same number exclude each other.
+    """
+
+    values: Float64[np.ndarray, " n"]
+    usage: Float64[np.ndarray, "n r"]
+    indptr: Int64[np.ndarray, " n1"]
+    indices: Int64[np.ndarray, " m"]
+    costs: Float64[np.ndarray, "e r"]
+    capacities: Float64[np.ndarray, " r"]
+    rows: tuple[str, ...]
+    groups: Int64[np.ndarray, " n"]
+
+    @property
+    def n_items(self) -> int:
+        """Number of items."""
+        return len(self.values)
+
+    @property
+    def n_elements(self) -> int:
+        """Number of elements."""
+        return len(self.costs)
+
+    @property
+    def has_choices(self) -> bool:
+        """True when some items exclude each other."""
+        return len(np.unique(self.groups)) < self.n_items
+
+    def elements_of(self, chosen: Bool[np.ndarray, " n"]) -> Bool[np.ndarray, " e"]:
+        """The elements that the chosen items need together, ``(e,)``."""
+        needed = np.zeros(self.n_elements, np.bool_)
+        lengths = np.diff(self.indptr)
+        needed[self.indices[np.repeat(chosen, lengths)]] = True
+        return needed
+
+    def use(self, chosen: Bool[np.ndarray, " n"]) -> Float64[np.ndarray, " r"]:
+        """What the chosen items take of each row, shared elements once, ``(r,)``."""
+        shared = self.costs[self.elements_of(chosen)].sum(axis=0)
+        return self.usage[chosen].sum(axis=0) + shared
+
+    def is_feasible(self, chosen: Bool[np.ndarray, " n"]) -> bool:
+        """True when the chosen items keep every capacity and every group."""
+        slack = TOLERANCE * np.maximum(self.capacities, 1.0)
+        if (self.use(chosen) > self.capacities + slack).any():
+            return False
+        groups = self.groups[chosen]
+        return len(np.unique(groups)) == len(groups)
+
+    def value(self, chosen: Bool[np.ndarray, " n"]) -> float:
+        """Worth of the chosen items."""
+        return float(self.values[chosen].sum())
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Choice:
+    """What a search over an instance found.
+
+    Attributes:
+        chosen: ``(n,)`` true for the items to take; feasible.
+        bound: no feasible choice is worth more; infinite without a guarantee.
+        is_optimal: true when the search proved that nothing is worth more.
+        is_timed_out: true when it was stopped by its time limit.
+        prices: ``(r,)`` dual value of each row, value per unit; NaN where unknown.
+    """
+
+    chosen: Bool[np.ndarray, " n"]
+    bound: float
+    is_optimal: bool
+    is_timed_out: bool
+    prices: Float64[np.ndarray, " r"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Catalogue:
+    """Layers and images that the analytics of a problem need, numbered.
+
+    Attributes:
+        number_of: by digest, the number of the layer.
+        digests: ``l`` names of the layers.
+        compressed_bytes: ``(l,)`` what a pull of each carries.
+        uncompressed_bytes: ``(l,)`` what each takes on a disk.
+        images: ``i`` names of the images; one that differs from platform to platform
+            stands here several times.
+        indptr: ``(i + 1,)`` where each image's layers begin in ``layers``.
+        layers: numbers of the layers of all images, from their bases upwards.
+        image_of: ``(g, a)`` number of each analytic's image on each gateway; -1 where
+            its platform has it not.
+    """
+
+    number_of: Mapping[str, int]
+    digests: tuple[str, ...]
+    compressed_bytes: Float64[np.ndarray, " l"]
+    uncompressed_bytes: Float64[np.ndarray, " l"]
+    images: tuple[str, ...]
+    indptr: Int64[np.ndarray, " i1"]
+    layers: Int64[np.ndarray, " m"]
+    image_of: Int64[np.ndarray, "g a"]
+
+    def marks(self, digests: Collection[str]) -> Bool[np.ndarray, " l"]:
+        """True for the layers among these digests, ``(l,)``."""
+        marked = np.zeros(len(self.digests), np.bool_)
+        known = self.number_of
+        marked[[known[digest] for digest in digests if digest in known]] = True
+        return marked
+
+    def layers_of(self, image: int) -> Int64[np.ndarray, " k"]:
+        """Numbers of one image's layers."""
+        return self.layers[self.indptr[image] : self.indptr[image + 1]]
+
+    def refs(
+        self, images: Int64[np.ndarray, " n"]
+    ) -> tuple[Int64[np.ndarray, " k"], Int64[np.ndarray, " k"]]:
+        """Who needs which layer: positions in ``images``, and layers, in order."""
+        lengths = np.diff(self.indptr)[images]
+        positions = np.repeat(np.arange(len(images)), lengths)
+        begins = np.cumsum(lengths) - lengths
+        within = np.arange(len(positions)) - np.repeat(begins, lengths)
+        return positions, self.layers[self.indptr[images][positions] + within]
+
+    def image_sums(
+        self, of_layers: Float64[np.ndarray, " l"]
+    ) -> Float64[np.ndarray, " i"]:
+        """A number of each layer, summed over the layers of each image, ``(i,)``."""
+        n = len(self.images)
+        owners = np.repeat(np.arange(n), np.diff(self.indptr))
+        return np.bincount(owners, weights=of_layers[self.layers], minlength=n)
+
+
+def catalogue_of(problem: PlacementProblem) -> Catalogue:
+    """Number the images and layers of a problem, in the order of its analytics."""
+    stacks: dict[tuple[str, tuple[Layer, ...]], int] = {}
+
+    def numbers(gateway: Gateway | None) -> Int64[np.ndarray, " a"]:
+        by_name: dict[str, int] = {}
+        for name in dict.fromkeys(analytic.image for analytic in problem.analytics):
+            image = (
+                problem.images[name]
+                if gateway is None
+                else problem.image_at(name, gateway)
+            )
+            by_name[name] = (
+                -1
+                if image is None
+                else stacks.setdefault((name, image.layers), len(stacks))
+            )
+        return np.array([by_name[a.image] for a in problem.analytics], np.int64)
+
+    usual = numbers(None)
+    image_of = [numbers(g) if g.images else usual for g in problem.gateways]
+    number_of: dict[str, int] = {}
+    layers: list[int] = []
+    compressed: list[int] = []
+    uncompressed: list[int] = []
+    lengths = [0]
+    for _, stack in stacks:
+        lengths.append(len(stack))
+        for layer in stack:
+            number = number_of.setdefault(layer.digest, len(number_of))
+            layers.append(number)
+            if number == len(compressed):
+                compressed.append(layer.compressed_bytes)
+                uncompressed.append(layer.uncompressed_bytes)
+    return Catalogue(
+        number_of=number_of,
+        digests=tuple(number_of),
+        compressed_bytes=np.array(compressed, np.float64),
+        uncompressed_bytes=np.array(uncompressed, np.float64),
+        images=tuple(name for name, _ in stacks),
+        indptr=np.cumsum(lengths, dtype=np.int64),
+        layers=np.array(layers, np.int64),
+        image_of=np.stack(image_of),
+    )
+
+
+MAX_LEVELS = 16
+"""Deadlines of one line that get a row at first."""
+
+SLACK = 1e-9
+"""Relative overrun that counts as being in time."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Line:
+    """A line that carries layers, and who needs which by when.
+
+    Attributes:
+        rate_bps: of the line.
+        deadlines_s: ``(k,)`` deadline of each need.
+        layers: ``(k,)`` what is needed; pulled once over this line.
+        n_bytes: ``(l,)`` what each layer carries.
+    """
+
+    rate_bps: float
+    deadlines_s: Float64[np.ndarray, " k"]
+    layers: Int64[np.ndarray, " k"]
+    n_bytes: Float64[np.ndarray, " l"]
+
+    def capacity_bytes(self, deadline_s: float) -> float:
+        """What it carries by a deadline."""
+        if math.isinf(self.rate_bps) or math.isinf(deadline_s):
+            return math.inf
+        return self.rate_bps * deadline_s / 8
+
+    def broken_s(
+        self, needed: Bool[np.ndarray, " k"] | None = None
+    ) -> Float64[np.ndarray, " d"]:
+        """Deadlines by which the needs due do not fit, rising.
+
+        Args:
+            needed: ``(k,)`` which needs count; all when None.
+        """
+        due, layers = self.deadlines_s, self.layers
+        if needed is not None:
+            due, layers = due[needed], layers[needed]
+        if math.isinf(self.rate_bps) or not len(due):
+            return np.zeros(0)
+        first = np.full(len(self.n_bytes), np.inf)
+        np.minimum.at(first, layers, due)
+        order = np.argsort(first, kind="stable")
+        total = np.concatenate([[0.0], np.cumsum(self.n_bytes[order])])
+        distinct = np.unique(due[np.isfinite(due)])
+        union = total[np.searchsorted(first[order], distinct, side="right")]
+        room = self.rate_bps * distinct / 8
+        return distinct[union > room * (1 + SLACK)]
+
+
+def levels_of(
+    line: Line, also_s: Float64[np.ndarray, " d"]
+) -> Float64[np.ndarray, " d"]:
+    """The deadlines of a line that get a row, rising.
+
+    Args:
+        line: with all that may be needed.
+        also_s: deadlines that must be among them where they matter.
+    """
+    tight = line.broken_s()
+    if len(tight) <= MAX_LEVELS:
+        return tight
+    spread = np.linspace(0, len(tight) - 1, MAX_LEVELS).round().astype(np.int64)
+    return np.union1d(tight[spread], np.intersect1d(tight, also_s))
+
+
+BACKHAUL = "backhaul"
+"""Name of the line that all pulls share, among those of the gateways."""
+
+
+class Resource(NamedTuple):
+    """What a row limits: ``amount`` of the row for each unit of the resource."""
+
+    name: str
+    amount: float
+
+
+def present_on(gateway: Gateway) -> frozenset[str]:
+    """Layers that need no pull to a gateway."""
+    return gateway.layers | gateway.held
+
+
+class Moves(NamedTuple):
+    """Analytics that could go to a gateway, and when their pulls must have ended."""
+
+    analytics: Int64[np.ndarray, " n"]
+    deadlines_s: Float64[np.ndarray, " n"]
+
+
+def moves_to(problem: PlacementProblem, catalogue: Catalogue, number: int) -> Moves:
+    """The analytics that could go to a gateway if they were alone."""
+    gateway = problem.gateways[number]
+    everywhere = (gateway.name,)
+    sites, startup = problem.sites, problem.startup_s
+    due = np.array(
+        [
+            problem.remaining_s(analytic) - startup.get(analytic.image, 0.0)
+            if analytic.value_bps > 0
+            and gateway.name in sites.get(analytic.name, everywhere)
+            and analytic.n_cores <= gateway.n_cores
+            and analytic.memory_bytes <= gateway.memory_bytes
+            else 0.0
+            for analytic in problem.analytics
+        ],
+        np.float64,
+    )
+    image_of = catalogue.image_of[number]
+    is_move = (due > 0) & (image_of >= 0)
+    due = np.minimum(due, problem.slot_s)
+    missing = ~catalogue.marks(present_on(gateway))
+    disk = catalogue.uncompressed_bytes * ~catalogue.marks(gateway.held)
+    is_move &= catalogue.image_sums(disk)[image_of] <= gateway.disk_bytes
+    lines = [(gateway.downlink_bps, missing)]
+    if problem.has_peer_pulls:
+        lines.append((problem.backhaul_bps, missing & ~_anywhere(problem, catalogue)))
+    else:
+        lines.append((problem.backhaul_bps, missing))
+    for rate_bps, is_pulled in lines:
+        if math.isfinite(rate_bps):
+            pulled = catalogue.image_sums(catalogue.compressed_bytes * is_pulled)
+            # A line without a rate never carries anything, however long one waits.
+            room = rate_bps * due * (1 + SLACK) if rate_bps > 0 else np.zeros(len(due))
+            is_move &= 8 * pulled[image_of] <= room
+    analytics = np.flatnonzero(is_move)
+    return Moves(analytics, due[analytics])
+
+
+def _anywhere(
+    problem: PlacementProblem, catalogue: Catalogue
+) -> Bool[np.ndarray, " l"]:
+    """Layers that some gateway has."""
+    return catalogue.marks(frozenset().union(*map(present_on, problem.gateways)))
+
+
+class _Row(NamedTuple):
+    name: str
+    capacity: float
+    resource: Resource
+
+
+class _Needs(NamedTuple):
+    """Items and the layers that they need, one pair a position."""
+
+    items: Int64[np.ndarray, " k"]
+    layers: Int64[np.ndarray, " k"]
+
+    def where(self, keep: Bool[np.ndarray, " k"]) -> _Needs:
+        return _Needs(self.items[keep], self.layers[keep])
+
+
+class Assembly:
+    """Collects rows, and for each sort of element who needs it and what it costs.
+
+    A sort is ``(gateway, deadline)``: layers on a gateway that some item with at most
+    that deadline needs. With peer pulls the backhaul's sorts have the gateway -1.
+    """
+
+    def __init__(
+        self,
+        problem: PlacementProblem,
+        catalogue: Catalogue,
+        analytics: Int64[np.ndarray, " n"],
+        gateways: Int64[np.ndarray, " n"],
+        deadlines_s: Float64[np.ndarray, " n"],
+    ) -> None:
+        self.problem = problem
+        self.catalogue = catalogue
+        self.analytics = analytics
+        self.gateways = gateways
+        self.deadlines_s = deadlines_s
+        self.rows: list[_Row] = []
+        self.usages: list[tuple[int, str, int]] = []
+        self.lines: dict[int, Line] = {}
+        self.line_items: dict[int, Int64[np.ndarray, " k"]] = {}
+        self.needs: dict[int, _Needs] = {}
+        self.costs: dict[
+            tuple[int, float], list[tuple[int, Float64[np.ndarray, " l"]]]
+        ] = {}
+        self.last_s: dict[int, float] = {}
+        positions, layers = catalogue.refs(catalogue.image_of[gateways, analytics])
+        self.all_needs = _Needs(positions, layers)
+        self._add_backhaul()
+
+    def _add_row(self, name: str, capacity: float, resource: Resource) -> int:
+        self.rows.append(_Row(name, capacity, resource))
+        return len(self.rows) - 1
+
+    def _pulled(self, number: int) -> Float64[np.ndarray, " l"]:
+        """What each layer carries to a gateway, ``(l,)``."""
+        is_there = self.catalogue.marks(present_on(self.problem.gateways[number]))
+        return self.catalogue.compressed_bytes * ~is_there
+
+    def _add_backhaul(self) -> None:
+        """The line that all gateways share; with peers a layer crosses it once."""
+        problem, catalogue = self.problem, self.catalogue
+        if math.isinf(problem.backhaul_bps):
+            return
+        items, layers = self.all_needs
+        n_layers = len(catalogue.digests)
+        if problem.has_peer_pulls:
+            n_bytes = catalogue.compressed_bytes * ~_anywhere(problem, catalogue)
+            self.needs[-1] = self.all_needs
+            self.last_s[-1] = float(self.deadlines_s.max(initial=0.0))
+        else:
+            pulled = [self._pulled(g) for g in range(len(problem.gateways))]
+            n_bytes = np.concatenate(pulled)
+            layers = layers + n_layers * self.gateways[items]
+        self._add_line(-1, problem.backhaul_bps, _Needs(items, layers), n_bytes)
+
+    def _add_line(
+        self,
+        number: int,
+        rate_bps: float,
+        needs: _Needs,
+        n_bytes: Float64[np.ndarray, " l"],
+    ) -> None:
+        self.lines[number] = Line(
+            rate_bps=rate_bps,
+            deadlines_s=self.deadlines_s[needs.items],
+            layers=needs.layers,
+            n_bytes=n_bytes,
+        )
+        self.line_items[number] = needs.items
+
+    def add_gateway(self, number: int) -> None:
+        """Its disk, cores, memory and line."""
+        gateway = self.problem.gateways[number]
+        needs = self.all_needs.where(self.gateways[self.all_needs.items] == number)
+        self.needs[number] = needs
+        mine = self.gateways == number
+        self.last_s[number] = float(self.deadlines_s[mine].max(initial=0.0))
+        if math.isfinite(gateway.disk_bytes):
+            name = f"{gateway.name}.disk_bytes"
+            row = self._add_row(name, gateway.disk_bytes, Resource(name, 1.0))
+            held = self.catalogue.marks(gateway.held)
+            cost = self.catalogue.uncompressed_bytes * ~held
+            self.costs.setdefault((number, math.inf), []).append((row, cost))
+        for what in ("n_cores", "memory_bytes"):
+            capacity = getattr(gateway, what)
+            if math.isfinite(capacity):
+                name = f"{gateway.name}.{what}"
+                row = self._add_row(name, capacity, Resource(name, 1.0))
+                self.usages.append((row, what, number))
+        if math.isfinite(gateway.downlink_bps):
+            self._add_line(number, gateway.downlink_bps, needs, self._pulled(number))
+
+    def add_levels(self, number: int, also_s: Float64[np.ndarray, " d"]) -> None:
+        """The rows of a line, one for each deadline that matters."""
+        gateways = self.problem.gateways
+        line = self.lines[number]
+        name = BACKHAUL if number < 0 else gateways[number].name
+        for level in levels_of(line, also_s):
+            due = float(level)
+            row = self._add_row(
+                f"{name}.pulled_bytes.{due:g}s",
+                line.capacity_bytes(due),
+                Resource(f"{name}.downlink_bps", due / 8),
+            )
+            if number >= 0 or self.problem.has_peer_pulls:
+                self._charge(number, due, row, line.n_bytes)
+                continue
+            for gateway in range(len(gateways)):
+                self._charge(gateway, due, row, self._pulled(gateway))
+
+    def _charge(
+        self, number: int, due: float, row: int, cost: Float64[np.ndarray, " l"]
+    ) -> None:
+        sort = number, math.inf if due >= self.last_s[number] else due
+        self.costs.setdefault(sort, []).append((row, cost))
+
+    def instance(
+        self,
+        *,
+        values: Float64[np.ndarray, " n"],
+        cores: Float64[np.ndarray, " n"],
+        memory: Float64[np.ndarray, " n"],
+    ) -> Instance:
+        """All that was collected, as arrays."""
+        usage = np.zeros((len(values), len(self.rows)))
+        own = {"n_cores": cores, "memory_bytes": memory}
+        for row, what, number in self.usages:
+            mine = self.gateways == number
+            usage[mine, row] = own[what][mine]
+        items: list[Int64[np.ndarray, " k"]] = [np.zeros(0, np.int64)]
+        elements: list[Int64[np.ndarray, " k"]] = [np.zeros(0, np.int64)]
+        costs: list[Float64[np.ndarray, "k r"]] = [np.zeros((0, len(self.rows)))]
+        n_elements = 0
+        for (number, due), charges in self.costs.items():
+            is_charged = np.any([cost > 0 for _, cost in charges], axis=0)
+            needs = self.needs[number]
+            in_time = self.deadlines_s[needs.items] <= due
+            needs = needs.where(is_charged[needs.layers] & in_time)
+            layers, position = np.unique(needs.layers, return_inverse=True)
+            items.append(needs.items)
+            elements.append(position + n_elements)
+            block = np.zeros((len(layers), len(self.rows)))
+            for row, cost in charges:
+                block[:, row] += cost[layers]
+            costs.append(block)
+            n_elements += len(layers)
+        owners, indices = np.concatenate(items), np.concatenate(elements)
+        order = np.lexsort((indices, owners))
+        counts = np.bincount(owners, minlength=len(values))
+        return Instance(
+            values=values,
+            usage=usage,
+            indptr=np.concatenate([[0], np.cumsum(counts)]).astype(np.int64),
+            indices=indices[order],
+            costs=np.concatenate(costs),
+            capacities=np.array([row.capacity for row in self.rows], np.float64),
+            rows=tuple(row.name for row in self.rows),
+            groups=self.analytics,
+        )

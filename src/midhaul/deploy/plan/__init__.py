@@ -1,0 +1,1 @@
+"""Kinds deploy.plan and deploy.allocate: one decision, with its reasons."""

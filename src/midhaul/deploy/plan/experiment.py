@@ -1,0 +1,300 @@
+"""deploy.allocate: what happens when a file of that kind is run.
+
+deploy.plan: what happens when a file of that kind is run.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from midhaul.deploy.joint import price_resources
+from midhaul.deploy.plan import tables
+from midhaul.deploy.plan import tables as plan_rows
+from midhaul.deploy.plan.choices import allocator_named, planner_named
+from midhaul.deploy.plan.inputs import (
+    cloud_curve_of,
+    curves_of,
+    drawn_analytics,
+    images_for,
+    listed_analytics,
+    problem_of,
+    seed_image_names,
+    transport_of,
+)
+from midhaul.deploy.rates import Demands, ExactKnapsack, HullGreedy
+from midhaul.model import Verdict
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Sequence
+
+    from midhaul.deploy.joint import JointPlan, JointPlanner
+    from midhaul.deploy.plan.config import AllocateConfig, PlanConfig
+    from midhaul.deploy.problem import Analytic, PlacementProblem
+    from midhaul.runs.progress import Progress
+    from midhaul.runs.run import Run
+
+_PART = 0
+
+
+def plan(config: PlanConfig, run: Run, progress: Progress) -> None:
+    """Plan placement and rates by each planner.
+
+    Args:
+        config: the experiment.
+        run: the run to fill, new or resumed.
+        progress: where to tell how far it is.
+
+    Raises:
+        MidhaulError: an image, a curve or a name is wrong.
+    """
+    with progress.task("reading images and curves"):
+        found = images_for(config, run.file("images.parquet"))
+        problem = problem_of(config, found)
+    run.tally(*found.tallies)
+    for text in found.notes:
+        run.note(text)
+    for analytic in problem.analytics:
+        cloud_curve_of(analytic)
+    rows = plan_rows.curve_rows(problem.analytics)
+    run.write(tables.CURVES, rows, part=_PART)
+    plan_rows.note_dominated(problem.analytics, run)
+    plans: dict[int, JointPlan] = {}
+    done = set(run.parts(tables.SUMMARY.name))
+    with progress.task("planning", total=len(config.planners)) as task:
+        for number, name in enumerate(config.planners):
+            if number not in done or number == 0:
+                planner = _planner(name, config, len(problem.analytics))
+                plans[number] = planner.plan(problem)
+                _write_plan(number, name, problem, plans[number], run)
+            task.advance()
+    first = plans[0]
+    if config.with_prices:
+        _write_prices(config, problem, first, run, progress)
+    if config.with_export:
+        _export(config, problem, first, found.private, run)
+    run.verdict = _verdict(problem, first)
+
+
+def _planner(name: str, config: PlanConfig, n_analytics: int) -> JointPlanner:
+    limit_s = config.time_limit_s
+    return planner_named(name, n_analytics=n_analytics, time_limit_s=limit_s)
+
+
+def _write_plan(
+    number: int, name: str, problem: PlacementProblem, found: JointPlan, run: Run
+) -> None:
+    uplink = sum(gateway.uplink_bps for gateway in problem.gateways)
+    starts_s = plan_rows.start_times(problem, found)
+    run.write(
+        tables.CONFIGURATIONS,
+        [
+            {
+                "configuration": number,
+                "name": name,
+                "planner": name,
+                "uplink_bps": uplink,
+                "settings": "{}",
+            }
+        ],
+        part=number,
+    )
+    for table, rows in (
+        (
+            tables.DECISIONS,
+            plan_rows.decision_rows(
+                number,
+                problem.analytics,
+                found.rates,
+                found.placement.gateway_of,
+                starts_s,
+            ),
+        ),
+        (tables.PULLS, plan_rows.pull_rows(number, found)),
+        (tables.LAYERS, plan_rows.layer_rows(number, problem, found)),
+        (tables.USES, plan_rows.use_rows(number, problem, found)),
+    ):
+        run.write(table, rows, part=number)
+    run.write(tables.SUMMARY, _plan_metrics(number, problem, found), part=number)
+
+
+def _plan_metrics(
+    number: int, problem: PlacementProblem, found: JointPlan
+) -> list[dict[str, Any]]:
+    weights = np.array([analytic.weight for analytic in problem.analytics])
+    uplink = sum(gateway.uplink_bps for gateway in problem.gateways)
+    placed = [a for a in problem.analytics if a.name in found.placement.gateway_of]
+    pulls = found.placement.pulls
+    rows = plan_rows.rate_metrics(number, weights, found.rates, found.bound, uplink)
+    values: list[tuple[str, float, str]] = [
+        ("gap", found.gap if math.isfinite(found.bound) else math.nan, ""),
+        ("n_on_gateways", len(placed), ""),
+        ("saved_bps", sum(a.saved_bps for a in placed), "bit/s"),
+        ("pulled_bytes", sum(pull.compressed_bytes for pull in pulls), "B"),
+        ("last_pull_s", max((pull.ends_s for pull in pulls), default=0.0), "s"),
+        ("solve_s", found.solve_s, "s"),
+    ]
+    return rows + plan_rows.metric_rows(number, values, len(weights))
+
+
+def _write_prices(
+    config: PlanConfig,
+    problem: PlacementProblem,
+    first: JointPlan,
+    run: Run,
+    progress: Progress,
+) -> None:
+    planner = _planner(config.planners[0], config, len(problem.analytics))
+    n_resources = 4 * len(problem.gateways)
+    question = "asking what one more of each resource is worth"
+    with progress.task(question, total=n_resources) as task:
+        found = price_resources(planner, problem, plan=first, advance=task.advance)
+    rows = [
+        {
+            "configuration": 0,
+            "resource": price.resource,
+            "step": price.step,
+            "gain": price.gain,
+            "dual": None if math.isnan(price.dual) else price.dual,
+            "sentence": price.sentence,
+        }
+        for price in found
+    ]
+    run.write(tables.PRICES, rows, part=_PART)
+    for price in found:
+        progress.note(price.sentence)
+
+
+def _export(
+    config: PlanConfig,
+    problem: PlacementProblem,
+    first: JointPlan,
+    private: Collection[str],
+    run: Run,
+) -> None:
+    from midhaul.deploy.exports import (  # noqa: PLC0415  needs PyYAML
+        Plan,
+        Site,
+        Toleration,
+        cut_rates,
+        export_plan,
+        peer_tallies,
+    )
+
+    folder = run.file("export/README.txt").parent
+    values = config.site.model_dump()
+    values["tolerations"] = tuple(Toleration(**t) for t in values["tolerations"])
+    site = Site(
+        **values,
+        private_registries=tuple(sorted(private)),
+        plain_http=config.images.plain_http,
+    )
+    export_plan(folder, problem, first.placement, first.rates, site=site)
+    plan = Plan.of(problem, first.placement, first.rates)
+    run.tally(cut_rates(plan, site), *peer_tallies(plan, site))
+
+
+def _verdict(problem: PlacementProblem, first: JointPlan) -> Verdict:
+    if first.status == "timed_out":
+        reason = (
+            f"The search for {len(problem.analytics)} analytics was stopped by its "
+            f"time limit; the plan may lack up to {first.gap:.1%} to the best one."
+        )
+        advice = "Raise time_limit_s, or plan with joint-lagrangian."
+        return Verdict(reasons=(reason,), advice=(advice,))
+    return Verdict()
+
+
+_EXACT_STREAMS = 1000
+"""Rates of up to so many are bounded by the exact optimum, beyond by the hulls."""
+
+
+def allocate(config: AllocateConfig, run: Run, progress: Progress) -> None:
+    """Divide each uplink by each allocator.
+
+    Args:
+        config: the experiment.
+        run: the run to fill, new or resumed.
+        progress: where to tell how far it is.
+
+    Raises:
+        MidhaulError: a curve cannot be read, or an analytic has none.
+    """
+    analytics = _streams(config)
+    curves = [cloud_curve_of(analytic) for analytic in analytics]
+    weights = [analytic.weight for analytic in analytics]
+    demands = Demands.of([a.name for a in analytics], weights, curves)
+    run.write(tables.CURVES, plan_rows.curve_rows(analytics), part=0)
+    pairs = [(up, name) for up in config.uplink_bps for name in config.allocators]
+    done = set(run.parts(tables.SUMMARY.name))
+    with progress.task("dividing", total=len(pairs)) as task:
+        for number, (uplink, name) in enumerate(pairs):
+            if number not in done:
+                one = _Division(number=number, name=name, uplink=uplink)
+                _divide(config, one, analytics, demands, run)
+            task.advance()
+    plan_rows.note_dominated(analytics, run)
+    run.verdict = Verdict()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Division:
+    """One uplink, divided by one allocator."""
+
+    number: int
+    name: str
+    uplink: float
+
+
+def _divide(
+    config: AllocateConfig,
+    one: _Division,
+    analytics: Sequence[Analytic],
+    demands: Demands,
+    run: Run,
+) -> None:
+    allocator = allocator_named(one.name, alpha=config.alpha)
+    begin_s = time.perf_counter()
+    rates = allocator.allocate(demands, one.uplink)
+    solve_s = time.perf_counter() - begin_s
+    bound = min(rates.bound, _bound(demands, one.uplink))
+    run.write(
+        tables.CONFIGURATIONS,
+        [
+            {
+                "configuration": one.number,
+                "name": f"{one.name}, {one.uplink / 1e6:g} Mbit/s",
+                "planner": one.name,
+                "uplink_bps": one.uplink,
+                "settings": "{}",
+            }
+        ],
+        part=one.number,
+    )
+    rows = plan_rows.decision_rows(one.number, analytics, rates, {}, {})
+    run.write(tables.DECISIONS, rows, part=one.number)
+    found = plan_rows.rate_metrics(
+        one.number, demands.weights, rates, bound, one.uplink
+    )
+    found += plan_rows.metric_rows(one.number, [("solve_s", solve_s, "s")], 1)
+    run.write(tables.SUMMARY, found, part=one.number)
+
+
+def _bound(demands: Demands, uplink_bps: float) -> float:
+    """The tightest bound that is cheap to have, the same for every allocator."""
+    bound = HullGreedy().allocate(demands, uplink_bps).bound
+    if len(demands) > _EXACT_STREAMS:
+        return bound
+    return min(bound, ExactKnapsack().allocate(demands, uplink_bps).bound)
+
+
+def _streams(config: AllocateConfig) -> list[Analytic]:
+    transport = transport_of(is_charged=config.with_transport)
+    if config.analytics:
+        return listed_analytics(config.analytics, curves_of(config.curves), transport)
+    rng = np.random.default_rng([config.seed, 1])
+    return drawn_analytics(config.draw, seed_image_names(), transport, rng)

@@ -1,0 +1,360 @@
+"""The tables that deploy.plan and deploy.allocate write.
+
+Rows of what was decided: decisions, pulls, layers and use of a joint plan.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+
+from midhaul.runs.summary import CONFIGURATION, SUMMARY
+from midhaul.runs.tables import Column, Table
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    import numpy as np
+
+    from midhaul.deploy.curves.qos_curve import QosCurve
+    from midhaul.deploy.joint.base import JointPlan
+    from midhaul.deploy.problem import Analytic, PlacementProblem
+    from midhaul.deploy.rates.base import RateAllocation
+    from midhaul.runs.run import Run
+
+_INT = pa.int64()
+_FLOAT = pa.float64()
+_STRING = pa.string()
+_BOOL = pa.bool_()
+
+_ANALYTIC = Column("analytic", _STRING, "Name of the analytic.")
+_GATEWAY = Column("gateway", _STRING, "Name of the gateway.")
+
+CONFIGURATIONS = Table(
+    "configurations",
+    "One way to decide that the run compares with the others.",
+    (
+        CONFIGURATION,
+        Column("name", _STRING, "Its short name, unique in the run."),
+        Column("planner", _STRING, "Who decides: joint, or PLACER+ALLOCATOR."),
+        Column("uplink_bps", _FLOAT, "Uplink that is divided, of all gateways."),
+        Column("settings", _STRING, "What else tells it from the others, as JSON."),
+    ),
+)
+
+CURVES = Table(
+    "curves",
+    "One step of a QoS curve, as it is charged.",
+    (
+        Column("curve", _STRING, "Name of the curve."),
+        Column("step", pa.int32(), "Number of the step, from 0, by rising rate."),
+        Column("knob", _FLOAT, "Setting of the step."),
+        Column("rate_bps", _FLOAT, "Upload rate, with what transports add."),
+        Column("quality", _FLOAT, "Measured quality."),
+        Column("is_on_frontier", _BOOL, "False where a cheaper step is as good."),
+    ),
+)
+
+DECISIONS = Table(
+    "decisions",
+    "What one way to decide gives one analytic.",
+    (
+        CONFIGURATION,
+        _ANALYTIC,
+        Column("image", _STRING, "Its container image; null where none matters."),
+        Column("place", _STRING, "cloud, or the name of its gateway."),
+        Column("weight", _FLOAT, "How much it counts."),
+        Column("curve", _STRING, "Curve that holds where it runs."),
+        Column("knob", _FLOAT, "Setting that its rate buys; null for none."),
+        Column("rate_bps", _FLOAT, "Upload rate that it is granted."),
+        Column("quality", _FLOAT, "Quality of that setting; 0 for none."),
+        Column("saved_bps", _FLOAT, "Upload rate that a gateway would save."),
+        Column("starts_s", _FLOAT, "When it can answer from the gateway; null else."),
+    ),
+)
+
+PULLS = Table(
+    "pulls",
+    "One pull of an image's missing layers.",
+    (
+        CONFIGURATION,
+        _GATEWAY,
+        Column("image", _STRING, "Container image that can start after it."),
+        Column("n_layers", _INT, "Layers that it carries."),
+        Column("compressed_bytes", _INT, "Bytes that it carries."),
+        Column("begins_s", _FLOAT, "Begin, after the begin of the slot."),
+        Column("ends_s", _FLOAT, "End, after the begin of the slot."),
+    ),
+)
+
+LAYERS = Table(
+    "layers",
+    "One layer that a placement needs on a gateway.",
+    (
+        CONFIGURATION,
+        _GATEWAY,
+        Column("digest", _STRING, "The layer."),
+        Column("compressed_bytes", _INT, "What a pull of it carries."),
+        Column("uncompressed_bytes", _INT, "What it takes on the disk."),
+        Column("is_estimated", _BOOL, "True where one of its sizes is an estimate."),
+        Column("is_present", _BOOL, "True where it needs no pull."),
+        Column("images", pa.list_(_STRING), "Placed container images that share it."),
+    ),
+)
+
+USES = Table(
+    "uses",
+    "What a placement takes of one resource of one gateway.",
+    (
+        CONFIGURATION,
+        _GATEWAY,
+        Column("resource", _STRING, "disk_bytes, n_cores, memory_bytes or uplink_bps."),
+        Column("used", _FLOAT, "What it takes."),
+        Column("capacity", _FLOAT, "What there is; infinite without a limit."),
+    ),
+)
+
+PRICES = Table(
+    "prices",
+    "What one more unit of a resource would bring.",
+    (
+        CONFIGURATION,
+        Column("resource", _STRING, "GATEWAY.RESOURCE."),
+        Column("step", _STRING, "The unit: 1 Mbit/s, 1 GB or 1 core."),
+        Column("gain", _FLOAT, "Weighted quality that planning anew with it gains."),
+        Column("dual", _FLOAT, "What the dual price promises; null when unknown."),
+        Column("sentence", _STRING, "The same, in words."),
+    ),
+)
+
+PLAN_TABLES = (
+    CONFIGURATIONS,
+    CURVES,
+    DECISIONS,
+    PULLS,
+    LAYERS,
+    USES,
+    PRICES,
+    SUMMARY,
+)
+
+ALLOCATE_TABLES = (CONFIGURATIONS, CURVES, DECISIONS, SUMMARY)
+
+
+Rows = list[dict[str, Any]]
+
+_MEASURED = frozenset({"solve_s"})
+"""Metrics that a clock makes; all others follow from the problem."""
+
+
+def curves_in(analytics: Iterable[Analytic]) -> dict[str, QosCurve]:
+    """The curves of some analytics, each once, by their names."""
+    curves: dict[str, QosCurve] = {}
+    for analytic in analytics:
+        for curve in (analytic.cloud_curve, analytic.gateway_curve):
+            if curve is not None:
+                curves.setdefault(curve.name, curve)
+    return curves
+
+
+def note_dominated(analytics: Iterable[Analytic], run: Run) -> None:
+    """Say in the manifest which curves have steps that nobody would buy."""
+    for name, curve in curves_in(analytics).items():
+        if curve.n_dominated:
+            steps = f"{curve.n_dominated} of {len(curve)} steps"
+            run.note(
+                f"curve {name}: {steps} are no better than another one that costs no "
+                "more; they are never chosen"
+            )
+
+
+def curve_rows(analytics: Iterable[Analytic]) -> Rows:
+    """Rows of ``curves``: each step of each curve once, as it is charged."""
+    rows: Rows = []
+    for name, curve in curves_in(analytics).items():
+        useful = curve.on_frontier
+        rows += [
+            {
+                "curve": name,
+                "step": step,
+                "knob": float(curve.knobs[step]),
+                "rate_bps": float(curve.rates_bps[step]),
+                "quality": float(curve.qualities[step]),
+                "is_on_frontier": bool(useful[step]),
+            }
+            for step in range(len(curve))
+        ]
+    return rows
+
+
+def decision_rows(
+    number: int,
+    analytics: Sequence[Analytic],
+    rates: RateAllocation,
+    gateway_of: Mapping[str, str],
+    starts_s: Mapping[str, float],
+) -> Rows:
+    """Rows of ``decisions``.
+
+    Args:
+        number: of the configuration.
+        analytics: in the order of the allocation.
+        rates: what each is granted.
+        gateway_of: by name, where it runs; the cloud where missing.
+        starts_s: by name, when it can answer from its gateway.
+    """
+    rows: Rows = []
+    for place, analytic in enumerate(analytics):
+        gateway = gateway_of.get(analytic.name)
+        curve = analytic.gateway_curve if gateway else analytic.cloud_curve
+        step = int(rates.steps[place])
+        knob = float(curve.frontier().knobs[step]) if curve and step >= 0 else None
+        rows.append(
+            {
+                "configuration": number,
+                "analytic": analytic.name,
+                "image": analytic.image or None,
+                "place": gateway or "cloud",
+                "weight": analytic.weight,
+                "curve": curve.name if curve is not None else None,
+                "knob": knob,
+                "rate_bps": float(rates.rates_bps[place]),
+                "quality": float(rates.qualities[place]),
+                "saved_bps": analytic.saved_bps,
+                "starts_s": starts_s.get(analytic.name),
+            }
+        )
+    return rows
+
+
+def rate_metrics(
+    number: int, weights: np.ndarray, rates: RateAllocation, bound: float, uplink: float
+) -> Rows:
+    """Rows of ``summary`` that every division of an uplink has.
+
+    Args:
+        number: of the configuration.
+        weights: ``(n,)`` of the analytics.
+        rates: what each is granted.
+        bound: no decision is worth more; infinite where nobody knows.
+        uplink: what could be granted, bit/s.
+    """
+    total = float(weights.sum())
+    share = 1 / total if total > 0 else 0.0
+    granted = float(rates.rates_bps.sum())
+    values: list[tuple[str, float, str]] = [
+        ("weighted_qos", rates.value * share, ""),
+        ("uplink_used", granted / uplink if uplink > 0 else 0.0, ""),
+        ("n_served", float((rates.steps >= 0).sum()), ""),
+        ("jain_index", jain_index(rates.qualities), ""),
+        ("qos_per_mbps", rates.price_per_bps * 1e6 * share, "s/Mbit"),
+    ]
+    if math.isfinite(bound):
+        values.append(("weighted_qos_bound", bound * share, ""))
+        values.append(("bound_share", rates.value / bound if bound else 1.0, ""))
+    return metric_rows(number, values, len(weights))
+
+
+def metric_rows(number: int, values: Iterable[tuple[str, float, str]], n: int) -> Rows:
+    """Rows of ``summary`` from a name, a value and a unit each; NaN is left out."""
+    return [
+        {
+            "configuration": number,
+            "metric": metric,
+            "value": value,
+            "low": None,
+            "high": None,
+            "n": n,
+            "unit": unit,
+            "is_model": metric not in _MEASURED,
+        }
+        for metric, value, unit in values
+        if math.isfinite(value)
+    ]
+
+
+def jain_index(qualities: np.ndarray) -> float:
+    """Fairness of qualities, 1/n to 1 (Jain, Chiu and Hawe, DEC TR-301, 1984)."""
+    squares = float((qualities**2).sum())
+    return float(qualities.sum()) ** 2 / (len(qualities) * squares) if squares else 1.0
+
+
+def start_times(problem: PlacementProblem, plan: JointPlan) -> dict[str, float]:
+    """When each placed analytic can answer: its pull, then unpacking and start."""
+    placement = plan.placement
+    pulled = {(p.gateway, p.image): p.ends_s for p in placement.pulls}
+    return {
+        a.name: pulled.get((placement.gateway_of[a.name], a.image), 0.0)
+        + problem.startup_s.get(a.image, 0.0)
+        for a in problem.analytics
+        if a.name in placement.gateway_of
+    }
+
+
+def pull_rows(number: int, plan: JointPlan) -> Rows:
+    """Rows of ``pulls``."""
+    return [
+        {
+            "configuration": number,
+            "gateway": pull.gateway,
+            "image": pull.image,
+            "n_layers": len(pull.digests),
+            "compressed_bytes": pull.compressed_bytes,
+            "begins_s": pull.begins_s,
+            "ends_s": pull.ends_s,
+        }
+        for pull in plan.placement.pulls
+    ]
+
+
+def layer_rows(number: int, problem: PlacementProblem, plan: JointPlan) -> Rows:
+    """Rows of ``layers``: each layer of a placed image once for each gateway."""
+    gateways = {gateway.name: gateway for gateway in problem.gateways}
+    found: dict[tuple[str, str], dict[str, Any]] = {}
+    for analytic in problem.analytics:
+        name = plan.placement.gateway_of.get(analytic.name)
+        if name is None:
+            continue
+        gateway = gateways[name]
+        image = problem.image_at(analytic.image, gateway)
+        for layer in image.layers if image is not None else ():
+            row = found.setdefault(
+                (name, layer.digest),
+                {
+                    "configuration": number,
+                    "gateway": name,
+                    "digest": layer.digest,
+                    "compressed_bytes": layer.compressed_bytes,
+                    "uncompressed_bytes": layer.uncompressed_bytes,
+                    "is_estimated": layer.is_estimated,
+                    "is_present": layer.digest in gateway.layers | gateway.held,
+                    "images": [],
+                },
+            )
+            if analytic.image not in row["images"]:
+                row["images"].append(analytic.image)
+    return list(found.values())
+
+
+def use_rows(number: int, problem: PlacementProblem, plan: JointPlan) -> Rows:
+    """Rows of ``uses``: disk, cores, memory and uplink of each gateway."""
+    by_name = {gateway.name: gateway for gateway in problem.gateways}
+    first = problem.gateways[0].name
+    granted = dict.fromkeys(by_name, 0.0)
+    for place, analytic in enumerate(problem.analytics):
+        sensor = problem.sites.get(analytic.name, (first,))[0]
+        granted[sensor] += float(plan.rates.rates_bps[place])
+    rows: Rows = []
+    for use in plan.placement.uses:
+        gateway = by_name[use.gateway]
+        for resource, used, capacity in (
+            ("disk_bytes", float(use.disk_bytes), gateway.disk_bytes),
+            ("n_cores", use.n_cores, gateway.n_cores),
+            ("memory_bytes", use.memory_bytes, gateway.memory_bytes),
+            ("uplink_bps", granted[gateway.name], gateway.uplink_bps),
+        ):
+            row = {"resource": resource, "used": used, "capacity": capacity}
+            rows.append({"configuration": number, "gateway": gateway.name, **row})
+    return rows

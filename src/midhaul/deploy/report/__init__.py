@@ -1,0 +1,1 @@
+"""Charts that the reports of simulated and of live gateways share."""

@@ -1,0 +1,134 @@
+"""The report of deploy.simulate: policies side by side, and one gateway over time."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from midhaul.deploy.report import overtime, promises
+from midhaul.deploy.report.overtime import algorithm_times
+from midhaul.deploy.simulate import tables
+from midhaul.report import Notice, Page, Section
+from midhaul.report.common_chapters import environment, gather, subtitle, verdict_of
+from midhaul.report.numbers import duration_text, rate, size_text
+from midhaul.report.view import View, headline, metric_bars, summary_table
+
+if TYPE_CHECKING:
+    from midhaul.runs.run import Run
+
+
+def _quality(value: float) -> str:
+    return f"{value:.3f}"
+
+
+def _share(value: float) -> str:
+    return f"{value * 100:.3g} %"
+
+
+def _count(value: float) -> str:
+    return f"{value:.3g}"
+
+
+def _rate(value: float) -> str:
+    return rate(value).text
+
+
+_FORMS = (
+    ("weighted_qos", "weighted quality", _quality),
+    ("planned_qos", "quality as planned", _quality),
+    ("bound_share", "share of the bound", _share),
+    ("n_analytics", "analytics", _count),
+    ("n_gateway", "on the gateway", _count),
+    ("n_planned_moves", "moves planned", _count),
+    ("n_realised_moves", "moves realised", _count),
+    ("realised_share", "saved rate realised", _share),
+    ("realised_bits_share", "saved bits realised", _share),
+    ("saved_bps", "upload saved", _rate),
+    ("up_bytes", "uploaded", size_text),
+    ("down_bytes", "pulled", size_text),
+    ("wasted_share", "pulled in vain", _share),
+    ("stored_bytes", "on the disk", size_text),
+    ("overshoot_share", "periods over the uplink", _share),
+    ("late_share", "messages late", _share),
+    ("uplink_sent_share", "uplink used", _share),
+    ("max_overshoot", "largest excess", _share),
+    ("placement_s", "time to place", duration_text),
+    ("allocation_s", "time to divide", duration_text),
+)
+
+
+def build(run: Run) -> Page:
+    """The report of a simulation, whatever the run got to."""
+    view = View(run, tables.CONFIGURATIONS)
+    chapters = (_overview(view), *_over_time(view), environment(run))
+    return Page(
+        title="Simulation: a gateway over time",
+        subtitle=subtitle(run),
+        verdict=verdict_of(run),
+        notes=run.manifest.notes,
+        sections=tuple(part for part in chapters if part is not None),
+    )
+
+
+def _overview(view: View) -> Section:
+    if not view.names:
+        text = "This run has written no policy yet, so there is nothing to show."
+        return Section(title="Overview", items=(Notice(text=text, tone="warning"),))
+    wanted = (
+        ("Weighted quality", "weighted_qos", True, _quality),
+        ("Upload saved", "saved_bps", True, _rate),
+        ("Planned saving realised", "realised_bits_share", True, _share),
+        ("Periods over the uplink", "overshoot_share", False, _share),
+        ("Messages late", "late_share", False, _share),
+    )
+    caption = (
+        "Means over repetitions with the same requests for every policy; below each "
+        "number its 95 % interval. Quality is what the QoS curves say, and 0 for "
+        "messages that waited for the uplink beyond their deadline."
+    )
+    items = (
+        headline(view, wanted),
+        metric_bars(
+            view,
+            "weighted_qos",
+            "Weighted quality",
+            "weighted quality",
+            "Mean over rate periods.",
+        ),
+        metric_bars(
+            view,
+            "realised_bits_share",
+            "Planned saving that came true",
+            "% of the upload that moves were to save",
+            "A plan that does not know when analytics leave, or how long pulls and "
+            "starts take, promises more than it keeps.",
+            factor=100,
+        ),
+        overtime.promises(view, tables.MOVES),
+        *promises.fronts(view),
+        summary_table(view, _FORMS, caption),
+    )
+    return Section(title="Overview", items=gather(items))
+
+
+def _over_time(view: View) -> tuple[Section | None, ...]:
+    if "periods" not in view.has:
+        return ()
+    config = view.run.config_values()
+    rows: list[dict[str, Any]] = view.rows(tables.PERIODS)
+    steady = {row["uplink_bps"] for row in rows}
+    limit = steady.pop() if len(steady) == 1 else None
+    quality = (
+        overtime.quality(view, tables.PERIODS),
+        overtime.stacked_rates(view, tables.RATES, limit),
+        overtime.uplink(view, tables.PERIODS),
+    )
+    where = (
+        overtime.places(view, tables.RATES, float(config["rate_period_s"])),
+        overtime.pulls(view, tables.PULLS),
+        overtime.storage(view, tables.PERIODS),
+    )
+    return (
+        Section(title="Quality and rates", items=gather(quality)),
+        Section(title="Places, pulls and layers", items=gather(where)),
+        Section(title="Algorithms", items=gather((algorithm_times(view),))),
+    )

@@ -1,0 +1,326 @@
+"""Manifests of container images: what a registry says an image consists of.
+
+Formats: Docker image manifest version 2 schema 2, and OCI image specification 1.1
+(image manifest and image index). No I/O; see :mod:`midhaul.deploy.store.reader`.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Any, Literal, cast
+
+from midhaul import documents
+from midhaul.deploy.store.reference import check_digest
+from midhaul.errors import DataError
+
+Compression = Literal["gzip", "zstd"]
+
+OCI_MANIFEST = "application/vnd.oci.image.manifest.v1+json"
+OCI_CONFIG = "application/vnd.oci.image.config.v1+json"
+OCI_LAYER = "application/vnd.oci.image.layer.v1.tar+gzip"
+ACCEPT = (
+    f"{OCI_MANIFEST}, application/vnd.oci.image.index.v1+json, "
+    "application/vnd.docker.distribution.manifest.v2+json, "
+    "application/vnd.docker.distribution.manifest.list.v2+json"
+)
+"""What a registry is asked for; the old schema 1, which has no sizes, is not in it."""
+
+_LAYER = re.compile(
+    r"application/vnd\.(?:"
+    r"docker\.image\.rootfs\.(?P<foreign>foreign\.)?diff\.tar"
+    r"|oci\.image\.layer\.(?P<kept>nondistributable\.)?v1\.tar"
+    r")(?:[.+](?P<compression>gzip|zstd))?"
+)
+_UNPACKED = "io.containers.estargz.uncompressed-size"
+_VARIANTS = {"arm": 7, "arm64": 8}
+_SYSTEMS = {"linux": "linux", "windows": "windows", "darwin": "darwin"} | {
+    "macos": "darwin",
+    "freebsd": "freebsd",
+}
+_ALIASES = {
+    **dict.fromkeys(("x86_64", "x86-64", "x64"), "amd64"),
+    **dict.fromkeys(("x86", "i386", "i486", "i586", "i686"), "386"),
+    **dict.fromkeys(("aarch64", "armv8", "armv8l", "armv8-a"), "arm64"),
+    **dict.fromkeys(("armhf", "armv7", "armv7l", "armv7-a"), "arm/v7"),
+    **dict.fromkeys(("armel", "armv6", "armv6l"), "arm/v6"),
+    **dict.fromkeys(("armv5", "armv5l", "armv5tel"), "arm/v5"),
+    **dict.fromkeys(("ppc64el", "powerpc64le"), "ppc64le"),
+    "mips64el": "mips64le",
+    "mipsel": "mipsle",
+    "loongarch64": "loong64",
+}
+"""Names of Debian, Linux (``uname -m``) and LLVM for what Go names otherwise."""
+
+_WORD = re.compile(r"[a-z0-9][a-z0-9_.-]*")
+_VARIANT = re.compile(r"v\d{1,3}(?:\.\d{1,3})?")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Platform:
+    """What a container image runs on.
+
+    Attributes:
+        os: e.g. ``linux``.
+        architecture: as Go names it, e.g. ``amd64``.
+        variant: version of the instruction set, e.g. 7 of ``arm/v7``.
+    """
+
+    os: str
+    architecture: str
+    variant: int
+
+    def __str__(self) -> str:
+        """As a person writes it; the variant that goes without saying is left out."""
+        usual = _VARIANTS.get(self.architecture, 1)
+        tail = "" if self.variant == usual else f"/v{self.variant}"
+        return f"{self.os}/{self.architecture}{tail}"
+
+    def runs(self, other: Platform) -> bool:
+        """True if an image for ``other`` runs on this platform."""
+        same = (self.os, self.architecture) == (other.os, other.architecture)
+        return same and other.variant <= self.variant
+
+
+def parse_platform(text: str) -> Platform:
+    """Read ``os/architecture[/variant]``, in Go's names or in others' usual ones.
+
+    ``aarch64``, ``x86_64`` and ``armhf`` are taken as well, and so is an architecture
+    alone, which means Linux.
+
+    Raises:
+        DataError: it is no platform.
+    """
+    parts = text.strip().lower().split("/")
+    if len(parts) == 1 and parts[0] not in _SYSTEMS:
+        parts = ["linux", *parts]
+    is_platform = len(parts) in {2, 3} and all(map(_WORD.fullmatch, parts))
+    if not is_platform or (parts[2:] and not _VARIANT.fullmatch(parts[2])):
+        message = f"expected a platform like linux/arm/v7, found {text!r}"
+        raise DataError(message)
+    architecture, _, usual = _ALIASES.get(parts[1], parts[1]).partition("/")
+    return _platform(
+        _SYSTEMS.get(parts[0], parts[0]), architecture, (parts[2:] or [usual])[0]
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Descriptor:
+    """A reference to content, with its size.
+
+    Attributes:
+        digest: its name.
+        n_bytes: its size.
+        media_type: what it is.
+        urls: where else it may be, for layers that are foreign.
+        unpacked_bytes: what a layer takes unpacked, where who made it wrote that down
+            (estargz does); None else.
+    """
+
+    digest: str
+    n_bytes: int
+    media_type: str
+    urls: tuple[str, ...] = ()
+    unpacked_bytes: int | None = None
+
+    @property
+    def compression(self) -> Compression | None:
+        """``gzip``, ``zstd``, or None for a plain tar."""
+        match = _LAYER.fullmatch(self.media_type)
+        return cast("Compression | None", match["compression"]) if match else None
+
+    @property
+    def is_foreign(self) -> bool:
+        """True for a layer that registries may not keep (Windows base images)."""
+        match = _LAYER.fullmatch(self.media_type)
+        return match is not None and bool(match["foreign"] or match["kept"])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Manifest:
+    """What an image for one platform consists of.
+
+    Attributes:
+        config: its configuration.
+        layers: from the base upwards, each digest once.
+        positions: for every layer that the manifest lists, repeated ones as well, its
+            index in ``layers``.
+    """
+
+    config: Descriptor
+    layers: tuple[Descriptor, ...]
+    positions: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Index:
+    """The manifests of an image, by platform.
+
+    Attributes:
+        manifests: platform and digest.
+        unnamed: digests of those without a platform; attachments that say that they
+            are one (signatures, provenance) are not in it.
+    """
+
+    manifests: tuple[tuple[Platform, str], ...]
+    unnamed: tuple[str, ...] = ()
+
+    def best(self, platform: Platform) -> tuple[Platform, str] | None:
+        """Platform and digest of the manifest that fits best; None where none fits.
+
+        An older variant serves where the wanted one is not offered, the newest first:
+        ``arm/v6`` runs on ``arm/v7``.
+        """
+        fitting = [entry for entry in self.manifests if platform.runs(entry[0])]
+        return max(fitting, key=lambda entry: entry[0].variant, default=None)
+
+
+def parse_manifest(body: bytes, where: str) -> Manifest | Index:
+    """Read what a registry answers for a reference.
+
+    Args:
+        body: the answer.
+        where: which reference and registry, for messages.
+
+    Raises:
+        DataError: it is no manifest, or an image in a format that is not supported.
+    """
+    found = parse_json(body, where)
+    if found.get("schemaVersion") == 1 or "fsLayers" in found:
+        message = f"{where} is in the old format schema 1, which tells no sizes"
+        raise DataError(message, "push it again with a current Docker or skopeo")
+    if isinstance(found.get("manifests"), list):
+        return _index(found["manifests"], where)
+    if "config" not in found or not isinstance(found.get("layers"), list):
+        message = f"{where}: expected a manifest with config and layers, found "
+        message += ", ".join(sorted(found)[:10]) or "an empty object"
+        raise DataError(message)
+    layers: dict[str, Descriptor] = {}
+    places: dict[str, int] = {}
+    positions: list[int] = []
+    for number, entry in enumerate(found["layers"]):
+        layer = _descriptor(entry, f"{where}, layer {number}")
+        if not _LAYER.fullmatch(layer.media_type):
+            message = f"{where}, layer {number}: {layer.media_type!r} is no layer of a "
+            raise DataError(message + "container image", "is this another artifact?")
+        if layers.setdefault(layer.digest, layer).n_bytes != layer.n_bytes:
+            message = f"{where} lists layer {layer.digest} with two sizes"
+            raise DataError(message)
+        positions.append(places.setdefault(layer.digest, len(places)))
+    return Manifest(
+        config=_descriptor(found["config"], f"{where}, config"),
+        layers=tuple(layers.values()),
+        positions=tuple(positions),
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImageConfig:
+    """What the configuration of an image adds to its manifest.
+
+    Attributes:
+        platform: what it runs on; None where the configuration does not say.
+        diff_ids: digests of the uncompressed layers, from the base upwards.
+    """
+
+    platform: Platform | None
+    diff_ids: tuple[str, ...]
+
+
+def parse_config(body: bytes, where: str) -> ImageConfig:
+    """Read the configuration of an image.
+
+    Raises:
+        DataError: it is no object.
+    """
+    found = parse_json(body, where)
+    rootfs = found.get("rootfs")
+    inner = cast("dict[str, Any]", rootfs) if isinstance(rootfs, dict) else {}
+    diff_ids = inner.get("diff_ids")
+    return ImageConfig(
+        platform=_named(
+            str(found["os"]),
+            str(found["architecture"]),
+            str(found.get("variant") or ""),
+        )
+        if found.get("os") and found.get("architecture")
+        else None,
+        diff_ids=tuple(map(str, diff_ids)) if isinstance(diff_ids, list) else (),
+    )
+
+
+def parse_json(body: bytes, where: str) -> dict[str, Any]:
+    """Read a JSON object that a stranger sent.
+
+    Raises:
+        DataError: it is something else.
+    """
+    try:
+        found = documents.parse_json(body)
+    except ValueError:
+        found = None
+    if not isinstance(found, dict):
+        start = body[:60].decode("utf-8", "replace")
+        message = f"{where}: expected a JSON object, found {start!r}"
+        raise DataError(message)
+    return cast("dict[str, Any]", found)
+
+
+def _descriptor(entry: Any, where: str) -> Descriptor:
+    if not isinstance(entry, dict):
+        message = f"{where}: expected a descriptor, found {entry!r}"
+        raise DataError(message)
+    entry = cast("dict[str, Any]", entry)
+    n_bytes = entry.get("size")
+    if type(n_bytes) is not int or n_bytes < 0:
+        message = f"{where}: expected a size of at least 0 bytes, found {n_bytes!r}"
+        raise DataError(message)
+    urls = entry.get("urls") or []
+    notes = entry.get("annotations")
+    written = str(notes.get(_UNPACKED, "")) if isinstance(notes, dict) else ""
+    return Descriptor(
+        digest=check_digest(entry.get("digest"), where),
+        n_bytes=n_bytes,
+        media_type=str(entry.get("mediaType", "")),
+        urls=tuple(map(str, urls)) if isinstance(urls, list) else (),
+        unpacked_bytes=int(written) if re.fullmatch(r"[0-9]{1,15}", written) else None,
+    )
+
+
+def _index(entries: list[Any], where: str) -> Index:
+    found: list[tuple[Platform, str]] = []
+    unnamed: list[str] = []
+    for number, entry in enumerate(entries):
+        digest = _descriptor(entry, f"{where}, manifest {number}").digest
+        named = entry.get("platform")
+        named = cast("dict[str, Any]", named) if isinstance(named, dict) else {}
+        name, architecture = named.get("os"), named.get("architecture")
+        if "unknown" in {str(name), str(architecture)}:
+            continue  # how buildx marks provenance
+        if name and architecture:
+            variant = str(named.get("variant") or "")
+            found.append((_named(str(name), str(architecture), variant), digest))
+        elif not _is_attachment(cast("dict[str, Any]", entry)):
+            unnamed.append(digest)
+    return Index(manifests=tuple(found), unnamed=tuple(unnamed))
+
+
+def _is_attachment(entry: dict[str, Any]) -> bool:
+    """True for what an index lists beside images, and says so."""
+    notes = entry.get("annotations")
+    return bool(entry.get("artifactType")) or (
+        isinstance(notes, dict) and "vnd.docker.reference.type" in notes
+    )
+
+
+def _named(name: str, architecture: str, variant: str) -> Platform:
+    """A platform as a registry or a configuration names it, aliases as well."""
+    known, _, usual = _ALIASES.get(architecture.lower(), architecture).partition("/")
+    return _platform(name, known, variant or usual)
+
+
+def _platform(name: str, architecture: str, variant: str) -> Platform:
+    digits = variant.removeprefix("v").partition(".")[0]
+    usual = _VARIANTS.get(architecture, 1)
+    number = int(digits) if re.fullmatch(r"[0-9]{1,3}", digits) else usual
+    return Platform(os=name, architecture=architecture, variant=number)

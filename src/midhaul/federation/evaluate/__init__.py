@@ -1,0 +1,1 @@
+"""Kinds federation.evaluate and federation.train: who answers best for how much."""

@@ -1,0 +1,554 @@
+"""A federation run's metrics item by item, so that two runs can be compared.
+
+Judging policies over several splits: statistics of items, paired where they can be.
+
+Every split tests another half of the items. A metric is the mean over splits, as a
+function of how often each item counts, so that its bootstrap interval is over items and
+the items that two policies share cancel out of their difference.
+
+Rows of tables from what policies did.
+
+The numbers of federation.evaluate: every contender over all splits, in pairs.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+
+from midhaul.federation.evaluate import tables
+from midhaul.federation.evaluate.tables import CONFIGURATIONS, DECISIONS
+from midhaul.federation.fusion.calibration import reliability
+from midhaul.federation.quality import class_qualities, item_quality, set_quality
+from midhaul.federation.recordings.problem import members, sizes_of
+from midhaul.model.samples import MetricSamples
+from midhaul.runs.summary import SUMMARY
+from midhaul.stats import bootstrap, mean_statistic, paired_bootstrap
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from typing import Literal
+
+    from jaxtyping import Float64, Int64
+
+    from midhaul.federation.evaluate.config import EvaluateConfig
+    from midhaul.federation.evaluate.split_and_fit import Contender, TestPart
+    from midhaul.federation.fusion.base import Fuser
+    from midhaul.federation.quality import QualityOfSet
+    from midhaul.federation.recordings.problem import Answers, Recording
+    from midhaul.model import Estimate
+    from midhaul.model.samples import Statistic
+    from midhaul.runs.progress import Progress
+    from midhaul.runs.run import Run
+
+_DIGITS = 14
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Outcome:
+    """What one policy at one budget did to the test items of one split.
+
+    Attributes:
+        items: ``(k,)`` numbers of the items in the whole recording.
+        asked: ``(k,)`` mask of all providers asked.
+        first: ``(k,)`` mask of those asked in the first round.
+        n_rounds: ``(k,)`` rounds of calls, one after another.
+        cost_usd: ``(k,)`` price of the calls.
+        fused: the answers given.
+        quality: of all answers together.
+        item_quality: ``(k,)`` of each answer alone.
+    """
+
+    items: Int64[np.ndarray, " k"]
+    asked: Int64[np.ndarray, " k"]
+    first: Int64[np.ndarray, " k"]
+    n_rounds: Int64[np.ndarray, " k"]
+    cost_usd: Float64[np.ndarray, " k"]
+    fused: Answers
+    quality: QualityOfSet
+    item_quality: Float64[np.ndarray, " k"]
+
+
+def judge(
+    part: TestPart,
+    fuser: Fuser,
+    asked: Int64[np.ndarray, " k"],
+    first: Int64[np.ndarray, " k"],
+    n_rounds: Int64[np.ndarray, " k"],
+) -> Outcome:
+    """Fuse what was asked, and hold it against the truth.
+
+    Args:
+        part: the test items; scores calibrated as the fuser expects them.
+        fuser: what fuses the answers.
+        asked: ``(k,)`` mask of all providers asked.
+        first: ``(k,)`` mask of those asked in the first round.
+        n_rounds: ``(k,)`` rounds of calls.
+    """
+    fused = fuser.fuse(part.recording.shown(asked), asked)
+    return Outcome(
+        items=part.items,
+        asked=asked,
+        first=first,
+        n_rounds=n_rounds,
+        cost_usd=part.recording.prices_of(asked),
+        fused=fused,
+        quality=set_quality(part.recording, fused),
+        item_quality=item_quality(part.recording, fused),
+    )
+
+
+def over_splits(
+    parts: Sequence[tuple[Int64[np.ndarray, " k"], Statistic]],
+) -> Statistic:
+    """The mean of one statistic over splits, as a function of all items' weights.
+
+    Args:
+        parts: the items of each split's test part, and the statistic of these.
+    """
+
+    def statistic(weights: Float64[np.ndarray, "b n"]) -> Float64[np.ndarray, " b"]:
+        values = [part(weights[:, items]) for items, part in parts]
+        # Equal prices of all items must not differ by how they are added up.
+        return np.round(np.mean(values, axis=0), _DIGITS)
+
+    return statistic
+
+
+def quality_over(outcomes: Sequence[Outcome]) -> Statistic:
+    """The headline quality of a policy, over all splits."""
+    return over_splits([(one.items, one.quality.statistic) for one in outcomes])
+
+
+def mean_over(
+    outcomes: Sequence[Outcome], values: Sequence[Float64[np.ndarray, " k"]]
+) -> Statistic:
+    """The mean of numbers of the items, over all splits.
+
+    Args:
+        outcomes: of each split.
+        values: ``(k,)`` of each split.
+    """
+    pairs = zip(outcomes, values, strict=True)
+    return over_splits([(one.items, mean_statistic(v)) for one, v in pairs])
+
+
+def cost_to_match(
+    points: Sequence[tuple[float, float]], quality: float
+) -> float | None:
+    """The lowest price at which a policy's curve reaches a quality.
+
+    Args:
+        points: price and quality at several budgets, in any order. Between two
+            neighbours by price lies a mixture: every item is drawn to one or the other.
+            A quality that is NaN is no point.
+        quality: what has to be reached; nothing reaches NaN.
+
+    Returns:
+        The price; None where no point reaches it.
+    """
+    ordered = sorted(point for point in points if not math.isnan(point[1]))
+    for number, (cost, reached) in enumerate(ordered):
+        if not reached >= quality:
+            continue
+        if number == 0:
+            return cost
+        below_cost, below = ordered[number - 1]
+        share = (quality - below) / (reached - below)
+        return below_cost + share * (cost - below_cost)
+    return None
+
+
+_MOST_SUBSETS = 16
+
+
+def provider_rows(recording: Recording) -> list[dict[str, object]]:
+    """One row for each provider."""
+    rows: list[dict[str, object]] = []
+    for p, provider in enumerate(recording.providers):
+        answers = recording.answers[p]
+        is_empty = (answers.counts == 0) & ~answers.is_missing
+        rows.append(
+            {
+                "provider": provider,
+                "price_usd": float(recording.prices_usd[p]),
+                "n_missing": int(answers.is_missing.sum()),
+                "n_empty": int(is_empty.sum()),
+            }
+        )
+    return rows
+
+
+def decision_table(
+    configuration: int, split: int, items: Sequence[str], outcome: Outcome
+) -> pa.Table:
+    """What a policy did to each test item of a split, these being their ids."""
+    n = len(outcome.items)
+    columns: dict[str, Any] = {
+        "configuration": np.full(n, configuration, np.int32),
+        "split": np.full(n, split, np.int32),
+        "item": list(items),
+        "asked": outcome.asked,
+        "first": outcome.first,
+        "n_rounds": outcome.n_rounds.astype(np.int32),
+        "cost_usd": outcome.cost_usd,
+        "quality": outcome.item_quality,
+    }
+    return pa.table(columns, schema=tables.DECISIONS.schema)
+
+
+def metric_rows(
+    configuration: int, metrics: Sequence[tuple[str, Estimate]]
+) -> list[dict[str, object]]:
+    """Rows of the summary, from estimates."""
+    return [
+        {
+            "configuration": configuration,
+            "metric": metric,
+            "value": _known(one.value),
+            "low": _known(one.low),
+            "high": _known(one.high),
+            "n": one.n,
+            "unit": one.unit,
+            "is_model": False,
+        }
+        for metric, one in metrics
+    ]
+
+
+def plain_row(
+    configuration: int, metric: str, value: float, unit: str = "", n: int = 1
+) -> dict[str, object]:
+    """A row of the summary without an interval."""
+    return {
+        "configuration": configuration,
+        "metric": metric,
+        "value": _known(value),
+        "low": None,
+        "high": None,
+        "n": n,
+        "unit": unit,
+        "is_model": False,
+    }
+
+
+def call_rows(
+    configuration: int, recording: Recording, outcomes: Sequence[Outcome]
+) -> list[dict[str, object]]:
+    """How often each provider was asked."""
+    asked = np.concatenate([one.asked for one in outcomes])
+    first = np.concatenate([one.first for one in outcomes])
+    rows: list[dict[str, object]] = []
+    for p, provider in enumerate(recording.providers):
+        n_calls = int((asked >> p & 1).sum())
+        rows.append(
+            {
+                "configuration": configuration,
+                "provider": provider,
+                "n_calls": n_calls,
+                "n_first": int((first >> p & 1).sum()),
+                "share": n_calls / len(asked),
+            }
+        )
+    return rows
+
+
+def subset_rows(
+    configuration: int, recording: Recording, outcomes: Sequence[Outcome]
+) -> list[dict[str, object]]:
+    """The subsets that were asked most."""
+    asked = np.concatenate([one.asked for one in outcomes])
+    quality = np.concatenate([one.item_quality for one in outcomes])
+    masks, which, counts = np.unique(asked, return_inverse=True, return_counts=True)
+    means = np.bincount(which, quality) / counts
+    sizes = sizes_of(masks)
+    rows: list[dict[str, object]] = []
+    for i in np.argsort(-counts, kind="stable")[:_MOST_SUBSETS].tolist():
+        names = [recording.providers[p] for p in members(int(masks[i]))]
+        rows.append(
+            {
+                "configuration": configuration,
+                "subset": "+".join(names) or "nobody",
+                "n_asked": int(sizes[i]),
+                "share": float(counts[i] / len(asked)),
+                "quality": float(means[i]),
+            }
+        )
+    return rows
+
+
+def class_rows(
+    configuration: int, recording: Recording, outcome: Outcome
+) -> list[dict[str, object]]:
+    """Quality by label, over the test items of one split."""
+    part = recording.take(outcome.items)
+    values, support = class_qualities(part, outcome.fused)
+    return [
+        {
+            "configuration": configuration,
+            "label": recording.names[i],
+            "support": int(support[i]),
+            "quality": _known(float(values[i])),
+        }
+        for i in np.flatnonzero(support).tolist()
+    ]
+
+
+def reliability_rows(part: TestPart) -> list[dict[str, object]]:
+    """What every provider's scores are worth, before and after calibration."""
+    rows: list[dict[str, object]] = []
+    for is_calibrated, recording in ((False, part.raw), (True, part.recording)):
+        for p, provider in enumerate(recording.providers):
+            found = reliability(recording, recording.answers[p])
+            rows.extend(
+                {
+                    "provider": provider,
+                    "is_calibrated": is_calibrated,
+                    "bin": number,
+                    "score": float(found.scores[number]),
+                    "share_right": float(found.shares[number]),
+                    "low": float(found.low[number]),
+                    "high": float(found.high[number]),
+                    "n": int(found.counts[number]),
+                    "error": found.error,
+                }
+                for number in range(len(found.counts))
+            )
+    return rows
+
+
+def _known(value: float) -> float | None:
+    return None if np.isnan(value) else float(value)
+
+
+_ONES = 1
+
+
+class Summary:
+    """All outcomes, and what is computed from them.
+
+    Attributes:
+        contenders: in the order of their numbers.
+        outcomes: of each contender, one per split.
+    """
+
+    def __init__(
+        self,
+        config: EvaluateConfig,
+        recording: Recording,
+        contenders: Sequence[Contender],
+        outcomes: Mapping[int, Sequence[Outcome]],
+    ) -> None:
+        """Compute the point values; intervals come later."""
+        self.contenders = contenders
+        self.outcomes = outcomes
+        self._config = config
+        self._n = len(recording)
+        self._price_usd = float(recording.prices_usd.sum())
+        self.quality = {n: self._value(quality_over(o)) for n, o in outcomes.items()}
+        self.cost_usd = {
+            n: self._value(mean_over(o, [one.cost_usd for one in o]))
+            for n, o in outcomes.items()
+        }
+
+    def best_single(self) -> int | None:
+        """The provider that is best on the test items: the hardest to beat."""
+        singles = [c.number for c in self.contenders if c.provider >= 0]
+        return max(singles, key=self.quality.__getitem__, default=None)
+
+    def named(self, policy: str) -> int | None:
+        """The number of the first contender of a policy."""
+        found = [c.number for c in self.contenders if c.policy == policy]
+        return found[0] if found else None
+
+    def rows(self, contender: Contender) -> list[dict[str, object]]:
+        """All metrics of one contender."""
+        outcomes = self.outcomes[contender.number]
+        quality = quality_over(outcomes)
+        metrics: list[tuple[str, Estimate]] = [
+            ("quality", self._estimate(quality)),
+            (
+                "item_quality",
+                self._estimate(mean_over(outcomes, [o.item_quality for o in outcomes])),
+            ),
+            (
+                "cost_usd",
+                self._estimate(
+                    mean_over(outcomes, [o.cost_usd for o in outcomes]), "USD"
+                ),
+            ),
+            (
+                "n_calls",
+                self._estimate(
+                    mean_over(
+                        outcomes, [sizes_of(o.asked).astype(float) for o in outcomes]
+                    )
+                ),
+            ),
+            (
+                "n_rounds",
+                self._estimate(
+                    mean_over(outcomes, [o.n_rounds.astype(float) for o in outcomes])
+                ),
+            ),
+        ]
+        metrics += self._of_boxes(outcomes)
+        metrics += self._against("gain_on_best_single", quality, self.best_single())
+        metrics += self._against("gain_on_all", quality, self.named("ensemble-n"))
+        rows = metric_rows(contender.number, metrics)
+        if self._price_usd > 0:
+            share = self.cost_usd[contender.number] / self._price_usd
+            rows.append(plain_row(contender.number, "cost_share", share))
+        recovered = self._recovered(contender.number)
+        if recovered is not None:
+            row = plain_row(contender.number, "gap_recovered", recovered)
+            rows.append(row)
+        return rows
+
+    def match_rows(self) -> list[dict[str, object]]:
+        """What each family has to spend to match what is simpler."""
+        targets = {"best single": self.best_single(), "all": self.named("ensemble-n")}
+        families: dict[str, list[int]] = {}
+        for one in self.contenders:
+            if one.share is not None:
+                families.setdefault(one.family, []).append(one.number)
+        rows: list[dict[str, object]] = []
+        for family, numbers in families.items():
+            points = [(self.cost_usd[n], self.quality[n]) for n in numbers]
+            for target, number in targets.items():
+                if number is None:
+                    continue
+                cost = cost_to_match(points, self.quality[number])
+                price = self.cost_usd[number]
+                rows.append(
+                    {
+                        "policy": family,
+                        "target": target,
+                        "target_quality": self.quality[number],
+                        "target_cost_usd": price,
+                        "cost_usd": cost,
+                        "saving": None
+                        if cost is None or price == 0
+                        else 1 - cost / price,
+                    }
+                )
+        return rows
+
+    def _of_boxes(self, outcomes: Sequence[Outcome]) -> list[tuple[str, Estimate]]:
+        parts = [(o.items, o.quality.ap) for o in outcomes if o.quality.ap is not None]
+        return [("ap", self._estimate(over_splits(parts)))] if parts else []
+
+    def _against(
+        self, metric: str, quality: Statistic, other: int | None
+    ) -> list[tuple[str, Estimate]]:
+        if other is None:
+            return []
+        base = quality_over(self.outcomes[other])
+        difference = paired_bootstrap(
+            quality,
+            base,
+            self._n,
+            np.random.default_rng([self._config.seed, 3]),
+            n_resamples=self._config.n_resamples,
+        )
+        return [(metric, difference.estimate)]
+
+    def _recovered(self, number: int) -> float | None:
+        """The share of the way from the best single to the oracle."""
+        best, oracle = self.best_single(), self.named("oracle")
+        if best is None or oracle is None:
+            return None
+        gap = self.quality[oracle] - self.quality[best]
+        return (self.quality[number] - self.quality[best]) / gap if gap > 0 else None
+
+    def _estimate(self, statistic: Statistic, unit: str = "") -> Estimate:
+        return bootstrap(
+            statistic,
+            self._n,
+            np.random.default_rng([self._config.seed, 2]),
+            n_resamples=self._config.n_resamples,
+            unit=unit,
+        )
+
+    def _value(self, statistic: Statistic) -> float:
+        return float(statistic(np.ones((_ONES, self._n)))[0])
+
+
+def summarise(
+    config: EvaluateConfig,
+    run: Run,
+    recording: Recording,
+    contenders: Sequence[Contender],
+    outcomes: Mapping[int, Sequence[Outcome]],
+    progress: Progress,
+) -> None:
+    """Write what all splits say together.
+
+    Args:
+        config: the experiment.
+        run: the run to fill.
+        recording: all items.
+        contenders: in the order of their numbers.
+        outcomes: of each contender, one per split.
+        progress: where to tell how far it is.
+    """
+    summary = Summary(config, recording, contenders, outcomes)
+    with progress.task("intervals", total=len(contenders)) as task:
+        for one in contenders:
+            found = outcomes[one.number]
+            run.write(SUMMARY, summary.rows(one), part=one.number)
+            calls = call_rows(one.number, recording, found)
+            run.write(tables.CALLS, calls, part=one.number)
+            subsets = subset_rows(one.number, recording, found)
+            run.write(tables.SUBSETS, subsets, part=one.number)
+            classes = class_rows(one.number, recording, found[0])
+            run.write(tables.CLASSES, classes, part=one.number)
+            task.advance()
+    run.write(tables.MATCHES, summary.match_rows(), part=0)
+
+
+_METRICS: tuple[tuple[str, str, Literal["higher", "lower"], str], ...] = (
+    ("item_quality", "quality", "higher", ""),
+    ("cost_usd", "cost_usd", "lower", "USD"),
+    ("n_rounds", "n_rounds", "lower", ""),
+)
+
+
+def samples(run: Run) -> list[MetricSamples]:
+    """Quality, price and rounds of each configuration, by item of the first split.
+
+    Pooled average precision is no mean of items, so what is compared for boxes is the
+    quality of each image alone.
+
+    Args:
+        run: of federation.evaluate or federation.train; what it has is what there is.
+    """
+    if DECISIONS.name not in run.tables():
+        return []
+    query = "SELECT * FROM decisions WHERE split = 0 ORDER BY configuration, item"
+    rows = run.sql(query)
+    of = np.asarray(rows["configuration"].to_numpy())
+    items = np.array(rows["item"].to_pylist(), object)
+    found: list[MetricSamples] = []
+    for row in run.read(CONFIGURATIONS).to_pylist():
+        mine = of == row["configuration"]
+        if not mine.any():
+            continue
+        units = tuple(str(item) for item in items[mine])
+        for metric, column, better, unit in _METRICS:
+            values = np.asarray(rows[column].to_numpy(), np.float64)[mine]
+            found.append(
+                MetricSamples(
+                    metric=metric,
+                    configuration=str(row["name"]),
+                    units=units,
+                    statistic=mean_statistic(values),
+                    better=better,
+                    unit=unit,
+                )
+            )
+    return found

@@ -1,0 +1,300 @@
+"""The tables of a replay under faults.
+
+Times are virtual seconds after the begin of the replay: those of the providers, while
+the federation's own work takes none.
+
+The tables that federation.train and federation.evaluate write.
+"""
+
+from __future__ import annotations
+
+import pyarrow as pa
+
+from midhaul.runs.summary import CONFIGURATION, SUMMARY
+from midhaul.runs.tables import Column, Table
+
+_INT = pa.int64()
+_FLOAT = pa.float64()
+_STRING = pa.string()
+_BOOL = pa.bool_()
+
+_POLICY = Column("policy", _STRING, "Name of the policy.")
+_PHASE = Column("phase", _STRING, "Name of the phase.")
+_BEGINS = Column("begins_s", _FLOAT, "Begin of the phase.")
+_ENDS = Column("ends_s", _FLOAT, "End of the phase.")
+
+FAULT_PHASES = Table(
+    "fault_phases",
+    "One phase of a replay under faults: what goes wrong for a while.",
+    (
+        _PHASE,
+        _BEGINS,
+        _ENDS,
+        Column("provider", _STRING, "Who is hit; empty for nobody."),
+        Column("fault", _STRING, "What goes wrong; empty for nothing."),
+        Column("share", _FLOAT, "Share of the provider's calls that are hit."),
+        Column("price_usd", _FLOAT, "New price of a call of the provider."),
+    ),
+)
+
+FAULT_REQUESTS = Table(
+    "fault_requests",
+    "One request of a replay under faults.",
+    (
+        _POLICY,
+        _PHASE,
+        Column("number", _INT, "Number of the request, from 0."),
+        Column("item", _STRING, "Id of the item."),
+        Column("arrival_s", _FLOAT, "When it came."),
+        Column("latency_s", _FLOAT, "From its arrival to its answer or refusal."),
+        Column("status", _STRING, "complete, partial, failed, no_budget or late."),
+        Column("reason", _STRING, "Why it is not complete; empty where it is."),
+        Column("n_rounds", _INT, "Rounds of calls."),
+        Column("n_calls", _INT, "Calls that were made, retries included."),
+        Column("n_failed", _INT, "Of these, calls without an answer."),
+        Column("asked", _STRING, "Names of the providers asked, with + between."),
+        Column("cost_usd", _FLOAT, "What the calls cost."),
+        Column("quality", _FLOAT, "Quality of the fused answer; null without one."),
+    ),
+)
+
+FAULT_SUMMARY = Table(
+    "fault_summary",
+    "One policy in one phase of a replay under faults.",
+    (
+        _POLICY,
+        _PHASE,
+        _BEGINS,
+        _ENDS,
+        Column("n_requests", _INT, "Requests that came in the phase."),
+        Column("answered", _FLOAT, "Share of them that were answered."),
+        Column("complete", _FLOAT, "Share whose answer has all that was wanted."),
+        Column(
+            "latency_p50_s",
+            _FLOAT,
+            "Median latency; null where the requests are too few. One without an "
+            "answer counts as at least the longest.",
+        ),
+        Column("latency_p95_s", _FLOAT, "95th percentile, likewise."),
+        Column("latency_p99_s", _FLOAT, "99th percentile, likewise."),
+        Column(
+            "latency_known_below_s",
+            _FLOAT,
+            "The longest latency, where requests were not answered: a percentile that "
+            "is this is at least this; null where all were answered.",
+            is_newer=True,
+        ),
+        Column("quality", _FLOAT, "Mean quality; a request without answer has 0."),
+        Column("quality_answered", _FLOAT, "Mean quality of the answered ones."),
+        Column("cost_usd", _FLOAT, "Mean cost of a request."),
+        Column("n_calls", _FLOAT, "Mean number of calls of a request."),
+        Column("failed_calls", _FLOAT, "Share of the calls that failed."),
+    ),
+)
+
+TABLES = (FAULT_PHASES, FAULT_REQUESTS, FAULT_SUMMARY)
+
+
+_SMALL = pa.int32()
+
+
+_PROVIDER = Column("provider", _STRING, "Name of the provider.")
+_LOW = Column("low", _FLOAT, "Lower end of its 95 % interval; null without one.")
+_HIGH = Column("high", _FLOAT, "Upper end of its 95 % interval; null without one.")
+
+CONFIGURATIONS = Table(
+    "configurations",
+    "A policy at one budget.",
+    (
+        CONFIGURATION,
+        Column("name", _STRING, "Its short name, unique in the run."),
+        Column("policy", _STRING, "Policy, or the family it belongs to."),
+        Column("budget_share", _FLOAT, "Budget over the price of all; null for none."),
+        Column("budget_usd", _FLOAT, "Mean price of an item that it may spend."),
+        Column("settings", _STRING, "What else it was told, as JSON."),
+    ),
+)
+
+PROVIDERS = Table(
+    "providers",
+    "A provider of the recording.",
+    (
+        _PROVIDER,
+        Column("price_usd", _FLOAT, "Price of a call."),
+        Column("n_missing", _INT, "Items that it has no answer to."),
+        Column("n_empty", _INT, "Items that it found nothing in."),
+    ),
+)
+
+DECISIONS = Table(
+    "decisions",
+    "What a policy did to one item of the test part.",
+    (
+        CONFIGURATION,
+        Column("split", _SMALL, "Number of the split, from 0."),
+        Column("item", _STRING, "Id of the item."),
+        Column("asked", _INT, "Providers asked, bit p for provider p."),
+        Column("first", _INT, "The same of the first round."),
+        Column("n_rounds", _SMALL, "Rounds of calls, one after another."),
+        Column("cost_usd", _FLOAT, "Price of the calls."),
+        Column("quality", _FLOAT, "Quality of the fused answer to this item alone."),
+    ),
+)
+
+FITS = Table(
+    "fits",
+    "How long a policy took to learn and to decide.",
+    (
+        CONFIGURATION,
+        Column("split", _SMALL, "Number of the split, from 0."),
+        Column("fit_s", _FLOAT, "Learning it, its whole family included."),
+        Column("decide_s", _FLOAT, "Deciding about one item, many at once."),
+    ),
+)
+
+CALLS = Table(
+    "calls",
+    "How often a policy asked a provider, over all splits.",
+    (
+        CONFIGURATION,
+        _PROVIDER,
+        Column("n_calls", _INT, "Calls to it."),
+        Column("n_first", _INT, "Calls to it in the first round."),
+        Column("share", _FLOAT, "Share of the items that it was asked about."),
+    ),
+)
+
+SUBSETS = Table(
+    "subsets",
+    "How often a policy ended with one subset of providers.",
+    (
+        CONFIGURATION,
+        Column("subset", _STRING, "Names of the providers, joined by +."),
+        Column("n_asked", _SMALL, "How many they are."),
+        Column("share", _FLOAT, "Share of the items."),
+        Column("quality", _FLOAT, "Mean quality of these items."),
+    ),
+)
+
+CLASSES = Table(
+    "classes",
+    "Quality of one policy for one label.",
+    (
+        CONFIGURATION,
+        Column("label", _STRING, "The label."),
+        Column("support", _INT, "Times that it is true, in one test part."),
+        Column("quality", _FLOAT, "AP50 (boxes), F1 (tags) or recall (labels)."),
+    ),
+)
+
+CALIBRATION = Table(
+    "calibration",
+    "One bin of a provider's scores on items that they were not calibrated on.",
+    (
+        _PROVIDER,
+        Column("is_calibrated", _BOOL, "Whether scores are as the provider gave them."),
+        Column("bin", _SMALL, "Number of the bin, from 0."),
+        Column("score", _FLOAT, "Mean score in the bin."),
+        Column("share_right", _FLOAT, "Share of the entries that are right."),
+        _LOW,
+        _HIGH,
+        Column("n", _INT, "Entries in the bin."),
+        Column("error", _FLOAT, "Expected calibration error of the provider."),
+    ),
+)
+
+MATCHES = Table(
+    "matches",
+    "What a policy has to spend to be as good as something simpler.",
+    (
+        Column("policy", _STRING, "The policy's family."),
+        Column("target", _STRING, "What it has to match."),
+        Column("target_quality", _FLOAT, "Quality of that."),
+        Column("target_cost_usd", _FLOAT, "Price of that for an item."),
+        Column("cost_usd", _FLOAT, "Price at which it is reached; null for never."),
+        Column("saving", _FLOAT, "Share of the target's price that is saved."),
+    ),
+)
+
+LEARNING = Table(
+    "learning",
+    "Quality and cost of a policy while it is learned.",
+    (
+        CONFIGURATION,
+        Column("split", _SMALL, "Number of the split, from 0."),
+        Column("step", _INT, "Steps of the environment so far."),
+        Column("n_calls", _INT, "Calls that these steps would have made."),
+        Column("quality", _FLOAT, "Quality on the calibration part."),
+        Column("cost_usd", _FLOAT, "Price of an item on the calibration part."),
+    ),
+)
+
+REGRET = Table(
+    "regret",
+    "A stream of items: what was lost against the best fixed subset.",
+    (
+        CONFIGURATION,
+        Column("item_number", _INT, "Number of the item in the stream, from 1."),
+        Column("regret", _FLOAT, "Sum of quality less price that was lost so far."),
+        Column("quality", _FLOAT, "Mean quality of the last items."),
+        Column("cost_usd", _FLOAT, "Mean price of the last items."),
+        Column("is_alarm", _BOOL, "Whether a provider seemed to have changed."),
+    ),
+)
+
+POINTS = Table(
+    "points",
+    "An exchange rate of a policy's family on the calibration part, or what was saved.",
+    (
+        Column(
+            "multiplier",
+            _FLOAT,
+            "Quality that one USD has to buy; null for what was saved.",
+        ),
+        Column("cost_usd", _FLOAT, "Price of an item."),
+        Column("quality", _FLOAT, "Quality on the calibration part."),
+        _LOW,
+        _HIGH,
+        Column(
+            "is_chosen", _BOOL, "The policy that was saved, which may mix two rates."
+        ),
+    ),
+)
+
+BILL = Table(
+    "bill",
+    "Calls that learning needs, were the answers not recorded.",
+    (
+        _PROVIDER,
+        Column("n_calls", _INT, "Calls to the provider."),
+        Column("usd", _FLOAT, "Their price."),
+    ),
+)
+
+TRAIN_TABLES = (
+    CONFIGURATIONS,
+    SUMMARY,
+    PROVIDERS,
+    POINTS,
+    LEARNING,
+    CALLS,
+    SUBSETS,
+    CALIBRATION,
+    BILL,
+)
+
+EVALUATE_TABLES = (
+    CONFIGURATIONS,
+    SUMMARY,
+    PROVIDERS,
+    DECISIONS,
+    FITS,
+    CALLS,
+    SUBSETS,
+    CLASSES,
+    CALIBRATION,
+    MATCHES,
+    LEARNING,
+    REGRET,
+    *TABLES,
+)

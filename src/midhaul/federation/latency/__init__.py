@@ -1,1 +1,0 @@
-"""Latency from packets: what is transmission, what is inference."""

@@ -1,0 +1,1 @@
+"""Armol's learners: SAC, TD3 and PPO over subsets of providers."""

@@ -1,0 +1,1 @@
+"""The cascade: ask, look, and ask on while it pays."""

@@ -1,0 +1,246 @@
+"""The cascade at one exchange rate: a walk through a few trees for every decision.
+
+What a cascade looks at between two rounds: one row of numbers for each item.
+
+A row is made of the features of the item, a block for each provider that answered, and
+a block for the fused answer so far. The fused answer tells most: the score of a stacked
+fuser is a posterior probability, and how it differs from what each provider said by
+itself is their disagreement.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from midhaul.errors import DataError
+from midhaul.federation.fusion import fuser_from_state
+from midhaul.federation.policies.answer_features import describe, n_summary
+from midhaul.federation.policies.cascade.forests import Forest
+from midhaul.federation.policies.cascade.induction import Lattice, nearest_known
+from midhaul.federation.recordings.problem import members
+
+if TYPE_CHECKING:
+    from jaxtyping import Float32, Int64
+
+    from midhaul.federation.fusion.base import Fuser
+    from midhaul.federation.npz_state import State
+    from midhaul.federation.policies.base import Situation
+    from midhaul.federation.recordings.problem import Answers, Recording
+
+_TINY = 1e-6
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Described:
+    """Items with what is worth knowing of every provider's answer.
+
+    Attributes:
+        features: ``(n, d)`` of the items.
+        blocks: ``(M, n, b)`` of each answer by itself.
+        bests: ``(M, n, c)`` best score of each label in each answer.
+    """
+
+    features: Float32[np.ndarray, "n d"]
+    blocks: Float32[np.ndarray, "p n b"]
+    bests: Float32[np.ndarray, "p n c"]
+
+    def rows(
+        self,
+        mask: int,
+        fused: Float32[np.ndarray, "n f"],
+        items: Int64[np.ndarray, " k"],
+    ) -> Float32[np.ndarray, "k e"]:
+        """Rows of some items whose answers so far are those of one subset.
+
+        Args:
+            mask: the subset.
+            fused: the fused answers to all items, described.
+            items: numbers of the items.
+        """
+        parts = [self.features[items]]
+        if mask:
+            best = fused[items, -self.bests.shape[2] :]
+            for p in members(mask):
+                parts.append(self.blocks[p, items])
+                parts.append(_likeness(self.bests[p, items], best)[:, None])
+            parts.append(fused[items])
+        return np.concatenate(parts, axis=1, dtype=np.float32)
+
+
+def describe_items(
+    recording: Recording, features: Float32[np.ndarray, "n d"], fuser: Fuser
+) -> Described:
+    """Describe every answer by itself: as it came, and as the fuser takes it alone.
+
+    Args:
+        recording: answers that may be missing.
+        features: ``(n, d)`` of the items.
+        fuser: what fuses them.
+    """
+    n, c = len(recording), len(recording.names)
+    n_first = n_summary(recording)
+    blocks: list[Float32[np.ndarray, "n b"]] = []
+    bests: list[Float32[np.ndarray, "n c"]] = []
+    for p, answers in enumerate(recording.answers):
+        own = describe(answers, recording)
+        if answers.is_missing.all():
+            alone = np.zeros((n, len(own[0]) if n else n_first), np.float32)
+        else:
+            said = fuser.fuse(recording, np.full(n, 1 << p, np.int64))
+            alone = describe_fused(said, recording)
+        blocks.append(np.concatenate([own[:, :n_first], alone[:, :n_first]], axis=1))
+        bests.append(own[:, n_first : n_first + c])
+    return Described(
+        features=features.astype(np.float32, copy=False),
+        blocks=np.stack(blocks),
+        bests=np.stack(bests),
+    )
+
+
+def describe_fused(fused: Answers, recording: Recording) -> Float32[np.ndarray, "n f"]:
+    """Describe fused answers: the summary, then the best score of each label."""
+    n_kept = n_summary(recording) + len(recording.names)
+    return describe(fused, recording)[:, :n_kept]
+
+
+def _likeness(
+    one: Float32[np.ndarray, "k c"], other: Float32[np.ndarray, "k c"]
+) -> Float32[np.ndarray, " k"]:
+    """How alike two answers are by their labels' scores: 1 equal, 0 nothing shared."""
+    shared = np.minimum(one, other).sum(axis=1)
+    either = np.maximum(one, other).sum(axis=1)
+    return ((shared + _TINY) / (either + _TINY)).astype(np.float32)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class CascadePolicy:
+    """The cascade at one exchange rate.
+
+    Attributes:
+        providers: names, in the order of the bits.
+        lattice: the subsets and the ways between them.
+        forests: of each subset.
+        tables: ``(n_leaves, a)`` gain of each way onward, for each subset.
+        fuser: what fuses the answers so far, to be looked at.
+        n_features: columns of the items' features.
+    """
+
+    providers: tuple[str, ...]
+    lattice: Lattice
+    forests: tuple[Forest, ...]
+    tables: tuple[Float32[np.ndarray, "l a"], ...]
+    fuser: Fuser
+    n_features: int
+
+    @property
+    def name(self) -> str:
+        """Short name."""
+        return "cascade"
+
+    def decide(
+        self, situation: Situation, rng: np.random.Generator
+    ) -> Int64[np.ndarray, " n"]:
+        """Ask whom it pays to ask, given the answers so far; nobody where none does.
+
+        Where a provider failed, the others' answers are looked at as if it had not been
+        asked, and it is not asked again. Somebody is asked about every item.
+
+        Raises:
+            DataError: the situation is of other providers or features.
+        """
+        del rng
+        self._check_fits(situation)
+        n = len(situation)
+        new = np.zeros(n, np.int64)
+        answered = answered_of(situation)
+        number = self._numbers(answered)
+        if (answered == 0).all():
+            described, fused = None, None
+        else:
+            recording = situation.recording
+            described = describe_items(recording, situation.features, self.fuser)
+            fused = describe_fused(self.fuser.fuse(recording, answered), recording)
+        for s in np.unique(number).tolist():
+            items = np.flatnonzero(number == s)
+            if described is None or fused is None or self.lattice.masks[s] == 0:
+                rows = situation.features[items].astype(np.float32, copy=False)
+            else:
+                rows = described.rows(int(self.lattice.masks[s]), fused, items)
+            new[items] = self._choose(s, rows, situation.asked[items])
+        return new
+
+    def _choose(
+        self,
+        number: int,
+        rows: Float32[np.ndarray, "k e"],
+        asked: Int64[np.ndarray, " k"],
+    ) -> Int64[np.ndarray, " k"]:
+        """The providers to ask next about items that stand at one subset."""
+        here, ways = self.lattice.masks[number], self.lattice.onward[number]
+        if not len(ways):
+            return np.zeros(len(rows), np.int64)
+        gains = self.forests[number].means(rows, self.tables[number])
+        steps = (self.lattice.masks[ways] & ~here)[None, :] & ~asked[:, None]
+        is_open = steps == (self.lattice.masks[ways] & ~here)[None, :]
+        gains = np.where(is_open, gains, -np.inf)
+        best = gains.argmax(axis=1)
+        places = np.arange(len(rows))
+        least = 0.0 if number else -np.inf
+        return np.where(gains[places, best] > least, steps[places, best], 0)
+
+    def _numbers(self, answered: Int64[np.ndarray, " n"]) -> Int64[np.ndarray, " n"]:
+        """Number of the subset that each item stands at."""
+        kinds, place = np.unique(answered, return_inverse=True)
+        known = [nearest_known(self.lattice.masks, mask) for mask in kinds.tolist()]
+        return np.array(known, np.int64)[place]
+
+    def _check_fits(self, situation: Situation) -> None:
+        found = situation.recording.providers
+        if found != self.providers or situation.features.shape[1] != self.n_features:
+            message = (
+                f"the cascade knows {', '.join(self.providers)} and {self.n_features} "
+                f"features, found {', '.join(found)} and {situation.features.shape[1]}"
+            )
+            raise DataError(message, "learn it on data of the same layout")
+
+    def state(self) -> State:
+        """Everything, for :meth:`from_state`."""
+        fuser: Any = self.fuser
+        return {
+            "policy": self.name,
+            "providers": self.providers,
+            "masks": self.lattice.masks,
+            "onward": self.lattice.onward,
+            "prices_usd": self.lattice.prices_usd,
+            "forests": [forest.state() for forest in self.forests],
+            "tables": self.tables,
+            "fuser": fuser.state(),
+            "n_features": self.n_features,
+        }
+
+    @classmethod
+    def from_state(cls, state: State) -> CascadePolicy:
+        """What :meth:`state` gave."""
+        return cls(
+            providers=tuple(state["providers"]),
+            lattice=Lattice(
+                masks=state["masks"],
+                onward=tuple(state["onward"]),
+                prices_usd=state["prices_usd"],
+            ),
+            forests=tuple(Forest.from_state(one) for one in state["forests"]),
+            tables=tuple(state["tables"]),
+            fuser=fuser_from_state(state["fuser"]),
+            n_features=int(state["n_features"]),
+        )
+
+
+def answered_of(situation: Situation) -> Int64[np.ndarray, " n"]:
+    """Mask of the providers that were asked about each item and answered."""
+    answered = np.zeros(len(situation), np.int64)
+    for p, answers in enumerate(situation.recording.answers):
+        answered |= (~answers.is_missing).astype(np.int64) << p
+    return answered & situation.asked

@@ -1,0 +1,1 @@
+"""Online learning: policies kept up to date, and alarms when providers change."""

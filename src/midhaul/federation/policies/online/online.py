@@ -1,0 +1,227 @@
+"""Any policy, kept up to date: audits, drift alarms, and learning anew from audits.
+
+A share of the items is audited: everybody is asked about them, which is charged like
+any other call. Which items is decided by the hash of their ids, so audits are a fair
+sample of what comes, whatever the policy asks otherwise. Providers are watched on them
+(:mod:`midhaul.federation.policies.online.drift`); where people say what is right, the
+quality of all other answers is watched as well, fused and of each provider that was
+asked (:mod:`midhaul.federation.policies.online.monitors`). The policy is learned anew
+from audits (:mod:`midhaul.federation.policies.online.refit`)
+
+- after an alarm: what is from before the estimated onset is set aside, and more items
+  are audited until there are enough new ones. It is learned from few, again when there
+  are twice as many, and so on. Before that, one that leaves out who changed is learned
+  from what was set aside, and decides once that seems better on the first new audits;
+- when a provider comes that was not there (cold start), in the same way;
+- when a price changes, at once, from the audits that there are;
+- after every so many audits (routine);
+
+and the new policy takes over if it is surely better than the one before on audits that
+it was not learned from, or if that one was learned from fewer of the same.
+
+An audited item is judged by its truth where somebody told it, and by the fused answer
+of all providers otherwise (:mod:`midhaul.federation.policies.ensemble_labels`), except
+for those that are no longer trusted (:mod:`midhaul.federation.policies.online.audits`).
+
+Armol (Xie et al., INFOCOM 2022) has an online mode in which every item is such a
+reference and training never ends.
+
+1. References are a share of the items, not all.
+2. What is learned anew is any policy of the catalogue, from a window of audits, instead
+   of gradient steps on the last reward.
+3. Alarms decide when the window begins.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, replace
+from typing import TYPE_CHECKING, ClassVar
+
+import numpy as np
+
+from midhaul.federation.policies.base import part_of
+from midhaul.federation.policies.online.audits import audit_places
+from midhaul.federation.policies.online.monitors import Watch
+from midhaul.federation.policies.online.refit import Renewal
+from midhaul.federation.policies.online.refit_settings import OnlineSettings, Recipe
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from jaxtyping import Bool, Float64, Int64
+
+    from midhaul.federation.fusion.base import Fuser
+    from midhaul.federation.npz_state import State
+    from midhaul.federation.policies.base import Examples, Situation, SubsetPolicy
+    from midhaul.federation.policies.online.drift import Alarm
+    from midhaul.federation.recordings.problem import Answers, Recording
+
+
+class OnlineRefit:
+    """A policy that is learned anew; an ``OnlinePolicy``.
+
+    Args:
+        inner: the policy that decides at first.
+        recipe: how it is learned anew.
+        fuser: what fuses answers.
+        providers: names of those that it was learned with.
+        prices_usd: ``(M,)`` of their calls.
+        settings: how much is audited.
+
+    Attributes:
+        alarms: all so far.
+        n_audits: audited items so far.
+        n_seen: all items so far, by which alarms name them.
+    """
+
+    kind: ClassVar[str] = "online"
+
+    def __init__(
+        self,
+        inner: SubsetPolicy,
+        recipe: Recipe,
+        fuser: Fuser,
+        providers: Sequence[str],
+        prices_usd: Float64[np.ndarray, " p"],
+        settings: OnlineSettings | None = None,
+    ) -> None:
+        self._settings = OnlineSettings() if settings is None else settings
+        self._renewal = Renewal(inner, recipe, fuser, providers, self._settings)
+        self._fuser = fuser
+        self._prices_usd = prices_usd
+        self._watch = Watch(providers, self._settings)
+        self.alarms: tuple[Alarm, ...] = ()
+        self.n_audits = 0
+        self.n_seen = 0
+
+    @property
+    def name(self) -> str:
+        """Short name."""
+        return f"online {self.inner.name}"
+
+    @property
+    def inner(self) -> SubsetPolicy:
+        """The policy that decides now, whoever else is there."""
+        return self._renewal.policy
+
+    @property
+    def suspects(self) -> frozenset[str]:
+        """Names of providers that have no part in what audits are judged by."""
+        return self._renewal.suspects
+
+    @property
+    def is_boosted(self) -> bool:
+        """True while more is audited because something changed."""
+        return self._renewal.is_boosted
+
+    @property
+    def n_refits(self) -> int:
+        """How often it was learned anew, whether that was better or not."""
+        return self._renewal.n_refits
+
+    def remember(self, learned_on: Examples | None, baseline: Examples | None) -> None:
+        """Take in items from before, once, so that it need not begin with nothing.
+
+        Args:
+            learned_on: what the policy was learned on, with its truth; learned from
+                again until a change.
+            baseline: what providers did before; of items that the fuser was not fitted
+                on, or answers agree with the fused ones better than they will.
+        """
+        if learned_on is not None:
+            self._renewal.remember(learned_on)
+        if baseline is not None:
+            before = replace(baseline, fuser=self._fuser)
+            self._watch.baseline(before, self.inner)
+
+    def is_audit(self, situation: Situation) -> Bool[np.ndarray, " n"]:
+        """``(n,)`` which items everybody is asked about."""
+        settings = self._settings
+        share = settings.boosted_share if self.is_boosted else settings.audit_share
+        return audit_places(situation.recording.items) < share
+
+    def decide(
+        self, situation: Situation, rng: np.random.Generator
+    ) -> Int64[np.ndarray, " n"]:
+        """Ask everybody about audits, and whom the policy wants about the others."""
+        everyone = situation.recording.everyone
+        new = everyone & ~situation.asked
+        rest = np.flatnonzero(~self.is_audit(situation))
+        if len(rest):
+            part = part_of(situation, rest)
+            new[rest] = self._renewal.policy.decide(part, rng)
+        return new
+
+    def learn(
+        self,
+        situation: Situation,
+        fused: Answers,
+        quality: Float64[np.ndarray, " n"],
+    ) -> None:
+        """Take audits in, watch the providers, and learn anew when it is due.
+
+        Args:
+            situation: at the end. Its recording has a truth for items about which
+                somebody told it, missing elsewhere; or none at all.
+            fused: the fused answers that were given.
+            quality: ``(n,)`` of these, NaN where nobody told it.
+        """
+        recording = situation.recording
+        self._notice(recording)
+        numbers = self.n_seen + 1 + np.arange(len(situation))
+        self.n_seen += len(situation)
+        is_audit = self.is_audit(situation) & (situation.asked == recording.everyone)
+        rows = np.flatnonzero(is_audit)
+        if len(rows):
+            self.n_audits += len(rows)
+            self._renewal.keep(part_of(situation, rows), numbers[rows])
+        alarms = self._watch.take_in(situation, fused, quality, is_audit, numbers)
+        if alarms:
+            self.alarms += alarms
+            self._renewal.begin_anew(alarms)
+        if len(rows) and self._renewal.renew_if_due():
+            self._watch.answers_differ()
+
+    def state(self) -> State:
+        """Everything, for :meth:`from_state`."""
+        return {
+            "policy": self.kind,
+            "renewal": self._renewal.state(),
+            "prices_usd": self._prices_usd,
+            "watch": self._watch.state(),
+            "alarms": [asdict(alarm) for alarm in self.alarms],
+            "n_audits": self.n_audits,
+            "n_seen": self.n_seen,
+        }
+
+    @classmethod
+    def from_state(cls, state: State) -> OnlineRefit:
+        """What :meth:`state` gave."""
+        from midhaul.federation.policies.online.drift import Alarm  # noqa: PLC0415
+
+        renewal = Renewal.from_state(state["renewal"])
+        policy = cls(
+            renewal.inner,
+            renewal.recipe,
+            renewal.fuser,
+            renewal.known,
+            np.asarray(state["prices_usd"], np.float64),
+            renewal.settings,
+        )
+        policy._renewal = renewal
+        policy._watch = Watch.from_state(state["watch"], renewal.settings)
+        policy.alarms = tuple(Alarm(**alarm) for alarm in state["alarms"])
+        policy.n_audits = int(state["n_audits"])
+        policy.n_seen = int(state["n_seen"])
+        return policy
+
+    def _notice(self, recording: Recording) -> None:
+        """See whether providers or prices are others than before."""
+        before, self._prices_usd = self._prices_usd, recording.prices_usd
+        if recording.providers != self._watch.providers:
+            self._watch.with_providers(recording.providers)
+            self._renewal.with_other_providers()
+            return
+        is_same = np.array_equal(recording.prices_usd, before)
+        if not is_same and self._renewal.at_prices(recording.prices_usd):
+            self._watch.answers_differ()

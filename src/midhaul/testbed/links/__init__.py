@@ -1,0 +1,1 @@
+"""Links: shaped connections on this machine, measured before they count."""

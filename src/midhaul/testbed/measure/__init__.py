@@ -1,0 +1,1 @@
+"""Kinds testbed.measure, testbed.accuracy and testbed.overhead."""

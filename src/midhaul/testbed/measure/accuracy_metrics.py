@@ -1,0 +1,185 @@
+"""Accuracy and bytes of a configuration, from its answers and the ground truth.
+
+The unit that intervals rest on is the image. The calibrated threshold is cross-fitted:
+the data set falls into two halves, and an image is judged at the threshold that serves
+the *other* half best, so that no image has a say in the threshold it is judged by and
+none is lost for judging.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from midhaul.model.samples import MetricSamples
+from midhaul.stats import mean_statistic, ratio_statistic
+from midhaul.vision.judge.thresholds import best_threshold, count, of_weights
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    import pyarrow as pa
+    from jaxtyping import Bool, Float64
+
+    from midhaul.stats import Statistic
+    from midhaul.vision.judge.accuracy import Judgement, Metric
+    from midhaul.vision.judge.coco_scores import CocoScores
+    from midhaul.vision.judge.matching import Matches
+    from midhaul.vision.judge.thresholds import Counts
+
+_AT_THRESHOLD: tuple[Metric, ...] = ("f1", "precision", "recall", "macro_f1")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Calibration:
+    """Thresholds that were chosen on other images.
+
+    Attributes:
+        thresholds: the one that serves the first half best, then the second.
+        counts: right and wrong detections, every image at the other half's threshold.
+    """
+
+    thresholds: tuple[float, float]
+    counts: Counts
+
+
+def calibrate(judgement: Judgement, folds: Mapping[str, int]) -> Calibration:
+    """Choose a threshold on each half and count on the other.
+
+    Args:
+        judgement: the answers, matched with the ground truth.
+        folds: the half of every image, 0 or 1.
+    """
+    fold = np.array([folds[image] for image in judgement.image_ids])
+    chosen = tuple(
+        best_threshold(_of_images(judgement.matches, fold == half)) for half in (0, 1)
+    )
+    counts = [count(judgement.matches, threshold) for threshold in chosen]
+    is_first = (fold == 0)[:, None]
+    crossed = replace(
+        counts[0],
+        n_true=np.where(is_first, counts[1].n_true, counts[0].n_true),
+        n_false=np.where(is_first, counts[1].n_false, counts[0].n_false),
+    )
+    return Calibration(thresholds=(chosen[0], chosen[1]), counts=crossed)
+
+
+def accuracy_metrics(
+    judgement: Judgement, calibration: Calibration, threshold: float, configuration: str
+) -> list[MetricSamples]:
+    """The metrics of accuracy that have an interval.
+
+    Args:
+        judgement: the answers, matched with the ground truth.
+        calibration: the thresholds chosen.
+        threshold: score from which a detection counts, for all detectors alike.
+        configuration: its name.
+    """
+    found: dict[str, Statistic] = {
+        name: judgement.statistic(name) for name in ("ap", "ap50", "ap75")
+    }
+    found |= {name: judgement.statistic(name, threshold) for name in _AT_THRESHOLD}
+    found["f1_calibrated"] = of_weights(calibration.counts, "f1", is_macro=False)
+    return [
+        MetricSamples(
+            metric=name,
+            configuration=configuration,
+            units=judgement.image_ids,
+            statistic=statistic,
+            better="higher",
+        )
+        for name, statistic in found.items()
+    ]
+
+
+def byte_metrics(detections: pa.Table, configuration: str) -> list[MetricSamples]:
+    """Bytes per image before and after preprocessing, and the share that is left.
+
+    Args:
+        detections: rows of the table ``detections`` of one configuration.
+        configuration: its name.
+    """
+    received = detections["received_bytes"].to_numpy().astype(np.float64)
+    prepared = detections["prepared_bytes"].to_numpy().astype(np.float64)
+    forwarded = detections["forwarded"].to_numpy(zero_copy_only=False)
+    units: list[Any] = detections["image"].to_pylist()
+    found: dict[str, tuple[Statistic, str]] = {
+        "received_bytes": (mean_statistic(received), "B"),
+        "prepared_bytes": (mean_statistic(prepared), "B"),
+        "size_left": (ratio_statistic(prepared, received), ""),
+        "forwarded_share": (mean_statistic(forwarded.astype(np.float64)), ""),
+    }
+    return [
+        MetricSamples(
+            metric=name,
+            configuration=configuration,
+            units=tuple(units),
+            statistic=statistic,
+            better="lower",
+            unit=unit,
+        )
+        for name, (statistic, unit) in found.items()
+    ]
+
+
+def class_rows(
+    judgement: Judgement, coco: CocoScores, calibration: Calibration, threshold: float
+) -> list[dict[str, object]]:
+    """Rows of the table ``classes``, without their configuration.
+
+    Classes that neither the ground truth nor the answers show are left out.
+
+    Args:
+        judgement: the answers, matched with the ground truth.
+        coco: their scores.
+        calibration: the thresholds chosen.
+        threshold: score from which a detection counts, for all detectors alike.
+    """
+    scores = judgement.per_class(threshold)
+    calibrated = _class_f1(calibration.counts)
+    rows: list[dict[str, object]] = []
+    for number, label in enumerate(judgement.names):
+        if not scores.support[number] and not scores.n_false[number]:
+            continue
+        rows.append(
+            {
+                "label": label,
+                "support": int(scores.support[number]),
+                "ap": _known(coco.class_ap[number]),
+                "ap50": _known(coco.class_ap50[number]),
+                "threshold": threshold,
+                "precision": _known(scores.precision[number]),
+                "recall": _known(scores.recall[number]),
+                "f1": _known(scores.f1[number]),
+                "f1_calibrated": _known(calibrated[number]),
+            }
+        )
+    return rows
+
+
+def _of_images(matches: Matches, is_chosen: Bool[np.ndarray, " n"]) -> Matches:
+    """The matches of some images; the others have nothing to be found and no answer."""
+    kept = is_chosen[matches.images]
+    return replace(
+        matches,
+        images=matches.images[kept],
+        labels=matches.labels[kept],
+        scores=matches.scores[kept],
+        is_true=matches.is_true[:, kept],
+        is_ignored=matches.is_ignored[:, kept],
+        support=matches.support * is_chosen[:, None],
+    )
+
+
+def _class_f1(counts: Counts) -> Float64[np.ndarray, " c"]:
+    right = 2 * counts.n_true.sum(axis=0)
+    below = right - counts.n_true.sum(axis=0) + counts.n_false.sum(axis=0)
+    below += counts.support.sum(axis=0)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.where(below > 0, right / below, np.nan)
+
+
+def _known(value: float) -> float | None:
+    return None if np.isnan(value) else float(value)

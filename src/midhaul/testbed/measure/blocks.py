@@ -1,0 +1,327 @@
+"""The latency half of an experiment: randomised complete blocks of cells.
+
+A block visits every configuration once, in an order of its own, with the same images in
+the same order and the same arrivals, so that configurations are compared in pairs and
+slow drift of the machine meets all of them alike (randomised complete block design).
+Blocks are added, three at least, until every median latency is known well enough, and
+the percentile that is to be claimed has its requests.
+
+A cell counts once its row in ``cells`` is written, which comes last; an experiment that
+was killed measures the cell it was in again.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from midhaul.errors import NodeError
+from midhaul.model import Tally, Verdict
+from midhaul.stats import bootstrap
+from midhaul.testbed.load.generator import run_load
+from midhaul.testbed.measure.answers import Agreement
+from midhaul.testbed.measure.from_config import scenario_of, stop_of, warmup_of
+from midhaul.testbed.measure.request_metrics import median_latency, requests_of
+from midhaul.testbed.measure.tables import CELLS, LINKS, REQUESTS, USAGE
+from midhaul.testbed.measure.validity import (
+    Conditions,
+    Limits,
+    cell_facts,
+    judge_cell,
+    judge_percentile,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from midhaul.model import Detections
+    from midhaul.runs.progress import Progress
+    from midhaul.runs.run import Run
+    from midhaul.testbed.measure.config import TestbedConfig
+    from midhaul.testbed.measure.grid import Configuration
+    from midhaul.testbed.measure.rig import Rig
+
+_FEWEST_BLOCKS = 3
+"""Blocks before precision ends a run: with fewer, none can be compared with it."""
+
+_MAX_CRASHES = 3
+"""Cells in a row in which a node may end before the experiment does."""
+
+_LOOKS = 20
+_BETWEEN_LOOKS_S = 0.05
+"""How often, and how far apart, a node that refuses connections is looked at."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bench:
+    """All that a cell needs beside its configuration.
+
+    Attributes:
+        rig: the running nodes and links.
+        run: where rows go.
+        seed: of the experiment.
+        images: encoded bytes by id.
+        answers: what each configuration is known to answer, by image; empty for
+            configurations whose answers are not known.
+        max_detections: boxes per image and class that they keep.
+    """
+
+    rig: Rig
+    run: Run
+    seed: int
+    images: Mapping[str, bytes]
+    answers: Mapping[int, Mapping[str, Detections]]
+    max_detections: int
+
+
+def measure_blocks(
+    config: TestbedConfig,
+    configurations: Sequence[Configuration],
+    bench: Bench,
+    progress: Progress,
+) -> None:
+    """Measure blocks until every median latency is known, or all blocks are spent.
+
+    Raises:
+        NodeError: nodes end again and again, or do not start.
+    """
+    precision = float(config.precision.rstrip("%")) / 100
+    total = config.n_blocks * len(configurations)
+    done = set(bench.run.parts(CELLS.name))
+    widest = float("inf")
+    with progress.task("measuring cells", total) as bar:
+        bar.advance(len(done))
+        for block in range(config.n_blocks):
+            first = block * len(configurations)
+            cells = range(first, first + len(configurations))
+            if not done.issuperset(cells):
+                _measure_block(block, configurations, bench, done, bar.advance)
+            widest = widest_interval(bench.run, configurations, config.seed)
+            is_known = block + 1 >= _FEWEST_BLOCKS and widest <= precision
+            if is_known and _carries_claims(bench.run, configurations):
+                bar.advance(total - first - len(configurations))
+                return
+    progress.note(
+        f"all {config.n_blocks} blocks are spent: the least certain median latency is "
+        f"known to ±{widest:.1%}, {config.precision} was asked for"
+    )
+
+
+def _carries_claims(run: Run, configurations: Sequence[Configuration]) -> bool:
+    """Whether each configuration has the requests for the percentile it is to claim."""
+    n_judged: dict[int, int] = {}
+    for cell in run.read(CELLS).to_pylist():
+        index = cell["configuration"]
+        n_judged[index] = n_judged.get(index, 0) + cell["n_requests"]
+    return all(_claim(c, n_judged.get(c.index, 0)).is_valid for c in configurations)
+
+
+def _claim(configuration: Configuration, n: int) -> Verdict:
+    """Whether a number of judged requests carries the percentile to be claimed."""
+    load = configuration.load
+    if not scenario_of(load).is_latency_meaningful:
+        return Verdict()
+    return judge_percentile(n, load.percentile / 100)
+
+
+def widest_interval(
+    run: Run, configurations: Sequence[Configuration], seed: int
+) -> float:
+    """The largest relative half-width of all median latencies; infinite without any."""
+    table = run.read(REQUESTS)
+    widths = [0.0]
+    for configuration in configurations:
+        timeout_s = configuration.load.timeout_s
+        requests = requests_of(table, configuration.index, timeout_s)
+        if not requests.is_ok.any():
+            continue
+        estimate = bootstrap(
+            median_latency(requests),
+            len(requests.batches),
+            np.random.default_rng([seed, 7, configuration.index]),
+        )
+        widths.append(estimate.relative_half_width)
+    return float(np.nanmax(widths)) if len(widths) > 1 else float("inf")
+
+
+def _measure_block(
+    block: int,
+    configurations: Sequence[Configuration],
+    bench: Bench,
+    done: set[int],
+    advance: Callable[[float], None],
+) -> None:
+    order = np.random.default_rng([bench.seed, 4, block]).permutation(
+        len(configurations)
+    )
+    link_errors = _measure_links(block, bench)
+    n_crashes = 0
+    for position, index in enumerate(order.tolist()):
+        cell = block * len(configurations) + index
+        if cell in done:
+            continue
+        dead = _measure_cell(
+            configurations[index], block, position, cell, link_errors, bench
+        )
+        advance(1)
+        n_crashes = n_crashes + 1 if dead else 0
+        if n_crashes == _MAX_CRASHES:
+            name, end = next(iter(dead.items()))
+            message = f"node {name} ended in {n_crashes} cells in a row: {end}"
+            raise NodeError(message, f"its log is in {bench.rig.folder}")
+        if dead:
+            bench.rig.restart()
+
+
+def _measure_links(block: int, bench: Bench) -> dict[str, float]:
+    """Let the links measure themselves; their errors by name."""
+    rows = bench.rig.measure_links(block)
+    if rows:
+        bench.run.write(LINKS, rows, part=block)
+    return {str(row["link"]): _number(row["error"]) for row in rows}
+
+
+def _measure_cell(
+    configuration: Configuration,
+    block: int,
+    position: int,
+    cell: int,
+    link_errors: Mapping[str, float],
+    bench: Bench,
+) -> dict[str, str]:
+    """Measure one configuration once and write its rows.
+
+    Returns:
+        How nodes ended, by name, of those that did.
+    """
+    load = configuration.load
+    scenario = scenario_of(load)
+    images = list(bench.images)
+    np.random.default_rng([bench.seed, 5, block]).shuffle(images)
+    known = bench.answers.get(configuration.index, {})
+    agreement = Agreement(known, bench.max_detections)
+    ended = _configure(configuration, bench)
+    watch = bench.rig.watch()
+    with watch:
+        found = run_load(
+            scenario,
+            bench.rig.urls,
+            bench.images,
+            images,
+            stop=stop_of(load),
+            rng=np.random.default_rng([bench.seed, 6, block]),
+            timeout_s=load.timeout_s,
+            warmup=warmup_of(load),
+            on_done=agreement.add,
+        )
+    conditions = Conditions(
+        link_errors=link_errors,
+        throttled=watch.throttled,
+        steal=watch.steal,
+        foreign_cpu=watch.foreign_cpu,
+        dead_nodes=ended | bench.rig.dead(),
+    )
+    limits = Limits(percentile=None, max_error_rate=load.max_error_rate)
+    verdict = judge_cell(found, scenario, limits=limits, conditions=conditions)
+    verdict += agreement.verdict()
+    marks = {"configuration": configuration.index, "block": block}
+    requests = [record.row(**marks) for record in found.records]
+    bench.run.write(REQUESTS, requests, part=cell)
+    bench.run.write(USAGE, [marks | row for row in watch.rows], part=cell)
+    facts = cell_facts(found, scenario)
+    row = facts.row(verdict, position=position, **marks)
+    bench.run.write(CELLS, [row], part=cell)
+    return bench.rig.dead()
+
+
+def _configure(configuration: Configuration, bench: Bench) -> dict[str, str]:
+    """Give the nodes their settings; those that ended since the last cell live again.
+
+    Returns:
+        How nodes had ended, by name; the cell that follows is not valid.
+
+    Raises:
+        NodeError: a node that lives refuses them.
+    """
+    try:
+        bench.rig.configure(configuration.nodes)
+    except NodeError:
+        ended = _ended(bench.rig)
+        if not ended:
+            raise
+        bench.rig.restart()
+        bench.rig.configure(configuration.nodes)
+        return ended
+    return {}
+
+
+def _ended(rig: Rig) -> dict[str, str]:
+    """How nodes ended; one that refuses connections may still be on its way out."""
+    for _ in range(_LOOKS):
+        ended = rig.dead()
+        if ended:
+            return ended
+        time.sleep(_BETWEEN_LOOKS_S)
+    return {}
+
+
+def overall_verdict(
+    run: Run, configurations: Sequence[Configuration], names: Sequence[str]
+) -> Verdict:
+    """Whether a run may be believed: its cells' reasons, each kind of them said once.
+
+    Percentiles are claimed for a configuration over all of its blocks.
+
+    Args:
+        run: with its table ``cells``.
+        configurations: what was measured.
+        names: their names.
+    """
+    cells: list[dict[str, Any]] = run.read(CELLS).to_pylist()
+    if not cells:
+        reason = "At least one cell was to be measured, found none."
+        return Verdict(reasons=(reason,), advice=("Look at the run's log.",))
+    found: dict[str, list[str]] = {}
+    for cell in cells:
+        place = f"{names[cell['configuration']]}, block {cell['block']}"
+        for reason, advice in zip(cell["reasons"], cell["advice"], strict=True):
+            found.setdefault(advice, []).append(f"{place}: {reason}")
+    verdict = Verdict(
+        reasons=tuple(_once(said, len(cells)) for said in found.values()),
+        advice=tuple(found),
+    )
+    for configuration in configurations:
+        n = sum(
+            cell["n_requests"]
+            for cell in cells
+            if cell["configuration"] == configuration.index
+        )
+        verdict += _claim(configuration, n)
+    return verdict + Verdict.of(_unanswered(cells))
+
+
+def _unanswered(cells: Sequence[Mapping[str, Any]]) -> Tally:
+    """How many judged requests are known from below only."""
+    return Tally(
+        what="judged requests were not answered: each counts as at least the time that "
+        "it was given, in every latency",
+        n=sum(cell["n_errors"] for cell in cells),
+        of=sum(cell["n_requests"] for cell in cells),
+        # How many are borne is load.max_error_rate, which every cell is held to.
+        max_share=1.0,
+        advice="Look at the column error of the table requests.",
+    )
+
+
+def _once(said: Sequence[str], n_cells: int) -> str:
+    """A reason that several cells give, by its first occurrence."""
+    if n_cells == 1:
+        return said[0].partition(": ")[2]
+    return f"{len(said)} of {n_cells} cells ({said[0].rstrip('.')})."
+
+
+def _number(value: object) -> float:
+    return float(value) if isinstance(value, (int, float)) else float("nan")

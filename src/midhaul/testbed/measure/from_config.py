@@ -1,0 +1,237 @@
+"""From an experiment file to the values that the testbed works with."""
+
+from __future__ import annotations
+
+import json
+import math
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from midhaul.model import Link
+from midhaul.testbed.load.arrivals import Constant, Gamma, Poisson, read_arrivals
+from midhaul.testbed.load.scenarios import (
+    Bursts,
+    MultiStream,
+    Offline,
+    Server,
+    SingleStream,
+    Stop,
+)
+from midhaul.testbed.load.warmup import Warmup
+from midhaul.testbed.nodes.settings import NodeSettings
+from midhaul.vision.data.faults import Faults
+from midhaul.vision.data.opening import open_dataset
+from midhaul.vision.detectors.detector import short_name
+from midhaul.vision.images.image import Preprocessing
+from midhaul.vision.judge.matching import COCO_IOU, JudgeRules
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from midhaul.testbed.load.arrivals import Arrivals
+    from midhaul.testbed.load.scenarios import Scenario
+    from midhaul.testbed.measure.config import (
+        DataConfig,
+        JudgeConfig,
+        LinkConfig,
+        LoadConfig,
+        NodeConfig,
+    )
+    from midhaul.testbed.measure.grid import Configuration
+    from midhaul.vision.data.dataset import Dataset
+
+WORKLOAD = "workload"
+"""Name of the end from which requests come."""
+
+
+def dataset_of(data: DataConfig, seed: int, faults: Faults | None = None) -> Dataset:
+    """Open a data set and draw the images that are used.
+
+    Args:
+        data: what the experiment file says.
+        seed: which scenes are made, and which images are drawn.
+        faults: takes in mistakes of single images, instead of ``data.on_bad_item``.
+
+    Raises:
+        DataError: something is missing or is not what it should be.
+    """
+    dataset = open_dataset(
+        data.kind,
+        images=data.images,
+        annotations=data.annotations,
+        names=data.names or None,
+        select=data.select,
+        on_size_mismatch=data.on_size_mismatch,
+        voc_origin=data.voc_origin,
+        faults=faults or Faults(data.on_bad_item),
+        n_images=data.n_scenes,
+        seed=seed,
+    )
+    if data.n_images == 0:
+        return dataset
+    return dataset.sample(data.n_images, np.random.default_rng([seed, 1]))
+
+
+def rules_of(judge: JudgeConfig) -> JudgeRules:
+    """How answers are judged."""
+    return JudgeRules(
+        max_detections=judge.max_detections,
+        iou=tuple(_as_coco(one) for one in judge.iou),
+        match_iou=_as_coco(judge.match_iou),
+        area_limits_px=judge.area_limits_px,
+    )
+
+
+def preprocessing_of(node: NodeConfig) -> Preprocessing:
+    """What a node does to an image before anything else."""
+    return Preprocessing(gray=node.gray, resize=node.resize, encode=node.encode)
+
+
+def settings_of(node: NodeConfig, seed: int) -> NodeSettings:
+    """The settings with which a node is started."""
+    return NodeSettings(
+        name=node.name,
+        role=node.role,
+        cloud=node.cloud,
+        detector=str(node.detector) or None,
+        preprocessing=preprocessing_of(node),
+        forward=node.forward,
+        forward_below=node.forward_below,
+        threads=node.threads,
+        workers=node.workers,
+        max_head_bytes=node.max_head_bytes,
+        max_url_bytes=node.max_url_bytes,
+        head_timeout_s=node.head_timeout_s,
+        max_flight_bytes=node.max_flight_bytes,
+        max_connections=node.max_connections,
+        answer_timeout_s=node.answer_timeout_s,
+        max_pixels=node.max_pixels,
+        max_scans=node.max_scans,
+        max_decode_s=node.max_decode_s,
+        cpu_limit=node.cpu_limit,
+        memory_limit_bytes=node.memory_limit_bytes,
+        monitor_period_s=node.monitor_period_s,
+        workdir=None if node.workdir is None else str(node.workdir),
+        port=node.port,
+        seed=seed,
+    )
+
+
+def links_of(links: Sequence[LinkConfig]) -> tuple[Link, ...]:
+    """Both directions of every link of the file."""
+    found: list[Link] = []
+    for link in links:
+        up = link.rate_bps or float("inf")
+        down = link.back_rate_bps or up
+        ends = ((link.source, link.target, up), (link.target, link.source, down))
+        found += [
+            Link(source=source, target=target, rate_bps=rate, delay_s=link.delay_s)
+            for source, target, rate in ends
+        ]
+    return tuple(found)
+
+
+def scenario_of(load: LoadConfig) -> Scenario:
+    """How the workload behaves.
+
+    Raises:
+        DataError: a recorded arrival file cannot be used.
+    """
+    if load.scenario == "single stream":
+        return SingleStream()
+    if load.scenario == "multi stream":
+        return MultiStream(images_per_request=load.n_samples)
+    if load.scenario == "offline":
+        return Offline()
+    if load.scenario == "bursts":
+        return Bursts(
+            requests=load.requests_per_burst, images_per_request=load.images_per_request
+        )
+    return Server(arrivals=_arrivals(load))
+
+
+def stop_of(load: LoadConfig) -> Stop:
+    """When a cell has asked enough."""
+    if load.duration_s is not None:
+        return Stop(duration_s=load.duration_s)
+    return Stop(count=load.n_requests)
+
+
+def warmup_of(load: LoadConfig) -> Warmup | None:
+    """When a cell counts as steady; None where it counts from the begin."""
+    if load.max_warmup == 0:
+        return None
+    return Warmup(window=load.warmup_window, max_requests=load.max_warmup)
+
+
+def name_of(configuration: Configuration) -> str:
+    """A short name of a configuration, from the settings that vary."""
+    if not configuration.settings:
+        return "all"
+    words: list[str] = []
+    for key, value in configuration.settings.items():
+        owner, _, setting = key.partition(".")
+        if setting == "detector":
+            words.append(short_name(str(value)) if value else f"no {owner} detector")
+        elif setting == "resize":
+            words.append(f"resize {float(value) * 100:g} %")
+        elif setting == "gray":
+            words.append("gray" if value else "colour")
+        elif setting == "encode":
+            words.append(str(value))
+        else:
+            words.append(f"{setting} {value}")
+    return " · ".join(words)
+
+
+def configuration_row(configuration: Configuration) -> dict[str, object]:
+    """A configuration as a row of the table ``configurations``.
+
+    Where edges differ, the first of them stands for all.
+    """
+    edge = next(n for n in configuration.nodes if n.role == "edge")
+    cloud = next((n for n in configuration.nodes if n.name == edge.cloud), None)
+    edge_name = short_name(edge.detector) if edge.detector else None
+    cloud_name = None
+    if (
+        cloud is not None
+        and cloud.detector
+        and edge.forward not in {"nothing", "results"}
+    ):
+        cloud_name = short_name(cloud.detector)
+    if edge.forward == "uncertain" and cloud_name is not None:
+        answers = f"{edge_name} → {cloud_name}"
+    else:
+        answers = cloud_name or edge_name or "none"
+    steps = preprocessing_of(edge)
+    return {
+        "configuration": configuration.index,
+        "name": name_of(configuration),
+        "detector": answers,
+        "edge_detector": edge_name,
+        "cloud_detector": cloud_name,
+        "preprocessing": steps.label,
+        "encode": edge.encode,
+        "quality": steps.quality,
+        "resize": edge.resize,
+        "gray": edge.gray,
+        "forward": edge.forward,
+        "settings": json.dumps(dict(configuration.settings)),
+    }
+
+
+def _as_coco(iou: float) -> float:
+    """COCO's own number where one is meant: its 0.9 is 0.8999999999999999."""
+    near = [one for one in COCO_IOU if math.isclose(one, iou, rel_tol=1e-9)]
+    return near[0] if near else iou
+
+
+def _arrivals(load: LoadConfig) -> Arrivals:
+    if load.arrivals == "constant":
+        return Constant(rate_hz=load.rate_hz)
+    if load.arrivals == "gamma":
+        return Gamma(rate_hz=load.rate_hz, cv=load.cv)
+    if load.arrivals == "file" and load.file is not None:
+        return read_arrivals(load.file, loops=True)
+    return Poisson(rate_hz=load.rate_hz)

@@ -1,0 +1,217 @@
+"""The accuracy half of an experiment: answer every image once, then judge.
+
+Every step is a part of a table that is there as a whole or not at all, numbered by what
+it holds, so an experiment that was killed goes on where it stopped.
+
+Worked examples for the report: images with what was detected on them.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+
+from midhaul.runs.workers import n_jobs, parallel
+from midhaul.testbed.measure.answers import answer, pipelines_of, plan_tasks
+from midhaul.testbed.measure.from_config import configuration_row, name_of, rules_of
+from midhaul.testbed.measure.summary import JudgeTask, judge_configuration
+from midhaul.testbed.measure.tables import (
+    CLASSES,
+    CONFIGURATIONS,
+    DETECTIONS,
+    IMAGES,
+    SUMMARY,
+    image_rows,
+    stored_detections,
+)
+from midhaul.vision.images.drawing import draw, jpeg
+from midhaul.vision.images.image import decode
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+    from midhaul.model import Detections, Tally
+    from midhaul.runs.progress import Progress
+    from midhaul.runs.run import Run
+    from midhaul.testbed.measure.config import DataConfig, JudgeConfig
+    from midhaul.testbed.measure.grid import Configuration
+    from midhaul.vision.data.dataset import Dataset
+
+N_IMAGES = 3
+"""Images shown, each under every chosen configuration."""
+
+
+def write_examples(
+    folder: Path,
+    dataset: Dataset,
+    answers: Mapping[str, Mapping[str, Detections]],
+    threshold: float,
+) -> None:
+    """Write a few images under a few configurations, as small JPEG files.
+
+    The images are those with the most boxes, so that there is something to see; human
+    boxes are white, detections amber with their label and score.
+
+    Args:
+        folder: where to, made when missing.
+        dataset: the images with their ground truth.
+        answers: detections by image, by the name of a configuration.
+        threshold: score from which a detection is drawn.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    busiest = sorted(dataset.image_ids, key=lambda i: -len(dataset.truth[i]))
+    for number, image in enumerate(busiest[:N_IMAGES], 1):
+        pixels = decode(dataset.read(image), where=image)
+        for name, found in answers.items():
+            if image in found:
+                drawn = draw(
+                    pixels, dataset.truth[image].boxes, found[image], threshold
+                )
+                caption = f"Image {number}-- {name}".replace(" ", "_").replace("/", "-")
+                (folder / f"{caption}.jpg").write_bytes(jpeg(drawn))
+
+
+_LABELS = "labels.json"
+
+
+def write_frame(
+    run: Run, configurations: Sequence[Configuration], dataset: Dataset, seed: int
+) -> None:
+    """Write what is compared, and on what: configurations, images, ground truth.
+
+    Args:
+        run: to write to; what it has already is written again, the same.
+        configurations: what is compared.
+        dataset: the images.
+        seed: of the experiment.
+    """
+    rows = [configuration_row(configuration) for configuration in configurations]
+    run.write(CONFIGURATIONS, rows, part=0)
+    run.write(IMAGES, image_rows(dataset, seed), part=0)
+    run.file(_LABELS).write_text(json.dumps(dataset.names), encoding="utf-8")
+    run.tally(*dataset.tallies)
+
+
+def label_set(run: Run) -> tuple[str, ...]:
+    """The label set of the data set of a run."""
+    return tuple(json.loads(run.file(_LABELS).read_text(encoding="utf-8")))
+
+
+def answer_all(
+    run: Run,
+    configurations: Sequence[Configuration],
+    images: Sequence[str],
+    data: DataConfig,
+    *,
+    max_detections: int,
+    seed: int,
+    jobs: int,
+    progress: Progress,
+) -> None:
+    """Fill the table ``detections``, a part per task; parts that are there stay.
+
+    Raises:
+        MidhaulError: a detector or an image cannot be loaded, or a detector fails.
+    """
+    tasks = plan_tasks(configurations, images, data, max_detections, seed)
+    done = set(run.parts(DETECTIONS.name))
+    open_tasks = [number for number in range(len(tasks)) if number not in done]
+    n_images = sum(len(tasks[number].images) for number in open_tasks)
+    with progress.task("answering images", n_images) as bar:
+        results = parallel(
+            answer, [tasks[number] for number in open_tasks], jobs=n_jobs(jobs)
+        )
+        for place, rows in results:
+            number = open_tasks[place]
+            run.write(DETECTIONS, rows, part=number)
+            bar.advance(len(tasks[number].images))
+
+
+def judge_all(
+    run: Run, judge: JudgeConfig, *, seed: int, jobs: int, progress: Progress
+) -> None:
+    """Fill the accuracy part of ``summary`` and ``classes``, a part a configuration."""
+    tasks = judge_tasks(run, judge, seed)
+    found: list[Tally] = []
+    with progress.task("judging answers", len(tasks)) as bar:
+        for place, judged in parallel(judge_configuration, tasks, jobs=n_jobs(jobs)):
+            number = tasks[place].configuration
+            run.write(CLASSES, judged.classes, part=number)
+            run.write(SUMMARY, judged.summary, part=number)
+            found += judged.tallies
+            bar.advance()
+    run.tally(*_summed(found))
+
+
+def judge_tasks(run: Run, judge: JudgeConfig, seed: int) -> list[JudgeTask]:
+    """What it takes to judge each configuration of a run that has its answers."""
+    detections, images = run.read(DETECTIONS), run.read(IMAGES)
+    owners = detections["configuration"].to_numpy()
+    names = label_set(run)
+    configurations: list[dict[str, Any]] = run.read(CONFIGURATIONS).to_pylist()
+    return [
+        JudgeTask(
+            configuration=row["configuration"],
+            name=row["name"],
+            detector=row["detector"],
+            detections=detections.filter(pa.array(owners == row["configuration"])),
+            images=images,
+            names=names,
+            threshold=judge.threshold,
+            rules=rules_of(judge),
+            n_resamples=judge.n_resamples,
+            seed=seed,
+        )
+        for row in configurations
+        if np.any(owners == row["configuration"])
+    ]
+
+
+def known_answers(
+    run: Run, configurations: Sequence[Configuration], seed: int
+) -> dict[int, dict[str, Detections]]:
+    """The judged answers of every configuration, by image.
+
+    A configuration whose edges differ is left out: which of them answers an image is
+    up to the load.
+    """
+    detections = run.read(DETECTIONS)
+    owners = detections["configuration"].to_numpy()
+    return {
+        c.index: stored_detections(detections.filter(pa.array(owners == c.index)))
+        for c in configurations
+        if len(pipelines_of(c, seed)) == 1
+    }
+
+
+def picture(
+    run: Run,
+    configurations: Sequence[Configuration],
+    dataset: Dataset,
+    threshold: float,
+) -> None:
+    """Leave worked examples for the report: the first and the last configuration."""
+    shown = configurations[:: max(1, len(configurations) - 1)]
+    detections = run.read(DETECTIONS)
+    owners = detections["configuration"].to_numpy()
+    answers = {
+        name_of(c): stored_detections(detections.filter(pa.array(owners == c.index)))
+        for c in shown
+    }
+    write_examples(run.file("examples"), dataset, answers, threshold)
+
+
+def _summed(tallies: Sequence[Tally]) -> list[Tally]:
+    """Tallies of several configurations that count the same things, as one."""
+    summed: dict[str, Tally] = {}
+    for tally in tallies:
+        if (before := summed.get(tally.what)) is not None:
+            n, of = before.n + tally.n, before.of + tally.of
+            tally = replace(before, n=n, of=of)  # noqa: PLW2901
+        summed[tally.what] = tally
+    return list(summed.values())

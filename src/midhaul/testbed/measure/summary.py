@@ -1,0 +1,159 @@
+"""The tables ``summary`` and ``classes``: every metric with its interval."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from midhaul.stats import estimate_row
+from midhaul.testbed.measure.accuracy_metrics import (
+    accuracy_metrics,
+    byte_metrics,
+    calibrate,
+    class_rows,
+)
+from midhaul.testbed.measure.tables import folds, stored_dataset, stored_detections
+from midhaul.vision.judge.accuracy import judge
+from midhaul.vision.judge.doubts import answer_tallies
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    import pyarrow as pa
+
+    from midhaul.model import Tally
+    from midhaul.model.samples import MetricSamples
+    from midhaul.testbed.measure.accuracy_metrics import Calibration
+    from midhaul.vision.judge.accuracy import Judgement
+    from midhaul.vision.judge.coco_scores import CocoScores
+    from midhaul.vision.judge.matching import JudgeRules
+
+MODELS = frozenset({"usd_per_1000", "joule_per_request"})
+"""Metrics that stated coefficients make, not measurements."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JudgeTask:
+    """What it takes to judge one configuration, in any process.
+
+    Attributes:
+        configuration: its number.
+        name: its name.
+        detector: whose answers they are.
+        detections: its rows of the table ``detections``.
+        images: the table ``images``.
+        names: label set of the data set.
+        threshold: score from which a detection counts.
+        rules: how answers are judged otherwise.
+        n_resamples: bootstrap resamples.
+        seed: of the experiment.
+    """
+
+    configuration: int
+    name: str
+    detector: str
+    detections: pa.Table
+    images: pa.Table
+    names: tuple[str, ...]
+    threshold: float
+    rules: JudgeRules
+    n_resamples: int
+    seed: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Judged:
+    """What judging a configuration gives.
+
+    Attributes:
+        summary: rows of the table ``summary``.
+        classes: rows of the table ``classes``.
+        tallies: what of the answers was not judged, or looks mixed up.
+    """
+
+    summary: list[dict[str, object]]
+    classes: list[dict[str, object]]
+    tallies: tuple[Tally, ...]
+
+
+def judge_configuration(task: JudgeTask) -> Judged:
+    """Accuracy and bytes of one configuration, with intervals over images."""
+    judgement, calibration = judged_answers(task)
+    metrics = accuracy_metrics(judgement, calibration, task.threshold, task.name)
+    metrics += byte_metrics(task.detections, task.name)
+    rng = np.random.default_rng([task.seed, 3, task.configuration])
+    rows = summary_rows(metrics, task.configuration, rng, task.n_resamples)
+    coco = judgement.coco()
+    rows += _point_rows(judgement, coco, calibration, task.configuration)
+    classes = class_rows(judgement, coco, calibration, task.threshold)
+    return Judged(
+        summary=rows,
+        classes=[{"configuration": task.configuration, **row} for row in classes],
+        tallies=answer_tallies(judgement, task.detector),
+    )
+
+
+def judged_answers(task: JudgeTask) -> tuple[Judgement, Calibration]:
+    """The answers of a configuration matched with the ground truth."""
+    dataset = stored_dataset(task.images, "run", task.names)
+    judgement = judge(stored_detections(task.detections), dataset, task.rules)
+    return judgement, calibrate(judgement, folds(task.images))
+
+
+def summary_rows(
+    metrics: Iterable[MetricSamples],
+    configuration: int,
+    rng: np.random.Generator,
+    n_resamples: int,
+) -> list[dict[str, object]]:
+    """Metrics as rows of the table ``summary``, with bootstrap intervals.
+
+    Args:
+        metrics: of one configuration.
+        configuration: its number.
+        rng: the source of chance.
+        n_resamples: bootstrap resamples.
+    """
+    return [
+        {
+            "configuration": configuration,
+            **estimate_row(metric, rng, n_resamples=n_resamples),
+            "is_model": metric.metric in MODELS,
+        }
+        for metric in metrics
+    ]
+
+
+def _point_rows(
+    judgement: Judgement,
+    coco: CocoScores,
+    calibration: Calibration,
+    configuration: int,
+) -> list[dict[str, object]]:
+    """Metrics that have a value but no interval."""
+    values = {
+        "ap_small": coco.ap_small,
+        "ap_medium": coco.ap_medium,
+        "ap_large": coco.ap_large,
+        "ar100": coco.ar100,
+        "f1_thesis": judgement.thesis_f1(),
+        "threshold_calibrated": sum(calibration.thresholds) / 2,
+    }
+    return [
+        {
+            "configuration": configuration,
+            "metric": name,
+            "value": _known(value),
+            "n": len(judgement.image_ids),
+            "unit": "",
+            "is_model": False,
+        }
+        for name, value in values.items()
+    ]
+
+
+def _known(value: float) -> float | None:
+    return None if math.isnan(value) else float(value)

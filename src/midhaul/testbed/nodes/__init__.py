@@ -1,0 +1,1 @@
+"""Nodes: processes that answer images, and what they use."""

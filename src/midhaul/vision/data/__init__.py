@@ -1,0 +1,1 @@
+"""Data sets: images with the boxes that people marked, in several formats."""

@@ -1,0 +1,1 @@
+"""Detectors: models that find boxes on images, by runtime."""

@@ -1,0 +1,239 @@
+"""What a detector is, and how a line of text names one.
+
+A spec is ``kind:location?key=value&key=value``::
+
+    builtin:NAME[?max_detections=N]                     shipped with midhaul
+    onnx:FILE[?card=FILE&max_detections=N]              ONNX Runtime
+    tflite:FILE[?card=FILE&max_detections=N]            TensorFlow Lite
+    torchvision:NAME[?weights=DEFAULT|none|FILE]        a builder of torchvision
+    recorded:FILE?provider=NAME[&service_s=S&cv=X]      replays recorded detections
+    null[?service_s=S&load_s=S]                         answers nothing
+"""
+
+from __future__ import annotations
+
+import importlib
+from dataclasses import dataclass, field
+from difflib import get_close_matches
+from pathlib import PurePath
+from typing import TYPE_CHECKING, Protocol
+
+from midhaul.errors import ConfigError, require
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from midhaul.model import Detections
+    from midhaul.vision.images.image import Pixels
+
+
+class Detector(Protocol):
+    """A model that finds boxes; its boxes are in px of the image it is given.
+
+    :mod:`midhaul.vision.detectors.checks` holds what every implementation must pass.
+
+    Attributes:
+        name: what tables and charts call it.
+        names: its label set.
+    """
+
+    @property
+    def name(self) -> str:
+        """What tables and charts call it."""
+        ...
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The label set, in the detector's own order."""
+        ...
+
+    def detect(self, pixels: Pixels, *, image_id: str = "") -> Detections:
+        """Find boxes on one image.
+
+        Args:
+            pixels: ``(h, w, 3)`` RGB; not changed.
+            image_id: id of the image; only recorded detections look at it.
+
+        Returns:
+            Boxes inside the image, best score first.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DetectorSpec:
+    """A spec taken apart.
+
+    Attributes:
+        kind: name of the runtime.
+        location: file or name, empty for null.
+        options: what stands behind the question mark.
+    """
+
+    kind: str
+    location: str = ""
+    options: Mapping[str, str] = field(default_factory=dict[str, str])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stated:
+    """What can be said of a detector's answers without loading it.
+
+    Attributes:
+        names: its label set; None where only its answers tell.
+        max_detections: how many boxes it gives an image at most; None if not known.
+    """
+
+    names: tuple[str, ...] | None = None
+    max_detections: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Runtime:
+    """Where a kind of detector is implemented and what it takes."""
+
+    module: str
+    needs: tuple[tuple[str, str], ...]
+    options: tuple[str, ...] = ()
+    example: str
+
+
+_ONNX = (("onnxruntime", "detect"), ("cv2", "detect"))
+_RUNTIMES = {
+    "builtin": _Runtime(
+        module="builtin",
+        needs=_ONNX,
+        options=("max_detections",),
+        example="builtin:NAME",
+    ),
+    "onnx": _Runtime(
+        module="onnx",
+        needs=_ONNX,
+        options=("card", "max_detections"),
+        example="onnx:model.onnx",
+    ),
+    "tflite": _Runtime(
+        module="tflite",
+        needs=(("ai_edge_litert", "tflite"), ("cv2", "detect")),
+        options=("card", "max_detections"),
+        example="tflite:model.tflite",
+    ),
+    "torchvision": _Runtime(
+        module="torchvision",
+        needs=(("torch", "learn"),),
+        options=("weights",),
+        example="torchvision:ssdlite320_mobilenet_v3_large?weights=DEFAULT",
+    ),
+    "recorded": _Runtime(
+        module="recorded",
+        needs=(),
+        options=("provider", "service_s", "cv"),
+        example="recorded:detections.parquet?provider=NAME",
+    ),
+    "null": _Runtime(
+        module="null", needs=(), options=("service_s", "load_s"), example="null"
+    ),
+}  # fmt: skip
+
+
+def parse_spec(spec: str) -> DetectorSpec:
+    """Take a spec apart and check its kind and its options' names.
+
+    Raises:
+        ConfigError: the kind or an option is unknown, or the location is missing.
+    """
+    head, has_options, query = spec.partition("?")
+    kind, _, location = head.partition(":")
+    if kind not in _RUNTIMES:
+        message = f"unknown kind of detector {kind!r} in {spec!r}"
+        raise ConfigError(message, suggestion(kind, _RUNTIMES))
+    runtime = _RUNTIMES[kind]
+    if (location == "") != (kind == "null"):
+        message = f"a detector of kind {kind} is written otherwise, found {spec!r}"
+        raise ConfigError(message, f"for example {runtime.example}")
+    options: dict[str, str] = {}
+    for pair in query.split("&") if has_options else ():
+        key, equals, value = pair.partition("=")
+        if key not in runtime.options:
+            message = f"unknown option {key!r} of detector {spec!r}"
+            raise ConfigError(message, suggestion(key, runtime.options))
+        if not equals or not value or key in options:
+            message = f"option {key} of {spec!r} must be given once, as {key}=VALUE"
+            raise ConfigError(message)
+        options[key] = value
+    return DetectorSpec(kind=kind, location=location, options=options)
+
+
+def load_detector(spec: str, *, threads: int = 1, seed: int = 0) -> Detector:
+    """Load the detector that a spec names.
+
+    Args:
+        spec: see the head of this module; files are relative to the working directory.
+        threads: CPU threads that inference may use.
+        seed: of the service times of recorded detections, and of random weights.
+
+    Raises:
+        ConfigError: the spec is wrong.
+        DataError: a file is missing or holds something else.
+        PrerequisiteError: a library is missing; the hint says how to install it.
+    """
+    parsed = parse_spec(spec)
+    if threads < 1:
+        message = f"threads of a detector must be at least 1, found {threads}"
+        raise ConfigError(message)
+    runtime = _RUNTIMES[parsed.kind]
+    for module, extra in runtime.needs:
+        require(module, extra)
+    module = importlib.import_module(f"midhaul.vision.detectors.{runtime.module}")
+    return module.load(parsed.location, parsed.options, threads=threads, seed=seed)
+
+
+def stated(spec: str) -> Stated:
+    """What can be said of a detector's answers without loading it.
+
+    Raises:
+        ConfigError: the spec is wrong.
+        DataError: a file is missing or holds something else.
+        PrerequisiteError: a library is missing; the hint says how to install it.
+    """
+    parsed = parse_spec(spec)
+    runtime = _RUNTIMES[parsed.kind]
+    for module, extra in runtime.needs:
+        require(module, extra)
+    module = importlib.import_module(f"midhaul.vision.detectors.{runtime.module}")
+    return module.stated(parsed.location, parsed.options)
+
+
+def short_name(spec: str) -> str:
+    """The spec in one word, for tables and charts; reads no file.
+
+    Raises:
+        ConfigError: the spec is wrong.
+    """
+    parsed = parse_spec(spec)
+    if parsed.kind in ("builtin", "onnx", "tflite"):
+        limit = parsed.options.get("max_detections")
+        name = PurePath(parsed.location).stem
+        return f"{name} ({limit} boxes)" if limit else name
+    if parsed.kind == "recorded":
+        return parsed.options.get("provider", PurePath(parsed.location).stem)
+    weights = parsed.options.get("weights", "DEFAULT")
+    if parsed.kind == "torchvision" and weights == "none":
+        return f"{parsed.location} (random weights)"
+    if parsed.kind == "torchvision" and weights != "DEFAULT":
+        return f"{parsed.location} ({PurePath(weights).stem})"
+    return parsed.location or parsed.kind
+
+
+def caveat(detector: Detector) -> str:
+    """What a report must say beside this detector's numbers; mostly nothing."""
+    return str(getattr(detector, "caveat", ""))
+
+
+def suggestion(found: str, known: Iterable[str]) -> str:
+    """``did you mean …?``, or all that there is."""
+    known = tuple(known)
+    close = get_close_matches(found, known, n=1)
+    if close:
+        return f"did you mean {close[0]}?"
+    return f"choose one of: {', '.join(known)}" if known else ""

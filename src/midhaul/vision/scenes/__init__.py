@@ -1,0 +1,1 @@
+"""Street scenes with exact boxes, drawn from a seed: the built-in data set."""
