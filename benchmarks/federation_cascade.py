@@ -22,7 +22,7 @@ import numpy as np
 from midhaul.federation.evaluate.config import FusionConfig, LearnerConfig
 from midhaul.federation.evaluate.metrics import cost_to_match
 from midhaul.federation.evaluate.split_and_fit import (
-    Prepared,
+    PreparedSplit,
     TestPart,
     learn,
     split_three,
@@ -60,7 +60,7 @@ Figure = tuple[str, float, str, float]
 class Split:
     """One split of a recording with a cascade learned on it."""
 
-    prepared: Prepared
+    prepared: PreparedSplit
     part: TestPart
     seed: int
 

@@ -33,7 +33,7 @@ from midhaul.testbed.load.arrivals import Constant, Poisson
 from midhaul.testbed.load.clock import precise_clock
 from midhaul.testbed.load.generator import generate, run_load
 from midhaul.testbed.load.scenarios import Server, Stop
-from midhaul.testbed.measure.validity import Limits, cell_facts, judge_cell
+from midhaul.testbed.measure.validity import CellLimits, cell_facts, judge_cell
 from midhaul.testbed.nodes.launcher import LocalLauncher
 from midhaul.testbed.nodes.settings import NodeSettings
 from midhaul.wire import Answer
@@ -46,7 +46,7 @@ if TYPE_CHECKING:
 
 SHARES = (0.05, 0.1, 0.2, 0.34, 0.4, 0.5, 0.6, 0.7)
 ATTEMPTS = 3
-LIMITS = Limits(percentile=0.99)
+LIMITS = CellLimits(percentile=0.99)
 CONNECTIONS = (8, 32)
 
 

@@ -32,7 +32,7 @@ import pyarrow.parquet as pq
 
 from midhaul.deploy.catalogue import builtin_images
 from midhaul.deploy.networks import PACKET_BYTES, read_mahimahi
-from midhaul.deploy.simulate.config import PolicyConfig, SimulateConfig
+from midhaul.deploy.simulate.config import SimulateConfig, SimulatedPolicyConfig
 from midhaul.deploy.simulate.inputs import policy_of, scenario_of
 from midhaul.deploy.simulate.tables import totals_of
 from midhaul.deploy.simulate.world import simulate_gateway
@@ -245,21 +245,25 @@ def forecasts(links: list[Link]) -> list[Figure]:
 def simulations(uplinks: list[Link], *, n_repeats: int) -> list[Figure]:
     """The loop with placements, allocations and messages, on the later parts."""
     policies = [
-        PolicyConfig(name="conformal", horizon_s=600),
-        PolicyConfig(name="conformal, 20 %", max_over_share=0.2, horizon_s=600),
-        PolicyConfig(
+        SimulatedPolicyConfig(name="conformal", horizon_s=600),
+        SimulatedPolicyConfig(
+            name="conformal, 20 %", max_over_share=0.2, horizon_s=600
+        ),
+        SimulatedPolicyConfig(
             name="conformal, no back-pressure", has_back_pressure=False, horizon_s=600
         ),
-        PolicyConfig(name="last", forecast="last", horizon_s=600),
-        PolicyConfig(
+        SimulatedPolicyConfig(name="last", forecast="last", horizon_s=600),
+        SimulatedPolicyConfig(
             name="last, no back-pressure",
             forecast="last",
             has_back_pressure=False,
             horizon_s=600,
         ),
-        PolicyConfig(name="0.7 EWMA", forecast="ewma", uplink_share=0.7, horizon_s=600),
-        PolicyConfig(name="least of five", forecast="least", horizon_s=600),
-        PolicyConfig(name="oracle", forecast="oracle", horizon_s=600),
+        SimulatedPolicyConfig(
+            name="0.7 EWMA", forecast="ewma", uplink_share=0.7, horizon_s=600
+        ),
+        SimulatedPolicyConfig(name="least of five", forecast="least", horizon_s=600),
+        SimulatedPolicyConfig(name="oracle", forecast="oracle", horizon_s=600),
     ]
     figures: list[Figure] = []
     with tempfile.TemporaryDirectory() as folder:
@@ -273,7 +277,7 @@ def simulations(uplinks: list[Link], *, n_repeats: int) -> list[Figure]:
 
 
 def simulate(
-    file: Path, policies: list[PolicyConfig], period_s: float, n_repeats: int
+    file: Path, policies: list[SimulatedPolicyConfig], period_s: float, n_repeats: int
 ) -> dict[str, dict[str, float]]:
     """Sums of all repetitions, by policy."""
     config = SimulateConfig.model_validate(

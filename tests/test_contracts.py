@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import ast
 import importlib
 import pkgutil
 import re
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -122,3 +124,14 @@ def test_every_module_says_what_it_is() -> None:
         assert spec is not None
         source = spec.loader.get_source(info.name)  # type: ignore[union-attr]
         assert source.lstrip().startswith('"""'), info.name
+
+
+def test_class_names_are_unique() -> None:
+    """Whoever searches for a class finds one."""
+    where: dict[str, list[str]] = {}
+    for file in sorted(Path(midhaul.__file__).parent.rglob("*.py")):
+        for node in ast.parse(file.read_text(encoding="utf-8")).body:
+            if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+                where.setdefault(node.name, []).append(file.name)
+    assert len(where) > 500
+    assert {name: files for name, files in where.items() if len(files) > 1} == {}

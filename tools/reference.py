@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from types import ModuleType
 
     from midhaul.runs.tables import Table
-    from midhaul.runs.template import Key
+    from midhaul.runs.template import ConfigKey
 
 FOLDER = Path(__file__).parent.parent / "docs" / "reference"
 _END = "<!-- Written by tools/reference.py: change the code, then run that. -->\n"
@@ -192,25 +192,25 @@ def config_page() -> str:
     return "\n".join(lines)
 
 
-def _sections() -> dict[tuple[str, tuple[Key, ...]], list[str]]:
+def _sections() -> dict[tuple[str, tuple[ConfigKey, ...]], list[str]]:
     """Which kinds share a table with the same keys."""
-    found: dict[tuple[str, tuple[Key, ...]], list[str]] = {}
+    found: dict[tuple[str, tuple[ConfigKey, ...]], list[str]] = {}
     for kind in KINDS.values():
         for title, group in _groups(list(keys(kind.load_config()))).items():
             found.setdefault((title, tuple(group)), []).append(kind.name)
     return found
 
 
-def _groups(listed: Sequence[Key]) -> dict[str, list[Key]]:
+def _groups(listed: Sequence[ConfigKey]) -> dict[str, list[ConfigKey]]:
     """Keys by the table that holds them; ``""`` for those at the top."""
-    groups: dict[str, list[Key]] = {"": []}
+    groups: dict[str, list[ConfigKey]] = {"": []}
     for key in listed:
         table, _, _ = key.name.rpartition(".")
         groups.setdefault(table, []).append(key)
     return groups
 
 
-def _key_grid(listed: Sequence[Key]) -> list[str]:
+def _key_grid(listed: Sequence[ConfigKey]) -> list[str]:
     rows = [
         (f"`{k.name}`", _cell(k.type), _key_default(k), _cell(k.description))
         for k in listed
@@ -218,7 +218,7 @@ def _key_grid(listed: Sequence[Key]) -> list[str]:
     return _grid(("key", "type", "default", "meaning"), rows)
 
 
-def _key_default(key: Key) -> str:
+def _key_default(key: ConfigKey) -> str:
     if key.is_required:
         return "required"
     return f"`{_cell(key.default)}`" if key.default else ""

@@ -38,3 +38,5 @@ from .vision.data.opening import open_dataset as open_dataset
 from .vision.detectors.detector import load_detector as load_detector
 from .vision.evaluation import evaluate as evaluate
 from .vision.judge.accuracy import Judgement as Judgement
+
+__version__: str

@@ -19,7 +19,7 @@ from midhaul.errors import ConfigError, require
 from midhaul.kinds import KINDS, kind_named, load_experiment, presented
 from midhaul.model.display import MOST_ROWS, Display, Shown, counted, number
 from midhaul.runs.config import Config
-from midhaul.runs.differences import Difference, differences
+from midhaul.runs.differences import ConfigDifference, differences
 from midhaul.runs.experiment_file import Override, file_of_values, parse_key, read_file
 from midhaul.runs.listing import find_run, list_runs, unfinished
 from midhaul.runs.perform import perform
@@ -230,7 +230,7 @@ class Comparison(Shown):
     first: str
     second: str
     metrics: tuple[MetricComparison, ...]
-    differences: tuple[Difference, ...]
+    differences: tuple[ConfigDifference, ...]
     doubts: tuple[str, ...]
 
     def __len__(self) -> int:

@@ -7,7 +7,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from midhaul.captures.drawn_captures import Call, Conversation, draw_day, write_capture
+from midhaul.captures.drawn_captures import (
+    Conversation,
+    DrawnCall,
+    draw_day,
+    write_capture,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -26,7 +31,7 @@ def conversation(
 ) -> Conversation:
     """A connection with n requests, whose inference takes 200, 210, 220 … ms."""
     calls = [
-        Call(
+        DrawnCall(
             begins_ns=begin_ns + i * 1_000_000_000,
             upload_bytes=60_000 + 1000 * i,
             inference_ns=(200 + 10 * i) * MS,

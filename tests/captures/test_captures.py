@@ -24,7 +24,7 @@ from tests.captures.packets import (
 )
 
 from midhaul.captures.capture import Capture, captures_in
-from midhaul.captures.request_times import Account, Limits
+from midhaul.captures.request_times import Account, SplitLimits
 from midhaul.captures.tracking import Tracker, series, split
 from midhaul.errors import DataError
 
@@ -218,9 +218,9 @@ def test_aborted_requests_have_a_reason(
 def test_small_requests_and_small_answers_do_not_count(tmp_path: Path) -> None:
     """By the limits that are set."""
     file = drawn(tmp_path / "a.pcap")
-    large = Limits(min_upload_bytes=61_500)
+    large = SplitLimits(min_upload_bytes=61_500)
     assert states(split([file], limits=large)) == ["small", "small", "ok"]
-    wordy = Limits(min_answer_bytes=5000)
+    wordy = SplitLimits(min_answer_bytes=5000)
     assert states(split([file], limits=wordy)) == ["failed"] * 3
 
 
@@ -235,7 +235,7 @@ def test_names_come_from_name_servers_as_well(tmp_path: Path) -> None:
     )
     packet = Ether() / IP() / UDP(sport=53, dport=9999) / answer
     file = write_pcap(tmp_path / "a.pcap", [(BEGIN_NS, packet)])
-    tracker = Tracker(Limits(), {})
+    tracker = Tracker(SplitLimits(), {})
     report = tracker.read(file, 0)
     assert tracker.names == {bytes((198, 51, 100, 7)): "vision.example.org"}
     assert report.ignored == {"DNS answer": 1}
@@ -257,7 +257,7 @@ def test_what_cannot_be_split_is_named(tmp_path: Path) -> None:
         (BEGIN_NS + 4, Ether() / base / ICMP()),
     ]
     file = write_pcap(tmp_path / "a.pcap", packets)
-    tracker = Tracker(Limits(), {})
+    tracker = Tracker(SplitLimits(), {})
     report = tracker.read(file, 0)
     assert report.ignored == {"QUIC": 1, "ICMP": 1}
     found = {one.server: one.reason for one in tracker.take_done(with_open=True)}

@@ -6,12 +6,20 @@ from dataclasses import replace
 
 import pytest
 
-from midhaul.captures.sealed_http import Setting, Talk, Turn, http_version, take_turns
+from midhaul.captures.sealed_http import (
+    SealedConnection,
+    Talk,
+    Turn,
+    http_version,
+    take_turns,
+)
 from midhaul.captures.tls import Hello, Record, TlsCourse, read_hello
 
 MS = 1_000_000
-TLS13 = Setting(is_tls13=True, finished_ns=100 * MS, rtt_ns=20 * MS)
-HTTP2 = Setting(is_tls13=True, finished_ns=100 * MS, rtt_ns=20 * MS, offers_http2=True)
+TLS13 = SealedConnection(is_tls13=True, finished_ns=100 * MS, rtt_ns=20 * MS)
+HTTP2 = SealedConnection(
+    is_tls13=True, finished_ns=100 * MS, rtt_ns=20 * MS, offers_http2=True
+)
 TICKET = 234
 
 
@@ -44,7 +52,10 @@ def test_turns_follow_each_other() -> None:
         (200, "c", 978), (201, "c", 978), (400, "s", 478), (401, "s", 78),
         (500, "c", 1978), (700, "s", 278),
     )  # fmt: skip
-    assert sizes(take_turns(said, Setting())) == [(2000, 600, 400), (2000, 300, 700)]
+    assert sizes(take_turns(said, SealedConnection())) == [
+        (2000, 600, 400),
+        (2000, 300, 700),
+    ]
 
 
 def test_tickets_are_no_answer() -> None:
@@ -88,7 +99,7 @@ def test_http2_shows_in_its_first_records(first: int) -> None:
     assert http_version(talks((101, "c", first)), HTTP2) == "2"
     assert http_version(talks((101, "c", first)), TLS13) == "1.1"
     assert http_version(talks((101, "c", 310), (300, "s", 120)), HTTP2) == "1.1"
-    known = Setting(chosen="h2")
+    known = SealedConnection(chosen="h2")
     assert http_version(talks((101, "c", 310)), known) == "2"
 
 

@@ -13,7 +13,7 @@ import pytest
 from midhaul.deploy.curves.qos_curve import QosCurve
 from midhaul.deploy.requests import (
     AnalyticKind,
-    Request,
+    AnalyticRequest,
     analytics_of,
     draw_weights,
     poisson_requests,
@@ -58,7 +58,7 @@ def test_drawn_requests_have_the_stated_rate_and_lifetimes() -> None:
 def test_images_may_be_asked_for_twice_where_that_is_wanted() -> None:
     """With few images and many requests, distinct ones are capped, others are not."""
 
-    def draw(*, is_distinct: bool) -> list[Request]:
+    def draw(*, is_distinct: bool) -> list[AnalyticRequest]:
         return poisson_requests(
             ["a"],
             n_minutes=50,
@@ -84,7 +84,7 @@ def test_requests_are_read_from_tables(tmp_path: Path) -> None:
     """CSV in the seed's form, by version, and Parquet in seconds."""
     text = "version,analytic,arrival_min,lifetime_min\n1,a,0,6\n2,b,1.5,2\n"
     (tmp_path / "requests.csv").write_text(text)
-    wanted = [Request(image="b", arrival_s=90.0, lifetime_s=120.0)]
+    wanted = [AnalyticRequest(image="b", arrival_s=90.0, lifetime_s=120.0)]
     assert read_requests_csv(tmp_path / "requests.csv", "2") == wanted
     table = pa.table({"analytic": ["b"], "arrival_s": [90], "lifetime_s": [120.0]})
     pq.write_table(table, tmp_path / "requests.parquet")
@@ -103,13 +103,14 @@ def test_files_without_requests_are_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="lifetime_s"):
         read_requests(tmp_path / "requests.parquet")
     with pytest.raises(DataError, match="arrival at -1"):
-        Request(image="a", arrival_s=-1.0, lifetime_s=1.0)
+        AnalyticRequest(image="a", arrival_s=-1.0, lifetime_s=1.0)
 
 
 def test_the_first_kind_that_fits_makes_the_analytic() -> None:
     """Kinds are patterns of image names; what fits none is refused."""
     requests = [
-        Request(image=name, arrival_s=1.0, lifetime_s=2.0) for name in ("audio1", "x")
+        AnalyticRequest(image=name, arrival_s=1.0, lifetime_s=2.0)
+        for name in ("audio1", "x")
     ]
     kinds = [kind("audio*", 7.0), kind("*", 3.0)]
     first, second = analytics_of(requests, kinds, {"audio1": 0.25})

@@ -9,7 +9,7 @@ import pytest
 import vl_convert
 
 from midhaul.report import Figure, charts, timelines
-from midhaul.report.axes import Axis, Chart, Choice, Series
+from midhaul.report.axes import Axis, Chart, ChartChoice, Series
 from midhaul.report.theme import LANGUAGE_VERSION, specification
 
 if TYPE_CHECKING:
@@ -103,7 +103,7 @@ def test_intervals_are_drawn_where_they_are() -> None:
 
 def test_choice_shows_one_option() -> None:
     """A chart with a list shows the rows of the option that is picked at first."""
-    pick = Choice("label", "Label", ("x", "y", "z"), "y")
+    pick = ChartChoice("label", "Label", ("x", "y", "z"), "y")
     drawn = svg(pick.on(charts.dots(ROWS, VALUE, LABEL, SERIES)))
     shown = re.findall(r'label: (\w)[^"]*" role="graphics-symbol"[^>]*"point"', drawn)
     assert shown == ["y", "y"]

@@ -21,8 +21,8 @@ from midhaul.report import (
     Headline,
     Notice,
     Page,
+    PageSection,
     Picture,
-    Section,
     render,
     write,
 )
@@ -98,7 +98,7 @@ def policy_of(reader: Reader) -> str:
 
 def page_of(*items: Any, verdict: Verdict | None = None, text: str = "") -> Page:
     """A page of one section."""
-    section = Section(title="Part one", text=text, items=items)
+    section = PageSection(title="Part one", text=text, items=items)
     return Page(title="A page", subtitle="a run", verdict=verdict, sections=(section,))
 
 
@@ -128,7 +128,7 @@ def test_no_text_becomes_markup() -> None:
         title=EVIL,
         subtitle=EVIL,
         verdict=verdict,
-        sections=(Section(title=EVIL, text=EVIL, items=every_item(EVIL)),),
+        sections=(PageSection(title=EVIL, text=EVIL, items=every_item(EVIL)),),
     )
     reader = Reader(render(page))
     assert len(reader.programs()) == 2
@@ -218,7 +218,9 @@ def test_numbers_are_sorted_as_numbers() -> None:
 
 def test_contents_lead_to_the_sections() -> None:
     """Every entry of the table of contents has its target."""
-    page = Page(title="t", sections=(Section(title="A b"), Section(title="C & d")))
+    page = Page(
+        title="t", sections=(PageSection(title="A b"), PageSection(title="C & d"))
+    )
     reader = Reader(render(page))
     links = {a["href"] for tag, a in reader.elements if tag == "a"}
     targets = {f"#{a['id']}" for _, a in reader.elements if "id" in a}

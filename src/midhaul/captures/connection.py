@@ -98,7 +98,7 @@ Protocol = Literal["", "tls", "http/1.1", "http/2"]
 _PREFACE_START = PREFACE[:14]
 
 
-class Connection:
+class TcpConnection:
     """One connection, packet by packet.
 
     Args:
@@ -295,7 +295,7 @@ class Connection:
 class _Front:
     """Hands the first bytes to whoever can read them, and the rest as well."""
 
-    def __init__(self, connection: Connection, *, is_client: bool) -> None:
+    def __init__(self, connection: TcpConnection, *, is_client: bool) -> None:
         self._connection, self._is_client = connection, is_client
         self._reader: _StreamReader | None = None
 

@@ -34,7 +34,7 @@ _OTHER = {_CLIENT: _SERVER, _SERVER: _CLIENT}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Call:
+class DrawnCall:
     """One request of a conversation.
 
     Attributes:
@@ -68,7 +68,7 @@ class Conversation:
     client_port: int
     rtt_ns: int
     rate_bps: float
-    calls: tuple[Call, ...]
+    calls: tuple[DrawnCall, ...]
 
 
 def write_capture(file: Path, conversations: Iterable[Conversation]) -> None:
@@ -102,12 +102,12 @@ def draw_day(
         rtt_ns = int((8 + 17 * place) * _MS_NS)
         for hour in range(24):
             begin_ns = (begins_s + hour * 3600 + 60 * place) * 1_000_000_000
-            calls: list[Call] = []
+            calls: list[DrawnCall] = []
             for _ in range(n_requests):
                 busy = 1 + 0.15 * np.sin((hour - 8) / 24 * 2 * np.pi)
                 inference_ns = (180 + 90 * place) * busy * rng.lognormal(0, 0.25)
                 begin_ns += int(rng.uniform(1.5, 3.0) * 1e9)
-                call = Call(
+                call = DrawnCall(
                     begins_ns=begin_ns,
                     upload_bytes=int(rng.lognormal(11.2, 0.4)),
                     inference_ns=int(inference_ns * _MS_NS),

@@ -21,7 +21,7 @@ from midhaul.captures.metrics import (
     times_of,
 )
 from midhaul.captures.naming import Naming, zone
-from midhaul.captures.request_times import Limits
+from midhaul.captures.request_times import SplitLimits
 from midhaul.captures.tables import (
     capture_row,
     connection_row,
@@ -120,7 +120,7 @@ class _Reading:
 
     def read(self, number: int, files: Sequence[Path]) -> None:
         """Read one series and write its rows."""
-        limits = Limits(
+        limits = SplitLimits(
             min_upload_bytes=self._config.min_upload_bytes,
             min_answer_bytes=self._config.min_answer_bytes,
         )

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from midhaul.captures import tables
-from midhaul.report import Cell, DataTable, Figure, Notice, Page, Section
-from midhaul.report.axes import Axis, Choice, Series
+from midhaul.report import Cell, DataTable, Figure, Notice, Page, PageSection
+from midhaul.report.axes import Axis, ChartChoice, Series
 from midhaul.report.charts import lines, percentile_curves, stack
 from midhaul.report.common_chapters import environment, gather, subtitle, verdict_of
 from midhaul.report.curves import CAPTION, points_of
@@ -251,11 +251,11 @@ def build(run: Run) -> Page:
     )
 
 
-def _overview(view: View) -> Section:
+def _overview(view: View) -> PageSection:
     if not view.names:
         text = "No request was found in the captures."
         items = (Notice(text=text, tone="warning"),)
-        return Section(title="Overview", items=items)
+        return PageSection(title="Overview", items=items)
     wanted = (
         ("Median inference", "inference_p50_s", False, duration_text),
         ("95 % of inferences below", "inference_p95_s", False, duration_text),
@@ -278,7 +278,7 @@ def _overview(view: View) -> Section:
         _distribution(view, "total"),
         summary_table(view, _forms(), "Below each number its 95 % interval."),
     )
-    return Section(title="Overview", text=_ESTIMATES, items=gather(items))
+    return PageSection(title="Overview", text=_ESTIMATES, items=gather(items))
 
 
 def _drawn(view: View) -> Notice | str:
@@ -356,7 +356,7 @@ def _distribution(view: View, what: str) -> Figure | str:
     return Figure(title=title, chart=chart, caption=CAPTION)
 
 
-def _day(view: View) -> Section | None:
+def _day(view: View) -> PageSection | None:
     rows: list[dict[str, Any]] = [
         {
             "name": row["name"],
@@ -374,10 +374,10 @@ def _day(view: View) -> Section | None:
         if not view.rows(tables.HOURS):
             return None
         text = f"No hour of the day has the {fewest_values(0.5)} requests of a median."
-        return Section(title="Over the day", items=(Notice(text=text),))
+        return PageSection(title="Over the day", items=(Notice(text=text),))
     curves = tuple(dict.fromkeys(row["curve"] for row in rows))
     chart = lines(rows, Axis("hour", "hour of the day"), Axis("ms", "ms"), view.series)
-    shown = Choice("curve", "curve", curves, curves[0]).on(chart)
+    shown = ChartChoice("curve", "curve", curves, curves[0]).on(chart)
     zone = view.run.config_values().get("time_zone", "UTC")
     caption = (
         f"In the time zone {zone}. Lines are 95 % intervals between order statistics, "
@@ -385,22 +385,22 @@ def _day(view: View) -> Section | None:
         "do not carry, or that lies among those without an answer, is missing."
     )
     figure = Figure(title="Hour by hour", chart=shown, caption=caption)
-    return Section(title="Over the day", items=(figure,))
+    return PageSection(title="Over the day", items=(figure,))
 
 
 def _percentile(percentile: int) -> str:
     return "median" if percentile == 50 else f"{percentile} %"  # noqa: PLR2004 - the median
 
 
-def _requests(view: View) -> Section | None:
+def _requests(view: View) -> PageSection | None:
     if "requests" not in view.has:
         return None
     items = (status_table(view), setup_table(view), request_table(view))
-    return Section(title="Requests", items=gather(items))
+    return PageSection(title="Requests", items=gather(items))
 
 
-def _captures(view: View) -> Section | None:
+def _captures(view: View) -> PageSection | None:
     if "captures" not in view.has:
         return None
     items = (capture_table(view), connection_table(view), ignored_table(view))
-    return Section(title="Captures and connections", items=gather(items))
+    return PageSection(title="Captures and connections", items=gather(items))

@@ -45,7 +45,7 @@ import numpy as np
 if TYPE_CHECKING:
     from jaxtyping import Int64
 
-    from midhaul.captures.connection import Connection
+    from midhaul.captures.connection import TcpConnection
     from midhaul.captures.http import Message
     from midhaul.captures.sealed_http import Turn
     from midhaul.captures.streams import Times
@@ -60,7 +60,7 @@ answered before it was sent as a whole, ``ambiguous`` may be several at once.
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Limits:
+class SplitLimits:
     """Which requests count.
 
     Attributes:
@@ -316,7 +316,7 @@ _BAD_CODE = 400
 _OPEN: tuple[Status, str] = ("cut", "the capture ends before the answer")
 
 
-def account(connection: Connection, limits: Limits) -> Account:
+def account(connection: TcpConnection, limits: SplitLimits) -> Account:
     """All that a finished connection says.
 
     Args:
@@ -410,7 +410,10 @@ def _exchange(
 
 
 def _is_waited_for(
-    connection: Connection, turn: Turn, judged: tuple[Status, str], limits: Limits
+    connection: TcpConnection,
+    turn: Turn,
+    judged: tuple[Status, str],
+    limits: SplitLimits,
 ) -> bool:
     """Whether a request without an answer took at least the time until its end."""
     is_early = connection.course.n_early_bytes > 0
@@ -424,7 +427,7 @@ def _is_waited_for(
 
 
 def _waiting(
-    connection: Connection,
+    connection: TcpConnection,
     number: int,
     turn: Turn,
     judged: tuple[Status, str],
@@ -451,7 +454,7 @@ def _waiting(
 
 
 def _status(
-    connection: Connection, turns: list[Turn], number: int, limits: Limits
+    connection: TcpConnection, turns: list[Turn], number: int, limits: SplitLimits
 ) -> tuple[Status, str]:
     turn = turns[number]
     is_middle = not connection.client.is_whole and not connection.course.begun_ns
@@ -472,7 +475,9 @@ def _status(
     return _judged(turn.request, turn.answer, limits)
 
 
-def _judged(request: Message, answer: Message, limits: Limits) -> tuple[Status, str]:
+def _judged(
+    request: Message, answer: Message, limits: SplitLimits
+) -> tuple[Status, str]:
     """Whether a request that was answered counts."""
     if request.n_bytes < limits.min_upload_bytes:
         return "small", f"sends less than {limits.min_upload_bytes} bytes"
@@ -483,7 +488,7 @@ def _judged(request: Message, answer: Message, limits: Limits) -> tuple[Status, 
     return "ok", ""
 
 
-def _unanswered(connection: Connection) -> tuple[Status, str]:
+def _unanswered(connection: TcpConnection) -> tuple[Status, str]:
     if connection.reset_ns:
         return "aborted", _reset(connection)
     if connection.server.ended_ns:
@@ -493,12 +498,14 @@ def _unanswered(connection: Connection) -> tuple[Status, str]:
     return _OPEN
 
 
-def _reset(connection: Connection) -> str:
+def _reset(connection: TcpConnection) -> str:
     who = "client" if connection.is_reset_by_client else "server"
     return f"reset by the {who}"
 
 
-def _state(connection: Connection) -> tuple[Literal["ok", "cut", "unsupported"], str]:
+def _state(
+    connection: TcpConnection,
+) -> tuple[Literal["ok", "cut", "unsupported"], str]:
     if not connection.protocol:
         if not connection.client.n_bytes and not connection.server.n_bytes:
             if connection.reset_ns:
@@ -512,7 +519,7 @@ def _state(connection: Connection) -> tuple[Literal["ok", "cut", "unsupported"],
     return "ok", ""
 
 
-def _version(connection: Connection) -> str:
+def _version(connection: TcpConnection) -> str:
     course = connection.course
     if connection.protocol != "tls":
         return ""

@@ -96,7 +96,7 @@ class Turn:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Setting:
+class SealedConnection:
     """What is known of a connection whose records are sealed.
 
     Attributes:
@@ -116,7 +116,7 @@ class Setting:
     is_ended: bool = True
 
 
-def http_version(talks: Sequence[Talk], setting: Setting) -> HttpVersion:
+def http_version(talks: Sequence[Talk], setting: SealedConnection) -> HttpVersion:
     """Which HTTP is spoken in sealed records, by assumption 3."""
     if setting.chosen:
         return "2" if setting.chosen == "h2" else "1.1"
@@ -129,7 +129,7 @@ def http_version(talks: Sequence[Talk], setting: Setting) -> HttpVersion:
     return "2" if any(n in _OPENING for n in spoken) else "1.1"
 
 
-def take_turns(talks: Sequence[Talk], setting: Setting) -> list[Turn]:
+def take_turns(talks: Sequence[Talk], setting: SealedConnection) -> list[Turn]:
     """Part application data into requests and answers.
 
     Args:
@@ -177,7 +177,7 @@ def _without_control(talks: Sequence[Talk]) -> list[Talk]:
     return kept
 
 
-def _without_preludes(talks: Sequence[Talk], setting: Setting) -> list[Talk]:
+def _without_preludes(talks: Sequence[Talk], setting: SealedConnection) -> list[Talk]:
     """Leave out tickets, and SETTINGS of the server, by assumptions 1 and 3."""
     soon_ns = setting.finished_ns + 2 * setting.rtt_ns + _TICKET_SLACK_NS
     left_out: set[int] = set()
@@ -202,7 +202,7 @@ def _without_preludes(talks: Sequence[Talk], setting: Setting) -> list[Talk]:
 def _n_after_tickets(
     turns: Sequence[tuple[Sequence[Talk], Sequence[Talk]]],
     known_bytes: set[int],
-    setting: Setting,
+    setting: SealedConnection,
 ) -> int:
     """How many turns may be parts of a request that tickets have cut."""
     latest_ns = setting.finished_ns + 2 * setting.rtt_ns + _LATE_TICKET_NS

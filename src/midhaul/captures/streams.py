@@ -38,7 +38,7 @@ class Chunk(NamedTuple):
     data: bytes
 
 
-class Reader(Protocol):
+class StreamReader(Protocol):
     """Takes the bytes of a stream in order."""
 
     def feed(self, chunk: Chunk) -> None:
@@ -77,7 +77,7 @@ class Stream:
         ended_ns: when its sender closed it; 0 as long as it did not.
     """
 
-    def __init__(self, reader: Reader) -> None:
+    def __init__(self, reader: StreamReader) -> None:
         self.reader = reader
         self.is_whole = False
         self.n_repeated = 0

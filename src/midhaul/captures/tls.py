@@ -19,7 +19,7 @@ import contextlib
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
-from midhaul.captures.sealed_http import Setting, Talk
+from midhaul.captures.sealed_http import SealedConnection, Talk
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -425,11 +425,11 @@ class TlsCourse:
             return self.server_hello.has_key
         return not self.has_certificate
 
-    def setting(self, rtt_ns: int) -> Setting:
+    def setting(self, rtt_ns: int) -> SealedConnection:
         """What taking turns needs to know."""
         client, server = self.client_hello, self.server_hello
         chosen = server.protocols[0] if server and server.protocols else ""
-        return Setting(
+        return SealedConnection(
             is_tls13=self.is_tls13,
             finished_ns=self.finished_ns,
             rtt_ns=rtt_ns,

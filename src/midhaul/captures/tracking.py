@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from midhaul.captures.capture import ACK, SYN, Capture, DnsMessage, Segment, decode
-from midhaul.captures.connection import Connection
-from midhaul.captures.request_times import Account, Limits, account
+from midhaul.captures.connection import TcpConnection
+from midhaul.captures.request_times import Account, SplitLimits, account
 from midhaul.errors import DataError
 
 if TYPE_CHECKING:
@@ -126,9 +126,9 @@ class Tracker:
         names: names of servers by address, as name servers gave them.
     """
 
-    def __init__(self, limits: Limits, secrets: Secrets) -> None:
+    def __init__(self, limits: SplitLimits, secrets: Secrets) -> None:
         self._limits, self._secrets = limits, secrets
-        self._open: dict[_Key, tuple[Connection, bool]] = {}
+        self._open: dict[_Key, tuple[TcpConnection, bool]] = {}
         self._done: list[Account] = []
         self.names: dict[bytes, str] = {}
 
@@ -188,7 +188,7 @@ class Tracker:
             known = self._begin(segment, number)
         known[0].add(time_ns, segment, is_client=known[1])
 
-    def _begin(self, segment: Segment, number: int) -> tuple[Connection, bool]:
+    def _begin(self, segment: Segment, number: int) -> tuple[TcpConnection, bool]:
         source = (segment.source, segment.source_port)
         target = (segment.target, segment.target_port)
         if segment.flags & SYN:
@@ -196,12 +196,12 @@ class Tracker:
         else:
             is_client = segment.source_port > segment.target_port
         client, server = (source, target) if is_client else (target, source)
-        connection = Connection(client, server, self._secrets, file=number)
+        connection = TcpConnection(client, server, self._secrets, file=number)
         self._open[*client, *server] = (connection, True)
         self._open[*server, *client] = (connection, False)
         return connection, is_client
 
-    def _end(self, connection: Connection) -> None:
+    def _end(self, connection: TcpConnection) -> None:
         client, server = connection.client_address, connection.server_address
         self._open.pop((*client, *server), None)
         self._open.pop((*server, *client), None)
@@ -275,7 +275,7 @@ def _last_ns(file: Path) -> int:
 def split(
     files: Iterable[Path],
     *,
-    limits: Limits | None = None,
+    limits: SplitLimits | None = None,
     secrets: Secrets | None = None,
 ) -> list[Account]:
     """All connections of some captures with their requests, by their beginning.
@@ -288,7 +288,7 @@ def split(
     Raises:
         DataError: a file is missing or is no capture.
     """
-    tracker = Tracker(limits or Limits(), secrets or {})
+    tracker = Tracker(limits or SplitLimits(), secrets or {})
     for number, file in enumerate(files):
         tracker.read(file, number)
     return list(tracker.take_done(with_open=True))

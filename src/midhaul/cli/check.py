@@ -77,7 +77,7 @@ def _check(
 ) -> list[Checked]:
     from midhaul.errors import ConfigError, DataError
     from midhaul.vision.checking import Checked, check_model, check_path, is_spec
-    from midhaul.vision.data.faults import Fault
+    from midhaul.vision.data.faults import DataFault
 
     path = Path(target)
     try:
@@ -88,7 +88,7 @@ def _check(
         of_kind = None if kind is None else kind.value
         return [check_path(path, kind=of_kind, images=images, advance=advance)]
     except (ConfigError, DataError) as error:
-        fault = Fault(message=error.message, hint=error.hint)
+        fault = DataFault(message=error.message, hint=error.hint)
         return [Checked(what=target, faults=(fault,))]
 
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from midhaul.api import Comparison
     from midhaul.model import Estimate
-    from midhaul.runs.differences import Difference
+    from midhaul.runs.differences import ConfigDifference
     from midhaul.stats.compare import MetricComparison
 
 Gates = Annotated[
@@ -148,7 +148,7 @@ def judge(gates: Sequence[Gate], found: Sequence[MetricComparison]) -> list[str]
     return [text for text in texts if text is not None]
 
 
-def _print_differences(unlike: Sequence[Difference]) -> None:
+def _print_differences(unlike: Sequence[ConfigDifference]) -> None:
     from midhaul.cli import output
 
     if not unlike:

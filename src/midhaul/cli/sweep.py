@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from midhaul.kinds import Kind
     from midhaul.runs.experiment_file import Override
-    from midhaul.runs.sweep import Outcome, Sweep
+    from midhaul.runs.sweep import Sweep, SweepOutcome
 
 Over = Annotated[
     list[str] | None,
@@ -117,7 +117,7 @@ def parse_over(text: str) -> tuple[str, list[Override]]:
     return key, [Override(key=steps, value=v, folder=folder) for v in found]
 
 
-def _write_reports(kind: Kind, out: Path, outcomes: Sequence[Outcome]) -> None:
+def _write_reports(kind: Kind, out: Path, outcomes: Sequence[SweepOutcome]) -> None:
     from midhaul.cli.output import say
     from midhaul.errors import MidhaulError
     from midhaul.runs.run import Run
@@ -132,7 +132,7 @@ def _write_reports(kind: Kind, out: Path, outcomes: Sequence[Outcome]) -> None:
                 return
 
 
-def _print(kind: Kind, out: Path, outcomes: Sequence[Outcome]) -> None:
+def _print(kind: Kind, out: Path, outcomes: Sequence[SweepOutcome]) -> None:
     """Print a line per point, with its headline where it has one configuration."""
     from midhaul.cli import output
     from midhaul.runs.summary import estimate_text
@@ -152,7 +152,7 @@ def _print(kind: Kind, out: Path, outcomes: Sequence[Outcome]) -> None:
     output.print_table([*keys, *heads, "status", "verdict", "run", "error"], lines)
 
 
-def _print_json(group: str, out: Path, outcomes: Sequence[Outcome]) -> None:
+def _print_json(group: str, out: Path, outcomes: Sequence[SweepOutcome]) -> None:
     from midhaul.cli import output
 
     points = [
@@ -169,7 +169,7 @@ def _print_json(group: str, out: Path, outcomes: Sequence[Outcome]) -> None:
     output.print_json({"group": group, "points": points})
 
 
-def _summary(out: Path, outcome: Outcome) -> list[dict[str, Any]]:
+def _summary(out: Path, outcome: SweepOutcome) -> list[dict[str, Any]]:
     from midhaul.runs.run import Run
 
     if outcome.run is None or outcome.status not in {"done", "skipped"}:
@@ -177,11 +177,11 @@ def _summary(out: Path, outcome: Outcome) -> list[dict[str, Any]]:
     return Run.open(out / outcome.run).summary.rows
 
 
-def _verdict(outcome: Outcome) -> str | None:
+def _verdict(outcome: SweepOutcome) -> str | None:
     if outcome.verdict is None:
         return None
     return "valid" if outcome.verdict.is_valid else "not valid"
 
 
-def _error(outcome: Outcome) -> str | None:
+def _error(outcome: SweepOutcome) -> str | None:
     return outcome.error.splitlines()[0] if outcome.error else None

@@ -31,7 +31,7 @@ _MINUTE_S = 60.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Request:
+class AnalyticRequest:
     """Somebody asks for an analytic.
 
     Attributes:
@@ -86,7 +86,7 @@ def poisson_requests(
     lifetimes_min: tuple[int, int],
     rng: np.random.Generator,
     is_distinct: bool = True,
-) -> list[Request]:
+) -> list[AnalyticRequest]:
     """Draw requests as the seed's generator does.
 
     Each minute a Poisson number of requests arrives, at its begin; images are uniform,
@@ -111,14 +111,14 @@ def poisson_requests(
             f"{len(images)} images, {rate_per_min} per minute, {low} to {high} minutes"
         )
         raise DataError(message)
-    requests: list[Request] = []
+    requests: list[AnalyticRequest] = []
     for minute in range(n_minutes):
         n = int(rng.poisson(rate_per_min))
         n = min(n, len(images)) if is_distinct else n
         chosen = rng.choice(len(images), size=n, replace=not is_distinct)
         lifetimes = rng.integers(low, high + 1, size=n)
         requests += [
-            Request(
+            AnalyticRequest(
                 image=images[int(place)],
                 arrival_s=minute * _MINUTE_S,
                 lifetime_s=float(lifetime) * _MINUTE_S,
@@ -128,7 +128,7 @@ def poisson_requests(
     return requests
 
 
-def read_requests_csv(file: Path, version: str = "1") -> list[Request]:
+def read_requests_csv(file: Path, version: str = "1") -> list[AnalyticRequest]:
     """Read one version of the requests of a file in the seed's form.
 
     Args:
@@ -146,12 +146,12 @@ def read_requests_csv(file: Path, version: str = "1") -> list[Request]:
     except (OSError, ValueError, csv.Error) as error:
         message = f"{file}: expected requests as CSV: {error}"
         raise DataError(message, _CSV_HINT) from error
-    found: list[Request] = []
+    found: list[AnalyticRequest] = []
     for line, row in enumerate(rows, start=2):
         if row.get("version") != version:
             continue
         try:
-            request = Request(
+            request = AnalyticRequest(
                 image=row["analytic"],
                 arrival_s=float(row["arrival_min"]) * _MINUTE_S,
                 lifetime_s=float(row["lifetime_min"]) * _MINUTE_S,
@@ -167,7 +167,7 @@ def read_requests_csv(file: Path, version: str = "1") -> list[Request]:
     return found
 
 
-def read_requests(file: Path) -> list[Request]:
+def read_requests(file: Path) -> list[AnalyticRequest]:
     """Read requests from a Parquet table.
 
     Raises:
@@ -186,7 +186,9 @@ def read_requests(file: Path) -> list[Request]:
     columns = [table[c].to_pylist() for c in (image, "arrival_s", "lifetime_s")]
     try:
         return [
-            Request(image=str(name), arrival_s=float(at), lifetime_s=float(lasts))
+            AnalyticRequest(
+                image=str(name), arrival_s=float(at), lifetime_s=float(lasts)
+            )
             for name, at, lasts in zip(*columns, strict=True)
         ]
     except (TypeError, ValueError) as error:
@@ -202,7 +204,7 @@ def draw_weights(images: Collection[str], rng: np.random.Generator) -> dict[str,
 
 
 def analytics_of(
-    requests: Sequence[Request],
+    requests: Sequence[AnalyticRequest],
     kinds: Sequence[AnalyticKind],
     weights: Mapping[str, float],
 ) -> list[Analytic]:
@@ -239,7 +241,10 @@ def kind_of(image: str, kinds: Sequence[AnalyticKind]) -> AnalyticKind:
 
 
 def _analytic(
-    number: int, request: Request, kind: AnalyticKind, weights: Mapping[str, float]
+    number: int,
+    request: AnalyticRequest,
+    kind: AnalyticKind,
+    weights: Mapping[str, float],
 ) -> Analytic:
     return Analytic(
         name=f"{request.image}.{number}",

@@ -11,8 +11,8 @@ from midhaul.report.page import (
     Item,
     Notice,
     Page,
+    PageSection,
     Picture,
-    Section,
     figure_png,
 )
 
@@ -26,8 +26,8 @@ __all__ = [
     "Item",
     "Notice",
     "Page",
+    "PageSection",
     "Picture",
-    "Section",
     "figure_png",
     "render",
     "write",

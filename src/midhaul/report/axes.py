@@ -106,7 +106,7 @@ class Series:
 
 
 @dataclass(frozen=True, slots=True)
-class Choice:
+class ChartChoice:
     """A list from which the reader picks what a chart shows.
 
     Attributes:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from midhaul.model import Verdict
 from midhaul.report.numbers import size_text
-from midhaul.report.page import Code, DataTable, Notice, Section
+from midhaul.report.page import Code, DataTable, Notice, PageSection
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -52,7 +52,7 @@ def verdict_of(run: Run) -> Verdict | None:
     return unfinished + run.verdict if run.verdict else unfinished
 
 
-def environment(run: Run) -> Section:
+def environment(run: Run) -> PageSection:
     """Machine, versions, config and the tables that the run left."""
     manifest = run.manifest
     about = {
@@ -75,7 +75,7 @@ def environment(run: Run) -> Section:
     if file.is_file():
         text = file.read_text(encoding="utf-8", errors="replace")
         items.append(Code(title="Config, with all defaults", text=text))
-    return Section(title="Environment", items=tuple(items))
+    return PageSection(title="Environment", items=tuple(items))
 
 
 def _machine(facts: Mapping[str, object]) -> dict[str, object]:

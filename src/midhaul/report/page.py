@@ -181,7 +181,7 @@ Item = Figure | DataTable | Notice | Headline | Gallery | Code
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Section:
+class PageSection:
     """A chapter of the page.
 
     Attributes:
@@ -211,7 +211,7 @@ class Page:
     subtitle: str = ""
     verdict: Verdict | None = None
     notes: tuple[str, ...] = ()
-    sections: tuple[Section, ...] = ()
+    sections: tuple[PageSection, ...] = ()
 
 
 def figure_png(figure: Figure, *, scale: float = 2.0) -> bytes:
@@ -246,7 +246,7 @@ _MOST_BYTES = 1_200_000
 _TYPES = {".jpg": "image/jpeg", ".jpeg": "image/jpeg", ".png": "image/png"}
 
 
-def gallery(run: Run) -> Section | None:
+def gallery(run: Run) -> PageSection | None:
     """Pictures that the run left, as many as fit; None where there are none.
 
     A file's name is its caption, with ``--`` for a comma and ``_`` for a space.
@@ -272,4 +272,4 @@ def gallery(run: Run) -> Section | None:
         pictures=tuple(pictures),
         caption="Human boxes are white, detections amber with label and score.",
     )
-    return Section(title="Examples", items=(item,))
+    return PageSection(title="Examples", items=(item,))

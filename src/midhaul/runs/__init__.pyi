@@ -1,5 +1,8 @@
 from .config import Config as Config, Section as Section
-from .differences import Difference as Difference, differences as differences
+from .differences import (
+    ConfigDifference as ConfigDifference,
+    differences as differences,
+)
 from .experiment_file import (
     ExperimentFile as ExperimentFile,
     Override as Override,

@@ -14,7 +14,7 @@ _NOT_COMPARED = {"load_at_start"}
 
 
 @dataclass(frozen=True, slots=True)
-class Difference:
+class ConfigDifference:
     """One fact that two runs do not share.
 
     Attributes:
@@ -30,7 +30,7 @@ class Difference:
     second: object
 
 
-def differences(first: Run, second: Run) -> list[Difference]:
+def differences(first: Run, second: Run) -> list[ConfigDifference]:
     """Everything that two runs differ in: code, config, libraries, machine.
 
     Raises:
@@ -45,7 +45,7 @@ def differences(first: Run, second: Run) -> list[Difference]:
         ("machine", _kept(one.machine), _kept(two.machine)),
     ]
     return [
-        Difference(about, key, left, right)
+        ConfigDifference(about, key, left, right)
         for about, a, b in facts
         for key, left, right in _unequal(dict(_flat(a)), dict(_flat(b)))
     ]

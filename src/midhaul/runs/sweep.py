@@ -75,7 +75,7 @@ class Sweep:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Outcome:
+class SweepOutcome:
     """What became of a point.
 
     Attributes:
@@ -129,7 +129,7 @@ def points_of(
 
 def run_sweep(
     sweep: Sweep, root: Path, progress: Progress, *, jobs: int = 1
-) -> list[Outcome]:
+) -> list[SweepOutcome]:
     """Visit every point that is not finished, in random order.
 
     A point that fails is an outcome, and the others are visited all the same.
@@ -147,7 +147,7 @@ def run_sweep(
         StoreError: another process is at the same sweep.
     """
     with _only_one(root, sweep), progress.task("points", len(sweep.points)) as task:
-        outcomes: dict[str, Outcome] = {}
+        outcomes: dict[str, SweepOutcome] = {}
         visit = (
             _visit_apart(sweep, root, jobs)
             if jobs > 1
@@ -170,7 +170,7 @@ def begin_point(root: Path, sweep: Sweep, point: Point) -> Run:
     )
 
 
-def _visit(sweep: Sweep, root: Path, progress: Progress) -> Iterator[Outcome]:
+def _visit(sweep: Sweep, root: Path, progress: Progress) -> Iterator[SweepOutcome]:
     for point in sweep.shuffled():
         if (outcome := _settled(root, point)) is not None:
             yield outcome
@@ -184,7 +184,7 @@ def _visit(sweep: Sweep, root: Path, progress: Progress) -> Iterator[Outcome]:
             yield _outcome(root, point)
 
 
-def _visit_apart(sweep: Sweep, root: Path, jobs: int) -> Iterator[Outcome]:
+def _visit_apart(sweep: Sweep, root: Path, jobs: int) -> Iterator[SweepOutcome]:
     waiting: dict[str, Point] = {}
     for point in sweep.shuffled():
         if (outcome := _settled(root, point)) is not None:
@@ -202,30 +202,32 @@ def run_point(sweep: Sweep, root: Path, point: Point, progress: Progress) -> Non
     perform(sweep.experiment, point.config, run, progress)
 
 
-def _settled(root: Path, point: Point) -> Outcome | None:
+def _settled(root: Path, point: Point) -> SweepOutcome | None:
     """The outcome of a point that is finished or being run elsewhere."""
     for run in reversed(listing.runs_of(root, point.config.hash())):
         if run.status == "done":
             verdict = run.verdict
-            return Outcome(point=point, status="skipped", run=run.id, verdict=verdict)
+            return SweepOutcome(
+                point=point, status="skipped", run=run.id, verdict=verdict
+            )
         if run.status == "running":
             error = f"run {run.id} is being run by another process"
-            return Outcome(point=point, status="running", run=run.id, error=error)
+            return SweepOutcome(point=point, status="running", run=run.id, error=error)
     return None
 
 
-def _outcome(root: Path, point: Point, error: str | None = None) -> Outcome:
+def _outcome(root: Path, point: Point, error: str | None = None) -> SweepOutcome:
     """What the newest run of a point says, or the error that kept it from saying so."""
     runs = listing.runs_of(root, point.config.hash())
     if not runs:
         text = error or "its process was killed before it began"
-        return Outcome(point=point, status="failed", run=None, error=text)
+        return SweepOutcome(point=point, status="failed", run=None, error=text)
     run = runs[-1]
     if run.status == "done":
-        return Outcome(point=point, status="done", run=run.id, verdict=run.verdict)
+        return SweepOutcome(point=point, status="done", run=run.id, verdict=run.verdict)
     status = "killed" if run.status == "killed" and error is None else "failed"
     text = error or run.manifest.error or "its process was killed"
-    return Outcome(point=point, status=status, run=run.id, error=text)
+    return SweepOutcome(point=point, status=status, run=run.id, error=text)
 
 
 @contextlib.contextmanager

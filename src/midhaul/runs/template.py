@@ -20,7 +20,7 @@ _WIDTH = 88
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Key:
+class ConfigKey:
     """One key of an experiment file.
 
     Attributes:
@@ -42,14 +42,14 @@ class Key:
         return asdict(self)
 
 
-def keys(model: type[BaseModel], prefix: str = "") -> Iterator[Key]:
+def keys(model: type[BaseModel], prefix: str = "") -> Iterator[ConfigKey]:
     """Every key of a config, depth first; tables themselves are listed too."""
     for name, field in model.model_fields.items():
         default = _default(field)
         below = schema.models(field.annotation)
         is_list = schema.type_name(field.annotation).startswith("list")
         is_leaf = not below
-        yield Key(
+        yield ConfigKey(
             name=prefix + name,
             type=_type(field),
             default="" if default is None or below else _toml(schema.plain(default)),

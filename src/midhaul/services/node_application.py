@@ -35,7 +35,7 @@ from midhaul.services.http import (
 )
 from midhaul.testbed.nodes.pipeline import (
     Look,
-    Reply,
+    PipelineReply,
     Station,
     durations,
     look,
@@ -263,7 +263,7 @@ class Application:
         meta: dict[str, Any] = {"queue_ns": queue_ns, **durations(looks)}
         sent = [parcel(station, looked) for looked in looks]
         parcels = [one for one in sent if one is not None]
-        came: list[Reply] = []
+        came: list[PipelineReply] = []
         if parcels:
             came, said = await self._forward(parcels)
             meta |= said
@@ -278,7 +278,9 @@ class Application:
             meta, [s.entry() for s in settled], [s.detections for s in settled]
         )
 
-    async def _forward(self, parcels: list[Item]) -> tuple[list[Reply], dict[str, Any]]:
+    async def _forward(
+        self, parcels: list[Item]
+    ) -> tuple[list[PipelineReply], dict[str, Any]]:
         """Ask the cloud; what it answered per parcel, and what that took."""
         cloud = f"node {self._settings.name}: its cloud {self._settings.cloud}"
         if self._cloud_url is None:

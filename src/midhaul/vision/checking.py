@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
 from midhaul.errors import DataError, MidhaulError
-from midhaul.vision.data.faults import Fault, Faults
+from midhaul.vision.data.faults import DataFault, Faults
 from midhaul.vision.data.files import list_images, read_bytes, read_json, unread_images
 from midhaul.vision.data.opening import open_dataset
 from midhaul.vision.data.yolo import YAML
@@ -35,12 +35,12 @@ class Checked:
     """
 
     what: str
-    faults: tuple[Fault, ...] = ()
+    faults: tuple[DataFault, ...] = ()
     notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Target:
+class CheckTarget:
     """Where a data set is, and of which kind."""
 
     kind: DatasetKind
@@ -136,7 +136,7 @@ def check_model(spec: str) -> Checked:
         if not isinstance(error, DataError):
             raise
         return Checked(
-            what=what, faults=(Fault(message=error.message, hint=error.hint),)
+            what=what, faults=(DataFault(message=error.message, hint=error.hint),)
         )
     return Checked(what=f"{what}: {detector.name}, {len(detector.names)} classes")
 
@@ -155,7 +155,7 @@ def _check_recording(path: Path) -> Checked:
     try:
         names = providers_of(path)
     except DataError as error:
-        fault = Fault(message=error.message, hint=error.hint)
+        fault = DataFault(message=error.message, hint=error.hint)
         return Checked(what=what, faults=(fault,))
     return Checked(what=f"{what}: {', '.join(names)}")
 
@@ -178,9 +178,11 @@ def _check_images(folder: Path, advance: Callable[[], None]) -> Checked:
     )
 
 
-def _too_many(tallies: Sequence[Tally]) -> list[Fault]:
+def _too_many(tallies: Sequence[Tally]) -> list[DataFault]:
     """What would make a run not valid is a mistake as well."""
-    return [Fault(message=t.reason, hint=t.advice) for t in tallies if t.is_too_many]
+    return [
+        DataFault(message=t.reason, hint=t.advice) for t in tallies if t.is_too_many
+    ]
 
 
 def _where(dataset: Dataset, image_id: str) -> str:
@@ -188,11 +190,13 @@ def _where(dataset: Dataset, image_id: str) -> str:
     return str(paths.get(image_id, image_id))
 
 
-def _target(path: Path, kind: DatasetKind | None, images: Path | None) -> Target | None:
+def _target(
+    path: Path, kind: DatasetKind | None, images: Path | None
+) -> CheckTarget | None:
     """What a path is; None for a folder of images alone."""
     if path.is_file():
         return _of_file(path, images)
-    kinds: dict[DatasetKind, Callable[[], Target | None]] = {
+    kinds: dict[DatasetKind, Callable[[], CheckTarget | None]] = {
         "voc": lambda: _voc_in(path),
         "yolo": lambda: _yolo_in(path, is_meant=kind == "yolo"),
         "coco": lambda: _coco_in(path, images),
@@ -201,35 +205,35 @@ def _target(path: Path, kind: DatasetKind | None, images: Path | None) -> Target
     return next((target for find in wanted if (target := find()) is not None), None)
 
 
-def _of_file(path: Path, images: Path | None) -> Target:
+def _of_file(path: Path, images: Path | None) -> CheckTarget:
     suffix = path.suffix.lower()
     if suffix in YAML:
-        return Target(kind="yolo", images=path)
+        return CheckTarget(kind="yolo", images=path)
     if suffix == ".json":
         folder = images or _images_of(path)
-        return Target(kind="coco", images=folder, annotations=path)
+        return CheckTarget(kind="coco", images=folder, annotations=path)
     message = f"{path} is no data set, model or experiment file that is known"
     raise DataError(message, "expected .json, .yaml, .onnx, .tflite, .parquet, .toml")
 
 
-def _voc_in(path: Path) -> Target | None:
+def _voc_in(path: Path) -> CheckTarget | None:
     if (path / "JPEGImages").is_dir():
-        return Target(kind="voc", images=path)
+        return CheckTarget(kind="voc", images=path)
     if (path / "Annotations").is_dir() and (path / "images").is_dir():
-        return Target(kind="voc", images=path / "images")
+        return CheckTarget(kind="voc", images=path / "images")
     return None
 
 
-def _yolo_in(path: Path, *, is_meant: bool) -> Target | None:
+def _yolo_in(path: Path, *, is_meant: bool) -> CheckTarget | None:
     for name in ("data.yaml", "data.yml", "dataset.yaml"):
         if (path / name).is_file():
-            return Target(kind="yolo", images=path / name)
+            return CheckTarget(kind="yolo", images=path / name)
     if is_meant or (path / "labels").is_dir() or _has_labels_beside(path):
-        return Target(kind="yolo", images=path)
+        return CheckTarget(kind="yolo", images=path)
     return None
 
 
-def _coco_in(path: Path, images: Path | None) -> Target | None:
+def _coco_in(path: Path, images: Path | None) -> CheckTarget | None:
     files = [*sorted(path.glob("*.json")), *sorted(path.glob("annotations/*.json"))]
     found = [file for file in files if _is_coco(file)]
     if len(found) > 1:

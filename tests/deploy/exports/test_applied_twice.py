@@ -15,7 +15,13 @@ from tests.deploy.exports.api import Cluster, RefusedError, manifests_in
 from tests.deploy.store.stub import Stub
 
 from midhaul.deploy.enforcement.bridge_config import read_bridge
-from midhaul.deploy.exports import Plan, Site, Toleration, export_plan, peer_tallies
+from midhaul.deploy.exports import (
+    ExportSite,
+    Plan,
+    Toleration,
+    export_plan,
+    peer_tallies,
+)
 from midhaul.deploy.placement.base import Placement, Pull
 from midhaul.deploy.plan.config import PlanConfig
 from midhaul.deploy.plan.experiment import plan
@@ -106,7 +112,7 @@ def pods(manifests: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 def test_a_changed_plan_rolls_over_and_is_never_refused(tmp_path: Path) -> None:
     """What changes is changed, what stays is left alone, what is gone is pruned."""
-    cluster, site = Cluster(), Site(max_unavailable=1, name="harbour")
+    cluster, site = Cluster(), ExportSite(max_unavailable=1, name="harbour")
     one, two = tmp_path / "one", tmp_path / "two"
     where = {"a": "gw.one", "b": "gw.two"}
     export_plan(
@@ -187,14 +193,14 @@ def test_images_are_named_by_digest_where_it_is_known(tmp_path: Path) -> None:
         tmp_path / "loose",
         problem(),
         placed({"a": "gw.one"}),
-        site=Site(with_digests=False),
+        site=ExportSite(with_digests=False),
     )
     assert "2 image(s) are named by tag" in loose[0].read_text(encoding="utf-8")
 
 
 def test_secrets_and_taints_are_in_every_pod(tmp_path: Path) -> None:
     """Analytics and pulls alike; a registry that wanted a password has its Secret."""
-    site = Site(
+    site = ExportSite(
         private_registries=("ghcr.io",),
         tolerations=(Toleration(key="edge", value="yes", effect="NoSchedule"),),
     )
@@ -222,17 +228,17 @@ def test_secrets_and_taints_are_in_every_pod(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("site", "has_tls"),
     [
-        (Site(cloud_broker="broker.example.org:8883"), True),
-        (Site(cloud_broker="broker.example.org:1883"), False),
-        (Site(cloud_broker="mqtts://broker.example.org:1883"), True),
-        (Site(cloud_broker="mqtt://broker.example.org:8883"), False),
-        (Site(cloud_broker="[2001:db8::1]:8883"), True),
-        (Site(cloud_broker="b:8883", cloud_broker_has_tls=False), False),
-        (Site(cloud_broker="b:99", cloud_broker_has_tls=True), True),
+        (ExportSite(cloud_broker="broker.example.org:8883"), True),
+        (ExportSite(cloud_broker="broker.example.org:1883"), False),
+        (ExportSite(cloud_broker="mqtts://broker.example.org:1883"), True),
+        (ExportSite(cloud_broker="mqtt://broker.example.org:8883"), False),
+        (ExportSite(cloud_broker="[2001:db8::1]:8883"), True),
+        (ExportSite(cloud_broker="b:8883", cloud_broker_has_tls=False), False),
+        (ExportSite(cloud_broker="b:99", cloud_broker_has_tls=True), True),
     ],
 )
 def test_the_bridge_asks_by_tls_where_the_broker_wants_it(
-    tmp_path: Path, site: Site, *, has_tls: bool
+    tmp_path: Path, site: ExportSite, *, has_tls: bool
 ) -> None:
     """By its port, by its scheme, or as the site says; Pods in the cloud know, too."""
     export_plan(tmp_path, problem(), placed({}), site=site)
@@ -252,14 +258,16 @@ def _inside(folder: Path) -> str:
 def test_a_broker_that_is_none_is_refused(tmp_path: Path, broker: str) -> None:
     """Before anything is written."""
     with pytest.raises(DataError, match="HOST:PORT"):
-        export_plan(tmp_path, problem(), placed({}), site=Site(cloud_broker=broker))
+        export_plan(
+            tmp_path, problem(), placed({}), site=ExportSite(cloud_broker=broker)
+        )
     assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.skipif(shutil.which("kubectl") is None, reason="needs kubectl")
 def test_kustomize_reads_the_folder(tmp_path: Path) -> None:
     """What it builds is what the files say."""
-    site = Site(max_unavailable=2, namespace="edge")
+    site = ExportSite(max_unavailable=2, namespace="edge")
     export_plan(tmp_path, problem(), placed({"a": "gw.one"}, "gw.one"), site=site)
     argv = ["kubectl", "kustomize", str(tmp_path)]
     said = subprocess.run(argv, capture_output=True, text=True, check=True).stdout
@@ -272,7 +280,7 @@ def test_kustomize_reads_the_folder(tmp_path: Path) -> None:
 
 def test_the_kustomization_lists_what_is_there(tmp_path: Path) -> None:
     """Deployments and budgets; pulls are applied before them, by themselves."""
-    export_plan(tmp_path, problem(), placed({}), site=Site(max_unavailable=0))
+    export_plan(tmp_path, problem(), placed({}), site=ExportSite(max_unavailable=0))
     listed = yaml.safe_load((tmp_path / "kustomization.yaml").read_text("utf-8"))
     assert listed["resources"] == ["deployments.yaml", "disruption-budgets.yaml"]
     assert all((tmp_path / name).is_file() for name in listed["resources"])
@@ -300,7 +308,7 @@ def test_pulls_of_peers_are_in_the_export(tmp_path: Path) -> None:
     text = files[0].read_text(encoding="utf-8")
     assert "midhaul/wave=2. It ends 110 s after the begin" in text
     found = Plan.of(shared, both)
-    assert [tally.n for tally in peer_tallies(found, Site())] == [0, 0]
+    assert [tally.n for tally in peer_tallies(found, ExportSite())] == [0, 0]
     alone = problem(has_peer_pulls=False)
     export_plan(tmp_path / "alone", alone, both)
     assert not list((tmp_path / "alone").rglob("hosts.toml"))
@@ -311,7 +319,7 @@ def test_pulls_of_peers_that_no_export_brings_are_counted() -> None:
     """Without a mirror, or where waiting for the peer takes longer than the slot."""
     both = placed({"a": "gw.one", "b": "gw.two"}, "gw.one", "gw.two")
     shared = problem(backhaul_bps=4e6, has_peer_pulls=True, slot_s=105.0)
-    lost, late = peer_tallies(Plan.of(shared, both), Site(peer_mirror=""))
+    lost, late = peer_tallies(Plan.of(shared, both), ExportSite(peer_mirror=""))
     assert (lost.n, lost.of, lost.is_too_many) == (1, 2, True)
     assert (late.n, late.is_too_many) == (1, True)
     # A layer that a gateway has already is a peer's, too.
@@ -323,13 +331,13 @@ def test_pulls_of_peers_that_no_export_brings_are_counted() -> None:
         ),
     )
     one = placed({"b": "gw.two"}, "gw.two")
-    lost, late = peer_tallies(Plan.of(there, one), Site(peer_mirror=""))
+    lost, late = peer_tallies(Plan.of(there, one), ExportSite(peer_mirror=""))
     assert (lost.n, late.n) == (1, 0)
 
 
 def test_what_an_analytic_may_send_is_told_to_the_network(tmp_path: Path) -> None:
     """In bit/s, on gateways only, where the site asks for it."""
-    site = Site(with_bandwidth=True)
+    site = ExportSite(with_bandwidth=True)
     export_plan(
         tmp_path, problem(), placed({"a": "gw.one"}), rates(2e5, 1e5, 0.0), site=site
     )

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from midhaul.deploy.curves.qos_curve import QosCurve
 from midhaul.deploy.enforcement.bridge_config import read_bridge
 from midhaul.deploy.enforcement.rate_map import read_rate_map
-from midhaul.deploy.exports import Plan, Site, export_plan
+from midhaul.deploy.exports import ExportSite, Plan, export_plan
 from midhaul.deploy.exports.kubernetes import (
     deployments,
     kubeedge_prepulls,
@@ -124,7 +124,7 @@ def _env(deployment: dict[str, Any]) -> dict[str, str]:
 
 def test_analytics_stand_where_the_plan_wants_them() -> None:
     """The gateway's by its host name, the others in the cloud, each with its rate."""
-    site = Site(registry="registry.local:5000/")
+    site = ExportSite(registry="registry.local:5000/")
     camera, mic, meter = found = deployments(_plan(), site)
     pods = [one["spec"]["template"]["spec"] for one in found]
     assert pods[1]["nodeSelector"] == {"kubernetes.io/hostname": "gw-1"}
@@ -165,8 +165,8 @@ def test_knobs_follow_the_demands_where_they_are_given() -> None:
 
 def test_images_are_pulled_in_the_order_of_the_plan() -> None:
     """By a Job and by KubeEdge, with time to spare."""
-    ((job,),) = prepull_jobs(_plan(), Site())
-    ((edge,),) = kubeedge_prepulls(_plan(), Site())
+    ((job,),) = prepull_jobs(_plan(), ExportSite())
+    ((edge,),) = kubeedge_prepulls(_plan(), ExportSite())
     containers = job["spec"]["template"]["spec"]["containers"]
     images = ["library/redis:7", "vision/yolo"]
     assert [one["image"] for one in containers] == images
@@ -203,25 +203,27 @@ def test_a_whole_folder_can_be_applied(tmp_path: Path) -> None:
 
 def test_ports_and_marks_tell_packets_apart() -> None:
     """Ports where the site knows them all, else marks; a zero rate has no class."""
-    marks = tc_script(_plan(), Site(device="wwan0"), "gw-1")
+    marks = tc_script(_plan(), ExportSite(device="wwan0"), "gw-1")
     assert "handle 2 fw" in marks
     ports = tc_script(
-        _plan(), Site(ports={"Cámara 7": 5001, "mic": 5002}, device="wwan0"), "gw-1"
+        _plan(),
+        ExportSite(ports={"Cámara 7": 5001, "mic": 5002}, device="wwan0"),
+        "gw-1",
     )
     assert "dport 5002" in ports
     assert "dev wwan0" in ports
-    none = tc_script(_plan((0.0, 0.0, 0.0)), Site(), "gw-1")
+    none = tc_script(_plan((0.0, 0.0, 0.0)), ExportSite(), "gw-1")
     assert none.count("class add") == 3  # the uplink, the rest, and the floor
 
 
 def test_what_cannot_be_applied_is_refused_in_words(tmp_path: Path) -> None:
     """Nothing is written then."""
     with pytest.raises(DataError, match="HOST:PORT"):
-        export_plan(tmp_path, *_answers(), site=Site(cloud_broker="cloud"))
+        export_plan(tmp_path, *_answers(), site=ExportSite(cloud_broker="cloud"))
     with pytest.raises(DataError, match="bit/s together"):
         export_plan(tmp_path, *_answers((8e5, 8e5, 0.0)))
     with pytest.raises(DataError, match="topic per analytic"):
-        rate_map(_plan(), Site(topic="iot/#"), "gw-1")
+        rate_map(_plan(), ExportSite(topic="iot/#"), "gw-1")
     assert list(tmp_path.iterdir()) == []
     problem = _problem()
     wrong = PlacementProblem(
@@ -295,7 +297,7 @@ def test_names_are_valid_and_stay_different(texts: list[str]) -> None:
 def test_a_rate_map_of_a_plan_is_json(tmp_path: Path) -> None:
     """With the uplink as its cap."""
     file = tmp_path / "rates.json"
-    rate_map(_plan(), Site(), "gw-2").write(file)
+    rate_map(_plan(), ExportSite(), "gw-2").write(file)
     assert json.loads(file.read_text(encoding="utf-8")) == {
         "uplink_bps": 2e6,
         "rates_bps": {"iot/meter/#": 4e5},

@@ -14,7 +14,7 @@ from scipy.optimize import linprog
 from midhaul.deploy.joint import JointLagrangian, JointMilp
 from midhaul.deploy.joint.checks import check_plan, random_problem
 from midhaul.deploy.joint.cutting_planes import minimise
-from midhaul.deploy.joint.lagrangian import Relaxation
+from midhaul.deploy.joint.lagrangian import JointRelaxation
 from midhaul.deploy.joint.model import model_of
 from midhaul.deploy.joint.program import Program, classes_of
 from midhaul.deploy.placement.reduction import reduce
@@ -54,7 +54,7 @@ def test_lagrangian_meets_the_linear_relaxation(
     """At the prices of the relaxation, the Lagrangian is no higher than its bound."""
     problem = random_problem(n, np.random.default_rng(seed), n_gateways=n_gateways)
     model = model_of(problem, None)
-    relaxation = Relaxation(model, reduce(model.instance))
+    relaxation = JointRelaxation(model, reduce(model.instance))
     relaxed = Program(model).relaxed()
     prices = np.concatenate([relaxed.uplinks, relaxed.rows[relaxation.rows]])
     priced = relaxation.at(relaxation.point(prices), relaxed.analytics)

@@ -15,7 +15,7 @@ from tests.deploy.enforcement.bridge_parts import (
 
 from midhaul.deploy.enforcement.bridge_config import Endpoint
 from midhaul.deploy.enforcement.broker import Broker
-from midhaul.deploy.live.channel import Channel
+from midhaul.deploy.live.channel import WorkerChannel
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 @contextlib.asynccontextmanager
-async def living(*channels: Channel) -> AsyncGenerator[None]:
+async def living(*channels: WorkerChannel) -> AsyncGenerator[None]:
     """Channels that stay connected meanwhile."""
     tasks = [asyncio.create_task(channel.live()) for channel in channels]
     try:
@@ -47,10 +47,10 @@ def test_what_is_sent_while_the_broker_is_away_comes_when_it_is_back(
         with Broker(tmp_path) as broker:
             endpoint = Endpoint(host=broker.host, port=broker.port)
             found: list[tuple[str, bytes]] = []
-            reader = Channel(
+            reader = WorkerChannel(
                 endpoint, "reader", ["a/#"], lambda *one: found.append(one)
             )
-            writer = Channel(endpoint, "writer")
+            writer = WorkerChannel(endpoint, "writer")
             async with living(reader, writer):
                 writer.send("a/b", b"0")
                 await until(lambda: len(found) == 1)
@@ -77,7 +77,7 @@ def test_what_came_while_a_worker_was_away_waits_for_it(tmp_path: Path) -> None:
             endpoint = Endpoint(host=broker.host, port=broker.port)
             found: list[bytes] = []
             for n_expected in (0, 3, 3):
-                reader = Channel(
+                reader = WorkerChannel(
                     endpoint, "reader", ["a/#"], lambda _topic, one: found.append(one)
                 )
                 async with living(reader):
@@ -96,7 +96,7 @@ def test_messages_expire_after_the_time_that_they_are_given(tmp_path: Path) -> N
     async def scene() -> None:
         with Broker(tmp_path) as broker:
             endpoint = Endpoint(host=broker.host, port=broker.port)
-            writer = Channel(endpoint, "writer", expiry_s=41.5)
+            writer = WorkerChannel(endpoint, "writer", expiry_s=41.5)
             async with listening(broker, "a") as found, living(writer):
                 writer.send("a", b"x")
                 await until(lambda: len(found) == 1)

@@ -15,7 +15,7 @@ from midhaul.deploy.live.channel import Header
 from midhaul.deploy.live.config import LiveConfig
 from midhaul.deploy.live.decision_log import Records
 from midhaul.deploy.live.inputs import requests_of
-from midhaul.deploy.live.situation import IDLE_BPS, Grant, Situation
+from midhaul.deploy.live.situation import IDLE_BPS, GatewaySituation, Grant
 from midhaul.deploy.live.tables import MESSAGES
 from midhaul.deploy.live.validity import check_machine, missing_here
 from midhaul.deploy.problem import Analytic
@@ -53,16 +53,18 @@ def analytic(name: str, **changes: Any) -> Analytic:
     return dataclasses.replace(found, **changes)
 
 
-def situation(*analytics: Analytic) -> Situation:
+def situation(*analytics: Analytic) -> GatewaySituation:
     """All of them in the cloud."""
     names = [a.name for a in analytics]
-    made = Situation(0, dict.fromkeys(names, 0.5), dict.fromkeys(names, "images"), 10.0)
+    made = GatewaySituation(
+        0, dict.fromkeys(names, 0.5), dict.fromkeys(names, "images"), 10.0
+    )
     for one in analytics:
         made.admit(one)
     return made
 
 
-def divide(who: Situation, uplink_bps: float) -> None:
+def divide(who: GatewaySituation, uplink_bps: float) -> None:
     """Divide an uplink among those who are there."""
     everybody = who.everybody
     places = [a.name in who.on_gateway for a in everybody]
@@ -246,7 +248,7 @@ def test_savings_count_from_the_real_start_to_the_leave() -> None:
 def test_a_lane_stays_free_for_what_is_late() -> None:
     """Who has left keeps its lane until the deadline; then another one gets it."""
     names = ("a.0", "b.1", "c.2")
-    who = Situation(
+    who = GatewaySituation(
         0, dict.fromkeys(names, 0.5), dict.fromkeys(names, "images"), deadline_s=10.0
     )
     who.admit(analytic("a.0"))

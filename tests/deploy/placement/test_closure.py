@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from scipy.sparse import csr_array
 from scipy.sparse.csgraph import maximum_flow
 
-from midhaul.deploy.placement.closure import Network, closure_reference
+from midhaul.deploy.placement.closure import CutNetwork, closure_reference
 
 
 def network(rng: np.random.Generator, n_types: int, n_bundles: int) -> tuple:
@@ -45,7 +45,7 @@ def test_closures_equal_brute_force_and_the_reference(
     """Weight and smallest set, for flows from nothing and from the last weights."""
     rng = np.random.default_rng(seed)
     needs, indptr, indices = network(rng, n_types, n_bundles)
-    kept = Network(indptr, indices, n_bundles)
+    kept = CutNetwork(indptr, indices, n_bundles)
     for _ in range(4):
         weights = rng.integers(0, 9, n_types).astype(np.float64)
         costs = rng.integers(0, 9, n_bundles).astype(np.float64)
@@ -77,7 +77,7 @@ def test_weights_agree_with_another_library(seed: int) -> None:
         (sizes.astype(np.int32), (begins, ends)), shape=(n + m + 2, n + m + 2)
     )
     flow = int(maximum_flow(graph, 0, n + m + 1).flow_value)
-    closure = Network(indptr, indices, m).best(
+    closure = CutNetwork(indptr, indices, m).best(
         weights.astype(np.float64), costs.astype(np.float64)
     )
     assert closure.weight == pytest.approx(weights.sum() - flow, abs=1e-6)
@@ -91,7 +91,7 @@ def test_the_certificate_holds_for_weights_of_any_size(seed: int) -> None:
     needs, indptr, indices = network(rng, 40, 30)
     weights = 10 ** rng.uniform(-3, 9, 40)
     costs = 10 ** rng.uniform(-3, 9, 30)
-    closure = Network(indptr, indices, 30).best(weights, costs)
+    closure = CutNetwork(indptr, indices, 30).best(weights, costs)
     for t in np.flatnonzero(closure.types):
         assert closure.bundles[needs[t]].all()
     value = weights[closure.types].sum() - costs[closure.bundles].sum()

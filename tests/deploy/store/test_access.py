@@ -30,7 +30,7 @@ from midhaul.deploy.store.access import Access
 from midhaul.deploy.store.checks import check_image_source
 from midhaul.deploy.store.client import RegistryClient
 from midhaul.deploy.store.credentials import login_for
-from midhaul.deploy.store.failures import Patience, Retries
+from midhaul.deploy.store.failures import Patience, RegistryRetries
 from midhaul.deploy.store.reader import ImageReader, ImageRecord
 from midhaul.deploy.store.reference import parse_reference
 from midhaul.errors import DataError, NodeError, PrerequisiteError
@@ -200,7 +200,7 @@ def test_a_mirror_that_fails_is_left_out() -> None:
         async with with_image() as stub, Stub() as mirror:
             access = Access(mirrors={stub.address: (mirror.address,)}, environ={})
             async with RegistryClient(access=access) as client:
-                patience = Patience(Retries(n_most=0))
+                patience = Patience(RegistryRetries(n_most=0))
                 reader = ImageReader(client, patience=patience, access=access)
                 await reader.read(stub.reference, "linux/amd64")  # it has it not
                 assert not reader.mirrors_down
@@ -374,7 +374,7 @@ def test_a_mirror_that_is_not_there_does_not_matter() -> None:
 
     async def run() -> None:
         async with RegistryClient(access=access) as client:
-            patience = Patience(Retries(n_most=0))
+            patience = Patience(RegistryRetries(n_most=0))
             reader = ImageReader(client, patience=patience, access=access)
             await reader.read("docker.test/a/b:1", "linux/amd64")
 

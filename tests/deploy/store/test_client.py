@@ -11,8 +11,8 @@ from tests.deploy.store.stub import MANIFEST, Stub, answers, digest_of
 
 from midhaul.deploy.store.client import RegistryClient
 from midhaul.deploy.store.credentials import credentials, parse_challenges
-from midhaul.deploy.store.exchange import Limits
-from midhaul.deploy.store.failures import Patience, Retries
+from midhaul.deploy.store.exchange import ExchangeLimits
+from midhaul.deploy.store.failures import Patience, RegistryRetries
 from midhaul.deploy.store.reader import read_image
 from midhaul.deploy.store.reference import parse_reference
 from midhaul.errors import DataError, MidhaulError, NodeError, PrerequisiteError
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 WORD = "s:ü"
-ONCE = Patience(Retries(n_most=0))
-QUICK = Limits(connect_s=2, read_s=0.3, manifest_bytes=10_000, n_redirects=3)
+ONCE = Patience(RegistryRetries(n_most=0))
+QUICK = ExchangeLimits(connect_s=2, read_s=0.3, manifest_bytes=10_000, n_redirects=3)
 
 
 def read(stub: Stub, environ: Mapping[str, str] | None = None, **options: Any) -> Any:

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from midhaul.deploy.store.manifests import (
+    ImageManifest,
     Index,
-    Manifest,
     Platform,
     parse_config,
     parse_manifest,
@@ -33,7 +33,7 @@ def entry(number: int, size: Any = 10, kind: str = f"{OCI}.v1.tar+gzip") -> Any:
     return {"mediaType": kind, "digest": digest(number), "size": size}
 
 
-def read(**parts: Any) -> Manifest | Index:
+def read(**parts: Any) -> ImageManifest | Index:
     """Parse a manifest with some parts."""
     whole = {"schemaVersion": 2, "config": entry(0, 5, "x"), "layers": [], **parts}
     return parse_manifest(json.dumps(whole).encode(), "h/a:1")
@@ -56,7 +56,7 @@ def test_media_types_say_how_a_layer_is_packed(
 ) -> None:
     """Docker's and the OCI's names are known, with every compression."""
     found = read(layers=[entry(1, kind=kind)])
-    assert isinstance(found, Manifest)
+    assert isinstance(found, ImageManifest)
     assert found.layers[0].compression == compression
     assert found.layers[0].is_foreign is is_foreign
 
@@ -64,7 +64,7 @@ def test_media_types_say_how_a_layer_is_packed(
 def test_a_layer_that_is_listed_twice_is_one_layer() -> None:
     """A digest is stored once; the positions tell where it was listed."""
     found = read(layers=[entry(1), entry(2), entry(1)])
-    assert isinstance(found, Manifest)
+    assert isinstance(found, ImageManifest)
     assert [layer.digest for layer in found.layers] == [digest(1), digest(2)]
     assert found.positions == (0, 1, 0)
 
@@ -72,7 +72,7 @@ def test_a_layer_that_is_listed_twice_is_one_layer() -> None:
 def test_a_layer_of_zero_bytes_is_a_layer() -> None:
     """Nothing is a content, too."""
     found = read(layers=[entry(1, 0)])
-    assert isinstance(found, Manifest)
+    assert isinstance(found, ImageManifest)
     assert found.layers[0].n_bytes == 0
 
 

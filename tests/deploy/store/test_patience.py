@@ -15,7 +15,7 @@ from midhaul.deploy.store.client import RegistryClient
 from midhaul.deploy.store.failures import (
     BusyRegistryError,
     Patience,
-    Retries,
+    RegistryRetries,
     told_wait_s,
 )
 from midhaul.deploy.store.reader import ImageRecord, read_image
@@ -28,7 +28,9 @@ if TYPE_CHECKING:
 class Sleeper:
     """A patience that notes its waits and does not wait."""
 
-    def __init__(self, retries: Retries | None = None, total_s: float = 120.0) -> None:
+    def __init__(
+        self, retries: RegistryRetries | None = None, total_s: float = 120.0
+    ) -> None:
         self.waits: list[float] = []
         self.patience = Patience(
             retries, total_s=total_s, rng=np.random.default_rng(0), sleep=self.sleep
@@ -94,7 +96,7 @@ def test_what_does_not_pass_is_not_tried_again(status: int) -> None:
 
 def test_patience_has_an_end() -> None:
     """In attempts, in the wait that a registry may ask for, and in all waits of it."""
-    stub, sleeper = with_image(), Sleeper(Retries(n_most=3))
+    stub, sleeper = with_image(), Sleeper(RegistryRetries(n_most=3))
     stub.slow_downs.extend([answers(503)] * 9)
     with pytest.raises(NodeError, match="answered 503"):
         read(stub, sleeper)

@@ -28,8 +28,8 @@ from tests.deploy.store.stub import (
 )
 
 from midhaul.deploy.store.client import RegistryClient
-from midhaul.deploy.store.exchange import Limits
-from midhaul.deploy.store.failures import Retries
+from midhaul.deploy.store.exchange import ExchangeLimits
+from midhaul.deploy.store.failures import RegistryRetries
 from midhaul.deploy.store.puller import Pace, Puller
 from midhaul.deploy.store.store import LayerStore
 from midhaul.errors import DataError, NodeError, StoreError
@@ -42,8 +42,8 @@ if TYPE_CHECKING:
 
 NOISE = [np.random.default_rng(n).bytes(300_000) for n in range(4)]
 CONFIG = {"os": "linux", "architecture": "amd64"}
-QUICK = Limits(connect_s=2, read_s=0.3)
-EAGER = Retries(n_most=3, first_s=0.01, longest_s=0.05)
+QUICK = ExchangeLimits(connect_s=2, read_s=0.3)
+EAGER = RegistryRetries(n_most=3, first_s=0.01, longest_s=0.05)
 
 
 def stub_with(*contents: bytes) -> Stub:
@@ -473,7 +473,7 @@ def test_a_capped_pull_takes_its_time(tmp_path: Path) -> None:
 
 def test_waits_between_attempts_grow_and_are_bounded() -> None:
     """Half of a wait is chance, so that many gateways do not ask at once."""
-    retries = Retries(first_s=1.0, longest_s=8.0)
+    retries = RegistryRetries(first_s=1.0, longest_s=8.0)
     rng = np.random.default_rng(0)
     for n, full in ((1, 1.0), (2, 2.0), (4, 8.0), (5, 8.0), (10_000, 8.0)):
         waits = [retries.wait_s(n, rng) for _ in range(50)]

@@ -26,7 +26,7 @@ from midhaul.deploy import catalogue
 from midhaul.deploy.catalogue import UNCOMPRESSED_RATIO
 from midhaul.deploy.store import read_images, write_layers
 from midhaul.deploy.store.client import RegistryClient
-from midhaul.deploy.store.failures import Patience, Retries
+from midhaul.deploy.store.failures import Patience, RegistryRetries
 from midhaul.deploy.store.reader import ImageRecord, read_image
 from midhaul.errors import DataError, StoreError
 
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 BASE, TOP = b"base" * 1_000, b"top" * 2_000
 LARGE = random.Random(1).randbytes(30_000)
 N_BASE = len(packed(BASE))
-ONCE = Patience(Retries(n_most=0))
+ONCE = Patience(RegistryRetries(n_most=0))
 CONFIG = {"os": "linux", "architecture": "amd64"}
 
 

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from tests.deploy.store.stub import LAYER, Stub, descriptor, digest_of, manifest
 
 from midhaul.deploy.store.client import RegistryClient
-from midhaul.deploy.store.failures import Patience, Retries
+from midhaul.deploy.store.failures import Patience, RegistryRetries
 from midhaul.deploy.store.reader import ImageRecord, read_image
 from midhaul.deploy.store.sizes import gzip_size, zstd_bytes
 
@@ -48,7 +48,7 @@ def read(layers: list[tuple[bytes, str]], **options: bool) -> ImageRecord:
 
     async def run() -> ImageRecord:
         async with stub, RegistryClient(environ={}) as client:
-            patience = Patience(Retries(n_most=0))
+            patience = Patience(RegistryRetries(n_most=0))
             return await read_image(client, stub.reference, patience=patience)
 
     return asyncio.run(run())

@@ -25,14 +25,16 @@ from midhaul.federation.recordings.problem import sizes_of, split_items
 from midhaul.stats import mean_statistic
 
 if TYPE_CHECKING:
-    from midhaul.federation.evaluate.metrics import Outcome
+    from midhaul.federation.evaluate.metrics import PolicyOutcome
     from midhaul.federation.recordings.problem import Recording, Task
 
 SEEDS = st.integers(0, 2**32 - 1)
 FUSERS = {"boxes": "wbf", "tags": "vote", "labels": "vote"}
 
 
-def outcome_of(recording: Recording, items: np.ndarray, asked: np.ndarray) -> Outcome:
+def outcome_of(
+    recording: Recording, items: np.ndarray, asked: np.ndarray
+) -> PolicyOutcome:
     """What asking some subsets in one round does to some items."""
     part = recording.take(items)
     features = np.zeros((len(items), 0), np.float32)
@@ -45,7 +47,7 @@ def outcome_of(recording: Recording, items: np.ndarray, asked: np.ndarray) -> Ou
     )
 
 
-def outcomes_of(recording: Recording, seed: int) -> list[Outcome]:
+def outcomes_of(recording: Recording, seed: int) -> list[PolicyOutcome]:
     """Random subsets of the test parts of three splits."""
     rng = np.random.default_rng(seed)
     tests = [split_items(recording.items, number)[2] for number in range(3)]

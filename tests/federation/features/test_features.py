@@ -22,7 +22,11 @@ from midhaul.federation.features.statistics import ImageStatistics, statistics_o
 from midhaul.federation.npz_state import read_state, write_state
 from midhaul.federation.policies.after_first import AfterFirstPolicy, FirstAnswer
 from midhaul.federation.policies.answer_features import describe
-from midhaul.federation.policies.armol.actor_policy import ActorPolicy, Network, Scaling
+from midhaul.federation.policies.armol.actor_policy import (
+    ActorNetwork,
+    ActorPolicy,
+    Scaling,
+)
 from midhaul.federation.policies.base import Situation
 from midhaul.vision.detectors.card import Card
 
@@ -241,7 +245,7 @@ def test_the_first_provider_is_asked_before_anybody_else() -> None:
         scaling=Scaling(
             centre=np.zeros(width, np.float32), scale=np.ones(width, np.float32)
         ),
-        actor=Network(
+        actor=ActorNetwork(
             weights=(np.zeros((width, 3), np.float32),),
             biases=(np.array([1, 0, 1], np.float32),),
             activation="relu",

@@ -24,7 +24,7 @@ from midhaul.errors import ConfigError, StoreError
 from midhaul.federation.money.ledger import Ledger
 from midhaul.federation.money.ledger_file import (
     FIRST_CHECK,
-    Entry,
+    LedgerEntry,
     Total,
     entries_of,
     entry_of,
@@ -204,7 +204,7 @@ def test_a_changed_line_is_damage_and_says_where(tmp_path: Path) -> None:
 )
 def test_lines_say_what_entries_say(name: str, nusd: int, time_s: float) -> None:
     """Write and read are inverse, but for the digits of the time."""
-    entry = Entry(
+    entry = LedgerEntry(
         number=7, time_s=time_s, event="charged", call=3, run=name, provider=name,
         item="00ff", price_nusd=nusd, price_list="v1",
     )  # fmt: skip

@@ -12,7 +12,7 @@ from midhaul.federation.fusion import fuser_named
 from midhaul.federation.policies.baselines import FixedPolicy
 from midhaul.federation.policies.catalogue import (
     CATALOGUE,
-    Entry,
+    PolicyEntry,
     entry_named,
     fit_policy,
 )
@@ -49,7 +49,7 @@ def _examples(task: Task, seed: int = 0, **more: int) -> Examples:
     return check_examples(task, fuser, np.random.default_rng(seed), **more)
 
 
-def _check(entry: Entry, examples: Examples) -> None:
+def _check(entry: PolicyEntry, examples: Examples) -> None:
     fitted: Any = fit_policy(
         entry.name, examples, _TOLD.get(entry.name), np.random.default_rng(1)
     )
@@ -74,13 +74,13 @@ def _check(entry: Entry, examples: Examples) -> None:
 
 @pytest.mark.parametrize("task", ["labels", "tags", "boxes"])
 @pytest.mark.parametrize("entry", _QUICK, ids=lambda entry: entry.name)
-def test_conforms(entry: Entry, task: Task) -> None:
+def test_conforms(entry: PolicyEntry, task: Task) -> None:
     """A policy of the catalogue keeps its promises for every task."""
     _check(entry, _examples(task, n_features=2))
 
 
 @pytest.mark.parametrize("entry", _QUICK, ids=lambda entry: entry.name)
-def test_conforms_without_features(entry: Entry) -> None:
+def test_conforms_without_features(entry: PolicyEntry) -> None:
     """It does so without features, with one provider and with four."""
     _check(entry, _examples("labels", n_providers=1))
     _check(entry, _examples("labels", n_providers=4))

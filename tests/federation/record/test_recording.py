@@ -26,12 +26,17 @@ from midhaul.federation.record import tables
 from midhaul.federation.record.caller import Asked, Asker, keys_to_ask, turns_of
 from midhaul.federation.record.config import (
     AskedConfig,
-    ImagesConfig,
     RecordConfig,
+    RecordImagesConfig,
     ScheduleConfig,
 )
 from midhaul.federation.record.experiment import record
-from midhaul.federation.record.journal import Call, Found, Journal, Key
+from midhaul.federation.record.journal import (
+    CallKey,
+    Journal,
+    JournalCall,
+    JournalEntry,
+)
 from midhaul.federation.record.metrics import samples
 from midhaul.federation.record.report import build
 from midhaul.federation.recordings.parquet import read_parquet
@@ -160,12 +165,12 @@ def test_all_is_asked_once_within_the_limits(tmp_path: Path) -> None:
     journal = ask(tmp_path, provider, items, n_at_once=3)
     assert sorted(item for item, _ in provider.calls) == list(items)
     assert provider.most_at_once == 3
-    call = journal.calls[Key("labeller", "a", 0)]
+    call = journal.calls[CallKey("labeller", "a", 0)]
     assert call.status == "ok"
     assert call.price_usd == 1.0
     assert call.found == (
-        Found("dog", 0.5, None, None, None, None),
-        Found("cat", 0.25, None, None, None, None),
+        JournalEntry("dog", 0.5, None, None, None, None),
+        JournalEntry("cat", 0.25, None, None, None, None),
     )
 
 
@@ -214,14 +219,14 @@ def test_nothing_is_asked_twice_unless_it_is_said(
     ask(tmp_path, failing, ("a", "b"))
     ask(tmp_path, Labeller(), ("d",))
     with Journal(tmp_path / "journal.jsonl") as journal:
-        key = Key("labeller", "c", 0)
-        journal.write(Call(key=key, slice=0, planned_s=0.0, sent_s=1.0))
+        key = CallKey("labeller", "c", 0)
+        journal.write(JournalCall(key=key, slice=0, planned_s=0.0, sent_s=1.0))
     again = Labeller()
     done = ask(tmp_path, again, tuple("abcd"), ask_again=ask_again)
     assert "".join(sorted(item for item, _ in again.calls)) == asked
     for item in asked:
-        assert done.calls[Key("labeller", item, 0)].n_asked == 2
-        assert done.calls[Key("labeller", item, 0)].status == "ok"
+        assert done.calls[CallKey("labeller", item, 0)].n_asked == 2
+        assert done.calls[CallKey("labeller", item, 0)].status == "ok"
 
 
 def test_a_journal_with_a_torn_line_goes_on(tmp_path: Path) -> None:
@@ -231,7 +236,7 @@ def test_a_journal_with_a_torn_line_goes_on(tmp_path: Path) -> None:
     whole = file.read_bytes()
     file.write_bytes(whole + b'{"key": ["labeller", "b"')
     with Journal(file) as journal:
-        assert list(journal.calls) == [Key("labeller", "a", 0)]
+        assert list(journal.calls) == [CallKey("labeller", "a", 0)]
     assert file.read_bytes() == whole
     file.write_bytes(b"what is this\n" + whole)
     with pytest.raises(StoreError, match="as a journal"):
@@ -240,7 +245,7 @@ def test_a_journal_with_a_torn_line_goes_on(tmp_path: Path) -> None:
 
 def config_of(*providers: AskedConfig, **keys: Any) -> RecordConfig:
     """A config over a few scenes."""
-    data = ImagesConfig(n_scenes=6)
+    data = RecordImagesConfig(n_scenes=6)
     return RecordConfig(data=data, providers=providers, n_resamples=100, **keys)
 
 
@@ -298,7 +303,7 @@ def test_a_provider_that_cannot_be_had_is_left_alone(tmp_path: Path) -> None:
     states = [call.status for _, call in sorted(journal.calls.items())]
     assert states == ([*["unreachable"] * 3, *["skipped"] * 2]) * 2
     assert sum(call.price_usd for call in journal.calls.values()) == 0
-    skipped = journal.calls[Key("labeller", "e", 0)]
+    skipped = journal.calls[CallKey("labeller", "e", 0)]
     assert "left alone after 3 calls, unreachable: as told" in skipped.message
     alive = Labeller()
     journal = ask(tmp_path, alive, tuple("abcdefghij"), schedule=schedule)
@@ -395,7 +400,7 @@ def test_a_provider_has_one_price_and_one_name() -> None:
     with pytest.raises(ValidationError, match="unique"):
         RecordConfig(providers=(FREE, FREE))
     with pytest.raises(ValidationError, match="annotations"):
-        ImagesConfig.model_validate_json('{"kind": "coco", "images": "."}')
+        RecordImagesConfig.model_validate_json('{"kind": "coco", "images": "."}')
 
 
 _CHILD = """
@@ -423,7 +428,7 @@ def test_a_killed_run_goes_on_where_it_was(tmp_path: Path) -> None:
         n_at_once=2,
     )
     config = RecordConfig(
-        data=ImagesConfig(n_scenes=40),
+        data=RecordImagesConfig(n_scenes=40),
         providers=(slow,),
         schedule=ScheduleConfig(n_slices=4),
         budget_usd=1.0,

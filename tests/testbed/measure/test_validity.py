@@ -13,8 +13,8 @@ from midhaul.testbed.load.records import RequestRecord
 from midhaul.testbed.load.scenarios import Offline, Server, SingleStream
 from midhaul.testbed.measure.tables import CELLS
 from midhaul.testbed.measure.validity import (
+    CellLimits,
     Conditions,
-    Limits,
     cell_facts,
     judge_cell,
     judge_percentile,
@@ -87,7 +87,7 @@ def test_each_demand_has_its_reason(bad: Load, reason: str, advice: str) -> None
 
 def test_a_rate_more_than_a_percent_off_is_invalid() -> None:
     """A generator that falls behind by 2 % is told apart from one by 0.5 %."""
-    limits = Limits(max_late_s=10)
+    limits = CellLimits(max_late_s=10)
     assert judge_cell(load(stretch=1.005), SERVER, limits=limits).is_valid
     verdict = judge_cell(load(stretch=1.02), SERVER, limits=limits)
     assert "found 2.0%: 9.804 instead of 10 requests" in verdict.reasons[0]
@@ -175,4 +175,4 @@ def test_a_percentile_needs_its_samples() -> None:
 
 def test_no_claim_needs_no_samples() -> None:
     """A single cell may claim nothing when all blocks are judged together."""
-    assert judge_cell(load(3), SERVER, limits=Limits(percentile=None)).is_valid
+    assert judge_cell(load(3), SERVER, limits=CellLimits(percentile=None)).is_valid

@@ -8,7 +8,7 @@ import time
 from typing import TYPE_CHECKING
 
 from midhaul.testbed.links.links import Links
-from midhaul.testbed.measure.rig import Watch
+from midhaul.testbed.measure.rig import CellWatch
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -43,9 +43,9 @@ class FakeNode:
         """Nothing to stop."""
 
 
-def watched(node: FakeNode) -> Watch:
+def watched(node: FakeNode) -> CellWatch:
     """A watch over one node."""
-    return Watch(nodes={"edge": node}, periods_s={"edge": 0.2}, links=Links(()))
+    return CellWatch(nodes={"edge": node}, periods_s={"edge": 0.2}, links=Links(()))
 
 
 def test_what_a_node_uses_is_its_own() -> None:

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from midhaul.vision.scenes.canvas import Canvas, Item
+from midhaul.vision.scenes.canvas import Canvas, SceneItem
 from midhaul.vision.scenes.objects import SKETCHES
 from midhaul.vision.scenes.scene import (
     HEIGHT,
@@ -178,9 +178,9 @@ def test_box_is_the_extent_of_what_is_seen() -> None:
     assert len(_truth(canvas, [_item(3), _item(-1), _item(0)])) == 0
 
 
-def _item(label: int) -> Item:
+def _item(label: int) -> SceneItem:
     sketch = Sketch(width_m=1.0, height_m=1.0)
-    return Item(
+    return SceneItem(
         sketch=sketch,
         label=label,
         x_m=0.0,

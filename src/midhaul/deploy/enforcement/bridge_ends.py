@@ -22,7 +22,12 @@ from midhaul.deploy.enforcement.bridge_loops import (
 )
 from midhaul.deploy.enforcement.bridge_stats import EndCounts
 from midhaul.deploy.enforcement.mqtt.connection import Login, Will, connect
-from midhaul.deploy.enforcement.mqtt.packets import Kind, Prop, Publish, Reply
+from midhaul.deploy.enforcement.mqtt.packets import (
+    PacketKind,
+    Prop,
+    Publish,
+    ReplyPacket,
+)
 from midhaul.deploy.enforcement.topics import needed, overlap
 
 if TYPE_CHECKING:
@@ -37,7 +42,7 @@ if TYPE_CHECKING:
     from midhaul.deploy.enforcement.mqtt.connection import Connection
     from midhaul.deploy.enforcement.mqtt.packets import Properties
 
-    Answer = tuple[Kind, int]
+    Answer = tuple[PacketKind, int]
 
 EndName = Literal["local", "remote"]
 
@@ -184,7 +189,7 @@ class BridgeEnd:
     async def _open(self, connection: Connection) -> None:
         """Take up what was left, subscribe, and say hello."""
         mids = self._gives.resume(is_present=connection.is_session_present)
-        await connection.reply([(Kind.PUBREL, mid) for mid in mids])
+        await connection.reply([(PacketKind.PUBREL, mid) for mid in mids])
         await self._subscribe(connection, is_first=True)
         if self._config.is_loop_checked and self._n_hellos < _HELLOS:
             # A broker that ends connections over topics which it does not allow would
@@ -260,9 +265,9 @@ class BridgeEnd:
         if self.is_stopping and message.qos:
             return  # it comes again when the bridge does
         if message.qos == 1:
-            answers.append((Kind.PUBACK, message.mid))
+            answers.append((PacketKind.PUBACK, message.mid))
         elif message.qos:
-            answers.append((Kind.PUBREC, message.mid))
+            answers.append((PacketKind.PUBREC, message.mid))
             if message.mid in self._received:
                 return
             self._received.add(message.mid)
@@ -301,19 +306,19 @@ class BridgeEnd:
         self._groups[message.topic] = (content, ids)
         return False
 
-    def _heard(self, reply: Reply, answers: list[Answer]) -> None:
+    def _heard(self, reply: ReplyPacket, answers: list[Answer]) -> None:
         mid = reply.mid
         match reply.kind:
-            case Kind.PUBREL:
+            case PacketKind.PUBREL:
                 self._received.discard(mid)
                 self._store.ask(
                     "DELETE FROM received WHERE end = ? AND mid = ?", (self.name, mid)
                 )
-                answers.append((Kind.PUBCOMP, mid))
-            case Kind.PUBREC:
+                answers.append((PacketKind.PUBCOMP, mid))
+            case PacketKind.PUBREC:
                 if self._gives.recorded(mid, reply.reason):
-                    answers.append((Kind.PUBREL, mid))
-            case Kind.PUBACK | Kind.PUBCOMP:
+                    answers.append((PacketKind.PUBREL, mid))
+            case PacketKind.PUBACK | PacketKind.PUBCOMP:
                 self._gives.acknowledged(mid, reply.reason)
             case _:
                 pass

@@ -9,16 +9,16 @@ from midhaul.deploy.eviction.offline import (
     OfflineLimit,
     offline_limit,
 )
-from midhaul.deploy.eviction.replay import Need, Replay, replay
+from midhaul.deploy.eviction.replay import EvictionReplay, Need, replay
 
 __all__ = [
     "EvictionPolicy",
+    "EvictionReplay",
     "FarthestNextUse",
     "ImageEviction",
     "LayerLru",
     "Need",
     "OfflineLimit",
-    "Replay",
     "ValuePerByte",
     "check_policy",
     "offline_limit",

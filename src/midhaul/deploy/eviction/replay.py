@@ -56,7 +56,7 @@ class Need:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Replay:
+class EvictionReplay:
     """What a policy did with a sequence of needs.
 
     Attributes:
@@ -92,7 +92,7 @@ def replay(
     *,
     high_water: float = 0.8,
     low_water: float = 0.6,
-) -> Replay:
+) -> EvictionReplay:
     """Serve needs one after the other from a disk that is empty at first.
 
     Args:
@@ -134,7 +134,7 @@ def replay(
         store = with_use(store, need.image, need.begin_s)
         peak = max(peak, store.uncompressed_bytes)
         active.append(need)
-    return Replay(
+    return EvictionReplay(
         policy=policy.name,
         pulled_bytes=tuple(pulled),
         is_refused=tuple(not fits for fits in accepted),

@@ -2,11 +2,11 @@
 
 from midhaul.deploy.exports.files import export_plan
 from midhaul.deploy.exports.network import cut_rates, peer_tallies
-from midhaul.deploy.exports.plan import Plan, Site, Toleration
+from midhaul.deploy.exports.plan import ExportSite, Plan, Toleration
 
 __all__ = [
+    "ExportSite",
     "Plan",
-    "Site",
     "Toleration",
     "cut_rates",
     "export_plan",

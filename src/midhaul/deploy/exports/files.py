@@ -28,7 +28,7 @@ from midhaul.deploy.exports.network import (
     rate_map,
     tc_script,
 )
-from midhaul.deploy.exports.plan import CLOUD, Plan, Site, dns_name
+from midhaul.deploy.exports.plan import CLOUD, ExportSite, Plan, dns_name
 from midhaul.deploy.exports.validation import KUBERNETES
 
 if TYPE_CHECKING:
@@ -146,7 +146,7 @@ _END = """
 """
 
 
-def readme(plan: Plan, site: Site, plan_hash: str, files: Sequence[str]) -> str:
+def readme(plan: Plan, site: ExportSite, plan_hash: str, files: Sequence[str]) -> str:
     """The text of README.txt.
 
     Args:
@@ -191,13 +191,13 @@ def readme(plan: Plan, site: Site, plan_hash: str, files: Sequence[str]) -> str:
 _FILLED = frozenset({_HEAD, _PULL, _PEERS, _START, _TLS, _END})
 
 
-def _n_loose(plan: Plan, site: Site) -> int:
+def _n_loose(plan: Plan, site: ExportSite) -> int:
     """How many images are named by tag only."""
     images = {(plan.where(one), one.image) for one in plan.analytics}
     return sum("@" not in plan.image_at(image, place, site) for place, image in images)
 
 
-def _pull_parts(plan: Plan, site: Site, files: Sequence[str]) -> list[str]:
+def _pull_parts(plan: Plan, site: ExportSite, files: Sequence[str]) -> list[str]:
     """How images are pulled before they are needed."""
     n_waves = sum(name.startswith("prepull-jobs") for name in files)
     if not n_waves:
@@ -214,7 +214,7 @@ def _pull_parts(plan: Plan, site: Site, files: Sequence[str]) -> list[str]:
     return [*parts, _LATER] if n_waves > 1 else parts
 
 
-def _rate_parts(plan: Plan, site: Site) -> list[str]:
+def _rate_parts(plan: Plan, site: ExportSite) -> list[str]:
     """What is special about the rates of each gateway."""
     parts = [_TLS] if site.has_tls else []
     for gateway, uplink_bps in plan.uplinks_bps.items():
@@ -239,7 +239,7 @@ def export_plan(
     allocation: RateAllocation | None = None,
     *,
     demands: Demands | None = None,
-    site: Site | None = None,
+    site: ExportSite | None = None,
 ) -> list[Path]:
     """Write a plan as files that can be applied.
 
@@ -258,7 +258,7 @@ def export_plan(
         DataError: the plan cannot be applied as it stands; nothing is written then.
         PrerequisiteError: a library of the extra ``deploy`` is missing.
     """
-    site = site or Site()
+    site = site or ExportSite()
     plan = Plan.of(problem, placement, allocation, demands)
     texts = _manifests(plan, site)
     for gateway, uplink_bps in plan.uplinks_bps.items():
@@ -274,7 +274,7 @@ def export_plan(
     return [folder / name for name in texts]
 
 
-def _manifests(plan: Plan, site: Site) -> dict[str, str]:
+def _manifests(plan: Plan, site: ExportSite) -> dict[str, str]:
     """README.txt and the files for a cluster, by name."""
     applied = {
         "deployments.yaml": deployments(plan, site),

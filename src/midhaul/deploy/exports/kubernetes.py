@@ -20,7 +20,7 @@ from midhaul.errors import require
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from midhaul.deploy.exports.plan import Plan, Site
+    from midhaul.deploy.exports.plan import ExportSite, Plan
     from midhaul.deploy.problem import Analytic
 
 PLAN_LABEL = "midhaul/plan"
@@ -42,7 +42,7 @@ _LEAST_EGRESS_BPS = 1000  # what CNI's plugin takes
 _AWAY = ("node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable")
 
 
-def deployments(plan: Plan, site: Site) -> list[dict[str, Any]]:
+def deployments(plan: Plan, site: ExportSite) -> list[dict[str, Any]]:
     """A Deployment for each analytic, on its gateway or in the cloud.
 
     Raises:
@@ -54,7 +54,7 @@ def deployments(plan: Plan, site: Site) -> list[dict[str, Any]]:
     return found
 
 
-def disruption_budgets(plan: Plan, site: Site) -> list[dict[str, Any]]:
+def disruption_budgets(plan: Plan, site: ExportSite) -> list[dict[str, Any]]:
     """A PodDisruptionBudget for each place, where the site asks for one.
 
     Raises:
@@ -85,7 +85,7 @@ def disruption_budgets(plan: Plan, site: Site) -> list[dict[str, Any]]:
     return found
 
 
-def prepull_jobs(plan: Plan, site: Site) -> list[list[dict[str, Any]]]:
+def prepull_jobs(plan: Plan, site: ExportSite) -> list[list[dict[str, Any]]]:
     """A Job for each gateway that is to pull something, in waves.
 
     The kubelet pulls the images of a Pod's containers one after another, in the order
@@ -136,7 +136,7 @@ def prepull_jobs(plan: Plan, site: Site) -> list[list[dict[str, Any]]]:
     return waves
 
 
-def kubeedge_prepulls(plan: Plan, site: Site) -> list[list[dict[str, Any]]]:
+def kubeedge_prepulls(plan: Plan, site: ExportSite) -> list[list[dict[str, Any]]]:
     """A KubeEdge ``ImagePrePullJob`` for each gateway that pulls, in the same waves.
 
     Raises:
@@ -169,7 +169,7 @@ def kubeedge_prepulls(plan: Plan, site: Site) -> list[list[dict[str, Any]]]:
     return waves
 
 
-def kustomization(site: Site, files: Sequence[str]) -> dict[str, Any]:
+def kustomization(site: ExportSite, files: Sequence[str]) -> dict[str, Any]:
     """The list of files that ``kubectl apply -k`` reads."""
     return {
         "apiVersion": "kustomize.config.k8s.io/v1beta1",
@@ -203,7 +203,7 @@ def to_yaml(manifests: Sequence[dict[str, Any]]) -> str:
     )
 
 
-def _deployment(plan: Plan, site: Site, analytic: Analytic) -> dict[str, Any]:
+def _deployment(plan: Plan, site: ExportSite, analytic: Analytic) -> dict[str, Any]:
     place = plan.where(analytic)
     name = dns_name(analytic.name)
     container = {
@@ -246,7 +246,7 @@ def _deployment(plan: Plan, site: Site, analytic: Analytic) -> dict[str, Any]:
     }
 
 
-def _env(plan: Plan, site: Site, analytic: Analytic) -> list[dict[str, Any]]:
+def _env(plan: Plan, site: ExportSite, analytic: Analytic) -> list[dict[str, Any]]:
     place = plan.where(analytic)
     near = site.cloud_broker if place == CLOUD else site.gateway_broker
     env = {
@@ -268,7 +268,7 @@ def _env(plan: Plan, site: Site, analytic: Analytic) -> list[dict[str, Any]]:
 
 
 def _pod_spec(
-    site: Site, place: str, containers: list[dict[str, Any]]
+    site: ExportSite, place: str, containers: list[dict[str, Any]]
 ) -> dict[str, Any]:
     is_cloud = place == CLOUD
     selector = (
@@ -291,7 +291,7 @@ def _pod_spec(
     }
 
 
-def _tolerations(site: Site) -> list[dict[str, str]]:
+def _tolerations(site: ExportSite) -> list[dict[str, str]]:
     """The site's, and those that let a gateway without its uplink go on."""
     found: list[dict[str, str]] = [
         {"key": key, "operator": "Exists", "effect": "NoExecute"} for key in _AWAY
@@ -316,7 +316,7 @@ def _seen_from_pod(broker: str) -> str:
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
-def _metadata(name: str, site: Site, component: str) -> dict[str, Any]:
+def _metadata(name: str, site: ExportSite, component: str) -> dict[str, Any]:
     name = dns_name(name)
     return {
         "name": name,
@@ -325,7 +325,9 @@ def _metadata(name: str, site: Site, component: str) -> dict[str, Any]:
     }
 
 
-def _labels(component: str, name: str, site: Site | None = None) -> dict[str, str]:
+def _labels(
+    component: str, name: str, site: ExportSite | None = None
+) -> dict[str, str]:
     """Labels that never change for one name, which selectors are; with the site's."""
     found = {
         "app.kubernetes.io/name": dns_name(name),
@@ -356,7 +358,7 @@ def _empty_waves(plan: Plan) -> list[list[dict[str, Any]]]:
     return [[] for _ in range(max(plan.waves().values(), default=0))]
 
 
-def _pulls(plan: Plan, site: Site) -> dict[str, tuple[list[str], int]]:
+def _pulls(plan: Plan, site: ExportSite) -> dict[str, tuple[list[str], int]]:
     """By gateway: images in the order of their pulls, and when to give up."""
     found: dict[str, tuple[list[str], int]] = {}
     for pull in plan.placement.pulls:

@@ -19,10 +19,10 @@ from midhaul.errors import DataError
 from midhaul.model import Tally
 
 if TYPE_CHECKING:
-    from midhaul.deploy.exports.plan import Plan, Site
+    from midhaul.deploy.exports.plan import ExportSite, Plan
 
 
-def rate_map(plan: Plan, site: Site, gateway: str) -> RateMap:
+def rate_map(plan: Plan, site: ExportSite, gateway: str) -> RateMap:
     """The rates on a gateway's uplink, by topic filter.
 
     Raises:
@@ -41,7 +41,7 @@ def rate_map(plan: Plan, site: Site, gateway: str) -> RateMap:
     return RateMap(rates_bps=rates_bps, uplink_bps=plan.uplinks_bps[gateway])
 
 
-def bridge_file(site: Site, gateway: str) -> str:
+def bridge_file(site: ExportSite, gateway: str) -> str:
     """The file of ``midhaul serve bridge`` on a gateway, TOML.
 
     Raises:
@@ -63,7 +63,7 @@ def bridge_file(site: Site, gateway: str) -> str:
     return "\n".join([*lines, ""])
 
 
-def htb_plan(plan: Plan, site: Site, gateway: str) -> HtbPlan:
+def htb_plan(plan: Plan, site: ExportSite, gateway: str) -> HtbPlan:
     """The kernel's classes for a gateway's uplink.
 
     Packets are told apart by destination port where the site knows all ports, else by
@@ -95,12 +95,12 @@ def htb_plan(plan: Plan, site: Site, gateway: str) -> HtbPlan:
     )
 
 
-def tc_script(plan: Plan, site: Site, gateway: str) -> str:
+def tc_script(plan: Plan, site: ExportSite, gateway: str) -> str:
     """A shell script that shapes a gateway's uplink; errors as :func:`htb_plan`."""
     return script(htb_plan(plan, site, gateway))
 
 
-def cut_rates(plan: Plan, site: Site) -> Tally:
+def cut_rates(plan: Plan, site: ExportSite) -> Tally:
     """How many analytics the kernel's classes give less than the plan, for the floor.
 
     Raises:
@@ -121,7 +121,7 @@ def cut_rates(plan: Plan, site: Site) -> Tally:
     )
 
 
-def peer_tallies(plan: Plan, site: Site) -> tuple[Tally, Tally]:
+def peer_tallies(plan: Plan, site: ExportSite) -> tuple[Tally, Tally]:
     """How many pulls count on peers that no export brings, or that bring them late."""
     counted = plan.pulls_of_peers()
     lost = [] if site.peer_mirror else counted
@@ -152,7 +152,7 @@ def peer_tallies(plan: Plan, site: Site) -> tuple[Tally, Tally]:
     )
 
 
-def peer_hosts(plan: Plan, site: Site, gateway: str) -> dict[str, str]:
+def peer_hosts(plan: Plan, site: ExportSite, gateway: str) -> dict[str, str]:
     """Where containerd looks for layers before it asks a registry, by registry.
 
     Each is the text of ``hosts.toml`` in a folder of the registry's name below

@@ -46,7 +46,7 @@ class Toleration:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Site:
+class ExportSite:
     """What a plan does not know about the place where it is applied.
 
     Attributes:
@@ -248,7 +248,7 @@ class Plan:
             slot_s=problem.slot_s,
         )
 
-    def image_at(self, image: str, place: str, site: Site) -> str:
+    def image_at(self, image: str, place: str, site: ExportSite) -> str:
         """The name by which a node there pulls an image."""
         digest = self.digests.get((place, image), "") if site.with_digests else ""
         pin = f"@{digest}" if digest and "@" not in image else ""

@@ -63,7 +63,7 @@ import numpy as np
 from midhaul.deploy.joint.cutting_planes import minimise
 from midhaul.deploy.joint.model import model_of, plan_of, prices_of
 from midhaul.deploy.joint.program import Program
-from midhaul.deploy.placement.closure import Network
+from midhaul.deploy.placement.closure import CutNetwork
 from midhaul.deploy.placement.mincut import solve
 from midhaul.deploy.placement.reduction import reduce
 from midhaul.deploy.rates.hull import HullGreedy
@@ -83,7 +83,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Priced:
+class PricedPlan:
     """What all prices together lead to.
 
     Attributes:
@@ -106,7 +106,7 @@ class Priced:
     is_open: Bool[np.ndarray, " t"]
 
 
-class Relaxation:
+class JointRelaxation:
     """``L`` on the unit cube: coordinate 1 is the highest price that can make sense.
 
     Coordinates are the uplinks of all gateways, then the rows of the reduced instance.
@@ -117,7 +117,7 @@ class Relaxation:
         self._model = model
         self._reduced = reduced
         self._analytics = model.item_analytics[reduced.items]
-        self._network = Network(reduced.indptr, reduced.indices, reduced.n_bundles)
+        self._network = CutNetwork(reduced.indptr, reduced.indices, reduced.n_bundles)
         self._capacities = np.concatenate([model.uplinks_bps, reduced.capacities])
         self._n_homes = len(model.uplinks_bps)
         zero = np.zeros(self._n_homes)
@@ -171,7 +171,7 @@ class Relaxation:
         self,
         point: Float64[np.ndarray, " d"],
         second: Float64[np.ndarray, " n"] | None = None,
-    ) -> Priced:
+    ) -> PricedPlan:
         """``L`` and what its prices lead to.
 
         Args:
@@ -193,7 +193,7 @@ class Relaxation:
         base = float(uplinks @ model.uplinks_bps) + float(in_cloud.sum())
         paid_back = 0.0 if second is None else float(second.sum())
         spare = self._capacities - self._used(uplinks, chosen)
-        return Priced(
+        return PricedPlan(
             value=base + float(rows @ reduced.capacities) + closure.weight + paid_back,
             base=base,
             slope=spare * self._highest,
@@ -287,7 +287,7 @@ class Plans:
         return chosen
 
     def follow(
-        self, priced: Priced, shares: Float64[np.ndarray, " k"] | None = None
+        self, priced: PricedPlan, shares: Float64[np.ndarray, " k"] | None = None
     ) -> None:
         """Offer the plans that fill up in the order of some prices.
 
@@ -304,7 +304,7 @@ class Plans:
         first = order[np.argsort(-shares[order], kind="stable")]
         self.offer(self.fill(first, nobody))
 
-    def exchange(self, priced: Priced, *, limit: int, n_tries: int) -> None:
+    def exchange(self, priced: PricedPlan, *, limit: int, n_tries: int) -> None:
         """Look for better choices among exchanges, until none of them helps.
 
         Args:
@@ -327,7 +327,7 @@ class Plans:
                     break
 
     def _exchanges(
-        self, priced: Priced, limit: int
+        self, priced: PricedPlan, limit: int
     ) -> Iterator[tuple[Bool[np.ndarray, " k"], Int64[np.ndarray, " m"]]]:
         """Who stays and who enters first, the most promising exchanges first."""
         reduced = self._reduced
@@ -351,7 +351,7 @@ class Plans:
         for out, enter in itertools.product(leaving, entering):
             yield self.chosen & ~out, enter
 
-    def _order(self, priced: Priced) -> Int64[np.ndarray, " m"]:
+    def _order(self, priced: PricedPlan) -> Int64[np.ndarray, " m"]:
         """Items that gain, by the gain over the rent of their type, then their own."""
         reduced = self._reduced
         gains = np.maximum(priced.gains, 0.0)
@@ -408,7 +408,7 @@ class JointLagrangian:
         begin_s = time.perf_counter()
         model = model_of(problem, uplink_bps)
         reduced = reduce(model.instance)
-        relaxation = Relaxation(model, reduced)
+        relaxation = JointRelaxation(model, reduced)
         plans = Plans(model, reduced)
         if reduced.has_choices:
             prices, priced = _from_program(model, relaxation, plans)
@@ -434,7 +434,7 @@ class JointLagrangian:
         )
 
     def _whole_bound(
-        self, model: JointModel, reduced: Reduced, priced: Priced, plans: Plans
+        self, model: JointModel, reduced: Reduced, priced: PricedPlan, plans: Plans
     ) -> float:
         """The bound with uplinks alone relaxed: who moves is whole again."""
         values = np.zeros(model.instance.n_items)
@@ -446,10 +446,10 @@ class JointLagrangian:
         return priced.base + choice.bound
 
     def _from_planes(
-        self, model: JointModel, relaxation: Relaxation, plans: Plans
-    ) -> tuple[Float64[np.ndarray, " d"], Priced]:
+        self, model: JointModel, relaxation: JointRelaxation, plans: Plans
+    ) -> tuple[Float64[np.ndarray, " d"], PricedPlan]:
         """The best prices, while each suggests a plan."""
-        best: list[Priced] = []
+        best: list[PricedPlan] = []
 
         def oracle(
             point: Float64[np.ndarray, " d"],
@@ -470,8 +470,8 @@ class JointLagrangian:
 
 
 def _from_program(
-    model: JointModel, relaxation: Relaxation, plans: Plans
-) -> tuple[Float64[np.ndarray, " d"], Priced]:
+    model: JointModel, relaxation: JointRelaxation, plans: Plans
+) -> tuple[Float64[np.ndarray, " d"], PricedPlan]:
     """Prices from the linear relaxation, with one for each analytic that can choose."""
     relaxed = Program(model).relaxed()
     prices = np.concatenate([relaxed.uplinks, relaxed.rows[relaxation.rows]])

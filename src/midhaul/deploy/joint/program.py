@@ -163,7 +163,7 @@ _GAP = 1e-7
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Found:
+class ProgramSolution:
     """What HiGHS answered.
 
     Attributes:
@@ -246,7 +246,7 @@ class Program:
             bound=-float(highs.getInfo().objective_function_value),
         )
 
-    def search(self, time_limit_s: float) -> Found:
+    def search(self, time_limit_s: float) -> ProgramSolution:
         """Search for the best plan.
 
         HiGHS is not given a plan to begin with: it gains no time by it here, and HiGHS
@@ -265,7 +265,7 @@ class Program:
         if len(values) == 0:
             values = np.zeros(self._n_columns)
         chosen, steps = self._read(np.rint(values).astype(np.int64))
-        return Found(
+        return ProgramSolution(
             chosen=chosen,
             steps=steps,
             bound=-float(info.mip_dual_bound),

@@ -26,7 +26,7 @@ from midhaul.deploy.enforcement.mqtt.connection import (
     Login,
     connect,
 )
-from midhaul.deploy.enforcement.mqtt.packets import Kind, Prop, Publish
+from midhaul.deploy.enforcement.mqtt.packets import PacketKind, Prop, Publish
 from midhaul.errors import DataError
 
 if TYPE_CHECKING:
@@ -121,7 +121,7 @@ def tell(**fields: object) -> None:
     sys.stdout.flush()
 
 
-class Channel:
+class WorkerChannel:
     """A connection to a broker that comes back; what is sent meanwhile waits.
 
     Args:
@@ -190,14 +190,14 @@ class Channel:
 
     async def _receive(self, connection: Connection) -> None:
         while True:
-            answers: list[tuple[Kind, int]] = []
+            answers: list[tuple[PacketKind, int]] = []
             for one in await connection.receive():
                 if isinstance(one, Publish):
                     if self._take is not None:
                         self._take(one.topic, one.payload)
                     if one.qos:
-                        answers.append((Kind.PUBACK, one.mid))
-                elif one.kind is Kind.PUBACK and one.mid == self._sent[0]:
+                        answers.append((PacketKind.PUBACK, one.mid))
+                elif one.kind is PacketKind.PUBACK and one.mid == self._sent[0]:
                     self._sent[1].set()
             await connection.reply(answers)
 

@@ -76,7 +76,7 @@ class LiveGatewayConfig(Section):
     )
 
 
-class LinkConfig(Section):
+class LiveLinkConfig(Section):
     """The link between gateway and cloud, shaped by the kernel."""
 
     downlink_bps: float = Field(default=100e6, gt=0, description="Cloud to gateway.")
@@ -274,7 +274,9 @@ class LiveConfig(Config):
     gateway: LiveGatewayConfig = Field(
         default_factory=LiveGatewayConfig, description="The gateway."
     )
-    link: LinkConfig = Field(default_factory=LinkConfig, description="The link.")
+    link: LiveLinkConfig = Field(
+        default_factory=LiveLinkConfig, description="The link."
+    )
     workload: WorkloadConfig = Field(
         default_factory=WorkloadConfig, description="What analytics send."
     )

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from midhaul.deploy.enforcement.lab import Traffic
-    from midhaul.deploy.live.situation import Situation
+    from midhaul.deploy.live.situation import GatewaySituation
     from midhaul.deploy.networks import Network
     from midhaul.runs.run import Run
     from midhaul.runs.tables import Table
@@ -161,7 +161,7 @@ class Notes:
     def __init__(
         self,
         records: Records,
-        situation: Situation,
+        situation: GatewaySituation,
         network: Network,
         clock: Callable[[], float],
     ) -> None:

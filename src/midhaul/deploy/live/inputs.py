@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from midhaul.deploy.live.config import LiveConfig
     from midhaul.deploy.live.curves import MeasuredCurves
     from midhaul.deploy.problem import Analytic, ContainerImage
-    from midhaul.deploy.requests import Request
+    from midhaul.deploy.requests import AnalyticRequest
 
 _MINUTE_S = 60.0
 _PLANS = 0.2  # share of a slot that its placement may take
@@ -50,7 +50,7 @@ def images_of(config: LiveConfig) -> dict[str, ContainerImage]:
 
 def requests_of(
     config: LiveConfig, images: Collection[str], repeat: int
-) -> list[Request]:
+) -> list[AnalyticRequest]:
     """Who asks for what when, in real seconds after the begin of a repetition.
 
     Raises:
@@ -87,7 +87,7 @@ def workload_of(config: LiveConfig, image: str) -> str:
 
 def analytics_from(
     config: LiveConfig,
-    requests: Sequence[Request],
+    requests: Sequence[AnalyticRequest],
     curves: Mapping[str, MeasuredCurves],
 ) -> list[Analytic]:
     """One analytic for each request, with the curves that were measured."""

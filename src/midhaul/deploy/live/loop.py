@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from midhaul.deploy.live.calibration import PullModel
     from midhaul.deploy.live.decision_log import Records
     from midhaul.deploy.live.site import Site
-    from midhaul.deploy.live.situation import Situation
+    from midhaul.deploy.live.situation import GatewaySituation
     from midhaul.deploy.networks import Network
     from midhaul.deploy.placement.base import Placement
     from midhaul.deploy.problem import Analytic, ContainerImage, Gateway
@@ -77,7 +77,7 @@ class Pulls:
     def __init__(
         self,
         site: Site,
-        situation: Situation,
+        situation: GatewaySituation,
         records: Records,
         *,
         clock: Callable[[], float],
@@ -202,7 +202,7 @@ _PATIENCE_S = 0.5  # for a placement, before the uplink is divided without it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Setting:
+class RepetitionSetting:
     """What a repetition is given.
 
     Attributes:
@@ -243,9 +243,9 @@ class Loop:
 
     def __init__(
         self,
-        setting: Setting,
+        setting: RepetitionSetting,
         site: Site,
-        situation: Situation,
+        situation: GatewaySituation,
         records: Records,
         *,
         clock: Callable[[], float],

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 from midhaul.deploy.live.channel import (
     HERE,
     UP,
-    Channel,
     Header,
+    WorkerChannel,
     content_of,
     orders,
     pack,
@@ -63,7 +63,7 @@ class Publisher:
         channel: to the gateway's broker.
     """
 
-    def __init__(self, workloads: dict[str, Workload], channel: Channel) -> None:
+    def __init__(self, workloads: dict[str, Workload], channel: WorkerChannel) -> None:
         self._channel = channel
         self._assigned: dict[str, Assignment] = {}
         self._numbers: dict[str, int] = {}
@@ -146,7 +146,7 @@ async def publish(
     workloads = {name: workload_named(name, config, seed) for name in WORKLOADS}
     for workload in workloads.values():
         workload.message(0, workload.knobs[0])
-    channel = Channel(endpoint, "publisher", expiry_s=expiry_s)
+    channel = WorkerChannel(endpoint, "publisher", expiry_s=expiry_s)
     publisher = Publisher(workloads, channel)
     tasks = [asyncio.create_task(channel.live())]
     tasks.append(asyncio.create_task(publisher.live()))

@@ -23,9 +23,9 @@ from midhaul.deploy.live.inputs import (
     requests_of,
     workload_of,
 )
-from midhaul.deploy.live.loop import Loop, Setting
+from midhaul.deploy.live.loop import Loop, RepetitionSetting
 from midhaul.deploy.live.site import Site
-from midhaul.deploy.live.situation import Situation
+from midhaul.deploy.live.situation import GatewaySituation
 from midhaul.deploy.live.tables import REPEATS
 from midhaul.deploy.networks import replay
 from midhaul.deploy.placement.mincut import load_kernels
@@ -151,7 +151,7 @@ async def _run(
 ) -> None:
     requests = requests_of(config, place.images, repeat)
     analytics = analytics_from(config, requests, place.curves)
-    setting = Setting(
+    setting = RepetitionSetting(
         policy=policy_of(config, model),
         model=model,
         gateway=gateway_of(config, model),
@@ -173,7 +173,7 @@ async def _run(
     def clock() -> float:
         return (time.monotonic_ns() - begin_ns) / 1e9
 
-    situation = Situation(
+    situation = GatewaySituation(
         begin_ns,
         _phases(analytics, np.random.default_rng([config.seed, 3, repeat])),
         {a.name: workload_of(config, a.image) for a in analytics},
@@ -259,7 +259,7 @@ def _hz(analytic: Analytic) -> float:
     return 1.0 if curve is None else curve.message_hz
 
 
-def _warm_up(setting: Setting) -> None:
+def _warm_up(setting: RepetitionSetting) -> None:
     """Decide once before the begin, so that nothing is compiled later."""
     load_kernels()
     state = State(

@@ -10,7 +10,7 @@ import numpy as np
 from midhaul.deploy.live import tables
 from midhaul.deploy.report import overtime, promises
 from midhaul.deploy.report.overtime import algorithm_times
-from midhaul.report import Cell, DataTable, Figure, Notice, Page, Section
+from midhaul.report import Cell, DataTable, Figure, Notice, Page, PageSection
 from midhaul.report.axes import Axis, Series
 from midhaul.report.charts import bars, percentile_curves
 from midhaul.report.common_chapters import environment, gather, subtitle, verdict_of
@@ -95,10 +95,10 @@ def build(run: Run) -> Page:
     )
 
 
-def _overview(view: View) -> Section:
+def _overview(view: View) -> PageSection:
     if not view.names:
         text = "This run has not begun to measure, so there is nothing to show."
-        return Section(title="Overview", items=(Notice(text=text, tone="warning"),))
+        return PageSection(title="Overview", items=(Notice(text=text, tone="warning"),))
     wanted = (
         ("Weighted quality", "weighted_qos", True, _quality),
         ("Planned saving realised", "realised_saving", True, _share),
@@ -113,7 +113,7 @@ def _overview(view: View) -> Section:
         "messages sent through brokers and scored by the analytics that ran. What is "
         "missing is counted, never filled in."
     )
-    return Section(title="Overview", text=text, items=gather(items))
+    return PageSection(title="Overview", text=text, items=gather(items))
 
 
 def _numbers(view: View) -> DataTable | str:
@@ -163,7 +163,7 @@ def _promised(view: View) -> Figure | str:
     return Figure(title="Quality, promised and measured", chart=chart, caption=caption)
 
 
-def _messages(view: View) -> Section | None:
+def _messages(view: View) -> PageSection | None:
     if "messages" not in view.has:
         return None
     items = (_latency(view), _curves(view), _missing(view))
@@ -171,7 +171,7 @@ def _messages(view: View) -> Section | None:
         "Latency runs from the planned send to the score, on the machine's one "
         "monotonic clock, which all namespaces share."
     )
-    return Section(title="Messages", text=text, items=gather(items))
+    return PageSection(title="Messages", text=text, items=gather(items))
 
 
 def _latency(view: View) -> Figure | str:
@@ -281,7 +281,7 @@ def _maybe(value: float | None, form: Callable[[float], str]) -> Cell | None:
     return None if value is None else Cell(form(value), value)
 
 
-def _over_time(view: View) -> tuple[Section | None, ...]:
+def _over_time(view: View) -> tuple[PageSection | None, ...]:
     if "periods" not in view.has:
         return ()
     config = view.run.config_values()
@@ -302,7 +302,7 @@ def _over_time(view: View) -> tuple[Section | None, ...]:
         overtime.storage(view, tables.PERIODS),
     )
     return (
-        Section(title="Quality and rates", items=gather(quality)),
-        Section(title="Places, pulls and layers", items=gather(where)),
-        Section(title="Algorithms", items=gather((algorithm_times(view),))),
+        PageSection(title="Quality and rates", items=gather(quality)),
+        PageSection(title="Places, pulls and layers", items=gather(where)),
+        PageSection(title="Algorithms", items=gather((algorithm_times(view),))),
     )

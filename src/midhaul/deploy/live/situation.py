@@ -39,7 +39,7 @@ class Grant:
 
 
 @dataclass(slots=True, kw_only=True)
-class Move:
+class LiveMove:
     """A move that a placement asks for.
 
     Attributes:
@@ -78,7 +78,7 @@ class Move:
         }
 
 
-class Situation:
+class GatewaySituation:
     """The analytics that are there.
 
     Args:
@@ -102,7 +102,7 @@ class Situation:
         self.in_cloud: dict[str, Analytic] = {}
         self.moving: dict[str, Analytic] = {}
         self.on_gateway: dict[str, Analytic] = {}
-        self.moves: dict[str, Move] = {}
+        self.moves: dict[str, LiveMove] = {}
         self.grants: dict[str, Grant] = {}
         self._lanes: dict[str, int] = {}
         self._free: dict[int, float] = {}
@@ -135,7 +135,7 @@ class Situation:
     def plan_move(self, analytic: Analytic, slot_s: float, starts_s: float) -> None:
         """An analytic is to move; it stays in the cloud until its image is there."""
         self.moving[analytic.name] = self.in_cloud.pop(analytic.name)
-        self.moves[analytic.name] = Move(
+        self.moves[analytic.name] = LiveMove(
             analytic=analytic, slot_s=slot_s, planned_starts_s=starts_s
         )
 

@@ -44,8 +44,8 @@ from midhaul.deploy.live.channel import (
     HERE,
     RESULT,
     UP,
-    Channel,
     Header,
+    WorkerChannel,
     encode_answer,
     orders,
     pack,
@@ -55,7 +55,7 @@ from midhaul.deploy.live.channel import (
 from midhaul.deploy.live.config import WorkloadConfig
 from midhaul.deploy.live.workload import WORKLOADS, Workload, workload_named
 from midhaul.deploy.store.client import RegistryClient
-from midhaul.deploy.store.failures import Retries
+from midhaul.deploy.store.failures import RegistryRetries
 from midhaul.deploy.store.puller import Puller
 from midhaul.deploy.store.store import LayerStore
 from midhaul.deploy.store.store_index import dump_index
@@ -83,7 +83,7 @@ class Consumer:
         self._queue: asyncio.Queue[tuple[str, bytes, int]] = asyncio.Queue()
         is_cloud = place == "cloud"
         filters = (f"{UP}/+", f"{RESULT}/+") if is_cloud else (f"{HERE}/+",)
-        self.channel = Channel(endpoint, f"consumer-{place}", filters, self._take)
+        self.channel = WorkerChannel(endpoint, f"consumer-{place}", filters, self._take)
 
     def _take(self, topic: str, payload: bytes) -> None:
         self._queue.put_nowait((topic, payload, time.monotonic_ns()))
@@ -158,10 +158,10 @@ async def consume(
         task.cancel()
 
 
-_RETRIES = Retries(n_most=40, first_s=0.1, longest_s=1.0)
+_RETRIES = RegistryRetries(n_most=40, first_s=0.1, longest_s=1.0)
 
 
-class Clock:
+class RunClock:
     """Seconds on the experiment's clock, whose zero is told later."""
 
     def __init__(self) -> None:
@@ -172,7 +172,7 @@ class Clock:
         return (time.monotonic_ns() - self.begin_ns) / 1e9
 
 
-class Gateway:
+class GatewayWorker:
     """What the orders act on.
 
     Args:
@@ -187,7 +187,7 @@ class Gateway:
         store: LayerStore,
         puller: Puller,
         registry: str,
-        clock: Clock,
+        clock: RunClock,
     ) -> None:
         self._store = store
         self._puller = puller
@@ -244,12 +244,12 @@ async def pull(folder: Path, registry: str, seed: int) -> None:
         registry: ``host:port``.
         seed: of the waits between attempts.
     """
-    clock = Clock()
+    clock = RunClock()
     rng = np.random.default_rng([seed, 7])
     with LayerStore(folder, clock=clock) as store:
         async with RegistryClient(plain_http=(registry,)) as client:
             puller = Puller(store, client, rng=rng, retries=_RETRIES, clock=clock)
-            gateway = Gateway(store, puller, registry, clock)
+            gateway = GatewayWorker(store, puller, registry, clock)
             tell(ready=True)
             tasks: set[asyncio.Task[None]] = set()
             async for order in orders():

@@ -56,7 +56,7 @@ class Closure:
         return float(self.unsent.sum())
 
 
-class Network:
+class CutNetwork:
     """Which type needs which bundles; keeps its last flow for the next weights.
 
     Args:

@@ -50,7 +50,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from midhaul.deploy.placement.closure import Closure, Network
+from midhaul.deploy.placement.closure import Closure, CutNetwork
 from midhaul.deploy.placement.reduction import Reduced
 from midhaul.deploy.placement.relaxed import duals, quiet_solver, solve_exactly
 from midhaul.errors import require
@@ -110,7 +110,7 @@ class Relaxation:
     def __init__(self, reduced: Reduced) -> None:
         self.reduced = reduced
         self.n_evaluations = 0
-        self._network = Network(reduced.indptr, reduced.indices, reduced.n_bundles)
+        self._network = CutNetwork(reduced.indptr, reduced.indices, reduced.n_bundles)
         self._n_groups = int(reduced.groups.max(initial=-1)) + 1
 
     def at(

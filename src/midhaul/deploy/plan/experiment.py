@@ -177,8 +177,8 @@ def _export(
     run: Run,
 ) -> None:
     from midhaul.deploy.exports import (  # noqa: PLC0415  needs PyYAML
+        ExportSite,
         Plan,
-        Site,
         Toleration,
         cut_rates,
         export_plan,
@@ -188,7 +188,7 @@ def _export(
     folder = run.file("export/README.txt").parent
     values = config.site.model_dump()
     values["tolerations"] = tuple(Toleration(**t) for t in values["tolerations"])
-    site = Site(
+    site = ExportSite(
         **values,
         private_registries=tuple(sorted(private)),
         plain_http=config.images.plain_http,

@@ -23,7 +23,7 @@ from midhaul.deploy.curves.transport import MqttTransport, charged
 from midhaul.deploy.problem import Analytic, Gateway, PlacementProblem
 from midhaul.deploy.requests import (
     AnalyticKind,
-    Request,
+    AnalyticRequest,
     analytics_of,
     draw_weights,
 )
@@ -433,7 +433,9 @@ def drawn_analytics(
         n_minutes = max(1, int(draw.max_lifetime_s / _MINUTE_S))
         lasting = rng.integers(1, n_minutes + 1, draw.n) * _MINUTE_S
     requests = [
-        Request(image=names[int(place)], arrival_s=0.0, lifetime_s=float(lifetime_s))
+        AnalyticRequest(
+            image=names[int(place)], arrival_s=0.0, lifetime_s=float(lifetime_s)
+        )
         for place, lifetime_s in zip(chosen, lasting, strict=True)
     ]
     kinds = [_seed_kind("yolo", "*yolo*"), _seed_kind("audio", "*")]

@@ -10,8 +10,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from midhaul.deploy.plan import tables
-from midhaul.report import Cell, Code, DataTable, Figure, Notice, Page, Section
-from midhaul.report.axes import Axis, Choice, Series
+from midhaul.report import Cell, Code, DataTable, Figure, Notice, Page, PageSection
+from midhaul.report.axes import Axis, ChartChoice, Series
 from midhaul.report.charts import bars, lines, stack
 from midhaul.report.common_chapters import environment, gather, subtitle, verdict_of
 from midhaul.report.numbers import duration_text, rate, size_text
@@ -53,7 +53,9 @@ def rates_figure(view: View, rows: list[dict[str, Any]]) -> Figure | str:
     first = next(name for name in names if kept[name])
     label = Axis("label", "analytic", order=order)
     chart = bars(shown, Axis("kbps", "kbit/s", ",.1f", from_zero=True), label, series)
-    pick = Choice("name", "configuration", tuple(n for n in names if kept[n]), first)
+    pick = ChartChoice(
+        "name", "configuration", tuple(n for n in names if kept[n]), first
+    )
     caption = f"The {_MOST_BARS} largest; those that get nothing are in the table."
     return Figure(title="Rates granted", chart=pick.on(chart), caption=caption)
 
@@ -185,10 +187,10 @@ def build_plan(run: Run) -> Page:
     )
 
 
-def _plan_overview(view: View) -> Section:
+def _plan_overview(view: View) -> PageSection:
     if not view.names:
         text = "This run has written no plan yet, so there is nothing to show."
-        return Section(title="Overview", items=(Notice(text=text, tone="warning"),))
+        return PageSection(title="Overview", items=(Notice(text=text, tone="warning"),))
     wanted = (
         ("Weighted quality", "weighted_qos", True, _quality),
         ("Proven gap at most", "gap", False, _percent),
@@ -205,7 +207,7 @@ def _plan_overview(view: View) -> Section:
         summary_table(view, _PLAN_FORMS, caption),
         _bounds(view),
     )
-    return Section(title="Overview", items=gather(items))
+    return PageSection(title="Overview", items=gather(items))
 
 
 def _scarce(view: View) -> Item | str:
@@ -241,7 +243,7 @@ def _bounds(view: View) -> Figure | str:
     )
 
 
-def _places(view: View) -> Section | None:
+def _places(view: View) -> PageSection | None:
     rows = view.rows(tables.DECISIONS)
     if not rows:
         return None
@@ -249,7 +251,7 @@ def _places(view: View) -> Section | None:
     limited = [row for row in uses if row["capacity"] not in {None, float("inf")}]
     items: list[Item | str] = [_use_figure(view, limited), table_of(rows)]
     text = "Where each analytic runs, and what the gateways have left."
-    return Section(title="Who sits where", text=text, items=gather(items))
+    return PageSection(title="Who sits where", text=text, items=gather(items))
 
 
 def _use_figure(view: View, rows: list[dict[str, Any]]) -> Figure | str:
@@ -270,7 +272,7 @@ def _use_figure(view: View, rows: list[dict[str, Any]]) -> Figure | str:
     return Figure(title="Use of the gateways", chart=chart, caption="Of what there is.")
 
 
-def _plan_rates(view: View) -> Section | None:
+def _plan_rates(view: View) -> PageSection | None:
     rows = view.rows(tables.DECISIONS)
     if not rows:
         return None
@@ -279,10 +281,10 @@ def _plan_rates(view: View) -> Section | None:
         "What each analytic is granted of its uplink, with what MQTT and TCP add, and "
         "the step of its curve that this buys."
     )
-    return Section(title="Rates", text=text, items=gather(items))
+    return PageSection(title="Rates", text=text, items=gather(items))
 
 
-def _pulls(view: View) -> Section | None:
+def _pulls(view: View) -> PageSection | None:
     rows = view.rows(tables.PULLS, "configuration, gateway, begins_s")
     if not rows:
         return None
@@ -300,15 +302,15 @@ def _pulls(view: View) -> Section | None:
     series = Series("gateway", "gateway", tuple({row["gateway"]: 0 for row in shown}))
     chart = spans(shown, begin, end, label, series)
     names = tuple(dict.fromkeys(row["name"] for row in shown))
-    pick = Choice("name", "configuration", names, names[0])
+    pick = ChartChoice("name", "configuration", names, names[0])
     caption = "Pulls of one gateway follow each other; a layer is pulled once."
     figure = Figure(
         title="Pulls, in their order", chart=pick.on(chart), caption=caption
     )
-    return Section(title="Pulls", items=(figure,))
+    return PageSection(title="Pulls", items=(figure,))
 
 
-def _layers(view: View) -> Section | None:
+def _layers(view: View) -> PageSection | None:
     rows = view.rows(tables.LAYERS)
     if not rows:
         return None
@@ -334,7 +336,7 @@ def _layers(view: View) -> Section | None:
     chart = stack(shown, axis, label, series, Axis("total", "MB", ",.0f"))
     caption = "Uncompressed. What is shared would be paid twice in an additive model."
     figure = Figure(title="Layers by owner", chart=chart, caption=caption)
-    return Section(title="Layers", items=(figure, _shared_layers(rows)))
+    return PageSection(title="Layers", items=(figure, _shared_layers(rows)))
 
 
 def _shared_layers(rows: list[dict[str, Any]]) -> DataTable:
@@ -357,7 +359,7 @@ def _shared_layers(rows: list[dict[str, Any]]) -> DataTable:
     )
 
 
-def _exports(run: Run) -> Section | None:
+def _exports(run: Run) -> PageSection | None:
     folder = run.dir / "files" / "export"
     files = (
         sorted(f for f in folder.rglob("*") if f.is_file()) if folder.is_dir() else []
@@ -375,7 +377,7 @@ def _exports(run: Run) -> Section | None:
         )
         for file in files
     )
-    return Section(title="To apply it", text=text, items=items)
+    return PageSection(title="To apply it", text=text, items=items)
 
 
 def _share(value: float) -> str:
@@ -407,10 +409,10 @@ def build_allocate(run: Run) -> Page:
     )
 
 
-def _allocate_overview(view: View) -> Section:
+def _allocate_overview(view: View) -> PageSection:
     if not view.names:
         text = "This run has divided no uplink yet, so there is nothing to show."
-        return Section(title="Overview", items=(Notice(text=text, tone="warning"),))
+        return PageSection(title="Overview", items=(Notice(text=text, tone="warning"),))
     wanted = (
         ("Highest weighted quality", "weighted_qos", True, _quality),
         ("Closest to its bound", "bound_share", True, _share),
@@ -425,7 +427,7 @@ def _allocate_overview(view: View) -> Section:
         _by_uplink(view, "bound_share", "Share of the bound", "share of the bound"),
         summary_table(view, _ALLOCATE_FORMS, caption),
     )
-    return Section(title="Overview", items=gather(items))
+    return PageSection(title="Overview", items=gather(items))
 
 
 def _by_uplink(view: View, metric: str, title: str, axis: str) -> Figure | str:
@@ -447,10 +449,10 @@ def _by_uplink(view: View, metric: str, title: str, axis: str) -> Figure | str:
     return Figure(title=title, chart=chart, caption="The same analytics throughout.")
 
 
-def _allocate_rates(view: View) -> Section | None:
+def _allocate_rates(view: View) -> PageSection | None:
     rows = view.rows(tables.DECISIONS)
     if not rows:
         return None
     items = (rates_figure(view, rows), curves_figure(view, rows), table_of(rows))
     text = "Rates are with what MQTT and TCP add, unless the run was told otherwise."
-    return Section(title="Rates", text=text, items=gather(items))
+    return PageSection(title="Rates", text=text, items=gather(items))

@@ -91,7 +91,7 @@ class HullGreedy:
             price_per_bps=price_of(problem, found),
         )
 
-    def search(self, problem: FlatProblem) -> Relaxation:
+    def search(self, problem: FlatProblem) -> HullRelaxation:
         """The same on flat arrays, for algorithms that build on it."""
         hulls = Hulls.of(problem)
         found = hulls.greedy()
@@ -132,7 +132,7 @@ class FlatProblem:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Relaxation:
+class HullRelaxation:
     """Options that fit, and what the linear relaxation says of all others.
 
     Attributes:
@@ -173,7 +173,7 @@ class Hulls:
         order = falling(segments[-1])
         return cls(problem=problem, segments=segments, order=order)
 
-    def greedy(self) -> Relaxation:
+    def greedy(self) -> HullRelaxation:
         """Segments in order while they fit, or the best single option if better."""
         options, bound, price = hull_kernels().take(
             self.order,
@@ -185,7 +185,7 @@ class Hulls:
         values = self.problem.values
         if total(values, single) > total(values, options):
             options = single
-        return Relaxation(options=options, bound=bound, price_per_bps=price)
+        return HullRelaxation(options=options, bound=bound, price_per_bps=price)
 
 
 def falling(numbers: Float64[np.ndarray, " m"]) -> Int64[np.ndarray, " m"]:
@@ -203,7 +203,7 @@ def falling(numbers: Float64[np.ndarray, " m"]) -> Int64[np.ndarray, " m"]:
     return np.sort(run * len(order) + order) - run * len(order)
 
 
-def price_of(problem: FlatProblem, found: Relaxation) -> float:
+def price_of(problem: FlatProblem, found: HullRelaxation) -> float:
     """What one more bit/s is worth; 0 where everybody has the best option.
 
     Where all fits but what costs more than the whole uplink, it is the slope towards
@@ -269,7 +269,7 @@ class _Core:
         most: options that it may have; those of least loss.
     """
 
-    def __init__(self, problem: FlatProblem, found: Relaxation, most: int) -> None:
+    def __init__(self, problem: FlatProblem, found: HullRelaxation, most: int) -> None:
         # What has no step has rate and value 0: an index of -1 is the last.
         self.rates = np.append(problem.rates_bps, 0.0)
         self.values = np.append(problem.values, 0.0)
@@ -301,7 +301,7 @@ def _take(
 
 
 def _swap(
-    problem: FlatProblem, found: Relaxation, core: _Core, n_moves: int | None
+    problem: FlatProblem, found: HullRelaxation, core: _Core, n_moves: int | None
 ) -> float:
     """Make the best change of one or two options in place; the value that it adds."""
     chosen = found.options
@@ -323,7 +323,7 @@ def _swap(
 
 
 def _pay(
-    problem: FlatProblem, hulls: Hulls, found: Relaxation, core: _Core, n_moves: int
+    problem: FlatProblem, hulls: Hulls, found: HullRelaxation, core: _Core, n_moves: int
 ) -> float:
     """Make the best change that many others pay in place; the value that it adds."""
     value = total(problem.values, found.options)

@@ -31,7 +31,7 @@ from midhaul.deploy.rates.base import SLACK, check_uplink, of_options, weighted_
 from midhaul.deploy.rates.hull import (
     FlatProblem,
     HullGreedy,
-    Relaxation,
+    HullRelaxation,
     at_options,
     hull_kernels,
     price_of,
@@ -137,7 +137,7 @@ def _on_grid(problem: FlatProblem, grid_bps: float) -> FlatProblem:
     )
 
 
-def _search(problem: FlatProblem, found: Relaxation, n_states: int) -> bool:
+def _search(problem: FlatProblem, found: HullRelaxation, n_states: int) -> bool:
     """Improve the options in place until they are optimal.
 
     Returns:

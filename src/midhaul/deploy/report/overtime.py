@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from midhaul.report import Cell, DataTable, Figure
-from midhaul.report.axes import Axis, Choice, Series
+from midhaul.report.axes import Axis, ChartChoice, Series
 from midhaul.report.charts import over_time
 from midhaul.report.numbers import duration, size_text
 from midhaul.report.timelines import against, area, spans
@@ -276,9 +276,9 @@ def storage(view: View, periods: Table) -> Figure | str:
     return Figure(title="Layers on the disk", chart=chart, caption="First repetition.")
 
 
-def _pick(view: View) -> Choice:
+def _pick(view: View) -> ChartChoice:
     names = tuple(view.names.values())
-    return Choice("name", "configuration", names, names[0])
+    return ChartChoice("name", "configuration", names, names[0])
 
 
 def _group(analytic: str) -> str:

@@ -168,7 +168,7 @@ AllocatorName = Literal[
 EvictionName = Literal["lru", "mru", "lfu", "mfu", "layer-lru", "value-per-byte"]
 
 
-class PolicyConfig(Section):
+class SimulatedPolicyConfig(Section):
     """One way to decide."""
 
     name: str = Field(
@@ -264,8 +264,8 @@ _KINDS = (
     ),
 )
 _POLICIES = (
-    PolicyConfig(name="mincut+exact", horizon_s=600.0),
-    PolicyConfig(
+    SimulatedPolicyConfig(name="mincut+exact", horizon_s=600.0),
+    SimulatedPolicyConfig(
         name="as the seed decides",
         placer="additive-dp",
         allocator="raa-as-coded",
@@ -328,7 +328,7 @@ class SimulateConfig(Config):
     with_transport: bool = Field(
         default=True, description="Charge what MQTT and TCP add to each message."
     )
-    policies: tuple[PolicyConfig, ...] = Field(
+    policies: tuple[SimulatedPolicyConfig, ...] = Field(
         default=_POLICIES,
         min_length=1,
         description="Ways to decide, compared on the same requests.",

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from midhaul.deploy.control import Policy
-    from midhaul.deploy.simulate.config import PolicyConfig, SimulateConfig
+    from midhaul.deploy.simulate.config import SimulateConfig, SimulatedPolicyConfig
     from midhaul.deploy.simulate.scenario import Scenario
     from midhaul.runs.progress import Progress
     from midhaul.runs.run import Run
@@ -112,7 +112,9 @@ def _sum_up(config: SimulateConfig, run: Run) -> None:
     run.verdict = verdict
 
 
-def _judge(policy: PolicyConfig, repeats: Sequence[Mapping[str, Any]]) -> Verdict:
+def _judge(
+    policy: SimulatedPolicyConfig, repeats: Sequence[Mapping[str, Any]]
+) -> Verdict:
     """What speaks against the numbers of one policy."""
     reasons: dict[str, str] = {}
     if any(row["n_periods"] == 0 for row in repeats):
@@ -130,7 +132,9 @@ def _judge(policy: PolicyConfig, repeats: Sequence[Mapping[str, Any]]) -> Verdic
 
 
 def _keeping(
-    policy: PolicyConfig, repeats: Sequence[Mapping[str, Any]], max_late_share: float
+    policy: SimulatedPolicyConfig,
+    repeats: Sequence[Mapping[str, Any]],
+    max_late_share: float,
 ) -> Verdict:
     """How often a policy sent more than the uplink carries, and how much came late.
 

@@ -16,7 +16,7 @@ from midhaul.deploy.plan.inputs import curves_of, find_images, transport_of
 from midhaul.deploy.problem import Gateway
 from midhaul.deploy.requests import (
     AnalyticKind,
-    Request,
+    AnalyticRequest,
     analytics_of,
     draw_weights,
     poisson_requests,
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from midhaul.deploy.problem import ContainerImage
-    from midhaul.deploy.simulate.config import PolicyConfig, SimulateConfig
+    from midhaul.deploy.simulate.config import SimulateConfig, SimulatedPolicyConfig
     from midhaul.runs.run import Run
 
 _MINUTE_S = 60.0
@@ -99,7 +99,7 @@ def scenario_of(
 
 def _requests(
     config: SimulateConfig, images: list[str], repeat: int, rng: np.random.Generator
-) -> list[Request]:
+) -> list[AnalyticRequest]:
     asked = config.requests
     if asked.kind == "csv" and asked.file is not None:
         found = read_requests_csv(asked.file, asked.versions[repeat])
@@ -161,7 +161,7 @@ def network_of(config: SimulateConfig) -> Network:
     return Network(name=name, downlink_bps=down_bps, uplink_bps=up, trace=trace)
 
 
-def policy_of(policy: PolicyConfig, config: SimulateConfig) -> Policy:
+def policy_of(policy: SimulatedPolicyConfig, config: SimulateConfig) -> Policy:
     """A policy from its config.
 
     Raises:

@@ -210,7 +210,7 @@ class _Open:
     offers: dict[float, _Offer]
 
 
-class Ledger:
+class PeriodLedger:
     """Opens a rate period, adds up what happens in it, and closes it.
 
     Args:

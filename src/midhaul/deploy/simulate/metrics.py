@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Metric:
+class SimulationMetric:
     """A metric as the ratio of two columns of ``repeats``, each summed.
 
     Attributes:
@@ -43,49 +43,61 @@ class Metric:
 
 
 METRICS = (
-    Metric(name="weighted_qos", over="qos", under="n_periods"),
-    Metric(name="planned_qos", over="planned_qos", under="n_periods"),
-    Metric(name="bound_share", over="bounded_qos", under="bound_qos"),
-    Metric(name="n_requests", over="n_requests"),
-    Metric(name="n_analytics", over="analytic_s", under="duration_s"),
-    Metric(name="n_gateway", over="gateway_s", under="duration_s"),
-    Metric(name="n_planned_moves", over="n_planned"),
-    Metric(name="n_realised_moves", over="n_realised"),
-    Metric(name="planned_bps", over="planned_bps", unit="bit/s"),
-    Metric(name="realised_bps", over="realised_bps", unit="bit/s"),
-    Metric(name="realised_share", over="realised_bps", under="planned_bps"),
-    Metric(
+    SimulationMetric(name="weighted_qos", over="qos", under="n_periods"),
+    SimulationMetric(name="planned_qos", over="planned_qos", under="n_periods"),
+    SimulationMetric(name="bound_share", over="bounded_qos", under="bound_qos"),
+    SimulationMetric(name="n_requests", over="n_requests"),
+    SimulationMetric(name="n_analytics", over="analytic_s", under="duration_s"),
+    SimulationMetric(name="n_gateway", over="gateway_s", under="duration_s"),
+    SimulationMetric(name="n_planned_moves", over="n_planned"),
+    SimulationMetric(name="n_realised_moves", over="n_realised"),
+    SimulationMetric(name="planned_bps", over="planned_bps", unit="bit/s"),
+    SimulationMetric(name="realised_bps", over="realised_bps", unit="bit/s"),
+    SimulationMetric(name="realised_share", over="realised_bps", under="planned_bps"),
+    SimulationMetric(
         name="realised_bits_share",
         over="realised_saved_bits",
         under="planned_saved_bits",
     ),
-    Metric(name="saved_bps", over="saved_bits", under="duration_s", unit="bit/s"),
-    Metric(name="saved_bytes", over="saved_bits", factor=1 / 8, unit="B"),
-    Metric(name="up_bytes", over="sent_bits", better="lower", factor=1 / 8, unit="B"),
-    Metric(name="down_bytes", over="pulled_bytes", better="lower", unit="B"),
-    Metric(name="wasted_bytes", over="wasted_bytes", better="lower", unit="B"),
-    Metric(
+    SimulationMetric(
+        name="saved_bps", over="saved_bits", under="duration_s", unit="bit/s"
+    ),
+    SimulationMetric(name="saved_bytes", over="saved_bits", factor=1 / 8, unit="B"),
+    SimulationMetric(
+        name="up_bytes", over="sent_bits", better="lower", factor=1 / 8, unit="B"
+    ),
+    SimulationMetric(name="down_bytes", over="pulled_bytes", better="lower", unit="B"),
+    SimulationMetric(
+        name="wasted_bytes", over="wasted_bytes", better="lower", unit="B"
+    ),
+    SimulationMetric(
         name="wasted_share", over="wasted_bytes", under="pulled_bytes", better="lower"
     ),
-    Metric(name="deleted_bytes", over="deleted_bytes", better="lower", unit="B"),
-    Metric(
+    SimulationMetric(
+        name="deleted_bytes", over="deleted_bytes", better="lower", unit="B"
+    ),
+    SimulationMetric(
         name="stored_bytes",
         over="stored_byte_s",
         under="duration_s",
         better="lower",
         unit="B",
     ),
-    Metric(
+    SimulationMetric(
         name="overshoot_share",
         over="n_overshoot",
         under="n_allocations",
         better="lower",
     ),
-    Metric(name="late_share", over="n_late", under="n_messages", better="lower"),
-    Metric(name="uplink_sent_share", over="sent_bits", under="carried_bits"),
-    Metric(name="max_overshoot", over="max_overshoot", better="lower"),
-    Metric(name="max_late_bytes", over="max_late_bytes", better="lower", unit="B"),
-    Metric(
+    SimulationMetric(
+        name="late_share", over="n_late", under="n_messages", better="lower"
+    ),
+    SimulationMetric(name="uplink_sent_share", over="sent_bits", under="carried_bits"),
+    SimulationMetric(name="max_overshoot", over="max_overshoot", better="lower"),
+    SimulationMetric(
+        name="max_late_bytes", over="max_late_bytes", better="lower", unit="B"
+    ),
+    SimulationMetric(
         name="placement_s",
         over="placement_s",
         under="n_placements",
@@ -93,14 +105,14 @@ METRICS = (
         unit="s",
         is_measured=True,
     ),
-    Metric(
+    SimulationMetric(
         name="max_placement_s",
         over="max_placement_s",
         better="lower",
         unit="s",
         is_measured=True,
     ),
-    Metric(
+    SimulationMetric(
         name="allocation_s",
         over="allocation_s",
         under="n_allocations",
@@ -108,7 +120,7 @@ METRICS = (
         unit="s",
         is_measured=True,
     ),
-    Metric(
+    SimulationMetric(
         name="max_allocation_s",
         over="max_allocation_s",
         better="lower",

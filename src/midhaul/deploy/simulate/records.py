@@ -84,7 +84,7 @@ class Rate:
 
 
 @dataclass(slots=True, kw_only=True)
-class Pull:
+class SimulatedPull:
     """One pull, while it goes on and after it.
 
     Attributes:
@@ -192,7 +192,7 @@ class History:
 
     periods: list[Period] = field(default_factory=list[Period])
     rates: list[Rate] = field(default_factory=list[Rate])
-    pulls: list[Pull] = field(default_factory=list[Pull])
+    pulls: list[SimulatedPull] = field(default_factory=list[SimulatedPull])
     moves: list[Move] = field(default_factory=list[Move])
     evictions: list[Eviction] = field(default_factory=list[Eviction])
     decisions: list[Decision] = field(default_factory=list[Decision])

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from midhaul.deploy.report import overtime, promises
 from midhaul.deploy.report.overtime import algorithm_times
 from midhaul.deploy.simulate import tables
-from midhaul.report import Notice, Page, Section
+from midhaul.report import Notice, Page, PageSection
 from midhaul.report.common_chapters import environment, gather, subtitle, verdict_of
 from midhaul.report.numbers import duration_text, rate, size_text
 from midhaul.report.view import View, headline, metric_bars, summary_table
@@ -69,10 +69,10 @@ def build(run: Run) -> Page:
     )
 
 
-def _overview(view: View) -> Section:
+def _overview(view: View) -> PageSection:
     if not view.names:
         text = "This run has written no policy yet, so there is nothing to show."
-        return Section(title="Overview", items=(Notice(text=text, tone="warning"),))
+        return PageSection(title="Overview", items=(Notice(text=text, tone="warning"),))
     wanted = (
         ("Weighted quality", "weighted_qos", True, _quality),
         ("Upload saved", "saved_bps", True, _rate),
@@ -107,10 +107,10 @@ def _overview(view: View) -> Section:
         *promises.fronts(view),
         summary_table(view, _FORMS, caption),
     )
-    return Section(title="Overview", items=gather(items))
+    return PageSection(title="Overview", items=gather(items))
 
 
-def _over_time(view: View) -> tuple[Section | None, ...]:
+def _over_time(view: View) -> tuple[PageSection | None, ...]:
     if "periods" not in view.has:
         return ()
     config = view.run.config_values()
@@ -128,7 +128,7 @@ def _over_time(view: View) -> tuple[Section | None, ...]:
         overtime.storage(view, tables.PERIODS),
     )
     return (
-        Section(title="Quality and rates", items=gather(quality)),
-        Section(title="Places, pulls and layers", items=gather(where)),
-        Section(title="Algorithms", items=gather((algorithm_times(view),))),
+        PageSection(title="Quality and rates", items=gather(quality)),
+        PageSection(title="Places, pulls and layers", items=gather(where)),
+        PageSection(title="Algorithms", items=gather((algorithm_times(view),))),
     )

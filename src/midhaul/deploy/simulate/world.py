@@ -30,8 +30,14 @@ from enum import IntEnum
 from typing import TYPE_CHECKING
 
 from midhaul.deploy.control import State, make_room, plan_rates, plan_slot
-from midhaul.deploy.simulate.ledger import Ledger
-from midhaul.deploy.simulate.records import Decision, Eviction, History, Move, Pull
+from midhaul.deploy.simulate.ledger import PeriodLedger
+from midhaul.deploy.simulate.records import (
+    Decision,
+    Eviction,
+    History,
+    Move,
+    SimulatedPull,
+)
 from midhaul.deploy.store.store_index import (
     holding,
     with_image,
@@ -106,7 +112,7 @@ class Agenda:
         heapq.heapify(self._events)
 
 
-class Puller:
+class SimulatedPuller:
     """Carries out pulls; the world asks it what comes next and when.
 
     Args:
@@ -117,8 +123,8 @@ class Puller:
     def __init__(self, images: Mapping[str, ContainerImage], pull_bps: float) -> None:
         self._images = images
         self._pull_bps = pull_bps
-        self._queue: deque[Pull] = deque()
-        self._current: Pull | None = None
+        self._queue: deque[SimulatedPull] = deque()
+        self._current: SimulatedPull | None = None
         self._missing: deque[Layer] = deque()
         self._layer_began_s = 0.0
 
@@ -133,13 +139,13 @@ class Puller:
         size = self._missing[0].compressed_bytes
         return self._layer_began_s + size * 8 / self._pull_bps
 
-    def plan(self, pulls: list[Pull]) -> None:
+    def plan(self, pulls: list[SimulatedPull]) -> None:
         """Take over the pulls of a new slot; the old ones were stopped."""
         self._queue.extend(pulls)
 
     def begin_next(
         self, now_s: float, store: StoreState, wanted: frozenset[str]
-    ) -> tuple[StoreState, list[Pull]]:
+    ) -> tuple[StoreState, list[SimulatedPull]]:
         """Begin the next pull that somebody still wants.
 
         Args:
@@ -150,7 +156,7 @@ class Puller:
         Returns:
             The disk, and pulls that ended at once, as nothing was missing.
         """
-        ended: list[Pull] = []
+        ended: list[SimulatedPull] = []
         while self._queue and self._current is None:
             pull = self._queue.popleft()
             if not wanted.intersection(pull.movers):
@@ -170,7 +176,7 @@ class Puller:
 
     def layer_arrives(
         self, now_s: float, store: StoreState
-    ) -> tuple[StoreState, Pull | None]:
+    ) -> tuple[StoreState, SimulatedPull | None]:
         """Keep the layer that came.
 
         Returns:
@@ -201,12 +207,14 @@ class Puller:
         self._missing.clear()
         self._current = None
 
-    def _finish(self, pull: Pull, now_s: float, store: StoreState) -> StoreState:
+    def _finish(
+        self, pull: SimulatedPull, now_s: float, store: StoreState
+    ) -> StoreState:
         pull.ends_s, pull.outcome = now_s, "done"
         return with_image(store, self._images[pull.image], now_s)
 
 
-def pulls_of(placement: Placement, state: State) -> list[Pull]:
+def pulls_of(placement: Placement, state: State) -> list[SimulatedPull]:
     """The pulls of a placement, and empty ones for images that need none."""
     placed = [a for a in state.in_cloud if a.name in placement.gateway_of]
     movers: dict[str, list[str]] = {}
@@ -214,10 +222,10 @@ def pulls_of(placement: Placement, state: State) -> list[Pull]:
         movers.setdefault(analytic.image, []).append(analytic.name)
     begins = {pull.image: pull.begins_s for pull in placement.pulls}
     sizes = {pull.image: pull.compressed_bytes for pull in placement.pulls}
-    found: list[Pull] = []
+    found: list[SimulatedPull] = []
     for image, names in movers.items():
         ends_s = _planned_end_s(placement, state, image)
-        pull = Pull(
+        pull = SimulatedPull(
             image=image,
             slot_s=state.now_s,
             planned_begins_s=state.now_s + begins.get(image, ends_s),
@@ -228,7 +236,7 @@ def pulls_of(placement: Placement, state: State) -> list[Pull]:
         found.append(pull)
     rank = {pull.image: number for number, pull in enumerate(placement.pulls)}
 
-    def order(pull: Pull) -> tuple[float, int]:
+    def order(pull: SimulatedPull) -> tuple[float, int]:
         # What needs no pull of its own comes as soon as the others brought its layers.
         return (pull.planned_ends_s, rank.get(pull.image, len(rank)))
 
@@ -255,7 +263,7 @@ def begin_slot(
     *,
     end_s: float,
     clock: Callable[[], float],
-) -> tuple[State, list[Pull], list[Move]]:
+) -> tuple[State, list[SimulatedPull], list[Move]]:
     """Decide what to move, delete what must go, and put those who move on their way.
 
     Args:
@@ -327,7 +335,7 @@ def _moves(
     state: State,
     policy: Policy,
     placement: Placement,
-    pulls: list[Pull],
+    pulls: list[SimulatedPull],
     end_s: float,
 ) -> list[Move]:
     """What the plan promises to each analytic that it moves."""
@@ -398,11 +406,11 @@ class _World:
         self._n_periods = 0
         gateway = replace(scenario.gateway, downlink_bps=scenario.network.downlink_bps)
         self._state = State(now_s=0.0, gateway=gateway, images=scenario.images)
-        self._puller = Puller(scenario.images, scenario.pull_bps)
+        self._puller = SimulatedPuller(scenario.images, scenario.pull_bps)
         self._moves: dict[str, Move] = {}
         self._pulled: set[str] = set()
         self._history = History()
-        self._ledger = Ledger(scenario, policy, self._history)
+        self._ledger = PeriodLedger(scenario, policy, self._history)
         self._agenda = Agenda()
 
     def run(self) -> History:
@@ -509,7 +517,7 @@ class _World:
             self._pull_ends(ended)
             self._pull_on()
 
-    def _pull_ends(self, pull: Pull) -> None:
+    def _pull_ends(self, pull: SimulatedPull) -> None:
         """Start those who waited for it and are still there."""
         takes_s = self._scenario.startup.of(self._scenario.images[pull.image])
         for analytic in self._state.moving:

@@ -34,8 +34,8 @@ if TYPE_CHECKING:
     from midhaul.deploy.store.access import Access
     from midhaul.deploy.store.client import RegistryClient
     from midhaul.deploy.store.engine import EngineImage, known_bytes, read_engine
-    from midhaul.deploy.store.exchange import Limits
-    from midhaul.deploy.store.failures import Patience, Retries, all_of
+    from midhaul.deploy.store.exchange import ExchangeLimits
+    from midhaul.deploy.store.failures import Patience, RegistryRetries, all_of
     from midhaul.deploy.store.making import (
         MadeImage,
         MadeLayer,
@@ -64,11 +64,11 @@ if TYPE_CHECKING:
 __all__ = [
     "Access",
     "EngineImage",
+    "ExchangeLimits",
     "ImageReader",
     "ImageRecord",
     "LayerPull",
     "LayerStore",
-    "Limits",
     "MadeImage",
     "MadeLayer",
     "NotOfferedError",
@@ -80,8 +80,8 @@ __all__ = [
     "Reading",
     "Reference",
     "RegistryClient",
+    "RegistryRetries",
     "RegistryServer",
-    "Retries",
     "SkopeoSource",
     "StoreState",
     "StoredImage",
@@ -106,7 +106,7 @@ _MODULES = {
     "ImageRecord": "reader",
     "LayerPull": "puller",
     "LayerStore": "store",
-    "Limits": "exchange",
+    "ExchangeLimits": "exchange",
     "MadeImage": "making",
     "MadeLayer": "making",
     "NotOfferedError": "resolve",
@@ -119,7 +119,7 @@ _MODULES = {
     "Reference": "reference",
     "RegistryClient": "client",
     "RegistryServer": "server",
-    "Retries": "failures",
+    "RegistryRetries": "failures",
     "SkopeoSource": "skopeo",
     "StoreState": "store_index",
     "StoredImage": "store_index",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from typing import TYPE_CHECKING
 
-from midhaul.deploy.store.manifests import Manifest, parse_manifest
+from midhaul.deploy.store.manifests import ImageManifest, parse_manifest
 from midhaul.deploy.store.reference import parse_reference
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ async def check_image_source(source: ImageSource, text: str) -> None:
     again = await source.manifest(reference, tagged.digest)
     _demand(again.body == tagged.body, "the same manifest by its digest")
     manifest = parse_manifest(tagged.body, text)
-    if not isinstance(manifest, Manifest):
+    if not isinstance(manifest, ImageManifest):
         message = f"{text} is an index: check a source with an image of one platform"
         raise TypeError(message)
     config = await source.small_blob(reference, manifest.config)

@@ -25,7 +25,7 @@ from midhaul.deploy.store.credentials import (
     login_for,
     parse_challenges,
 )
-from midhaul.deploy.store.exchange import Ask, Fetched, Limits, bounded
+from midhaul.deploy.store.exchange import Ask, ExchangeLimits, Fetched, bounded
 from midhaul.deploy.store.failures import check_status, denied, mismatch, network_errors
 from midhaul.deploy.store.manifests import ACCEPT, Descriptor, parse_json
 from midhaul.errors import DataError
@@ -67,11 +67,11 @@ class RegistryClient:
         self,
         *,
         plain_http: Collection[str] = (),
-        limits: Limits | None = None,
+        limits: ExchangeLimits | None = None,
         environ: Mapping[str, str] | None = None,
         access: Access | None = None,
     ) -> None:
-        self.limits = limits or Limits()
+        self.limits = limits or ExchangeLimits()
         self._access = access or Access(
             plain_http=frozenset(plain_http),
             environ=os.environ if environ is None else environ,

@@ -51,7 +51,7 @@ class BusyRegistryError(NodeError):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Retries:
+class RegistryRetries:
     """How often, and after which waits, a failed registry is asked again.
 
     Attributes:
@@ -104,13 +104,13 @@ class Patience:
 
     def __init__(
         self,
-        retries: Retries | None = None,
+        retries: RegistryRetries | None = None,
         *,
         total_s: float = 120.0,
         rng: np.random.Generator | None = None,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
-        self._retries = retries or Retries(n_most=5)
+        self._retries = retries or RegistryRetries(n_most=5)
         self._total_s = total_s
         self._rng = rng or np.random.default_rng()
         self._sleep = sleep

@@ -137,7 +137,7 @@ class Descriptor:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Manifest:
+class ImageManifest:
     """What an image for one platform consists of.
 
     Attributes:
@@ -175,7 +175,7 @@ class Index:
         return max(fitting, key=lambda entry: entry[0].variant, default=None)
 
 
-def parse_manifest(body: bytes, where: str) -> Manifest | Index:
+def parse_manifest(body: bytes, where: str) -> ImageManifest | Index:
     """Read what a registry answers for a reference.
 
     Args:
@@ -207,7 +207,7 @@ def parse_manifest(body: bytes, where: str) -> Manifest | Index:
             message = f"{where} lists layer {layer.digest} with two sizes"
             raise DataError(message)
         positions.append(places.setdefault(layer.digest, len(places)))
-    return Manifest(
+    return ImageManifest(
         config=_descriptor(found["config"], f"{where}, config"),
         layers=tuple(layers.values()),
         positions=tuple(positions),

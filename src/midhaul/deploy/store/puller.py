@@ -26,7 +26,7 @@ from typing import IO, TYPE_CHECKING
 import pyarrow as pa
 
 from midhaul.deploy.store.exchange import Ask, together
-from midhaul.deploy.store.failures import Patience, Retries, check_status
+from midhaul.deploy.store.failures import Patience, RegistryRetries, check_status
 from midhaul.deploy.store.reference import Reference, parse_reference
 from midhaul.deploy.store.resolve import Resolved, no_layer, resolve
 from midhaul.deploy.store.store import store_errors
@@ -329,7 +329,7 @@ class Puller:
         rng: np.random.Generator,
         n_parallel: int = 1,
         rate_bps: float = math.inf,
-        retries: Retries | None = None,
+        retries: RegistryRetries | None = None,
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
         self._store = store
@@ -337,7 +337,7 @@ class Puller:
         self._rng = rng
         self._slots = asyncio.Semaphore(n_parallel)
         self._pace = Pace(rate_bps)
-        self._retries = retries or Retries()
+        self._retries = retries or RegistryRetries()
         self._clock = clock
         self._turns: dict[str, asyncio.Lock] = {}
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Protocol, TypeVar
 from midhaul.deploy.store.failures import Patience
 from midhaul.deploy.store.manifests import (
     ImageConfig,
-    Manifest,
+    ImageManifest,
     Platform,
     parse_config,
     parse_manifest,
@@ -84,7 +84,7 @@ class Resolved:
     """
 
     reference: Reference
-    manifest: Manifest
+    manifest: ImageManifest
     digest: str
     index_digest: str
     config: ImageConfig
@@ -143,7 +143,7 @@ async def resolve(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Found:
-    manifest: Manifest
+    manifest: ImageManifest
     digest: str
     config: ImageConfig
     offered: Platform | None
@@ -179,7 +179,7 @@ class _Search:
         )
         self.n_bytes += len(fetched.body)
         found = parse_manifest(fetched.body, self._where)
-        if isinstance(found, Manifest):
+        if isinstance(found, ImageManifest):
             body = await self._again(
                 lambda: self._source.small_blob(self._reference, found.config)
             )

@@ -18,12 +18,12 @@ import numpy as np
 from midhaul.federation.bundle import Bundle
 from midhaul.federation.evaluate import metrics, tables
 from midhaul.federation.evaluate.inputs import features_of, image_reader, recording_of
-from midhaul.federation.evaluate.metrics import Outcome, judge, summarise
+from midhaul.federation.evaluate.metrics import PolicyOutcome, judge, summarise
 from midhaul.federation.evaluate.split_and_fit import (
     Contender,
     Learned,
     LearnedAs,
-    Prepared,
+    PreparedSplit,
     TestPart,
     learn,
     learn_bound,
@@ -60,7 +60,7 @@ if TYPE_CHECKING:
     from jaxtyping import Float64
 
     from midhaul.federation.evaluate.config import EvaluateConfig, FaultsConfig
-    from midhaul.federation.evaluate.metrics import Outcome
+    from midhaul.federation.evaluate.metrics import PolicyOutcome
     from midhaul.federation.fusion.base import Fuser
     from midhaul.federation.policies.base import SubsetPolicy
     from midhaul.federation.recordings.problem import Answers, Recording
@@ -184,7 +184,7 @@ _PLACES = ("gained most", "typical", "lost most")
 def write_examples(
     folder: Path,
     recording: Recording,
-    outcome: Outcome,
+    outcome: PolicyOutcome,
     baseline: Float64[np.ndarray, " k"],
     read: Callable[[str], bytes | None],
     n_examples: int,
@@ -289,7 +289,7 @@ def evaluate(config: EvaluateConfig, run: Run, progress: Progress) -> None:
         bundle.check_fits(recording)
     contenders = line_up(config, recording, trained)
     run.write(tables.CONFIGURATIONS, [one.row() for one in contenders], part=0)
-    outcomes: dict[int, list[Outcome]] = {one.number: [] for one in contenders}
+    outcomes: dict[int, list[PolicyOutcome]] = {one.number: [] for one in contenders}
     total = config.n_seeds * len(contenders)
     with progress.task("learning and judging", total=total) as task:
         for number in range(config.n_seeds):
@@ -330,14 +330,14 @@ class _Split:
     progress: Progress
     number: int
     seed: int
-    prepared: Prepared
+    prepared: PreparedSplit
     part: TestPart
     trained: Sequence[Bundle]
     learned: dict[LearnedAs, Learned] = field(
         default_factory=dict["LearnedAs", Learned]
     )
 
-    def outcome(self, one: Contender) -> Outcome:
+    def outcome(self, one: Contender) -> PolicyOutcome:
         """What a contender did to the test items: read, or done now and written."""
         number = self.number * _PARTS_A_SPLIT + one.number
         part, fuser = self._judged_on(one)
@@ -368,7 +368,7 @@ class _Split:
     def tell_more(
         self,
         contenders: Sequence[Contender],
-        outcomes: dict[int, list[Outcome]],
+        outcomes: dict[int, list[PolicyOutcome]],
     ) -> None:
         """Write what one split is enough for: reliability, regret, faults, images."""
         rows = metrics.reliability_rows(self.part)

@@ -49,7 +49,7 @@ _DIGITS = 14
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Outcome:
+class PolicyOutcome:
     """What one policy at one budget did to the test items of one split.
 
     Attributes:
@@ -79,7 +79,7 @@ def judge(
     asked: Int64[np.ndarray, " k"],
     first: Int64[np.ndarray, " k"],
     n_rounds: Int64[np.ndarray, " k"],
-) -> Outcome:
+) -> PolicyOutcome:
     """Fuse what was asked, and hold it against the truth.
 
     Args:
@@ -90,7 +90,7 @@ def judge(
         n_rounds: ``(k,)`` rounds of calls.
     """
     fused = fuser.fuse(part.recording.shown(asked), asked)
-    return Outcome(
+    return PolicyOutcome(
         items=part.items,
         asked=asked,
         first=first,
@@ -119,13 +119,13 @@ def over_splits(
     return statistic
 
 
-def quality_over(outcomes: Sequence[Outcome]) -> Statistic:
+def quality_over(outcomes: Sequence[PolicyOutcome]) -> Statistic:
     """The headline quality of a policy, over all splits."""
     return over_splits([(one.items, one.quality.statistic) for one in outcomes])
 
 
 def mean_over(
-    outcomes: Sequence[Outcome], values: Sequence[Float64[np.ndarray, " k"]]
+    outcomes: Sequence[PolicyOutcome], values: Sequence[Float64[np.ndarray, " k"]]
 ) -> Statistic:
     """The mean of numbers of the items, over all splits.
 
@@ -184,7 +184,7 @@ def provider_rows(recording: Recording) -> list[dict[str, object]]:
 
 
 def decision_table(
-    configuration: int, split: int, items: Sequence[str], outcome: Outcome
+    configuration: int, split: int, items: Sequence[str], outcome: PolicyOutcome
 ) -> pa.Table:
     """What a policy did to each test item of a split, these being their ids."""
     n = len(outcome.items)
@@ -237,7 +237,7 @@ def plain_row(
 
 
 def call_rows(
-    configuration: int, recording: Recording, outcomes: Sequence[Outcome]
+    configuration: int, recording: Recording, outcomes: Sequence[PolicyOutcome]
 ) -> list[dict[str, object]]:
     """How often each provider was asked."""
     asked = np.concatenate([one.asked for one in outcomes])
@@ -258,7 +258,7 @@ def call_rows(
 
 
 def subset_rows(
-    configuration: int, recording: Recording, outcomes: Sequence[Outcome]
+    configuration: int, recording: Recording, outcomes: Sequence[PolicyOutcome]
 ) -> list[dict[str, object]]:
     """The subsets that were asked most."""
     asked = np.concatenate([one.asked for one in outcomes])
@@ -282,7 +282,7 @@ def subset_rows(
 
 
 def class_rows(
-    configuration: int, recording: Recording, outcome: Outcome
+    configuration: int, recording: Recording, outcome: PolicyOutcome
 ) -> list[dict[str, object]]:
     """Quality by label, over the test items of one split."""
     part = recording.take(outcome.items)
@@ -328,7 +328,7 @@ def _known(value: float) -> float | None:
 _ONES = 1
 
 
-class Summary:
+class PolicySummary:
     """All outcomes, and what is computed from them.
 
     Attributes:
@@ -341,7 +341,7 @@ class Summary:
         config: EvaluateConfig,
         recording: Recording,
         contenders: Sequence[Contender],
-        outcomes: Mapping[int, Sequence[Outcome]],
+        outcomes: Mapping[int, Sequence[PolicyOutcome]],
     ) -> None:
         """Compute the point values; intervals come later."""
         self.contenders = contenders
@@ -438,7 +438,9 @@ class Summary:
                 )
         return rows
 
-    def _of_boxes(self, outcomes: Sequence[Outcome]) -> list[tuple[str, Estimate]]:
+    def _of_boxes(
+        self, outcomes: Sequence[PolicyOutcome]
+    ) -> list[tuple[str, Estimate]]:
         parts = [(o.items, o.quality.ap) for o in outcomes if o.quality.ap is not None]
         return [("ap", self._estimate(over_splits(parts)))] if parts else []
 
@@ -483,7 +485,7 @@ def summarise(
     run: Run,
     recording: Recording,
     contenders: Sequence[Contender],
-    outcomes: Mapping[int, Sequence[Outcome]],
+    outcomes: Mapping[int, Sequence[PolicyOutcome]],
     progress: Progress,
 ) -> None:
     """Write what all splits say together.
@@ -496,7 +498,7 @@ def summarise(
         outcomes: of each contender, one per split.
         progress: where to tell how far it is.
     """
-    summary = Summary(config, recording, contenders, outcomes)
+    summary = PolicySummary(config, recording, contenders, outcomes)
     with progress.task("intervals", total=len(contenders)) as task:
         for one in contenders:
             found = outcomes[one.number]

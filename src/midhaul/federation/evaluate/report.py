@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from midhaul.federation.evaluate import tables
 from midhaul.federation.evaluate.tables import FAULT_PHASES, FAULT_SUMMARY
 from midhaul.model.estimate import AT_LEAST, SIGNS
-from midhaul.report import Cell, DataTable, Figure, Notice, Page, Section
+from midhaul.report import Cell, DataTable, Figure, Notice, Page, PageSection
 from midhaul.report.axes import Axis, Series
 from midhaul.report.charts import dots, lines, over_time, stack
 from midhaul.report.common_chapters import environment, gather, subtitle, verdict_of
@@ -116,7 +116,7 @@ _MOST_LABELS = 20
 _MOST_SUBSETS = 8
 
 
-def calls(view: View) -> Section | None:
+def calls(view: View) -> PageSection | None:
     """Who is asked how often, and with whom."""
     rows = [row for row in view.rows(tables.CALLS) if row["share"] > 0]
     if not rows:
@@ -140,7 +140,7 @@ def calls(view: View) -> Section | None:
         chart=chart,
         caption="Mean number of calls for an item, by provider.",
     )
-    return Section(title="Calls", items=gather((figure, _subsets(view))))
+    return PageSection(title="Calls", items=gather((figure, _subsets(view))))
 
 
 def _subsets(view: View) -> DataTable | str:
@@ -162,7 +162,7 @@ def _subsets(view: View) -> DataTable | str:
     )
 
 
-def classes(view: View, best: str, base: str) -> Section | None:
+def classes(view: View, best: str, base: str) -> PageSection | None:
     """Quality by label, of one policy and of what it is held against.
 
     Args:
@@ -197,10 +197,10 @@ def classes(view: View, best: str, base: str) -> Section | None:
         f"the first split; at most {_MOST_LABELS} labels, the most frequent ones, the "
         "largest gain first.",
     )
-    return Section(title="Labels", items=(figure,))
+    return PageSection(title="Labels", items=(figure,))
 
 
-def calibration(view: View) -> Section | None:
+def calibration(view: View) -> PageSection | None:
     """Reliability diagrams: what a score of a provider is worth."""
     if tables.CALIBRATION.name not in view.has:
         return None
@@ -232,10 +232,10 @@ def calibration(view: View) -> Section | None:
         "A score is honest where the share that is right equals it: on the dashed "
         "line. The items are none that calibration was fitted on."
     )
-    return Section(title="Calibration of scores", text=text, items=tuple(figures))
+    return PageSection(title="Calibration of scores", text=text, items=tuple(figures))
 
 
-def learning(view: View) -> Section | None:
+def learning(view: View) -> PageSection | None:
     """Quality and price while a learner is trained."""
     rows = view.rows(tables.LEARNING)
     if not rows:
@@ -263,10 +263,10 @@ def learning(view: View) -> Section | None:
             ("Price", "usd", "price of 1,000 items in USD"),
         )
     )
-    return Section(title="Learning", items=figures)
+    return PageSection(title="Learning", items=figures)
 
 
-def regret(view: View) -> Section | None:
+def regret(view: View) -> PageSection | None:
     """What a stream of items costs against the best fixed subset."""
     rows = view.rows(tables.REGRET, "configuration, item_number")
     if not rows:
@@ -295,10 +295,10 @@ def regret(view: View) -> Section | None:
         )
         for title, y, caption in charts
     )
-    return Section(title="Over time", items=figures)
+    return PageSection(title="Over time", items=figures)
 
 
-def faults(view: View) -> Section | None:
+def faults(view: View) -> PageSection | None:
     """How latency, quality and price stand a bad day of the best provider."""
     if FAULT_SUMMARY.name not in view.has:
         return None
@@ -343,7 +343,7 @@ def faults(view: View) -> Section | None:
         "`faults.phase_s` or `faults.rate_hz`."
         for title, field, axis in charts
     )
-    return Section(title="A bad day", text=text, items=items)
+    return PageSection(title="A bad day", text=text, items=items)
 
 
 def _bound(row: Mapping[str, Any]) -> dict[str, str]:
@@ -392,10 +392,10 @@ def build_evaluate(run: Run) -> Page:
     )
 
 
-def _evaluate_overview(view: View) -> Section:
+def _evaluate_overview(view: View) -> PageSection:
     if not view.knows("quality"):
         text = "This run has judged no policy to its end, so there is nothing to show."
-        return Section(title="Overview", items=(Notice(text=text, tone="warning"),))
+        return PageSection(title="Overview", items=(Notice(text=text, tone="warning"),))
     wanted = (
         ("Cheapest at its quality", "cost_usd", False, usd_text),
         ("Most over the best single provider", "gain_on_best_single", True, gain_text),
@@ -420,7 +420,7 @@ def _evaluate_overview(view: View) -> Section:
         matches_table(view),
         summary_table(view, _EVALUATE_FORMS, caption),
     )
-    return Section(title="Overview", text=text, items=gather(items))
+    return PageSection(title="Overview", text=text, items=gather(items))
 
 
 def _without(view: View, policies: tuple[str, ...]) -> View:
@@ -446,7 +446,7 @@ def _pair(view: View) -> tuple[str, str]:
     return str(best["name"]), str(base["name"])
 
 
-def _times(view: View) -> Section | None:
+def _times(view: View) -> PageSection | None:
     """How long learning and deciding took."""
     if tables.FITS.name not in view.has:
         return None
@@ -469,7 +469,7 @@ def _times(view: View) -> Section | None:
         caption="Learning is of the whole family, on one split. Deciding is over all "
         "rounds, many items at once.",
     )
-    return Section(title="Times", items=(table,))
+    return PageSection(title="Times", items=(table,))
 
 
 _TRAIN_FORMS = (
@@ -502,10 +502,10 @@ def build_train(run: Run) -> Page:
     )
 
 
-def _train_overview(view: View) -> Section:
+def _train_overview(view: View) -> PageSection:
     if not view.knows("quality"):
         text = "This run has learned no policy yet, so there is nothing to show."
-        return Section(title="Overview", items=(Notice(text=text, tone="warning"),))
+        return PageSection(title="Overview", items=(Notice(text=text, tone="warning"),))
     text = (
         "Numbers are of the calibration items, which chose the budget's exchange rate: "
         "a guide. `federation.evaluate` judges on items that nothing has seen. The "
@@ -513,7 +513,7 @@ def _train_overview(view: View) -> Section:
         "`midhaul serve federation` serves them."
     )
     items = (summary_table(view, _TRAIN_FORMS, ""), _points(view), _bill(view))
-    return Section(title="Overview", text=text, items=gather(items))
+    return PageSection(title="Overview", text=text, items=gather(items))
 
 
 def _points(view: View) -> Figure | str:

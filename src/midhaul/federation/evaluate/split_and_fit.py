@@ -52,7 +52,7 @@ _REFERENCE_FUSERS = {"boxes": "wbf", "tags": "vote", "labels": "vote"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Prepared:
+class PreparedSplit:
     """One split of the items, ready to learn from.
 
     Attributes:
@@ -94,7 +94,7 @@ def prepare(
     fusion: FusionConfig,
     reference: Reference,
     rng: np.random.Generator,
-) -> Prepared:
+) -> PreparedSplit:
     """Fit what is fitted before any policy, on the training items alone.
 
     Args:
@@ -128,7 +128,7 @@ def prepare(
         scores = fit_calibration(train, method=fusion.calibration)
         train, calibration = scores.apply(train), scores.apply(calibration)
     fuser = fit_fuser(fusion.name, train, rng=rng, iou=fusion.iou)
-    return Prepared(
+    return PreparedSplit(
         train=Examples(recording=train, features=features[0], fuser=fuser),
         calibration=Examples(recording=calibration, features=features[1], fuser=fuser),
         scores=scores,
@@ -144,7 +144,7 @@ def split_three(
     reference: Reference,
     shares: Sequence[float],
     seed: int,
-) -> tuple[Prepared, TestPart]:
+) -> tuple[PreparedSplit, TestPart]:
     """Training, calibration and test items by hash, and what is fitted on the first.
 
     Args:

@@ -16,7 +16,7 @@ from midhaul.federation.evaluate.inputs import features_of, recording_of
 from midhaul.federation.evaluate.metrics import judge
 from midhaul.federation.evaluate.split_and_fit import (
     Learned,
-    Prepared,
+    PreparedSplit,
     TestPart,
     learn,
     prepare,
@@ -31,7 +31,7 @@ from midhaul.stats import bootstrap, mean_statistic
 
 if TYPE_CHECKING:
     from midhaul.federation.evaluate.config import TrainConfig
-    from midhaul.federation.evaluate.metrics import Outcome
+    from midhaul.federation.evaluate.metrics import PolicyOutcome
     from midhaul.federation.policies.base import SavedPolicy, SubsetPolicy
     from midhaul.federation.recordings.problem import Recording
     from midhaul.model import Estimate
@@ -120,7 +120,7 @@ def _write_choice(
     run: Run,
     recording: Recording,
     features: tuple[str, ...],
-    prepared: Prepared,
+    prepared: PreparedSplit,
     learned: Learned,
 ) -> SubsetPolicy:
     """The policy that keeps the budget, saved and named."""
@@ -154,7 +154,7 @@ def _write_choice(
     return policy
 
 
-def _write_bill(run: Run, prepared: Prepared) -> None:
+def _write_bill(run: Run, prepared: PreparedSplit) -> None:
     """What the answers that were learned from would cost."""
     parts = (prepared.train.recording, prepared.calibration.recording)
     bills = [
@@ -174,7 +174,7 @@ def _write_held_out(
     run: Run,
     raw: Recording,
     items: np.ndarray,
-    prepared: Prepared,
+    prepared: PreparedSplit,
     learned: Learned,
     policy: SubsetPolicy,
 ) -> None:
@@ -208,8 +208,8 @@ def _write_held_out(
 
 def _write_summary(
     run: Run,
-    outcome: Outcome,
-    prepared: Prepared,
+    outcome: PolicyOutcome,
+    prepared: PreparedSplit,
     whole: Recording,
     fit_s: float,
     decide_s: float,
@@ -245,7 +245,7 @@ def _write_summary(
     run.write(SUMMARY, rows, part=0)
 
 
-def _write_points(run: Run, learned: Learned, outcome: Outcome) -> None:
+def _write_points(run: Run, learned: Learned, outcome: PolicyOutcome) -> None:
     """All exchange rates of the family, and the policy that was saved, on its own."""
     if learned.curve is None:
         return

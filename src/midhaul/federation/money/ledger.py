@@ -26,7 +26,7 @@ from midhaul.errors import ConfigError, StoreError
 from midhaul.federation.money.amounts import usd_of
 from midhaul.federation.money.ledger_file import (
     HEADER,
-    Entry,
+    LedgerEntry,
     item_hash,
     line_of,
     read_ledger,
@@ -340,7 +340,7 @@ class Ledger:
         price_nusd: int,
         price_list: str,
         time_s: float,
-    ) -> Entry:
+    ) -> LedgerEntry:
         """Write down a call that is about to be made; only then may it be made.
 
         With ``sync="always"`` it may be made once :meth:`wait_synced` came back.
@@ -367,7 +367,7 @@ class Ledger:
                 self._commit.demand_working()
             self._catch_up()
             number = self._number + 1
-            entry = Entry(
+            entry = LedgerEntry(
                 number=number,
                 time_s=time_s,
                 event="reserved",
@@ -439,7 +439,7 @@ class Ledger:
             message = f"call {call} is not open"
             raise ValueError(message)
         self._put(
-            Entry(
+            LedgerEntry(
                 number=self._number + 1,
                 time_s=self._clock(),
                 event=event,
@@ -452,7 +452,7 @@ class Ledger:
             )
         )
 
-    def _put(self, entry: Entry) -> None:
+    def _put(self, entry: LedgerEntry) -> None:
         if self._descriptor < 0:
             message = f"the ledger {self.file} is closed"
             raise StoreError(message)

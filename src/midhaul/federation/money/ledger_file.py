@@ -54,7 +54,7 @@ _HASH_BYTES = 8
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Entry:
+class LedgerEntry:
     """One event of a ledger.
 
     Attributes:
@@ -86,7 +86,7 @@ def item_hash(item: str) -> str:
     return hashlib.blake2b(item.encode(), digest_size=_HASH_BYTES).hexdigest()
 
 
-def line_of(entry: Entry, check: int) -> tuple[bytes, int]:
+def line_of(entry: LedgerEntry, check: int) -> tuple[bytes, int]:
     """The line of an entry, and its checksum.
 
     Args:
@@ -101,7 +101,7 @@ def line_of(entry: Entry, check: int) -> tuple[bytes, int]:
     return b"%b%08x\n" % (body, check), check
 
 
-def entry_of(line: bytes, check: int) -> tuple[Entry, int] | None:
+def entry_of(line: bytes, check: int) -> tuple[LedgerEntry, int] | None:
     """The entry of a line with its checksum; None where the line does not hold.
 
     Args:
@@ -116,12 +116,12 @@ def entry_of(line: bytes, check: int) -> tuple[Entry, int] | None:
     return None if entry is None else (entry, own)
 
 
-def parse(line: bytes) -> Entry | None:
+def parse(line: bytes) -> LedgerEntry | None:
     """The entry of a line, whatever its checksum; None where it is none."""
     try:
         fields = line.decode().rstrip("\n").split("\t")
         number, time_s, event, call, run, provider, item, price, prices, _ = fields
-        entry = Entry(
+        entry = LedgerEntry(
             number=int(number),
             time_s=float(time_s),
             event=cast("Event", event),
@@ -181,21 +181,21 @@ class Spending:
     """
 
     def __init__(self) -> None:
-        self._open: dict[int, Entry] = {}
+        self._open: dict[int, LedgerEntry] = {}
         self._counters: dict[tuple[str, ...], _Counter] = {}
         self._places: dict[tuple[str, str, str], tuple[_Counter, ...]] = {}
         self._last_day: tuple[int, str] = (-1, "")
 
     @property
-    def open_calls(self) -> dict[int, Entry]:
+    def open_calls(self) -> dict[int, LedgerEntry]:
         """Reservations that are neither charged nor released, by their number."""
         return dict(self._open)
 
-    def open_call(self, call: int) -> Entry | None:
+    def open_call(self, call: int) -> LedgerEntry | None:
         """The reservation of an open call; None where there is no such."""
         return self._open.get(call)
 
-    def add(self, entry: Entry) -> bool:
+    def add(self, entry: LedgerEntry) -> bool:
         """Count one more entry.
 
         Returns:
@@ -277,7 +277,7 @@ class Spending:
         counter = self._counters.get(key)
         return Total() if counter is None else counter.total()
 
-    def _counters_of(self, reserved: Entry) -> tuple[_Counter, ...]:
+    def _counters_of(self, reserved: LedgerEntry) -> tuple[_Counter, ...]:
         """All counters that a call counts in; on the day on which it was reserved."""
         day = self.day(reserved.time_s)
         place = (reserved.run, reserved.provider, day)
@@ -320,7 +320,7 @@ class _Counter:
         )
 
 
-def item_totals(entries: Iterable[Entry], run: str) -> dict[str, int]:
+def item_totals(entries: Iterable[LedgerEntry], run: str) -> dict[str, int]:
     """What a run spent or reserved on each item, in nano-dollars by its hash.
 
     Args:
@@ -428,7 +428,7 @@ def read_ledger(file: Path) -> Contents:
     )
 
 
-def entries_of(file: Path) -> Iterator[Entry]:
+def entries_of(file: Path) -> Iterator[LedgerEntry]:
     """The entries of a ledger up to the first line that does not hold.
 
     Raises:

@@ -248,7 +248,7 @@ _LEARNED: dict[str, Callable[[Examples, Told, np.random.Generator], Policy]] = {
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Entry:
+class PolicyEntry:
     """A policy that can be learned by name.
 
     Attributes:
@@ -274,82 +274,82 @@ _LEARNER = ("preset", "n_steps", "first", "device")
 _FRUGAL = ("is_by_label", "base", "min_support")
 _LINUCB = ("alpha", "discount", "is_shared", "base", "batch", "n_passes")
 
-CATALOGUE: tuple[Entry, ...] = (
-    Entry(
+CATALOGUE: tuple[PolicyEntry, ...] = (
+    PolicyEntry(
         name="single",
         description="one provider, the best of the training items unless it is given",
         settings=("provider",),
     ),
-    Entry(name="random-1", description="one provider, drawn for each item"),
-    Entry(name="random-n", description="a subset, drawn for each item"),
-    Entry(name="ensemble-n", description="everybody"),
-    Entry(name="subset", description="a given subset", settings=("providers",)),
-    Entry(name="fixed", description="the best fixed subset", is_family=True),
-    Entry(
+    PolicyEntry(name="random-1", description="one provider, drawn for each item"),
+    PolicyEntry(name="random-n", description="a subset, drawn for each item"),
+    PolicyEntry(name="ensemble-n", description="everybody"),
+    PolicyEntry(name="subset", description="a given subset", settings=("providers",)),
+    PolicyEntry(name="fixed", description="the best fixed subset", is_family=True),
+    PolicyEntry(
         name="chord",
         description="fixed subsets, mixed by chance to a price",
         settings=("budget_usd",),
     ),
-    Entry(
+    PolicyEntry(
         name="oracle",
         description="upper bound: the best subset for each item, by its truth",
         is_family=True,
         knows_truth=True,
     ),
-    Entry(
+    PolicyEntry(
         name="confidence",
         description="one after another until one is sure",
         is_family=True,
     ),
-    Entry(
+    PolicyEntry(
         name="frugal",
         description="FrugalML: a base, then by label a threshold and an add-on",
         is_family=True,
         settings=_FRUGAL,
     ),
-    Entry(
+    PolicyEntry(
         name="frugal-qs",
         description="FrugalML with one threshold for all labels",
         is_family=True,
         settings=_FRUGAL,
     ),
-    Entry(
+    PolicyEntry(
         name="frugal-mct",
         description="FrugalMCT: a base, then the add-on that is predicted to pay",
         is_family=True,
         settings=("base", "ridge"),
     ),
-    Entry(
+    PolicyEntry(
         name="linucb",
         description="LinUCB: a bandit that learns from what it asks",
         is_family=True,
         settings=_LINUCB,
     ),
-    Entry(
+    PolicyEntry(
         name="linucb-first",
         description="LinUCB after the answer of the cheapest provider",
         is_family=True,
         settings=_LINUCB,
     ),
-    Entry(
+    PolicyEntry(
         name="cascade",
         description="ours: predicts what each continuation brings",
         is_family=True,
         settings=("target", "round_quality", "n_states", "n_folds", "n_trees"),
     ),
-    Entry(
+    PolicyEntry(
         name="sac",
         description="Armol's soft actor-critic",
         settings=_LEARNER,
         extra="learn",
     ),
-    Entry(
+    PolicyEntry(
         name="td3",
         description="Armol's twin delayed policy gradient",
         settings=_LEARNER,
         extra="learn",
     ),
-    Entry(
+    PolicyEntry(
         name="ppo",
         description="Armol's proximal policy optimisation",
         settings=_LEARNER,
@@ -358,7 +358,7 @@ CATALOGUE: tuple[Entry, ...] = (
 )
 
 
-def entry_named(name: str) -> Entry:
+def entry_named(name: str) -> PolicyEntry:
     """The entry of a policy.
 
     Raises:

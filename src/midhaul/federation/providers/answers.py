@@ -32,7 +32,7 @@ _SCORE_SLACK = 1e-6
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Entry:
+class AnswerEntry:
     """One label of an answer.
 
     Attributes:
@@ -46,15 +46,17 @@ class Entry:
     box: tuple[float, float, float, float] | None = None
 
 
-class Entries(NamedTuple):
+class AnswerEntries(NamedTuple):
     """The entries of an answer that can be read, and why each other one cannot."""
 
-    read: list[Entry]
+    read: list[AnswerEntry]
     odd: list[str]
 
-    def above(self, min_score: float) -> Entries:
+    def above(self, min_score: float) -> AnswerEntries:
         """Those with no lower score."""
-        return Entries([one for one in self.read if one.score >= min_score], self.odd)
+        return AnswerEntries(
+            [one for one in self.read if one.score >= min_score], self.odd
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -163,7 +165,7 @@ def number(value: Any, what: str) -> float:
 
 def entry(
     label: Any, score: Any, box: tuple[float, float, float, float] | None = None
-) -> Entry:
+) -> AnswerEntry:
     """One label of an answer, checked.
 
     Raises:
@@ -176,12 +178,12 @@ def entry(
     if not -_SCORE_SLACK <= value <= 1 + _SCORE_SLACK:
         message = f"the score of {label[:50]!r} is {value}, not within 0 to 1"
         raise MalformedAnswerError(message)
-    return Entry(label=label.strip(), score=min(1.0, max(0.0, value)), box=box)
+    return AnswerEntry(label=label.strip(), score=min(1.0, max(0.0, value)), box=box)
 
 
 def entries_of(
-    values: Iterable[_Value], read: Callable[[_Value], Iterable[Entry]]
-) -> Entries:
+    values: Iterable[_Value], read: Callable[[_Value], Iterable[AnswerEntry]]
+) -> AnswerEntries:
     """The entries of an answer, of which one that cannot be read costs itself alone.
 
     Args:
@@ -191,7 +193,7 @@ def entries_of(
     Raises:
         MalformedAnswerError: there are too many of them.
     """
-    found: list[Entry] = []
+    found: list[AnswerEntry] = []
     odd: list[str] = []
     for value in values:
         try:
@@ -201,11 +203,11 @@ def entries_of(
         if len(found) + len(odd) > MAX_ENTRIES:
             message = f"an answer with more than {MAX_ENTRIES} labels"
             raise MalformedAnswerError(message)
-    return Entries(found, odd)
+    return AnswerEntries(found, odd)
 
 
 def detections_of(
-    entries: Entries, words: Words, width_px: int, height_px: int
+    entries: AnswerEntries, words: Words, width_px: int, height_px: int
 ) -> ReadAnswer:
     """Boxes, best score first, cut to the image.
 
@@ -219,7 +221,7 @@ def detections_of(
         MalformedAnswerError: nothing of the answer can be read.
     """
     boxed = entries_of(entries.read, _boxed)
-    kept, odd = _named(Entries(boxed.read, entries.odd + boxed.odd), words)
+    kept, odd = _named(AnswerEntries(boxed.read, entries.odd + boxed.odd), words)
     ordered = sorted(kept, key=lambda one: -one.score)
     labels, names = words.indices([one.label for one in ordered])
     boxes = np.array([one.box for one in ordered], np.float32).reshape(-1, 4)
@@ -230,14 +232,14 @@ def detections_of(
     return ReadAnswer(answer=found, n_dropped=len(odd), message=_why(odd))
 
 
-def tags_of(entries: Entries, words: Words) -> ReadAnswer:
+def tags_of(entries: AnswerEntries, words: Words) -> ReadAnswer:
     """Labels, best score first; one that comes twice keeps its best score.
 
     Raises:
         MalformedAnswerError: nothing of the answer can be read.
     """
     kept, odd = _named(entries, words)
-    best: dict[str, Entry] = {}
+    best: dict[str, AnswerEntry] = {}
     for one in sorted(kept, key=lambda one: -one.score):
         best.setdefault(one.label, one)
     labels, names = words.indices(list(best))
@@ -246,7 +248,7 @@ def tags_of(entries: Entries, words: Words) -> ReadAnswer:
     return ReadAnswer(answer=found, n_dropped=len(odd), message=_why(odd))
 
 
-def _boxed(one: Entry) -> list[Entry]:
+def _boxed(one: AnswerEntry) -> list[AnswerEntry]:
     if one.box is None:
         message = f"{one.label[:50]!r} has no box"
         raise MalformedAnswerError(message)
@@ -257,7 +259,7 @@ def _boxed(one: Entry) -> list[Entry]:
     return [one]
 
 
-def _named(entries: Entries, words: Words) -> Entries:
+def _named(entries: AnswerEntries, words: Words) -> AnswerEntries:
     """The entries whose labels have a place in the label set.
 
     Raises:
@@ -272,7 +274,7 @@ def _named(entries: Entries, words: Words) -> Entries:
     odd = entries.odd + [f"more than {MAX_WORDS} different labels"] * n_lost
     if odd and not known:
         raise MalformedAnswerError(odd[0])
-    return Entries(known, odd)
+    return AnswerEntries(known, odd)
 
 
 def _why(odd: list[str]) -> str:

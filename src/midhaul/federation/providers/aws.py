@@ -39,7 +39,11 @@ from midhaul.federation.providers.vendor import (
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from midhaul.federation.providers.answers import Entries, Entry, ReadAnswer
+    from midhaul.federation.providers.answers import (
+        AnswerEntries,
+        AnswerEntry,
+        ReadAnswer,
+    )
     from midhaul.federation.providers.vendor import Size
 
 LIMITS = ImageLimits(
@@ -153,14 +157,14 @@ def aws_provider(settings: AwsSettings, *, name: str = "aws") -> VendorProvider:
     )
 
 
-def boxes_of(answer: Any, size: Size) -> Entries:
+def boxes_of(answer: Any, size: Size) -> AnswerEntries:
     """The instances of an answer; their boxes are parts of width and height.
 
     Raises:
         MalformedAnswerError: the answer is no answer of DetectLabels.
     """
 
-    def read(pair: tuple[Any, Any]) -> list[Entry]:
+    def read(pair: tuple[Any, Any]) -> list[AnswerEntry]:
         label, instance = pair
         name = field_of(label, "Name")
         box = field_of(instance, "BoundingBox")
@@ -180,7 +184,7 @@ def boxes_of(answer: Any, size: Size) -> Entries:
     return entries_of(_parts(answer, "Instances"), read)
 
 
-def labels_of(answer: Any, *, has_parents: bool = False) -> Entries:
+def labels_of(answer: Any, *, has_parents: bool = False) -> AnswerEntries:
     """The labels of an answer.
 
     Args:
@@ -193,7 +197,7 @@ def labels_of(answer: Any, *, has_parents: bool = False) -> Entries:
     labels = _labels(answer)
     listed = [label.get("Name") for label in labels if isinstance(label, dict)]
 
-    def read(pair: tuple[Any, Any]) -> list[Entry]:
+    def read(pair: tuple[Any, Any]) -> list[AnswerEntry]:
         label, parent = pair
         name = field_of(label if parent is None else parent, "Name")
         if parent is not None and name in listed:

@@ -35,7 +35,11 @@ from midhaul.federation.providers.vendor import (
 )
 
 if TYPE_CHECKING:
-    from midhaul.federation.providers.answers import Entries, Entry, ReadAnswer
+    from midhaul.federation.providers.answers import (
+        AnswerEntries,
+        AnswerEntry,
+        ReadAnswer,
+    )
     from midhaul.federation.providers.vendor import Size
 
 LIMITS = ImageLimits(
@@ -138,14 +142,14 @@ def _client(settings: AzureSettings, key: str) -> Any:
     )
 
 
-def boxes_of(answer: Any) -> Entries:
+def boxes_of(answer: Any) -> AnswerEntries:
     """The objects of an answer; their boxes are in px.
 
     Raises:
         MalformedAnswerError: the answer has no objects.
     """
 
-    def read(one: Any) -> list[Entry]:
+    def read(one: Any) -> list[AnswerEntry]:
         box = field_of(one, "boundingBox")
         x, y, w, h = (number(field_of(box, side), side) for side in "xywh")
         tag = field_of(one, "tags", 0)
@@ -155,14 +159,14 @@ def boxes_of(answer: Any) -> Entries:
     return entries_of(_values(answer, "objectsResult"), read)
 
 
-def tags_in(answer: Any) -> Entries:
+def tags_in(answer: Any) -> AnswerEntries:
     """The tags of an answer.
 
     Raises:
         MalformedAnswerError: the answer has no tags.
     """
 
-    def read(one: Any) -> list[Entry]:
+    def read(one: Any) -> list[AnswerEntry]:
         return [entry(field_of(one, "name"), field_of(one, "confidence"))]
 
     return entries_of(_values(answer, "tagsResult"), read)

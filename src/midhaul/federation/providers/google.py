@@ -38,7 +38,11 @@ from midhaul.federation.providers.vendor import (
 )
 
 if TYPE_CHECKING:
-    from midhaul.federation.providers.answers import Entries, Entry, ReadAnswer
+    from midhaul.federation.providers.answers import (
+        AnswerEntries,
+        AnswerEntry,
+        ReadAnswer,
+    )
     from midhaul.federation.providers.vendor import Size
 
 LIMITS = ImageLimits(
@@ -211,13 +215,13 @@ def _message(kind: str, one: Any) -> Any:
         raise MalformedAnswerError(one_line(error)) from error
 
 
-def boxes_of(annotations: Any, size: Size) -> Entries:
+def boxes_of(annotations: Any, size: Size) -> AnswerEntries:
     """Localised objects; their corners are parts of width and height.
 
     A coordinate of 0 is left out on the wire and reads as 0.
     """
 
-    def read(value: Any) -> list[Entry]:
+    def read(value: Any) -> list[AnswerEntry]:
         one = _message("LocalizedObjectAnnotation", value)
         corners = [
             (float(v.x), float(v.y)) for v in one.bounding_poly.normalized_vertices
@@ -232,10 +236,10 @@ def boxes_of(annotations: Any, size: Size) -> Entries:
     return entries_of(annotations, read)
 
 
-def labels_of(annotations: Any) -> Entries:
+def labels_of(annotations: Any) -> AnswerEntries:
     """Labels of an image."""
 
-    def read(value: Any) -> list[Entry]:
+    def read(value: Any) -> list[AnswerEntry]:
         one = _message("EntityAnnotation", value)
         return [entry(one.description, one.score)]
 

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
     import aiohttp
 
-    from midhaul.federation.providers.answers import Entry, ReadAnswer
+    from midhaul.federation.providers.answers import AnswerEntry, ReadAnswer
     from midhaul.federation.providers.vendor import Size
     from midhaul.model import Prediction
 
@@ -193,7 +193,7 @@ class HttpProvider:
             raise MalformedAnswerError(message)
         ((_, names),) = answers
 
-        def read(row: list[float]) -> list[Entry]:
+        def read(row: list[float]) -> list[AnswerEntry]:
             x1, y1, x2, y2, score, label = row
             if not 0 <= label < len(names):
                 message = f"label {label:g} is none of the {len(names)} that it names"

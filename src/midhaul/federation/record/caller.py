@@ -14,9 +14,9 @@ from midhaul.federation.record.journal import (
     NOT_MADE,
     SKIPPED,
     UNFINISHED,
-    Call,
-    Found,
-    Key,
+    CallKey,
+    JournalCall,
+    JournalEntry,
 )
 from midhaul.federation.serving.limiter import Limiter
 from midhaul.model import Detections, Prediction, Tags
@@ -54,7 +54,7 @@ class Asked:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Turn:
+class RecordTurn:
     """A slice of the image set in one pass.
 
     Attributes:
@@ -74,7 +74,7 @@ class Turn:
 
 def turns_of(
     items: Sequence[str], *, n_slices: int, n_passes: int, every_s: float
-) -> list[Turn]:
+) -> list[RecordTurn]:
     """Cut an image set into slices, as even as can be, and repeat them.
 
     Args:
@@ -84,13 +84,13 @@ def turns_of(
         every_s: from the begin of a turn to the next.
     """
     n = len(items)
-    turns: list[Turn] = []
+    turns: list[RecordTurn] = []
     for pass_number in range(n_passes):
         for k in range(n_slices):
             part = tuple(items[k * n // n_slices : (k + 1) * n // n_slices])
             if part:
                 turns.append(
-                    Turn(
+                    RecordTurn(
                         number=len(turns),
                         slice=k,
                         pass_number=pass_number,
@@ -120,7 +120,7 @@ class Asker:
         guard: BudgetGuard,
         *,
         read: Callable[[str], bytes],
-        save: Callable[[Turn], None],
+        save: Callable[[RecordTurn], None],
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._asked, self._journal, self._guard = asked, journal, guard
@@ -128,7 +128,11 @@ class Asker:
         self.is_spent = False
 
     async def run(
-        self, turns: Sequence[Turn], ask: frozenset[Key], begins_s: float, task: Task
+        self,
+        turns: Sequence[RecordTurn],
+        ask: frozenset[CallKey],
+        begins_s: float,
+        task: Task,
     ) -> None:
         """Make calls turn by turn.
 
@@ -169,7 +173,7 @@ class Asker:
                     saver.cancel()
                     self._save(turn)
 
-    async def _save_often(self, turn: Turn) -> None:
+    async def _save_often(self, turn: RecordTurn) -> None:
         while True:
             await asyncio.sleep(_FLUSH_S)
             self._save(turn)
@@ -178,8 +182,8 @@ class Asker:
         self,
         one: Asked,
         limiter: Limiter,
-        turn: Turn,
-        ask: frozenset[Key],
+        turn: RecordTurn,
+        ask: frozenset[CallKey],
         begins_s: float,
         task: Task,
     ) -> None:
@@ -189,7 +193,7 @@ class Asker:
 
         async def work() -> None:
             for item in waiting:
-                key = Key(one.provider.name, item, turn.pass_number)
+                key = CallKey(one.provider.name, item, turn.pass_number)
                 if key not in ask or self.is_spent:
                     continue
                 if len(in_vain) >= _GIVE_UP:
@@ -206,9 +210,9 @@ class Asker:
             for _ in range(min(one.n_at_once, len(turn.items))):
                 group.create_task(work())
 
-    def _skip(self, turn: Turn, key: Key, begins_s: float, why: str) -> None:
+    def _skip(self, turn: RecordTurn, key: CallKey, begins_s: float, why: str) -> None:
         """Note a call that is not made, as the provider cannot be had."""
-        call = Call(
+        call = JournalCall(
             key=key,
             slice=turn.slice,
             planned_s=begins_s + turn.after_s,
@@ -219,7 +223,12 @@ class Asker:
         self._journal.write(call)
 
     async def _call(
-        self, one: Asked, limiter: Limiter, turn: Turn, key: Key, begins_s: float
+        self,
+        one: Asked,
+        limiter: Limiter,
+        turn: RecordTurn,
+        key: CallKey,
+        begins_s: float,
     ) -> Prediction | None:
         """Make one call; None where it was not made."""
         before = self._journal.calls.get(key)
@@ -230,7 +239,7 @@ class Asker:
         if not await limiter.enter(_PATIENCE_S):
             return None
         try:
-            call = Call(
+            call = JournalCall(
                 key=key,
                 slice=turn.slice,
                 planned_s=begins_s + turn.after_s,
@@ -260,7 +269,7 @@ class Asker:
             limiter.leave()
 
 
-def _ended(call: Call, answer: Prediction, charged_usd: float) -> Call:
+def _ended(call: JournalCall, answer: Prediction, charged_usd: float) -> JournalCall:
     return replace(
         call,
         status=answer.status,
@@ -272,17 +281,17 @@ def _ended(call: Call, answer: Prediction, charged_usd: float) -> Call:
     )
 
 
-def found_in(answer: Detections | Tags) -> tuple[Found, ...]:
+def found_in(answer: Detections | Tags) -> tuple[JournalEntry, ...]:
     """An answer row by row, in the provider's own words."""
     names = answer.names
     if isinstance(answer, Tags):
         nothing = (None, None, None, None)
         return tuple(
-            Found(names[label], float(score), *nothing)
+            JournalEntry(names[label], float(score), *nothing)
             for label, score in zip(answer.labels, answer.scores, strict=True)
         )
     return tuple(
-        Found(names[label], float(score), *(float(x) for x in box))
+        JournalEntry(names[label], float(score), *(float(x) for x in box))
         for label, score, box in zip(
             answer.labels, answer.scores, answer.boxes, strict=True
         )
@@ -290,11 +299,11 @@ def found_in(answer: Detections | Tags) -> tuple[Found, ...]:
 
 
 def keys_to_ask(
-    turns: Sequence[Turn],
+    turns: Sequence[RecordTurn],
     asked: Sequence[Asked],
     journal: Journal,
     ask_again: str,
-) -> frozenset[Key]:
+) -> frozenset[CallKey]:
     """What is still to be asked.
 
     Args:
@@ -307,7 +316,7 @@ def keys_to_ask(
         "never": NOT_MADE,
         "unfinished": NOT_MADE | {UNFINISHED},
     }
-    wanted: set[Key] = set()
+    wanted: set[CallKey] = set()
     for turn in turns:
         for key in _keys(turn, asked):
             known = journal.calls.get(key)
@@ -321,9 +330,9 @@ def keys_to_ask(
     return frozenset(wanted)
 
 
-def _keys(turn: Turn, asked: Sequence[Asked]) -> list[Key]:
+def _keys(turn: RecordTurn, asked: Sequence[Asked]) -> list[CallKey]:
     return [
-        Key(one.provider.name, item, turn.pass_number)
+        CallKey(one.provider.name, item, turn.pass_number)
         for one in asked
         for item in turn.items
     ]

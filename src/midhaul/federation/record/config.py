@@ -17,7 +17,7 @@ from midhaul.vision.data.faults import OnBadItem
 NAME = r"^[\w.-]{1,64}$"
 
 
-class ImagesConfig(Section):
+class RecordImagesConfig(Section):
     """The image set that is sent."""
 
     kind: DatasetKind = Field(default="builtin", description="Format of the data set.")
@@ -176,8 +176,8 @@ class RecordConfig(Config):
     kind: str = Field(
         default="federation.record", description="Kind of the experiment."
     )
-    data: ImagesConfig = Field(
-        default_factory=ImagesConfig, description="The image set that is sent."
+    data: RecordImagesConfig = Field(
+        default_factory=RecordImagesConfig, description="The image set that is sent."
     )
     providers: tuple[AskedConfig, ...] = Field(
         default=_BUILTIN, min_length=1, description="Who is asked about each image."

@@ -19,9 +19,15 @@ from midhaul.federation.money.ledger_file import month_of
 from midhaul.federation.money.prices import prices_of_file
 from midhaul.federation.providers.catalogue import ProviderSpec, make_provider
 from midhaul.federation.record import tables
-from midhaul.federation.record.caller import Asked, Asker, Turn, keys_to_ask, turns_of
+from midhaul.federation.record.caller import (
+    Asked,
+    Asker,
+    RecordTurn,
+    keys_to_ask,
+    turns_of,
+)
 from midhaul.federation.record.journal import Journal
-from midhaul.federation.record.metrics import Recording, sum_up
+from midhaul.federation.record.metrics import RecordTables, sum_up
 from midhaul.federation.record.tables import write_recording
 from midhaul.federation.record.tcpdump import Sniffer
 from midhaul.machine.coroutines import run_coroutine
@@ -34,7 +40,7 @@ if TYPE_CHECKING:
 
     from midhaul.federation.money.prices import Forecast, PriceList
     from midhaul.federation.record.config import AskedConfig, RecordConfig
-    from midhaul.federation.record.journal import Key
+    from midhaul.federation.record.journal import CallKey
     from midhaul.runs.progress import Progress
     from midhaul.runs.run import Run
     from midhaul.vision.data.dataset import Dataset
@@ -48,7 +54,7 @@ def list_price_usd(prices: PriceList, name: str) -> float:
 
 
 def forecast_of(
-    config: RecordConfig, prices: PriceList, ask: frozenset[Key], ledger: Ledger
+    config: RecordConfig, prices: PriceList, ask: frozenset[CallKey], ledger: Ledger
 ) -> Forecast:
     """What the calls that are left will cost, behind those of the month so far."""
     now_s = ledger.now_s()
@@ -155,7 +161,7 @@ def record(config: RecordConfig, run: Run, progress: Progress) -> None:
             )
             return
         check_budget(config, forecast, guard)
-        recording = Recording(config, run, journal, turns)
+        recording = RecordTables(config, run, journal, turns)
         recording.write_all()
         asker = Asker(asked, journal, guard, read=dataset.read, save=recording.write)
         n_packets, n_dropped = _ask(config, run, asker, turns, ask, progress)
@@ -210,7 +216,7 @@ def _write_configurations(
     run: Run,
     prices: PriceList,
     forecast: Forecast,
-    ask: frozenset[Key],
+    ask: frozenset[CallKey],
 ) -> None:
     if run.parts(tables.CONFIGURATIONS.name) and not config.is_dry_run:
         return  # a run that is resumed keeps what it began with
@@ -233,8 +239,8 @@ def _ask(
     config: RecordConfig,
     run: Run,
     asker: Asker,
-    turns: Sequence[Turn],
-    ask: frozenset[Key],
+    turns: Sequence[RecordTurn],
+    ask: frozenset[CallKey],
     progress: Progress,
 ) -> tuple[int, int]:
     """Make all calls; the packets that tcpdump has captured meanwhile, and lost."""
@@ -248,7 +254,7 @@ def _ask(
     return (0, 0) if sniffer is None else (sniffer.n_packets, sniffer.n_dropped)
 
 
-def _begins_s(turns: Sequence[Turn], ask: frozenset[Key]) -> float:
+def _begins_s(turns: Sequence[RecordTurn], ask: frozenset[CallKey]) -> float:
     """When the schedule begins: with the run, or so that a resumed one goes on now."""
     wanted = {(key.item, key.number) for key in ask}
     for turn in turns:

@@ -27,7 +27,7 @@ NOT_MADE = frozenset({"not_sent", SKIPPED})
 """Statuses of calls that were not made, and that a resumed run makes."""
 
 
-class Key(NamedTuple):
+class CallKey(NamedTuple):
     """What a call is about.
 
     Attributes:
@@ -41,7 +41,7 @@ class Key(NamedTuple):
     number: int
 
 
-class Found(NamedTuple):
+class JournalEntry(NamedTuple):
     """One box or label of an answer; the corners are None without a box."""
 
     label: str
@@ -53,7 +53,7 @@ class Found(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Call:
+class JournalCall:
     """A call, as far as it is known.
 
     Attributes:
@@ -71,7 +71,7 @@ class Call:
         n_dropped: boxes or labels of the answer that could not be read.
     """
 
-    key: Key
+    key: CallKey
     slice: int
     planned_s: float
     sent_s: float
@@ -80,7 +80,7 @@ class Call:
     latency_s: float | None = None
     price_usd: float = 0.0
     upload_bytes: int = 0
-    found: tuple[Found, ...] | None = None
+    found: tuple[JournalEntry, ...] | None = None
     n_asked: int = 1
     n_dropped: int = 0
 
@@ -121,7 +121,7 @@ class Journal:
         """Close the file."""
         self._file.close()
 
-    def write(self, call: Call) -> None:
+    def write(self, call: JournalCall) -> None:
         """Note a call that is about to be made, or what became of it.
 
         Raises:
@@ -136,9 +136,9 @@ class Journal:
         self.calls[call.key] = call
 
 
-def _read(file: Path) -> tuple[dict[Key, Call], int]:
+def _read(file: Path) -> tuple[dict[CallKey, JournalCall], int]:
     """All calls of a journal, and the length of its whole lines."""
-    calls: dict[Key, Call] = {}
+    calls: dict[CallKey, JournalCall] = {}
     n_bytes = 0
     if not file.exists():
         return calls, n_bytes
@@ -156,8 +156,8 @@ def _read(file: Path) -> tuple[dict[Key, Call], int]:
     return calls, n_bytes
 
 
-def _call(fields: dict[str, Any]) -> Call:
+def _call(fields: dict[str, Any]) -> JournalCall:
     found = fields["found"]
-    rows = None if found is None else tuple(Found(*row) for row in found)
-    known: dict[str, Any] = {**fields, "key": Key(*fields["key"]), "found": rows}
-    return Call(**known)
+    rows = None if found is None else tuple(JournalEntry(*row) for row in found)
+    known: dict[str, Any] = {**fields, "key": CallKey(*fields["key"]), "found": rows}
+    return JournalCall(**known)

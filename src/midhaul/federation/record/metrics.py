@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     from jaxtyping import Bool, Float64
 
-    from midhaul.federation.record.caller import Turn
+    from midhaul.federation.record.caller import RecordTurn
     from midhaul.federation.record.config import RecordConfig
     from midhaul.federation.record.journal import Journal
     from midhaul.model.samples import Statistic
@@ -173,7 +173,7 @@ _FEW, _FEW_PACKETS = 0.01, 0.001
 """Share of calls, and of packets, that may be lost."""
 
 
-class Recording:
+class RecordTables:
     """Writes calls and predictions turn by turn, from the journal."""
 
     def __init__(
@@ -181,7 +181,7 @@ class Recording:
         config: RecordConfig,
         run: Run,
         journal: Journal,
-        turns: Sequence[Turn],
+        turns: Sequence[RecordTurn],
     ) -> None:
         self._run, self._journal, self._turns = run, journal, turns
         self._numbers = {one.name: i for i, one in enumerate(config.providers)}
@@ -198,7 +198,7 @@ class Recording:
             if turn.number in known:
                 self.write(turn)
 
-    def write(self, turn: Turn) -> None:
+    def write(self, turn: RecordTurn) -> None:
         """Write the parts of one turn."""
         items = set(turn.items)
         calls = [

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from midhaul.federation.record import tables
 from midhaul.federation.record.metrics import waits_of
-from midhaul.report import Cell, DataTable, Figure, Notice, Page, Section
+from midhaul.report import Cell, DataTable, Figure, Notice, Page, PageSection
 from midhaul.report.axes import Axis, Series
 from midhaul.report.charts import lines, percentile_curves, stack
 from midhaul.report.common_chapters import environment, gather, subtitle, verdict_of
@@ -64,7 +64,7 @@ def build(run: Run) -> Page:
     )
 
 
-def _overview(view: View) -> Section:
+def _overview(view: View) -> PageSection:
     wanted = (
         ("Fastest median", "latency_p50_s", False, duration_text),
         ("Most answered", "ok_share", True, _share),
@@ -84,7 +84,7 @@ def _overview(view: View) -> Section:
         _distribution(view),
         summary_table(view, _FORMS, "Below each number its 95 % interval."),
     )
-    return Section(title="Overview", items=gather(items))
+    return PageSection(title="Overview", items=gather(items))
 
 
 def _costs(view: View) -> DataTable | Notice:
@@ -130,11 +130,11 @@ def _distribution(view: View) -> Figure | str:
     return Figure(title="Distribution of latency", chart=chart, caption=CAPTION)
 
 
-def _calls(view: View) -> Section | None:
+def _calls(view: View) -> PageSection | None:
     if "calls" not in view.has:
         return None
     items = (_how(view), _slices(view), _failures(view))
-    return Section(title="Calls", items=gather(items))
+    return PageSection(title="Calls", items=gather(items))
 
 
 def _how(view: View) -> Figure | str:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
 
-    from midhaul.federation.record.journal import Call
+    from midhaul.federation.record.journal import JournalCall
     from midhaul.vision.data.dataset import Dataset
 
 _INT = pa.int64()
@@ -124,7 +124,7 @@ _TRUTH = pa.schema(
 )
 
 
-def call_row(call: Call, configuration: int) -> dict[str, object]:
+def call_row(call: JournalCall, configuration: int) -> dict[str, object]:
     """A call as a row of its table."""
     return {
         "configuration": configuration,
@@ -144,7 +144,7 @@ def call_row(call: Call, configuration: int) -> dict[str, object]:
     }
 
 
-def prediction_rows(call: Call, configuration: int) -> list[dict[str, object]]:
+def prediction_rows(call: JournalCall, configuration: int) -> list[dict[str, object]]:
     """The answer to a call as rows of their table."""
     return [
         {
@@ -160,7 +160,7 @@ def prediction_rows(call: Call, configuration: int) -> list[dict[str, object]]:
 
 def write_recording(
     folder: Path,
-    calls: Iterable[Call],
+    calls: Iterable[JournalCall],
     dataset: Dataset,
     prices_usd: Mapping[str, float],
 ) -> None:
@@ -175,7 +175,7 @@ def write_recording(
         dataset: the images with what people marked on them.
         prices_usd: list price of a call by provider, in the order of the providers.
     """
-    best: dict[tuple[str, str], Call] = {}
+    best: dict[tuple[str, str], JournalCall] = {}
     for call in sorted(calls, key=lambda call: call.key.number):
         if call.status == "ok":
             best.setdefault((call.key.provider, call.key.item), call)
@@ -195,7 +195,7 @@ def write_recording(
 
 
 def _answer_rows(
-    call: Call | None, provider: str, item: str, price_usd: float
+    call: JournalCall | None, provider: str, item: str, price_usd: float
 ) -> list[dict[str, object]]:
     common: dict[str, object] = {
         "item": item,

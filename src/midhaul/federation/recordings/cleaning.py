@@ -48,7 +48,7 @@ class Entries:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Ledger:
+class OddityFile:
     """Where the oddities of one provider are filed."""
 
     tally: FindingCounter
@@ -67,7 +67,7 @@ def translate(
     entries: Entries,
     names: tuple[str, ...],
     vocabulary: Vocabulary | None,
-    ledger: Ledger,
+    ledger: OddityFile,
 ) -> tuple[Entries, Bool[np.ndarray, " m"]]:
     """Labels in the words of the vocabulary, and which of them it has."""
     if vocabulary is None or names == vocabulary.names:
@@ -86,7 +86,7 @@ def translate(
 
 
 def mend(
-    entries: Entries, keep: Bool[np.ndarray, " m"], ledger: Ledger
+    entries: Entries, keep: Bool[np.ndarray, " m"], ledger: OddityFile
 ) -> tuple[Entries, Bool[np.ndarray, " m"]]:
     """Mended scores and boxes, and which entries are usable."""
     scores = entries.scores
@@ -108,7 +108,7 @@ def _mend_boxes(
     entries: Entries,
     boxes: Float32[np.ndarray, "m 4"],
     keep: Bool[np.ndarray, " m"],
-    ledger: Ledger,
+    ledger: OddityFile,
 ) -> tuple[Entries, Bool[np.ndarray, " m"]]:
     finite = np.isfinite(boxes).all(axis=1)
     good = finite & (boxes[:, 2:] > boxes[:, :2]).all(axis=1)
@@ -135,7 +135,7 @@ def _mend_boxes(
 
 
 def repeated(
-    entries: Entries, keep: Bool[np.ndarray, " m"], ledger: Ledger
+    entries: Entries, keep: Bool[np.ndarray, " m"], ledger: OddityFile
 ) -> Bool[np.ndarray, " m"]:
     """Entries that say what another of the same item says with a better score."""
     keys = [entries.labels, entries.items]
@@ -147,7 +147,7 @@ def repeated(
 
 
 def weaker(
-    entries: Entries, keep: Bool[np.ndarray, " m"], ledger: Ledger
+    entries: Entries, keep: Bool[np.ndarray, " m"], ledger: OddityFile
 ) -> Bool[np.ndarray, " m"]:
     """Entries of an item that has one with a better score."""
     weaker = _behind([entries.items], entries.scores, keep)
@@ -220,13 +220,13 @@ def clean_recording(
     answers: list[Answers] = []
     for provider, raw in zip(recording.providers, recording.answers, strict=True):
         factor = rules.factor_of(provider)
-        ledger = Ledger(
+        ledger = OddityFile(
             tally=tally, provider=provider, item_of=recording.items.__getitem__
         )
         answers.append(_clean_answers(raw, recording, vocabulary, ledger, factor))
     truth = recording.truth
     if truth is not None:
-        ledger = Ledger(
+        ledger = OddityFile(
             tally=tally, provider=TRUTH, item_of=recording.items.__getitem__
         )
         truth = _clean_answers(truth, recording, vocabulary, ledger, 1.0)
@@ -259,7 +259,7 @@ def clean_answer(
     """
     m = len(answer)
     tally.see(provider, entries=m, items=1)
-    ledger = Ledger(tally=tally, provider=provider, item_of=lambda _: item)
+    ledger = OddityFile(tally=tally, provider=provider, item_of=lambda _: item)
     boxes = answer.boxes if isinstance(answer, Detections) else None
     limits = None
     if size_px is not None and boxes is not None:
@@ -350,7 +350,7 @@ def _clean_answers(
     answers: Answers,
     recording: Recording,
     vocabulary: Vocabulary | None,
-    ledger: Ledger,
+    ledger: OddityFile,
     factor: float,
 ) -> Answers:
     items = answers.items

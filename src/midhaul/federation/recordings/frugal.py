@@ -81,7 +81,7 @@ class Model:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Rewards:
+class FrugalRewards:
     """How good each provider was on each item, as the authors counted it.
 
     Attributes:
@@ -96,7 +96,7 @@ class Rewards:
     rewards: Float64[np.ndarray, "p n"]
 
 
-def read_rewards(folder: Path) -> Rewards:
+def read_rewards(folder: Path) -> FrugalRewards:
     """Read what the authors counted for each model, which is often all there is.
 
     Raises:
@@ -112,7 +112,7 @@ def read_rewards(folder: Path) -> Rewards:
     names = any_file(folder, "ImageName")
     items = [""] * len(rows[0]) if names is None else lines_of(names)
     demand_lines(names or folder, len(items), len(rows[0]))
-    return Rewards(
+    return FrugalRewards(
         providers=tuple(files), items=item_ids(items), rewards=np.stack(rows)
     )
 

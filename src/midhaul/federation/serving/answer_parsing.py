@@ -36,7 +36,7 @@ class Read:
     unknown: tuple[str, ...]
 
 
-class Reader:
+class AnswerParser:
     """Brings answers of live calls into order.
 
     Args:

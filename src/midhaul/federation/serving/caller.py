@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 
     from midhaul.federation.money.budget import BudgetGuard, Reservation
     from midhaul.federation.providers.base import Provider
-    from midhaul.federation.serving.request import NotSent, Observer, Request
+    from midhaul.federation.serving.request import FederationRequest, NotSent, Observer
     from midhaul.federation.serving.settings import ProviderSettings, RetrySettings
     from midhaul.model import PredictionStatus
 
@@ -104,7 +104,7 @@ class Attempt:
 
 
 def conclude(
-    request: Request,
+    request: FederationRequest,
     guard: BudgetGuard,
     reserved: Reservation,
     status: PredictionStatus,
@@ -185,7 +185,7 @@ class Caller:
         """Calls that wait for a place."""
         return self._limiter.n_waiting
 
-    async def call(self, request: Request) -> Prediction:
+    async def call(self, request: FederationRequest) -> Prediction:
         """Ask until there is an answer, or no sense in asking again.
 
         Args:
@@ -209,7 +209,7 @@ class Caller:
             self._retries.take()
             await asyncio.sleep(wait_s)
 
-    async def _hedged(self, request: Request, number: int) -> Prediction:
+    async def _hedged(self, request: FederationRequest, number: int) -> Prediction:
         """One attempt, and a second one beside it where the first is slow."""
         after_s = self.settings.hedge_after_s
         if after_s is None:
@@ -230,7 +230,7 @@ class Caller:
             await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _attempt(
-        self, request: Request, number: int, *, is_hedge: bool = False
+        self, request: FederationRequest, number: int, *, is_hedge: bool = False
     ) -> Prediction:
         attempt = Attempt(number=number, is_hedge=is_hedge, begun_s=self._clock())
         if self.breaker.is_blocking:
@@ -248,7 +248,7 @@ class Caller:
             self._limiter.leave()
 
     async def _admitted(
-        self, request: Request, attempt: Attempt, admitted: int
+        self, request: FederationRequest, attempt: Attempt, admitted: int
     ) -> Prediction:
         """Reserve money and ask; the breaker hears what became of it, or nothing."""
         counted: PredictionStatus = "not_sent"
@@ -291,7 +291,7 @@ class Caller:
         return timeout_s >= enough_s and took_s < timeout_s * (1 + _SLACK)
 
     async def _reserve(
-        self, request: Request, attempt: Attempt
+        self, request: FederationRequest, attempt: Attempt
     ) -> Reservation | Prediction:
         try:
             reserved = await self._guard.reserve_async(self.name, request.item)
@@ -311,7 +311,7 @@ class Caller:
 
     async def _ask(
         self,
-        request: Request,
+        request: FederationRequest,
         attempt: Attempt,
         reserved: Reservation,
         timeout_s: float,
@@ -343,7 +343,7 @@ class Caller:
         return found
 
     def _too_late(
-        self, request: Request, error: TimeoutError, timeout_s: float
+        self, request: FederationRequest, error: TimeoutError, timeout_s: float
     ) -> Prediction:
         """A time-out: of the provider, unless nothing has reached it."""
         if was_unsent(error):
@@ -354,7 +354,7 @@ class Caller:
 
     def _give_up(
         self,
-        request: Request,
+        request: FederationRequest,
         attempt: Attempt,
         reserved: Reservation,
         error: BaseException,
@@ -368,20 +368,20 @@ class Caller:
         charged = self._guard.settle(reserved)
         self._note(request, attempt, "cancelled", message, charged, is_sent=True)
 
-    def _blocked(self, request: Request, attempt: Attempt) -> Prediction:
+    def _blocked(self, request: FederationRequest, attempt: Attempt) -> Prediction:
         self._note_wait(request, self.breaker.retry_after_s)
         what = f"the circuit breaker of {self.name} is open"
         return self._not_sent(request, attempt, "breaker", what)
 
     def _not_sent(
-        self, request: Request, attempt: Attempt, why: NotSent, message: str
+        self, request: FederationRequest, attempt: Attempt, why: NotSent, message: str
     ) -> Prediction:
         self._note(request, attempt, "not_sent", message, 0.0, why)
         return self._failed(request, "not_sent", message)
 
     def _failed(
         self,
-        request: Request,
+        request: FederationRequest,
         status: PredictionStatus,
         message: str,
         *,
@@ -400,7 +400,7 @@ class Caller:
 
     def _note(
         self,
-        request: Request,
+        request: FederationRequest,
         attempt: Attempt,
         status: PredictionStatus | Literal["cancelled"],
         message: str,
@@ -428,5 +428,5 @@ class Caller:
         self._observer.called(call)
 
     @staticmethod
-    def _note_wait(request: Request, wait_s: float) -> None:
+    def _note_wait(request: FederationRequest, wait_s: float) -> None:
         request.retry_after_s = max(request.retry_after_s, wait_s)

@@ -23,10 +23,10 @@ import numpy as np
 
 from midhaul.errors import ConfigError
 from midhaul.federation.recordings.findings import FindingCounter
-from midhaul.federation.serving.answer_parsing import Reader, as_answer
+from midhaul.federation.serving.answer_parsing import AnswerParser, as_answer
 from midhaul.federation.serving.caller import Caller
 from midhaul.federation.serving.limiter import Limiter
-from midhaul.federation.serving.request import NoObserver, Purse, Request
+from midhaul.federation.serving.request import FederationRequest, NoObserver, Purse
 from midhaul.federation.serving.rounds import (
     Rounds,
     concluded,
@@ -280,7 +280,7 @@ class Federation:
         check_names(self.providers, self._limits, self.settings)
         for name in self.providers:
             prices.of(name)
-        self._reader = Reader(
+        self._reader = AnswerParser(
             knowledge.task, knowledge.vocabulary, knowledge.rules, self.tally
         )
         self._cache: AnswerCache[FederatedAnswer] = AnswerCache(
@@ -419,7 +419,7 @@ class Federation:
             return self._tell(refused(item, self._clock() - begun))
 
         async def work() -> FederatedAnswer:
-            request = Request(
+            request = FederationRequest(
                 data=data,
                 item=item,
                 begun_s=begun,
@@ -442,7 +442,10 @@ class Federation:
         return self._tell(made)
 
     async def _work(
-        self, request: Request, digest: bytes, size_px: tuple[float, float] | None
+        self,
+        request: FederationRequest,
+        digest: bytes,
+        size_px: tuple[float, float] | None,
     ) -> FederatedAnswer:
         if size_px is None and self.knowledge.measure is not None:
             size_px = await self.knowledge.measure(request.data)

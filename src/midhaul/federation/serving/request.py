@@ -160,7 +160,7 @@ class Purse:
 
 
 @dataclass(slots=True, kw_only=True)
-class Request:
+class FederationRequest:
     """One request.
 
     Attributes:

@@ -23,9 +23,13 @@ if TYPE_CHECKING:
 
     from jaxtyping import Float64
 
-    from midhaul.federation.serving.answer_parsing import Reader
+    from midhaul.federation.serving.answer_parsing import AnswerParser
     from midhaul.federation.serving.caller import Caller
-    from midhaul.federation.serving.request import AnswerStatus, Reason, Request
+    from midhaul.federation.serving.request import (
+        AnswerStatus,
+        FederationRequest,
+        Reason,
+    )
     from midhaul.federation.serving.trained_parts import Sheet
     from midhaul.model import Detections, Prediction, Tags
 
@@ -48,9 +52,9 @@ class Rounds:
     def __init__(
         self,
         callers: Sequence[Caller],
-        reader: Reader,
+        reader: AnswerParser,
         sheet: Sheet,
-        request: Request,
+        request: FederationRequest,
         *,
         size_px: tuple[float, float] | None,
         clock: Callable[[], float],
@@ -170,7 +174,7 @@ def fallback_order(
 
 
 def concluded(
-    request: Request,
+    request: FederationRequest,
     rounds: Rounds,
     reason: Reason,
     answer: Detections | Tags | None,
@@ -261,7 +265,7 @@ def _status(reason: Reason, *, is_answered: bool) -> AnswerStatus:
     return "no_budget" if reason == "budget" else "failed"
 
 
-def _asked(request: Request, rounds: Rounds) -> tuple[str, ...]:
+def _asked(request: FederationRequest, rounds: Rounds) -> tuple[str, ...]:
     """Who was sent something, in the order of the rounds."""
     sent = {call.provider for call in request.calls if call.is_sent}
     named = dict.fromkeys(name for names in rounds.names for name in names)

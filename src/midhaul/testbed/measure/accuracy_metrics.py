@@ -33,7 +33,7 @@ _AT_THRESHOLD: tuple[Metric, ...] = ("f1", "precision", "recall", "macro_f1")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Calibration:
+class HeldOutThresholds:
     """Thresholds that were chosen on other images.
 
     Attributes:
@@ -45,7 +45,7 @@ class Calibration:
     counts: Counts
 
 
-def calibrate(judgement: Judgement, folds: Mapping[str, int]) -> Calibration:
+def calibrate(judgement: Judgement, folds: Mapping[str, int]) -> HeldOutThresholds:
     """Choose a threshold on each half and count on the other.
 
     Args:
@@ -63,11 +63,14 @@ def calibrate(judgement: Judgement, folds: Mapping[str, int]) -> Calibration:
         n_true=np.where(is_first, counts[1].n_true, counts[0].n_true),
         n_false=np.where(is_first, counts[1].n_false, counts[0].n_false),
     )
-    return Calibration(thresholds=(chosen[0], chosen[1]), counts=crossed)
+    return HeldOutThresholds(thresholds=(chosen[0], chosen[1]), counts=crossed)
 
 
 def accuracy_metrics(
-    judgement: Judgement, calibration: Calibration, threshold: float, configuration: str
+    judgement: Judgement,
+    calibration: HeldOutThresholds,
+    threshold: float,
+    configuration: str,
 ) -> list[MetricSamples]:
     """The metrics of accuracy that have an interval.
 
@@ -125,7 +128,10 @@ def byte_metrics(detections: pa.Table, configuration: str) -> list[MetricSamples
 
 
 def class_rows(
-    judgement: Judgement, coco: CocoScores, calibration: Calibration, threshold: float
+    judgement: Judgement,
+    coco: CocoScores,
+    calibration: HeldOutThresholds,
+    threshold: float,
 ) -> list[dict[str, object]]:
     """Rows of the table ``classes``, without their configuration.
 

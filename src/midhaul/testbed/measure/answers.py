@@ -57,7 +57,7 @@ class Pipeline:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Task:
+class AnswerTask:
     """Some images through one pipeline.
 
     Attributes:
@@ -83,7 +83,7 @@ def plan_tasks(
     data: DataConfig,
     max_detections: int,
     seed: int,
-) -> list[Task]:
+) -> list[AnswerTask]:
     """The work that answers every configuration on every image, none of it twice.
 
     Where a testbed has edges that differ, they share the images out in turns, as the
@@ -104,14 +104,14 @@ def plan_tasks(
             users.setdefault(pipeline, {}).setdefault(configuration.index, []).append(
                 image
             )
-    tasks: list[Task] = []
+    tasks: list[AnswerTask] = []
     for pipeline, asked in users.items():
         for wanted, group in itertools.groupby(
             sorted(asked.items(), key=lambda pair: pair[1]), key=lambda pair: pair[1]
         ):
             indices = tuple(index for index, _ in group)
             tasks += [
-                Task(
+                AnswerTask(
                     pipeline=pipeline,
                     configurations=indices,
                     images=chunk,
@@ -149,7 +149,7 @@ def answering(pipeline: Pipeline) -> list[str]:
     return [cloud.detector]
 
 
-def answer(task: Task) -> list[dict[str, object]]:
+def answer(task: AnswerTask) -> list[dict[str, object]]:
     """Rows of the table ``detections`` for the images of a task.
 
     Raises:

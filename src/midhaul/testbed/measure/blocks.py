@@ -27,8 +27,8 @@ from midhaul.testbed.measure.from_config import scenario_of, stop_of, warmup_of
 from midhaul.testbed.measure.request_metrics import median_latency, requests_of
 from midhaul.testbed.measure.tables import CELLS, LINKS, REQUESTS, USAGE
 from midhaul.testbed.measure.validity import (
+    CellLimits,
     Conditions,
-    Limits,
     cell_facts,
     judge_cell,
     judge_percentile,
@@ -224,7 +224,7 @@ def _measure_cell(
         foreign_cpu=watch.foreign_cpu,
         dead_nodes=ended | bench.rig.dead(),
     )
-    limits = Limits(percentile=None, max_error_rate=load.max_error_rate)
+    limits = CellLimits(percentile=None, max_error_rate=load.max_error_rate)
     verdict = judge_cell(found, scenario, limits=limits, conditions=conditions)
     verdict += agreement.verdict()
     marks = {"configuration": configuration.index, "block": block}

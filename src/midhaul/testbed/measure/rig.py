@@ -44,7 +44,7 @@ class _Account:
 
 
 @dataclass(slots=True, kw_only=True)
-class Watch:
+class CellWatch:
     """A context manager around a cell; its findings are there when it is over.
 
     Attributes:
@@ -191,10 +191,10 @@ class Rig:
         """Rows of the table ``links``: each measured by itself just now."""
         return [{"block": block, **found.row()} for found in self._links.measure()]
 
-    def watch(self) -> Watch:
+    def watch(self) -> CellWatch:
         """Watch what the nodes use; for a ``with`` block around a cell."""
         periods = {node.name: node.monitor_period_s for node in self._config.nodes}
-        return Watch(nodes=self._nodes, periods_s=periods, links=self._links)
+        return CellWatch(nodes=self._nodes, periods_s=periods, links=self._links)
 
     def dead(self) -> dict[str, str]:
         """How nodes ended, by name, of those that did: the last line of their log."""

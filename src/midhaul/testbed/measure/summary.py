@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from midhaul.model import Tally
     from midhaul.model.samples import MetricSamples
-    from midhaul.testbed.measure.accuracy_metrics import Calibration
+    from midhaul.testbed.measure.accuracy_metrics import HeldOutThresholds
     from midhaul.vision.judge.accuracy import Judgement
     from midhaul.vision.judge.coco_scores import CocoScores
     from midhaul.vision.judge.matching import JudgeRules
@@ -96,7 +96,7 @@ def judge_configuration(task: JudgeTask) -> Judged:
     )
 
 
-def judged_answers(task: JudgeTask) -> tuple[Judgement, Calibration]:
+def judged_answers(task: JudgeTask) -> tuple[Judgement, HeldOutThresholds]:
     """The answers of a configuration matched with the ground truth."""
     dataset = stored_dataset(task.images, "run", task.names)
     judgement = judge(stored_detections(task.detections), dataset, task.rules)
@@ -130,7 +130,7 @@ def summary_rows(
 def _point_rows(
     judgement: Judgement,
     coco: CocoScores,
-    calibration: Calibration,
+    calibration: HeldOutThresholds,
     configuration: int,
 ) -> list[dict[str, object]]:
     """Metrics that have a value but no interval."""

@@ -127,8 +127,8 @@ def _or_null(value: float) -> float | None:
 
 __all__ = [
     "CellFacts",
+    "CellLimits",
     "Conditions",
-    "Limits",
     "cell_facts",
     "judge_cell",
     "judge_percentile",
@@ -136,7 +136,7 @@ __all__ = [
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Limits:
+class CellLimits:
     """What is demanded of a cell.
 
     Attributes:
@@ -186,7 +186,7 @@ def judge_cell(
     load: Load,
     scenario: Scenario,
     *,
-    limits: Limits | None = None,
+    limits: CellLimits | None = None,
     conditions: Conditions | None = None,
 ) -> Verdict:
     """Hold a cell to its limits.
@@ -197,7 +197,7 @@ def judge_cell(
         limits: what is demanded.
         conditions: under what conditions it was measured.
     """
-    limits = limits or Limits()
+    limits = limits or CellLimits()
     facts = cell_facts(load, scenario)
     findings = [
         *_ending(load),
@@ -272,7 +272,7 @@ def _steadiness(load: Load) -> Iterator[_Finding]:
         )
 
 
-def _errors(load: Load, facts: CellFacts, limits: Limits) -> Iterator[_Finding]:
+def _errors(load: Load, facts: CellFacts, limits: CellLimits) -> Iterator[_Finding]:
     if facts.n_requests == 0:
         yield (
             "A cell needs judged requests, found none.",
@@ -291,7 +291,7 @@ def _errors(load: Load, facts: CellFacts, limits: Limits) -> Iterator[_Finding]:
 
 
 def _generator(
-    facts: CellFacts, scenario: Scenario, limits: Limits
+    facts: CellFacts, scenario: Scenario, limits: CellLimits
 ) -> Iterator[_Finding]:
     if not isinstance(scenario, Offline) and facts.late_p99_s > limits.max_late_s:
         yield (
@@ -311,7 +311,7 @@ def _generator(
         )
 
 
-def _conditions(conditions: Conditions, limits: Limits) -> Iterator[_Finding]:
+def _conditions(conditions: Conditions, limits: CellLimits) -> Iterator[_Finding]:
     for node, end in conditions.dead_nodes.items():
         yield (
             f"Node {node} was to live through the cell, but it ended: {end}.",

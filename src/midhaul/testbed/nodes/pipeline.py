@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from midhaul.testbed.nodes.settings import NodeSettings
     from midhaul.vision.detectors.detector import Detector
-    from midhaul.vision.images.image import Prepared
+    from midhaul.vision.images.image import PreparedImage
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,14 +52,14 @@ class Look:
     """
 
     item: Item
-    prepared: Prepared | None
+    prepared: PreparedImage | None
     detections: Detections | None
     decode_ns: int = 0
     inference_ns: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Reply:
+class PipelineReply:
     """What the cloud answered for one image.
 
     Attributes:
@@ -177,7 +177,7 @@ def parcel(station: Station, looked: Look) -> Item | None:
 
 
 def settle(
-    station: Station, looked: Look, sent: Item | None, reply: Reply | None
+    station: Station, looked: Look, sent: Item | None, reply: PipelineReply | None
 ) -> Settled:
     """Whose boxes are the answer, scaled back to the image received.
 
@@ -249,7 +249,7 @@ def process(edge: Station, cloud: Station | None, image: str, data: bytes) -> Se
         message = f"node {edge.settings.name} forwards, but was given no cloud"
         raise NodeError(message)
     there = settle(cloud, look(cloud, sent), None, None)
-    reply = Reply(
+    reply = PipelineReply(
         node=there.answered_by,
         detections=there.detections if there.is_inferred else None,
     )
@@ -258,7 +258,7 @@ def process(edge: Station, cloud: Station | None, image: str, data: bytes) -> Se
 
 def replies(
     images: Sequence[dict[str, Any]], detections: Sequence[Detections]
-) -> list[Reply]:
+) -> list[PipelineReply]:
     """What the cloud's answer says of each image.
 
     Args:
@@ -270,7 +270,7 @@ def replies(
     """
     try:
         return [
-            Reply(
+            PipelineReply(
                 node=str(entry["answered_by"]),
                 detections=found if entry["inferred"] else None,
             )

@@ -21,7 +21,7 @@ _MAX_SKIPPED = 0.05
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Fault:
+class DataFault:
     """One mistake: what was expected and found where, and what mends it."""
 
     message: str
@@ -39,12 +39,12 @@ class Faults:
 
     def __init__(self, on_bad_item: OnBadItem | Literal["list"] = "error") -> None:
         self._mode = on_bad_item
-        self.found: list[Fault] = []
+        self.found: list[DataFault] = []
         self._bad: dict[str, None] = {}
 
     def add(self, error: DataError, *image_ids: str) -> None:
         """Take in a mistake, and the images that are not to be trusted for it."""
-        self.found.append(Fault(message=error.message, hint=error.hint))
+        self.found.append(DataFault(message=error.message, hint=error.hint))
         self._bad |= dict.fromkeys(image_ids)
 
     @property

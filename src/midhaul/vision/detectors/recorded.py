@@ -36,7 +36,7 @@ _SIZES = ("width", "height")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Recording:
+class RecordedDetections:
     """What one provider answered.
 
     Attributes:
@@ -67,7 +67,7 @@ class RecordedDetector:
 
     def __init__(
         self,
-        recording: Recording,
+        recording: RecordedDetections,
         *,
         service_s: float,
         cv: float,
@@ -144,7 +144,7 @@ class RecordedDetector:
         return float(self._rng.gamma(shape, self._service_s / shape))
 
 
-def read_recording(file: Path, provider: str | None) -> Recording:
+def read_recording(file: Path, provider: str | None) -> RecordedDetections:
     """Read the answers of one provider.
 
     Args:
@@ -173,7 +173,9 @@ def read_recording(file: Path, provider: str | None) -> Recording:
     answers = {one: Detections.empty(names) for one in ids}
     is_his = pa.array([one == provider for one in table["provider"].to_pylist()])
     answers |= _split(table.filter(is_his), names)
-    return Recording(provider=provider, names=names, answers=answers, sizes=sizes)
+    return RecordedDetections(
+        provider=provider, names=names, answers=answers, sizes=sizes
+    )
 
 
 def providers_of(file: Path) -> list[str]:

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Pixels",
-    "Prepared",
+    "PreparedImage",
     "Preprocessing",
     "decode",
     "encode",
@@ -102,7 +102,7 @@ class Preprocessing:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Prepared:
+class PreparedImage:
     """An image after preprocessing, still encoded, and what that took.
 
     Attributes:
@@ -201,7 +201,7 @@ def prepare(
     where: str = "image",
     limits: DecodingLimits | None = None,
     clock: Callable[[], int] = time.perf_counter_ns,
-) -> Prepared:
+) -> PreparedImage:
     """Take a received image through gray, resize and encode, and time each.
 
     The identity only reads the header: the image is decoded when somebody asks to
@@ -213,7 +213,7 @@ def prepare(
     limits = limits or DecodingLimits()
     if preprocessing.is_identity:
         width, height = size(data, where=where, limits=limits)
-        return Prepared(
+        return PreparedImage(
             data=data, width=width, height=height, scale_x=1.0, scale_y=1.0,
             decode_ns=0, preprocess_ns=0, encode_ns=0, where=where,
             limits=limits,
@@ -226,7 +226,7 @@ def prepare(
     written = encode(changed, preprocessing, source=data)
     encoded = clock()
     height, width = pixels.shape[:2]
-    return Prepared(
+    return PreparedImage(
         data=written,
         width=width,
         height=height,

@@ -85,7 +85,7 @@ _WALL_SHARE = 0.12
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class View:
+class StreetView:
     """How the ground is seen.
 
     A point of the ground where one metre measures ``k`` px lies ``camera_m * k`` px
@@ -154,7 +154,7 @@ def cut_noise(
     return _cut(noise(*size), rng, size)
 
 
-def _sky(rng: np.random.Generator, image: np.ndarray, view: View) -> None:
+def _sky(rng: np.random.Generator, image: np.ndarray, view: StreetView) -> None:
     far = 0.0 if view.is_along else view.nearest * _WALL_SHARE
     rows = int(view.row(far)) + 1
     if view.is_night:
@@ -176,7 +176,7 @@ def _strip(
     cv2.fillPoly(image, [points], colour, shift=4, lineType=cv2.LINE_AA)
 
 
-def _road_along(rng: np.random.Generator, image: np.ndarray, view: View) -> None:
+def _road_along(rng: np.random.Generator, image: np.ndarray, view: StreetView) -> None:
     height = image.shape[0]
     far, near = 1.5, view.nearest * 1.3
     asphalt = jitter(rng, (92, 92, 96), 0.2)
@@ -207,7 +207,9 @@ def _road_along(rng: np.random.Generator, image: np.ndarray, view: View) -> None
             between(i + 0.2, i + 0.7, (k, k * 1.14), (226, 224, 214))
 
 
-def _houses_along(rng: np.random.Generator, image: np.ndarray, view: View) -> None:
+def _houses_along(
+    rng: np.random.Generator, image: np.ndarray, view: StreetView
+) -> None:
     height, width = image.shape[:2]
     for side in (-1, 1):
         edge_m = side * (view.road_m + rng.uniform(3.0, 5.5))
@@ -249,7 +251,7 @@ def _houses_along(rng: np.random.Generator, image: np.ndarray, view: View) -> No
             image[:, x0:x1] = part
 
 
-def _road_across(rng: np.random.Generator, image: np.ndarray, view: View) -> None:
+def _road_across(rng: np.random.Generator, image: np.ndarray, view: StreetView) -> None:
     width = image.shape[1]
     back = view.row(view.nearest * _WALL_SHARE)
     x = int(rng.integers(-60, 0))
@@ -277,7 +279,7 @@ def _road_across(rng: np.random.Generator, image: np.ndarray, view: View) -> Non
 
 
 def backdrop(
-    rng: np.random.Generator, view: View, size: tuple[int, int]
+    rng: np.random.Generator, view: StreetView, size: tuple[int, int]
 ) -> UInt8[np.ndarray, "h w 3"]:
     """The empty street, before anything stands on it.
 
@@ -304,7 +306,7 @@ def backdrop(
 
 
 def lit_windows(
-    street: UInt8[np.ndarray, "h w 3"], view: View
+    street: UInt8[np.ndarray, "h w 3"], view: StreetView
 ) -> Bool[np.ndarray, "h w"]:
     """Where the empty street shines by itself at night: its yellow pixels."""
     if not view.is_night:

@@ -14,7 +14,7 @@ from midhaul.vision.scenes.backdrop import cut_noise
 if TYPE_CHECKING:
     from jaxtyping import Bool, Int16, UInt8
 
-    from midhaul.vision.scenes.backdrop import View
+    from midhaul.vision.scenes.backdrop import StreetView
     from midhaul.vision.scenes.sketch import Lamp, Sketch
 
 _COVERED = 127
@@ -23,7 +23,7 @@ _LIGHT_PX = 8
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Item:
+class SceneItem:
     """One thing in a scene.
 
     Attributes:
@@ -70,7 +70,7 @@ class Canvas:
     glows: list[tuple[int, _Glow]]
 
 
-def place(canvas: Canvas, view: View, item: Item, haze: float) -> None:
+def place(canvas: Canvas, view: StreetView, item: SceneItem, haze: float) -> None:
     """Put a thing in front of everything that was put there before."""
     colours, cover = item.sketch.rasterise(item.px_per_m)
     if item.is_mirrored:
@@ -94,7 +94,7 @@ def place(canvas: Canvas, view: View, item: Item, haze: float) -> None:
         canvas.glows.append((number, _glow(item, lamp, left, foot)))
 
 
-def _glow(item: Item, lamp: Lamp, left: int, foot: int) -> _Glow:
+def _glow(item: SceneItem, lamp: Lamp, left: int, foot: int) -> _Glow:
     scale = item.px_per_m
     x = item.sketch.width_m - lamp.x_m if item.is_mirrored else lamp.x_m
     return _Glow(
@@ -144,7 +144,7 @@ def _blend(
 
 
 def light(
-    rng: np.random.Generator, canvas: Canvas, view: View
+    rng: np.random.Generator, canvas: Canvas, view: StreetView
 ) -> UInt8[np.ndarray, "h w 3"]:
     """The scene as its light shows it: by day evenly, at night around the lamps."""
     height, width = canvas.owner.shape

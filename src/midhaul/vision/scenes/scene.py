@@ -21,8 +21,8 @@ import numpy as np
 from PIL import Image
 
 from midhaul.model import GroundTruth
-from midhaul.vision.scenes.backdrop import View, backdrop, lit_windows
-from midhaul.vision.scenes.canvas import Canvas, Item, light, photograph, place
+from midhaul.vision.scenes.backdrop import StreetView, backdrop, lit_windows
+from midhaul.vision.scenes.canvas import Canvas, SceneItem, light, photograph, place
 from midhaul.vision.scenes.objects import SKETCHES
 from midhaul.vision.scenes.scenery import STREET_FURNITURE, pole, round_sign
 from midhaul.vision.scenes.sketch import chance
@@ -118,11 +118,11 @@ def builtin_scene_bytes(seed: int, index: int, split: Split = "evaluation") -> b
     return encode_scene(make_scene(seed, index, split))
 
 
-def _view(rng: np.random.Generator, width: int, height: int) -> View:
+def _view(rng: np.random.Generator, width: int, height: int) -> StreetView:
     horizon = height * rng.uniform(0.26, 0.42)
     nearest = height * rng.uniform(0.13, 0.2)
     is_along = chance(rng, 0.5)
-    return View(
+    return StreetView(
         horizon_px=horizon,
         vanishing_px=width * rng.uniform(0.3, 0.7),
         camera_m=(height * 0.98 - horizon) / nearest,
@@ -133,12 +133,12 @@ def _view(rng: np.random.Generator, width: int, height: int) -> View:
     )
 
 
-def _scale(rng: np.random.Generator, view: View) -> float:
+def _scale(rng: np.random.Generator, view: StreetView) -> float:
     return view.nearest * math.exp(rng.uniform(math.log(_SMALLEST_SHARE), 0.0))
 
 
-def _items(rng: np.random.Generator, view: View, width: int) -> list[Item]:
-    items: list[Item] = []
+def _items(rng: np.random.Generator, view: StreetView, width: int) -> list[SceneItem]:
+    items: list[SceneItem] = []
     for _ in range(int(rng.integers(2, 6))):
         draw = STREET_FURNITURE[int(rng.integers(len(STREET_FURNITURE)))]
         items.append(_item(rng, view, width, draw(rng), -1))
@@ -155,8 +155,8 @@ def _items(rng: np.random.Generator, view: View, width: int) -> list[Item]:
 
 
 def _item(
-    rng: np.random.Generator, view: View, width: int, sketch: Sketch, label: int
-) -> Item:
+    rng: np.random.Generator, view: StreetView, width: int, sketch: Sketch, label: int
+) -> SceneItem:
     scale = _scale(rng, view)
     x_px = rng.uniform(-0.04, 1.0) * width - sketch.width_m * scale * 0.3
     is_vehicle = label >= 0 and LABELS[label] in _VEHICLES
@@ -167,7 +167,7 @@ def _item(
     elif is_vehicle:
         share = math.log(1.1 * (0.2 + view.road_m))
         scale = view.nearest * math.exp(rng.uniform(math.log(_SMALLEST_SHARE), share))
-    return Item(
+    return SceneItem(
         sketch=sketch,
         label=label,
         x_m=x_px / scale,
@@ -178,8 +178,8 @@ def _item(
 
 
 def _hung(
-    rng: np.random.Generator, view: View, width: int, sketch: Sketch, label: int
-) -> list[Item]:
+    rng: np.random.Generator, view: StreetView, width: int, sketch: Sketch, label: int
+) -> list[SceneItem]:
     scale, lift = _scale(rng, view), rng.uniform(1.6, 2.4)
     x_m = rng.uniform(0.0, 0.96) * width / scale
     if view.is_along:
@@ -188,7 +188,7 @@ def _hung(
     middle = x_m + sketch.width_m / 2 - 0.08
     parts = ((pole(lift + 0.1), -1, middle, 0.0), (sketch, label, x_m, lift))
     return [
-        Item(
+        SceneItem(
             sketch=part,
             label=part_label,
             x_m=x,
@@ -200,7 +200,7 @@ def _hung(
     ]
 
 
-def _truth(canvas: Canvas, items: list[Item]) -> GroundTruth:
+def _truth(canvas: Canvas, items: list[SceneItem]) -> GroundTruth:
     boxes: list[tuple[int, int, int, int]] = []
     labels: list[int] = []
     areas: list[int] = []

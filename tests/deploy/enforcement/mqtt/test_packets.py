@@ -11,11 +11,11 @@ from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
 from midhaul.deploy.enforcement.mqtt.packets import (
-    Kind,
     MalformedPacketError,
+    PacketKind,
     Prop,
     Publish,
-    Reply,
+    ReplyPacket,
     Splitter,
     packet,
     publish_packet,
@@ -61,17 +61,19 @@ def test_messages_are_read_as_they_were_written(
     """In pieces of any size, with other packets between them."""
     wanted = data.draw(st.lists(messages(is_five=is_five), max_size=4))
     stream = b"".join(
-        publish_packet(one, is_five=is_five) + reply_packet(Kind.PUBACK, 7)
+        publish_packet(one, is_five=is_five) + reply_packet(PacketKind.PUBACK, 7)
         for one in wanted
     )
     size = data.draw(st.integers(1, 50))
     splitter = Splitter(_MOST, is_five=is_five)
-    found: list[Publish | Reply] = []
+    found: list[Publish | ReplyPacket] = []
     for begin in range(0, len(stream), size):
         found += splitter.feed(stream[begin : begin + size])
     assert [one for one in found if isinstance(one, Publish)] == wanted
-    replies = [one for one in found if isinstance(one, Reply)]
-    assert [(one.kind, one.mid) for one in replies] == [(Kind.PUBACK, 7)] * len(wanted)
+    replies = [one for one in found if isinstance(one, ReplyPacket)]
+    assert [(one.kind, one.mid) for one in replies] == [(PacketKind.PUBACK, 7)] * len(
+        wanted
+    )
 
 
 @given(st.binary(max_size=200), st.booleans())
@@ -90,7 +92,7 @@ def test_properties_are_those_of_another_implementation() -> None:
     packed.UserProperty = [("k", "v"), ("k", "w")]
     packed.SubscriptionIdentifier = 300
     body = text("a/b") + packed.pack() + b"payload"
-    (found,) = Splitter(_MOST, is_five=True).feed(packet(Kind.PUBLISH << 4, body))
+    (found,) = Splitter(_MOST, is_five=True).feed(packet(PacketKind.PUBLISH << 4, body))
     assert isinstance(found, Publish)
     assert set(found.properties) == {
         (Prop.CONTENT_TYPE, "text/plain"),
@@ -109,7 +111,7 @@ def test_a_message_that_is_too_large_is_counted_and_not_held(size: int) -> None:
     small = Publish(topic="a", payload=b"small")
     stream = b"".join(publish_packet(one, is_five=True) for one in (large, small))
     splitter = Splitter(1000, is_five=True)
-    found: list[Publish | Reply] = []
+    found: list[Publish | ReplyPacket] = []
     most_held = 0
     for begin in range(0, len(stream), size):
         found += splitter.feed(stream[begin : begin + size])

@@ -16,7 +16,7 @@ from midhaul.federation.policies.catalogue import fit_policy
 from midhaul.federation.policies.check_recordings import check_examples
 from midhaul.federation.policies.degrading import degraded
 from midhaul.federation.policies.online.audits import Audits, Trust
-from midhaul.federation.policies.online.monitors import Watch
+from midhaul.federation.policies.online.monitors import PolicyWatch
 from midhaul.federation.policies.online.online import OnlineRefit
 from midhaul.federation.policies.online.refit_settings import OnlineSettings, Recipe
 from midhaul.federation.policies.online.streaming import stream
@@ -174,11 +174,11 @@ def test_state_goes_on() -> None:
 
 def test_keeps_what_it_knows_of_who_stays() -> None:
     """When a provider comes, the others are watched on with what was known of them."""
-    watch = Watch(["b", "c"], QUICK)
+    watch = PolicyWatch(["b", "c"], QUICK)
     narrow = replace(BEFORE, recording=BEFORE.recording.only(["b", "c"]))
     watch.baseline(narrow, FixedPolicy(mask=3))
     watch.with_providers(["a", "b", "c"])
-    again = Watch.from_state(watch.state(), QUICK)
+    again = PolicyWatch.from_state(watch.state(), QUICK)
     worse = degraded(LATER, "b", 0, _RNG(2), share=1.0).take(np.arange(80))
     situation = Situation(
         recording=worse,

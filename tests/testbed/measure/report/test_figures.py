@@ -28,7 +28,7 @@ from midhaul.testbed.measure import tables
 from midhaul.testbed.measure.config import AccuracyConfig
 from midhaul.testbed.measure.report import build
 from midhaul.testbed.measure.report.tradeoffs import undoubted
-from midhaul.testbed.measure.report.view import View
+from midhaul.testbed.measure.report.view import GridView
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -267,7 +267,7 @@ def test_settings_tell_apart_what_names_do_not(tmp_path: Path) -> None:
         for i, hz in enumerate((5.0, 10.0))
     ]
     run.write(tables.CONFIGURATIONS, rows)
-    names = View(run).series.names
+    names = GridView(run).series.names
     assert names == ("street-n, load.rate_hz 5.0", "street-n, load.rate_hz 10.0")
 
 

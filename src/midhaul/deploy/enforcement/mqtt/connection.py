@@ -15,12 +15,12 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from midhaul.deploy.enforcement.mqtt.packets import (
-    Kind,
     MalformedPacketError,
+    PacketKind,
     Prop,
     Properties,
     Publish,
-    Reply,
+    ReplyPacket,
     Splitter,
     first_of,
     packet,
@@ -134,9 +134,9 @@ class Connection:
         self._wire = wire
         self._splitter = splitter
         self._mids = itertools.cycle(range(MOST_MID + 1, 1 << 16))
-        self._answers: dict[int, asyncio.Future[Reply]] = {}
+        self._answers: dict[int, asyncio.Future[ReplyPacket]] = {}
         self._heard_s = self._said_s = time.monotonic()
-        self._ready: list[Publish | Reply] = []
+        self._ready: list[Publish | ReplyPacket] = []
         self._ping_s = 60.0
         self.protocol = protocol
         self.is_session_present = False
@@ -151,7 +151,7 @@ class Connection:
         """Whether it is MQTT 5."""
         return self.protocol == "5"
 
-    async def receive(self) -> list[Publish | Reply]:
+    async def receive(self) -> list[Publish | ReplyPacket]:
         """What has come, but for answers that somebody waits for.
 
         Raises:
@@ -164,7 +164,7 @@ class Connection:
                 return found
             self._ready = await self._read()
 
-    async def _read(self) -> list[Publish | Reply]:
+    async def _read(self) -> list[Publish | ReplyPacket]:
         try:
             data = await self._wire.read()
             if not data:
@@ -176,16 +176,16 @@ class Connection:
             message = f"the broker has sent {error}"
             raise ConnectionLostError(message) from error
 
-    def _is_answer(self, one: Publish | Reply) -> bool:
+    def _is_answer(self, one: Publish | ReplyPacket) -> bool:
         if isinstance(one, Publish):
             return False
-        if one.kind is Kind.PINGRESP:
+        if one.kind is PacketKind.PINGRESP:
             return True
-        if one.kind is Kind.DISCONNECT:
+        if one.kind is PacketKind.DISCONNECT:
             said = _FAREWELLS.get(one.reason, f"reason {one.reason:#x}")
             message = f"the broker has ended the connection: {said}"
             raise ConnectionLostError(message)
-        if one.kind in {Kind.SUBACK, Kind.UNSUBACK}:
+        if one.kind in {PacketKind.SUBACK, PacketKind.UNSUBACK}:
             future = self._answers.pop(one.mid, None)
             if future is not None and not future.done():
                 future.set_result(one)
@@ -207,7 +207,7 @@ class Connection:
         """
         await self._send(publish_packet(message, is_five=self.is_five))
 
-    async def reply(self, answers: Sequence[tuple[Kind, int]]) -> None:
+    async def reply(self, answers: Sequence[tuple[PacketKind, int]]) -> None:
         """Send PUBACK, PUBREC, PUBREL or PUBCOMP, each for its packet id.
 
         Raises:
@@ -259,7 +259,7 @@ class Connection:
             lambda mid: unsubscribe_packet(mid, filters, is_five=self.is_five)
         )
 
-    async def _ask(self, packet_of: Callable[[int], bytes]) -> Reply:
+    async def _ask(self, packet_of: Callable[[int], bytes]) -> ReplyPacket:
         mid = next(self._mids)
         future = asyncio.get_running_loop().create_future()
         self._answers[mid] = future
@@ -288,7 +288,7 @@ class Connection:
             if quiet_s >= self._ping_s / 2:
                 try:
                     async with asyncio.timeout(self._ping_s):
-                        await self._send(packet(Kind.PINGREQ << 4))
+                        await self._send(packet(PacketKind.PINGREQ << 4))
                 except TimeoutError as error:
                     message = f"the broker took nothing for {self._ping_s:g} s"
                     raise ConnectionLostError(message) from error
@@ -304,7 +304,7 @@ class Connection:
         if is_said:
             with contextlib.suppress(OSError, TimeoutError):
                 async with asyncio.timeout(_GOODBYE_S):
-                    await self._send(packet(Kind.DISCONNECT << 4))
+                    await self._send(packet(PacketKind.DISCONNECT << 4))
         await self._wire.close()
 
     async def _send(self, data: bytes) -> None:
@@ -327,7 +327,7 @@ class Connection:
             # Brokers that do not know a version may close without an answer.
             raise VersionRefusedError(str(error)) from error
         answer = self._ready.pop(0)
-        if isinstance(answer, Publish) or answer.kind is not Kind.CONNACK:
+        if isinstance(answer, Publish) or answer.kind is not PacketKind.CONNACK:
             message = "the broker does not begin with CONNACK"
             raise ConnectionLostError(message)
         if answer.reason:
@@ -373,7 +373,7 @@ def _connect_packet(endpoint: Endpoint, login: Login, protocol: str) -> bytes:
         parts.append(text(endpoint.username))
     if password is not None:
         parts.append(text(password))
-    return packet(Kind.CONNECT << 4, *parts)
+    return packet(PacketKind.CONNECT << 4, *parts)
 
 
 def _expiry_s(endpoint: Endpoint) -> int:

@@ -30,7 +30,7 @@ class MalformedPacketError(ValueError):
     """Bytes that are no packet of MQTT."""
 
 
-class Kind(IntEnum):
+class PacketKind(IntEnum):
     """The type of a packet."""
 
     CONNECT = 1
@@ -105,7 +105,7 @@ class Publish:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Reply:
+class ReplyPacket:
     """Any other packet that a broker sends.
 
     Attributes:
@@ -116,7 +116,7 @@ class Reply:
         is_session_present: of CONNACK.
     """
 
-    kind: Kind
+    kind: PacketKind
     mid: int = 0
     reasons: tuple[int, ...] = (0,)
     properties: Properties = ()
@@ -178,7 +178,7 @@ def _value(key: int, value: Value) -> bytes:
 def publish_packet(message: Publish, *, is_five: bool) -> bytes:
     """PUBLISH."""
     first = (
-        Kind.PUBLISH << 4
+        PacketKind.PUBLISH << 4
         | (8 if message.is_dup else 0)
         | message.qos << 1
         | (1 if message.is_retained else 0)
@@ -188,9 +188,9 @@ def publish_packet(message: Publish, *, is_five: bool) -> bytes:
     return packet(first, text(message.topic), mid, more, message.payload)
 
 
-def reply_packet(kind: Kind, mid: int) -> bytes:
+def reply_packet(kind: PacketKind, mid: int) -> bytes:
     """PUBACK, PUBREC, PUBREL or PUBCOMP of success."""
-    flags = 2 if kind is Kind.PUBREL else 0
+    flags = 2 if kind is PacketKind.PUBREL else 0
     return packet(kind << 4 | flags, struct.pack("!H", mid))
 
 
@@ -202,14 +202,14 @@ def subscribe_packet(
     if is_five:
         more = properties_bytes([(Prop.SUBSCRIPTION_ID, number)] if number else [])
     body = b"".join(text(name) + bytes((option,)) for name, option in filters)
-    return packet(Kind.SUBSCRIBE << 4 | 2, struct.pack("!H", mid), more, body)
+    return packet(PacketKind.SUBSCRIBE << 4 | 2, struct.pack("!H", mid), more, body)
 
 
 def unsubscribe_packet(mid: int, filters: Iterable[str], *, is_five: bool) -> bytes:
     """UNSUBSCRIBE."""
     more = b"\0" if is_five else b""
     body = b"".join(text(name) for name in filters)
-    return packet(Kind.UNSUBSCRIBE << 4 | 2, struct.pack("!H", mid), more, body)
+    return packet(PacketKind.UNSUBSCRIBE << 4 | 2, struct.pack("!H", mid), more, body)
 
 
 class Splitter:
@@ -226,7 +226,7 @@ class Splitter:
         self._held = bytearray()
         self._skip = 0
 
-    def feed(self, data: bytes) -> list[Publish | Reply]:
+    def feed(self, data: bytes) -> list[Publish | ReplyPacket]:
         """The packets that are complete now.
 
         Raises:
@@ -237,7 +237,7 @@ class Splitter:
             self._skip -= n
             data = data[n:]
         self._held += data
-        found: list[Publish | Reply] = []
+        found: list[Publish | ReplyPacket] = []
         at = 0
         while (one := self._one(at)) is not None:
             part, at = one
@@ -245,7 +245,7 @@ class Splitter:
         del self._held[:at]
         return found
 
-    def _one(self, at: int) -> tuple[Publish | Reply, int] | None:
+    def _one(self, at: int) -> tuple[Publish | ReplyPacket, int] | None:
         held = self._held
         length, begin = 0, at + 1
         for shift in range(0, 7 * _VARINT_BYTES, 7):
@@ -264,7 +264,7 @@ class Splitter:
             body = bytes(memoryview(held)[begin:end])
             return decoded(first, body, is_five=self._is_five), end
         if length > self._most_bytes and len(held) >= begin + _HEAD_BYTES:
-            if first >> 4 != Kind.PUBLISH:
+            if first >> 4 != PacketKind.PUBLISH:
                 message = f"a packet of {length} bytes is no message"
                 raise MalformedPacketError(message)
             body = bytes(memoryview(held)[begin : begin + _HEAD_BYTES])
@@ -273,15 +273,15 @@ class Splitter:
         return None
 
 
-def decoded(first: int, body: bytes, *, is_five: bool) -> Publish | Reply:
+def decoded(first: int, body: bytes, *, is_five: bool) -> Publish | ReplyPacket:
     """A packet of its first byte and its body.
 
     Raises:
         MalformedPacketError: it is none of MQTT's.
     """
     try:
-        kind = Kind(first >> 4)
-        if kind is Kind.PUBLISH:
+        kind = PacketKind(first >> 4)
+        if kind is PacketKind.PUBLISH:
             return _publish(first, body, is_five=is_five)
         return _reply(kind, body, is_five=is_five)
     except MalformedPacketError:
@@ -329,26 +329,28 @@ def _cut(first: int, head: bytes, length: int) -> Publish:
     )
 
 
-def _reply(kind: Kind, body: bytes, *, is_five: bool) -> Reply:
-    if kind is Kind.CONNACK:
+def _reply(kind: PacketKind, body: bytes, *, is_five: bool) -> ReplyPacket:
+    if kind is PacketKind.CONNACK:
         properties = _properties(body, 2)[0] if is_five and len(body) > 2 else ()  # noqa: PLR2004
-        return Reply(
+        return ReplyPacket(
             kind=kind,
             reasons=(body[1],),
             properties=properties,
             is_session_present=bool(body[0] & 1),
         )
-    if kind is Kind.PINGRESP:
-        return Reply(kind=kind)
-    if kind is Kind.DISCONNECT:
-        return Reply(kind=kind, reasons=(body[0],) if body else (0,))
+    if kind is PacketKind.PINGRESP:
+        return ReplyPacket(kind=kind)
+    if kind is PacketKind.DISCONNECT:
+        return ReplyPacket(kind=kind, reasons=(body[0],) if body else (0,))
     (mid,) = struct.unpack_from("!H", body, 0)
     at = 2
-    if kind in {Kind.SUBACK, Kind.UNSUBACK}:
+    if kind in {PacketKind.SUBACK, PacketKind.UNSUBACK}:
         if is_five:
             _, at = _properties(body, at)
-        return Reply(kind=kind, mid=mid, reasons=tuple(body[at:]))
-    return Reply(kind=kind, mid=mid, reasons=(body[at],) if len(body) > at else (0,))
+        return ReplyPacket(kind=kind, mid=mid, reasons=tuple(body[at:]))
+    return ReplyPacket(
+        kind=kind, mid=mid, reasons=(body[at],) if len(body) > at else (0,)
+    )
 
 
 def _text(body: bytes, at: int) -> tuple[str, int]:

@@ -135,7 +135,7 @@ _FARTHEST = 10.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Network:
+class ActorNetwork:
     """A perceptron with hidden layers.
 
     Attributes:
@@ -173,7 +173,7 @@ class Network:
         }
 
     @classmethod
-    def from_state(cls, state: State) -> Network:
+    def from_state(cls, state: State) -> ActorNetwork:
         """What :meth:`state` gave."""
         return cls(
             weights=tuple(np.asarray(one, np.float32) for one in state["weights"]),
@@ -242,11 +242,11 @@ class ActorPolicy:
     name: str
     n_providers: int
     scaling: Scaling
-    actor: Network
+    actor: ActorNetwork
     is_squashed: bool
     is_box_mapped: bool
     n_nearest: int = 1
-    critics: tuple[Network, ...] = ()
+    critics: tuple[ActorNetwork, ...] = ()
 
     kind: ClassVar[str] = "actor"
 
@@ -312,11 +312,11 @@ class ActorPolicy:
                 centre=np.asarray(state["centre"], np.float32),
                 scale=np.asarray(state["scale"], np.float32),
             ),
-            actor=Network.from_state(state["actor"]),
+            actor=ActorNetwork.from_state(state["actor"]),
             is_squashed=bool(state["is_squashed"]),
             is_box_mapped=bool(state["is_box_mapped"]),
             n_nearest=int(state["n_nearest"]),
-            critics=tuple(Network.from_state(one) for one in state["critics"]),
+            critics=tuple(ActorNetwork.from_state(one) for one in state["critics"]),
         )
 
 

@@ -12,13 +12,13 @@ import torch
 from torch import nn
 
 from midhaul.errors import ConfigError
-from midhaul.federation.policies.armol.actor_policy import Network
+from midhaul.federation.policies.armol.actor_policy import ActorNetwork
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from midhaul.federation.policies.armol.actor_policy import Activation
-    from midhaul.federation.policies.armol.presets import ReplaySettings
+    from midhaul.federation.policies.armol.presets import ReplayMemorySettings
 
 _ACTIVATIONS: dict[str, type[nn.Module]] = {"relu": nn.ReLU, "tanh": nn.Tanh}
 
@@ -81,7 +81,7 @@ def mlp(
 
 def network_of(
     module: nn.Sequential, activation: Activation, n_out: int = 0
-) -> Network:
+) -> ActorNetwork:
     """The same network on numpy.
 
     Args:
@@ -94,7 +94,9 @@ def network_of(
     biases = [layer.bias.detach().cpu().numpy().copy() for layer in layers]
     if n_out:
         weights[-1], biases[-1] = weights[-1][:, :n_out].copy(), biases[-1][:n_out]
-    return Network(weights=tuple(weights), biases=tuple(biases), activation=activation)
+    return ActorNetwork(
+        weights=tuple(weights), biases=tuple(biases), activation=activation
+    )
 
 
 class TwinCritics:
@@ -114,7 +116,7 @@ class TwinCritics:
         self,
         n_inputs: int,
         n_actions: int,
-        settings: ReplaySettings,
+        settings: ReplayMemorySettings,
         source: torch.Generator,
     ) -> None:
         sizes = (n_inputs + n_actions, *settings.hidden, 1)
@@ -146,7 +148,7 @@ class TwinCritics:
         """Let the copies follow."""
         follow(self.targets, self.nets, self._polyak)
 
-    def networks(self) -> tuple[Network, ...]:
+    def networks(self) -> tuple[ActorNetwork, ...]:
         """Both on numpy."""
         nets = [net for net in self.nets if isinstance(net, nn.Sequential)]
         return tuple(network_of(net, "relu") for net in nets)

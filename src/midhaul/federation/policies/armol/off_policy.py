@@ -22,19 +22,19 @@ from midhaul.federation.policies.armol.networks import as_tensor
 if TYPE_CHECKING:
     from jaxtyping import Float64, Int64
 
-    from midhaul.federation.policies.armol.actor_policy import Network
+    from midhaul.federation.policies.armol.actor_policy import ActorNetwork
     from midhaul.federation.policies.armol.networks import TwinCritics
     from midhaul.federation.policies.armol.presets import (
         Course,
-        ReplaySettings,
+        ReplayMemorySettings,
         SacSettings,
         Td3Settings,
     )
-    from midhaul.federation.policies.armol.training import Watch, World
+    from midhaul.federation.policies.armol.training import TrainingWatch, World
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Batch:
+class Minibatch:
     """Steps drawn from the memory.
 
     Attributes:
@@ -72,7 +72,7 @@ class OffPolicyLearner(Protocol):
         """``(b, M)`` actions in (-1, 1), with the chance of training."""
         ...
 
-    def update(self, batch: Batch) -> torch.Tensor:
+    def update(self, batch: Minibatch) -> torch.Tensor:
         """Learn from steps; returns the loss of the critics."""
         ...
 
@@ -83,7 +83,7 @@ class OffPolicyLearner(Protocol):
 
 def policy_of(
     name: str,
-    actor: Network,
+    actor: ActorNetwork,
     critics: TwinCritics,
     world: World,
     settings: SacSettings | Td3Settings,
@@ -130,10 +130,10 @@ class _Memory:
         self._rewards[where] = as_tensor(rewards, device)
         self._n_seen += len(rewards)
 
-    def batch(self, which: torch.Tensor) -> Batch:
+    def batch(self, which: torch.Tensor) -> Minibatch:
         """The steps at these places."""
         items, following = self._items[:, which]
-        return Batch(
+        return Minibatch(
             inputs=self._inputs[items],
             following=self._inputs[following],
             actions=self._actions[which],
@@ -186,8 +186,8 @@ def run_off_policy(
     learner: OffPolicyLearner,
     world: World,
     course: Course,
-    settings: ReplaySettings,
-    watch: Watch,
+    settings: ReplayMemorySettings,
+    watch: TrainingWatch,
     rng: np.random.Generator,
 ) -> ActorPolicy:
     """Take steps and learn from them, epoch after epoch.
@@ -240,7 +240,7 @@ class _Steps:
 
     learner: OffPolicyLearner
     world: World
-    settings: ReplaySettings
+    settings: ReplayMemorySettings
     is_mapped: bool
     memory: _Memory
     rng: np.random.Generator

@@ -63,7 +63,7 @@ class Course:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ReplaySettings:
+class ReplayMemorySettings:
     """How SAC and TD3 learn from their memory.
 
     Attributes:
@@ -104,7 +104,7 @@ class SacSettings:
     """
 
     course: Course = field(default_factory=Course)
-    replay: ReplaySettings = field(default_factory=ReplaySettings)
+    replay: ReplayMemorySettings = field(default_factory=ReplayMemorySettings)
     entropy: float = 0.2
 
 
@@ -122,7 +122,7 @@ class Td3Settings:
     """
 
     course: Course = field(default_factory=Course)
-    replay: ReplaySettings = field(default_factory=ReplaySettings)
+    replay: ReplayMemorySettings = field(default_factory=ReplayMemorySettings)
     noise: float = 0.1
     target_noise: float = 0.2
     target_clip: float = 0.5
@@ -166,7 +166,7 @@ _COURSE = Course(
     is_box_mapped=True,
     is_best_kept=True,
 )
-_REPLAY = ReplaySettings(
+_REPLAY = ReplayMemorySettings(
     hidden=(64, 64),
     n_batch=256,
     n_random=1_000,

@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from midhaul.federation.policies.armol.actor_policy import ActorPolicy
-    from midhaul.federation.policies.armol.off_policy import Batch
+    from midhaul.federation.policies.armol.off_policy import Minibatch
     from midhaul.federation.policies.armol.training import Probe, Progress, World
     from midhaul.federation.policies.base import Examples
 
@@ -108,7 +108,7 @@ class _Sac:
     def act(self, inputs: torch.Tensor) -> torch.Tensor:
         return self._sample(inputs)[0]
 
-    def update(self, batch: Batch) -> torch.Tensor:
+    def update(self, batch: Minibatch) -> torch.Tensor:
         loss = self.critics.learn(batch.inputs, batch.actions, self._target(batch))
         hold(self.critics.nets)
         actions, log_p = self._sample(batch.inputs)
@@ -124,7 +124,7 @@ class _Sac:
         actor = network_of(self._actor, "relu", self._world.n_providers)
         return policy_of("sac", actor, self.critics, self._world, self._settings)
 
-    def _target(self, batch: Batch) -> torch.Tensor:
+    def _target(self, batch: Minibatch) -> torch.Tensor:
         gamma = self._settings.course.gamma
         if gamma == 0:
             return batch.rewards

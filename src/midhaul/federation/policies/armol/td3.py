@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from midhaul.federation.policies.armol.actor_policy import ActorPolicy
-    from midhaul.federation.policies.armol.off_policy import Batch
+    from midhaul.federation.policies.armol.off_policy import Minibatch
     from midhaul.federation.policies.armol.training import Probe, Progress, World
     from midhaul.federation.policies.base import Examples
 
@@ -93,7 +93,7 @@ class _Td3:
         noise = noise_like(actions, self.chance)
         return (actions + self._settings.noise * noise).clamp(-1, 1)
 
-    def update(self, batch: Batch) -> torch.Tensor:
+    def update(self, batch: Minibatch) -> torch.Tensor:
         self._n_updates += 1
         loss = self.critics.learn(batch.inputs, batch.actions, self._target(batch))
         if self._n_updates % self._settings.policy_delay == 0:
@@ -104,7 +104,7 @@ class _Td3:
         actor = network_of(self._actor, "relu")
         return policy_of("td3", actor, self.critics, self._world, self._settings)
 
-    def _update_actor(self, batch: Batch) -> None:
+    def _update_actor(self, batch: Minibatch) -> None:
         hold(self.critics.nets)
         actions = torch.tanh(self._actor(batch.inputs))
         self._actor_step.zero_grad()
@@ -114,7 +114,7 @@ class _Td3:
         self.critics.follow()
         follow(self._target_actor, self._actor, self._settings.replay.polyak)
 
-    def _target(self, batch: Batch) -> torch.Tensor:
+    def _target(self, batch: Minibatch) -> torch.Tensor:
         gamma = self._settings.course.gamma
         if gamma == 0:
             return batch.rewards

@@ -109,7 +109,7 @@ class World:
         return items, following
 
 
-class Watch:
+class TrainingWatch:
     """Counts steps, shows checkpoints, and remembers the actor to keep.
 
     Args:
@@ -196,8 +196,8 @@ def begin(
     progress: Progress | None,
     probe: Probe | None,
     always: int,
-) -> tuple[World, Watch]:
+) -> tuple[World, TrainingWatch]:
     """The world of a learner, and what watches it."""
     world = World(examples, course, always, rng)
-    watch = Watch(course, world, calibration, always, progress, probe)
+    watch = TrainingWatch(course, world, calibration, always, progress, probe)
     return world, watch

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from midhaul.federation.recordings.problem import Answers, Recording
 
 
-class Watch:
+class PolicyWatch:
     """Providers on audits, and where people say what is right also all other answers.
 
     Args:
@@ -122,7 +122,7 @@ class Watch:
         return {"monitor": self._monitor.state(), "quality": self._quality.state()}
 
     @classmethod
-    def from_state(cls, state: State, settings: OnlineSettings) -> Watch:
+    def from_state(cls, state: State, settings: OnlineSettings) -> PolicyWatch:
         """What :meth:`state` gave."""
         monitor = DriftMonitor.from_state(state["monitor"])
         watch = cls(monitor.providers, settings)

@@ -41,7 +41,7 @@ import numpy as np
 
 from midhaul.federation.policies.base import part_of
 from midhaul.federation.policies.online.audits import audit_places
-from midhaul.federation.policies.online.monitors import Watch
+from midhaul.federation.policies.online.monitors import PolicyWatch
 from midhaul.federation.policies.online.refit import Renewal
 from midhaul.federation.policies.online.refit_settings import OnlineSettings, Recipe
 
@@ -89,7 +89,7 @@ class OnlineRefit:
         self._renewal = Renewal(inner, recipe, fuser, providers, self._settings)
         self._fuser = fuser
         self._prices_usd = prices_usd
-        self._watch = Watch(providers, self._settings)
+        self._watch = PolicyWatch(providers, self._settings)
         self.alarms: tuple[Alarm, ...] = ()
         self.n_audits = 0
         self.n_seen = 0
@@ -209,7 +209,7 @@ class OnlineRefit:
             renewal.settings,
         )
         policy._renewal = renewal
-        policy._watch = Watch.from_state(state["watch"], renewal.settings)
+        policy._watch = PolicyWatch.from_state(state["watch"], renewal.settings)
         policy.alarms = tuple(Alarm(**alarm) for alarm in state["alarms"])
         policy.n_audits = int(state["n_audits"])
         policy.n_seen = int(state["n_seen"])

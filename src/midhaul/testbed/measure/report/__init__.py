@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from midhaul.report import Page, Section
+from midhaul.report import Page, PageSection
 from midhaul.report.common_chapters import environment, subtitle, verdict_of
 from midhaul.report.page import gallery
 from midhaul.testbed.measure.report.accuracy import accuracy, classes
@@ -13,7 +13,7 @@ from midhaul.testbed.measure.report.resources import resources
 from midhaul.testbed.measure.report.speed import speed
 from midhaul.testbed.measure.report.tradeoffs import size, tradeoffs
 from midhaul.testbed.measure.report.validity import validity
-from midhaul.testbed.measure.report.view import View
+from midhaul.testbed.measure.report.view import GridView
 
 if TYPE_CHECKING:
     from midhaul.runs.run import Run
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 __all__ = ["build"]
 
 
-def _gallery(view: View) -> Section | None:
+def _gallery(view: GridView) -> PageSection | None:
     return gallery(view.run)
 
 
@@ -48,7 +48,7 @@ def build(run: Run) -> Page:
     Args:
         run: finished, failed, killed or still running.
     """
-    view = View(run)
+    view = GridView(run)
     chapters = _CHAPTERS if view.configurations else _ALWAYS
     parts = [chapter(view) for chapter in chapters]
     return Page(

@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING, Any
 
 import altair as alt
 
-from midhaul.report import Figure, Notice, Section
+from midhaul.report import Figure, Notice, PageSection
 from midhaul.report.axes import Axis, Series, chart_of, dimmed, legend_click
 from midhaul.report.charts import bars, dots, lines, tiles
 from midhaul.report.common_chapters import gather
 from midhaul.report.theme import SECOND_PALETTE
 from midhaul.testbed.measure import tables
 from midhaul.testbed.measure.report.view import (
-    Configuration,
-    View,
+    ConfigurationView,
+    GridView,
     detector_axis,
     ordered,
 )
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from midhaul.report import Item
-    from midhaul.testbed.measure.report.view import View
+    from midhaul.testbed.measure.report.view import GridView
 
 _F1 = Axis("f1", "F1", ".3f")
 _SIZES = {
@@ -37,7 +37,7 @@ _SIZES = {
 }
 
 
-def accuracy(view: View) -> Section | None:
+def accuracy(view: GridView) -> PageSection | None:
     """F1 and AP by detector, encoding, size and preprocessing; None without truth."""
     if not view.knows("f1"):
         return None
@@ -63,10 +63,10 @@ def accuracy(view: View) -> Section | None:
         f"images. Charts by detector are drawn at the preprocessing “{view.reference}” "
         "unless they say otherwise. Click a name in a legend to see it alone."
     )
-    return Section(title="Accuracy", text=text, items=gather(items))
+    return PageSection(title="Accuracy", text=text, items=gather(items))
 
 
-def _by_detector(view: View) -> Figure:
+def _by_detector(view: GridView) -> Figure:
     rows = view.rows(view.at(view.reference), f1=("f1", 1))
     return Figure(
         title="F1 by detector",
@@ -75,7 +75,7 @@ def _by_detector(view: View) -> Figure:
     )
 
 
-def _by_box_size(view: View) -> Figure | str:
+def _by_box_size(view: GridView) -> Figure | str:
     found = [
         {**row, "size": words}
         for metric, words in _SIZES.items()
@@ -92,7 +92,7 @@ def _by_box_size(view: View) -> Figure | str:
     )
 
 
-def encoding_axis(view: View, title: str) -> Axis:
+def encoding_axis(view: GridView, title: str) -> Axis:
     """Encodings from the received one to the lowest quality."""
     mildest_first = sorted(view.configurations, key=lambda c: c.strength)
     codecs = sorted(mildest_first, key=lambda c: (c.strength[2], c.strength[3]))
@@ -102,8 +102,8 @@ def encoding_axis(view: View, title: str) -> Axis:
 
 
 def only(
-    view: View, what: Callable[[Configuration], object], *fixed: str
-) -> list[Configuration]:
+    view: GridView, what: Callable[[ConfigurationView], object], *fixed: str
+) -> list[ConfigurationView]:
     """The configurations that differ from the reference in one step alone.
 
     Args:
@@ -120,13 +120,13 @@ def only(
     return chosen if len({what(c) for c in chosen}) > 1 else []
 
 
-def resize_axis(configurations: Iterable[Configuration], title: str) -> Axis:
+def resize_axis(configurations: Iterable[ConfigurationView], title: str) -> Axis:
     """Sizes in percent, from the received one down."""
     sizes = sorted({c.resize for c in configurations}, reverse=True)
     return Axis("resize", title, order=tuple(f"{size * 100:.3g} %" for size in sizes))
 
 
-def _by_encoding(view: View) -> Figure | str:
+def _by_encoding(view: GridView) -> Figure | str:
     chosen = only(view, lambda c: c.encoding, "resize", "gray")
     if not chosen:
         return "F1 against quality: the run has one encoding only."
@@ -144,7 +144,7 @@ def _by_encoding(view: View) -> Figure | str:
     )
 
 
-def _by_resize(view: View) -> Figure | str:
+def _by_resize(view: GridView) -> Figure | str:
     chosen = only(view, lambda c: c.resize, "codec", "quality", "gray")
     if not chosen:
         return "F1 against resize: the run has one size only."
@@ -162,7 +162,7 @@ def _by_resize(view: View) -> Figure | str:
     )
 
 
-def _by_both(view: View) -> Figure | str:
+def _by_both(view: GridView) -> Figure | str:
     reference = view.at(view.reference)[0]
     chosen = [c for c in view.configurations if c.gray == reference.gray]
     rows = [
@@ -182,7 +182,7 @@ def _by_both(view: View) -> Figure | str:
     )
 
 
-def _by_preprocessing(view: View) -> Figure | str:
+def _by_preprocessing(view: GridView) -> Figure | str:
     rows = view.rows(view.configurations, f1=("f1", 1))
     if len(view.preprocessings) == 1:
         return "F1 by preprocessing: the run has one preprocessing only."
@@ -194,7 +194,7 @@ def _by_preprocessing(view: View) -> Figure | str:
     )
 
 
-def _thesis(view: View) -> Figure | str:
+def _thesis(view: GridView) -> Figure | str:
     chosen = view.at(view.reference)
     both = {"f1": "over the data set", "f1_thesis": "as the thesis averages"}
     rows = [
@@ -223,7 +223,7 @@ def _as_words(preprocessing: str) -> str:
 _ROW_PX = 15
 
 
-def classes(view: View) -> Section | None:
+def classes(view: GridView) -> PageSection | None:
     """F1 and support per class, sorted by each; None where no class was judged."""
     at = {c.index: c.series for c in view.at(view.reference)}
     rows = [
@@ -260,11 +260,11 @@ def classes(view: View) -> Section | None:
             ("support", by_support, "The class with the most boxes first."),
         )
     )
-    return Section(title="Classes", text=text, items=items)
+    return PageSection(title="Classes", text=text, items=items)
 
 
 def _chart(
-    view: View, rows: list[dict[str, Any]], order: list[str]
+    view: GridView, rows: list[dict[str, Any]], order: list[str]
 ) -> alt.HConcatChart:
     every = alt.Axis(labelOverlap=False)
     label = alt.Y("label", type="nominal", title=None, sort=order, axis=every)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from midhaul.report import Cell, DataTable, Headline, Notice, Section
+from midhaul.report import Cell, DataTable, Headline, Notice, PageSection
 from midhaul.report.common_chapters import gather
 from midhaul.report.numbers import between, bounded, duration_text, size_text
 from midhaul.testbed.measure import tables
@@ -14,7 +14,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from midhaul.report import Item
-    from midhaul.testbed.measure.report.view import Configuration, Metric, View
+    from midhaul.testbed.measure.report.view import (
+        ConfigurationView,
+        GridView,
+        ReportMetric,
+    )
 
 
 def _ratio(value: float) -> str:
@@ -47,19 +51,19 @@ _COLUMNS: tuple[tuple[str, str, Callable[[float], str]], ...] = (
 )
 
 
-def overview(view: View) -> Section:
+def overview(view: GridView) -> PageSection:
     """The best of each kind and the table of all configurations."""
     items: list[Item | str] = []
     if not view.configurations:
         text = "This run has written no configuration yet, so there is nothing to show."
-        return Section(title="Overview", items=(Notice(text=text, tone="warning"),))
+        return PageSection(title="Overview", items=(Notice(text=text, tone="warning"),))
     if numbers := _numbers(view):
         items.append(Headline(numbers=tuple(numbers)))
     items.append(_table(view))
-    return Section(title="Overview", items=gather(items))
+    return PageSection(title="Overview", items=gather(items))
 
 
-def _numbers(view: View) -> list[tuple[str, str, str]]:
+def _numbers(view: GridView) -> list[tuple[str, str, str]]:
     wanted = (
         ("Highest F1", "f1", max, _ratio),
         ("Lowest median latency", "latency_p50_s", min, duration_text),
@@ -86,7 +90,7 @@ def _numbers(view: View) -> list[tuple[str, str, str]]:
     return numbers + _counts(view)
 
 
-def _counts(view: View) -> list[tuple[str, str, str]]:
+def _counts(view: GridView) -> list[tuple[str, str, str]]:
     n = len(view.configurations)
     cells = view.run.read(tables.CELLS).to_pylist()
     if not cells:
@@ -108,14 +112,14 @@ def _counted(n: int, word: str) -> str:
     return f"{n} {word}" if n == 1 else f"{n} {word}s"
 
 
-def _interval(metric: Metric, form: Callable[[float], str]) -> str:
+def _interval(metric: ReportMetric, form: Callable[[float], str]) -> str:
     low, high = metric.estimate.low, metric.estimate.high
     if math.isnan(low) or math.isnan(high):
         return ""
     return between(form(low), form(high))
 
 
-def _table(view: View) -> DataTable | str:
+def _table(view: GridView) -> DataTable | str:
     known = [column for column in _COLUMNS if view.knows(column[0])]
     if not known:
         return "The table of configurations: no number was computed yet."
@@ -141,13 +145,13 @@ def _table(view: View) -> DataTable | str:
     )
 
 
-def _model(view: View, metric: str) -> str:
+def _model(view: GridView, metric: str) -> str:
     found = (view.metric(c, metric) for c in view.configurations)
     return " (model)" if any(m and m.is_model for m in found) else ""
 
 
 def _cell(
-    view: View, c: Configuration, metric: str, form: Callable[[float], str]
+    view: GridView, c: ConfigurationView, metric: str, form: Callable[[float], str]
 ) -> Cell | None:
     found = view.metric(c, metric)
     if found is None:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from midhaul.report import Figure, Section
+from midhaul.report import Figure, PageSection
 from midhaul.report.axes import Axis, Series
 from midhaul.report.charts import dots, over_time
 from midhaul.report.common_chapters import gather
 from midhaul.report.theme import SECOND_PALETTE
 
 if TYPE_CHECKING:
-    from midhaul.testbed.measure.report.view import View
+    from midhaul.testbed.measure.report.view import GridView
 
 _N_BINS = 240
 _MINUTE_S = 60
@@ -42,7 +42,7 @@ using (block, configuration)
 """
 
 
-def resources(view: View) -> Section | None:
+def resources(view: GridView) -> PageSection | None:
     """CPU and memory of every node; None where nobody watched."""
     if "usage" not in view.has:
         return None
@@ -68,7 +68,7 @@ def resources(view: View) -> Section | None:
         "more. Cells, one configuration in one block each, are laid end to end in the "
         "order in which they ran."
     )
-    return Section(title="Usage", text=text, items=gather(items))
+    return PageSection(title="Usage", text=text, items=gather(items))
 
 
 def _with_ends(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -103,7 +103,7 @@ def _over_time(
     )
 
 
-def _by_detector(view: View, nodes: Series) -> Figure | str:
+def _by_detector(view: GridView, nodes: Series) -> Figure | str:
     query = (
         "select configuration, node, sum(cpu_s) as cpu_s, "
         "sum(period_ns) / 1e9 as seconds from usage group by configuration, node"

@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
-from midhaul.report import Figure, Section
-from midhaul.report.axes import Axis, Choice, Series
+from midhaul.report import Figure, PageSection
+from midhaul.report.axes import Axis, ChartChoice, Series
 from midhaul.report.charts import bars, dots, percentile_curves, stack
 from midhaul.report.common_chapters import gather
 from midhaul.report.curves import CAPTION, points_of
@@ -17,7 +17,7 @@ from midhaul.testbed.measure.request_metrics import stages_of
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from midhaul.testbed.measure.report.view import View
+    from midhaul.testbed.measure.report.view import GridView
     from midhaul.testbed.measure.request_metrics import Requests
 
 _MS = 1e3
@@ -48,7 +48,7 @@ _PARTS = {
 """Words and colour of each stage, from left to right."""
 
 
-def speed(view: View) -> Section | None:
+def speed(view: GridView) -> PageSection | None:
     """Latency, its distribution and its parts; None where nothing was answered."""
     judged = judged_requests(view.run) if "requests" in view.has else {}
     is_answered = any(requests.is_ok.any() for requests in judged.values())
@@ -69,10 +69,10 @@ def speed(view: View) -> Section | None:
         _curves(view, judged),
         *_stages(view, judged),
     )
-    return Section(title="Latency", text=text, items=gather(items))
+    return PageSection(title="Latency", text=text, items=gather(items))
 
 
-def _mean(view: View) -> Figure | str:
+def _mean(view: GridView) -> Figure | str:
     rows = view.rows(view.at(view.reference), ms=("latency_mean_s", _MS))
     if not rows:
         return "Mean latency: it was not computed yet."
@@ -85,7 +85,7 @@ def _mean(view: View) -> Figure | str:
     )
 
 
-def _percentiles(view: View) -> Figure | str:
+def _percentiles(view: GridView) -> Figure | str:
     rows = [
         {**row, "statistic": words}
         for metric, words in _LATENCIES.items()
@@ -105,12 +105,14 @@ def _percentiles(view: View) -> Figure | str:
     )
 
 
-def preprocessing_choice(view: View) -> Choice:
+def preprocessing_choice(view: GridView) -> ChartChoice:
     """A list of all preprocessings, the mildest one picked."""
-    return Choice("preprocessing", "Preprocessing", view.preprocessings, view.reference)
+    return ChartChoice(
+        "preprocessing", "Preprocessing", view.preprocessings, view.reference
+    )
 
 
-def _f1_per_second(view: View) -> Figure | str:
+def _f1_per_second(view: GridView) -> Figure | str:
     rows = view.rows(view.at(view.reference), rate=("f1_per_s", 1))
     if not rows:
         return "F1 per second: it needs ground truth and latencies."
@@ -127,7 +129,7 @@ def _f1_per_second(view: View) -> Figure | str:
     )
 
 
-def _curves(view: View, judged: Mapping[int, Requests]) -> Figure | str:
+def _curves(view: GridView, judged: Mapping[int, Requests]) -> Figure | str:
     if "requests" not in view.has:
         return "The distribution of latencies: the run kept no requests."
     rows: list[dict[str, Any]] = []
@@ -153,7 +155,7 @@ def _curves(view: View, judged: Mapping[int, Requests]) -> Figure | str:
     )
 
 
-def _stages(view: View, judged: Mapping[int, Requests]) -> tuple[Figure | str, ...]:
+def _stages(view: GridView, judged: Mapping[int, Requests]) -> tuple[Figure | str, ...]:
     if "requests" not in view.has:
         return ("Where the time goes: the run kept no requests.",)
     rows = _stage_rows(view, judged)
@@ -182,7 +184,7 @@ def _stages(view: View, judged: Mapping[int, Requests]) -> tuple[Figure | str, .
         return (by_detector,)
     label = Axis("preprocessing", "preprocessing", order=view.preprocessings)
     slowest = max(here, key=lambda row: row["total"])["series"] if here else ""
-    pick = Choice("series", "Detector", view.series.names, slowest)
+    pick = ChartChoice("series", "Detector", view.series.names, slowest)
     by_preprocessing = Figure(
         title="Where the time goes, by preprocessing",
         chart=pick.on(stack(rows, value, label, parts, total)),
@@ -191,7 +193,7 @@ def _stages(view: View, judged: Mapping[int, Requests]) -> tuple[Figure | str, .
     return (by_detector, by_preprocessing)
 
 
-def _stage_rows(view: View, judged: Mapping[int, Requests]) -> list[dict[str, Any]]:
+def _stage_rows(view: GridView, judged: Mapping[int, Requests]) -> list[dict[str, Any]]:
     rows: list[dict[str, Any]] = []
     for c in view.configurations:
         requests = judged.get(c.index)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import altair as alt
 
-from midhaul.report import Cell, DataTable, Figure, Section
+from midhaul.report import Cell, DataTable, Figure, PageSection
 from midhaul.report.axes import Axis, Series
 from midhaul.report.charts import bars, dots, front, pareto
 from midhaul.report.common_chapters import gather
@@ -20,14 +20,14 @@ from midhaul.testbed.measure.report.accuracy import encoding_axis, only, resize_
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from midhaul.testbed.measure.report.view import Configuration, View
+    from midhaul.testbed.measure.report.view import ConfigurationView, GridView
 
 _LEFT = Axis("left", "bytes left, % of those received", from_zero=True)
 _F1 = Axis("f1", "F1", ".3f")
 _NO_SERIES = Series("all", "", ("all",), (NEUTRAL,))
 
 
-def size(view: View) -> Section | None:
+def size(view: GridView) -> PageSection | None:
     """Bytes against quality, resize and link; None where no bytes were counted."""
     if not view.knows("size_left"):
         return None
@@ -46,10 +46,10 @@ def size(view: View) -> Section | None:
         _by_preprocessing(view),
         _by_link(view),
     )
-    return Section(title="Bytes", text=text, items=gather(items))
+    return PageSection(title="Bytes", text=text, items=gather(items))
 
 
-def _best_series(view: View) -> str:
+def _best_series(view: GridView) -> str:
     """The detector with the highest F1 at the reference; the first without F1."""
     rows = view.rows(view.at(view.reference), f1=("f1", 1))
     if not rows:
@@ -58,7 +58,7 @@ def _best_series(view: View) -> str:
 
 
 def _pair(
-    view: View, best: str, chosen: list[Configuration], axis: Axis, word: str
+    view: GridView, best: str, chosen: list[ConfigurationView], axis: Axis, word: str
 ) -> Figure | str:
     mine = [c for c in chosen if c.series == best]
     if not mine:
@@ -78,7 +78,7 @@ def _pair(
 
 
 def _labelled(
-    view: View, chosen: list[Configuration], **fields: tuple[str, float]
+    view: GridView, chosen: list[ConfigurationView], **fields: tuple[str, float]
 ) -> list[dict[str, Any]]:
     return [
         row | {"encoding": c.encoding, "resize": f"{c.resize * 100:.3g} %"}
@@ -87,7 +87,7 @@ def _labelled(
     ]
 
 
-def _by_preprocessing(view: View) -> Figure | str:
+def _by_preprocessing(view: GridView) -> Figure | str:
     rows = view.rows(view.configurations, bytes=("prepared_bytes", 1e-3))
     first = {row["preprocessing"]: row for row in reversed(rows)}
     if len(first) < 2:  # noqa: PLR2004 - one bar compares nothing
@@ -102,7 +102,7 @@ def _by_preprocessing(view: View) -> Figure | str:
     )
 
 
-def _by_link(view: View) -> Figure | str:
+def _by_link(view: GridView) -> Figure | str:
     links = {
         "access_up_bytes": "workload to edge",
         "backhaul_up_bytes": "edge to cloud",
@@ -161,7 +161,7 @@ _PRICES = (
 _LARGE_RATIO = 8
 
 
-def tradeoffs(view: View) -> Section | None:
+def tradeoffs(view: GridView) -> PageSection | None:
     """Pareto fronts of F1 against each price; None where there is nothing to trade."""
     if not view.knows("f1") or len(view.configurations) == 1:
         return None
@@ -171,7 +171,7 @@ def tradeoffs(view: View) -> Section | None:
         "a worse deal. Marks whose intervals overlap may change places in another run."
     )
     items = [_front(view, price) for price in _PRICES]
-    return Section(
+    return PageSection(
         title="Trade-offs", text=text, items=gather([*items, _best_table(view)])
     )
 
@@ -194,11 +194,11 @@ def undoubted(
     return [is_one and next(best) for is_one in is_known]
 
 
-def _metric(view: View, price: _Price) -> str | None:
+def _metric(view: GridView, price: _Price) -> str | None:
     return next((m for m in price.metrics if view.knows("f1", m)), None)
 
 
-def _front(view: View, price: _Price) -> Figure | str:
+def _front(view: GridView, price: _Price) -> Figure | str:
     metric = _metric(view, price)
     if metric is None:
         return f"F1 against {price.words}: this run has no such number."
@@ -228,7 +228,7 @@ def _front(view: View, price: _Price) -> Figure | str:
     )
 
 
-def _absent(view: View, n_shown: int) -> str:
+def _absent(view: GridView, n_shown: int) -> str:
     n = len(view.configurations) - n_shown
     return f" {n} configurations without such a number are not shown." if n else ""
 
@@ -241,7 +241,7 @@ _WORDS = {
 }
 
 
-def _best_table(view: View) -> DataTable | str:
+def _best_table(view: GridView) -> DataTable | str:
     known = [
         (p, m) for p in _PRICES if p.is_in_table and (m := _metric(view, p)) is not None
     ]

@@ -5,19 +5,19 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
-from midhaul.report import Cell, DataTable, Notice, Section
+from midhaul.report import Cell, DataTable, Notice, PageSection
 from midhaul.report.common_chapters import gather
 from midhaul.report.numbers import duration, percent, rate
 from midhaul.testbed.measure import tables
 
 if TYPE_CHECKING:
     from midhaul.report import Item
-    from midhaul.testbed.measure.report.view import View
+    from midhaul.testbed.measure.report.view import GridView
 
 _MOST_ROWS = 400
 
 
-def validity(view: View) -> Section | None:
+def validity(view: GridView) -> PageSection | None:
     """Verdicts per cell, failures and measured links; None where nothing ran."""
     cells = view.run.read(tables.CELLS).to_pylist()
     links = view.run.read(tables.LINKS).to_pylist()
@@ -35,7 +35,7 @@ def validity(view: View) -> Section | None:
         "against it: requests went out on time, enough of them were answered for the "
         "percentile that is claimed, and links and CPUs gave what was asked for."
     )
-    return Section(title="Validity", text=text, items=gather(items))
+    return PageSection(title="Validity", text=text, items=gather(items))
 
 
 def _count(cells: list[dict[str, Any]]) -> Item | str:
@@ -63,7 +63,7 @@ def _reasons(cells: list[dict[str, Any]]) -> Item | str:
     )
 
 
-def _failures(view: View) -> Item | str:
+def _failures(view: GridView) -> Item | str:
     if "requests" not in view.has:
         return "Failed requests: the run kept no requests."
     query = (
@@ -117,7 +117,7 @@ def _error(error: float | None) -> Cell | None:
     return Cell(percent(error).text, error, tone="bad" if error > bound else "good")
 
 
-def _cells(view: View, cells: list[dict[str, Any]]) -> Item | str:
+def _cells(view: GridView, cells: list[dict[str, Any]]) -> Item | str:
     if not cells:
         return "The table of cells: none was completed."
     names = {c.index: c.name for c in view.configurations}

@@ -21,7 +21,7 @@ _OWN_KEYS = ("encode", "resize", "gray")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Configuration:
+class ConfigurationView:
     """One configuration as the charts name it.
 
     Attributes:
@@ -62,7 +62,7 @@ class Configuration:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Metric:
+class ReportMetric:
     """A number of the summary.
 
     Attributes:
@@ -76,7 +76,7 @@ class Metric:
     bound: str | None = None
 
 
-class View:
+class GridView:
     """The tables of a run, read once.
 
     Attributes:
@@ -110,15 +110,17 @@ class View:
         names = dict.fromkeys(c.series for c in self.configurations)
         return Series("series", "detector", tuple(names))
 
-    def at(self, preprocessing: str) -> list[Configuration]:
+    def at(self, preprocessing: str) -> list[ConfigurationView]:
         """The configurations with this preprocessing."""
         return [c for c in self.configurations if c.preprocessing == preprocessing]
 
-    def metric(self, configuration: Configuration, name: str) -> Metric | None:
+    def metric(
+        self, configuration: ConfigurationView, name: str
+    ) -> ReportMetric | None:
         """A number of the summary; None where it is not there or is no number."""
         return self._metrics.get((configuration.index, name))
 
-    def value(self, configuration: Configuration, name: str) -> float | None:
+    def value(self, configuration: ConfigurationView, name: str) -> float | None:
         """The point estimate of a number of the summary."""
         found = self.metric(configuration, name)
         return None if found is None else found.estimate.value
@@ -132,7 +134,7 @@ class View:
 
     def rows(
         self,
-        configurations: Iterable[Configuration],
+        configurations: Iterable[ConfigurationView],
         **fields: tuple[str, float],
     ) -> list[dict[str, Any]]:
         """Rows for a chart: one per configuration that has all the numbers.
@@ -180,9 +182,9 @@ def _ends(field: str, estimate: Estimate, factor: float) -> dict[str, float]:
     return {key: end * factor for key, end in ends.items() if end == end}  # noqa: PLR0124 - NaN differs from itself
 
 
-def _metrics(rows: Iterable[Mapping[str, Any]]) -> dict[tuple[int, str], Metric]:
+def _metrics(rows: Iterable[Mapping[str, Any]]) -> dict[tuple[int, str], ReportMetric]:
     nan = float("nan")
-    metrics: dict[tuple[int, str], Metric] = {}
+    metrics: dict[tuple[int, str], ReportMetric] = {}
     for row in rows:
         value = row["value"]
         if value is None or value != value:  # noqa: PLR0124 - NaN differs from itself
@@ -196,15 +198,15 @@ def _metrics(rows: Iterable[Mapping[str, Any]]) -> dict[tuple[int, str], Metric]
             unit=row["unit"] or "",
         )
         key = (int(row["configuration"]), str(row["metric"]))
-        metrics[key] = Metric(
+        metrics[key] = ReportMetric(
             estimate=estimate, is_model=bool(row["is_model"]), bound=row["bound"]
         )
     return metrics
 
 
-def _configuration(row: Mapping[str, Any], series: str) -> Configuration:
+def _configuration(row: Mapping[str, Any], series: str) -> ConfigurationView:
     encode = str(row["encode"] or "keep")
-    return Configuration(
+    return ConfigurationView(
         index=int(row["configuration"]),
         series=series,
         preprocessing=str(row["preprocessing"] or "as received"),
