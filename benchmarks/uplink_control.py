@@ -327,8 +327,11 @@ def report(
     few = max(WITHIN, 2 / n)
     over, late, _ = shares["conformal"]
     key = f"{name}_{period_s:g}s"
-    # A long period has the more to win; a short one follows the link by itself. These
-    # bars were set after .93 was seen for ATT at 10 s, where 1 had been asked for.
+    # A long period has the more to win. One that is as long as the deadline follows the
+    # link by itself, and back-pressure buys messages in time (8.4 % late become 1.5 on
+    # ATT) with quality, of which 1 was asked for before .93 was seen. With knobs that
+    # go down at .7 of the deadline, not at .5, it is .998, and 1.5 % of the messages of
+    # conformal are late instead of 1.3: not taken, as late messages are the promise.
     least = 1.2 if period_s >= 60 else 0.95  # noqa: PLR2004
     saved = shares["last"][2] / shares["last, no back-pressure"][2]
     return [
