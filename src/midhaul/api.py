@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, cast, overload
 
 import numpy as np
 
-from midhaul.errors import ConfigError, require
+from midhaul.errors import ConfigError, StoreError, require
 from midhaul.kinds import KINDS, kind_named, load_experiment, presented
 from midhaul.model.display import MOST_ROWS, Display, Shown, counted, number
 from midhaul.runs.config import Config
@@ -327,9 +327,13 @@ def compare(
     Raises:
         UnknownRunError: there is no such run.
         ConfigError: nothing here knows a run's kind.
-        StoreError: a table is damaged.
+        StoreError: a table is damaged, or one of them failed before it had any.
     """
     a, b = (x if isinstance(x, Run) else open_run(x, out=out) for x in (first, second))
+    for run in (a, b):
+        if not run.tables():
+            message = f"run {run.id} has nothing to compare: it is {run.status}"
+            raise StoreError(message, f"midhaul show {run.id}")
     one, two = (kind_named(run.manifest.kind).samples_of(run) for run in (a, b))
     return Comparison(
         first=a.id,

@@ -90,6 +90,25 @@ def test_a_failed_experiment_says_where_its_rows_are(
     assert "failed" in midhaul("ls").out
 
 
+def test_a_run_that_fails_before_its_first_row_can_be_read(
+    midhaul: Midhaul, toy_file: Path
+) -> None:
+    """It is there with its error, says that there is nothing else, and is resumed."""
+    said = midhaul("run", str(toy_file), "--set", "fail_at=0")
+    assert said.code == 1
+    assert f"nothing but the error is in {last()}" in said.err
+    assert "failed" in midhaul("ls").out
+    shown = midhaul("show", "last")
+    assert shown.code == 0
+    assert "step 0 failed" in shown.out
+    compared = midhaul("compare", "last", "last")
+    assert compared.code != 0
+    assert "has nothing to compare: it is failed" in compared.err
+    assert midhaul("report", "last").code == 0
+    again = midhaul("run", str(toy_file), "--set", "fail_at=0", "--resume")
+    assert f"resuming {last()}" in again.err
+
+
 def test_an_unforeseen_error_points_to_the_log(
     midhaul: Midhaul, toy_file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

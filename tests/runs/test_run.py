@@ -46,6 +46,19 @@ def test_a_new_run_is_a_folder_that_names_time_kind_and_config(run: Run) -> None
     assert run.config_values()["n_steps"] == 3
 
 
+def test_a_run_that_cannot_be_begun_leaves_no_folder(tmp_path: Path) -> None:
+    """On a full disk: without a manifest nobody would know what the folder is."""
+    resource = pytest.importorskip("resource")
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, before[1]))
+    try:
+        with pytest.raises(StoreError):
+            Run.create(tmp_path, "toy", ToyConfig())
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_two_runs_of_the_same_second_have_two_folders(run: Run) -> None:
     """A name that is taken gets a suffix."""
     other = Run.create(run.dir.parent, NAME, ToyConfig(), clock=lambda: NOON)

@@ -93,7 +93,10 @@ def _perform(experiment: Any, config: Config, started: Run) -> None:
     except ModuleNotFoundError:
         raise
     except MidhaulError:
-        say(f"what was measured before is in {started.dir}")
+        has = (
+            "what was measured before" if started.tables() else "nothing but the error"
+        )
+        say(f"{has} is in {started.dir}")
         raise
     except Exception as error:
         message = f"the experiment failed: {type(error).__name__}: {error}"

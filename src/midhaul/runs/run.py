@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import secrets
+import shutil
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
@@ -110,13 +111,12 @@ class Run:
             clock: the time of day, UTC.
 
         Raises:
-            StoreError: the folder cannot be written.
+            StoreError: the folder cannot be written; then there is none.
         """
         created = clock()
         name = f"{created:%Y%m%dT%H%M%SZ}-{kind}-{config.hash()}"
-        folder = _new_folder(root, name)
         manifest = Manifest(
-            id=folder.name,
+            id=name,
             kind=kind,
             status="running",
             created=created,
@@ -130,10 +130,16 @@ class Run:
             group=group,
             point=dict(point) if point is not None else None,
         )
+        folder = _new_folder(root, name)
+        manifest = manifest.model_copy(update={"id": folder.name})
         run = cls(folder, manifest, clock)
-        run._lock = _hold(folder)
-        run.save(CONFIG, dump_config(config))
-        run._save_manifest()
+        try:
+            run._lock = _hold(folder)
+            run.save(CONFIG, dump_config(config))
+            run._save_manifest()
+        except BaseException:  # without a manifest nobody would know what it is
+            shutil.rmtree(folder, ignore_errors=True)
+            raise
         return run
 
     @classmethod
