@@ -282,8 +282,10 @@ def protocol_of(limits: ServerLimits) -> type[LimitedProtocol]:
 
 _OTHER_FILES = 256
 """Kept free for connections to others, and for files."""
-_HIGH_BYTES = 48 << 20
+_HIGH_BYTES = 8 << 20
 """Bodies in flight after which memory is handed back."""
+_CALM_S = 1.0
+"""From there to then, so that it is done once and not for each of many."""
 
 
 @dataclass(slots=True, eq=False)
@@ -315,6 +317,7 @@ class AdmissionControl:
         self._bodies: set[_Body] = set()
         self._n_bytes = 0
         self._is_high = False
+        self._giving: asyncio.TimerHandle | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request, or hand on the life span of the process."""
@@ -345,9 +348,18 @@ class AdmissionControl:
         finally:
             self._bodies.remove(body)
             self._n_bytes -= body.n_bytes
-            if self._is_high and self._n_bytes < _HIGH_BYTES // 4:
-                self._is_high = False
-                _give_back()
+            if self._is_high and self._giving is None:
+                loop = asyncio.get_running_loop()
+                self._giving = loop.call_later(_CALM_S, self._calm)
+
+    def _calm(self) -> None:
+        """Hand memory back, unless bodies still lie in it; then look again."""
+        loop = asyncio.get_running_loop()
+        if self._n_bytes > _HIGH_BYTES // 4:
+            self._giving = loop.call_later(_CALM_S, self._calm)
+            return
+        self._is_high, self._giving = False, None
+        loop.run_in_executor(None, _give_back)
 
     def _is_known(self, scope: Scope) -> bool:
         if not self._token or (scope["method"], scope["path"]) == ("GET", "/health"):
