@@ -117,6 +117,20 @@ def nested(model: type[BaseModel]) -> set[type[BaseModel]]:
     return found
 
 
+def test_only_programs_take_the_event_loop_of_their_thread() -> None:
+    """Whatever an experiment calls works in a notebook, where a loop runs already."""
+    folder = Path(midhaul.__file__).parent
+    pattern = re.compile(r"(asyncio|uvloop)\.(run|Runner|new_event_loop)\(")
+    found = {
+        file.relative_to(folder).as_posix()
+        for file in folder.rglob("*.py")
+        if pattern.search(text := file.read_text(encoding="utf-8"))
+        and "def main(" not in text
+        and "services" not in file.parts
+    }
+    assert found == {"machine/coroutines.py"}
+
+
 def test_every_module_says_what_it_is() -> None:
     """Each file begins with a docstring; whoever opens it knows where they are."""
     for info in pkgutil.walk_packages(midhaul.__path__, "midhaul."):

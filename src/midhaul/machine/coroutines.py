@@ -8,22 +8,30 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine
+    from collections.abc import Callable, Coroutine
+
+    LoopFactory = Callable[[], asyncio.AbstractEventLoop]
 
 _T = TypeVar("_T")
 
 
-def run_coroutine(work: Coroutine[Any, Any, _T]) -> _T:
+def run_coroutine(
+    work: Coroutine[Any, Any, _T], loop_factory: LoopFactory | None = None
+) -> _T:
     """Run a coroutine to its end and return what it returns.
 
     A notebook's cells run inside of an event loop, which cannot wait for another one;
     there the work is done by a thread with a loop of its own. An interrupt cancels it
     and is raised when it has ended in order.
+
+    Args:
+        work: the coroutine.
+        loop_factory: makes the event loop; asyncio's own by default.
     """
     try:
         asyncio.get_running_loop()
     except RuntimeError:
-        return asyncio.run(work)
+        return _run(work, loop_factory)
     begun = threading.Event()
     running: list[tuple[asyncio.AbstractEventLoop, asyncio.Task[Any]]] = []
 
@@ -36,7 +44,7 @@ def run_coroutine(work: Coroutine[Any, Any, _T]) -> _T:
         return await work
 
     with ThreadPoolExecutor(1, thread_name_prefix="loop") as pool:
-        future = pool.submit(asyncio.run, known())
+        future = pool.submit(_run, known(), loop_factory)
         try:
             return future.result()
         except KeyboardInterrupt:
@@ -44,3 +52,8 @@ def run_coroutine(work: Coroutine[Any, Any, _T]) -> _T:
             for loop, task in running:
                 loop.call_soon_threadsafe(task.cancel)
             raise
+
+
+def _run(work: Coroutine[Any, Any, _T], loop_factory: LoopFactory | None) -> _T:
+    with asyncio.Runner(loop_factory=loop_factory) as runner:
+        return runner.run(work)

@@ -44,6 +44,7 @@ from midhaul.federation.serving.settings import (
     ProviderSettings,
 )
 from midhaul.federation.serving.trained_parts import Knowledge
+from midhaul.machine.coroutines import run_coroutine
 from midhaul.model import Detections
 from midhaul.stats import claimed_quantile
 
@@ -125,8 +126,7 @@ def run_virtual(
         # when it restores the handler of SIGINT.
         found.append(await main(asyncio.get_running_loop().time))
 
-    with asyncio.Runner(loop_factory=VirtualLoop) as runner:
-        runner.run(keep())
+    run_coroutine(keep(), VirtualLoop)
     return found[0]
 
 

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Literal
 
 import uvloop
 
+from midhaul.machine.coroutines import run_coroutine
 from midhaul.testbed.load.clock import precise_clock
 from midhaul.testbed.load.records import RequestRecord
 from midhaul.testbed.load.scenarios import Offline, Server, cycle_length, node_of
@@ -447,7 +448,7 @@ def run_load(  # noqa: PLR0913
                 )
 
     with _no_garbage_collection():
-        return uvloop.run(work())
+        return run_coroutine(work(), uvloop.new_event_loop)
 
 
 @contextlib.contextmanager
