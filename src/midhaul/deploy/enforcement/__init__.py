@@ -1,1 +1,7 @@
 """Make a link obey: pace topics, shape ports, and the lab in which that is measured."""
+
+from __future__ import annotations
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

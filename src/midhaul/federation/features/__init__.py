@@ -1,1 +1,7 @@
 """What is known of an item before a policy decides about it."""
+
+from __future__ import annotations
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

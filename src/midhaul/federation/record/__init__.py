@@ -1,1 +1,7 @@
 """Recording: an image set is sent to live providers, and what they answer is kept."""
+
+from __future__ import annotations
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

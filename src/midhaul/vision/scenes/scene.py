@@ -21,6 +21,7 @@ import numpy as np
 from PIL import Image
 
 from midhaul.model import GroundTruth
+from midhaul.model.display import Shown
 from midhaul.vision.scenes.backdrop import StreetView, backdrop, lit_windows
 from midhaul.vision.scenes.canvas import Canvas, SceneItem, light, photograph, place
 from midhaul.vision.scenes.objects import SKETCHES
@@ -52,8 +53,8 @@ _HUNG = ("traffic light", "stop sign")
 _WEIGHTS = (0.17, 0.1, 0.08, 0.12, 0.1, 0.08, 0.08, 0.09, 0.09, 0.09)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Scene:
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
+class Scene(Shown):
     """A picture and what can be seen in it.
 
     Attributes:

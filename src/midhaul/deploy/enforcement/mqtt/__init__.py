@@ -4,3 +4,9 @@ A bridge has to write a message down before it acknowledges it, and has to send 
 under the same packet id after it was killed. Clients that do this by themselves cannot:
 see ``docs/decisions``, *The bridge speaks MQTT itself*.
 """
+
+from __future__ import annotations
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

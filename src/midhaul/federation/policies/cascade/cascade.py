@@ -62,6 +62,7 @@ from midhaul.federation.policies.cascade.policy import (
 from midhaul.federation.policies.exchange_rate import finite_multiplier
 from midhaul.federation.quality import item_quality, matches_of
 from midhaul.federation.recordings.problem import members
+from midhaul.model.display import Shown
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -341,8 +342,8 @@ class CascadeSettings:
             raise ValueError(message)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class CascadeFamily:
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
+class CascadeFamily(Shown):
     """A learned cascade, to be had at any exchange rate.
 
     Attributes:

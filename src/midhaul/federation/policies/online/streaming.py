@@ -17,6 +17,7 @@ from midhaul.federation.policies.exchange_rate import candidate_masks, finite_mu
 from midhaul.federation.policies.replay import replay
 from midhaul.federation.quality import item_quality, subset_qualities
 from midhaul.federation.recordings.problem import prices_of
+from midhaul.model.display import Shown
 
 if TYPE_CHECKING:
     from jaxtyping import Float32, Float64, Int64
@@ -59,8 +60,8 @@ class StreamPoint:
     is_alarm: bool
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class StreamResult:
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
+class StreamResult(Shown):
     """What a policy did to n items in a row.
 
     Attributes:

@@ -1,0 +1,1 @@
+from .htb import HtbClass as HtbClass, HtbPlan as HtbPlan, script as script

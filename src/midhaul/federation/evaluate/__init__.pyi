@@ -1,0 +1,1 @@
+from .config import EvaluateConfig as EvaluateConfig, TrainConfig as TrainConfig

@@ -1,0 +1,2 @@
+from .base import FeatureExtractor as FeatureExtractor
+from .embedding import OnnxEmbedding as OnnxEmbedding

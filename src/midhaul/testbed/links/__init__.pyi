@@ -1,0 +1,2 @@
+from .links import LinkMeasurement as LinkMeasurement, Links as Links
+from .shaper import Pipe as Pipe

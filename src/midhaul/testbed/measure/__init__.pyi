@@ -1,0 +1,7 @@
+from .config import (
+    AccuracyConfig as AccuracyConfig,
+    MeasureConfig as MeasureConfig,
+    OverheadConfig as OverheadConfig,
+)
+from .grid import Configuration as Configuration, expand as expand
+from .validity import judge_percentile as judge_percentile
