@@ -63,6 +63,24 @@ def test_many_random() -> None:
     assert answer.status == "optimal"
 
 
+def test_all_lists_together_are_bounded() -> None:
+    """Where each list may be long, all of them may not: it says that they were cut."""
+    rng = np.random.default_rng(0)
+    n, n_steps = 30, 26
+    tops = rng.uniform(1e5, 1e6, n)
+    demands = Demands(
+        names=tuple(f"s{i}" for i in range(n)),
+        weights=rng.uniform(0.9, 1.1, n) * tops / 1e6,
+        offsets=n_steps * np.arange(n + 1),
+        knobs=tuple((str(j),) for j in range(n * n_steps)),
+        rates_bps=np.concatenate([np.linspace(1, top, n_steps) for top in tops]),
+        qualities=np.tile(np.linspace(0, 1, n_steps), n),
+    )
+    answer = ExactKnapsack(n_kept=60).allocate(demands, 8e6)
+    assert answer.status == "feasible"
+    assert 0.9 * answer.bound <= answer.value <= answer.bound
+
+
 def test_cut_lists() -> None:
     """With too few states it says so: feasible, with a bound above the optimum."""
     demands = seed_demands(35, np.random.default_rng(36))
@@ -74,7 +92,9 @@ def test_cut_lists() -> None:
     assert answer.bound >= best.value
 
 
-@pytest.mark.parametrize("settings_", [{"grid_bps": -1.0}, {"n_states": 0}])
+@pytest.mark.parametrize(
+    "settings_", [{"grid_bps": -1.0}, {"n_states": 0}, {"n_kept": 0}]
+)
 def test_bad_settings(settings_: dict[str, float]) -> None:
     """A negative grid and no states are refused."""
     with pytest.raises(DataError):

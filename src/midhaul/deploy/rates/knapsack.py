@@ -15,8 +15,9 @@ Differences from the paper:
 3. Rates may be rounded up to a grid (1 kbit/s gives the table of the textbooks, as
    undominated cells only). The answer never exceeds the uplink, and is the optimum of
    the rounded problem. Without a grid it is the optimum.
-4. Lists of more than ``n_states`` are cut to the states that lost least; the answer is
-   then feasible, with the bound of the relaxation.
+4. Lists of more than ``n_states`` are cut to the states that lost least, and so are
+   those that would bring all lists together over ``n_kept``; the answer is then
+   feasible, with the bound of the relaxation.
 """
 
 from __future__ import annotations
@@ -44,6 +45,9 @@ if TYPE_CHECKING:
 
     from midhaul.deploy.rates.base import Demands, RateAllocation
 
+_RESERVED = 1000
+"""States that earlier lists leave to each later one, where so many are allowed."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExactKnapsack:
@@ -52,6 +56,8 @@ class ExactKnapsack:
     Attributes:
         grid_bps: rates are rounded up to multiples of it; 0 for rates as they are.
         n_states: states of a list, at most.
+        n_kept: states of all lists together, at most, of 16 bytes each; there is one
+            list for each stream that is not decided.
 
     Raises:
         DataError: the grid is negative, or no state is allowed.
@@ -59,13 +65,14 @@ class ExactKnapsack:
 
     grid_bps: float = 0.0
     n_states: int = 2_000_000
+    n_kept: int = 100_000_000
 
     def __post_init__(self) -> None:
         """Check the settings."""
-        if not self.grid_bps >= 0 or self.n_states < 1:
+        if not self.grid_bps >= 0 or min(self.n_states, self.n_kept) < 1:
             message = (
                 "expected a grid of at least 0 bit/s and at least one state, found "
-                f"{self.grid_bps} and {self.n_states}"
+                f"{self.grid_bps}, {self.n_states} and {self.n_kept}"
             )
             raise DataError(message)
 
@@ -96,7 +103,7 @@ class ExactKnapsack:
         true = greedy.search(problem)
         rounded = _on_grid(problem, self.grid_bps)
         start = greedy.search(rounded) if self.grid_bps else true
-        is_complete = _search(rounded, start, self.n_states)
+        is_complete = _search(rounded, start, self.n_states, self.n_kept)
         is_optimal = is_complete and not self.grid_bps
         return of_options(
             demands,
@@ -137,7 +144,9 @@ def _on_grid(problem: FlatProblem, grid_bps: float) -> FlatProblem:
     )
 
 
-def _search(problem: FlatProblem, found: HullRelaxation, n_states: int) -> bool:
+def _search(
+    problem: FlatProblem, found: HullRelaxation, n_states: int, n_kept: int
+) -> bool:
     """Improve the options in place until they are optimal.
 
     Returns:
@@ -168,13 +177,17 @@ def _search(problem: FlatProblem, found: HullRelaxation, n_states: int) -> bool:
             tolerance / 1000,
         )
         rates, values, origins, options = _extend(rates, values, choice, limits)
-        if len(rates) > n_states:
+        n_left = len(choices) - stage
+        spare = max(n_kept - _RESERVED * n_left, n_kept // n_left)
+        most = max(1, min(n_states, spare))
+        if len(rates) > most:
             losses = price_per_bps * rates - values
-            keep = np.sort(np.argpartition(losses, n_states)[:n_states])
+            keep = np.sort(np.argpartition(losses, most)[:most])
             rates, values = rates[keep], values[keep]
             origins, options = origins[keep], options[keep]
             is_complete = False
         stages.append((origins, options))
+        n_kept -= len(origins)
         n_fitting = int(np.searchsorted(rates, room, side="right"))
         if n_fitting and base_value + values[n_fitting - 1] > best:
             best = base_value + float(values[n_fitting - 1])
