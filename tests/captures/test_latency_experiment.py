@@ -312,5 +312,5 @@ def test_a_capture_that_cannot_be_is_refused(keys: dict[str, str]) -> None:
 def test_names_of_providers_are_unique() -> None:
     """Two of one name would be one configuration."""
     twice = ServersConfig(name="aws", servers=("x",))
-    with pytest.raises(ValidationError, match="unique"):
+    with pytest.raises(ConfigError, match="unique"):
         LatencyConfig(providers=(twice, twice))

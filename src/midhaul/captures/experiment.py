@@ -30,6 +30,7 @@ from midhaul.captures.tables import (
 )
 from midhaul.captures.tracking import FileReport, Tracker, series
 from midhaul.model import Estimate, Tally, Verdict
+from midhaul.runs.kept import KeptTables
 from midhaul.stats import claimed_level, estimate_row, quantile_interval
 
 if TYPE_CHECKING:
@@ -73,15 +74,16 @@ def latency(config: LatencyConfig, run: Run, progress: Progress) -> None:
     root = _captures(config, run)
     secrets = read_key_log(config.capture.key_log) if config.capture.key_log else {}
     groups = series(captures_in(root))
-    reading = _Reading(config, run, root, secrets, zone(config.time_zone))
-    done = set(run.parts(tables.CAPTURES.name))
+    kept = KeptTables(run, tables.REQUESTS, tables.CAPTURES)
+    reading = _Reading(config, run, kept, root, secrets, zone(config.time_zone))
+    done = kept.parts(tables.CAPTURES)
     n_files = sum(len(group) for group in groups)
     with progress.task("reading captures", total=n_files) as task:
         for number, group in enumerate(groups):
             if number not in done:
                 reading.read(number, group)
             task.advance(len(group))
-    _sum_up(config, run)
+    _sum_up(config, kept, run)
 
 
 def _captures(config: LatencyConfig, run: Run) -> Path:
@@ -104,12 +106,13 @@ class _Reading:
         self,
         config: LatencyConfig,
         run: Run,
+        kept: KeptTables,
         root: Path,
         secrets: Secrets,
         where: tzinfo,
     ) -> None:
         capture = config.capture
-        self._config, self._run, self._root = config, run, root
+        self._config, self._run, self._kept, self._root = config, run, kept, root
         self._secrets, self._zone = secrets, where
         self._shift_ns = round(capture.clock_offset_s * 1e9)
         self._naming = Naming(
@@ -165,8 +168,8 @@ class _Reading:
         ]
         self._run.write(tables.IGNORED, ignored, part=number)
         self._run.write(tables.CONNECTIONS, connections, part=number)
-        self._run.write(tables.REQUESTS, requests, part=number)
-        self._run.write(tables.CAPTURES, files_rows, part=number)
+        self._kept.write(tables.REQUESTS, requests, part=number)
+        self._kept.write(tables.CAPTURES, files_rows, part=number)
 
     def _path(self, file: Path) -> str:
         if file == self._root:
@@ -174,9 +177,9 @@ class _Reading:
         return file.relative_to(self._root).as_posix()
 
 
-def _sum_up(config: LatencyConfig, run: Run) -> None:
+def _sum_up(config: LatencyConfig, kept: KeptTables, run: Run) -> None:
     """Number the configurations, write summary and hours, and judge the run."""
-    requests: list[dict[str, Any]] = run.read(tables.REQUESTS).to_pylist()
+    requests: list[dict[str, Any]] = kept.read(tables.REQUESTS).to_pylist()
     keys = sorted({(row["provider"], row["region_pair"]) for row in requests})
     rows = [
         {
@@ -202,7 +205,7 @@ def _sum_up(config: LatencyConfig, run: Run) -> None:
         ]
         run.write(tables.SUMMARY, summary, part=number)
         run.write(tables.HOURS, _hour_rows(number, mine), part=number)
-    run.verdict = _judge(run, requests)
+    run.verdict = _judge(kept.read(tables.CAPTURES).to_pylist(), requests)
 
 
 _NOTHING = Estimate(value=math.nan, low=math.nan, high=math.nan, n=0)
@@ -237,7 +240,9 @@ def _hour_rows(
     return rows
 
 
-def _judge(run: Run, requests: Sequence[Mapping[str, Any]]) -> Verdict:
+def _judge(
+    files: Sequence[Mapping[str, Any]], requests: Sequence[Mapping[str, Any]]
+) -> Verdict:
     """What speaks against the numbers."""
     verdict = Verdict()
     waited = [row for row in requests if row["waited_s"] is not None]
@@ -247,7 +252,6 @@ def _judge(run: Run, requests: Sequence[Mapping[str, Any]]) -> Verdict:
             "no request could be split",
             "the table of connections says why; lower min_upload_bytes",
         )
-    files = run.read(tables.CAPTURES).to_pylist()
     foreign = [row for row in files if not row["is_capture"]]
     damaged = [row for row in files if row["damage"] and row["is_capture"]]
     doubtful = [

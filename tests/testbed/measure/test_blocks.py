@@ -4,18 +4,29 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, cast
-from unittest.mock import MagicMock
 
+import numpy as np
 import pytest
 
 from midhaul.errors import NodeError
+from midhaul.runs.kept import KeptTables
+from midhaul.runs.progress import SilentProgress
+from midhaul.runs.run import Run
 from midhaul.testbed.measure import blocks
-from midhaul.testbed.measure.blocks import Bench, _configure, measure_blocks
+from midhaul.testbed.measure.blocks import (
+    MEASURED,
+    Bench,
+    _configure,
+    measure_blocks,
+    widest_interval,
+)
 from midhaul.testbed.measure.config import MeasureConfig
 from midhaul.testbed.measure.grid import Configuration, expand
+from midhaul.testbed.measure.tables import REQUESTS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
     from midhaul.testbed.measure.config import NodeConfig
 
@@ -47,12 +58,11 @@ class FallenRig:
         self.is_up = True
 
 
-def bench_of(rig: FallenRig) -> Bench:
-    """A bench of which nothing but the rig is used."""
-    nothing = cast("Any", None)
+def bench_of(rig: FallenRig, measured: KeptTables | None = None) -> Bench:
+    """A bench of which nothing but the rig and the tables is used."""
     return Bench(
         rig=cast("Any", rig),
-        run=nothing,
+        measured=cast("Any", measured),
         seed=0,
         images={},
         answers={},
@@ -88,7 +98,7 @@ def test_a_living_node_that_refuses_its_settings_ends_the_run() -> None:
 
 
 def test_precision_ends_no_run_before_its_third_block(
-    monkeypatch: pytest.MonkeyPatch,
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """Fewer would leave a later comparison without the six units that it needs."""
     visited: list[int] = []
@@ -98,5 +108,35 @@ def test_precision_ends_no_run_before_its_third_block(
     monkeypatch.setattr(blocks, "widest_interval", lambda *_: 0.001)
     monkeypatch.setattr(blocks, "_carries_claims", lambda *_: True)
     config = MeasureConfig(n_blocks=5)
-    measure_blocks(config, [configuration()], MagicMock(), MagicMock())
+    run = Run.create(tmp_path, "testbed.measure", config)
+    bench = bench_of(FallenRig({}), KeptTables(run, *MEASURED))
+    measure_blocks(config, [configuration()], bench, SilentProgress())
     assert visited == [0, 1, 2]
+
+
+def test_the_medians_are_known_without_a_look_at_the_files(tmp_path: Path) -> None:
+    """After a block nothing is read back, so blocks do not get slower one by one."""
+    run = Run.create(tmp_path, "testbed.measure", MeasureConfig())
+    kept = KeptTables(run, *MEASURED)
+    rng = np.random.default_rng(0)
+    widths: list[float] = []
+    for block in range(6):
+        rows = [
+            {
+                "configuration": 0,
+                "block": block,
+                "request": number,
+                "is_warmup": False,
+                "status": "ok",
+                "planned_ns": 0,
+                "sent_ns": 0,
+                "service_ns": int(spent),
+                "latency_ns": int(spent),
+            }
+            for number, spent in enumerate(rng.normal(1e7, 1e6, 50))
+        ]
+        kept.write(REQUESTS, rows, part=block)
+        run.drop(REQUESTS.name, [block])
+        widths.append(widest_interval(kept, [configuration()], seed=0))
+    assert 0 < widths[-1] < 0.2
+    assert len(set(widths)) == len(widths)

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from midhaul.model import Tally
+    from midhaul.runs.tables import Table
 
 _BOXES = {"1": ("person", (10, 10, 20, 40)), "2": ("car", (30, 20, 40, 30))}
 
@@ -102,6 +103,22 @@ def test_other_spellings_are_assumed_and_told(tmp_path: Path) -> None:
     assert (assumed.n, assumed.of) == (2, 2)
     assert run.verdict is not None
     assert run.verdict.is_valid
+
+
+def test_answers_are_read_back_where_a_run_is_resumed_only(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A new run passes its values on; one that goes on reads what it has, once."""
+    asked: list[tuple[str, int | None]] = []
+    read = Run.read
+
+    def noted(run: Run, table: Table, part: int | None = None) -> pa.Table:
+        asked.append((table.name, part))
+        return read(run, table, part)
+
+    monkeypatch.setattr(Run, "read", noted)
+    run_accuracy(tmp_path, write_data(tmp_path, ("person", "car")))
+    assert asked == [("detections", 0)]
 
 
 def test_names_that_match_nothing_are_not_valid(tmp_path: Path) -> None:

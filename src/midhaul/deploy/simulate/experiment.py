@@ -15,6 +15,7 @@ from midhaul.deploy.simulate.metrics import METRICS, metric_samples
 from midhaul.deploy.simulate.tables import known, write_frame, write_history
 from midhaul.deploy.simulate.world import simulate_gateway
 from midhaul.model import Tally, Verdict
+from midhaul.runs.kept import KeptTables
 from midhaul.stats import bootstrap
 
 if TYPE_CHECKING:
@@ -52,7 +53,8 @@ def simulate(config: SimulateConfig, run: Run, progress: Progress) -> None:
     ]
     policies = [policy_of(policy, config) for policy in config.policies]
     write_frame(config, scenarios, run)
-    done = set(run.parts(tables.REPEATS.name))
+    repeats = KeptTables(run, tables.REPEATS)
+    done = repeats.parts(tables.REPEATS)
     jobs = [(c, r) for r in range(config.n_repeats) for c in range(len(policies))]
     _warm_up(config, scenarios[0], policies)
     with progress.task("simulating", total=len(jobs)) as task:
@@ -61,11 +63,12 @@ def simulate(config: SimulateConfig, run: Run, progress: Progress) -> None:
             if part not in done:
                 history = simulate_gateway(scenarios[repeat], policies[number])
                 n_requests = len(scenarios[repeat].analytics)
-                write_history(
+                totals = write_history(
                     run, history, number, repeat, n_requests=n_requests, part=part
                 )
+                repeats.write(tables.REPEATS, [totals], part)
             task.advance()
-    _sum_up(config, run)
+    _sum_up(config, repeats.read(tables.REPEATS).to_pylist(), run)
 
 
 def _warm_up(
@@ -79,9 +82,10 @@ def _warm_up(
         simulate_gateway(short, policy)
 
 
-def _sum_up(config: SimulateConfig, run: Run) -> None:
+def _sum_up(
+    config: SimulateConfig, repeats: Sequence[dict[str, Any]], run: Run
+) -> None:
     """Write the summary and judge the run."""
-    repeats: list[dict[str, Any]] = run.read(tables.REPEATS).to_pylist()
     is_measured = {metric.name: metric.is_measured for metric in METRICS}
     verdict = Verdict()
     for number, policy in enumerate(config.policies):

@@ -20,7 +20,7 @@ from midhaul.runs.summary import CONFIGURATION, SUMMARY
 from midhaul.runs.tables import Column, Table
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from midhaul.deploy.problem import Analytic
     from midhaul.deploy.simulate.config import SimulateConfig
@@ -376,8 +376,8 @@ def write_history(
     *,
     n_requests: int,
     part: int,
-) -> None:
-    """Write all that happened in one repetition; ``repeats`` comes last.
+) -> Mapping[str, object]:
+    """Write all that happened in one repetition.
 
     Args:
         run: where to.
@@ -386,6 +386,9 @@ def write_history(
         repeat: number of the repetition.
         n_requests: how many analytics came.
         part: number of the part in each table.
+
+    Returns:
+        Its row in the table ``repeats``, which is to be written last.
     """
     common = {"configuration": configuration, "repeat": repeat}
 
@@ -404,8 +407,7 @@ def write_history(
     run.write(MOVES, [common | _move_row(move) for move in history.moves], part=part)
     run.write(EVICTIONS, rows(history.evictions), part=part)
     run.write(DECISIONS, decisions, part=part)
-    totals = common | {"n_requests": n_requests} | totals_of(history)
-    run.write(REPEATS, [totals], part=part)
+    return common | {"n_requests": n_requests} | totals_of(history)
 
 
 def _move_row(move: Move) -> dict[str, object]:

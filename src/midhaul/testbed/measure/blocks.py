@@ -7,7 +7,8 @@ Blocks are added, three at least, until every median latency is known well enoug
 the percentile that is to be claimed has its requests.
 
 A cell counts once its row in ``cells`` is written, which comes last; an experiment that
-was killed measures the cell it was in again.
+was killed measures the cell it was in again. Rows are kept as they are written: after a
+block none is read back, and all that is asked is how well the medians are known by now.
 """
 
 from __future__ import annotations
@@ -38,11 +39,14 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from midhaul.model import Detections
+    from midhaul.runs.kept import KeptTables
     from midhaul.runs.progress import Progress
-    from midhaul.runs.run import Run
     from midhaul.testbed.measure.config import TestbedConfig
     from midhaul.testbed.measure.grid import Configuration
     from midhaul.testbed.measure.rig import Rig
+
+MEASURED = (REQUESTS, USAGE, CELLS, LINKS)
+"""The tables that blocks fill."""
 
 _FEWEST_BLOCKS = 3
 """Blocks before precision ends a run: with fewer, none can be compared with it."""
@@ -61,7 +65,7 @@ class Bench:
 
     Attributes:
         rig: the running nodes and links.
-        run: where rows go.
+        measured: where rows go, and those of earlier cells.
         seed: of the experiment.
         images: encoded bytes by id.
         answers: what each configuration is known to answer, by image; empty for
@@ -70,7 +74,7 @@ class Bench:
     """
 
     rig: Rig
-    run: Run
+    measured: KeptTables
     seed: int
     images: Mapping[str, bytes]
     answers: Mapping[int, Mapping[str, Detections]]
@@ -90,7 +94,7 @@ def measure_blocks(
     """
     precision = float(config.precision.rstrip("%")) / 100
     total = config.n_blocks * len(configurations)
-    done = set(bench.run.parts(CELLS.name))
+    done = bench.measured.parts(CELLS)
     widest = float("inf")
     with progress.task("measuring cells", total) as bar:
         bar.advance(len(done))
@@ -99,9 +103,9 @@ def measure_blocks(
             cells = range(first, first + len(configurations))
             if not done.issuperset(cells):
                 _measure_block(block, configurations, bench, done, bar.advance)
-            widest = widest_interval(bench.run, configurations, config.seed)
+            widest = widest_interval(bench.measured, configurations, config.seed)
             is_known = block + 1 >= _FEWEST_BLOCKS and widest <= precision
-            if is_known and _carries_claims(bench.run, configurations):
+            if is_known and _carries_claims(bench.measured, configurations):
                 bar.advance(total - first - len(configurations))
                 return
     progress.note(
@@ -110,13 +114,16 @@ def measure_blocks(
     )
 
 
-def _carries_claims(run: Run, configurations: Sequence[Configuration]) -> bool:
+def _carries_claims(
+    measured: KeptTables, configurations: Sequence[Configuration]
+) -> bool:
     """Whether each configuration has the requests for the percentile it is to claim."""
-    n_judged: dict[int, int] = {}
-    for cell in run.read(CELLS).to_pylist():
-        index = cell["configuration"]
-        n_judged[index] = n_judged.get(index, 0) + cell["n_requests"]
-    return all(_claim(c, n_judged.get(c.index, 0)).is_valid for c in configurations)
+    cells = measured.read(CELLS)
+    owners, n_judged = cells["configuration"].to_numpy(), cells["n_requests"].to_numpy()
+    return all(
+        _claim(c, int(n_judged[owners == c.index].sum())).is_valid
+        for c in configurations
+    )
 
 
 def _claim(configuration: Configuration, n: int) -> Verdict:
@@ -128,14 +135,17 @@ def _claim(configuration: Configuration, n: int) -> Verdict:
 
 
 def widest_interval(
-    run: Run, configurations: Sequence[Configuration], seed: int
+    measured: KeptTables, configurations: Sequence[Configuration], seed: int
 ) -> float:
     """The largest relative half-width of all median latencies; infinite without any."""
-    table = run.read(REQUESTS)
+    n = len(configurations)
+    last = max(measured.parts(REQUESTS), default=-1)
     widths = [0.0]
     for configuration in configurations:
-        timeout_s = configuration.load.timeout_s
-        requests = requests_of(table, configuration.index, timeout_s)
+        index, timeout_s = configuration.index, configuration.load.timeout_s
+        cells = range(index, last + 1, n)
+        table = measured.read(REQUESTS, cells)
+        requests = requests_of(table, index, timeout_s)
         if not requests.is_ok.any():
             continue
         estimate = bootstrap(
@@ -180,7 +190,7 @@ def _measure_links(block: int, bench: Bench) -> dict[str, float]:
     """Let the links measure themselves; their errors by name."""
     rows = bench.rig.measure_links(block)
     if rows:
-        bench.run.write(LINKS, rows, part=block)
+        bench.measured.write(LINKS, rows, part=block)
     return {str(row["link"]): _number(row["error"]) for row in rows}
 
 
@@ -229,11 +239,11 @@ def _measure_cell(
     verdict += agreement.verdict()
     marks = {"configuration": configuration.index, "block": block}
     requests = [record.row(**marks) for record in found.records]
-    bench.run.write(REQUESTS, requests, part=cell)
-    bench.run.write(USAGE, [marks | row for row in watch.rows], part=cell)
+    bench.measured.write(REQUESTS, requests, part=cell)
+    bench.measured.write(USAGE, [marks | row for row in watch.rows], part=cell)
     facts = cell_facts(found, scenario)
     row = facts.row(verdict, position=position, **marks)
-    bench.run.write(CELLS, [row], part=cell)
+    bench.measured.write(CELLS, [row], part=cell)
     return bench.rig.dead()
 
 
@@ -269,18 +279,18 @@ def _ended(rig: Rig) -> dict[str, str]:
 
 
 def overall_verdict(
-    run: Run, configurations: Sequence[Configuration], names: Sequence[str]
+    measured: KeptTables, configurations: Sequence[Configuration], names: Sequence[str]
 ) -> Verdict:
     """Whether a run may be believed: its cells' reasons, each kind of them said once.
 
     Percentiles are claimed for a configuration over all of its blocks.
 
     Args:
-        run: with its table ``cells``.
+        measured: with the table ``cells``.
         configurations: what was measured.
         names: their names.
     """
-    cells: list[dict[str, Any]] = run.read(CELLS).to_pylist()
+    cells: list[dict[str, Any]] = measured.read(CELLS).to_pylist()
     if not cells:
         reason = "At least one cell was to be measured, found none."
         return Verdict(reasons=(reason,), advice=("Look at the run's log.",))

@@ -14,9 +14,15 @@ import pyarrow.compute as pc
 
 from midhaul.model import Verdict
 from midhaul.model.estimate import AT_MOST
+from midhaul.runs.kept import KeptTables
 from midhaul.runs.spec import Spec
 from midhaul.testbed.measure.answers import answering, pipelines_of
-from midhaul.testbed.measure.blocks import Bench, measure_blocks, overall_verdict
+from midhaul.testbed.measure.blocks import (
+    MEASURED,
+    Bench,
+    measure_blocks,
+    overall_verdict,
+)
 from midhaul.testbed.measure.config import LoadConfig, NodeConfig
 from midhaul.testbed.measure.from_config import configuration_row, dataset_of, name_of
 from midhaul.testbed.measure.grid import expand
@@ -27,10 +33,10 @@ from midhaul.testbed.measure.judging import (
     picture,
     write_frame,
 )
-from midhaul.testbed.measure.metrics import configurations_of, measured, request_tables
+from midhaul.testbed.measure.metrics import configurations_of, measured
 from midhaul.testbed.measure.rig import Rig
 from midhaul.testbed.measure.summary import summary_rows
-from midhaul.testbed.measure.tables import DETECTIONS, SUMMARY
+from midhaul.testbed.measure.tables import CELLS, REQUESTS, SUMMARY, USAGE
 from midhaul.vision.detectors.detector import stated
 from midhaul.vision.images.limits import DecodingLimits
 from midhaul.vision.judge.doubts import limit_tallies, name_tallies
@@ -56,6 +62,7 @@ def tally_fit(
     run: Run,
     configurations: Sequence[Configuration],
     dataset: Dataset,
+    detections: pa.Table,
     *,
     max_detections: int,
     seed: int,
@@ -63,9 +70,10 @@ def tally_fit(
     """Count what no detector can find, by its name or by its number.
 
     Args:
-        run: with its answers.
+        run: whose verdict counts it.
         configurations: what is compared.
         dataset: the images.
+        detections: what was answered, as in the table of that name.
         max_detections: detections per image and class that are judged.
         seed: of the experiment.
 
@@ -82,7 +90,7 @@ def tally_fit(
         run.tally(
             *name_tallies(
                 detector,
-                _labels(run, configuration.index) if known is None else known,
+                _labels(detections, configuration.index) if known is None else known,
                 dataset.names,
                 [name for name in dataset.names if name in shown],
                 is_complete=known is not None,
@@ -113,11 +121,10 @@ def _known(said: Sequence[Stated]) -> list[str] | None:
     return sorted(known)
 
 
-def _labels(run: Run, configuration: int) -> list[str]:
+def _labels(detections: pa.Table, configuration: int) -> list[str]:
     """The labels that were answered in a configuration."""
-    rows = run.read(DETECTIONS)
-    owners = rows["configuration"].to_numpy()
-    rows = rows.filter(pa.array(owners == configuration))
+    owners = detections["configuration"].to_numpy()
+    rows = detections.filter(pa.array(owners == configuration))
     labels = pc.unique(pc.list_flatten(rows["labels"])).to_pylist()
     return sorted(map(str, labels))
 
@@ -179,9 +186,11 @@ def measure(config: MeasureConfig, run: Run, progress: Progress) -> None:
     """
     dataset = dataset_of(config.data, config.seed)
     configurations = configurations_of(config)
-    _answer_and_judge(config, configurations, dataset, run, progress)
-    answers = known_answers(run, configurations, config.seed)
-    _measure(config, configurations, dataset, answers, run, progress)
+    detections, judged = _answer_and_judge(
+        config, configurations, dataset, run, progress
+    )
+    answers = known_answers(detections, configurations, config.seed)
+    _measure(config, configurations, dataset, answers, judged, run, progress)
 
 
 def overhead(config: OverheadConfig, run: Run, progress: Progress) -> None:
@@ -203,7 +212,7 @@ def overhead(config: OverheadConfig, run: Run, progress: Progress) -> None:
     dataset = dataset_of(config.data, config.seed)
     configurations = configurations_of(config)
     write_frame(run, configurations, dataset, config.seed)
-    _measure(config, configurations, dataset, {}, run, progress)
+    _measure(config, configurations, dataset, {}, (), run, progress)
 
 
 def _answer_and_judge(
@@ -212,30 +221,27 @@ def _answer_and_judge(
     dataset: Dataset,
     run: Run,
     progress: Progress,
-) -> None:
-    """The half of an experiment that needs no nodes."""
+) -> tuple[pa.Table, list[dict[str, object]]]:
+    """The half of an experiment that needs no nodes: its answers, and how good."""
     seed, jobs = config.seed, config.jobs
-    images = dataset.image_ids
-    write_frame(run, configurations, dataset, seed)
-    answer_all(
+    most = config.judge.max_detections
+    frame = write_frame(run, configurations, dataset, seed)
+    detections = answer_all(
         run,
         configurations,
-        images,
+        dataset.image_ids,
         config.data,
-        max_detections=config.judge.max_detections,
+        max_detections=most,
         seed=seed,
         jobs=jobs,
         progress=progress,
     )
-    tally_fit(
-        run,
-        configurations,
-        dataset,
-        max_detections=config.judge.max_detections,
-        seed=seed,
+    tally_fit(run, configurations, dataset, detections, max_detections=most, seed=seed)
+    judged = judge_all(
+        run, frame, detections, config.judge, seed=seed, jobs=jobs, progress=progress
     )
-    judge_all(run, config.judge, seed=seed, jobs=jobs, progress=progress)
-    picture(run, configurations, dataset, config.judge.threshold)
+    picture(run, configurations, dataset, detections, config.judge.threshold)
+    return detections, judged
 
 
 def _measure(
@@ -243,6 +249,7 @@ def _measure(
     configurations: Sequence[Configuration],
     dataset: Dataset,
     answers: Mapping[int, Mapping[str, Detections]],
+    judged: Sequence[Mapping[str, object]],
     run: Run,
     progress: Progress,
 ) -> None:
@@ -250,11 +257,12 @@ def _measure(
     order = np.random.default_rng([config.seed, 8]).permutation(len(dataset))
     chosen = [dataset.image_ids[place] for place in order[:MAX_LOAD_IMAGES]]
     images = {image: dataset.read(image) for image in chosen}
+    kept = KeptTables(run, *MEASURED)
     try:
         with Rig(config, run.dir / "files" / "nodes") as rig:
             bench = Bench(
                 rig=rig,
-                run=run,
+                measured=kept,
                 seed=config.seed,
                 images=images,
                 answers=answers,
@@ -262,16 +270,19 @@ def _measure(
             )
             measure_blocks(config, configurations, bench, progress)
     finally:
-        _sum_up(config, configurations, run)
+        _sum_up(config, configurations, kept, judged, run)
 
 
 def _sum_up(
-    config: TestbedConfig, configurations: Sequence[Configuration], run: Run
+    config: TestbedConfig,
+    configurations: Sequence[Configuration],
+    kept: KeptTables,
+    judged: Sequence[Mapping[str, object]],
+    run: Run,
 ) -> None:
     """Write the measured part of ``summary`` and judge the run."""
-    tables = request_tables(run)
+    tables = {table.name: kept.read(table) for table in (REQUESTS, USAGE, CELLS)}
     n = len(configurations)
-    judged: list[dict[str, Any]] = run.read(SUMMARY).to_pylist()
     f1 = {row["configuration"]: row for row in judged if row["metric"] == "f1"}
     for configuration in configurations:
         index = configuration.index
@@ -283,7 +294,7 @@ def _sum_up(
         )
         run.write(SUMMARY, [*rows, *_f1_per_s(rows, f1.get(index))], part=n + index)
     names = [name_of(configuration) for configuration in configurations]
-    run.verdict = overall_verdict(run, configurations, names)
+    run.verdict = overall_verdict(kept, configurations, names)
 
 
 def _f1_per_s(

@@ -9,12 +9,13 @@ Worked examples for the report: images with what was detected on them.
 from __future__ import annotations
 
 import json
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
 
+from midhaul.runs.kept import KeptTables
 from midhaul.runs.workers import n_jobs, parallel
 from midhaul.testbed.measure.answers import answer, pipelines_of, plan_tasks
 from midhaul.testbed.measure.from_config import configuration_row, name_of, rules_of
@@ -79,9 +80,33 @@ def write_examples(
 _LABELS = "labels.json"
 
 
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Frame:
+    """What is compared, and on what.
+
+    Attributes:
+        configurations: the table of that name.
+        images: the table of that name, ground truth included.
+        names: label set of the data set.
+    """
+
+    configurations: pa.Table
+    images: pa.Table
+    names: tuple[str, ...]
+
+    @classmethod
+    def stored(cls, run: Run) -> Frame:
+        """The frame that a run was given."""
+        return cls(
+            configurations=run.read(CONFIGURATIONS),
+            images=run.read(IMAGES),
+            names=label_set(run),
+        )
+
+
 def write_frame(
     run: Run, configurations: Sequence[Configuration], dataset: Dataset, seed: int
-) -> None:
+) -> Frame:
     """Write what is compared, and on what: configurations, images, ground truth.
 
     Args:
@@ -91,10 +116,16 @@ def write_frame(
         seed: of the experiment.
     """
     rows = [configuration_row(configuration) for configuration in configurations]
-    run.write(CONFIGURATIONS, rows, part=0)
-    run.write(IMAGES, image_rows(dataset, seed), part=0)
+    frame = Frame(
+        configurations=CONFIGURATIONS.from_rows(rows),
+        images=IMAGES.from_rows(image_rows(dataset, seed)),
+        names=dataset.names,
+    )
+    run.write(CONFIGURATIONS, frame.configurations, part=0)
+    run.write(IMAGES, frame.images, part=0)
     run.file(_LABELS).write_text(json.dumps(dataset.names), encoding="utf-8")
     run.tally(*dataset.tallies)
+    return frame
 
 
 def label_set(run: Run) -> tuple[str, ...]:
@@ -112,14 +143,18 @@ def answer_all(
     seed: int,
     jobs: int,
     progress: Progress,
-) -> None:
+) -> pa.Table:
     """Fill the table ``detections``, a part per task; parts that are there stay.
+
+    Returns:
+        The whole table.
 
     Raises:
         MidhaulError: a detector or an image cannot be loaded, or a detector fails.
     """
     tasks = plan_tasks(configurations, images, data, max_detections, seed)
-    done = set(run.parts(DETECTIONS.name))
+    answered = KeptTables(run, DETECTIONS)
+    done = answered.parts(DETECTIONS)
     open_tasks = [number for number in range(len(tasks)) if number not in done]
     n_images = sum(len(tasks[number].images) for number in open_tasks)
     with progress.task("answering images", n_images) as bar:
@@ -128,40 +163,55 @@ def answer_all(
         )
         for place, rows in results:
             number = open_tasks[place]
-            run.write(DETECTIONS, rows, part=number)
+            answered.write(DETECTIONS, rows, part=number)
             bar.advance(len(tasks[number].images))
+    return answered.read(DETECTIONS)
 
 
 def judge_all(
-    run: Run, judge: JudgeConfig, *, seed: int, jobs: int, progress: Progress
-) -> None:
-    """Fill the accuracy part of ``summary`` and ``classes``, a part a configuration."""
-    tasks = judge_tasks(run, judge, seed)
+    run: Run,
+    frame: Frame,
+    detections: pa.Table,
+    judge: JudgeConfig,
+    *,
+    seed: int,
+    jobs: int,
+    progress: Progress,
+) -> list[dict[str, object]]:
+    """Fill the accuracy part of ``summary`` and ``classes``, a part a configuration.
+
+    Returns:
+        The rows of ``summary``.
+    """
+    tasks = judge_tasks(frame, detections, judge, seed)
+    rows: list[dict[str, object]] = []
     found: list[Tally] = []
     with progress.task("judging answers", len(tasks)) as bar:
         for place, judged in parallel(judge_configuration, tasks, jobs=n_jobs(jobs)):
             number = tasks[place].configuration
             run.write(CLASSES, judged.classes, part=number)
             run.write(SUMMARY, judged.summary, part=number)
+            rows += judged.summary
             found += judged.tallies
             bar.advance()
     run.tally(*_summed(found))
+    return rows
 
 
-def judge_tasks(run: Run, judge: JudgeConfig, seed: int) -> list[JudgeTask]:
-    """What it takes to judge each configuration of a run that has its answers."""
-    detections, images = run.read(DETECTIONS), run.read(IMAGES)
+def judge_tasks(
+    frame: Frame, detections: pa.Table, judge: JudgeConfig, seed: int
+) -> list[JudgeTask]:
+    """What it takes to judge each configuration that has its answers."""
     owners = detections["configuration"].to_numpy()
-    names = label_set(run)
-    configurations: list[dict[str, Any]] = run.read(CONFIGURATIONS).to_pylist()
+    configurations: list[dict[str, Any]] = frame.configurations.to_pylist()
     return [
         JudgeTask(
             configuration=row["configuration"],
             name=row["name"],
             detector=row["detector"],
             detections=detections.filter(pa.array(owners == row["configuration"])),
-            images=images,
-            names=names,
+            images=frame.images,
+            names=frame.names,
             threshold=judge.threshold,
             rules=rules_of(judge),
             n_resamples=judge.n_resamples,
@@ -173,14 +223,13 @@ def judge_tasks(run: Run, judge: JudgeConfig, seed: int) -> list[JudgeTask]:
 
 
 def known_answers(
-    run: Run, configurations: Sequence[Configuration], seed: int
+    detections: pa.Table, configurations: Sequence[Configuration], seed: int
 ) -> dict[int, dict[str, Detections]]:
     """The judged answers of every configuration, by image.
 
     A configuration whose edges differ is left out: which of them answers an image is
     up to the load.
     """
-    detections = run.read(DETECTIONS)
     owners = detections["configuration"].to_numpy()
     return {
         c.index: stored_detections(detections.filter(pa.array(owners == c.index)))
@@ -193,11 +242,11 @@ def picture(
     run: Run,
     configurations: Sequence[Configuration],
     dataset: Dataset,
+    detections: pa.Table,
     threshold: float,
 ) -> None:
     """Leave worked examples for the report: the first and the last configuration."""
     shown = configurations[:: max(1, len(configurations) - 1)]
-    detections = run.read(DETECTIONS)
     owners = detections["configuration"].to_numpy()
     answers = {
         name_of(c): stored_detections(detections.filter(pa.array(owners == c.index)))

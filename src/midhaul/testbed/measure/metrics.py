@@ -13,7 +13,7 @@ from midhaul.testbed.measure.config import AccuracyConfig, MeasureConfig, Overhe
 from midhaul.testbed.measure.cost import cost_metrics
 from midhaul.testbed.measure.from_config import name_of
 from midhaul.testbed.measure.grid import expand
-from midhaul.testbed.measure.judging import judge_tasks
+from midhaul.testbed.measure.judging import Frame, judge_tasks
 from midhaul.testbed.measure.request_metrics import (
     Requests,
     goodput,
@@ -21,7 +21,7 @@ from midhaul.testbed.measure.request_metrics import (
     requests_of,
 )
 from midhaul.testbed.measure.summary import judged_answers
-from midhaul.testbed.measure.tables import CELLS, REQUESTS, USAGE
+from midhaul.testbed.measure.tables import CELLS, DETECTIONS, REQUESTS, USAGE
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -45,13 +45,14 @@ def samples(run: Run) -> list[MetricSamples]:
     """
     config = _config_of(run)
     found: list[MetricSamples] = []
-    for task in judge_tasks(run, config.judge, config.seed):
+    frame, detections = Frame.stored(run), run.read(DETECTIONS)
+    for task in judge_tasks(frame, detections, config.judge, config.seed):
         judgement, calibration = judged_answers(task)
         found += accuracy_metrics(judgement, calibration, task.threshold, task.name)
         found += byte_metrics(task.detections, task.name)
     if isinstance(config, AccuracyConfig):
         return found
-    tables = request_tables(run)
+    tables = {table.name: run.read(table) for table in (REQUESTS, USAGE, CELLS)}
     for configuration in configurations_of(config):
         found += measured(tables, config, configuration)
     return found
@@ -78,11 +79,6 @@ def judged_requests(run: Run) -> dict[int, Requests]:
 def _config_of(run: Run) -> AccuracyConfig | TestbedConfig:
     source = read_file(run.dir / "config.toml")
     return source.config(_CONFIGS[run.manifest.kind], [])
-
-
-def request_tables(run: Run) -> dict[str, pa.Table]:
-    """The tables behind what nodes were measured to do, by name."""
-    return {table.name: run.read(table) for table in (REQUESTS, USAGE, CELLS)}
 
 
 def configurations_of(config: TestbedConfig) -> tuple[Configuration, ...]:
