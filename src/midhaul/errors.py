@@ -19,10 +19,11 @@ are values, not exceptions.
 from __future__ import annotations
 
 import importlib
+from difflib import get_close_matches
 from typing import TYPE_CHECKING, ClassVar
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
     from types import ModuleType
 
 
@@ -113,6 +114,7 @@ def require(module: str, extra: str) -> ModuleType:
         raise PrerequisiteError(message, hint) from error
 
 
+_LONGEST_WORD = 60
 _SHOWN = 3
 """How many of many things an error message names."""
 
@@ -125,3 +127,23 @@ def name_some(what: str, items: Sequence[object]) -> str:
     many = f"{what}es" if what.endswith("x") else f"{what}s"
     more = ", …" if len(items) > _SHOWN else ""
     return f"{len(items)} {many} ({shown}{more})"
+
+
+def nearest(found: str, known: Iterable[str]) -> str:
+    """The known word that was probably meant; empty where none is near."""
+    near = get_close_matches(found[:_LONGEST_WORD], list(known), n=1)
+    return near[0] if near else ""
+
+
+def suggestion(found: str, known: Iterable[str]) -> str:
+    """``"; did you mean 'x'?"`` for the end of a message, or nothing."""
+    near = nearest(found, known)
+    return f"; did you mean {near!r}?" if near else ""
+
+
+def choice_hint(found: str, known: Iterable[str]) -> str:
+    """``did you mean x?`` for a hint, or all that there is."""
+    known = tuple(known)
+    if near := nearest(found, known):
+        return f"did you mean {near}?"
+    return f"choose one of: {', '.join(known)}" if known else ""

@@ -12,7 +12,7 @@ import importlib.util
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
-from midhaul.errors import ConfigError, PrerequisiteError
+from midhaul.errors import ConfigError, PrerequisiteError, suggestion
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -347,8 +347,6 @@ def kind_named(name: str) -> Kind:
     """
     if name in KINDS:
         return KINDS[name]
-    from midhaul.runs.config_errors import suggestion  # noqa: PLC0415  for errors only
-
     message = f"expected a kind of experiment, found {name!r}{suggestion(name, KINDS)}"
     raise ConfigError(message, f"kinds: {', '.join(KINDS)}")
 

@@ -106,5 +106,5 @@ def test_what_is_no_bundle_is_refused(tmp_path: Path) -> None:
         with pytest.raises(DataError, match=key):
             Bundle.load(file)
     write_state(file, state | {"policy": {"policy": "os.system"}})
-    with pytest.raises(DataError, match="kinds"):
+    with pytest.raises(DataError, match="kind of saved policy"):
         Bundle.load(file)

@@ -135,8 +135,7 @@ def judge(gates: Sequence[Gate], found: Sequence[MetricComparison]) -> list[str]
     Raises:
         ConfigError: a gate names a metric that the runs do not share.
     """
-    from midhaul.errors import ConfigError
-    from midhaul.runs.config_errors import suggestion
+    from midhaul.errors import ConfigError, suggestion
 
     known = list(dict.fromkeys(one.metric for one in found))
     for gate in gates:

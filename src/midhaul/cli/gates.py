@@ -104,8 +104,7 @@ def failures_of(run: Run, bounds: Sequence[Bound]) -> list[str]:
     Raises:
         ConfigError: a bound names a metric or a configuration that the run has not.
     """
-    from midhaul.errors import ConfigError
-    from midhaul.runs.config_errors import suggestion
+    from midhaul.errors import ConfigError, suggestion
     from midhaul.runs.summary import name_of
 
     rows = run.summary.rows

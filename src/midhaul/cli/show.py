@@ -63,8 +63,7 @@ def _show_rows(
     run: Run, table: str | None, sql: str | None, *, limit: int, as_json: bool
 ) -> None:
     from midhaul.cli import output
-    from midhaul.errors import StoreError
-    from midhaul.runs.config_errors import suggestion
+    from midhaul.errors import StoreError, suggestion
 
     known = run.tables()
     if table is not None and table not in known:

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
-from midhaul.errors import ConfigError
+from midhaul.errors import ConfigError, suggestion
 from midhaul.runs import schema
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from pydantic import BaseModel, ValidationError
     from pydantic_core import ErrorDetails
@@ -70,12 +69,6 @@ def config_error(title: str, found: Sequence[Mistake], kind: object) -> ConfigEr
     name = kind if isinstance(kind, str) else "KIND"
     hint = f"midhaul new {name} prints every key"
     return ConfigError(f"{title} has {count}:{listed}", hint)
-
-
-def suggestion(found: str, known: Iterable[str]) -> str:
-    """``"; did you mean 'x'?"``, or nothing when no known word is near."""
-    near = difflib.get_close_matches(found[:_LONGEST], list(known), n=1, cutoff=0.6)
-    return f"; did you mean {near[0]!r}?" if near else ""
 
 
 def mistakes(

@@ -23,10 +23,10 @@ from pydantic import ValidationError
 from pydantic_core import to_json
 
 from midhaul import documents
-from midhaul.errors import ConfigError
+from midhaul.errors import ConfigError, suggestion
 from midhaul.runs import schema
 from midhaul.runs.config import Config, plain_values
-from midhaul.runs.config_errors import Mistake, config_error, mistakes, suggestion
+from midhaul.runs.config_errors import Mistake, config_error, mistakes
 from midhaul.runs.spec import Spec
 
 if TYPE_CHECKING:

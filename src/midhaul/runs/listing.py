@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-import difflib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from midhaul.errors import StoreError, UnknownRunError
+from midhaul.errors import StoreError, UnknownRunError, nearest
 from midhaul.runs import machine
 from midhaul.runs.manifest import NAME
 from midhaul.runs.run import Run
@@ -67,8 +66,8 @@ def find_run(root: Path, name: str) -> Run:
             f"{name!r} begins the ids of {len(found)} runs: {', '.join(found[:5])}"
         )
         raise UnknownRunError(message, "give more of the id")
-    near = difflib.get_close_matches(name, ids, n=1)
-    hint = f"did you mean {near[0]}?" if near else f"midhaul ls --out {root}"
+    near = nearest(name, ids)
+    hint = f"did you mean {near}?" if near else f"midhaul ls --out {root}"
     what = "no run" if name == LAST else f"no run {name!r}"
     message = f"there is {what} in {root}"
     raise UnknownRunError(message, hint)

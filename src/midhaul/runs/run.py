@@ -12,12 +12,11 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 import pyarrow as pa
 
 from midhaul import documents
-from midhaul.errors import DataError, PrerequisiteError, StoreError
+from midhaul.errors import DataError, PrerequisiteError, StoreError, suggestion
 from midhaul.machine.locks import FileLock
 from midhaul.model import Verdict
 from midhaul.model.display import MOST_ROWS, Display
 from midhaul.runs import machine, store, tables
-from midhaul.runs.config_errors import suggestion
 from midhaul.runs.manifest import NAME, Manifest, Status
 from midhaul.runs.summary import SUMMARY, Summary
 from midhaul.runs.template import dump_config

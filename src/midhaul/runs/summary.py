@@ -7,11 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from midhaul.errors import DataError
+from midhaul.errors import DataError, suggestion
 from midhaul.model import Estimate
 from midhaul.model.display import MOST_ROWS, Display, Shown, counted, number
 from midhaul.model.estimate import SIGNS
-from midhaul.runs.config_errors import suggestion
 from midhaul.runs.tables import Column, Table
 
 if TYPE_CHECKING:

@@ -200,7 +200,7 @@ def test_every_extractor_can_be_made_again(
         assert again.is_of_images == extractor.is_of_images
         found = again.extract(items_of(2), images)
         assert found.tolist() == extractor.extract(items_of(2), images).tolist()
-    with pytest.raises(DataError, match="no features of kind 'dreams'"):
+    with pytest.raises(DataError, match="unknown kind of features 'dreams'"):
         extractor_of({"kind": "dreams"})
 
 

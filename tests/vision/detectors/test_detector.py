@@ -39,7 +39,7 @@ def test_a_spec_is_taken_apart() -> None:
 @pytest.mark.parametrize(
     ("spec", "hint"),
     [
-        ("onx:a.onnx", "did you mean onnx?"),
+        ("onx:a.onnx", "choose one of: builtin, onnx"),
         ("", "choose one of"),
         ("onnx:", "onnx:model.onnx"),
         ("null:x", "for example null"),

@@ -7,17 +7,18 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
+from midhaul.deploy.plan.choices import (
+    EvictionName,
+    PlanAllocatorName,
+    PlanPlacerName,
+)
 from midhaul.deploy.plan.config import (
     FORECAST,
     MAX_OVER_SHARE,
-    Allocators,
     Forecasts,
-    Placers,
 )
 from midhaul.runs.config import Config, Section
 from midhaul.runs.spec import Spec
-
-Evictions = Literal["lru", "mru", "lfu", "mfu", "layer-lru", "value-per-byte"]
 
 
 class LiveImagesConfig(Section):
@@ -125,11 +126,13 @@ class WorkloadConfig(Section):
 class PlanningConfig(Section):
     """How the gateway decides."""
 
-    placer: Placers = Field(default="mincut", description="What moves each slot.")
-    allocator: Allocators = Field(
+    placer: PlanPlacerName = Field(
+        default="mincut", description="What moves each slot."
+    )
+    allocator: PlanAllocatorName = Field(
         default="exact", description="Who gets how much of the uplink."
     )
-    eviction: Evictions = Field(
+    eviction: EvictionName = Field(
         default="value-per-byte", description="Which layers are deleted."
     )
     sees_lifetimes: bool = Field(

@@ -5,12 +5,10 @@ They are imported when they are chosen, so that a config can be read with the co
 
 from __future__ import annotations
 
-import importlib
-from difflib import get_close_matches
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Literal
 
-from midhaul.deploy.curves.seed_curves import seed_model
 from midhaul.errors import ConfigError, require
+from midhaul.registry import Entry, Registry
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -21,38 +19,93 @@ if TYPE_CHECKING:
     from midhaul.deploy.problem import PlacementProblem
     from midhaul.deploy.rates.base import Demands, RateAllocation, RateAllocator
 
-PLACERS = {
-    "additive-dp": "midhaul.deploy.placement:AdditiveDp",
-    "fptas": "midhaul.deploy.placement:Fptas",
-    "additive-greedy": "midhaul.deploy.placement:AdditiveGreedy",
-    "marginal-greedy": "midhaul.deploy.placement:MarginalGreedy",
-    "milp": "midhaul.deploy.placement:MilpPlacer",
-    "mincut": "midhaul.deploy.placement:MinCutPlacer",
-    "nowhere": "midhaul.deploy.simulate.baselines:Nowhere",
-}
-"""Where each placer is."""
+_LIMITED = ("time_limit_s",)
 
-ALLOCATORS = {
-    "raa": "midhaul.deploy.rates:Raa",
-    "weighted": "midhaul.deploy.rates:WeightedSplit",
-    "even": "midhaul.deploy.rates:EvenSplit",
-    "hull": "midhaul.deploy.rates:HullGreedy",
-    "exact": "midhaul.deploy.rates:ExactKnapsack",
-    "proportional": "midhaul.deploy.rates:ProportionalFair",
-    "maxmin": "midhaul.deploy.rates:MaxMinFair",
-    "raa-as-coded": "midhaul.deploy.simulate.baselines:raa_as_coded",
-}
-"""Where each allocator is."""
+PLACERS: Registry[type[Placer]] = Registry(
+    "placer",
+    {
+        "additive-dp": "midhaul.deploy.placement:AdditiveDp",
+        "fptas": Entry(place="midhaul.deploy.placement:Fptas", options=("epsilon",)),
+        "additive-greedy": "midhaul.deploy.placement:AdditiveGreedy",
+        "marginal-greedy": "midhaul.deploy.placement:MarginalGreedy",
+        "milp": Entry(place="midhaul.deploy.placement:MilpPlacer", options=_LIMITED),
+        "mincut": Entry(
+            place="midhaul.deploy.placement:MinCutPlacer", options=_LIMITED
+        ),
+        "nowhere": "midhaul.deploy.simulate.baselines:Nowhere",
+    },
+)
+"""Which analytics run on a gateway."""
 
-EVICTIONS: dict[str, tuple[str, dict[str, str]]] = {
-    "lru": ("midhaul.deploy.eviction.images:ImageEviction", {"order": "lru"}),
-    "mru": ("midhaul.deploy.eviction.images:ImageEviction", {"order": "mru"}),
-    "lfu": ("midhaul.deploy.eviction.images:ImageEviction", {"order": "lfu"}),
-    "mfu": ("midhaul.deploy.eviction.images:ImageEviction", {"order": "mfu"}),
-    "layer-lru": ("midhaul.deploy.eviction.layers:LayerLru", {}),
-    "value-per-byte": ("midhaul.deploy.eviction.layers:ValuePerByte", {}),
-}
-"""Where each eviction policy is, and what makes it that one."""
+ALLOCATORS: Registry[type[RateAllocator]] = Registry(
+    "allocator",
+    {
+        "raa": Entry(place="midhaul.deploy.rates:Raa", options=("alpha", "model_of")),
+        "weighted": "midhaul.deploy.rates:WeightedSplit",
+        "even": "midhaul.deploy.rates:EvenSplit",
+        "hull": "midhaul.deploy.rates:HullGreedy",
+        "exact": "midhaul.deploy.rates:ExactKnapsack",
+        "proportional": "midhaul.deploy.rates:ProportionalFair",
+        "maxmin": "midhaul.deploy.rates:MaxMinFair",
+        "raa-as-coded": Entry(
+            place="midhaul.deploy.simulate.baselines:raa_as_coded", options=("alpha",)
+        ),
+    },
+)
+"""Who gets how much of an uplink."""
+
+EVICTIONS: Registry[type[EvictionPolicy]] = Registry(
+    "eviction policy",
+    {
+        **{
+            order: Entry(
+                place="midhaul.deploy.eviction.images:ImageEviction",
+                fixed={"order": order},
+            )
+            for order in ("lru", "mru", "lfu", "mfu")
+        },
+        "layer-lru": "midhaul.deploy.eviction.layers:LayerLru",
+        "value-per-byte": "midhaul.deploy.eviction.layers:ValuePerByte",
+    },
+)
+"""What leaves a full disk."""
+
+JOINT_PLANNERS: Registry[type[JointPlanner]] = Registry(
+    "planner",
+    {
+        "joint-milp": Entry(place="midhaul.deploy.joint:JointMilp", options=_LIMITED),
+        "joint-lagrangian": "midhaul.deploy.joint:JointLagrangian",
+    },
+)
+"""Both at once."""
+
+
+def _for_plans(choices: Mapping[str, Entry]) -> tuple[str, ...]:
+    """All but baselines of the simulation, which are there to be beaten only."""
+    return tuple(
+        name
+        for name, entry in choices.items()
+        if not str(entry.place).startswith("midhaul.deploy.simulate.")
+    )
+
+
+if TYPE_CHECKING:
+    PlacerName = PlanPlacerName = AllocatorName = PlanAllocatorName = str
+    EvictionName = str
+else:  # a Literal in a config, so that its mistakes and its reference list the names
+    PlacerName = Literal[PLACERS.names]
+    PlanPlacerName = Literal[_for_plans(PLACERS)]
+    AllocatorName = Literal[ALLOCATORS.names]
+    PlanAllocatorName = Literal[_for_plans(ALLOCATORS)]
+    EvictionName = Literal[EVICTIONS.names]
+
+
+def is_planner(name: str) -> bool:
+    """Whether :func:`planner_named` knows a name that plans may use."""
+    placer, plus, allocator = name.partition("+")
+    if not plus:
+        return name == "joint" or name in JOINT_PLANNERS
+    return placer in _for_plans(PLACERS) and allocator in _for_plans(ALLOCATORS)
 
 
 _EXACT_ANALYTICS = 60
@@ -72,9 +125,7 @@ def placer_named(
     Raises:
         ConfigError: there is none.
     """
-    limit = {"time_limit_s": time_limit_s}
-    options = {"fptas": {"epsilon": epsilon}, "milp": limit, "mincut": limit}
-    return _class(name, PLACERS, "placer")(**options.get(name, {}))
+    return PLACERS.called(name, epsilon=epsilon, time_limit_s=time_limit_s)
 
 
 def allocator_named(name: str, *, alpha: float = 0.1) -> RateAllocator:
@@ -88,12 +139,9 @@ def allocator_named(name: str, *, alpha: float = 0.1) -> RateAllocator:
     Raises:
         ConfigError: there is none.
     """
-    options: dict[str, object] = {}
-    if name.startswith("raa"):
-        options["alpha"] = alpha
-    if name == "raa":
-        options["model_of"] = seed_model
-    return _class(name, ALLOCATORS, "allocator")(**options)
+    from midhaul.deploy.curves.seed_curves import seed_model  # noqa: PLC0415
+
+    return ALLOCATORS.called(name, alpha=alpha, model_of=seed_model)
 
 
 def planner_named(
@@ -109,15 +157,11 @@ def planner_named(
     Raises:
         ConfigError: there is none.
     """
-    from midhaul.deploy import joint  # noqa: PLC0415  needs HiGHS and Numba
-
     if name == "joint":
         is_small = n_analytics <= _EXACT_ANALYTICS
         name = "joint-milp" if is_small else "joint-lagrangian"
-    if name == "joint-milp":
-        return joint.JointMilp(time_limit_s=time_limit_s)
-    if name == "joint-lagrangian":
-        return joint.JointLagrangian()
+    if name in JOINT_PLANNERS:
+        return JOINT_PLANNERS.called(name, time_limit_s=time_limit_s)
     placer, plus, allocator = name.partition("+")
     if not plus:
         message = f"expected the name of a planner, found {name!r}"
@@ -125,7 +169,9 @@ def planner_named(
         raise ConfigError(
             message, f"{hint}{name if name in PLACERS else 'mincut'}+exact"
         )
-    return joint.Sequential(
+    from midhaul.deploy.joint import Sequential  # noqa: PLC0415  needs HiGHS, Numba
+
+    return Sequential(
         placer=placer_named(placer, time_limit_s=time_limit_s),
         allocator=allocator_named(allocator),
     )
@@ -183,15 +229,4 @@ def eviction_named(name: str) -> EvictionPolicy:
     Raises:
         ConfigError: there is none.
     """
-    where = {name: place for name, (place, _) in EVICTIONS.items()}
-    return _class(name, where, "eviction policy")(**EVICTIONS[name][1])
-
-
-def _class(name: str, table: Mapping[str, str], what: str) -> Any:
-    if name not in table:
-        near = get_close_matches(name, list(table), n=1)
-        mean = f"; did you mean {near[0]!r}?" if near else ""
-        message = f"expected the name of a {what}, found {name!r}{mean}"
-        raise ConfigError(message, f"one of {', '.join(table)}")
-    module, _, attribute = table[name].partition(":")
-    return getattr(importlib.import_module(module), attribute)
+    return EVICTIONS.called(name)

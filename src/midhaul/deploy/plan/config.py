@@ -5,12 +5,12 @@ The tables that the experiment files of the deploy area share, key by key.
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
+from midhaul.deploy.plan.choices import PlanAllocatorName, is_planner
 from midhaul.deploy.store.manifests import parse_platform
 from midhaul.errors import DataError
 from midhaul.runs.config import Config, Section
@@ -25,12 +25,6 @@ def _platform(text: str) -> str:
         raise ValueError(error.message) from error
 
 
-Placers = Literal[
-    "additive-dp", "fptas", "additive-greedy", "marginal-greedy", "milp", "mincut"
-]
-Allocators = Literal[
-    "raa", "weighted", "even", "hull", "exact", "proportional", "maxmin"
-]
 Forecasts = Literal["conformal", "last", "ewma", "least", "oracle"]
 
 FORECAST = (
@@ -181,13 +175,6 @@ class GatewayConfig(Section):
     )
 
 
-_PLANNER = re.compile(
-    r"^(joint|joint-milp|joint-lagrangian|"
-    r"(additive-dp|fptas|additive-greedy|marginal-greedy|milp|mincut)"
-    r"\+(raa|weighted|even|hull|exact|proportional|maxmin))$"
-)
-
-
 class DrawConfig(Section):
     """Analytics that are drawn where none is listed: the seed's two kinds."""
 
@@ -330,7 +317,7 @@ class AllocateConfig(Config):
         min_length=1,
         description="Uplinks to divide.",
     )
-    allocators: tuple[Allocators, ...] = Field(
+    allocators: tuple[PlanAllocatorName, ...] = Field(
         default=("even", "weighted", "raa", "hull", "exact"),
         min_length=1,
         description="Allocators to compare.",
@@ -410,7 +397,7 @@ class PlanConfig(Config):
     @model_validator(mode="after")
     def _names_lead_somewhere(self) -> Self:
         for planner in self.planners:
-            if not _PLANNER.match(planner):
+            if not is_planner(planner):
                 message = f"planners: expected joint or PLACER+ALLOCATOR, not {planner}"
                 raise ValueError(message)
         names = [gateway.name for gateway in self.gateways]

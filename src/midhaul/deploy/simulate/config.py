@@ -11,6 +11,7 @@ from typing import Literal, Self
 from pydantic import Field, model_validator
 
 from midhaul.deploy.networks import NETWORKS
+from midhaul.deploy.plan.choices import AllocatorName, EvictionName, PlacerName
 from midhaul.deploy.plan.config import (
     FORECAST,
     MAX_OVER_SHARE,
@@ -144,28 +145,6 @@ class StartupConfig(Section):
     s_per_gb: float = Field(
         default=10.0, ge=0, description="Seconds per uncompressed gigabyte."
     )
-
-
-PlacerName = Literal[
-    "additive-dp",
-    "fptas",
-    "additive-greedy",
-    "marginal-greedy",
-    "milp",
-    "mincut",
-    "nowhere",
-]
-AllocatorName = Literal[
-    "raa",
-    "weighted",
-    "even",
-    "hull",
-    "exact",
-    "proportional",
-    "maxmin",
-    "raa-as-coded",
-]
-EvictionName = Literal["lru", "mru", "lfu", "mfu", "layer-lru", "value-per-byte"]
 
 
 class SimulatedPolicyConfig(Section):

@@ -10,6 +10,7 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
+from midhaul.federation.recordings.layouts import RecordingKind
 from midhaul.runs.config import Config, Section
 from midhaul.runs.spec import Spec
 
@@ -25,13 +26,11 @@ BUILTIN_DETECTORS = (
 class RecordingConfig(Section):
     """Recorded answers of all providers to the same items."""
 
-    kind: Literal["builtin", "parquet", "armol", "frugalml", "frugalmct", "coco"] = (
-        Field(
-            default="builtin",
-            description="builtin: detectors of midhaul are asked about scenes that it "
-            "draws; parquet: one row per label or box; armol: its text files; "
-            "frugalml, frugalmct: their folders; coco: one results file per provider.",
-        )
+    kind: RecordingKind = Field(
+        default="builtin",
+        description="builtin: detectors of midhaul are asked about scenes that it "
+        "draws; parquet: one row per label or box; armol: its text files; "
+        "frugalml, frugalmct: their folders; coco: one results file per provider.",
     )
     file: Path | None = Field(
         default=None, description="File (parquet) or folder (all others) of answers."

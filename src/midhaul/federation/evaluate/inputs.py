@@ -126,7 +126,7 @@ def _source(config: RecordingConfig, seed: int) -> RecordingSource:
     if said is not None and said not in _SHIPPED:
         said = Path(said)
     return RecordingSource(
-        kind=cast("Any", config.kind),
+        kind=config.kind,
         file=cast("Path", config.file),
         task=config.task,
         truth=config.truth,

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import importlib
 from typing import TYPE_CHECKING, Any, Protocol
 
 from midhaul.errors import ConfigError, DataError
 from midhaul.federation.fusion.base import Fuser
+from midhaul.registry import Entry, Registry
 
 if TYPE_CHECKING:
     import numpy as np
@@ -16,13 +16,28 @@ if TYPE_CHECKING:
 
 __all__ = ["Fuser", "SavedFuser", "fit_fuser", "fuser_from_state", "fuser_named"]
 
-_READERS = {
-    "boxes": "boxes:BoxFuser",
-    "vote": "votes:VoteFuser",
-    "stacked-boxes": "stacked_boxes:StackedBoxes",
-    "stacked-labels": "stacked_labels:StackedLabels",
-    "stacked-tags": "stacked_tags:StackedTags",
-}
+_SAVED: Registry[Any] = Registry(
+    "kind of saved fuser",
+    {
+        "boxes": f"{__name__}.boxes:BoxFuser",
+        "vote": f"{__name__}.votes:VoteFuser",
+        "stacked-boxes": f"{__name__}.stacked_boxes:StackedBoxes",
+        "stacked-labels": f"{__name__}.stacked_labels:StackedLabels",
+        "stacked-tags": f"{__name__}.stacked_tags:StackedTags",
+    },
+    error=DataError,
+)
+
+_STACKED: Registry[Any] = Registry(
+    "task",
+    {
+        "boxes": Entry(
+            place=f"{__name__}.stacked_boxes:fit_stacked_boxes", options=("iou",)
+        ),
+        "labels": f"{__name__}.stacked_labels:fit_stacked_labels",
+        "tags": f"{__name__}.stacked_tags:fit_stacked_tags",
+    },
+)
 
 
 class SavedFuser(Fuser, Protocol):
@@ -78,15 +93,7 @@ def fit_fuser(
         if recording.truth is None:
             message = "stacked fusion learns from a truth, and the recording has none"
             raise DataError(message, "name its file in data.truth")
-        if recording.task == "boxes":
-            from midhaul.federation.fusion.stacked_boxes import (  # noqa: PLC0415
-                fit_stacked_boxes,
-            )
-
-            return fit_stacked_boxes(recording, rng, iou=iou)
-        part = "stacked_labels" if recording.task == "labels" else "stacked_tags"
-        module: Any = importlib.import_module(f"{__name__}.{part}")
-        return getattr(module, f"fit_{part}")(recording, rng)
+        return _STACKED.called(recording.task, recording, rng, iou=iou)
     fuser = fuser_named(name, iou=iou)
     if (name == "vote") == (recording.task == "boxes"):
         message = f"fusion {name!r} does not fit answers that are {recording.task}"
@@ -100,10 +107,4 @@ def fuser_from_state(state: State) -> SavedFuser:
     Raises:
         DataError: the state is of no fuser that is known.
     """
-    kind = state.get("fuser")
-    if not isinstance(kind, str) or kind not in _READERS:
-        message = f"a saved fuser is of one of the kinds {', '.join(_READERS)}"
-        raise DataError(message, f"found {kind!r}")
-    module, _, of_class = _READERS[kind].partition(":")
-    found: Any = getattr(importlib.import_module(f"{__name__}.{module}"), of_class)
-    return found.from_state(state)
+    return _SAVED.named(state.get("fuser")).from_state(state)

@@ -28,9 +28,9 @@ from typing import TYPE_CHECKING, Literal, Protocol, Self, cast
 from pydantic import Field, ValidationError, model_validator
 
 from midhaul import documents
-from midhaul.errors import ConfigError, DataError
+from midhaul.errors import ConfigError, DataError, suggestion
 from midhaul.runs.config import Section
-from midhaul.runs.config_errors import mistakes, suggestion
+from midhaul.runs.config_errors import mistakes
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

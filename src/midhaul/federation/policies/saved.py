@@ -2,40 +2,37 @@
 
 from __future__ import annotations
 
-import importlib
 from typing import TYPE_CHECKING, Any
 
 from midhaul.errors import DataError
+from midhaul.registry import Registry
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from midhaul.federation.npz_state import State
-    from midhaul.federation.policies.base import (
-        SavedPolicy,
-    )
-
-    Progress = Callable[[int], object]
-    """Told how many steps were taken since it was last told."""
+    from midhaul.federation.policies.base import SavedPolicy
 
 _HERE = "midhaul.federation.policies"
 
-_READERS = {
-    "nobody": "mixed:NobodyPolicy",
-    "mixed": "mixed:MixedPolicy",
-    "random-1": "baselines:RandomOne",
-    "random-n": "baselines:RandomSubset",
-    "fixed": "baselines:FixedPolicy",
-    "table": "baselines:TablePolicy",
-    "confidence": "confidence:ConfidenceCascade",
-    "frugal": "frugal:FrugalPolicy",
-    "frugal-mct": "frugal_mct:FrugalMctPolicy",
-    "linucb": "linucb:LinUcb",
-    "cascade": "cascade.policy:CascadePolicy",
-    "actor": "armol.actor_policy:ActorPolicy",
-    "after-first": "after_first:AfterFirstPolicy",
-    "online": "online.online:OnlineRefit",
-}
+SAVED_POLICIES: Registry[Any] = Registry(
+    "kind of saved policy",
+    {
+        "nobody": f"{_HERE}.mixed:NobodyPolicy",
+        "mixed": f"{_HERE}.mixed:MixedPolicy",
+        "random-1": f"{_HERE}.baselines:RandomOne",
+        "random-n": f"{_HERE}.baselines:RandomSubset",
+        "fixed": f"{_HERE}.baselines:FixedPolicy",
+        "table": f"{_HERE}.baselines:TablePolicy",
+        "confidence": f"{_HERE}.confidence:ConfidenceCascade",
+        "frugal": f"{_HERE}.frugal:FrugalPolicy",
+        "frugal-mct": f"{_HERE}.frugal_mct:FrugalMctPolicy",
+        "linucb": f"{_HERE}.linucb:LinUcb",
+        "cascade": f"{_HERE}.cascade.policy:CascadePolicy",
+        "actor": f"{_HERE}.armol.actor_policy:ActorPolicy",
+        "after-first": f"{_HERE}.after_first:AfterFirstPolicy",
+        "online": f"{_HERE}.online.online:OnlineRefit",
+    },
+    error=DataError,
+)
 """Class of each kind of state."""
 
 
@@ -45,11 +42,4 @@ def policy_from_state(state: State) -> SavedPolicy:
     Raises:
         DataError: the state is of no policy that is known.
     """
-    kind = state.get("policy")
-    if not isinstance(kind, str) or kind not in _READERS:
-        message = f"a saved policy is of one of the kinds {', '.join(_READERS)}"
-        raise DataError(message, f"found {kind!r}")
-    module, _, of_class = _READERS[kind].partition(":")
-    place = importlib.import_module(f"{_HERE}.{module}")
-    policy_class: Any = getattr(place, of_class)
-    return policy_class.from_state(state)
+    return SAVED_POLICIES.named(state.get("policy")).from_state(state)

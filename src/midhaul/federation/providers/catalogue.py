@@ -15,20 +15,21 @@ Nothing here holds credentials: vendors' come from the environment.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import parse_qsl
 
 from midhaul.errors import ConfigError
 from midhaul.federation.providers.endpoints import demand_no_secret
+from midhaul.registry import Registry
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from midhaul.federation.providers.base import Provider
     from midhaul.federation.recordings.problem import Task
 
 _TASKS: tuple[Task, ...] = ("boxes", "tags", "labels")
-_KINDS = ("recorded", "local", "http", "https", "aws", "azure", "google")
 _VENDORS: dict[str, dict[str, Literal["boxes", "tags"]]] = {
     "aws": {"detect_labels": "boxes", "labels": "tags"},
     "azure": {"objects": "boxes", "tags": "tags"},
@@ -74,11 +75,7 @@ class ProviderSpec:
             ConfigError: it is no kind of provider.
         """
         kind = self.spec.partition(":")[0]
-        if kind not in _KINDS:
-            close = get_close_matches(kind, _KINDS, n=1)
-            hint = f"did you mean {close[0]}?" if close else f"one of {_KINDS}"
-            message = f"unknown kind of provider {kind!r} in {self.spec!r}"
-            raise ConfigError(message, hint)
+        PROVIDERS.entry(kind, self.spec)
         return kind
 
     @property
@@ -104,16 +101,7 @@ def make_provider(spec: ProviderSpec) -> Provider:
     if spec.n_at_once is not None and spec.n_at_once < 1:
         message = f"n_at_once of {spec.spec} must be at least 1, found {spec.n_at_once}"
         raise ConfigError(message)
-    make = {
-        "recorded": _recorded,
-        "local": _local,
-        "http": _http,
-        "https": _http,
-        "aws": _aws,
-        "azure": _azure,
-        "google": _google,
-    }
-    return make[spec.kind](spec)
+    return PROVIDERS.called(spec.kind, spec)
 
 
 def _recorded(spec: ProviderSpec) -> Provider:
@@ -207,3 +195,17 @@ def _vendor_task(spec: ProviderSpec) -> Literal["boxes", "tags"]:
         hint = " or ".join(f"{spec.kind}:{feature}" for feature in features)
         raise ConfigError(message, hint)
     return features[spec.location]
+
+
+PROVIDERS: Registry[Callable[[ProviderSpec], Provider]] = Registry(
+    "kind of provider",
+    {
+        "recorded": _recorded,
+        "local": _local,
+        "http": _http,
+        "https": _http,
+        "aws": _aws,
+        "azure": _azure,
+        "google": _google,
+    },
+)

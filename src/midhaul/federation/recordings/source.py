@@ -31,6 +31,7 @@ from midhaul.federation.recordings.cleaning import (
     match_items,
 )
 from midhaul.federation.recordings.findings import FindingCounter
+from midhaul.federation.recordings.layouts import LAYOUTS, Layout
 from midhaul.federation.recordings.parts import match_labels
 from midhaul.federation.recordings.vocabulary import Vocabulary, read_vocabulary
 from midhaul.vision.judge.matching import iou
@@ -237,9 +238,6 @@ def _in_order(items: tuple[str, ...]) -> Int64[np.ndarray, " n"]:
 
 _MOST_SILENT = 0.5
 
-Layout = Literal["parquet", "armol", "frugalml", "frugalmct", "coco"]
-"""Layouts of recorded answers."""
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RecordingSource:
@@ -382,44 +380,16 @@ def _read(source: RecordingSource, tally: FindingCounter) -> Recording:
     price_usd = source.price_usd
     if price_usd is None and source.providers:
         price_usd = math.nan  # those that are left out need no price
-    if source.kind == "parquet":
-        from midhaul.federation.recordings.parquet import read_parquet  # noqa: PLC0415
-
-        return read_parquet(
-            source.file,
-            task=source.task,
-            truth_file=source.truth,
-            prices_usd=source.prices_usd,
-            price_usd=price_usd,
-            tally=tally,
-        )
-    if source.kind == "armol":
-        from midhaul.federation.recordings.armol import read_armol  # noqa: PLC0415
-
-        return read_armol(
-            source.file,
-            split=source.split,
-            labels=source.labels,
-            prices_usd=source.prices_usd,
-            price_usd=price_usd,
-            tally=tally,
-        )
-    if source.kind == "frugalml":
-        from midhaul.federation.recordings.frugal import read_frugalml  # noqa: PLC0415
-
-        return read_frugalml(source.file, prices_usd=source.prices_usd, tally=tally)
-    if source.kind == "frugalmct":
-        from midhaul.federation.recordings.frugal import read_frugalmct  # noqa: PLC0415
-
-        return read_frugalmct(source.file, prices_usd=source.prices_usd, tally=tally)
-    if source.truth is None:
+    if source.kind == "coco" and source.truth is None:
         message = f"COCO's results in {source.file} mean nothing without annotations"
         raise DataError(message, "give the file of the annotations as the truth")
-    from midhaul.federation.recordings.coco_results import read_coco_results  # noqa: PLC0415
-
-    return read_coco_results(
+    return LAYOUTS.called(
+        source.kind,
         source.file,
+        task=source.task,
         truth_file=source.truth,
+        split=source.split,
+        labels=source.labels,
         prices_usd=source.prices_usd,
         price_usd=price_usd,
         tally=tally,

@@ -6,9 +6,8 @@ from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from midhaul.errors import ConfigError
+from midhaul.errors import ConfigError, choice_hint
 from midhaul.vision.detectors.card import read_card, stated_by, with_options
-from midhaul.vision.detectors.detector import suggestion
 from midhaul.vision.detectors.onnx import OnnxDetector
 
 if TYPE_CHECKING:
@@ -56,5 +55,5 @@ def _card(name: str, options: Mapping[str, str]) -> Card:
     known = builtin_names()
     if name not in known:
         message = f"there is no built-in detector {name!r}"
-        raise ConfigError(message, suggestion(name, known))
+        raise ConfigError(message, choice_hint(name, known))
     return with_options(read_card(_WEIGHTS / f"{name}.toml"), options)

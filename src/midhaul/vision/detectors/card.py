@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError, with_config
 
 from midhaul import documents
-from midhaul.errors import ConfigError, DataError
-from midhaul.vision.detectors.detector import Stated, suggestion
+from midhaul.errors import ConfigError, DataError, choice_hint
+from midhaul.vision.detectors.detector import Stated
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -240,7 +240,7 @@ def _mistake(error: Any) -> str:
     place = ".".join(str(part) for part in error["loc"]) or "the card"
     if error["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
         known = [one.name for one in fields(Card)]
-        return f"unknown key {place} ({suggestion(place, known)})"
+        return f"unknown key {place} ({choice_hint(place, known)})"
     if error["type"] in ("missing", "missing_keyword_only_argument"):
         return f"key {place} is missing"
     return f"{place}: {error['msg']}, found {error['input']!r}"

@@ -12,16 +12,15 @@ A spec is ``kind:location?key=value&key=value``::
 
 from __future__ import annotations
 
-import importlib
 from dataclasses import dataclass, field
-from difflib import get_close_matches
 from pathlib import PurePath
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
-from midhaul.errors import ConfigError, require
+from midhaul.errors import ConfigError, choice_hint
+from midhaul.registry import Entry, Registry
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Mapping
 
     from midhaul.model import Detections
     from midhaul.vision.images.image import Pixels
@@ -88,52 +87,47 @@ class Stated:
     max_detections: int | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Runtime:
-    """Where a kind of detector is implemented and what it takes."""
-
-    module: str
-    needs: tuple[tuple[str, str], ...]
-    options: tuple[str, ...] = ()
-    example: str
-
-
+_HERE = "midhaul.vision.detectors"
 _ONNX = (("onnxruntime", "detect"), ("cv2", "detect"))
-_RUNTIMES = {
-    "builtin": _Runtime(
-        module="builtin",
-        needs=_ONNX,
-        options=("max_detections",),
-        example="builtin:NAME",
-    ),
-    "onnx": _Runtime(
-        module="onnx",
-        needs=_ONNX,
-        options=("card", "max_detections"),
-        example="onnx:model.onnx",
-    ),
-    "tflite": _Runtime(
-        module="tflite",
-        needs=(("ai_edge_litert", "tflite"), ("cv2", "detect")),
-        options=("card", "max_detections"),
-        example="tflite:model.tflite",
-    ),
-    "torchvision": _Runtime(
-        module="torchvision",
-        needs=(("torch", "learn"),),
-        options=("weights",),
-        example="torchvision:ssdlite320_mobilenet_v3_large?weights=DEFAULT",
-    ),
-    "recorded": _Runtime(
-        module="recorded",
-        needs=(),
-        options=("provider", "service_s", "cv"),
-        example="recorded:detections.parquet?provider=NAME",
-    ),
-    "null": _Runtime(
-        module="null", needs=(), options=("service_s", "load_s"), example="null"
-    ),
-}  # fmt: skip
+
+RUNTIMES: Registry[Any] = Registry(
+    "kind of detector",
+    {
+        "builtin": Entry(
+            place=f"{_HERE}.builtin",
+            needs=_ONNX,
+            options=("max_detections",),
+            example="builtin:NAME",
+        ),
+        "onnx": Entry(
+            place=f"{_HERE}.onnx",
+            needs=_ONNX,
+            options=("card", "max_detections"),
+            example="onnx:model.onnx",
+        ),
+        "tflite": Entry(
+            place=f"{_HERE}.tflite",
+            needs=(("ai_edge_litert", "tflite"), ("cv2", "detect")),
+            options=("card", "max_detections"),
+            example="tflite:model.tflite",
+        ),
+        "torchvision": Entry(
+            place=f"{_HERE}.torchvision",
+            needs=(("torch", "learn"),),
+            options=("weights",),
+            example="torchvision:ssdlite320_mobilenet_v3_large?weights=DEFAULT",
+        ),
+        "recorded": Entry(
+            place=f"{_HERE}.recorded",
+            options=("provider", "service_s", "cv"),
+            example="recorded:detections.parquet?provider=NAME",
+        ),
+        "null": Entry(
+            place=f"{_HERE}.null", options=("service_s", "load_s"), example="null"
+        ),
+    },
+)
+"""The module of each kind, with ``load`` and ``stated``."""
 
 
 def parse_spec(spec: str) -> DetectorSpec:
@@ -144,10 +138,7 @@ def parse_spec(spec: str) -> DetectorSpec:
     """
     head, has_options, query = spec.partition("?")
     kind, _, location = head.partition(":")
-    if kind not in _RUNTIMES:
-        message = f"unknown kind of detector {kind!r} in {spec!r}"
-        raise ConfigError(message, suggestion(kind, _RUNTIMES))
-    runtime = _RUNTIMES[kind]
+    runtime = RUNTIMES.entry(kind, spec)
     if (location == "") != (kind == "null"):
         message = f"a detector of kind {kind} is written otherwise, found {spec!r}"
         raise ConfigError(message, f"for example {runtime.example}")
@@ -156,7 +147,7 @@ def parse_spec(spec: str) -> DetectorSpec:
         key, equals, value = pair.partition("=")
         if key not in runtime.options:
             message = f"unknown option {key!r} of detector {spec!r}"
-            raise ConfigError(message, suggestion(key, runtime.options))
+            raise ConfigError(message, choice_hint(key, runtime.options))
         if not equals or not value or key in options:
             message = f"option {key} of {spec!r} must be given once, as {key}=VALUE"
             raise ConfigError(message)
@@ -181,11 +172,9 @@ def load_detector(spec: str, *, threads: int = 1, seed: int = 0) -> Detector:
     if threads < 1:
         message = f"threads of a detector must be at least 1, found {threads}"
         raise ConfigError(message)
-    runtime = _RUNTIMES[parsed.kind]
-    for module, extra in runtime.needs:
-        require(module, extra)
-    module = importlib.import_module(f"midhaul.vision.detectors.{runtime.module}")
-    return module.load(parsed.location, parsed.options, threads=threads, seed=seed)
+    return RUNTIMES.named(parsed.kind).load(
+        parsed.location, parsed.options, threads=threads, seed=seed
+    )
 
 
 def stated(spec: str) -> Stated:
@@ -197,11 +186,7 @@ def stated(spec: str) -> Stated:
         PrerequisiteError: a library is missing; the hint says how to install it.
     """
     parsed = parse_spec(spec)
-    runtime = _RUNTIMES[parsed.kind]
-    for module, extra in runtime.needs:
-        require(module, extra)
-    module = importlib.import_module(f"midhaul.vision.detectors.{runtime.module}")
-    return module.stated(parsed.location, parsed.options)
+    return RUNTIMES.named(parsed.kind).stated(parsed.location, parsed.options)
 
 
 def short_name(spec: str) -> str:
@@ -228,12 +213,3 @@ def short_name(spec: str) -> str:
 def caveat(detector: Detector) -> str:
     """What a report must say beside this detector's numbers; mostly nothing."""
     return str(getattr(detector, "caveat", ""))
-
-
-def suggestion(found: str, known: Iterable[str]) -> str:
-    """``did you mean …?``, or all that there is."""
-    known = tuple(known)
-    close = get_close_matches(found, known, n=1)
-    if close:
-        return f"did you mean {close[0]}?"
-    return f"choose one of: {', '.join(known)}" if known else ""

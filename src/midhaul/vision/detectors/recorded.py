@@ -19,9 +19,9 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from midhaul import documents
-from midhaul.errors import ConfigError, DataError
+from midhaul.errors import ConfigError, DataError, choice_hint
 from midhaul.model import Detections
-from midhaul.vision.detectors.detector import Stated, suggestion
+from midhaul.vision.detectors.detector import Stated
 from midhaul.vision.detectors.files import read_float
 from midhaul.vision.images.orientation import has_same_shape
 from midhaul.vision.judge.matching import as_double
@@ -165,7 +165,7 @@ def read_recording(file: Path, provider: str | None) -> RecordedDetections:
         message = f"{file} has no detections of provider {provider!r}"
         if provider is None:
             message = f"{file} holds {len(providers)} providers; name one"
-        raise ConfigError(message, suggestion(provider or "", providers))
+        raise ConfigError(message, choice_hint(provider or "", providers))
     sizes: dict[str, tuple[float, float]] = {}
     if set(_SIZES) <= set(table.column_names):
         columns = [table[name].to_pylist() for name in ("image_id", *_SIZES)]

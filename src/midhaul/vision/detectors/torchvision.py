@@ -9,10 +9,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from midhaul.errors import ConfigError, DataError, PrerequisiteError, require
+from midhaul.errors import (
+    ConfigError,
+    DataError,
+    PrerequisiteError,
+    choice_hint,
+    require,
+)
 from midhaul.model import Detections
 from midhaul.vision.detectors.card import COCO80
-from midhaul.vision.detectors.detector import Stated, suggestion
+from midhaul.vision.detectors.detector import Stated
 from midhaul.vision.detectors.geometry import Geometry
 
 if TYPE_CHECKING:
@@ -206,7 +212,7 @@ def _torchvision() -> Any:
 def _weights_enum(name: str) -> Any:
     if name not in NAMES:
         message = f"torchvision detector {name!r} is not known"
-        raise ConfigError(message, suggestion(name, NAMES))
+        raise ConfigError(message, choice_hint(name, NAMES))
     return _torchvision().models.get_model_weights(name)
 
 

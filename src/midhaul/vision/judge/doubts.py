@@ -10,11 +10,11 @@ image next to theirs.
 from __future__ import annotations
 
 from collections import Counter
-from difflib import get_close_matches
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from midhaul.errors import nearest
 from midhaul.model import Tally
 from midhaul.vision.data.names import match_names
 from midhaul.vision.judge.matching import iou
@@ -267,8 +267,8 @@ def _in_order(image_ids: Sequence[str]) -> list[int]:
 
 
 def _with_nearest(name: str, others: Sequence[str]) -> str:
-    near = get_close_matches(name, others, n=1)
-    return f"{name!r} (is it {near[0]!r}?)" if near else repr(name)
+    near = nearest(name, others)
+    return f"{name!r} (is it {near!r}?)" if near else repr(name)
 
 
 def _some(names: Sequence[str]) -> str:
