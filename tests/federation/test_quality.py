@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.federation.recordings import (
+from tests.federation.random_recordings import (
     random_recording,
     recordings,
     tiny_boxes,

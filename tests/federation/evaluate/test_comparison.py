@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.federation.recordings import random_recording, tiny_labels
+from tests.federation.random_recordings import random_recording, tiny_labels
 
 from midhaul.federation.evaluate.metrics import (
     cost_to_match,

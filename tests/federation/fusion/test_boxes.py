@@ -12,7 +12,12 @@ import pytest
 from ensemble_boxes.ensemble_boxes_nms import cpu_soft_nms_float
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.federation.recordings import HEIGHT, WIDTH, random_recording, tiny_boxes
+from tests.federation.random_recordings import (
+    HEIGHT,
+    WIDTH,
+    random_recording,
+    tiny_boxes,
+)
 
 from midhaul.errors import ConfigError
 from midhaul.federation.fusion.boxes import METHODS, SCORINGS, VOTES, BoxFuser

@@ -9,7 +9,12 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.federation.recordings import recordings, tiny_boxes, tiny_labels, tiny_tags
+from tests.federation.random_recordings import (
+    recordings,
+    tiny_boxes,
+    tiny_labels,
+    tiny_tags,
+)
 
 from midhaul.errors import DataError
 from midhaul.federation.fusion.calibration import (

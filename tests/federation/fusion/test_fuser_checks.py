@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
-from tests.federation.recordings import random_recording
+from tests.federation.random_recordings import random_recording
 
 from midhaul.errors import ConfigError, DataError
 from midhaul.federation.fusion import fit_fuser, fuser_from_state, fuser_named

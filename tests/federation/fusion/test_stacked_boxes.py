@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.ensemble import HistGradientBoostingClassifier
-from tests.federation.recordings import random_recording, recordings, tiny_boxes
+from tests.federation.random_recordings import random_recording, recordings, tiny_boxes
 from threadpoolctl import threadpool_limits
 
 from midhaul.errors import DataError

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from tests.federation.recordings import random_recording
+from tests.federation.random_recordings import random_recording
 
 from midhaul.errors import DataError
 from midhaul.federation.fusion import fuser_named

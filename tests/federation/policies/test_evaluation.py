@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.federation.recordings import random_recording, recordings, tiny_labels
+from tests.federation.random_recordings import random_recording, recordings, tiny_labels
 
 from midhaul.federation.fusion import fuser_named
 from midhaul.federation.policies.replay import replay

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.federation.recordings import recordings, tiny_boxes, tiny_tags
+from tests.federation.random_recordings import recordings, tiny_boxes, tiny_tags
 
 from midhaul.errors import DataError
 from midhaul.federation.recordings.problem import (

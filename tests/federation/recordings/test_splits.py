@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.federation.recordings import random_recording
+from tests.federation.random_recordings import random_recording
 
 from midhaul.federation.recordings.problem import SHARES, split_items
 from midhaul.federation.recordings.source import draw_items

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
-from tests.federation.recordings import random_recording
+from tests.federation.random_recordings import random_recording
 
 from midhaul.federation.fusion import fuser_named
 from midhaul.federation.policies.base import Examples

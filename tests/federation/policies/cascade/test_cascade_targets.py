@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from tests.federation.recordings import random_recording
+from tests.federation.random_recordings import random_recording
 
 from midhaul.federation.fusion import fuser_named
 from midhaul.federation.policies.cascade.cascade import influence_on_ap50
