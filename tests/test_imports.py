@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import ast
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
+
+import midhaul
 
 from midhaul.kinds import KINDS
 
@@ -101,3 +105,29 @@ def test_importing_midhaul_imports_nothing() -> None:
     loaded = {name for name in done.stdout.split() if name != "midhaul"}
     packages = {name.partition(".")[0] for name in loaded}
     assert packages - sys.stdlib_module_names == {"lazy_loader"}
+
+
+def test_no_module_is_imported_by_a_name_that_its_package_offers_for_another() -> None:
+    """``from PACKAGE import NAME`` would be the module or the function, by what ran."""
+    root = Path(midhaul.__file__).parent
+    offered: dict[str, set[str]] = {}
+    for face in root.rglob("__init__.pyi"):
+        names = {
+            alias.asname or alias.name
+            for node in ast.walk(ast.parse(face.read_text(encoding="utf-8")))
+            if isinstance(node, ast.ImportFrom)
+            for alias in node.names
+        }
+        beside = {path.stem for path in face.parent.iterdir()}
+        package = ".".join(("midhaul", *face.parent.relative_to(root).parts))
+        offered[package] = names & beside
+    assert offered
+    found = [
+        f"{file.relative_to(root)}:{node.lineno}: {node.module}.{alias.name}"
+        for file in root.rglob("*.py")
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8")))
+        if isinstance(node, ast.ImportFrom) and node.module in offered
+        for alias in node.names
+        if alias.name in offered[node.module]
+    ]
+    assert found == []

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from midhaul.deploy.live import tables
-from midhaul.deploy.report import overtime, promises
+from midhaul.deploy.report import overtime, overuse
 from midhaul.deploy.report.overtime import algorithm_times
 from midhaul.report import Cell, DataTable, Figure, Notice, Page, PageSection
 from midhaul.report.axes import Axis, Series
@@ -293,7 +293,7 @@ def _over_time(view: View) -> tuple[PageSection | None, ...]:
         overtime.quality(view, tables.PERIODS),
         overtime.stacked_rates(view, tables.RATES, limit),
         overtime.uplink(view, tables.PERIODS),
-        promises.replayed(view, tables.PERIODS),
+        overuse.replayed(view, tables.PERIODS),
     )
     where = (
         overtime.promises(view, tables.MOVES),

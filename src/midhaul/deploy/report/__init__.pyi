@@ -8,4 +8,4 @@ from .overtime import (
     storage as storage,
     uplink as uplink,
 )
-from .promises import fronts as fronts, replayed as replayed
+from .overuse import fronts as fronts, replayed as replayed

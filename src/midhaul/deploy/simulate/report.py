@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from midhaul.deploy.report import overtime, promises
+from midhaul.deploy.report import overtime, overuse
 from midhaul.deploy.report.overtime import algorithm_times
 from midhaul.deploy.simulate import tables
 from midhaul.report import Notice, Page, PageSection
@@ -104,7 +104,7 @@ def _overview(view: View) -> PageSection:
             factor=100,
         ),
         overtime.promises(view, tables.MOVES),
-        *promises.fronts(view),
+        *overuse.fronts(view),
         summary_table(view, _FORMS, caption),
     )
     return PageSection(title="Overview", items=gather(items))
