@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import vl_convert
 
-from midhaul.report import Figure, charts, timelines
+from midhaul.report import charts, timelines
 from midhaul.report.axes import Axis, Chart, ChartChoice, Series
 from midhaul.report.theme import LANGUAGE_VERSION, specification
 
@@ -71,7 +71,7 @@ CHARTS: dict[str, Callable[[list[dict[str, Any]]], Chart]] = {
 
 def svg(chart: Chart) -> str:
     """The chart, drawn."""
-    spec = specification(Figure(title="t", chart=chart))
+    spec = specification(chart, "t")
     return vl_convert.vegalite_to_svg(spec, vl_version=LANGUAGE_VERSION)
 
 

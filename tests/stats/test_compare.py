@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from midhaul.model.samples import MetricSamples
 from midhaul.stats import percentile_samples
-from midhaul.stats.compare import Comparison, compare
+from midhaul.stats.compare import MetricComparison, compare
 
 
 def mean_of(
@@ -202,7 +202,7 @@ def test_a_percentile_that_too_few_values_carry_cannot_be_told() -> None:
     assert found.reason == "p99 needs 662 values, found 20"
 
 
-def _width(found: Comparison) -> float:
+def _width(found: MetricComparison) -> float:
     return found.difference.high - found.difference.low
 
 

@@ -7,12 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from midhaul.deploy.plan import report as allocate_report
-from midhaul.deploy.plan import report as plan_report
 from midhaul.deploy.plan import tables
 from midhaul.deploy.plan.config import AllocateConfig, PlanConfig
 from midhaul.deploy.plan.experiment import allocate, plan
 from midhaul.deploy.plan.metrics import samples
+from midhaul.deploy.plan.report import build_allocate, build_plan
 from midhaul.errors import ConfigError, DataError
 from midhaul.report import Figure, Page, render
 from midhaul.runs.progress import SilentProgress
@@ -111,7 +110,7 @@ def test_layers_are_listed_once_a_gateway(planned: Run) -> None:
 
 def test_the_report_of_a_plan_draws_all_of_it(planned: Run) -> None:
     """Every chapter has its chart, and the page renders."""
-    page = plan_report.build(planned)
+    page = build_plan(planned)
     assert {
         "Quality, with its bound beside it",
         "Use of the gateways",
@@ -138,9 +137,9 @@ def test_a_run_that_planned_nothing_has_a_report(tmp_path: Path) -> None:
     """A killed run says that there is nothing to show."""
     config = PlanConfig.model_validate(PLAN, strict=False)
     run = Run.create(tmp_path, "deploy.plan", config)
-    assert "no plan yet" in render(plan_report.build(run))
+    assert "no plan yet" in render(build_plan(run))
     other = Run.create(tmp_path, "deploy.allocate", AllocateConfig())
-    assert "no uplink yet" in render(allocate_report.build(other))
+    assert "no uplink yet" in render(build_allocate(other))
 
 
 def test_a_search_that_was_stopped_says_so(tmp_path: Path) -> None:
@@ -173,7 +172,7 @@ def test_a_plan_for_nobody_is_the_best_there_is(tmp_path: Path) -> None:
     assert run.verdict.is_valid
     assert summary(run, "weighted_qos")["joint"] == 0
     assert "decisions" not in run.tables() or run.count("decisions") == 0
-    render(plan_report.build(run))
+    render(build_plan(run))
 
 
 @pytest.mark.parametrize(
@@ -247,4 +246,4 @@ def test_a_resumed_allocation_has_everything_once(tmp_path: Path) -> None:
     assert len(shares) == 4
     assert all(0 < share <= 1 + 1e-9 for share in shares.values())
     assert all(math.isfinite(v) for v in summary(run, "bound_share").values())
-    assert set(figures(allocate_report.build(run))) >= {"Quality by uplink"}
+    assert set(figures(build_allocate(run))) >= {"Quality by uplink"}

@@ -9,12 +9,11 @@ import pytest
 
 from midhaul.errors import ConfigError, DataError, MidhaulError
 from midhaul.federation.bundle import Bundle
-from midhaul.federation.evaluate import report as evaluate_report
-from midhaul.federation.evaluate import report as train_report
 from midhaul.federation.evaluate import tables
 from midhaul.federation.evaluate.config import EvaluateConfig, TrainConfig
 from midhaul.federation.evaluate.experiment import evaluate
 from midhaul.federation.evaluate.metrics import samples
+from midhaul.federation.evaluate.report import build_evaluate, build_train
 from midhaul.federation.evaluate.tables import (
     FAULT_PHASES,
     FAULT_REQUESTS,
@@ -144,7 +143,7 @@ def test_differences_to_itself_are_none(evaluated: Run) -> None:
 
 def test_the_report_shows_the_trade_off_and_renders(evaluated: Run) -> None:
     """The page holds its charts and becomes HTML."""
-    page = evaluate_report.build(evaluated)
+    page = build_evaluate(evaluated)
     found = figures(page)
     assert {"Quality against price", "Who is asked", "Regret over time"} <= set(found)
     assert "What it costs to be as good" in render(page)
@@ -157,7 +156,7 @@ def test_a_bad_day_is_answered_and_charged(evaluated: Run) -> None:
     assert {row["phase"] for row in rows} == phases
     outage = [row for row in rows if row["phase"] == "outage"]
     assert all(row["answered"] > 0.5 for row in outage)
-    page = evaluate_report.build(evaluated)
+    page = build_evaluate(evaluated)
     assert "Quality under faults" in figures(page)
     (day,) = (section for section in page.sections if section.title == "A bad day")
     # So short a day carries no percentile, and says so in the chart's place.
@@ -233,7 +232,7 @@ def test_a_trained_federation_decides_the_same_when_it_is_read(
     assert done.asked.any()
     bill = run.read(tables.BILL).to_pylist()
     assert [row["n_calls"] for row in bill] == [N_ITEMS] * 3
-    assert "What other budgets would buy" in figures(train_report.build(run))
+    assert "What other budgets would buy" in figures(build_train(run))
 
 
 def test_trained_federations_are_compared_beside_the_others(
@@ -352,12 +351,12 @@ def test_too_few_items_are_refused(tmp_path: Path) -> None:
 
 def test_an_empty_run_has_a_report_that_says_so(folder: Path, tmp_path: Path) -> None:
     """A run that was killed at once still has a page."""
-    for kind, config, report in (
-        ("federation.evaluate", evaluating(folder), evaluate_report),
-        ("federation.train", TrainConfig(), train_report),
+    for kind, config, build in (
+        ("federation.evaluate", evaluating(folder), build_evaluate),
+        ("federation.train", TrainConfig(), build_train),
     ):
         run = Run.create(tmp_path, kind, config)
-        page = report.build(run)
+        page = build(run)
         assert any(isinstance(i, Notice) for s in page.sections for i in s.items)
         assert render(page)
 

@@ -395,9 +395,9 @@ def test_free_calls_of_a_price_list_are_counted(tmp_path: Path) -> None:
 def test_a_provider_has_one_price_and_one_name() -> None:
     """A mistake is told before anything is asked."""
     spec = Spec("local:builtin:street-n")
-    with pytest.raises(ValidationError, match="either price_usd or price_list"):
+    with pytest.raises(ConfigError, match="either price_usd or price_list"):
         AskedConfig(spec=spec, name="x")
-    with pytest.raises(ValidationError, match="unique"):
+    with pytest.raises(ConfigError, match="unique"):
         RecordConfig(providers=(FREE, FREE))
     with pytest.raises(ValidationError, match="annotations"):
         RecordImagesConfig.model_validate_json('{"kind": "coco", "images": "."}')
