@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 
 import midhaul
-
 from midhaul.kinds import KINDS
 
 _LIGHT = {

@@ -9,11 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-<<<<<<< HEAD
 from tests.federation.random_recordings import (
-=======
-from tests.federation.drawn_recordings import (
->>>>>>> 532e11d (Let tests name what the move and the Python door gave new names)
     random_recording,
     recordings,
     tiny_boxes,

@@ -158,7 +158,7 @@ def test_a_program_that_is_told_to_ends_with_all_that_it_started(
     with program(work, n) as process:
         token = token_of(process.pid)
         process.send_signal(how)
-        assert process.wait(60) in codes
+        assert process.wait(300) in codes
         until(lambda: not bearers(token))
 
 
@@ -166,7 +166,7 @@ def test_whoever_hangs_in_the_end_is_ended_after_its_word() -> None:
     """Cleaning up for ever is cut short, and what must not be lost is said before."""
     with program(_HANGS, 1) as process:
         process.send_signal(signal.SIGINT)
-        assert process.wait(60) == children.INTERRUPTED
+        assert process.wait(300) == children.INTERRUPTED
         assert process.stdout is not None
         assert process.stdout.read() == "deadline\n"
 

@@ -9,11 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-<<<<<<< HEAD
 from tests.federation.random_recordings import random_recording, tiny_labels
-=======
-from tests.federation.drawn_recordings import random_recording, tiny_labels
->>>>>>> 532e11d (Let tests name what the move and the Python door gave new names)
 
 from midhaul.federation.evaluate.metrics import (
     cost_to_match,

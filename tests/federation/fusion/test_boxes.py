@@ -12,11 +12,7 @@ import pytest
 from ensemble_boxes.ensemble_boxes_nms import cpu_soft_nms_float
 from hypothesis import given, settings
 from hypothesis import strategies as st
-<<<<<<< HEAD
 from tests.federation.random_recordings import (
-=======
-from tests.federation.drawn_recordings import (
->>>>>>> 532e11d (Let tests name what the move and the Python door gave new names)
     HEIGHT,
     WIDTH,
     random_recording,

@@ -10,11 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.ensemble import HistGradientBoostingClassifier
-<<<<<<< HEAD
 from tests.federation.random_recordings import random_recording, recordings, tiny_boxes
-=======
-from tests.federation.drawn_recordings import random_recording, recordings, tiny_boxes
->>>>>>> 532e11d (Let tests name what the move and the Python door gave new names)
 from threadpoolctl import threadpool_limits
 
 from midhaul.errors import DataError

@@ -8,11 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
-<<<<<<< HEAD
 from tests.federation.random_recordings import random_recording, recordings, tiny_labels
-=======
-from tests.federation.drawn_recordings import random_recording, recordings, tiny_labels
->>>>>>> 532e11d (Let tests name what the move and the Python door gave new names)
 
 from midhaul.federation.fusion import fuser_named
 from midhaul.federation.policies.replay import replay

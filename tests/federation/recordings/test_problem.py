@@ -8,11 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-<<<<<<< HEAD
 from tests.federation.random_recordings import recordings, tiny_boxes, tiny_tags
-=======
-from tests.federation.drawn_recordings import recordings, tiny_boxes, tiny_tags
->>>>>>> 532e11d (Let tests name what the move and the Python door gave new names)
 
 from midhaul.errors import DataError
 from midhaul.federation.recordings.problem import (

@@ -5,11 +5,7 @@ from __future__ import annotations
 import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
-<<<<<<< HEAD
 from tests.federation.random_recordings import random_recording
-=======
-from tests.federation.drawn_recordings import random_recording
->>>>>>> 532e11d (Let tests name what the move and the Python door gave new names)
 
 from midhaul.federation.recordings.problem import SHARES, split_items
 from midhaul.federation.recordings.source import draw_items

@@ -6,11 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
-<<<<<<< HEAD
 from tests.federation.random_recordings import random_recording
-=======
-from tests.federation.drawn_recordings import random_recording
->>>>>>> 532e11d (Let tests name what the move and the Python door gave new names)
 
 from midhaul.federation.fusion import fuser_named
 from midhaul.federation.policies.base import Examples
