@@ -11,6 +11,7 @@ from midhaul.deploy.plan.config import PlanConfig
 from midhaul.errors import ConfigError, DataError, PrerequisiteError
 from midhaul.federation import fusion
 from midhaul.federation.features.saved import extractor_of
+from midhaul.federation.policies.catalogue import POLICIES
 from midhaul.federation.policies.saved import SAVED_POLICIES, policy_from_state
 from midhaul.federation.providers.catalogue import PROVIDERS
 from midhaul.federation.recordings import layouts
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
 REGISTRIES = (
     RUNTIMES,
+    POLICIES,
     SAVED_POLICIES,
     PROVIDERS,
     layouts.LAYOUTS,

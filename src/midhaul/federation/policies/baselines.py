@@ -218,6 +218,50 @@ def fit_fixed(examples: Examples) -> FixedFamily:
     )
 
 
+def fit_single(examples: Examples, *, provider: str | int = "") -> FixedPolicy:
+    """One provider, by name or number; the best of the examples where none is given.
+
+    Raises:
+        DataError: there is no such provider.
+    """
+    recording = examples.recording
+    if provider == "":
+        provider = best_single(recording, examples.fuser)
+    if isinstance(provider, int):
+        if not 0 <= provider < recording.n_providers:
+            message = f"no provider {provider}; there are {recording.n_providers}"
+            raise DataError(message)
+        provider = recording.providers[provider]
+    recording.only([provider])
+    return single_policies(recording)[recording.providers.index(provider)]
+
+
+def fit_subset(examples: Examples, *, providers: Sequence[str] = ()) -> FixedPolicy:
+    """A given subset.
+
+    Raises:
+        DataError: there is no such provider, or none is named.
+    """
+    return subset_policy(examples.recording, tuple(providers))
+
+
+def fit_ensemble(examples: Examples) -> FixedPolicy:
+    """Everybody."""
+    return ensemble_policy(examples.recording)
+
+
+def fit_random_one(examples: Examples) -> RandomOne:
+    """One provider by chance; nothing is learned."""
+    del examples
+    return RandomOne()
+
+
+def fit_random_subset(examples: Examples) -> RandomSubset:
+    """A subset by chance; nothing is learned."""
+    del examples
+    return RandomSubset()
+
+
 PolicyName = Literal["all", "cheapest-first", "single"]
 
 

@@ -1,20 +1,16 @@
-"""All policies by name: how each is learned, read back, and what it needs.
+"""All policies by name: how each is learned, and what it needs.
 
 Nothing is imported before it is used, so that names can be listed with the core alone.
-
-How each policy of the catalogue is learned, settings given by name.
-
-Modules are imported where they are used: names can then be listed without them.
 """
 
 from __future__ import annotations
 
-import difflib
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from midhaul.errors import ConfigError, DataError, require
+from midhaul.errors import ConfigError
+from midhaul.registry import Entry, Registry, imported
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Mapping
@@ -25,226 +21,10 @@ if TYPE_CHECKING:
     from midhaul.federation.policies.base import Examples, PolicyFamily, SubsetPolicy
 
     Policy = SubsetPolicy | PolicyFamily
-    Told = Mapping[str, Any]
-    Watched = tuple[Callable[[int], object] | None, Probe | None]
-    from collections.abc import Callable, Mapping
-
-    from midhaul.federation.policies.base import (
-        PolicyFamily,
-        SubsetPolicy,
-    )
-
     Progress = Callable[[int], object]
     """Told how many steps were taken since it was last told."""
 
-# ruff: noqa: PLC0415
-
-
-def fit_named(
-    name: str,
-    examples: Examples,
-    told: Told,
-    rng: np.random.Generator,
-    calibration: Examples | None,
-    watched: Watched,
-) -> Policy:
-    """Learn a policy of the catalogue; see :func:`catalogue.fit_policy`.
-
-    Raises:
-        ConfigError: a setting has a value that it cannot have.
-    """
-    try:
-        if name in _SIMPLE:
-            return _SIMPLE[name](examples, told)
-        if name in _LEARNERS:
-            return _fit_learner(name, examples, told, rng, calibration, watched)
-        return _LEARNED[name](examples, told, rng)
-    except (TypeError, ValueError) as error:
-        if not told:
-            raise
-        message = f"policy {name} cannot be learned with {dict(told)}: {error}"
-        raise ConfigError(message) from error
-
-
-def _single(examples: Examples, told: Told) -> Policy:
-    from midhaul.federation.policies.baselines import best_single, single_policies
-
-    recording = examples.recording
-    provider = told.get("provider", "")
-    if provider == "":
-        provider = best_single(recording, examples.fuser)
-    if isinstance(provider, int):
-        if not 0 <= provider < recording.n_providers:
-            message = f"no provider {provider}; there are {recording.n_providers}"
-            raise DataError(message)
-        provider = recording.providers[provider]
-    recording.only([provider])
-    return single_policies(recording)[recording.providers.index(provider)]
-
-
-def _random_one(examples: Examples, told: Told) -> Policy:
-    from midhaul.federation.policies.baselines import RandomOne
-
-    del examples, told
-    return RandomOne()
-
-
-def _random_subset(examples: Examples, told: Told) -> Policy:
-    from midhaul.federation.policies.baselines import RandomSubset
-
-    del examples, told
-    return RandomSubset()
-
-
-def _ensemble(examples: Examples, told: Told) -> Policy:
-    from midhaul.federation.policies.baselines import ensemble_policy
-
-    del told
-    return ensemble_policy(examples.recording)
-
-
-def _subset(examples: Examples, told: Told) -> Policy:
-    from midhaul.federation.policies.baselines import subset_policy
-
-    return subset_policy(examples.recording, tuple(told.get("providers", ())))
-
-
-def _fixed(examples: Examples, told: Told) -> Policy:
-    from midhaul.federation.policies.baselines import fit_fixed
-
-    del told
-    return fit_fixed(examples)
-
-
-def _chord(examples: Examples, told: Told) -> Policy:
-    from midhaul.federation.policies.baselines import fit_fixed
-    from midhaul.federation.policies.mixed import chord
-
-    if "budget_usd" not in told:
-        message = "the chord needs the setting budget_usd, a mean price of an item"
-        raise ConfigError(message)
-    return chord(fit_fixed(examples), float(told["budget_usd"]))
-
-
-def _oracle(examples: Examples, told: Told) -> Policy:
-    from midhaul.federation.policies.baselines import fit_oracle
-
-    del told
-    return fit_oracle(examples)
-
-
-def _confidence(examples: Examples, told: Told) -> Policy:
-    from midhaul.federation.policies.confidence import fit_confidence
-
-    del told
-    return fit_confidence(examples)
-
-
-def _frugal(examples: Examples, told: Told) -> Policy:
-    from midhaul.federation.policies.frugal import FrugalSettings, fit_frugal
-
-    return fit_frugal(examples, FrugalSettings(**told))
-
-
-def _frugal_qs(examples: Examples, told: Told) -> Policy:
-    return _frugal(examples, {"is_by_label": False, **told})
-
-
-def _frugal_mct(examples: Examples, told: Told) -> Policy:
-    from midhaul.federation.policies.frugal_mct import FrugalMctSettings, fit_frugal_mct
-
-    return fit_frugal_mct(examples, FrugalMctSettings(**told))
-
-
-def _linucb(examples: Examples, told: Told, rng: np.random.Generator) -> Policy:
-    from midhaul.federation.policies.linucb import LinUcbSettings, fit_linucb
-
-    return fit_linucb(examples, LinUcbSettings(**told), rng)
-
-
-def _linucb_first(examples: Examples, told: Told, rng: np.random.Generator) -> Policy:
-    return _linucb(examples, {"base": "cheapest", **told}, rng)
-
-
-def _cascade(examples: Examples, told: Told, rng: np.random.Generator) -> Policy:
-    require("sklearn", "federation")
-    from midhaul.federation.policies.cascade.cascade import CascadeSettings, fit_cascade
-
-    return fit_cascade(examples, CascadeSettings(**told), rng)
-
-
-def _fit_learner(
-    name: str,
-    examples: Examples,
-    told: Told,
-    rng: np.random.Generator,
-    calibration: Examples | None,
-    watched: Watched,
-) -> Policy:
-    require("torch", "learn")
-    from midhaul.federation.policies.after_first import AfterFirstPolicy, FirstAnswer
-    from midhaul.federation.policies.armol.ppo import fit_ppo
-    from midhaul.federation.policies.armol.presets import preset
-    from midhaul.federation.policies.armol.sac import fit_sac
-    from midhaul.federation.policies.armol.td3 import fit_td3
-
-    progress, probe = watched
-    n_steps = told.get("n_steps")
-    settings: Any = preset(name, told.get("preset", "corrected"), n_steps)
-    course = replace(settings.course, device=told.get("device", "cpu"))
-    settings = replace(settings, course=course)
-    fit: Any = {"sac": fit_sac, "td3": fit_td3, "ppo": fit_ppo}[name]
-    watching = {"progress": progress, "probe": probe}
-    with _one_thread():
-        if not told.get("first"):
-            return fit(examples, settings, rng, calibration=calibration, **watching)
-        first = FirstAnswer(provider=told["first"])
-        inner = fit(
-            first.widened(examples),
-            settings,
-            rng,
-            always=first.mask(examples.recording),
-            calibration=None if calibration is None else first.widened(calibration),
-            **watching,
-        )
-    return AfterFirstPolicy(first=first, inner=inner)
-
-
-@contextmanager
-def _one_thread() -> Generator[None]:
-    """Products of small matrices take longer when threads wait for each other."""
-    import torch
-
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
-
-
-_LEARNERS = ("sac", "td3", "ppo")
-
-_SIMPLE: dict[str, Callable[[Examples, Told], Policy]] = {
-    "single": _single,
-    "random-1": _random_one,
-    "random-n": _random_subset,
-    "ensemble-n": _ensemble,
-    "subset": _subset,
-    "fixed": _fixed,
-    "chord": _chord,
-    "oracle": _oracle,
-    "confidence": _confidence,
-    "frugal": _frugal,
-    "frugal-qs": _frugal_qs,
-    "frugal-mct": _frugal_mct,
-}
-
-_LEARNED: dict[str, Callable[[Examples, Told, np.random.Generator], Policy]] = {
-    "linucb": _linucb,
-    "linucb-first": _linucb_first,
-    "cascade": _cascade,
-}
+_HERE = "midhaul.federation.policies"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -254,19 +34,30 @@ class PolicyEntry:
     Attributes:
         name: in experiment files and tables.
         description: what it does, in a line.
+        fit: the function that learns it from examples, in this package.
+        told_as: class of the settings that the function takes, in this package; where
+            empty, it takes them one by one.
+        has_chance: whether it takes a source of chance as well.
+        preset: settings that are not the function's own.
         is_family: whether learning gives one policy for every exchange rate, which
             :func:`midhaul.federation.policies.budgets.calibrate` brings to a budget.
         knows_truth: whether it has to be learned on the items it is judged on: a bound,
             not a policy.
         settings: keys that it can be told, each with what it means.
-        extra: of midhaul, that it needs to be learned.
+        library: what learning imports late.
+        extra: of midhaul, that brings it.
     """
 
     name: str
     description: str
+    fit: str
+    told_as: str = ""
+    has_chance: bool = False
+    preset: Mapping[str, Any] = field(default_factory=dict[str, Any])
     is_family: bool = False
     knows_truth: bool = False
     settings: tuple[str, ...] = ()
+    library: str = ""
     extra: str = "federation"
 
 
@@ -277,85 +68,148 @@ _LINUCB = ("alpha", "discount", "is_shared", "base", "batch", "n_passes")
 CATALOGUE: tuple[PolicyEntry, ...] = (
     PolicyEntry(
         name="single",
+        fit="baselines:fit_single",
         description="one provider, the best of the training items unless it is given",
         settings=("provider",),
     ),
-    PolicyEntry(name="random-1", description="one provider, drawn for each item"),
-    PolicyEntry(name="random-n", description="a subset, drawn for each item"),
-    PolicyEntry(name="ensemble-n", description="everybody"),
-    PolicyEntry(name="subset", description="a given subset", settings=("providers",)),
-    PolicyEntry(name="fixed", description="the best fixed subset", is_family=True),
+    PolicyEntry(
+        name="random-1",
+        fit="baselines:fit_random_one",
+        description="one provider, drawn for each item",
+    ),
+    PolicyEntry(
+        name="random-n",
+        fit="baselines:fit_random_subset",
+        description="a subset, drawn for each item",
+    ),
+    PolicyEntry(
+        name="ensemble-n", fit="baselines:fit_ensemble", description="everybody"
+    ),
+    PolicyEntry(
+        name="subset",
+        fit="baselines:fit_subset",
+        description="a given subset",
+        settings=("providers",),
+    ),
+    PolicyEntry(
+        name="fixed",
+        fit="baselines:fit_fixed",
+        description="the best fixed subset",
+        is_family=True,
+    ),
     PolicyEntry(
         name="chord",
+        fit="mixed:fit_chord",
         description="fixed subsets, mixed by chance to a price",
         settings=("budget_usd",),
     ),
     PolicyEntry(
         name="oracle",
+        fit="baselines:fit_oracle",
         description="upper bound: the best subset for each item, by its truth",
         is_family=True,
         knows_truth=True,
     ),
     PolicyEntry(
         name="confidence",
+        fit="confidence:fit_confidence",
         description="one after another until one is sure",
         is_family=True,
     ),
     PolicyEntry(
         name="frugal",
+        fit="frugal:fit_frugal",
+        told_as="frugal:FrugalSettings",
         description="FrugalML: a base, then by label a threshold and an add-on",
         is_family=True,
         settings=_FRUGAL,
     ),
     PolicyEntry(
         name="frugal-qs",
+        fit="frugal:fit_frugal",
+        told_as="frugal:FrugalSettings",
+        preset={"is_by_label": False},
         description="FrugalML with one threshold for all labels",
         is_family=True,
         settings=_FRUGAL,
     ),
     PolicyEntry(
         name="frugal-mct",
+        fit="frugal_mct:fit_frugal_mct",
+        told_as="frugal_mct:FrugalMctSettings",
         description="FrugalMCT: a base, then the add-on that is predicted to pay",
         is_family=True,
         settings=("base", "ridge"),
     ),
     PolicyEntry(
         name="linucb",
+        fit="linucb:fit_linucb",
+        told_as="linucb:LinUcbSettings",
+        has_chance=True,
         description="LinUCB: a bandit that learns from what it asks",
         is_family=True,
         settings=_LINUCB,
     ),
     PolicyEntry(
         name="linucb-first",
+        fit="linucb:fit_linucb",
+        told_as="linucb:LinUcbSettings",
+        has_chance=True,
+        preset={"base": "cheapest"},
         description="LinUCB after the answer of the cheapest provider",
         is_family=True,
         settings=_LINUCB,
     ),
     PolicyEntry(
         name="cascade",
+        fit="cascade.cascade:fit_cascade",
+        told_as="cascade.cascade:CascadeSettings",
+        has_chance=True,
+        library="sklearn",
         description="ours: predicts what each continuation brings",
         is_family=True,
         settings=("target", "round_quality", "n_states", "n_folds", "n_trees"),
     ),
     PolicyEntry(
         name="sac",
+        fit="armol.sac:fit_sac",
+        library="torch",
         description="Armol's soft actor-critic",
         settings=_LEARNER,
         extra="learn",
     ),
     PolicyEntry(
         name="td3",
+        fit="armol.td3:fit_td3",
+        library="torch",
         description="Armol's twin delayed policy gradient",
         settings=_LEARNER,
         extra="learn",
     ),
     PolicyEntry(
         name="ppo",
+        fit="armol.ppo:fit_ppo",
+        library="torch",
         description="Armol's proximal policy optimisation",
         settings=_LEARNER,
         extra="learn",
     ),
 )
+
+
+_ENTRIES = {entry.name: entry for entry in CATALOGUE}
+
+POLICIES: Registry[Callable[..., Policy]] = Registry(
+    "policy",
+    {
+        name: Entry(
+            place=f"{_HERE}.{one.fit}",
+            needs=((one.library, one.extra),) if one.library else (),
+        )
+        for name, one in _ENTRIES.items()
+    },
+)
+"""What learns each."""
 
 
 def entry_named(name: str) -> PolicyEntry:
@@ -364,14 +218,8 @@ def entry_named(name: str) -> PolicyEntry:
     Raises:
         ConfigError: there is no policy of that name.
     """
-    for entry in CATALOGUE:
-        if entry.name == name:
-            return entry
-    names = [entry.name for entry in CATALOGUE]
-    near = difflib.get_close_matches(name, names, 1)
-    hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(names)}"
-    message = f"there is no policy {name!r}"
-    raise ConfigError(message, hint)
+    POLICIES.entry(name)
+    return _ENTRIES[name]
 
 
 def fit_policy(
@@ -411,4 +259,74 @@ def fit_policy(
         known = ", ".join(entry.settings) or "none"
         message = f"policy {name} has no setting {unknown[0]!r}"
         raise ConfigError(message, f"its settings: {known}")
-    return fit_named(name, examples, told, rng, calibration, (progress, probe))
+    try:
+        if entry.extra == "learn":
+            watching = {"progress": progress, "probe": probe}
+            return _fit_learner(name, examples, told, rng, calibration, **watching)
+        return _fit_at_once(entry, examples, told, rng)
+    except (TypeError, ValueError) as error:
+        if not told:
+            raise
+        message = f"policy {name} cannot be learned with {told}: {error}"
+        raise ConfigError(message) from error
+
+
+def _fit_at_once(
+    entry: PolicyEntry,
+    examples: Examples,
+    told: Mapping[str, Any],
+    rng: np.random.Generator,
+) -> Policy:
+    fit: Any = POLICIES.named(entry.name)
+    told = {**entry.preset, **told}
+    if not entry.told_as:
+        return fit(examples, **told)
+    settings = imported(f"{_HERE}.{entry.told_as}")(**told)
+    return fit(examples, settings, *([rng] if entry.has_chance else []))
+
+
+def _fit_learner(
+    name: str,
+    examples: Examples,
+    told: Mapping[str, Any],
+    rng: np.random.Generator,
+    calibration: Examples | None,
+    **watching: object,
+) -> Policy:
+    fit: Any = POLICIES.named(name)
+    from midhaul.federation.policies.after_first import (  # noqa: PLC0415 - torch
+        AfterFirstPolicy,
+        FirstAnswer,
+    )
+    from midhaul.federation.policies.armol.presets import preset  # noqa: PLC0415
+
+    n_steps = told.get("n_steps")
+    settings: Any = preset(name, told.get("preset", "corrected"), n_steps)
+    course = replace(settings.course, device=told.get("device", "cpu"))
+    settings = replace(settings, course=course)
+    with _one_thread():
+        if not told.get("first"):
+            return fit(examples, settings, rng, calibration=calibration, **watching)
+        first = FirstAnswer(provider=told["first"])
+        inner = fit(
+            first.widened(examples),
+            settings,
+            rng,
+            always=first.mask(examples.recording),
+            calibration=None if calibration is None else first.widened(calibration),
+            **watching,
+        )
+    return AfterFirstPolicy(first=first, inner=inner)
+
+
+@contextmanager
+def _one_thread() -> Generator[None]:
+    """Products of small matrices take longer when threads wait for each other."""
+    import torch  # noqa: PLC0415
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

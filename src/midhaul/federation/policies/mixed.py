@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from midhaul.federation.policies.baselines import FixedPolicy
+from midhaul.errors import ConfigError
+from midhaul.federation.policies.baselines import FixedPolicy, fit_fixed
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from jaxtyping import Bool, Int64
 
     from midhaul.federation.npz_state import State
-    from midhaul.federation.policies.base import Situation, SubsetPolicy
+    from midhaul.federation.policies.base import Examples, Situation, SubsetPolicy
     from midhaul.federation.policies.baselines import FixedFamily
 
 _SALT = "mixed"
@@ -169,3 +170,15 @@ def chord(family: FixedFamily, budget_usd: float) -> SubsetPolicy:
         second=policies[high - 1],
         share=(budget_usd - below) / (above - below),
     )
+
+
+def fit_chord(examples: Examples, *, budget_usd: float | None = None) -> SubsetPolicy:
+    """The chord of the examples' fixed subsets at a mean price of an item.
+
+    Raises:
+        ConfigError: no price is given.
+    """
+    if budget_usd is None:
+        message = "the chord needs the setting budget_usd, a mean price of an item"
+        raise ConfigError(message)
+    return chord(fit_fixed(examples), float(budget_usd))
