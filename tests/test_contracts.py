@@ -50,9 +50,8 @@ def test_every_part_of_a_kind_is_there(kind: Kind) -> None:
     assert issubclass(kind.load_config(), Config)
     assert callable(kind.load_run())
     assert all(isinstance(table, Table) for table in kind.load_tables())
-    for reference in (kind.report, kind.samples):
-        module, _, name = reference.partition(":")
-        assert callable(getattr(importlib.import_module(module), name))
+    assert callable(kind.load_report())
+    assert callable(kind.load_samples())
 
 
 def test_every_column_is_described_and_has_si_units(kind: Kind) -> None:

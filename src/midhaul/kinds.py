@@ -1,8 +1,10 @@
 """The kinds of experiment: where each one's parts are, imported when used.
 
-A part is named ``module:attribute``. Configs need the core only, so that ``new``,
-``ls`` and ``show`` work without the libraries that an experiment needs. The file is
-long because each kind has its entry in one table.
+The folder of ``deploy.plan`` is ``midhaul.deploy.plan``, with ``PlanConfig`` in its
+``config``, ``plan`` in ``experiment``, ``PLAN_TABLES`` in ``tables``, ``build_plan`` in
+``report`` and ``samples`` in ``metrics``. A folder of one kind, or of several that
+share a part, has ``TABLES`` and ``build``. Configs need the core only, so that ``new``,
+``ls`` and ``show`` work without the libraries that an experiment needs.
 """
 
 from __future__ import annotations
@@ -15,7 +17,7 @@ from typing import TYPE_CHECKING, Any, cast
 from midhaul.errors import ConfigError, PrerequisiteError, suggestion
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from midhaul.model.samples import MetricSamples
     from midhaul.report import Figure, Page
@@ -34,12 +36,9 @@ class Kind:
     Attributes:
         name: what an experiment file says as ``kind``.
         summary: what it is for, in a sentence.
-        config: its config class.
-        run: the function that fills a run.
-        tables: the tables it writes.
-        report: the function that makes a page from a run.
-        samples: the function that gives a run's metrics unit by unit, to compare.
         extra: the extra of midhaul that brings what it imports.
+        folder: the package of its parts, or the module of all of them; the one of its
+            name where empty.
         needs: libraries of that extra that it imports late, so that a run which lacks
             them is refused before it begins.
         headline: the metrics that a summary shows, all when empty.
@@ -48,19 +47,20 @@ class Kind:
 
     name: str
     summary: str
-    config: str
-    run: str
-    tables: str
-    report: str
-    samples: str
     extra: str
+    folder: str = ""
     needs: tuple[str, ...] = ()
     headline: tuple[str, ...] = ()
     is_exclusive: bool = False
 
+    @property
+    def verb(self) -> str:
+        """The last word of its name, which its parts are called by."""
+        return self.name.rpartition(".")[2]
+
     def load_config(self) -> type[Config]:
         """The config class."""
-        return self._load(self.config)
+        return self._part("config", f"{self.verb.capitalize()}Config")
 
     def load_run(self) -> Experiment:
         """The function that fills a run.
@@ -71,15 +71,19 @@ class Kind:
         for library in self.needs:
             if importlib.util.find_spec(library) is None:
                 raise self._lacks(library)
-        return self._load(self.run)
+        return self._part("experiment", self.verb)
 
     def load_tables(self) -> tuple[Table, ...]:
         """The tables it writes."""
-        return self._load(self.tables)
+        return self._part("tables", f"{self.verb.upper()}_TABLES", "TABLES")
 
     def build_page(self, run: Run) -> Page:
         """The report of a run."""
-        return self._load(self.report)(run)
+        return self.load_report()(run)
+
+    def load_report(self) -> Callable[[Run], Page]:
+        """The function that makes a page from a run."""
+        return self._part("report", f"build_{self.verb}", "build")
 
     def write_report(self, run: Run) -> ReportFile:
         """Write the report of a run into its folder.
@@ -118,22 +122,29 @@ class Kind:
 
     def samples_of(self, run: Run) -> list[MetricSamples]:
         """A run's metrics, unit by unit."""
-        return self._load(self.samples)(run)
+        return self.load_samples()(run)
 
-    def _load(self, reference: str) -> Any:
-        """Import a part.
+    def load_samples(self) -> Callable[[Run], list[MetricSamples]]:
+        """The function that gives a run's metrics unit by unit, to compare."""
+        return self._part("metrics", "samples")
+
+    def _part(self, file: str, *names: str) -> Any:
+        """Import a part by the first of its names that its file has.
 
         Raises:
             PrerequisiteError: a library of the kind's extra is not installed.
         """
-        module, _, attribute = reference.partition(":")
         try:
-            return getattr(importlib.import_module(module), attribute)
+            found = importlib.import_module(self.folder or f"midhaul.{self.name}")
+            if hasattr(found, "__path__"):
+                found = importlib.import_module(f"{found.__name__}.{file}")
         except ModuleNotFoundError as error:
             missing = (error.name or "").partition(".")[0]
             if missing == "midhaul":
                 raise
             raise self._lacks(missing) from error
+        there = (name for name in names if hasattr(found, name))
+        return getattr(found, next(there, names[0]))
 
     def _lacks(self, library: str) -> PrerequisiteError:
         message = f"{self.name} needs {library}, which is not installed"
@@ -151,11 +162,6 @@ KINDS: dict[str, Kind] = {
         Kind(
             name="testbed.measure",
             summary="Measure running nodes: accuracy, latency, bytes, cost.",
-            config="midhaul.testbed.measure.config:MeasureConfig",
-            run="midhaul.testbed.measure.experiment:measure",
-            tables="midhaul.testbed.measure.tables:TABLES",
-            report="midhaul.testbed.measure.report:build",
-            samples="midhaul.testbed.measure.metrics:samples",
             extra="testbed",
             headline=(*_ACCURACY, *_LATENCY, "backhaul_up_bytes", "usd_per_1000"),
             is_exclusive=True,
@@ -163,22 +169,14 @@ KINDS: dict[str, Kind] = {
         Kind(
             name="testbed.accuracy",
             summary="Judge detectors by preprocessings over a data set, no nodes.",
-            config="midhaul.testbed.measure.config:AccuracyConfig",
-            run="midhaul.testbed.measure.experiment:accuracy",
-            tables="midhaul.testbed.measure.tables:TABLES",
-            report="midhaul.testbed.measure.report:build",
-            samples="midhaul.testbed.measure.metrics:samples",
+            folder="midhaul.testbed.measure",
             extra="testbed",
             headline=(*_ACCURACY, "prepared_bytes", "size_left"),
         ),
         Kind(
             name="testbed.overhead",
             summary="Measure what midhaul itself costs, with a detector of no work.",
-            config="midhaul.testbed.measure.config:OverheadConfig",
-            run="midhaul.testbed.measure.experiment:overhead",
-            tables="midhaul.testbed.measure.tables:TABLES",
-            report="midhaul.testbed.measure.report:build",
-            samples="midhaul.testbed.measure.metrics:samples",
+            folder="midhaul.testbed.measure",
             extra="testbed",
             headline=(*_LATENCY, "stage_queue_s", "stage_decode_s", "stage_network_s"),
             is_exclusive=True,
@@ -186,11 +184,6 @@ KINDS: dict[str, Kind] = {
         Kind(
             name="deploy.plan",
             summary="Plan what runs on which gateway and who gets how much uplink.",
-            config="midhaul.deploy.plan.config:PlanConfig",
-            run="midhaul.deploy.plan.experiment:plan",
-            tables="midhaul.deploy.plan.tables:PLAN_TABLES",
-            report="midhaul.deploy.plan.report:build_plan",
-            samples="midhaul.deploy.plan.metrics:samples",
             extra="deploy",
             needs=_PLANNING,
             headline=(
@@ -207,11 +200,7 @@ KINDS: dict[str, Kind] = {
         Kind(
             name="deploy.allocate",
             summary="Divide an uplink among analytics by several allocators.",
-            config="midhaul.deploy.plan.config:AllocateConfig",
-            run="midhaul.deploy.plan.experiment:allocate",
-            tables="midhaul.deploy.plan.tables:ALLOCATE_TABLES",
-            report="midhaul.deploy.plan.report:build_allocate",
-            samples="midhaul.deploy.plan.metrics:samples",
+            folder="midhaul.deploy.plan",
             extra="deploy",
             needs=_PLANNING,
             headline=(
@@ -226,11 +215,6 @@ KINDS: dict[str, Kind] = {
         Kind(
             name="deploy.simulate",
             summary="Simulate a gateway over time under several policies.",
-            config="midhaul.deploy.simulate.config:SimulateConfig",
-            run="midhaul.deploy.simulate.experiment:simulate",
-            tables="midhaul.deploy.simulate.tables:SIMULATE_TABLES",
-            report="midhaul.deploy.simulate.report:build",
-            samples="midhaul.deploy.simulate.metrics:samples",
             extra="deploy",
             needs=_PLANNING,
             headline=(
@@ -247,11 +231,6 @@ KINDS: dict[str, Kind] = {
         Kind(
             name="deploy.live",
             summary="Run a gateway and its cloud here: real pulls, messages and rates.",
-            config="midhaul.deploy.live.config:LiveConfig",
-            run="midhaul.deploy.live.experiment:live",
-            tables="midhaul.deploy.live.tables:LIVE_TABLES",
-            report="midhaul.deploy.live.report:build",
-            samples="midhaul.deploy.live.metrics:samples",
             extra="deploy",
             needs=("aiohttp", *_PLANNING, "onnxruntime", "psutil"),
             headline=(
@@ -269,11 +248,6 @@ KINDS: dict[str, Kind] = {
         Kind(
             name="federation.record",
             summary="Send an image set to live providers and keep what they answer.",
-            config="midhaul.federation.record.config:RecordConfig",
-            run="midhaul.federation.record.experiment:record",
-            tables="midhaul.federation.record.tables:RECORD_TABLES",
-            report="midhaul.federation.record.report:build",
-            samples="midhaul.federation.record.metrics:samples",
             extra="federation",
             needs=("aiohttp", "cv2", "onnxruntime"),
             headline=(
@@ -288,11 +262,7 @@ KINDS: dict[str, Kind] = {
         Kind(
             name="federation.train",
             summary="Learn which providers to ask, from recorded answers, to serve it.",
-            config="midhaul.federation.evaluate.config:TrainConfig",
-            run="midhaul.federation.evaluate.train:train",
-            tables="midhaul.federation.evaluate.tables:TRAIN_TABLES",
-            report="midhaul.federation.evaluate.report:build_train",
-            samples="midhaul.federation.evaluate.metrics:samples",
+            folder="midhaul.federation.evaluate",
             extra="federation",
             needs=_LEARNING,
             headline=("quality", "cost_usd", "n_calls", "cost_share", "fit_s"),
@@ -300,11 +270,6 @@ KINDS: dict[str, Kind] = {
         Kind(
             name="federation.evaluate",
             summary="Compare policies of asking providers on items nothing has seen.",
-            config="midhaul.federation.evaluate.config:EvaluateConfig",
-            run="midhaul.federation.evaluate.experiment:evaluate",
-            tables="midhaul.federation.evaluate.tables:EVALUATE_TABLES",
-            report="midhaul.federation.evaluate.report:build_evaluate",
-            samples="midhaul.federation.evaluate.metrics:samples",
             extra="federation",
             needs=_LEARNING,
             headline=(
@@ -319,11 +284,7 @@ KINDS: dict[str, Kind] = {
         Kind(
             name="federation.latency",
             summary="Split captured requests into transmission and inference.",
-            config="midhaul.captures.config:LatencyConfig",
-            run="midhaul.captures.experiment:latency",
-            tables="midhaul.captures.tables:LATENCY_TABLES",
-            report="midhaul.captures.report:build",
-            samples="midhaul.captures.metrics:samples",
+            folder="midhaul.captures",
             extra="federation",
             needs=("scapy",),
             headline=(

@@ -123,15 +123,13 @@ def build(run: Run) -> Page:
     return Page(title="Toy", subtitle=run.id, verdict=run.verdict)
 
 
+CountConfig, count = ToyConfig, run  # as a kind's parts are called
+
 KIND = Kind(
     name=NAME,
     summary="Count.",
-    config=f"{__name__}:ToyConfig",
-    run=f"{__name__}:run",
-    tables=f"{__name__}:TABLES",
-    report=f"{__name__}:build",
-    samples=f"{__name__}:samples",
     extra="testbed",
+    folder=__name__,
 )
 
 

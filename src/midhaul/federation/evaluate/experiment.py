@@ -35,6 +35,7 @@ from midhaul.federation.evaluate.tables import (
     FAULT_REQUESTS,
     FAULT_SUMMARY,
 )
+from midhaul.federation.evaluate.train import train
 from midhaul.federation.policies.base import Examples
 from midhaul.federation.policies.baselines import best_single
 from midhaul.federation.policies.catalogue import entry_named
@@ -67,6 +68,8 @@ if TYPE_CHECKING:
     from midhaul.runs.progress import Progress
     from midhaul.runs.run import Run
     from midhaul.vision.images.image import Pixels
+
+__all__ = ["evaluate", "train"]
 
 _MOST_ITEMS = 3_000
 _WORTH_OF_ALL = 0.1
