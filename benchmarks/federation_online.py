@@ -43,19 +43,19 @@ from online_streams import streams
 
 from midhaul.federation.fusion import fuser_named
 from midhaul.federation.policies.catalogue import fit_policy
-from midhaul.federation.policies.degrading import degraded
 from midhaul.federation.policies.ensemble_labels import with_references
 from midhaul.federation.policies.online.drift import DriftMonitor
 from midhaul.federation.policies.online.refit_settings import OnlineSettings
 from midhaul.federation.policies.replay import replay
 from midhaul.federation.quality import item_quality
+from midhaul.federation.recordings.degrading import degraded
 
 if TYPE_CHECKING:
     from online_cases import Case
 
     from midhaul.federation.fusion.base import Fuser
-    from midhaul.federation.policies.degrading import Degrading
     from midhaul.federation.policies.online.drift import Alarm
+    from midhaul.federation.recordings.degrading import Degrading
     from midhaul.federation.recordings.problem import Recording
 
 DATA = Path(

@@ -1,9 +1,9 @@
-"""Reading packet captures: pcap and pcapng, also gzipped, through scapy's raw reader.
+"""Packet captures (pcap, pcapng, gzipped): from their frames to TCP segments.
 
-The reader only parts a file into frames; taking frames apart with scapy as well is
-about fifty times slower than :mod:`midhaul.captures.capture`.
+Scapy's raw reader only parts a file into frames; taking frames apart with scapy as
+well is about fifty times slower than what stands here.
 
-From the bytes of a captured frame to its TCP segment, or to the reason why not.
+A frame becomes its TCP segment, or the reason why it has none.
 
 Only headers are read, so a frame that was cut at the snapshot length serves as well.
 """

@@ -1,6 +1,7 @@
-"""One TCP connection of a capture: both its streams, and what is spoken in them.
+"""TCP connection of a capture: both its streams, and what is spoken in them.
 
-Readers between a stream and its messages: HTTP in the clear, and HTTP in TLS.
+The readers between a stream and its messages stand here, too: HTTP in the clear, and
+HTTP in TLS.
 """
 
 from __future__ import annotations

@@ -1,14 +1,12 @@
-"""Requests and answers of HTTP/2 in bytes that are in the clear (RFC 9113).
+"""HTTP/1.1 and HTTP/2 in the clear: requests and answers, as every reader finds them.
 
-Heads of frames are read: kind, stream and whether they end it. A reader that
-meets a hole where a head should be is lost and says so; what it found stands.
+*HTTP/2* (RFC 9113): heads of frames are read, which say kind, stream and whether they
+end it. A reader that meets a hole where a head should be is lost and says so; what it
+found stands.
 
-A request or an answer, as every reader of a protocol finds it.
-
-Requests and answers of HTTP/1.1 in bytes that are in the clear (RFC 9112).
-
-Heads, lengths and chunks are read, bodies are counted. A reader that meets something
-else, or a hole where a head should be, is lost and says so; what it found stands.
+*HTTP/1.1* (RFC 9112): heads, lengths and chunks are read, bodies are counted. A reader
+that meets something else, or a hole where a head should be, is lost and says so; what
+it found stands.
 """
 
 from __future__ import annotations

@@ -1,7 +1,4 @@
-"""The report of federation.latency: who takes how long when, and what for.
-
-The tables of federation.latency's report.
-"""
+"""Report of federation.latency: who takes how long when, and what for; its tables."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""What a connection says about each of its requests: times, and how it went.
+"""Request times: how long each request travelled and how long the server worked on it.
 
-Requests and their connections as values: times, and how they went.
+Requests and their connections are values here: their times, and how they went.
 
-When had the server the whole request? The estimator behind transmission times.
+The estimator behind transmission times asks: when had the server the whole request?
 
 Everything is on the clock of the capture, taken near the client. The request is whole
 at the server when its last byte has arrived there; what the server does about it is

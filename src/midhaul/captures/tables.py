@@ -1,7 +1,4 @@
-"""The tables that federation.latency writes.
-
-What was split, as rows of the tables.
-"""
+"""Tables of federation.latency, and what was split as their rows."""
 
 from __future__ import annotations
 

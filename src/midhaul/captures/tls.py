@@ -1,11 +1,12 @@
-"""The course of one TLS connection: when its handshake ended, and who spoke then.
+"""TLS without a key: records, hellos, and when a connection's handshake ended.
 
-What the clear parts of a TLS handshake say: names, versions, what was resumed.
+*Hellos* are the clear parts of a handshake; they say names, versions, what was resumed.
 
 Only hellos are read (RFC 5246 7.4.1, RFC 8446 4.1); everything in them may be wrong or
 cut off, and is then simply not known.
 
-TLS records in a stream of bytes, without opening them (RFC 5246 6.2, RFC 8446 5).
+*Records* are told apart in a stream of bytes without opening them (RFC 5246 6.2, RFC
+8446 5).
 
 The head of a record is in the clear in every version: its type and its length. Where a
 head was not captured (a short snapshot length, a lost packet) the reader goes on

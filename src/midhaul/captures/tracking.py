@@ -1,6 +1,7 @@
-"""From captures to connections and requests: the whole way, file after file.
+"""Tracking connections through captures: frames to requests, file after file.
 
-Names of servers from the answers of name servers (RFC 1035).
+Servers get their names from the answers of name servers, which pass by as well (DNS,
+RFC 1035).
 """
 
 from __future__ import annotations

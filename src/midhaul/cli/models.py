@@ -1,6 +1,6 @@
-"""``midhaul models``: the detectors that are known by name, and exporting one.
+"""``midhaul models``, the detectors known by name and their export; ``midhaul new``.
 
-``midhaul new``: an experiment file to begin with.
+``midhaul new`` writes an experiment file to begin with.
 """
 
 from __future__ import annotations

@@ -1,7 +1,4 @@
-"""``midhaul run``: one experiment file, one run.
-
-``midhaul demo``: the main job on what midhaul brings along.
-"""
+"""``midhaul run``: one experiment file, one run; ``midhaul demo``: a shipped one."""
 
 from __future__ import annotations
 

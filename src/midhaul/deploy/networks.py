@@ -1,6 +1,6 @@
-"""The links of a gateway by the names that the seed gives them, and real uplinks.
+"""Networks: a gateway's links by the seed's names, and traces of real uplinks.
 
-Traces of real links: what rate a link had in each second, and how to replay that.
+*Traces* of real links say what rate one had in each second, and are replayed.
 
 A Mahimahi trace has one whole number per line, a time in milliseconds at which the link
 could carry one packet of 1,504 bytes. The last one is also the length of the trace,

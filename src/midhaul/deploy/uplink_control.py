@@ -1,4 +1,4 @@
-"""Back-pressure within a rate period: what to send while messages wait for the link.
+"""Back-pressure and forecasts of an uplink: what is promised, and what is sent.
 
 A forecast holds for a whole rate period, and a link may fall in its first second. What
 waits and what leaves are seen at once, so knobs need not wait for the next period. With
@@ -14,7 +14,8 @@ carries nothing, little is offered from time to time, to see whether it is back.
 few shares of the grant are used, :data:`RUNGS`, so that an allocator is asked a few
 times a period at most.
 
-What an uplink will carry in the next rate period, as far as a promise can be kept.
+A *forecast* is what an uplink will carry in the next rate period, as far as a promise
+can be kept.
 
 Nobody knows what a link will carry. What can be promised is how often it will carry
 less than was counted on. With *C* carried in the period that ended, *s* the usual size

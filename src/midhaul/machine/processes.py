@@ -1,6 +1,6 @@
-"""What other processes use: CPU time (finer than ticks of 10 ms), memory, children.
+"""CPU and memory of other processes (finer than ticks of 10 ms), and their children.
 
-How busy the machine's processors are, from the kernel's own counters.
+How busy the machine's processors are is read from the kernel's own counters.
 """
 
 from __future__ import annotations

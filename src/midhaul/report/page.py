@@ -1,10 +1,10 @@
-"""What a report holds: a page of sections, and the items of a section.
+"""Page of a report: its sections, their items, and how charts become pictures.
 
 These are values without looks. :mod:`midhaul.report.html` turns a page into one file.
 
-Charts as pictures, for documents and notebooks that cannot hold the page.
+Charts become pictures for documents and notebooks that cannot hold the page.
 
-Worked examples: images of the run with what was detected on them.
+A *gallery* has worked examples: images of the run with what was detected on them.
 """
 
 from __future__ import annotations

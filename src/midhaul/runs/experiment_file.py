@@ -1,4 +1,4 @@
-"""Reading an experiment file, with ``--set`` laid over it.
+"""Experiment files (TOML), with ``--set`` laid over them.
 
 Order: the kind's defaults, the file, then each ``--set a.b=value`` in turn. A value is
 written as in TOML; what is no TOML is taken as text. A step of the key is a key, the
@@ -7,7 +7,7 @@ index of a list entry or the ``name`` of one: ``nodes.edge1.detector``.
 A relative path is taken from the folder of the file; one given with ``--set`` from the
 current folder. Environment variables are not expanded.
 
-On which line of a TOML text each key stands.
+On which line each key stands is known, so that a mistake has its place.
 """
 
 from __future__ import annotations

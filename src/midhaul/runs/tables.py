@@ -1,9 +1,7 @@
-"""What a table holds: its columns, their types and their meaning.
+"""Tables: columns, types and meaning, and Parquet parts that are whole or not there.
 
 The tables of a kind are declared once, as values; writing checks rows against them and
 the reference page of the documentation is made from them.
-
-Tables as folders of Parquet files, each there as a whole or not at all.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
-"""Calls in processes of their own, a few at a time.
+"""Worker processes: calls in processes of their own, a few at a time.
 
 Each call has a fresh process, so that one that dies takes no other with it, and every
 process ends when the one that started it does, however that ends.
 
-The same work on many things, in several processes of this machine.
+``parallel`` does the same work on many things in several of them.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""A federation as an ASGI application: what it answers to whom.
+"""ASGI application of a federation: what it answers to whom.
 
-What a federation answers over HTTP: JSON, and the status that goes with it.
+Answers are JSON, with the status that goes with each.
 """
 
 from __future__ import annotations

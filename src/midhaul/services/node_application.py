@@ -1,13 +1,13 @@
-"""The node as an ASGI application: what it answers to whom.
+"""ASGI application of a node: what it answers to whom.
 
 Nothing but HTTP happens on the event loop. Images are decoded and shown to the detector
 by worker threads behind a queue; forwarding is asynchronous, so that a worker is never
 held by a slow cloud. Durations come from one clock of one process and are never
 compared with those of another.
 
-What an edge makes of its cloud's answer.
+An edge makes its own answer of its cloud's, with the times and bytes of both.
 
-Loading a node's detector, and having it run once before it counts.
+A node's detector is loaded, and has run once, before it counts.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Whether the metrics of one run differ from those of another.
+"""Comparison of two runs, metric by metric, with Holm's correction for many.
 
 Units that both runs share (images, blocks) are resampled together, so what they share
 cancels out; runs without shared units are resampled apart. All p values are corrected
@@ -22,8 +22,6 @@ A tie is only called where a difference could have been found. It cannot be told
 3. where a value is only known to be at least that (requests without an answer) and what
    it exceeds decides: a bound is never better, nothing is worse than a bound, and two
    bounds are no tie.
-
-Many comparisons at once: Holm's correction.
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@ Quantiles here are values that occurred: the smallest one whose share of the wei
 reaches ``q`` (the inverse of the empirical distribution, Hyndman and Fan's type 1).
 Repeating a value and giving it twice the weight are then the same thing.
 
-Percentiles as far as the values carry them: MLPerf's early-stopping estimate.
+*Early stopping* gives percentiles as far as the values carry them: MLPerf's estimate.
 
 A percentile of few values is whatever the largest of them happened to be. What n
 values do carry is the claim "the q quantile is at most x": were it false, no more than

@@ -19,8 +19,12 @@ from midhaul.deploy.placement import (
     MarginalGreedy,
     MilpPlacer,
 )
-from midhaul.deploy.placement.additive import FULL, additive_model, knapsack_greedy
-from midhaul.deploy.placement.additive_dp import knapsack_dp
+from midhaul.deploy.placement.additive import (
+    FULL,
+    additive_model,
+    knapsack_dp,
+    knapsack_greedy,
+)
 from midhaul.deploy.placement.building import build
 from midhaul.deploy.placement.fptas import knapsack_fptas, lightest, lightest_reference
 from midhaul.deploy.problem import (

@@ -10,13 +10,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.deploy.rates.instances import seed_demands, small_demands
+from tests.support.rates_reference import best_value, upper_hull
 
 from midhaul.deploy.curves.qos_curve import QosCurve
 from midhaul.deploy.rates import Demands, ExactKnapsack, HullGreedy
 from midhaul.deploy.rates.base import weighted_values
 from midhaul.deploy.rates.hull import FlatProblem, Hulls, _Core, _pay, falling, total
 from midhaul.deploy.rates.hull_kernels import best_pair, segments
-from midhaul.deploy.rates.reference import best_value, upper_hull
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -8,9 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.optimize import Bounds, LinearConstraint, milp
 from tests.deploy.rates.instances import random_demands, seed_demands, small_demands
+from tests.support.rates_reference import best_value
 
 from midhaul.deploy.rates import Demands, ExactKnapsack
-from midhaul.deploy.rates.reference import best_value
 from midhaul.errors import DataError
 
 

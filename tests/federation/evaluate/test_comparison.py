@@ -38,9 +38,10 @@ def outcome_of(
     """What asking some subsets in one round does to some items."""
     part = recording.take(items)
     features = np.zeros((len(items), 0), np.float32)
+    fuser = fuser_named(FUSERS[recording.task])
     return judge(
         Part(items=items, raw=part, recording=part, features=features),
-        fuser_named(FUSERS[recording.task]),
+        fuser.fuse(part.shown(asked), asked),
         asked,
         asked,
         (asked != 0).astype(np.int64),

@@ -18,10 +18,10 @@ from tests.federation.random_recordings import (
     random_recording,
     tiny_boxes,
 )
+from tests.support.fusion_reference import Box, fuse_boxes
 
 from midhaul.errors import ConfigError
 from midhaul.federation.fusion.boxes import METHODS, SCORINGS, VOTES, BoxFuser
-from midhaul.federation.fusion.reference import Box, fuse_boxes
 from midhaul.federation.recordings.parquet import read_parquet
 from midhaul.federation.recordings.problem import Answers, Recording
 

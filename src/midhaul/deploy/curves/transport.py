@@ -1,4 +1,4 @@
-"""What MQTT over TCP adds to payload on an uplink.
+"""MQTT over TCP: what transport adds to payload on an uplink.
 
 Formats: MQTT 3.1.1 (OASIS, 2014), section 2.2.3 (remaining length of 1 to 4 bytes), 3.3
 (PUBLISH: topic and, for QoS 1 and 2, a packet identifier), 3.6 (PUBREL); IPv4 (RFC 791)
@@ -13,7 +13,8 @@ What is left out:
 3. Messages that share a segment, and acknowledgements that ride on the next message:
    with these the uplink carries less than is charged.
 
-What one published message takes on the uplink, for those who send one at a time.
+Besides, what one published message takes on the uplink, for those who send one at a
+time.
 """
 
 from __future__ import annotations

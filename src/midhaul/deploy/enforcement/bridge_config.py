@@ -1,6 +1,7 @@
-"""What a bridge is told: the file behind ``midhaul serve bridge``.
+"""Config of the MQTT bridge: the file behind ``midhaul serve bridge``.
 
-A broker as a bridge finds it: where it is, who asks, and how TLS is set up.
+A broker is told here as the bridge finds it: where it is, who asks, and how TLS is set
+up.
 """
 
 from __future__ import annotations

@@ -1,9 +1,10 @@
-"""One direction of a bridge: what came, waits, was sent, and is not acknowledged yet.
+"""Queue of a bridge's direction: what came, waits, was sent, is not acknowledged yet.
 
 Nothing here talks to a broker. What is decided here is asked of the store, and holds as
 soon as the store has committed it.
 
-How much may be on its way at once: the pacer watches what is not acknowledged.
+The *in-flight window* says how much may be on its way at once, by what is not
+acknowledged.
 
 A rate is granted before anybody knows what the link will carry. Where it carries less,
 messages that have left the pacer wait in the buffers of the kernel and of the link, in

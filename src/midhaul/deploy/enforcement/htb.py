@@ -1,4 +1,4 @@
-"""Shaping by the kernel: one HTB class per analytic, as a script or applied at once.
+"""HTB: shaping by the kernel, one class per analytic, as a script or applied at once.
 
 The alternative to the bridge, where programs cannot be paced: the kernel's hierarchical
 token bucket (M. Devera, "HTB Linux queuing discipline manual", 2002) gives each class
@@ -23,7 +23,7 @@ Differences from the manual:
 6. Ports are read at their usual place. Packets of IPv4 with options, later fragments
    and packets of IPv6 with extension headers match no port, and share the small class.
 
-An HTB plan in force: applied, changed and counted with ``tc``.
+A plan in force is applied, changed and counted with ``tc``.
 """
 
 from __future__ import annotations

@@ -1,9 +1,8 @@
-"""Pacing: what may leave when, so that each lane keeps its rate and all the uplink.
+"""Pacer: leaky buckets and lanes, so that each rate is kept and so is the uplink.
 
-Each lane and the uplink have a leaky bucket (:mod:`midhaul.deploy.enforcement.pacer`);
-a message leaves when both are empty. Over every window of *W* seconds a lane sends at
-most ``rate * (W + lateness_s)`` and one message, and so do all together on the uplink.
-Time is an argument, nothing here waits.
+Each lane and the uplink have a leaky bucket; a message leaves when both are empty. Over
+every window of *W* seconds a lane sends at most ``rate * (W + lateness_s)`` and one
+message, and so do all together on the uplink. Time is an argument, nothing here waits.
 
 What lanes leave of the uplink can be shared in proportion to their rates by start-time
 fair queueing: P. Goyal, H. Vin, H. Cheng, "Start-time Fair Queueing", SIGCOMM 1996.
@@ -14,7 +13,7 @@ Differences from the paper:
 3. Of several lanes whose buckets are empty, the one goes first that has been allowed to
    for longest.
 
-A leaky bucket whose rate may change: when the next message may leave.
+The *leaky bucket* has a rate that may change; it says when the next message may leave.
 
 The generic cell rate algorithm (ITU-T I.371, annex A) in its continuous form: sending
 *n* bits fills the bucket by *n*, it drains at its rate, and the next message may leave
@@ -28,10 +27,10 @@ Differences from the standard:
    the bound holds for its integral.
 2. Messages have sizes of their own; a cell is one size.
 
-A lane: the queue of what one rate is granted to, its bounds and its counts.
+A *lane* is the queue of what one rate is granted to, with its bounds and its counts.
 
-A lane is a topic, or all topics of a filter; messages leave it in the order in which
-they came.
+It is a topic, or all topics of a filter; messages leave it in the order in which they
+came.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The limit of every eviction policy: what one could do that knows the future.
+"""Belady's limit: what an eviction policy could do that knows the future.
 
 Between two uses of a layer it is kept, which takes its bytes of disk for that time, or
 it is deleted and pulled again. With ``z_k`` for "the layer is kept in gap k"::
@@ -19,7 +19,7 @@ Differences from what a policy can do:
 :class:`FarthestNextUse` knows the future and is a policy, for sequences that are too
 long for the exact search.
 
-Packing intervals into a disk, exactly: the search behind the offline limit.
+The exact search packs intervals into the disk.
 """
 
 from __future__ import annotations

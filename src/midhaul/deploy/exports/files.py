@@ -1,6 +1,6 @@
-"""A folder that a person can apply: every export of a plan, and how to use each.
+"""Export folder of a plan: every file that a person applies, and a README for them.
 
-README.txt of an export: the order, how to check, how to undo, what is missing.
+The README.txt says the order, how to check, how to undo, and what is missing.
 """
 
 from __future__ import annotations

@@ -1,12 +1,14 @@
-"""Joint placement and rates for large problems: prices, minimum cuts, exchanges.
+"""Lagrangian relaxation of joint planning: prices, minimum cuts, exchanges.
+
+For large problems, places and rates are planned in four steps.
 
 1. The smallest Lagrangian bound is searched for among prices of uplinks, disks, cores,
-   memory and pulls (:mod:`midhaul.deploy.joint.lagrangian`), by cutting planes
+   memory and pulls, by cutting planes
    (:mod:`midhaul.deploy.joint.cutting_planes`). Where analytics have a choice of
    gateways, their own prices are too many for that; prices come from the linear
    relaxation, and the bound is the Lagrangian at them.
 2. Each set of prices met on the way suggests a plan, and exchanges better the best of
-   them (:mod:`midhaul.deploy.joint.lagrangian`).
+   them.
 3. If value and bound are still apart, only the uplinks stay relaxed: the placement that
    is best at their prices is searched as a whole
    (:mod:`midhaul.deploy.placement.mincut`). It is one more plan, and a better bound.
@@ -21,7 +23,7 @@ relaxation method for solving integer programming problems", Management Science 
 2. What remains at prices is a minimum cut and a largest step for each analytic, both
    exact, so that the bound is that of the linear relaxation, and better after step 3.
 
-The Lagrangian of a joint problem: every capacity and every uplink has a price.
+In the *relaxation* every capacity and every uplink has a price.
 
 With ``lambda_h`` per bit/s of the uplink at ``h`` and ``mu_r`` per unit of row ``r``,
 an analytic is worth ``c_a = max(0, max_s w_a q_as - lambda_h r_as)`` in the cloud and
@@ -40,7 +42,7 @@ slope is what is left of each row.
 Items of one analytic on several gateways exclude each other. Each such analytic has one
 more price ``nu_a``, paid by all of its items and paid back once.
 
-Plans from prices, and better ones from them: who goes to a gateway, then rates.
+*Plans* come from prices, and better ones from them: who goes to a gateway, then rates.
 
 At prices every item has a gain and a rent, the price of what it takes. Items in order
 of gain over rent, each if it fits with the layers that it still needs, are a first

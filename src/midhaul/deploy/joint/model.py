@@ -1,9 +1,9 @@
-"""A joint problem as arrays: the set-union knapsack of its places, and all steps.
+"""Joint problem as arrays: the set-union knapsack of its places, and all steps.
 
 Row ``a`` of the steps belongs to analytic ``a`` in the cloud, row ``n + a`` to the same
 one on a gateway. Every planner of this package works on this form.
 
-From chosen items and steps to a plan.
+What a planner chose of items and steps becomes a plan again here.
 """
 
 from __future__ import annotations

@@ -1,11 +1,11 @@
-"""The mixed-integer program of a joint problem, as HiGHS takes it.
+"""MILP of a joint problem: columns, rows and classes of equals, as HiGHS takes them.
 
 Columns, in this order: a count for each step of each class (first all steps in the
 cloud, then all on a gateway), a count for each move, one 0-1 for each element group.
 
-Rows of a linear program, collected piece by piece.
+Rows are collected piece by piece.
 
-What cannot be told apart, counted once: analytics, their items and elements.
+*Classes* count once what cannot be told apart: analytics, their items and elements.
 """
 
 from __future__ import annotations

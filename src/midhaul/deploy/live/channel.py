@@ -1,6 +1,6 @@
-"""A worker's ends: JSON lines on stdin and stdout, and a connection to a broker.
+"""Channels of a live worker: JSON lines on stdin and stdout, and MQTT to a broker.
 
-What is published: a line of JSON that says which message this is, then its body.
+What is published is a line of JSON that says which message this is, then its body.
 """
 
 from __future__ import annotations

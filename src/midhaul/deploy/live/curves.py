@@ -1,11 +1,9 @@
-"""QoS curves of the workloads, measured before the loop begins.
+"""QoS curves of both workloads, measured before the loop begins.
 
 For each knob, messages that are never sent afterwards are made, answered and scored.
 The rate of a step is the 90th percentile of their sizes, with what the transport adds
 and 5 % more, so that no lane is loaded to its last bit. On the gateway an analytic sees
 whole messages and uploads its answers alone: one step.
-
-Measuring the QoS curves of both workloads before the loop begins.
 """
 
 from __future__ import annotations

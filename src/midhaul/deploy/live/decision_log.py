@@ -1,6 +1,6 @@
-"""What a live loop writes down: rate periods, grants, decisions and moves.
+"""Decision log of a live loop: rate periods, grants, decisions, moves and messages.
 
-What a repetition has seen, as rows of tables, written as soon as they are final.
+What a repetition has seen becomes rows of tables, written as soon as they are final.
 """
 
 from __future__ import annotations

@@ -1,11 +1,11 @@
-"""The control loop in real time: the same decisions as a simulated gateway takes.
+"""Control loop in real time: the same decisions as a simulated gateway takes.
 
 At the begin of each rate period: who leaves goes, who arrives comes, at the begin of a
 slot the placement is planned and its pulls are queued, and then the uplink is divided.
 Pulls and moves happen in between. A placement that takes long is followed from the rate
 period on in which it is there: the uplink is divided meanwhile.
 
-The pulls of a live run, one after another, and the moves that follow from them.
+Its pulls happen one after another, and moves follow from them.
 """
 
 from __future__ import annotations

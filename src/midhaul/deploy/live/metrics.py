@@ -1,6 +1,6 @@
-"""The summary of a live run: its metrics with intervals over slots, and its counts.
+"""Metrics of a live run: intervals over slots, and counts.
 
-A live run's metrics slot by slot, so that two runs can be compared.
+They are there slot by slot, so that two runs can be compared.
 
 A slot is the unit: what happens in one follows from the placement at its begin, and
 messages within it are far from independent.

@@ -1,6 +1,6 @@
-"""One repetition from its first process to its last row.
+"""Repetition of a live run: from its first process to its last row.
 
-What breaks on purpose in a live run, and comes back.
+*Faults* break on purpose meanwhile, and come back.
 """
 
 from __future__ import annotations

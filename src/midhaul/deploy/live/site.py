@@ -1,6 +1,6 @@
-"""Where a run happens: the link, the registry with its images, brokers and workers.
+"""Site of a live run: the link, the registry with its images, brokers and workers.
 
-A worker process as the orchestrator sees it: orders go in, lines come out.
+A worker process is what the orchestrator sees of it: orders go in, lines come out.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""What a live loop counts on of the uplink, and what it takes back meanwhile.
+"""Uplink of a live loop: what is counted on, and the backlog that takes some back.
 
-What waits for the uplink in a live run, as the bridge counts it.
+The *backlog* is what waits for the uplink, as the bridge counts it.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""Whether a live run may be believed: what was demanded, found, and what to change.
+"""Validity of a live run: what was demanded, what was found, and what to change.
 
-What a live run needs of the machine, asked for all at once.
+What a live run needs of the machine is asked for all at once, before it begins.
 """
 
 from __future__ import annotations

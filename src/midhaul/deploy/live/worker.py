@@ -1,4 +1,4 @@
-"""The processes of a live run: ``python -m midhaul.deploy.live.worker ROLE OPTIONS``.
+"""Worker processes of a live run: ``python -m midhaul.deploy.live.worker ROLE ...``.
 
 OPTIONS is JSON. Orders come as lines of JSON on stdin, and what happens goes to stdout
 in the same form. When stdin is closed, the process ends.
@@ -12,12 +12,13 @@ bridge    the pacing bridge from the gateway's broker to the cloud's
 pull      the gateway's layer store and its puller
 ========  =========================================================
 
-The analytics: in the cloud they answer messages, on the gateway they send answers.
+The *analytics* answer messages in the cloud, and send answers from the gateway.
 
 The cloud's consumer also scores, because it alone may know the truth. Detection runs in
 one thread, so that the connection stays alive meanwhile.
 
-The gateway's side of the registry: pulls, holds and deletes when it is told to.
+The *puller* is the gateway's side of the registry: it pulls, holds and deletes when it
+is told to.
 
 It alone has the layer store open, and runs in the gateway's namespace, so that layers
 come over the shaped link. Orders are carried out side by side: a hold does not wait for

@@ -1,11 +1,11 @@
-"""What an analytic does with its messages, whatever they are.
+"""Workloads of a live run: street scenes as JPEG and sounds as WAV, with scores.
 
-Street scenes as JPEG messages, and a detector that is scored on them.
+*Images* are street scenes as JPEG messages, and a detector is scored on them.
 
 The knob is the share of a scene's area that is left after a resize. The quality of an
 answer is its F1 at an IoU of 0.5 against the scene's known boxes.
 
-Made-up sound events as WAV messages, and a classifier that is scored on them.
+*Sounds* are made-up events as WAV messages, and a classifier is scored on them.
 
 Eight classes share a hum and differ by one sound each between 0.7 and 10 kHz: a tone, a
 chirp, clicks or a band of noise. The knob is the share of the sampling rate that

@@ -1,7 +1,6 @@
 """Placement: which analytics run on which gateway."""
 
-from midhaul.deploy.placement.additive import AdditiveGreedy
-from midhaul.deploy.placement.additive_dp import AdditiveDp
+from midhaul.deploy.placement.additive import AdditiveDp, AdditiveGreedy
 from midhaul.deploy.placement.base import GatewayUse, Placement, Placer, Pull
 from midhaul.deploy.placement.checks import check_placement, check_placer
 from midhaul.deploy.placement.fptas import Fptas

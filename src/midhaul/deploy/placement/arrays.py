@@ -1,10 +1,10 @@
-"""The parts of a placement problem's arrays: who may move, and what every row charges.
+"""Set-union knapsack: a placement problem as arrays, with several capacities.
 
 Elements come in sorts: layers on a gateway that somebody with at most a given deadline
 needs. Rows charge sorts; a layer is an element of a sort when somebody needs it and
 some row charges it.
 
-A placement problem as arrays: set-union knapsack with several capacities.
+The parts of the arrays follow: who may move, and what every row charges.
 
 Items are candidate moves (an analytic to a gateway), elements are what items share
 (layers on a gateway, layers that must be there by a deadline). With ``x_i`` for "item i
@@ -20,9 +20,10 @@ All placers work on this form; :mod:`midhaul.deploy.placement.building` makes it
 The problem is Set-Union Knapsack (Goldschmidt, Nehme and Yu, Naval Research Logistics
 41, 1994), here with more than one capacity row.
 
-The container images of a problem as arrays: who consists of which layers.
+The *catalogue* is the container images as arrays: who consists of which layers.
 
-When pulls must have ended: which deadlines need a capacity row of their own.
+*Levels* say when pulls must have ended: which deadlines need a capacity row of their
+own.
 
 Jobs on one machine meet all deadlines exactly if, for every deadline ``d``, the jobs
 that are due by ``d`` fit into the time until ``d``: order them by deadline (J. R.

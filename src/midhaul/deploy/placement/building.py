@@ -1,4 +1,4 @@
-"""From a placement problem to arrays.
+"""Building a placement problem's arrays, and reading a choice back as a placement.
 
 Items are moves of one analytic to one gateway that can end in time and are worth
 something. Elements are layers on a gateway; where deadlines differ there is a copy of a
@@ -8,7 +8,7 @@ one for each deadline of its pulls (:mod:`midhaul.deploy.placement.arrays`); the
 backhaul that all gateways share has rows of the last sort too. The backhaul's rows are
 necessary and not sufficient: the schedule has the last word.
 
-What a choice takes of each gateway, in words of the problem.
+The way back says what a choice takes of each gateway, in words of the problem.
 """
 
 from __future__ import annotations

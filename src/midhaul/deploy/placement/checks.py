@@ -1,6 +1,6 @@
-"""The conformance suite of placers, ours or a stranger's.
+"""Conformance suite of placers, ours or a stranger's.
 
-Easy and odd problems for the conformance suite of placers.
+Its problems are easy ones and odd ones.
 """
 
 from __future__ import annotations

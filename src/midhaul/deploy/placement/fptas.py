@@ -1,4 +1,4 @@
-"""Nearly the optimum of the additive model, in time that is polynomial in 1 / epsilon.
+"""FPTAS of the additive model: nearly the optimum, in time polynomial in 1 / epsilon.
 
 Ibarra and Kim, "Fast Approximation Algorithms for the Knapsack and Sum of Subset
 Problems", Journal of the ACM 22, 1975. With a known value ``P`` of at least half the
@@ -16,9 +16,7 @@ the answer is worth at least ``(1 - epsilon)`` of the optimum. Differences:
 4. The thesis cited in :mod:`midhaul.deploy.placement.additive` rounds values and then
    enumerates, which bounds the loss but not the time.
 
-The loop of the FPTAS, compiled.
-
-Plain-Python reference: ``lightest_reference`` of :mod:`midhaul.deploy.placement.fptas`.
+Its loop is compiled; its plain-Python reference is ``lightest_reference``.
 """
 
 from __future__ import annotations
@@ -33,12 +31,12 @@ from numba import njit
 
 from midhaul.deploy.placement.additive import (
     FULL,
+    SplitBound,
     by_ratio,
     fill_up,
     knapsack_greedy,
     place_additively,
 )
-from midhaul.deploy.placement.additive_dp import SplitBound
 from midhaul.errors import DataError, require
 
 if TYPE_CHECKING:

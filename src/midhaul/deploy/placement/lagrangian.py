@@ -1,10 +1,10 @@
-"""From the Lagrangian to a choice that keeps all capacities.
+"""Lagrangian relaxation of a placement: prices, a certified bound, and choices.
 
-The closure next to the minimum leaves a little room. Items are added to it, the best
-worth for the price of what they still need first; what a bundle costs is spread anew
-after each round, as later items find it paid for.
+*Repair*: the closure next to the minimum leaves a little room. Items are added to it,
+the best worth for the price of what they still need first; what a bundle costs is
+spread anew after each round, as later items find it paid for.
 
-The Lagrangian dual of a placement: prices for capacities, and a certified bound.
+The *dual* gives capacities prices, and the value a certified bound.
 
 With a price for each row, lambda >= 0, and for each group of items that exclude each
 other, mu >= 0, capacities and groups may be broken, at a cost:
@@ -16,10 +16,9 @@ other, mu >= 0, capacities and groups may be broken, at a cost:
 What is left is a closure (:mod:`midhaul.deploy.placement.closure`). ``L`` is convex,
 at least the optimum wherever it is taken, and at its minimum equal to the bound of the
 linear relaxation, as closures are totally unimodular (Geoffrion, Mathematical
-Programming Study 2, 1974). Its minimisers are in
-:mod:`midhaul.deploy.placement.lagrangian`.
+Programming Study 2, 1974).
 
-Prices at which the Lagrangian bound of a placement is lowest, or nearly so.
+*Prices* are searched for at which this bound is lowest, or nearly so.
 
 One capacity: the line through the best closure that keeps it and the best that breaks
 it meets the dual where the next evaluation is worth while; the search ends at the exact
@@ -33,7 +32,7 @@ Operations Research 23, 1975). A block is what touches the same rows: mostly a g
 Items that exclude each other: the dual of the linear relaxation gives a price to each
 group as well. The solver's duals are not trusted: the bound is the Lagrangian there.
 
-The items that the Lagrangian leaves open, solved exactly.
+The *core*, the items that the Lagrangian leaves open, is solved exactly.
 
 An item is decided when deciding it otherwise lowers the bound to the value of a choice
 that is known already (reduced-cost fixing). What remains is a small instance with what

@@ -12,10 +12,7 @@ per weight, compared with the best single item. Differences from the paper:
    by somebody else.
 4. No factor is guaranteed, so the bound is infinite.
 
-The loop of the marginal greedy, compiled.
-
-Plain-Python reference: ``in_order_of_merit`` of
-:mod:`midhaul.deploy.placement.marginal_greedy`.
+Its loop is compiled; its plain-Python reference is ``in_order_of_merit``.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""In which order the layers of a placement are pulled, and when each pull ends.
+"""Schedule of pulls: in which order layers are pulled, and when each pull ends.
 
 A gateway pulls one container image after the other, each with the layers that are
 missing still. Of the orders that meet all deadlines, one with little weighted waiting
@@ -14,7 +14,7 @@ C_j). Differences from the paper:
 3. Where gateways share a backhaul, no gateway knows its rate in advance. Pulls are
    then in order of their deadlines, and the rule decides among equal ones.
 
-Pulls of several gateways over one backhaul, as a fluid.
+Pulls of several gateways share one backhaul as a fluid.
 
 Each gateway pulls its images in order, at most at its downlink. At every moment the
 backhaul is divided so: each gateway asks for the constant rate that the most pressing

@@ -1,6 +1,6 @@
-"""The experiment files of deploy.plan and deploy.allocate, key by key.
+"""Config of deploy.plan and deploy.allocate, key by key, and tables of other kinds.
 
-The tables that the experiment files of the deploy area share, key by key.
+The tables that all experiment files of the area share stand first.
 """
 
 from __future__ import annotations

@@ -1,7 +1,4 @@
-"""deploy.allocate: what happens when a file of that kind is run.
-
-deploy.plan: what happens when a file of that kind is run.
-"""
+"""deploy.plan and deploy.allocate: what happens when a file of these kinds is run."""
 
 from __future__ import annotations
 

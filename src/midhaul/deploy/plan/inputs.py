@@ -1,6 +1,6 @@
-"""From a config to a problem: curves, container images, analytics and gateways.
+"""Inputs of a plan: from a config to a problem of analytics, images and gateways.
 
-Container images by name and platform, from wherever a config says they are.
+Container images are found by name and platform, wherever a config says they are.
 """
 
 from __future__ import annotations

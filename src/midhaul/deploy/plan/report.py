@@ -1,8 +1,9 @@
-"""The report of deploy.allocate: allocators side by side, over several uplinks.
+"""Reports of deploy.plan and deploy.allocate, and the charts of decisions.
 
-Charts of decisions: rates by analytic, steps of curves, and the table of all.
+Both show decisions: rates by analytic, steps of curves, and the table of all.
 
-The report of deploy.plan: who sits where, who gets how much, and what is scarce.
+That of deploy.plan says who sits where, who gets how much, and what is scarce; that of
+deploy.allocate has allocators side by side, over several uplinks.
 """
 
 from __future__ import annotations

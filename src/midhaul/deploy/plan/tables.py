@@ -1,6 +1,6 @@
-"""The tables that deploy.plan and deploy.allocate write.
+"""Tables of deploy.plan and deploy.allocate, and the rows of what was decided.
 
-Rows of what was decided: decisions, pulls, layers and use of a joint plan.
+Of a joint plan these are its decisions, pulls, layers and use.
 """
 
 from __future__ import annotations

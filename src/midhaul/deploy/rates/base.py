@@ -1,6 +1,7 @@
-"""What every rate allocator offers, what it is asked, and what it answers.
+"""Rate allocators: what each offers, what it is asked, and what it answers.
 
-What all allocators do at their begin and end: check the uplink, write the answer.
+What all of them do at their begin and end stands here: check the uplink, write the
+answer.
 """
 
 from __future__ import annotations

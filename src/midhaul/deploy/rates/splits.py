@@ -1,7 +1,4 @@
-"""The uplink in proportion to the weights: the seed's baseline WA.
-
-The uplink in equal shares: the seed's baseline UA.
-"""
+"""Even and weighted split of the uplink: the seed's baselines UA and WA."""
 
 from __future__ import annotations
 

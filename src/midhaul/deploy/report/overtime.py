@@ -1,9 +1,7 @@
-"""Charts of a gateway over time, for simulated and for real ones.
+"""Charts over time of a gateway, simulated or real, and how long decisions took.
 
 Both write the tables ``periods``, ``rates``, ``moves`` and ``pulls`` with the columns
 that are read here; a real gateway has one configuration and does not number it.
-
-How long decisions took.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""The experiment file of deploy.simulate, key by key.
+"""Config of deploy.simulate, key by key.
 
-The tables of deploy.simulate's experiment file, key by key.
+Its tables come first.
 """
 
 from __future__ import annotations

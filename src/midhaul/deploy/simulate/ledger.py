@@ -1,6 +1,7 @@
-"""Keeps the books of a simulation: what the links carried, who was granted what.
+"""Ledger of a simulation: what the links carried, and who was granted what.
 
-A fluid uplink: what is demanded beyond its rate waits, and goes later or never.
+The uplink is a *fluid*: what is demanded beyond its rate waits, and goes later or
+never.
 
 With demand *d*, rate *c* and *b* bits waiting, over an interval of width *w*::
 

@@ -1,11 +1,9 @@
-"""The tables that deploy.simulate writes.
+"""Tables of deploy.simulate, and histories as their rows.
 
 Times are seconds after the begin of a repetition, in simulated time; only the times
 that algorithms take are measured.
 
-The sums of one repetition, of which all metrics are made.
-
-What deploy.simulate writes: histories as rows of its tables.
+All metrics are made of the sums of each repetition.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The simulation: one gateway under one policy, event by event.
+"""Event-by-event simulation of one gateway under one policy.
 
 What happens at one moment happens in this order: analytics leave, layers come, started
 analytics begin to run, analytics arrive, and then the policy decides.
@@ -13,11 +13,11 @@ Differences from the seed's experiment (github.com/rita33cool1/IoT-System-Server
 4. Quality is what the QoS curve says of the rate granted, less that of messages which
    wait for the uplink beyond their deadline. Nothing is measured.
 
-What happens next in a simulation, and in which order at one moment.
+The *agenda* says what happens next, and in which order at one moment.
 
-The pulls of one slot, one after the other, layer by layer.
+*Pulls* of a slot go one after the other, layer by layer.
 
-The begin of a slot: plan, make room, and write down what was promised.
+A *slot* begins with a plan: make room, and write down what was promised.
 """
 
 from __future__ import annotations

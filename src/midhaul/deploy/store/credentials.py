@@ -1,4 +1,4 @@
-"""Who one is to a registry, as ``docker login`` and ``podman login`` leave it.
+"""Registry credentials, as ``docker login`` and ``podman login`` leave them.
 
 Files: ``$REGISTRY_AUTH_FILE``, ``$DOCKER_CONFIG/config.json`` (``~/.docker``), and
 ``$XDG_RUNTIME_DIR/containers/auth.json``. In each, a helper for the registry
@@ -6,7 +6,7 @@ Files: ``$REGISTRY_AUTH_FILE``, ``$DOCKER_CONFIG/config.json`` (``~/.docker``), 
 The protocol of helpers is that of docker-credential-helpers: a program that is told
 ``get`` and a registry, and answers with JSON.
 
-Who one is to a registry: challenges, and credentials from the environment.
+A registry asks by challenges; credentials come from the environment as well.
 
 RFC 9110, section 11 (challenges), and the token authentication of the CNCF
 Distribution project, which every public registry speaks.

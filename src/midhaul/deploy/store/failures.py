@@ -1,6 +1,6 @@
-"""What goes wrong with a registry, as errors that name it, the image and the status.
+"""Registry failures and retries: errors that name registry, image and status.
 
-How a registry that fails, or has had enough of us, is asked again.
+*Retries*: how a registry that fails, or has had enough of us, is asked again.
 
 Waits double (exponential backoff) and are partly left to chance, so that many programs
 do not come back in the same moment (RFC 9110, section 10.2.3, for ``Retry-After``; RFC

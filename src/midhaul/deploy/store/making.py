@@ -6,7 +6,7 @@ uncompressed size. Its content follows from its digest in the plan and a seed, s
 layers stay equal. All times are zero: with the time of its making in the header of a
 gzip, no two images would share a layer.
 
-Pushes images that midhaul made to a registry, layers that it has not only.
+They are pushed to a registry, and of their layers those that it has not.
 """
 
 from __future__ import annotations

@@ -1,16 +1,16 @@
-"""Pulls container images into a layer store: verified, resumed, and paced if asked.
+"""Puller of container images into a layer store: verified, resumed, paced if asked.
 
 A layer is hashed while it is written. It becomes present only when its digest is the
 one of the manifest; a pull that broke goes on where it stopped, with a range request.
 
-How large a layer is when it is unpacked: counted, not written.
+How large a layer is when it is *unpacked* is counted, not written.
 
 The bytes counted are those of the tar stream. The files in it take a little less or
 more, by the headers of the tar and the blocks of the file system.
 
-One layer on its way to the disk: the file, its hash, and the pace it is read at.
+A *download* is one layer on its way to the disk: the file, its hash, and its pace.
 
-How a pull went.
+A *record* says how a pull went.
 """
 
 from __future__ import annotations

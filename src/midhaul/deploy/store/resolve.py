@@ -1,6 +1,6 @@
-"""From a reference and a platform to one manifest and its configuration.
+"""Resolving an image: reference and platform to one manifest and its configuration.
 
-What a reader of images needs of whoever asks registries for it.
+What a reader of images needs of whoever asks registries for it is a protocol.
 """
 
 from __future__ import annotations

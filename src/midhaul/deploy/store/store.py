@@ -1,4 +1,4 @@
-"""A layer store on a gateway's disk: content-addressed, and whole after any crash.
+"""Layer store on a gateway's disk: content-addressed, and whole after any crash.
 
 ::
 
@@ -12,7 +12,7 @@ What is deleted when the disk is full is a policy's business
 (:mod:`midhaul.deploy.eviction`): it reads :meth:`LayerStore.state` and answers digests,
 and :meth:`LayerStore.delete` carries that out.
 
-The files of a layer store: one owner, and errors that say what to do.
+Its files have one owner, and errors that say what to do.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""What a layer store remembers: its layers, its images, and how both were used.
+"""Index of a layer store: its layers, its images, and how both were used.
 
-What happens to the picture of a layer store: pulls, uses and deletions.
+*Transitions* are what happens to it: pulls, uses and deletions.
 
 The same bookkeeping as a layer store on a disk does, on values.
 """

@@ -1,6 +1,6 @@
-"""The experiment files of federation.train and federation.evaluate, key by key.
+"""Config of federation.train and federation.evaluate, key by key.
 
-What the experiment files of the federation kinds have in common, table by table.
+What the federation's experiment files have in common stands first, table by table.
 """
 
 from __future__ import annotations

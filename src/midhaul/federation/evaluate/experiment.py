@@ -1,10 +1,11 @@
-"""federation.evaluate: what happens when a file of that kind is run.
+"""federation.evaluate: policies learned on some items, and judged on others.
 
-Regret over time: the test items of a split, one after another.
+*Regret over time* has the test items of a split one after another.
 
-Policies on the test items while one provider fails in one way after another.
+*Faults*: policies serve the test items while one provider fails in one way after
+another.
 
-Worked images: what each provider found on one, and what was made of it.
+*Examples* are images: what each provider found on one, and what was made of it.
 """
 
 from __future__ import annotations
@@ -58,7 +59,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
-    from jaxtyping import Float64
+    from jaxtyping import Float32, Float64
 
     from midhaul.federation.evaluate.config import EvaluateConfig, FaultsConfig
     from midhaul.federation.evaluate.metrics import PolicyOutcome
@@ -296,24 +297,8 @@ def evaluate(config: EvaluateConfig, run: Run, progress: Progress) -> None:
     total = config.n_seeds * len(contenders)
     with progress.task("learning and judging", total=total) as task:
         for number in range(config.n_seeds):
-            seed = config.seed * _SEEDS_A_RUN + number
-            prepared, part = split_three(
-                recording,
-                features,
-                config.fusion,
-                config.reference,
-                config.shares,
-                seed,
-            )
-            split = _Split(
-                config=config,
-                run=run,
-                progress=progress,
-                number=number,
-                seed=seed,
-                prepared=prepared,
-                part=part,
-                trained=trained,
+            split = _Split.of(
+                config, run, progress, number, recording, features, trained
             )
             for one in contenders:
                 outcomes[one.number].append(split.outcome(one))
@@ -340,12 +325,46 @@ class _Split:
         default_factory=dict["LearnedAs", Learned]
     )
 
+    @classmethod
+    def of(
+        cls,
+        config: EvaluateConfig,
+        run: Run,
+        progress: Progress,
+        number: int,
+        recording: Recording,
+        features: Float32[np.ndarray, "n d"],
+        trained: Sequence[Bundle],
+    ) -> _Split:
+        """Part the items anew, and fit what comes before any policy."""
+        seed = config.seed * _SEEDS_A_RUN + number
+        prepared, part = split_three(
+            recording,
+            features,
+            config.fusion,
+            config.reference,
+            config.shares,
+            seed,
+        )
+        return cls(
+            config=config,
+            run=run,
+            progress=progress,
+            number=number,
+            seed=seed,
+            prepared=prepared,
+            part=part,
+            trained=trained,
+        )
+
     def outcome(self, one: Contender) -> PolicyOutcome:
         """What a contender did to the test items: read, or done now and written."""
         number = self.number * _PARTS_A_SPLIT + one.number
         part, fuser = self._judged_on(one)
         if number in set(self.run.parts(tables.DECISIONS.name)):
-            return judge(part, fuser, *self._read(one.number))
+            asked, first, n_rounds = self._read(one.number)
+            fused = fuser.fuse(part.recording.shown(asked), asked)
+            return judge(part, fused, asked, first, n_rounds)
         policy, fit_s = self._policy(one)
         begin_s = time.perf_counter()
         done = replay(
@@ -358,7 +377,7 @@ class _Split:
         decide_s = (time.perf_counter() - begin_s) / len(part.items)
         first = done.rounds[0] if len(done.rounds) else np.zeros_like(done.asked)
         n_rounds = (done.rounds != 0).sum(axis=0).astype(np.int64)
-        outcome = judge(part, fuser, done.asked, first, n_rounds)
+        outcome = judge(part, done.fused, done.asked, first, n_rounds)
         at = {"configuration": one.number, "split": self.number}
         fits = [{**at, "fit_s": fit_s, "decide_s": decide_s}]
         self.run.write(tables.FITS, fits, part=number)

@@ -1,14 +1,15 @@
-"""A federation run's metrics item by item, so that two runs can be compared.
+"""Metrics of a federation: judged over splits, in pairs, and item by item to compare.
 
-Judging policies over several splits: statistics of items, paired where they can be.
+Policies are judged over several splits by statistics of items, paired where they can
+be.
 
 Every split tests another half of the items. A metric is the mean over splits, as a
 function of how often each item counts, so that its bootstrap interval is over items and
 the items that two policies share cancel out of their difference.
 
-Rows of tables from what policies did.
+What they did becomes rows of tables.
 
-The numbers of federation.evaluate: every contender over all splits, in pairs.
+The summary has every contender over all splits, in pairs.
 """
 
 from __future__ import annotations
@@ -37,7 +38,6 @@ if TYPE_CHECKING:
 
     from midhaul.federation.evaluate.config import EvaluateConfig
     from midhaul.federation.evaluate.split_and_fit import Contender, TestPart
-    from midhaul.federation.fusion.base import Fuser
     from midhaul.federation.quality import QualityOfSet
     from midhaul.federation.recordings.problem import Answers, Recording
     from midhaul.model import Estimate
@@ -75,21 +75,20 @@ class PolicyOutcome:
 
 def judge(
     part: TestPart,
-    fuser: Fuser,
+    fused: Answers,
     asked: Int64[np.ndarray, " k"],
     first: Int64[np.ndarray, " k"],
     n_rounds: Int64[np.ndarray, " k"],
 ) -> PolicyOutcome:
-    """Fuse what was asked, and hold it against the truth.
+    """Hold what was made of the answers against the truth.
 
     Args:
         part: the test items; scores calibrated as the fuser expects them.
-        fuser: what fuses the answers.
+        fused: the answers given, fused of those that were asked for.
         asked: ``(k,)`` mask of all providers asked.
         first: ``(k,)`` mask of those asked in the first round.
         n_rounds: ``(k,)`` rounds of calls.
     """
-    fused = fuser.fuse(part.recording.shown(asked), asked)
     return PolicyOutcome(
         items=part.items,
         asked=asked,

@@ -1,10 +1,9 @@
-"""The report of federation.train: what was learned, and what it will cost.
+"""Reports of federation.evaluate and federation.train, and the chapters they share.
 
-Quality against price: the picture that a federation is judged by.
+Quality against price is the picture that a federation is judged by.
 
-Chapters that reports of federation.train and federation.evaluate share.
-
-The report of federation.evaluate: who answers best for how much.
+That of federation.evaluate says who answers best for how much, that of federation.train
+what was learned, and what it will cost.
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
-"""Who is compared: every policy, at every budget that it is asked to keep.
+"""Splits, fits and contenders: what policies learn from, and who is compared.
 
-From recorded answers to what policies learn from: splits, calibration, fusion.
+Recorded answers become what policies learn from: splits, calibration, fusion.
 
-Learning one policy for an experiment, with its learning curve and its budgets.
+*Learning* gives one policy, with its learning curve and its budgets. *Contenders* are
+all policies, each at every budget that it is asked to keep.
 """
 
 from __future__ import annotations

@@ -1,9 +1,7 @@
-"""The tables of a replay under faults.
+"""Tables of federation.train and federation.evaluate; those of a replay under faults.
 
 Times are virtual seconds after the begin of the replay: those of the providers, while
 the federation's own work takes none.
-
-The tables that federation.train and federation.evaluate write.
 """
 
 from __future__ import annotations

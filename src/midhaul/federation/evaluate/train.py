@@ -197,7 +197,7 @@ def _write_held_out(
     decide_s = (time.perf_counter() - begin_s) / len(items)
     first = done.rounds[0] if len(done.rounds) else np.zeros_like(done.asked)
     n_rounds = (done.rounds != 0).sum(axis=0).astype(np.int64)
-    outcome = judge(part, prepared.fuser, done.asked, first, n_rounds)
+    outcome = judge(part, done.fused, done.asked, first, n_rounds)
     whole = part.raw
     run.write(tables.CALLS, result_rows.call_rows(0, whole, [outcome]), part=0)
     run.write(tables.SUBSETS, result_rows.subset_rows(0, whole, [outcome]), part=0)

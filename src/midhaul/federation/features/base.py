@@ -1,6 +1,6 @@
-"""What describes items by numbers, so that a policy can tell them apart.
+"""Features: what describes items by numbers, so that a policy can tell them apart.
 
-No features: policies then know only prices, and what was answered so far.
+Without any, policies know only prices, and what was answered so far.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Fusing boxes without learning: suppression, weighted means, and votes.
+"""Box fusion without learning: NMS, Soft-NMS, weighted box fusion (WBF), NMW, votes.
 
 - ``nms``: of boxes that overlap the best stays (greedy non-maximum suppression).
 - ``soft_nms``: the others' scores are lowered instead (Bodla et al. 2017); Gaussian, or
@@ -16,9 +16,9 @@ label that overlap are one object, and it stays where any provider found it
 3. Votes are by providers, not boxes: a provider that names one object twice votes once.
 4. Boxes without area are nobody's.
 
-Gathering everybody's boxes, item by item, in the order in which they are fused.
+Everybody's boxes are gathered item by item, in the order in which they are fused.
 
-The inner loops of box fusion, over groups of boxes of one item and one label.
+The inner loops go over groups of boxes of one item and one label.
 
 Boxes of all items stand in one array, sorted by item, then label, then falling score;
 ``groups`` holds where each group of one item and label begins, and its end.

@@ -1,4 +1,4 @@
-"""Fusion of boxes that learns what it means when these providers found this box.
+"""Stacked box fusion: learns what it means when these providers found this box.
 
 Boxes are calibrated by provider and label, and gathered into clusters as in weighted
 boxes fusion (Solovyev, Wang and Gabruseva 2021). The score of a cluster is then not a
@@ -15,15 +15,15 @@ Statistics 29, 2001).
 3. Both models see the same rows; the second is not fitted to the first's residuals.
    Clusters to which the linear model gives less than 1 in 400 are left to it alone.
 
-Boxes of several providers gathered into clusters that may be one object each.
+Boxes of several providers are gathered into *clusters* that may be one object each.
 
 Steps 1 to 4 of weighted boxes fusion (Solovyev, Wang and Gabruseva, Image and Vision
 Computing 107, 2021, section 3), with what every provider contributed kept beside the
 fused box, so that somebody else can score it.
 
-What stands around each cluster of boxes on its image.
+A cluster's *context* is what stands around it on its image.
 
-What is told of a cluster of boxes to the model that says how likely it is true.
+Its *features* are what is told of it to the model that says how likely it is true.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Fusion of labels that learns what it means when these providers say these labels.
+"""Stacked label fusion: learns what it means when these providers say these labels.
 
 Two stages, as in stacking (Wolpert, "Stacked generalization", Neural Networks 5, 1992).
 The first knows each provider alone: P(true label | its label, its score), from counts
@@ -22,7 +22,7 @@ that is naive Bayes; it learns how much of the evidence of several is the same e
    those it is fitted to.
 5. It is shrunk to naive Bayes by half a squared unit of each coefficient.
 
-What one provider's label and score alone tell about the true label.
+The *evidence* is what one provider's label and score alone tell about the true label.
 """
 
 from __future__ import annotations

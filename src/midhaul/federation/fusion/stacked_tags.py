@@ -1,4 +1,4 @@
-"""Fusion of tags that learns what it means when these providers name these tags.
+"""Stacked tag fusion: learns what it means when these providers name these tags.
 
 Stacking (Wolpert, "Stacked generalization", Neural Networks 5, 1992) by a log-linear
 model of the whole set of true tags (:mod:`.tag_sets`), given who was asked, who named
@@ -14,9 +14,10 @@ median", SODA 2010, where the members of sets are independent).
    tags are taken for independent.
 4. A tag that nobody named can be given, where that is likely to be right.
 
-What is told of a tag and an item to the model that says how likely it is true.
+The *terms* are what is told of a tag and an item to the model that says how likely it
+is true.
 
-Which set of tags is true of an item: chances of whole sets, and the best to give.
+*Sets* of tags have chances as a whole, and the best one is given.
 
 A set S of tags has the probability
 
@@ -28,7 +29,7 @@ independent with odds o; with any other w one tag makes others likelier or less 
 as in pictures that mostly show one thing and never nothing. All sums over sets are
 elementary symmetric polynomials of the odds, one tag after another.
 
-The log-linear model of sets of tags, and how it is fitted.
+The *log-linear model* of sets of tags is fitted here.
 """
 
 from __future__ import annotations

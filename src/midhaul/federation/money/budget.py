@@ -1,4 +1,4 @@
-"""Hard budgets: no call is made that could take spending beyond them.
+"""Budget and reservations: no call is made that could take spending beyond it.
 
 Money is reserved before a call, at the most that the call can cost, and settled or
 released after it. Charged and reserved money together never exceed a budget at any
@@ -6,7 +6,7 @@ instant, whoever calls at the same time, and however often a call is retried, fa
 to another provider or moves to another price tier: each of these is a call of its own,
 with a reservation of its own, checked where the money is spent.
 
-How much may be spent, and the leave (or not) to spend some of it.
+A reservation is the leave (or not) to spend some of what may be spent.
 """
 
 from __future__ import annotations

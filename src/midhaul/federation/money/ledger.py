@@ -1,4 +1,4 @@
-"""The ledger: every call that may cost money, on disk before it is made.
+"""Ledger: every call that may cost money, on disk before it is made.
 
 A reservation is a line that the kernel has taken before :meth:`Ledger.reserve` returns.
 So whatever kills the process afterwards, SIGKILL included, the call stands in the file.
@@ -7,9 +7,9 @@ reservations without one and counts them as spent (``assumed``): a call that may
 been made is never free. Against a power cut, ``sync`` says when lines must have reached
 the disk.
 
-Group commit: many writers of one file share the syncs that bring it to the disk.
+By *group commit*, many writers of one file share the syncs that bring it to the disk.
 
-The file below a ledger: locked, mended at its end, written in whole lines only.
+The *file* below is locked, mended at its end, and written in whole lines only.
 """
 
 from __future__ import annotations

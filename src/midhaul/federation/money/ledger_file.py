@@ -1,13 +1,13 @@
-"""Reading a ledger: by anybody, also while it is written, and how it is checked.
+"""Ledger files: read by anybody, also while they are written, and how they are checked.
 
-The lines of a ledger file: one event each, chained by checksums.
+A *line* is one event; lines are chained by checksums.
 
 A ledger is a table with tabs between its columns, so that DuckDB, pandas or ``less``
 read it as it is. The last column is the CRC-32 of the line before it, continued from
 the checksum of the line above. A line that was cut off, changed, moved or removed
 breaks the chain.
 
-What was spent, added up from the entries of a ledger.
+*Spending* is added up from the entries of a ledger.
 """
 
 from __future__ import annotations

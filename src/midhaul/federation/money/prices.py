@@ -1,13 +1,13 @@
-"""Price lists: what the next call of a provider costs, and what a run would cost.
+"""Price lists and tariffs: what a provider's next call and a run would cost.
 
 A price is one of a calendar month (UTC): vendors give a free quota first and then
 charge by tiers, so a call costs what the number of calls before it in the month says.
 Amounts in another currency are kept as the list has them and converted at the rate, and
 of the date, that the list states.
 
-What one provider charges: free units, tiers, and which calls are billed.
+A *tariff* is what one provider charges: free units, tiers, and which calls are billed.
 
-Price lists as TOML: one table for each provider, read strictly.
+Lists are TOML files: one table for each provider, read strictly.
 
 The lists of midhaul are in ``price_lists/``; their providers are called as their specs
 (``google:object_localization``). Prices of vendors change: a list says where its

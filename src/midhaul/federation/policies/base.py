@@ -1,6 +1,7 @@
-"""What decides which providers to ask, one round after another.
+"""Subset policies: what decides which providers to ask, one round after another.
 
-Looking at a part of what is known: some of the items, or some of the providers.
+A policy may look at a part of what is known: some of the items, or some of the
+providers.
 """
 
 from __future__ import annotations

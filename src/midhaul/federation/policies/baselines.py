@@ -1,4 +1,4 @@
-"""The upper bound: for every item the subset that the truth says is best.
+"""Baseline policies: single, fixed, ensemble, random, first success, and the oracle.
 
 Armol's "Upper Bound" (Xie et al., INFOCOM 2022): per image the highest reward, which is
 the quality of the fused answer to that image less a price. It knows the truth of the
@@ -10,16 +10,18 @@ read from a table by item id, made beforehand from all answers.
 3. The mean over items is bounded, not the pooled average precision, which other
    choices may raise further.
 
-The same providers for every item: a single one, all, a given or the best subset.
+*Fixed*: the same providers for every item, a single one, all, a given or the best
+subset.
 
 The best fixed subset is the baseline that a policy has to beat: fusing everybody is
 often worse than fusing some, and which ones is known after a look at training items.
 Quality is that of the whole set (pooled AP50 for boxes), as a mean over single images
 orders subsets otherwise than the average precision that is reported.
 
-Policies that need no training: everybody, one alone, or one after another.
+*Untrained*: everybody, one alone, or one after another.
 
-Chance decides: the baselines Random-1 and Random-N of Armol's table.
+*Random*: chance decides, as Random-1 and Random-N in Armol's table. The *oracle* is the
+upper bound: for every item the subset that the truth says is best.
 
 Xie et al., "Cost Effective MLaaS Federation", INFOCOM 2022, ask one provider drawn
 uniformly, or a subset drawn uniformly from all but the empty one.

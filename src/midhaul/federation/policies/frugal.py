@@ -28,7 +28,7 @@ multiplier reaches is optimal for the price that it costs.
 ``is_by_label=False`` is their "QS only" (one threshold for all labels), ``base`` their
 "fixed base".
 
-The best threshold and add-on for some training items of one base, exactly.
+The best threshold and add-on for some training items of one base are found exactly.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""LinUCB over subsets: try what may be best, learn from what was tried.
+"""LinUCB over subsets, a bandit: try what may be best, learn from what was tried.
 
 Li, Chu, Langford and Schapire, "A contextual-bandit approach to personalized news
 article recommendation", WWW 2010, algorithm 1 (disjoint): an arm a has a ridge
@@ -23,11 +23,12 @@ the subset it asked alone, so nobody has to be called for the sake of learning.
 6. ``discount`` below 1 forgets (Russac, Vernade and Cappe, "Weighted linear bandits for
    non-stationary environments", NeurIPS 2019; with one matrix instead of two).
 
-Ridge regressions that learn item by item, and know what they do not know.
+*Ridge regressions* learn item by item, and know what they do not know.
 
-What a bandit sees of an item: its features, perhaps a first provider's answer.
+The *context* is what a bandit sees of an item: its features, perhaps a first provider's
+answer.
 
-LinUCB learned from recorded answers, by its own decisions.
+It is *learned* from recorded answers, by its own decisions.
 
 What it did not ask is hidden from it: of each training item it is told the quality of
 the fused answer of the subset that it chose, and is charged for that. So it shows what

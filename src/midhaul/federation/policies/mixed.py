@@ -1,6 +1,6 @@
-"""Two policies, each with its share of the items, to meet a mean price exactly.
+"""Mixed policies and the chord: shares of the items, to meet a mean price exactly.
 
-The chord: fixed subsets mixed by chance, so that a mean price is met exactly.
+The *chord* is fixed subsets mixed by chance, so that a mean price is met exactly.
 
 Between two points of a plane of price and quality lies every mixture of them: an item
 is left to the one or the other by chance. Whoever looks at items has to be above the

@@ -1,6 +1,6 @@
-"""A priced source of predictions, as the federation calls it.
+"""Providers: priced sources of predictions, and how a call to one fails.
 
-How a call failed, in the words of predictions, whoever the vendor is.
+A failure is told in the words of predictions, whoever the vendor is.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""A vendor's SDK as a provider: what all vendors have in common stands here once.
+"""Vendor SDKs as providers: what all vendors have in common stands here once.
 
-Blocking calls of a vendor's SDK, in a bounded pool of threads.
+Their blocking calls run in a bounded pool of threads.
 
-What images a vendor takes, checked before anything is sent (and paid).
+What images a vendor takes is checked before anything is sent (and paid).
 """
 
 from __future__ import annotations

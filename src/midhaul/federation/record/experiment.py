@@ -1,6 +1,6 @@
-"""federation.record: what happens when a file of that kind is run.
+"""federation.record: providers asked, and every answer kept; its forecast and budget.
 
-What a recording will cost: prices of its providers, a forecast, the budget.
+What it will cost is known before: prices of its providers, a forecast, the budget.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""The tables of a recording, made from its journal, and the verdict on it.
+"""Metrics of a recording: its summary, made from the journal, and the verdict on it.
 
-The metrics of federation.record, batch by batch of consecutive calls.
+They are there batch by batch of consecutive calls.
 
 Latencies are over all calls that were made. One without an answer took at least the
 time that it was given, whatever it failed of; one that a kill cut off is not judged.

@@ -1,7 +1,4 @@
-"""The tables that federation.record writes.
-
-What was recorded, as rows of tables and as a recording that can be learned from.
-"""
+"""Tables of federation.record, and a recording that can be learned from."""
 
 from __future__ import annotations
 

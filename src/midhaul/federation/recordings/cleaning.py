@@ -1,4 +1,4 @@
-"""Bad answers: what is mended, what is left out, and that all of it is counted.
+"""Cleaning of bad answers: what is mended, what is left out, and that all is counted.
 
 In this order: words are brought to the label set; scores must be finite and in [0, 1]
 (percentages only where the caller says so, they are never guessed); boxes must be
@@ -6,7 +6,7 @@ finite, end after they begin, and lie on the image, to which they are clipped; a
 repeated entry goes. This works on a whole recording, and quickly on one answer of a
 live call.
 
-Checks of the entries of one provider's answers, on flat arrays.
+The entries of one provider's answers are checked on flat arrays.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
-"""What was odd about providers' answers: counted by provider and reason, never hidden.
+"""Findings: what was odd about answers, counted by provider and reason, never hidden.
 
 Whoever reads or cleans answers is handed a :class:`FindingCounter` and adds to it; its
 report is what tables and the live service show.
 
-What can be odd about answers, what is done about it, and how much of it is too much.
+A *reason* says what can be odd, what is done about it, and how much of it is too much.
 
 The shares are conventions, and stand in the docs beside the reasons for them. What is
 mended, or left out because somebody said so, may be any number; what is lost unseen may

@@ -1,15 +1,15 @@
-"""The folders of FrugalML: the one label that each model gave to each item.
+"""FrugalML and FrugalMCT folders: one label, or several, that each model gave an item.
 
 ``Modelk_PredictedLabel.txt`` and ``Modelk_Confidence.txt`` have a line an item.
 ``Modelk_ImageName.txt`` and ``Modelk_TrueLabel.txt`` often stand beside one model only,
 and hold for all of them.
 
-The files that folders of FrugalML and FrugalMCT have in common.
+Some files both have in common.
 
 ``meta.csv`` lists the models with their prices, in USD for 10,000 calls; what is said
 of model k is in files ``Modelk_NAME.txt``, most with a line for each item.
 
-The folders of FrugalMCT: several labels for each item, in JSON.
+*FrugalMCT* has several labels for each item, in JSON.
 
 ``Modelk_PredictedLabel.txt`` maps an item to its labels, ``{"transcription":
 "car", "confidence": 0.98}``; ``Modelk_TrueLabel.txt`` is the same without confidences,

@@ -1,8 +1,8 @@
-"""Recorded answers in Parquet: one row per label or box that a provider answered.
+"""Parquet recordings: one row per label or box that a provider answered.
 
-Columns of a Parquet file, by name: as codes and numbers, not as texts.
+Columns are read by name, as codes and numbers, not as texts.
 
-The truth of people in a file of its own: Parquet, or COCO's annotations.
+The truth of people has a file of its own: Parquet, or COCO's annotations.
 """
 
 from __future__ import annotations

@@ -1,13 +1,13 @@
-"""What all readers of recorded answers put a recording together from.
+"""Parts of recordings: what all readers of recorded answers put one together from.
 
-Which item an answer is about: by its id, or by the file that the item is in.
+*Items*: an answer says which one it is about by its id, or by the file that it is in.
 
 Programs name an image by its id in the annotations, by its file (with folder and suffix
 or without), or by the number in the file's name. One of these holds for all answers of
 a provider: the one that finds the most items, ids before all others. Nothing is taken
 that two items share.
 
-Labels of answers that are the truth's in another spelling, or by another name.
+*Labels* of answers may be the truth's in another spelling, or by another name.
 
 Without a vocabulary, words mean themselves. What differs from a word of the truth in
 capitals, spaces or hyphens alone is that word all the same. What the tables that come

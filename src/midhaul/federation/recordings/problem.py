@@ -1,20 +1,20 @@
-"""What a federation decides about: items, providers with prices, and their answers.
+"""Recording: items, providers with prices, their answers, and what is true.
 
 A subset of providers is a bit mask with bit ``p`` set for provider ``p``, so that the
 decisions about n items are ``(n,)`` int64.
 
-Somebody's answers to many items, as one struct of arrays (compressed rows).
+*Answers* are somebody's to many items, as one struct of arrays (compressed rows).
 
 The answer to item ``i`` is ``starts[i]:starts[i + 1]``.
 
-What a provider seems to say, and how sure it seems: its label and its score.
+Its *top label* is what a provider seems to say, and its score how sure it seems.
 
 FrugalML reads both off the answer of a classifier. Where an answer holds several labels
 or boxes, the label is that of the highest score and the score is that one's; of equal
 scores the first counts. An empty answer has a label of its own and score 0, and so has
 an answer that is missing.
 
-Splitting items by the hash of their ids, so that a split outlives their order.
+Items are *split* by the hash of their ids, so that a split outlives their order.
 """
 
 from __future__ import annotations

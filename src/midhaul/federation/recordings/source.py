@@ -1,6 +1,7 @@
-"""One front to all layouts of recorded answers, with what is done to them first.
+"""Opening recordings: one front to all layouts, with what is done to them first.
 
-Whether answers are about the items and labels that they name: what they say tells.
+*Alignment*: what answers say tells whether they are about the items and labels that
+they name.
 
 Where one list counts from 0 and another from 1, or two lists of labels have another
 order, every id is found and nearly every answer is wrong. So answers are held against

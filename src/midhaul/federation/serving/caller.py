@@ -1,11 +1,11 @@
-"""Calls of one provider: limits, breaker, money, time, retries, hedging.
+"""Retry, backoff, hedging, circuit breaker, rate limit: the calls of one provider.
 
 Every attempt passes the same gates in the same order: the breaker, a place and a time
 to begin, the breaker again (it may have opened meanwhile), and last the money, so that
 none is held while a call waits. Whatever ends an attempt, a cancelled client included,
 its reservation is settled or released and its place given back.
 
-When to call again: exponential backoff with full jitter, and a stock of retries.
+*Retries*: exponential backoff with full jitter, and a stock of them.
 
 Full jitter is that of Brooker, "Exponential Backoff And Jitter" (AWS, 2015): the k-th
 wait is drawn evenly from [0, min(cap, base 2^k)]. The stock is gRPC's retry throttling
@@ -15,7 +15,7 @@ wait is drawn evenly from [0, min(cap, base 2^k)]. The stock is gRPC's retry thr
    that not all who were told the same come back at the same time.
 2. The stock may be used up; gRPC stops at half of it.
 
-One attempt at one provider: what it reserved, and what it is charged.
+An *attempt* at a provider has what it reserved, and what it is charged.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""What a served federation is told: the file behind ``midhaul serve federation``.
+"""Config of a served federation: the file behind ``midhaul serve federation``.
 
-The tables of a federation's file: providers, policy, budgets, ledger, cache.
+Its tables are providers, policy, budgets, ledger, cache.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""The federation as one address: asks, waits, pays, retries, fuses, and tells.
+"""Engine of a federation: asks, waits, pays, retries, fuses, tells; cache and feedback.
 
-Answers by content: a cache, and one set of calls for equal requests at a time.
+The *cache* has answers by content, and one set of calls for equal requests at a time.
 
-What an online policy learns from: how requests ended, one after another.
+*Feedback* is what an online policy learns from: how requests ended, one after another.
 
 To learn anew may take seconds, so that it is done in a thread of its own, and requests
 are decided by the policy as it was meanwhile. In virtual time it is done in line.

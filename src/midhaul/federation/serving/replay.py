@@ -1,4 +1,4 @@
-"""A federation over recorded answers while providers fail, in virtual time.
+"""Replay under faults, in virtual time: a federation over recorded answers.
 
 Requests arrive as they like (a Poisson process, open loop): a slow federation does not
 slow them down. Providers answer what was recorded, as late as it was recorded or drawn;
@@ -6,7 +6,8 @@ timers, retries, breakers, limits, budgets and the ledger are those of the servi
 itself. As time is virtual, hours pass in seconds and a seed gives the same run to the
 digit; the federation's own work takes no time here.
 
-An asyncio event loop whose time does not pass but jumps to the next timer.
+*Virtual time* is an asyncio event loop whose time does not pass but jumps to the next
+timer.
 
 A wait of an hour takes microseconds, and nothing but waits takes any time: what is
 computed between them takes none. So latencies come out as they were put in, whatever
@@ -14,9 +15,9 @@ the machine and its load, and a run of one seed gives the same numbers everywher
 coroutines may run in it: a thread or a socket would be at work while time jumps, and is
 refused.
 
-What goes wrong when, in a replay: phases with faults and prices.
+A *fault plan* says what goes wrong when: phases with faults and prices.
 
-Rows of a replay under faults: each request, and each policy in each phase.
+Its rows are each request, and each policy in each phase.
 """
 
 from __future__ import annotations

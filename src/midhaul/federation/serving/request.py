@@ -1,6 +1,6 @@
-"""One request on its way through a federation: its time, its money, its calls.
+"""Request on its way through a federation: its time, its money, its calls.
 
-What a federation answers: the fused answer, and everything that was done for it.
+Its answer is the fused one, and everything that was done for it.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""The rounds of one request: asking until the policy is content.
+"""Rounds of a request: asking until the policy is content, and fallbacks at the end.
 
 Where nobody has answered at all in the end, others are tried in a fixed order.
 
-What a request ends in: its answer, somebody else's answer, or none.
+A request *ends* in its answer, somebody else's answer, or none.
 """
 
 from __future__ import annotations

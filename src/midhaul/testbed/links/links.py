@@ -1,10 +1,10 @@
-"""Shaped links on loopback: rate and delay in user space, measured before they count.
+"""Links, shaped on loopback: rate and delay in user space, measured before they count.
 
 A link stands between two nodes as a port of the shaper's process
 (:mod:`midhaul.testbed.links.shaper`). It is measured by sending real bytes through its
 own clock towards a sink in this process, which sees both ends with one clock.
 
-Measuring a shaped link: real bytes through it, both ends seen with one clock.
+The *probe* sends real bytes through a link and sees both ends with one clock.
 """
 
 from __future__ import annotations

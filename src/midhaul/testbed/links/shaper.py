@@ -1,4 +1,4 @@
-"""The process behind all shaped links: a TCP proxy with a clock per direction.
+"""Shaper: the process behind all links, a TCP proxy with a clock per direction.
 
     python -m midhaul.testbed.links.shaper FD attached|detached
 
@@ -10,7 +10,7 @@ Pieces wait in bounded queues, so that a fast sender is held back by TCP as it w
 by a slow link. Timers of an event loop are usually rounded to a millisecond, which is
 4 % of what 150 kB take at 50 Mbit/s; the selector here waits to the microsecond.
 
-One direction of a link as a clock: when do these bytes leave, when do they arrive?
+One direction of a link is a *clock*: when do these bytes leave, when do they arrive?
 
 A link with rate r and delay d is a server that works through bytes in the order in
 which they come. A piece of n bytes that is there at time t begins at

@@ -1,13 +1,10 @@
-"""Renewal processes: independent gaps of one distribution between requests.
+"""Arrivals: Poisson, gamma and constant gaps, and recorded ones from a file.
 
-The first request comes one gap after the begin, so that the mean count over ``t``
-seconds is ``rate * t`` for Poisson arrivals, exactly.
+*Renewal processes* have independent gaps of one distribution. The first request comes
+one gap after the begin, so that the mean count over ``t`` seconds is ``rate * t`` for
+Poisson arrivals, exactly.
 
-What every arrival process offers.
-
-Reading a recording of arrivals: text, CSV or Parquet.
-
-Arrivals that somebody recorded, played again.
+*Recordings* are text, CSV or Parquet, and are played again.
 """
 
 from __future__ import annotations

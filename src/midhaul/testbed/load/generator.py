@@ -1,8 +1,7 @@
-"""The workload: runs the load generator against nodes over HTTP, on its own loop.
+"""Load generator: sends what a scenario says, and records what became of it.
 
-A load that is running: what was sent, what is outstanding, and how it goes.
-
-The load generator: sends what a scenario says and records what became of it.
+It runs against nodes over HTTP, on an event loop of its own, and knows what was sent,
+what is outstanding, and how it goes.
 
 An open loop counts latency from the *planned* send and never waits for an answer, so a
 stalled node cannot hide its own queue ("coordinated omission", Tene). In a closed loop

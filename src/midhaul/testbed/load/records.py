@@ -1,6 +1,7 @@
-"""What became of one request, and how that is a row of the table ``requests``.
+"""Request records: what became of one request, and its row in the table ``requests``.
 
-Where requests go, and what comes back: all that the load generator needs to know.
+A *target* is where requests go, a *reply* what comes back: all that the load generator
+needs to know.
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@ forwarding, not on time. So it is computed once per such *pipeline*, in this mac
 processes, by the very functions that the nodes run; the running nodes are then only
 held against it.
 
-Holding the running nodes against the answers that were judged.
+*Agreement*: the running nodes are held against the answers that were judged.
 
 Accuracy is computed without nodes. That is only honest as long as the nodes answer the
 same, so the first answer to every image in a cell is compared with the judged one.

@@ -1,6 +1,6 @@
-"""The experiment files of the testbed: every key, its type, default and meaning.
+"""Config of the testbed's kinds: every key, its type, default and meaning.
 
-The tables that the testbed's experiment files share, key by key.
+The tables that they share come first.
 """
 
 from __future__ import annotations

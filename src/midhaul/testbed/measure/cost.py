@@ -1,10 +1,10 @@
-"""Models of price and energy: stated coefficients times measured usage.
+"""Cost and energy models: stated coefficients times measured usage.
 
 Nothing here is measured. A node costs money for every hour it is there, used or not; a
 link costs money for what it carries. Energy counts only what work adds: CPU time and
 bytes, not the idle machine.
 
-Price and energy of a configuration: models over what its cells used.
+A configuration's price and energy are those of what its cells used.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""The testbed's experiments: what happens when a file of each kind is run.
+"""testbed.measure, testbed.accuracy and testbed.overhead: what happens when one is run.
 
-Whether detectors fit a data set: names of classes and numbers of boxes.
+Whether detectors *fit* a data set is counted: names of classes and numbers of boxes.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
-"""The accuracy half of an experiment: answer every image once, then judge.
+"""Accuracy half of an experiment: answer every image once, then judge.
 
 Every step is a part of a table that is there as a whole or not at all, numbered by what
 it holds, so an experiment that was killed goes on where it stopped.
 
-Worked examples for the report: images with what was detected on them.
+Worked examples for the report are images with what was detected on them.
 """
 
 from __future__ import annotations
@@ -81,7 +81,7 @@ _LABELS = "labels.json"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Frame:
+class ComparisonFrame:
     """What is compared, and on what.
 
     Attributes:
@@ -95,7 +95,7 @@ class Frame:
     names: tuple[str, ...]
 
     @classmethod
-    def stored(cls, run: Run) -> Frame:
+    def stored(cls, run: Run) -> ComparisonFrame:
         """The frame that a run was given."""
         return cls(
             configurations=run.read(CONFIGURATIONS),
@@ -106,7 +106,7 @@ class Frame:
 
 def write_frame(
     run: Run, configurations: Sequence[Configuration], dataset: Dataset, seed: int
-) -> Frame:
+) -> ComparisonFrame:
     """Write what is compared, and on what: configurations, images, ground truth.
 
     Args:
@@ -116,7 +116,7 @@ def write_frame(
         seed: of the experiment.
     """
     rows = [configuration_row(configuration) for configuration in configurations]
-    frame = Frame(
+    frame = ComparisonFrame(
         configurations=CONFIGURATIONS.from_rows(rows),
         images=IMAGES.from_rows(image_rows(dataset, seed)),
         names=dataset.names,
@@ -170,7 +170,7 @@ def answer_all(
 
 def judge_all(
     run: Run,
-    frame: Frame,
+    frame: ComparisonFrame,
     detections: pa.Table,
     judge: JudgeConfig,
     *,
@@ -199,7 +199,7 @@ def judge_all(
 
 
 def judge_tasks(
-    frame: Frame, detections: pa.Table, judge: JudgeConfig, seed: int
+    frame: ComparisonFrame, detections: pa.Table, judge: JudgeConfig, seed: int
 ) -> list[JudgeTask]:
     """What it takes to judge each configuration that has its answers."""
     owners = detections["configuration"].to_numpy()

@@ -13,7 +13,7 @@ from midhaul.testbed.measure.config import AccuracyConfig, MeasureConfig, Overhe
 from midhaul.testbed.measure.cost import cost_metrics
 from midhaul.testbed.measure.from_config import name_of
 from midhaul.testbed.measure.grid import expand
-from midhaul.testbed.measure.judging import Frame, judge_tasks
+from midhaul.testbed.measure.judging import ComparisonFrame, judge_tasks
 from midhaul.testbed.measure.request_metrics import (
     Requests,
     goodput,
@@ -45,7 +45,7 @@ def samples(run: Run) -> list[MetricSamples]:
     """
     config = _config_of(run)
     found: list[MetricSamples] = []
-    frame, detections = Frame.stored(run), run.read(DETECTIONS)
+    frame, detections = ComparisonFrame.stored(run), run.read(DETECTIONS)
     for task in judge_tasks(frame, detections, config.judge, config.seed):
         judgement, calibration = judged_answers(task)
         found += accuracy_metrics(judgement, calibration, task.threshold, task.name)

@@ -13,7 +13,7 @@ took nothing and sent nothing. A request that was not answered took at least the
 it was given (``load.timeout_s``), whatever it failed of and however fast: whoever waits
 for its answer waits at least that long.
 
-Where a request's time goes: stages that sum up to its latency.
+*Stages* say where a request's time goes, and sum up to its latency.
 
 Every request is cut into the same stages. What it did not do took 0, what nobody claims
 is a stage of its own (``rest``, ``cloud_rest``), and a request that was not answered is

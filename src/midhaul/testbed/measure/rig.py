@@ -1,6 +1,7 @@
-"""The running testbed: nodes, the links between them, and who watches them.
+"""Rig: the running nodes, the links between them, and who watches them.
 
-Watching a cell: what its nodes used, and what else the machine was busy with.
+A *watch* around a cell sees what its nodes used, and what else the machine was busy
+with.
 """
 
 from __future__ import annotations

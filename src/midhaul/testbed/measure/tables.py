@@ -1,6 +1,4 @@
-"""The tables that the testbed's experiments write.
-
-Images, ground truth and detections as rows of a run, and back.
+"""Tables of the testbed's kinds, and images and detections as rows and back.
 
 A run keeps the ground truth beside the answers, so that it can be judged, compared and
 reported where the data set is not at hand. None of it ever reaches a node.

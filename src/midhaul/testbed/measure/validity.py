@@ -1,6 +1,6 @@
-"""Whether a cell may be believed: every demand, what was found, and what to change.
+"""Validity of a cell: every demand, what was found, and what to change.
 
-A cell in numbers: what the table ``cells`` says of it.
+Its *facts* are what the table ``cells`` says of it.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""Starts nodes and stops them; on this machine as processes of their own.
+"""Launchers start nodes and stop them; on this machine as processes of their own.
 
-A node as a process of this machine: asked for its health, limited, stopped.
+A local node is asked for its health, limited, and stopped.
 """
 
 from __future__ import annotations

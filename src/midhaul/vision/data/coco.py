@@ -1,9 +1,9 @@
-"""Reader of COCO's object detection format: a folder of images and one JSON file.
+"""COCO's object detection format: reader of a folder of images and one JSON file.
 
 Differences from the format: crowd regions keep their box only (masks are not read),
 and an image's id is the text of its number.
 
-Where the ``file_name`` of an annotation file leads, as different tools write it.
+The ``file_name`` of an annotation leads somewhere else in files of different tools.
 """
 
 from __future__ import annotations

@@ -1,7 +1,4 @@
-"""Image files of a data set: finding them, their sizes and their bytes.
-
-Lists of images: the part of a data set that a text file names.
-"""
+"""Image files of a data set: all with their sizes, or those that a list names."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""Label sets: reading them, and bringing detections to a data set's own.
-
-The spellings in which words of different label sets meet.
-"""
+"""Label sets: read, matched by spelling, and detections brought to a data set's own."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Reader of Pascal VOC's format: one XML file per image.
+"""Pascal VOC's format: reader of one XML file per image.
 
 Corners in VOC's files count pixels from 1 and include the last one; here they count
 from 0 and exclude it. Many tools do so themselves (``data.voc_origin``), and what
@@ -6,7 +6,7 @@ the files suggest is told. Objects marked ``difficult`` are not judged: they are
 regions in which a detection counts neither for nor against the detector (VOC lets one
 detection off per such object, we let off all of them, as COCO does for crowds).
 
-From which number a VOC file counts its pixels, and what the files suggest.
+From which number a file counts its pixels is looked at as well.
 """
 
 from __future__ import annotations

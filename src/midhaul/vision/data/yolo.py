@@ -1,9 +1,9 @@
-"""Reader of YOLO label folders: one text file per image, one line per box.
+"""YOLO label folders: reader of one text file per image, one line per box.
 
 A line is ``class cx cy width height``, the class a number from 0, the rest shares of
 the image's width and height. An image without a label file is one without objects.
 
-The ``data.yaml`` of Ultralytics: where the images of a YOLO data set are.
+Ultralytics' ``data.yaml`` says where the images of a data set are.
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@ A card lies beside the model (``model.onnx``, ``model.toml``), is named in the s
 (``onnx:model.onnx?card=card.toml``), or ships with midhaul and is found by the model's
 file name. A card holds facts; the weights stay with their authors.
 
-The label sets of COCO, by the two ways in which models number them.
+The label sets of COCO stand here by the two ways in which models number them.
 """
 
 from __future__ import annotations

@@ -1,12 +1,13 @@
-"""From the outputs of a network to detections: decode, suppress, map to the image.
+"""Decoders and NMS: from a network's outputs to detections in px of the image.
 
-From the raw outputs of a network to candidate boxes, one function per family.
+*Decoders* make candidate boxes of raw outputs, one function per family of networks.
 
 Every decoder drops what is below the score threshold before it computes a single box,
 so its cost follows the number of candidates and not the size of the grid. Boxes are in
 px of the network's input.
 
-Non-maximum suppression: of boxes that overlap and share a label, the best stays.
+*Non-maximum suppression* (NMS): of boxes that overlap and share a label, the best
+stays.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""Image files to pixels and back: Pillow, and simplejpeg where it gives the same.
+"""Codecs: image files to pixels and back, by Pillow, or simplejpeg where it is equal.
 
-Samples of more than 8 bits: which of their bits become the byte that is seen.
+Of *samples* of more than 8 bits it is decided which bits become the byte that is seen.
 
 White is what a file states as its range. Where samples use but the lower bits of their
 range (a camera of 12 bits that writes into 16), or have none (floating point), white is

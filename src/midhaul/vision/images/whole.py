@@ -1,11 +1,9 @@
-"""PNG and TIFF files, whole or not at all, and heads that Pillow reads too late.
+"""Truncated images: PNG, TIFF and JPEG files are whole or refused.
 
-Pillow leaves rows black that a file has no data for when its compressed stream ends
-properly but early, and it does not hear what libtiff only warns of.
+*PNG and TIFF*: Pillow leaves rows black that a file has no data for when its compressed
+stream ends properly but early, and it does not hear what libtiff only warns of.
 
-JPEG files, whole or not at all.
-
-A JPEG carries no checksum. Its decoder goes on behind damage and only warns, so
+*JPEG* carries no checksum. Its decoder goes on behind damage and only warns, so
 whatever it warns of as corrupt is refused here. Besides, a file whose later scans are
 missing decodes without any warning; whether all are there stands in the scans' heads
 (ITU-T T.81, B.2.3 and G.1.1).

@@ -1,4 +1,4 @@
-"""Which detections are right: COCO's matching, done once for all that is asked later.
+"""COCO's matching: which detections are right, done once for all that is asked later.
 
 Within an image and a class, detections pick boxes of the ground truth in the order of
 falling score; each picks the free box of the highest IoU that reaches the threshold.
@@ -11,9 +11,10 @@ otherwise.
 A detection's match does not depend on those of lower score, so leaving out what lies
 below a score threshold needs no second matching.
 
-What COCO's evaluation leaves open: how many detections count, and from which IoU.
+*Rules* say what COCO's evaluation leaves open: how many detections count, and from
+which IoU.
 
-Boxes and scores in the precision of the file that they came from.
+*Precision*: boxes and scores are compared in that of the file that they came from.
 
 COCO's evaluation reads ``x, y, width, height`` as double precision and compares an IoU
 with a threshold that it may equal exactly, so the last digit of a corner can decide

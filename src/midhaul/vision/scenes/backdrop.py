@@ -1,7 +1,4 @@
-"""Ground, houses and sky of the built-in scenes.
-
-Fronts of houses in the built-in scenes.
-"""
+"""Backdrop of the built-in scenes: ground, houses with their fronts, and sky."""
 
 from __future__ import annotations
 

@@ -1,10 +1,10 @@
-"""The classes of the built-in scenes, and how each is drawn.
+"""Objects of the built-in scenes: the classes, and how each is drawn.
 
 Some differ in fine detail only: a taxi is a car with a chequered band, a stop sign
 hangs beside round signs that are no class at all. That is what a detector loses first
 when an image is made smaller or compressed harder.
 
-Cars, taxis, buses and trucks of the built-in scenes, from the side and from an end.
+Cars, taxis, buses and trucks are drawn from the side and from an end.
 
 A taxi is a car with a roof sign and a chequered band, whatever its paint; a bus and a
 truck share their outline.

@@ -1,10 +1,10 @@
-"""Sketches in metres and their pixels: how the built-in scenes draw one thing.
+"""Sketches in metres, and their pixels and colours: how built-in scenes draw a thing.
 
 A sketch is a list of polygons and strokes with the origin at the lower left corner of
 the thing, x to the right and y upwards, in metres. It knows nothing of pixels; only
 ``rasterise`` does.
 
-Colours of the things in the built-in scenes, and how chance picks among them.
+How chance picks among the colours of things is said here as well.
 """
 
 from __future__ import annotations

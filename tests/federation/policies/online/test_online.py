@@ -14,7 +14,6 @@ from midhaul.federation.policies.base import Examples, Situation
 from midhaul.federation.policies.baselines import FixedPolicy, fit_fixed
 from midhaul.federation.policies.catalogue import fit_policy
 from midhaul.federation.policies.check_recordings import check_examples
-from midhaul.federation.policies.degrading import degraded
 from midhaul.federation.policies.online.audits import Audits, Trust
 from midhaul.federation.policies.online.monitors import PolicyWatch
 from midhaul.federation.policies.online.online import OnlineRefit
@@ -22,6 +21,7 @@ from midhaul.federation.policies.online.refit_settings import OnlineSettings, Re
 from midhaul.federation.policies.online.streaming import stream
 from midhaul.federation.policies.saved import policy_from_state
 from midhaul.federation.quality import item_quality
+from midhaul.federation.recordings.degrading import degraded
 
 _RNG = np.random.default_rng
 VOTE = fuser_named("vote")

@@ -1,9 +1,9 @@
-"""Trained actors: whom to ask, by a small network, on numpy alone.
+"""Actor policies (SAC, TD3, PPO): whom to ask, by a small network, on numpy alone.
 
 SAC, TD3 and PPO are trained with torch and leave weights behind; a decision is two
 products of matrices and a rounding, so that nobody needs torch to serve one.
 
-The subsets nearest to a point of the action box, by table or by rounding.
+The subsets nearest to a point of the action box are found by table or by rounding.
 
 The learners of Armol (Xie et al., INFOCOM 2022) put out a point of [0, 1]^M, the *proto
 action*; asked is the subset whose 0/1 vector is nearest in squared distance, the empty

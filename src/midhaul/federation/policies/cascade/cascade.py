@@ -1,11 +1,12 @@
-"""A cascade over subsets: ask, look, and ask on while it pays, at any exchange rate.
+"""Cascade over subsets: ask, look, and ask on while it pays, at any exchange rate.
 
 For every subset that may have been asked, a forest groups the training items by what
 was answered. Backward induction (:mod:`.cascade_induction`) fills its leaves with what
 going on would bring beyond stopping, at one exchange rate between quality and USD.
 Learning takes seconds, another exchange rate less than one.
 
-What a cascade learns to predict: the worth of a subset's fused answer to an item.
+Its *targets*, what it learns to predict, are the worth of a subset's fused answer to an
+item.
 
 Where quality is a mean over items (labels, tags) that is the quality of the item. The
 pooled AP50 of boxes is no mean: a box of an image displaces those of other images. Its
@@ -28,7 +29,8 @@ and over classes it says what the answer to that image is worth for all.
 3. Classes count by N / (N + mean N): in a plain mean over classes one box of a class
    that has few outweighs many others, and what is learned of it is mostly noise.
 
-Training items as they will look when they are new: fused by who has not seen them.
+By *cross-fitting*, training items look as they will when they are new: fused by who has
+not seen them.
 
 A fuser that was fitted to an item is too sure of its answer to that item. A cascade
 that learned from such answers would stop too early. Its items are therefore fused by

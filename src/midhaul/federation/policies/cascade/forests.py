@@ -1,4 +1,4 @@
-"""Forests whose shape is kept apart from what their leaves say.
+"""Random forests whose shape is kept apart from what their leaves say.
 
 A regression forest predicts a weighted mean of the training items, and the weights
 (how often an item shares a leaf with the row at hand) depend on the shape of the trees
@@ -14,7 +14,7 @@ to know changes with every exchange rate, but not which situations are alike.
 
 Trees are grown by scikit-learn and evaluated by a kernel of our own.
 
-The inner loops of forests: flat trees, evaluated and filled.
+The inner loops evaluate and fill flat trees.
 
 Nodes of all trees stand in the same arrays: a node's split feature and threshold, its
 two children, and its leaf, which is -1 where it is none.

@@ -21,7 +21,7 @@ path-wise values keep errors of the regression out of what is carried back.
    decision would look into the future that it is meant to predict.
 4. An option has one way to go on; here there is one for each wider subset.
 
-The subsets that a cascade may ever have asked: all of them, or the useful ones.
+The subsets that a cascade may ever have asked are all of them, or the useful ones.
 """
 
 from __future__ import annotations

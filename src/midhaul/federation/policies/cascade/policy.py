@@ -1,6 +1,6 @@
-"""The cascade at one exchange rate: a walk through a few trees for every decision.
+"""Cascade policy at one exchange rate: a walk through a few trees for every decision.
 
-What a cascade looks at between two rounds: one row of numbers for each item.
+Between two rounds it looks at one row of numbers for each item.
 
 A row is made of the features of the item, a block for each provider that answered, and
 a block for the fused answer so far. The fused answer tells most: the score of a stacked

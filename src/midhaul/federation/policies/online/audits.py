@@ -1,6 +1,6 @@
-"""The last audited items, with everybody's answers: what is learned anew from.
+"""Audits: the last items with everybody's answers, from which is learned anew.
 
-Whose answers are trusted as a reference, and what an audited item is judged by.
+The *reference* says whose answers are trusted, and what an audited item is judged by.
 
 A provider loses its part in references when an alarm says that its agreement with the
 others fell, or its quality where people say what is right; or when people say that on

@@ -1,4 +1,4 @@
-"""Bets on ranks: has a number changed? With a bounded rate of false alarms.
+"""E-detectors of drift: bets on ranks, with a bounded rate of false alarms.
 
 While nothing changes, numbers are exchangeable, so the rank of a new one among all
 earlier ones (ties broken by chance) is uniform in [0, 1] and independent of earlier
@@ -23,7 +23,7 @@ and no constant to tune.
 5. Nothing is bet on a number that never changed so far. Whether to bet is then known
    before the number, so bets stay fair.
 
-The inner loop of drift alarms: ranks, bets, and when one has paid too well.
+The inner loop has ranks, bets, and when one has paid too well.
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
-"""The policy that decides now, and when and from what it is learned anew.
+"""Refit and imputation: when a policy is learned anew, and what old items still teach.
 
 From audits since the last change, and before there are enough of them from items from
-before it (:mod:`midhaul.federation.policies.online.refit`): what these say about
+before it: what these say about
 subsets without the provider that changed is still true.
 
-Items from before a change, and what they still teach: how to do without somebody.
+*Imputation*: items from before a change still teach how to do without somebody.
 
 When one provider changes, answers of the others stay what they were. What was known
 about every subset without it stays true, so a policy that leaves it out can be learned

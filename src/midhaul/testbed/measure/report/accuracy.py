@@ -1,7 +1,4 @@
-"""How good the answers are, by detector and by preprocessing.
-
-Accuracy class by class.
-"""
+"""Charts of accuracy, by detector and by preprocessing, and class by class."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""What accuracy costs: time, bytes, money and energy, and what nothing beats.
+"""Charts of trade-offs: what accuracy costs in time, bytes, money and energy.
 
-How many bytes remain, and what they cost in accuracy.
+Of bytes they show how many remain, and what they cost in accuracy.
 """
 
 from __future__ import annotations
