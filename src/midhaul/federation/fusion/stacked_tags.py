@@ -1,7 +1,7 @@
 """Stacked tag fusion: learns what it means when these providers name these tags.
 
 Stacking (Wolpert, "Stacked generalization", Neural Networks 5, 1992) by a log-linear
-model of the whole set of true tags (:mod:`.tag_sets`), given who was asked, who named
+model of the whole set of true tags, given who was asked, who named
 what with which score, and who was silent. The answer is the set of tags with the
 greatest expected Jaccard index (as in Chierichetti et al., "Finding the Jaccard
 median", SODA 2010, where the members of sets are independent).
@@ -14,12 +14,8 @@ median", SODA 2010, where the members of sets are independent).
    tags are taken for independent.
 4. A tag that nobody named can be given, where that is likely to be right.
 
-The *terms* are what is told of a tag and an item to the model that says how likely it
-is true.
-
-*Sets* of tags have chances as a whole, and the best one is given.
-
-A set S of tags has the probability
+The *terms* are what is told of a tag and an item to that model. A set S of tags has the
+probability
 
     P(S) = w(|S|) prod over i in S of o_i / Z
 
@@ -28,8 +24,6 @@ n-choose-k models for classification and ranking", NIPS 2012). With w = 1 tags a
 independent with odds o; with any other w one tag makes others likelier or less likely,
 as in pictures that mostly show one thing and never nothing. All sums over sets are
 elementary symmetric polynomials of the odds, one tag after another.
-
-The *log-linear model* of sets of tags is fitted here.
 """
 
 from __future__ import annotations

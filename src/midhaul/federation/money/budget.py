@@ -422,6 +422,3 @@ class BudgetGuard:
 
 def _budget(usd: float | None) -> int | None:
     return None if usd is None else budget_nusd(usd)
-
-
-__all__ = ["BudgetGuard", "Budgets", "Refusal", "Reservation"]

@@ -368,9 +368,6 @@ def _age_days(day: str, now_s: float) -> float:
     return (now_s - then.timestamp()) / _DAY_S
 
 
-__all__ = ["CHARGED", "Forecast", "PriceList", "ProviderPrices", "Tier", "compute_usd"]
-
-
 _DAY = r"^(\d{4}-\d{2}-\d{2})?$"
 
 

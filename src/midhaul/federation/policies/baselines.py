@@ -1,9 +1,9 @@
 """Baseline policies: single, fixed, ensemble, random, first success, and the oracle.
 
-Armol's "Upper Bound" (Xie et al., INFOCOM 2022): per image the highest reward, which is
-the quality of the fused answer to that image less a price. It knows the truth of the
-items that it decides about, so it is no policy that anybody can run: its decisions are
-read from a table by item id, made beforehand from all answers.
+*Oracle*, Armol's "Upper Bound" (Xie et al., INFOCOM 2022): per image the highest
+reward, which is the quality of the fused answer to that image less a price. It knows
+the truth of the items that it decides about, so it is no policy that anybody can run:
+its decisions are read from a table by item id, made beforehand from all answers.
 
 1. Their price is a number of calls times 0.1; here it is USD times the multiplier.
 2. Of equally good subsets the cheapest is taken; they take the first listed.
@@ -20,10 +20,8 @@ orders subsets otherwise than the average precision that is reported.
 
 *Untrained*: everybody, one alone, or one after another.
 
-*Random*: chance decides, as Random-1 and Random-N in Armol's table. The *oracle* is the
-upper bound: for every item the subset that the truth says is best.
-
-Xie et al., "Cost Effective MLaaS Federation", INFOCOM 2022, ask one provider drawn
+*Random*: chance decides, as Random-1 and Random-N in Armol's table. Xie et al., "Cost
+Effective MLaaS Federation", INFOCOM 2022, ask one provider drawn
 uniformly, or a subset drawn uniformly from all but the empty one.
 """
 

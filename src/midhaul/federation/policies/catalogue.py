@@ -1,4 +1,4 @@
-"""All policies by name: how each is learned, and what it needs.
+"""Catalogue of policies by name: how each is learned, and what it needs.
 
 Nothing is imported before it is used, so that names can be listed with the core alone.
 """

@@ -183,17 +183,6 @@ class Answers(Shown):
         return Display(text=f"{text}, {n_missing:,} missing" if n_missing else text)
 
 
-__all__ = [
-    "MAX_PROVIDERS",
-    "Answers",
-    "Recording",
-    "Task",
-    "all_masks",
-    "members",
-    "prices_of",
-    "sizes_of",
-]
-
 Task = Literal["boxes", "tags", "labels"]
 """What an answer is: boxes with labels, several labels, or exactly one label."""
 

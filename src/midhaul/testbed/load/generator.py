@@ -26,25 +26,18 @@ from midhaul.testbed.load.warmup import SteadyWatch
 from midhaul.wire import Client
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine
-
-    from midhaul.testbed.load.clock import Clock
-    from midhaul.testbed.load.records import Reply, Target
-    from midhaul.testbed.load.scenarios import Scenario
-
-    OnDone = Callable[[RequestRecord, Reply], None]
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Coroutine, Generator, Mapping, Sequence
 
     import numpy as np
 
-    from midhaul.testbed.load.scenarios import Stop
+    from midhaul.testbed.load.clock import Clock
+    from midhaul.testbed.load.records import Reply, Target
+    from midhaul.testbed.load.scenarios import Scenario, Stop
     from midhaul.testbed.load.warmup import Warmup
-
-    IsOver = Callable[[int, float], bool]
-    from collections.abc import Callable, Generator, Mapping
-
-    from midhaul.testbed.load.records import Reply
     from midhaul.wire import Answer
+
+    OnDone = Callable[[RequestRecord, Reply], None]
+    IsOver = Callable[[int, float], bool]
 
 Ending = Literal["complete", "arrivals over", "too many outstanding", "nobody answers"]
 

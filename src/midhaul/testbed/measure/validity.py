@@ -125,16 +125,6 @@ def _or_null(value: float) -> float | None:
     return None if math.isnan(value) else value
 
 
-__all__ = [
-    "CellFacts",
-    "CellLimits",
-    "Conditions",
-    "cell_facts",
-    "judge_cell",
-    "judge_percentile",
-]
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CellLimits:
     """What is demanded of a cell.

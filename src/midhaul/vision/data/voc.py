@@ -33,12 +33,12 @@ from midhaul.vision.data.stated_sizes import StatedSizes
 from midhaul.vision.data.truth import TruthBuilder
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from typing import Literal
 
-    _Box = tuple[float, float, float, float]
-    from collections.abc import Sequence
-
     from midhaul.vision.data.stated_sizes import OnSizeMismatch
+
+    _Box = tuple[float, float, float, float]
 
 _PLACES = 20
 _FEW = 0.01

@@ -1,7 +1,7 @@
 """Cascade over subsets: ask, look, and ask on while it pays, at any exchange rate.
 
 For every subset that may have been asked, a forest groups the training items by what
-was answered. Backward induction (:mod:`.cascade_induction`) fills its leaves with what
+was answered. Backward induction (:mod:`.induction`) fills its leaves with what
 going on would bring beyond stopping, at one exchange rate between quality and USD.
 Learning takes seconds, another exchange rate less than one.
 
@@ -281,8 +281,6 @@ def _concatenated(several: Sequence[Answers]) -> Answers:
     }
     return replace(several[0], starts=np.concatenate([*starts, ends[-1:]]), **joined)
 
-
-__all__ = ["CascadeFamily", "CascadePolicy", "CascadeSettings", "fit_cascade"]
 
 _MOST_COMPONENTS = 6
 """Directions of the targets that splits are chosen by."""
