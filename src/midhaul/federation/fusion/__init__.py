@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Fuser", "SavedFuser", "fit_fuser", "fuser_from_state", "fuser_named"]
 
-_SAVED: Registry[Any] = Registry(
+SAVED_FUSERS: Registry[Any] = Registry(
     "kind of saved fuser",
     {
         "boxes": f"{__name__}.boxes:BoxFuser",
@@ -107,4 +107,4 @@ def fuser_from_state(state: State) -> SavedFuser:
     Raises:
         DataError: the state is of no fuser that is known.
     """
-    return _SAVED.named(state.get("fuser")).from_state(state)
+    return SAVED_FUSERS.named(state.get("fuser")).from_state(state)
