@@ -15,62 +15,30 @@ from midhaul import documents
 from midhaul.errors import ConfigError
 from midhaul.federation.money.prices import Billable
 from midhaul.federation.providers.endpoints import demand_no_secret
+from midhaul.federation.serving.settings import (
+    BreakerSettings,
+    CacheSettings,
+    RetrySettings,
+)
 from midhaul.runs.config import Section
 from midhaul.runs.config_errors import mistakes
 from midhaul.runs.experiment_file import key_lines
+from midhaul.runs.section import section
 from midhaul.runs.spec import Spec
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-Status = Literal["timeout", "throttled", "unavailable", "malformed"]
-
 NAME = r"^[\w.-]{1,64}$"
 """What names of providers, runs and federations look like."""
 
 
-class RetryConfig(Section):
+class RetryConfig(section(RetrySettings)):
     """When a failed call is made again."""
 
-    attempts: int = Field(
-        default=3, ge=1, le=10, description="Calls at most, the first one included."
-    )
-    base_s: float = Field(
-        default=0.1, ge=0, description="The first wait is drawn from 0 to this."
-    )
-    cap_s: float = Field(
-        default=2.0, ge=0, description="No wait is drawn from more than this."
-    )
-    statuses: tuple[Status, ...] = Field(
-        default=("throttled", "unavailable"),
-        description="Failures after which a call is made again; each is paid again.",
-    )
-    share: float = Field(
-        default=0.2, ge=0, le=1, description="Retries for each call that succeeds."
-    )
-    burst: int = Field(
-        default=20, ge=0, description="Retries before that share counts."
-    )
 
-
-class BreakerConfig(Section):
+class BreakerConfig(section(BreakerSettings, without=("statuses", "fatal"))):
     """When a provider is left alone for a while."""
-
-    window_s: float = Field(
-        default=10.0, gt=0, description="Calls that ended in this time count."
-    )
-    n_calls: int = Field(
-        default=10, ge=1, description="Fewer calls than this say nothing."
-    )
-    failure_rate: float = Field(
-        default=0.5, gt=0, le=1, description="Share of failures that opens it."
-    )
-    open_s: float = Field(
-        default=15.0, ge=0, description="How long nobody is asked then."
-    )
-    n_probes: int = Field(
-        default=2, ge=1, description="Calls that must succeed to close it again."
-    )
 
 
 class ProviderConfig(Section):
@@ -226,15 +194,8 @@ class LedgerConfig(Section):
     )
 
 
-class CacheConfig(Section):
+class CacheConfig(section(CacheSettings)):
     """How answers are kept, by the hash of the image."""
-
-    n_answers: int = Field(
-        default=10_000, ge=0, description="Most answers kept; 0 keeps none."
-    )
-    max_age_s: float = Field(
-        default=3600.0, gt=0, description="Older ones are not given out."
-    )
 
 
 class FederationFile(Section):

@@ -30,6 +30,7 @@ from midhaul.federation.serving.settings import (
     RetrySettings,
 )
 from midhaul.federation.serving.trained_parts import Knowledge
+from midhaul.runs.section import value_of
 from midhaul.vision.images.codecs import decode
 from midhaul.vision.images.limits import DecodingLimits
 
@@ -95,9 +96,7 @@ def build(
         margin_s=config.margin_s,
         n_at_once=config.n_at_once,
         fallback=config.policy.fallback,
-        cache=CacheSettings(
-            n_answers=config.cache.n_answers, max_age_s=config.cache.max_age_s
-        ),
+        cache=value_of(CacheSettings, config.cache),
         version=_version(config.policy),
         seed=config.seed,
     )
@@ -120,8 +119,8 @@ def limits_of(one: ProviderConfig) -> ProviderSettings:
         rate_hz=math.inf if one.rate_hz is None else one.rate_hz,
         burst=one.burst,
         hedge_after_s=one.hedge_after_s,
-        retry=RetrySettings(**one.retry.model_dump()),
-        breaker=BreakerSettings(**one.breaker.model_dump()),
+        retry=value_of(RetrySettings, one.retry),
+        breaker=value_of(BreakerSettings, one.breaker),
     )
 
 

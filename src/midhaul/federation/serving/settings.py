@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from annotated_types import Ge, Gt, Le
 
 from midhaul.errors import ConfigError
+from midhaul.model import PredictionStatus  # noqa: TC001 - sections look types up
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from midhaul.model import PredictionStatus
+RetriedStatus = Literal["timeout", "throttled", "unavailable", "malformed"]
+"""Failures after which it can help to ask again."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -19,23 +23,24 @@ class RetrySettings:
     """When a failed call is made again.
 
     Attributes:
-        attempts: calls at most, the first one included; 1 never retries.
-        base_s: the first wait is drawn evenly from 0 to this; the next ones from 0 to
-            twice the one before.
+        attempts: calls at most, the first one included. With 1 there is no retry.
+        base_s: the first wait is drawn from 0 to this. The next ones are drawn from 0
+            to twice the one before.
         cap_s: no wait is drawn from more than this.
-        statuses: calls that may be made again. To ask twice is safe, as a call changes
-            nothing at the far end, but a call that timed out may have been billed.
-        share: retries that may be made for each successful call, over a stock of
-            ``burst``: when everything fails, retries must not make it worse.
-        burst: retries that may be made before that share counts.
+        statuses: failures after which a call is made again; each is paid again. To ask
+            twice is safe, as a call changes nothing at the far end, but a call that
+            timed out may have been billed.
+        share: retries for each call that succeeds. They are over a stock of ``burst``:
+            when everything fails, retries must not make it worse.
+        burst: retries before that share counts.
     """
 
-    attempts: int = 3
-    base_s: float = 0.1
-    cap_s: float = 2.0
-    statuses: tuple[PredictionStatus, ...] = ("throttled", "unavailable")
-    share: float = 0.2
-    burst: int = 20
+    attempts: Annotated[int, Ge(1), Le(10)] = 3
+    base_s: Annotated[float, Ge(0)] = 0.1
+    cap_s: Annotated[float, Ge(0)] = 2.0
+    statuses: tuple[RetriedStatus, ...] = ("throttled", "unavailable")
+    share: Annotated[float, Ge(0), Le(1)] = 0.2
+    burst: Annotated[int, Ge(0)] = 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,20 +49,20 @@ class BreakerSettings:
 
     Attributes:
         window_s: calls that ended in this time count.
-        n_calls: fewer than this say nothing.
-        failure_rate: share of failures from which on the breaker opens.
+        n_calls: fewer calls than this say nothing.
+        failure_rate: share of failures that opens it.
         open_s: how long nobody is asked then.
-        n_probes: calls that are let through at the same time afterwards; as many in a
-            row must succeed to close the breaker, and one that fails opens it again.
+        n_probes: calls that must succeed to close it again. As many are let through at
+            the same time, and one that fails opens it again.
         statuses: calls that count as failures. A refusal is the image's fault.
         fatal: calls of which one alone opens the breaker.
     """
 
-    window_s: float = 10.0
-    n_calls: int = 10
-    failure_rate: float = 0.5
-    open_s: float = 15.0
-    n_probes: int = 2
+    window_s: Annotated[float, Gt(0)] = 10.0
+    n_calls: Annotated[int, Ge(1)] = 10
+    failure_rate: Annotated[float, Gt(0), Le(1)] = 0.5
+    open_s: Annotated[float, Ge(0)] = 15.0
+    n_probes: Annotated[int, Ge(1)] = 2
     statuses: tuple[PredictionStatus, ...] = (
         "timeout",
         "throttled",
@@ -116,12 +121,12 @@ class CacheSettings:
     """How answers are kept.
 
     Attributes:
-        n_answers: most answers that are kept; 0 keeps none.
-        max_age_s: older ones are not given out any more.
+        n_answers: most answers kept; 0 keeps none.
+        max_age_s: older ones are not given out.
     """
 
-    n_answers: int = 10_000
-    max_age_s: float = 3600.0
+    n_answers: Annotated[int, Ge(0)] = 10_000
+    max_age_s: Annotated[float, Gt(0)] = 3600.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,0 +1,83 @@
+"""Sections of a config made from the dataclasses that they fill: keys are said once.
+
+``class RetryConfig(section(RetrySettings))`` has a key for each field of the dataclass:
+its type with the bounds that ``Annotated[float, Gt(0)]`` gives, its default, and as its
+description the first sentence of what ``Attributes:`` says of it. What follows that
+sentence is for whoever reads the code.
+"""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Mapping
+from dataclasses import MISSING, fields
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar, cast, get_args, get_origin
+from typing import get_type_hints as hints_of
+
+from pydantic import Field, create_model
+
+from midhaul.runs.config import Section
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+T = TypeVar("T")
+
+_ATTRIBUTE = re.compile(r"^    (\w+): ((?:.+\n?)(?:^ {8,}.+\n?)*)", re.MULTILINE)
+_NEXT_SENTENCE = re.compile(r"(?<=\.)\s+(?=[A-Z])")
+
+
+def section(value: type[Any], *, without: Collection[str] = ()) -> type[Any]:
+    """A section with the fields of a dataclass, to be the base of one with a name.
+
+    Args:
+        value: a dataclass whose ``Attributes:`` describe each field.
+        without: fields that are no keys.
+
+    Returns:
+        A :class:`Section`, whose keys who checks types cannot know.
+    """
+    hints = hints_of(value, include_extras=True)
+    said = attributes_of(value)
+    keys: dict[str, Any] = {}
+    for one in fields(value):
+        if one.name in without:
+            continue
+        told: dict[str, Any] = {"description": _NEXT_SENTENCE.split(said[one.name])[0]}
+        if one.default is not MISSING:
+            told["default"] = one.default
+        elif one.default_factory is not MISSING:
+            told["default_factory"] = one.default_factory
+        keys[one.name] = (_as_in_a_file(hints[one.name]), Field(**told))
+    return create_model(f"{value.__name__}Section", __base__=Section, **keys)
+
+
+def value_of(value: type[T], config: Section, **more: Any) -> T:
+    """The dataclass that a section fills.
+
+    Args:
+        value: the class.
+        config: has keys of the names of its fields, among others.
+        more: fields that are no keys, or are made of them.
+    """
+    names = [one.name for one in fields(value) if one.init]  # type: ignore[arg-type]
+    model = type(config).model_fields
+    told = {name: getattr(config, name) for name in names if name in model}
+    return value(**told | more)
+
+
+def attributes_of(value: type[Any]) -> dict[str, str]:
+    """What ``Attributes:`` of a docstring says of each, as sentences."""
+    text = inspect.getdoc(value) or ""
+    block = text.partition("\nAttributes:\n")[2].partition("\n\n")[0]
+    found = {name: " ".join(said.split()) for name, said in _ATTRIBUTE.findall(block)}
+    return {name: said[:1].upper() + said[1:] for name, said in found.items()}
+
+
+def _as_in_a_file(hint: Any) -> Any:
+    """A mapping as a dictionary, which is what a file has."""
+    origin, inner = get_origin(hint), get_args(hint)
+    if origin is Annotated:
+        return Annotated[_as_in_a_file(inner[0]), *inner[1:]]
+    return cast("Any", dict)[inner] if origin is Mapping else hint

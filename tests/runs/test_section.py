@@ -1,0 +1,95 @@
+"""Tests of sections that are made from the dataclasses they fill."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping  # noqa: TC003 - sections look types up
+from dataclasses import dataclass, field
+from typing import Annotated, Literal
+
+import pytest
+from annotated_types import Ge, Gt, Le
+from pydantic import ValidationError
+
+from midhaul.errors import ConfigError
+from midhaul.federation.serving.config import BreakerConfig, CacheConfig, RetryConfig
+from midhaul.federation.serving.settings import (
+    BreakerSettings,
+    CacheSettings,
+    RetrySettings,
+)
+from midhaul.runs.config import Section
+from midhaul.runs.section import attributes_of, section, value_of
+from midhaul.runs.template import keys
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pump:
+    """A pump.
+
+    Attributes:
+        power_w: what it takes, e.g. at night. It takes less by day,
+            but never nothing.
+        mode: how it runs; see there.
+        ports: number of each port.
+        clock: no key.
+
+    Raises:
+        ConfigError: never.
+    """
+
+    power_w: Annotated[float, Gt(0), Le(9)]
+    mode: Literal["slow", "fast"] = "slow"
+    ports: Mapping[str, Annotated[int, Ge(1)]] = field(default_factory=dict[str, int])
+    clock: object = None
+
+
+class PumpConfig(section(Pump, without=("clock",))):
+    """A pump in a file."""
+
+
+def test_a_section_has_the_keys_of_its_dataclass() -> None:
+    """Types, bounds, defaults and the first sentence of each are said once."""
+    found = [(k.name, k.type, k.description) for k in keys(PumpConfig)]
+    assert found == [
+        ("power_w", "number, more than 0, at most 9", "What it takes, e.g. at night."),
+        ("mode", '"slow" | "fast"', "How it runs; see there."),
+        (
+            "ports",
+            "names, each with a whole number, at least 1",
+            "Number of each port.",
+        ),
+    ]
+    assert attributes_of(Pump)["power_w"].endswith("by day, but never nothing.")
+
+
+def test_a_section_is_as_strict_as_any() -> None:
+    """It is frozen, converts nothing, knows its keys and tells all mistakes."""
+    with pytest.raises(ConfigError, match="3 mistakes") as told:
+        PumpConfig(power_w="3", mod="fast", ports={"a": 0})
+    assert "did you mean 'mode'" in str(told.value)
+    made = PumpConfig(power_w=9.0)
+    assert issubclass(PumpConfig, Section)
+    with pytest.raises(ValidationError, match="frozen"):
+        made.power_w = 1.0
+
+
+def test_a_dataclass_is_filled_by_its_section() -> None:
+    """What is no key is given beside it."""
+    made = PumpConfig(power_w=9.0, ports={"a": 1})
+    pump = value_of(Pump, made, clock="here")
+    assert pump == Pump(power_w=9.0, ports={"a": 1}, clock="here")
+
+
+@pytest.mark.parametrize(
+    ("config", "value"),
+    [
+        (RetryConfig, RetrySettings),
+        (BreakerConfig, BreakerSettings),
+        (CacheConfig, CacheSettings),
+    ],
+)
+def test_defaults_in_a_file_are_those_in_python(
+    config: type[Section], value: type[object]
+) -> None:
+    """An empty table means the dataclass without arguments."""
+    assert value_of(value, config()) == value()
