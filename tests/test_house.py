@@ -70,3 +70,20 @@ def _names(text: str, file: str) -> bool:
     return f"{package}.{module}" in text or (
         package in text and not words.isdisjoint({module, *defined})
     )
+
+
+def test_paths_that_a_contributor_is_sent_to_are_there() -> None:
+    """Where to add what is said by path, and paths move."""
+    text = (house.ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    named = re.findall(r"((?:src|tests|tools|docs|benchmarks)/[\w./{},-]+)", text)
+    paths = [path for name in named for path in _spelled_out(name.rstrip(".,"))]
+    assert len(paths) > 20
+    assert [path for path in paths if not (house.ROOT / path).exists()] == []
+
+
+def _spelled_out(path: str) -> list[str]:
+    """``a/{b,c}/`` as ``a/b/`` and ``a/c/``."""
+    braces = re.search(r"\{([^}]*)\}", path)
+    if braces is None:
+        return [path]
+    return [path.replace(braces[0], one) for one in braces[1].split(",")]
