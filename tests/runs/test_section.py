@@ -10,6 +10,8 @@ import pytest
 from annotated_types import Ge, Gt, Le
 from pydantic import ValidationError
 
+from midhaul.deploy.exports.plan import ExportSite
+from midhaul.deploy.plan.config import SiteConfig
 from midhaul.errors import ConfigError
 from midhaul.federation.serving.config import BreakerConfig, CacheConfig, RetryConfig
 from midhaul.federation.serving.settings import (
@@ -86,6 +88,7 @@ def test_a_dataclass_is_filled_by_its_section() -> None:
         (RetryConfig, RetrySettings),
         (BreakerConfig, BreakerSettings),
         (CacheConfig, CacheSettings),
+        (SiteConfig, ExportSite),
     ],
 )
 def test_defaults_in_a_file_are_those_in_python(

@@ -28,12 +28,18 @@ _ATTRIBUTE = re.compile(r"^    (\w+): ((?:.+\n?)(?:^ {8,}.+\n?)*)", re.MULTILINE
 _NEXT_SENTENCE = re.compile(r"(?<=\.)\s+(?=[A-Z])")
 
 
-def section(value: type[Any], *, without: Collection[str] = ()) -> type[Any]:
+def section(
+    value: type[Any],
+    *,
+    without: Collection[str] = (),
+    sections: Mapping[type[Any], type[Any]] | None = None,
+) -> type[Any]:
     """A section with the fields of a dataclass, to be the base of one with a name.
 
     Args:
         value: a dataclass whose ``Attributes:`` describe each field.
         without: fields that are no keys.
+        sections: the section in place of each dataclass that a field holds.
 
     Returns:
         A :class:`Section`, whose keys who checks types cannot know.
@@ -49,7 +55,8 @@ def section(value: type[Any], *, without: Collection[str] = ()) -> type[Any]:
             told["default"] = one.default
         elif one.default_factory is not MISSING:
             told["default_factory"] = one.default_factory
-        keys[one.name] = (_as_in_a_file(hints[one.name]), Field(**told))
+        kept = _as_in_a_file(hints[one.name], sections or {}, told)
+        keys[one.name] = (kept, Field(**told))
     return create_model(f"{value.__name__}Section", __base__=Section, **keys)
 
 
@@ -75,9 +82,22 @@ def attributes_of(value: type[Any]) -> dict[str, str]:
     return {name: said[:1].upper() + said[1:] for name, said in found.items()}
 
 
-def _as_in_a_file(hint: Any) -> Any:
-    """A mapping as a dictionary, which is what a file has."""
+def _as_in_a_file(
+    hint: Any, sections: Mapping[type[Any], type[Any]], told: dict[str, Any]
+) -> Any:
+    """A type as a file has it: a dictionary for a mapping, a section for a value."""
     origin, inner = get_origin(hint), get_args(hint)
     if origin is Annotated:
-        return Annotated[_as_in_a_file(inner[0]), *inner[1:]]
-    return cast("Any", dict)[inner] if origin is Mapping else hint
+        kept = [mark for mark in inner[1:] if not isinstance(mark, re.Pattern)]
+        for mark in inner[1:]:
+            if isinstance(mark, re.Pattern):
+                told["pattern"] = cast("re.Pattern[str]", mark).pattern
+        plain = _as_in_a_file(inner[0], sections, told)
+        return Annotated[plain, *kept] if kept else plain
+    if origin is Mapping:
+        return cast("Any", dict)[inner]
+    if origin is tuple:
+        return cast("Any", tuple)[
+            tuple(_as_in_a_file(one, sections, told) for one in inner)
+        ]
+    return sections.get(hint, hint)

@@ -5,14 +5,15 @@ from __future__ import annotations
 import hashlib
 import math
 import re
+from collections.abc import Mapping  # noqa: TC003 - sections look types up
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from annotated_types import Ge, MinLen
 
 from midhaul.errors import DataError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from midhaul.deploy.placement.base import Placement, Pull
     from midhaul.deploy.problem import Analytic, PlacementProblem
     from midhaul.deploy.rates.base import Demands, RateAllocation
@@ -24,6 +25,7 @@ _LABEL_CHARACTERS = 63
 _TLS_PORTS = frozenset({8883, 8884})
 _TLS_SCHEMES = frozenset({"mqtts", "ssl", "tls"})
 _PLAIN_SCHEMES = frozenset({"mqtt", "tcp"})
+_NAMESPACE = re.compile(r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$")
 _IMAGE = re.compile(
     r"^(?:[a-zA-Z0-9.-]+(?::\d+)?/)?[a-z0-9]+(?:[._/-]+[a-z0-9]+)*"
     r"(?::[\w][\w.-]{0,127})?(?:@sha256:[0-9a-f]{64})?$"
@@ -35,14 +37,14 @@ class Toleration:
     """A taint of nodes that Pods put up with, as Kubernetes names its parts.
 
     Attributes:
-        key: of the taint; empty for any.
-        value: of the taint; empty for any.
-        effect: ``NoSchedule``, ``PreferNoSchedule`` or ``NoExecute``; empty for any.
+        key: key of the taint; any where empty.
+        value: its value; any where empty.
+        effect: its effect; any where empty.
     """
 
     key: str = ""
     value: str = ""
-    effect: str = ""
+    effect: Literal["", "NoSchedule", "PreferNoSchedule", "NoExecute"] = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,43 +52,48 @@ class ExportSite:
     """What a plan does not know about the place where it is applied.
 
     Attributes:
-        name: of all that is applied here under changing plans; what an earlier plan of
-            this name had, and this one has not, is to be pruned.
-        namespace: of Kubernetes.
-        registry: put before the names of container images, ``registry.local:5000/``;
-            nothing where they are complete.
-        with_digests: whether images are named by digest where it is known.
-        pull_secrets: names of Secrets with which nodes pull.
-        private_registries: registries that wanted a password of the plan; each has a
-            Secret of its own, unless ``pull_secrets`` are named.
+        name: what all plans for this place have in common; what an earlier one had and
+            a new one has not, can be pruned by it.
+        namespace: namespace of Kubernetes.
+        registry: put before the names of container images, e.g. registry.local:5000/.
+        with_digests: name images by digest, where images were read from a registry.
+        pull_secrets: secrets with which nodes pull; pull-REGISTRY for each registry
+            that wanted a password of the plan, where empty.
+        private_registries: registries that wanted a password of the plan.
         node_label: label of nodes that holds a gateway's name.
         cloud_label: label of the nodes of the cloud.
-        cloud_value: its value.
-        tolerations: taints of gateways that analytics and pulls put up with.
-        max_unavailable: how many analytics of one place may be evicted at once; None
-            for no budget.
-        gateway_broker: MQTT broker of a gateway, ``HOST:PORT``, as a program on the
-            gateway reaches it; Pods get the node's address in place of loopback.
-        cloud_broker: MQTT broker of the cloud, ``HOST:PORT``, as gateways reach it.
-        cloud_broker_has_tls: whether it wants TLS; None for what its port is usual for.
-        cloud_ca_file: its certificate authority, on a gateway; the system's if empty.
-        cloud_username: user at it; the password is never in a file of a plan.
-        topic: topics of an analytic at its gateway; ``{analytic}`` is its name.
+        cloud_value: value of that label.
+        tolerations: taints of gateways that analytics and pulls put up with, beside a
+            gateway's being away.
+        max_unavailable: how many analytics of one place may be evicted at once, in a
+            PodDisruptionBudget; none is written without.
+        gateway_broker: MQTT broker of each gateway. It is ``HOST:PORT``, as a program
+            on the gateway reaches it; Pods get the node's address for loopback.
+        cloud_broker: MQTT broker of the cloud. It is ``HOST:PORT``, as gateways reach
+            it.
+        cloud_broker_has_tls: whether it wants TLS; ports 8883, 8884 and mqtts:// do,
+            without.
+        cloud_ca_file: its certificate authority, as a gateway finds it; the system's
+            where empty.
+        cloud_username: user at it, for the bridge; the password is not here.
+        topic: topics of an analytic at its gateway. Its name replaces ``{analytic}``.
         device: network device of a gateway's uplink.
-        ports: by analytic, the destination port of what it uploads; where they are
-            missing, packets are told apart by firewall marks.
-        floor_bps: what the kernel's classes keep for ssh and the kubelet.
-        lan: networks that gateways reach without their uplink, besides their own.
-        with_bandwidth: whether Pods on gateways say what they may send, for CNI's
-            bandwidth plugin and for KubeEdge.
-        peer_mirror: where containerd finds what peers have, such as Spegel; empty
-            where gateways take nothing from each other.
+        ports: by analytic, the destination port of what it uploads; firewall marks
+            where one is missing.
+        floor_bps: what the kernel's classes keep for ssh, the kubelet and KubeEdge, at
+            most a fiftieth of an uplink.
+        lan: networks, e.g. 10.1.0.0/16, that gateways reach without their uplink,
+            beside those they are in.
+        with_bandwidth: annotate Pods on gateways with what they may send, for CNI's
+            bandwidth plugin and KubeEdge.
+        peer_mirror: where containerd of a gateway finds what its peers have (Spegel);
+            empty where gateways take nothing from each other.
         plain_http: registries that are asked without TLS, beside those on loopback.
-        user_id: under which containers run; images that need root need another.
+        user_id: user under which containers run. Images that need root need another.
     """
 
-    name: str = "midhaul"
-    namespace: str = "default"
+    name: Annotated[str, MinLen(1)] = "midhaul"
+    namespace: Annotated[str, _NAMESPACE] = "default"
     registry: str = ""
     with_digests: bool = True
     pull_secrets: tuple[str, ...] = ()
@@ -95,7 +102,7 @@ class ExportSite:
     cloud_label: str = "midhaul/role"
     cloud_value: str = CLOUD
     tolerations: tuple[Toleration, ...] = ()
-    max_unavailable: int | None = None
+    max_unavailable: Annotated[int | None, Ge(0)] = None
     gateway_broker: str = "127.0.0.1:1883"
     cloud_broker: str = "127.0.0.1:1884"
     cloud_broker_has_tls: bool | None = None
@@ -104,12 +111,12 @@ class ExportSite:
     topic: str = "iot/{analytic}/#"
     device: str = "eth0"
     ports: Mapping[str, int] = field(default_factory=dict[str, int])
-    floor_bps: float = 64e3
+    floor_bps: Annotated[float, Ge(0)] = 64e3
     lan: tuple[str, ...] = ()
     with_bandwidth: bool = False
     peer_mirror: str = "http://127.0.0.1:30020"
     plain_http: tuple[str, ...] = ()
-    user_id: int = 65534
+    user_id: Annotated[int, Ge(0)] = 65534
 
     @property
     def secrets(self) -> dict[str, str]:

@@ -10,10 +10,12 @@ from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
+from midhaul.deploy.exports.plan import ExportSite, Toleration
 from midhaul.deploy.plan.choices import PlanAllocatorName, is_planner
 from midhaul.deploy.store.manifests import parse_platform
 from midhaul.errors import DataError
 from midhaul.runs.config import Config, Section
+from midhaul.runs.section import section
 from midhaul.runs.spec import Spec
 
 
@@ -186,116 +188,18 @@ class DrawConfig(Section):
     )
 
 
-class TolerationConfig(Section):
+class TolerationConfig(section(Toleration)):
     """A taint of gateways that analytics and pulls put up with."""
 
-    key: str = Field(default="", description="Key of the taint; any where empty.")
-    value: str = Field(default="", description="Its value; any where empty.")
-    effect: Literal["", "NoSchedule", "PreferNoSchedule", "NoExecute"] = Field(
-        default="", description="Its effect; any where empty."
+
+class SiteConfig(
+    section(
+        ExportSite,
+        without=("private_registries", "plain_http"),
+        sections={Toleration: TolerationConfig},
     )
-
-
-class SiteConfig(Section):
+):
     """Where a plan will be applied; its exports say so."""
-
-    name: str = Field(
-        default="midhaul",
-        min_length=1,
-        description="What all plans for this place have in common; what an earlier one "
-        "had and a new one has not, can be pruned by it.",
-    )
-    namespace: str = Field(
-        default="default",
-        pattern=r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$",
-        description="Namespace of Kubernetes.",
-    )
-    registry: str = Field(
-        default="",
-        description="Put before the names of container images, e.g. "
-        "registry.local:5000/.",
-    )
-    with_digests: bool = Field(
-        default=True,
-        description="Name images by digest, where images were read from a registry.",
-    )
-    pull_secrets: tuple[str, ...] = Field(
-        default=(),
-        description="Secrets with which nodes pull; pull-REGISTRY for each registry "
-        "that wanted a password of the plan, where empty.",
-    )
-    node_label: str = Field(
-        default="kubernetes.io/hostname",
-        description="Label of nodes that holds a gateway's name.",
-    )
-    cloud_label: str = Field(
-        default="midhaul/role", description="Label of the nodes of the cloud."
-    )
-    cloud_value: str = Field(default="cloud", description="Value of that label.")
-    tolerations: tuple[TolerationConfig, ...] = Field(
-        default=(),
-        description="Taints of gateways that analytics and pulls put up with, beside "
-        "a gateway's being away.",
-    )
-    max_unavailable: int | None = Field(
-        default=None,
-        ge=0,
-        description="How many analytics of one place may be evicted at once, in a "
-        "PodDisruptionBudget; none is written without.",
-    )
-    gateway_broker: str = Field(
-        default="127.0.0.1:1883", description="MQTT broker of each gateway."
-    )
-    cloud_broker: str = Field(
-        default="127.0.0.1:1884", description="MQTT broker of the cloud."
-    )
-    cloud_broker_has_tls: bool | None = Field(
-        default=None,
-        description="Whether it wants TLS; ports 8883, 8884 and mqtts:// do, without.",
-    )
-    cloud_ca_file: str = Field(
-        default="",
-        description="Its certificate authority, as a gateway finds it; the system's "
-        "where empty.",
-    )
-    cloud_username: str = Field(
-        default="", description="User at it, for the bridge; the password is not here."
-    )
-    topic: str = Field(
-        default="iot/{analytic}/#", description="Topics of an analytic at its gateway."
-    )
-    device: str = Field(
-        default="eth0", description="Network device of a gateway's uplink."
-    )
-    ports: dict[str, int] = Field(
-        default_factory=dict[str, int],
-        description="By analytic, the destination port of what it uploads; firewall "
-        "marks where one is missing.",
-    )
-    floor_bps: float = Field(
-        default=64e3,
-        ge=0,
-        description="What the kernel's classes keep for ssh, the kubelet and KubeEdge, "
-        "at most a fiftieth of an uplink.",
-    )
-    lan: tuple[str, ...] = Field(
-        default=(),
-        description="Networks, e.g. 10.1.0.0/16, that gateways reach without their "
-        "uplink, beside those they are in.",
-    )
-    with_bandwidth: bool = Field(
-        default=False,
-        description="Annotate Pods on gateways with what they may send, for CNI's "
-        "bandwidth plugin and KubeEdge.",
-    )
-    peer_mirror: str = Field(
-        default="http://127.0.0.1:30020",
-        description="Where containerd of a gateway finds what its peers have (Spegel); "
-        "empty where gateways take nothing from each other.",
-    )
-    user_id: int = Field(
-        default=65534, ge=0, description="User under which containers run."
-    )
 
 
 class AllocateConfig(Config):

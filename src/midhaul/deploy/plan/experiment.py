@@ -25,6 +25,7 @@ from midhaul.deploy.plan.inputs import (
 )
 from midhaul.deploy.rates import Demands, ExactKnapsack, HullGreedy
 from midhaul.model import Verdict
+from midhaul.runs.section import value_of
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -183,10 +184,10 @@ def _export(
     )
 
     folder = run.file("export/README.txt").parent
-    values = config.site.model_dump()
-    values["tolerations"] = tuple(Toleration(**t) for t in values["tolerations"])
-    site = ExportSite(
-        **values,
+    site = value_of(
+        ExportSite,
+        config.site,
+        tolerations=tuple(value_of(Toleration, t) for t in config.site.tolerations),
         private_registries=tuple(sorted(private)),
         plain_http=config.images.plain_http,
     )
