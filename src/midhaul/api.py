@@ -19,9 +19,14 @@ from midhaul.errors import ConfigError, StoreError, require
 from midhaul.kinds import KINDS, kind_named, load_experiment, presented
 from midhaul.model.display import MOST_ROWS, Display, Shown, counted, number
 from midhaul.runs.config import Config
-from midhaul.runs.differences import ConfigDifference, differences
 from midhaul.runs.experiment_file import Override, file_of_values, parse_key, read_file
-from midhaul.runs.listing import find_run, list_runs, unfinished
+from midhaul.runs.listing import (
+    ConfigDifference,
+    differences,
+    find_run,
+    list_runs,
+    unfinished,
+)
 from midhaul.runs.perform import perform
 from midhaul.runs.progress import LineProgress, SilentProgress
 from midhaul.runs.run import Run

@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from midhaul.runs.config import Config
     from midhaul.runs.experiment_file import ExperimentFile, Override
     from midhaul.runs.perform import Experiment
-    from midhaul.runs.report_file import ReportFile
     from midhaul.runs.run import Run
+    from midhaul.runs.summary import ReportFile
     from midhaul.runs.tables import Table
 
 
@@ -92,8 +92,8 @@ class Kind:
             PrerequisiteError: a library of the extra ``report`` is missing.
             StoreError: it cannot be written.
         """
-        from midhaul.runs.report_file import REPORT, ReportFile  # noqa: PLC0415
         from midhaul.runs.store import store_errors  # noqa: PLC0415
+        from midhaul.runs.summary import REPORT, ReportFile  # noqa: PLC0415
 
         write = self._report("write")
         file = run.dir / REPORT

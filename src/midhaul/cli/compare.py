@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from midhaul.api import Comparison
     from midhaul.model import Estimate
-    from midhaul.runs.differences import ConfigDifference
+    from midhaul.runs.listing import ConfigDifference
     from midhaul.stats.compare import MetricComparison
 
 Gates = Annotated[

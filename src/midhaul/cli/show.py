@@ -103,7 +103,7 @@ def _lines(run: Run, name: str) -> list[str]:
 def _show_run(run: Run, *, as_json: bool) -> None:
     from midhaul.cli import output
     from midhaul.cli.results import print_summary, print_verdict
-    from midhaul.runs.report_file import REPORT
+    from midhaul.runs.summary import REPORT
 
     summary = run.summary
     counts = {name: run.count(name) for name in run.tables()}

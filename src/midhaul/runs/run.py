@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from midhaul.model import Tally
     from midhaul.runs.config import Config
     from midhaul.runs.manifest import Process
-    from midhaul.runs.report_file import ReportFile
+    from midhaul.runs.summary import ReportFile
     from midhaul.runs.tables import Table
 
     Clock = Callable[[], datetime]
