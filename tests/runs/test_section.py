@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 import pytest
 from annotated_types import Ge, Gt, Le
-from pydantic import ValidationError
+from pydantic import Field, ValidationError
 
 from midhaul.deploy.exports.plan import ExportSite
 from midhaul.deploy.plan.config import SiteConfig
@@ -20,7 +20,7 @@ from midhaul.federation.serving.settings import (
     RetrySettings,
 )
 from midhaul.runs.config import Section
-from midhaul.runs.section import attributes_of, section, value_of
+from midhaul.runs.section import attributes_of, key, section, value_of
 from midhaul.runs.template import keys
 
 
@@ -43,6 +43,14 @@ class Pump:
     mode: Literal["slow", "fast"] = "slow"
     ports: Mapping[str, Annotated[int, Ge(1)]] = field(default_factory=dict[str, int])
     clock: object = None
+
+
+class WellConfig(Section):
+    """A section of its own with a key of a pump in its midst."""
+
+    depth_m: float = Field(description="How deep it is.")
+    power_w: float = key(Pump, "power_w")
+    name: str = Field(default="", description="Its name.")
 
 
 class PumpConfig(section(Pump, without=("clock",))):
@@ -73,6 +81,15 @@ def test_a_section_is_as_strict_as_any() -> None:
     assert issubclass(PumpConfig, Section)
     with pytest.raises(ValidationError, match="frozen"):
         made.power_w = 1.0
+
+
+def test_a_key_among_others_is_the_dataclass_s() -> None:
+    """Its place is the section's, all else is said once."""
+    own, theirs = list(keys(WellConfig)), list(keys(PumpConfig))
+    assert [one.name for one in own] == ["depth_m", "power_w", "name"]
+    assert own[1] == theirs[0]
+    with pytest.raises(ConfigError, match="less than or equal to 9"):
+        WellConfig(depth_m=2.0, power_w=9.1)
 
 
 def test_a_dataclass_is_filled_by_its_section() -> None:

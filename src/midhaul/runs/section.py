@@ -11,7 +11,7 @@ from __future__ import annotations
 import inspect
 import re
 from collections.abc import Mapping
-from dataclasses import MISSING, fields
+from dataclasses import MISSING, asdict, fields
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar, cast, get_args, get_origin
 from typing import get_type_hints as hints_of
 
@@ -45,19 +45,34 @@ def section(
         A :class:`Section`, whose keys who checks types cannot know.
     """
     hints = hints_of(value, include_extras=True)
-    said = attributes_of(value)
-    keys: dict[str, Any] = {}
-    for one in fields(value):
-        if one.name in without:
-            continue
-        told: dict[str, Any] = {"description": _NEXT_SENTENCE.split(said[one.name])[0]}
-        if one.default is not MISSING:
-            told["default"] = one.default
-        elif one.default_factory is not MISSING:
-            told["default_factory"] = one.default_factory
-        kept = _as_in_a_file(hints[one.name], sections or {}, told)
-        keys[one.name] = (kept, Field(**told))
-    return create_model(f"{value.__name__}Section", __base__=Section, **keys)
+    keys = {
+        one.name: (_as_in_a_file(hints[one.name], sections or {}), key(value, one.name))
+        for one in fields(value)
+        if one.name not in without
+    }
+    name = f"{value.__name__}Section"
+    return create_model(name, __base__=Section, **cast("Any", keys))
+
+
+def key(value: type[Any], name: str) -> Any:
+    """The default, the bounds and the description of a field, for a key of its name.
+
+    For sections that have keys of several dataclasses, or keys of their own between.
+    """
+    one = next(one for one in fields(value) if one.name == name)
+    said = _NEXT_SENTENCE.split(attributes_of(value)[name])[0]
+    told: dict[str, Any] = {"description": said}
+    if one.default is not MISSING:
+        told["default"] = one.default
+    elif one.default_factory is not MISSING:
+        told["default_factory"] = one.default_factory
+    hint = hints_of(value, include_extras=True)[name]
+    for mark in get_args(hint)[1:] if get_origin(hint) is Annotated else ():
+        if isinstance(mark, re.Pattern):
+            told["pattern"] = cast("re.Pattern[str]", mark).pattern
+        else:
+            told |= asdict(mark)
+    return Field(**told)
 
 
 def value_of(value: type[T], config: Section, **more: Any) -> T:
@@ -82,22 +97,13 @@ def attributes_of(value: type[Any]) -> dict[str, str]:
     return {name: said[:1].upper() + said[1:] for name, said in found.items()}
 
 
-def _as_in_a_file(
-    hint: Any, sections: Mapping[type[Any], type[Any]], told: dict[str, Any]
-) -> Any:
+def _as_in_a_file(hint: Any, sections: Mapping[type[Any], type[Any]]) -> Any:
     """A type as a file has it: a dictionary for a mapping, a section for a value."""
     origin, inner = get_origin(hint), get_args(hint)
     if origin is Annotated:
-        kept = [mark for mark in inner[1:] if not isinstance(mark, re.Pattern)]
-        for mark in inner[1:]:
-            if isinstance(mark, re.Pattern):
-                told["pattern"] = cast("re.Pattern[str]", mark).pattern
-        plain = _as_in_a_file(inner[0], sections, told)
-        return Annotated[plain, *kept] if kept else plain
+        return _as_in_a_file(inner[0], sections)
     if origin is Mapping:
         return cast("Any", dict)[inner]
     if origin is tuple:
-        return cast("Any", tuple)[
-            tuple(_as_in_a_file(one, sections, told) for one in inner)
-        ]
+        return cast("Any", tuple)[tuple(_as_in_a_file(one, sections) for one in inner)]
     return sections.get(hint, hint)

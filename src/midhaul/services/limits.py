@@ -22,14 +22,15 @@ import hmac
 import ipaddress
 import os
 import resource
-from dataclasses import dataclass, fields, replace
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from midhaul.errors import ConfigError
 from midhaul.services.http import HttpError, header, write_text
 from midhaul.wire.client import TOKEN
+from midhaul.wire.limits import ServerLimits
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -37,34 +38,6 @@ if TYPE_CHECKING:
     from midhaul.services.http import Receive, Scope, Send
 
     Application = Callable[[Scope, Receive, Send], Awaitable[None]]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ServerLimits:
-    """What a server lets clients cost.
-
-    Attributes:
-        max_head_bytes: request line and headers, and trailers.
-        max_url_bytes: path and query.
-        head_timeout_s: from the first byte of a head, or the begin of a connection, to
-            the head's end.
-        max_flight_bytes: bodies of all connections together.
-        max_connections: open at once; beyond them, the one that has said nothing for
-            the longest time is closed.
-        answer_timeout_s: how long a client may take nothing of its answer.
-    """
-
-    max_head_bytes: int = 32_768
-    max_url_bytes: int = 8192
-    head_timeout_s: float = 10.0
-    max_flight_bytes: int = 160_000_000
-    max_connections: int = 10_000
-    answer_timeout_s: float = 30.0
-
-    @classmethod
-    def of(cls, settings: object) -> Self:
-        """The limits among the settings of a server, which bear the same names."""
-        return cls(**{one.name: getattr(settings, one.name) for one in fields(cls)})
 
 
 _FIELD_BYTES = 32

@@ -1,6 +1,7 @@
 """What travels between workload, edge and cloud, and the client that sends it."""
 
-from midhaul.wire.client import Answer, Client
-from midhaul.wire.message import Item
+from __future__ import annotations
 
-__all__ = ["Answer", "Client", "Item"]
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

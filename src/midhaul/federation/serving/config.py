@@ -23,8 +23,9 @@ from midhaul.federation.serving.settings import (
 from midhaul.runs.config import Section
 from midhaul.runs.config_errors import mistakes
 from midhaul.runs.experiment_file import key_lines
-from midhaul.runs.section import section
+from midhaul.runs.section import key, section
 from midhaul.runs.spec import Spec
+from midhaul.wire.limits import ServerLimits
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -234,32 +235,12 @@ class FederationFile(Section):
         description="Images that would take longer to decode are refused; estimated "
         "as their px times scans at 100 million a second.",
     )
-    max_head_bytes: int = Field(
-        default=32_768, ge=1024, description="Longer heads of requests are refused."
-    )
-    max_url_bytes: int = Field(
-        default=8192, ge=128, description="Longer URLs are refused."
-    )
-    head_timeout_s: float = Field(
-        default=10.0, gt=0, description="How long the head of a request may take."
-    )
-    max_flight_bytes: int = Field(
-        default=160_000_000,
-        ge=1,
-        description="Bodies of all requests together; beyond it, the largest of those "
-        "that still arrive are refused.",
-    )
-    max_connections: int = Field(
-        default=10_000,
-        ge=1,
-        description="Open at once, or fewer where the system allows fewer files; "
-        "beyond them, the one that has been silent for the longest time is closed.",
-    )
-    answer_timeout_s: float = Field(
-        default=30.0,
-        gt=0,
-        description="How long a client may take nothing of its answer.",
-    )
+    max_head_bytes: int = key(ServerLimits, "max_head_bytes")
+    max_url_bytes: int = key(ServerLimits, "max_url_bytes")
+    head_timeout_s: float = key(ServerLimits, "head_timeout_s")
+    max_flight_bytes: int = key(ServerLimits, "max_flight_bytes")
+    max_connections: int = key(ServerLimits, "max_connections")
+    answer_timeout_s: float = key(ServerLimits, "answer_timeout_s")
     body_timeout_s: float = Field(
         default=10.0, gt=0, description="How long an image may take to arrive."
     )

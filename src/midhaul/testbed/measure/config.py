@@ -11,9 +11,11 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from midhaul.runs.config import Config, Section
+from midhaul.runs.section import key
 from midhaul.runs.spec import Spec
 from midhaul.vision.data.dataset import DatasetKind
 from midhaul.vision.data.faults import OnBadItem
+from midhaul.wire.limits import ServerLimits
 
 Encode = Annotated[
     str, Field(pattern=r"^(keep|(jpeg|webp):([1-9][0-9]?|100))$", examples=["jpeg:75"])
@@ -111,32 +113,12 @@ class NodeConfig(Section):
         description="With forward = uncertain: an image goes on when its best score is "
         "below this.",
     )
-    max_head_bytes: int = Field(
-        default=32_768, ge=1024, description="Longer heads of requests are refused."
-    )
-    max_url_bytes: int = Field(
-        default=8192, ge=128, description="Longer URLs are refused."
-    )
-    head_timeout_s: float = Field(
-        default=10.0, gt=0, description="How long the head of a request may take."
-    )
-    max_flight_bytes: int = Field(
-        default=160_000_000,
-        ge=1,
-        description="Bodies of all requests together; beyond it, the largest of those "
-        "that still arrive are refused.",
-    )
-    max_connections: int = Field(
-        default=10_000,
-        ge=1,
-        description="Open at once, or fewer where the system allows fewer files; "
-        "beyond them, the one that has been silent for the longest time is closed.",
-    )
-    answer_timeout_s: float = Field(
-        default=30.0,
-        gt=0,
-        description="How long a client may take nothing of its answer.",
-    )
+    max_head_bytes: int = key(ServerLimits, "max_head_bytes")
+    max_url_bytes: int = key(ServerLimits, "max_url_bytes")
+    head_timeout_s: float = key(ServerLimits, "head_timeout_s")
+    max_flight_bytes: int = key(ServerLimits, "max_flight_bytes")
+    max_connections: int = key(ServerLimits, "max_connections")
+    answer_timeout_s: float = key(ServerLimits, "answer_timeout_s")
     max_pixels: int = Field(
         default=25_000_000,
         ge=1,
