@@ -10,10 +10,19 @@ from __future__ import annotations
 
 import inspect
 import re
+import sys
 from collections.abc import Mapping
 from dataclasses import MISSING, asdict, fields
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar, cast, get_args, get_origin
-from typing import get_type_hints as hints_of
+from typing import (
+    TYPE_CHECKING,
+    Annotated,
+    Any,
+    TypeVar,
+    cast,
+    get_args,
+    get_origin,
+    get_type_hints,
+)
 
 from pydantic import Field, create_model
 
@@ -21,6 +30,7 @@ from midhaul.runs.config import Section
 
 if TYPE_CHECKING:
     from collections.abc import Collection
+    from dataclasses import Field as DataclassField
 
 T = TypeVar("T")
 
@@ -44,9 +54,9 @@ def section(
     Returns:
         A :class:`Section`, whose keys who checks types cannot know.
     """
-    hints = hints_of(value, include_extras=True)
+    held = sections or {}
     keys = {
-        one.name: (_as_in_a_file(hints[one.name], sections or {}), key(value, one.name))
+        one.name: (_as_in_a_file(_type(value, one), held), key(value, one.name))
         for one in fields(value)
         if one.name not in without
     }
@@ -66,7 +76,7 @@ def key(value: type[Any], name: str) -> Any:
         told["default"] = one.default
     elif one.default_factory is not MISSING:
         told["default_factory"] = one.default_factory
-    hint = hints_of(value, include_extras=True)[name]
+    hint = _type(value, one)
     for mark in get_args(hint)[1:] if get_origin(hint) is Annotated else ():
         if isinstance(mark, re.Pattern):
             told["pattern"] = cast("re.Pattern[str]", mark).pattern
@@ -95,6 +105,13 @@ def attributes_of(value: type[Any]) -> dict[str, str]:
     block = text.partition("\nAttributes:\n")[2].partition("\n\n")[0]
     found = {name: " ".join(said.split()) for name, said in _ATTRIBUTE.findall(block)}
     return {name: said[:1].upper() + said[1:] for name, said in found.items()}
+
+
+def _type(value: type[Any], one: DataclassField[Any]) -> Any:
+    """The type of one field; those of others may be of libraries that are not there."""
+    holder = type("One", (), {"__annotations__": {"it": one.type}})
+    names = vars(sys.modules[value.__module__])
+    return get_type_hints(holder, names, include_extras=True)["it"]
 
 
 def _as_in_a_file(hint: Any, sections: Mapping[type[Any], type[Any]]) -> Any:

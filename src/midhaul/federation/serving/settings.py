@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from annotated_types import Ge, Gt, Le
 
 from midhaul.errors import ConfigError
-from midhaul.model import PredictionStatus  # noqa: TC001 - sections look types up
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+
+    from midhaul.model import PredictionStatus
 
 RetriedStatus = Literal["timeout", "throttled", "unavailable", "malformed"]
 """Failures after which it can help to ask again."""

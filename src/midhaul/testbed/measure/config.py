@@ -13,6 +13,7 @@ from pydantic import Field, model_validator
 from midhaul.runs.config import Config, Section
 from midhaul.runs.section import key
 from midhaul.runs.spec import Spec
+from midhaul.testbed.nodes.settings import Forward, NodeSettings
 from midhaul.vision.data.dataset import DatasetKind
 from midhaul.vision.data.faults import OnBadItem
 from midhaul.wire.limits import ServerLimits
@@ -23,7 +24,6 @@ Encode = Annotated[
 Resize = Annotated[float, Field(gt=0, le=1)]
 Iou = Annotated[float, Field(gt=0, le=1)]
 Area = Annotated[float, Field(ge=0)]
-Forward = Literal["nothing", "results", "image", "image+results", "uncertain"]
 Scenario = Literal["single stream", "multi stream", "server", "offline", "bursts"]
 ArrivalKind = Literal["constant", "poisson", "gamma", "file"]
 GridValue = Spec | bool | int | float
@@ -103,54 +103,26 @@ class NodeConfig(Section):
     encode: Encode = Field(
         default="keep", description="keep, jpeg:QUALITY or webp:QUALITY."
     )
-    forward: Forward = Field(
-        default="nothing", description="What an edge sends on to its cloud."
-    )
-    forward_below: float = Field(
-        default=0.5,
-        ge=0,
-        le=1,
-        description="With forward = uncertain: an image goes on when its best score is "
-        "below this.",
-    )
+    forward: Forward = key(NodeSettings, "forward")
+    forward_below: float = key(NodeSettings, "forward_below")
     max_head_bytes: int = key(ServerLimits, "max_head_bytes")
     max_url_bytes: int = key(ServerLimits, "max_url_bytes")
     head_timeout_s: float = key(ServerLimits, "head_timeout_s")
     max_flight_bytes: int = key(ServerLimits, "max_flight_bytes")
     max_connections: int = key(ServerLimits, "max_connections")
     answer_timeout_s: float = key(ServerLimits, "answer_timeout_s")
-    max_pixels: int = Field(
-        default=25_000_000,
-        ge=1,
-        description="Images of more px, by their head, are refused before they are "
-        "decoded.",
-    )
-    max_scans: int = Field(
-        default=100, ge=1, description="JPEGs of more scans are refused."
-    )
-    max_decode_s: float = Field(
-        default=10.0,
-        gt=0,
-        description="Images that would take longer to decode are refused; estimated "
-        "as their px times scans at 100 million a second.",
-    )
-    threads: int = Field(default=1, ge=1, description="Threads of the detector.")
-    workers: int = Field(default=1, ge=1, description="Requests worked on at once.")
-    cpu_limit: float | None = Field(
-        default=None, gt=0, description="CPU cores it may use, e.g. 0.5."
-    )
-    memory_limit_bytes: int | None = Field(
-        default=None, gt=0, description="Memory it may use."
-    )
-    monitor_period_s: float = Field(
-        default=1.0, ge=0.05, description="Period of the usage monitor."
-    )
+    max_pixels: int = key(NodeSettings, "max_pixels")
+    max_scans: int = key(NodeSettings, "max_scans")
+    max_decode_s: float = key(NodeSettings, "max_decode_s")
+    threads: int = key(NodeSettings, "threads")
+    workers: int = key(NodeSettings, "workers")
+    cpu_limit: float | None = key(NodeSettings, "cpu_limit")
+    memory_limit_bytes: int | None = key(NodeSettings, "memory_limit_bytes")
+    monitor_period_s: float = key(NodeSettings, "monitor_period_s")
     workdir: Path | None = Field(
         default=None, description="Working directory; the run's folder by default."
     )
-    port: int = Field(
-        default=0, ge=0, le=65535, description="TCP port; 0 for a free one."
-    )
+    port: int = key(NodeSettings, "port")
 
     @model_validator(mode="after")
     def _role_fits(self) -> Self:

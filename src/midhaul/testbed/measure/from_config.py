@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from midhaul.model import Link
+from midhaul.runs.section import value_of
 from midhaul.testbed.load.arrivals import Constant, Gamma, Poisson, read_arrivals
 from midhaul.testbed.load.scenarios import (
     Bursts,
@@ -90,30 +91,12 @@ def preprocessing_of(node: NodeConfig) -> Preprocessing:
 
 def settings_of(node: NodeConfig, seed: int) -> NodeSettings:
     """The settings with which a node is started."""
-    return NodeSettings(
-        name=node.name,
-        role=node.role,
-        cloud=node.cloud,
+    return value_of(
+        NodeSettings,
+        node,
         detector=str(node.detector) or None,
         preprocessing=preprocessing_of(node),
-        forward=node.forward,
-        forward_below=node.forward_below,
-        threads=node.threads,
-        workers=node.workers,
-        max_head_bytes=node.max_head_bytes,
-        max_url_bytes=node.max_url_bytes,
-        head_timeout_s=node.head_timeout_s,
-        max_flight_bytes=node.max_flight_bytes,
-        max_connections=node.max_connections,
-        answer_timeout_s=node.answer_timeout_s,
-        max_pixels=node.max_pixels,
-        max_scans=node.max_scans,
-        max_decode_s=node.max_decode_s,
-        cpu_limit=node.cpu_limit,
-        memory_limit_bytes=node.memory_limit_bytes,
-        monitor_period_s=node.monitor_period_s,
         workdir=None if node.workdir is None else str(node.workdir),
-        port=node.port,
         seed=seed,
     )
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 import dataclasses
 import json
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal, cast
+from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
+
+from annotated_types import Ge, Gt, Le
 
 from midhaul import documents
 from midhaul.errors import ConfigError, DataError
@@ -49,16 +51,18 @@ class NodeSettings:
         cloud: name of the cloud to which an edge forwards; None for none.
         detector: spec of the detector it runs; None where it runs none.
         preprocessing: what it does to an image before anything else.
-        forward: what an edge forwards: ``nothing``, its ``results``, the prepared
-            ``image``, ``image+results``, or the image only where it is ``uncertain``.
-        forward_below: an image is uncertain when its best score is below this.
-        threads: threads of the detector, and of every numerical library.
+        forward: what an edge sends on to its cloud. That is ``nothing``, its
+            ``results``, the prepared ``image``, ``image+results``, or the image only
+            where it is ``uncertain``.
+        forward_below: with forward = uncertain: an image goes on when its best score is
+            below this.
+        threads: threads of the detector. Every numerical library has as many.
         workers: requests worked on at once.
-        cpu_limit: cores it may use, such as 0.5; None for no limit.
-        memory_limit_bytes: memory it may use; None for no limit.
-        monitor_period_s: seconds between two rows of its usage.
+        cpu_limit: CPU cores it may use, e.g. 0.5. None is no limit.
+        memory_limit_bytes: memory it may use. None is no limit.
+        monitor_period_s: period of the usage monitor. Each has a row.
         workdir: folder for its log and working directory; None for a temporary one.
-        port: TCP port it listens on; 0 for a free one.
+        port: TCP port; 0 for a free one.
         seed: for detectors that draw numbers.
         max_body_bytes: largest request it accepts.
         max_head_bytes: longest head of a request that it accepts.
@@ -67,9 +71,11 @@ class NodeSettings:
         max_flight_bytes: bodies of all requests together.
         max_connections: open at once.
         answer_timeout_s: how long a client may take nothing of its answer.
-        max_pixels: width times height of the largest image it decodes.
-        max_scans: scans of a JPEG that it decodes.
-        max_decode_s: seconds that decoding an image may take, estimated from its head.
+        max_pixels: images of more px, by their head, are refused before they are
+            decoded.
+        max_scans: JPEGs of more scans are refused.
+        max_decode_s: images that would take longer to decode are refused; estimated as
+            their px times scans at 100 million a second.
         timeout_s: for reading a request, and for its cloud's answer.
 
     Raises:
@@ -82,14 +88,14 @@ class NodeSettings:
     detector: str | None = None
     preprocessing: Preprocessing = field(default_factory=_as_received)
     forward: Forward = "nothing"
-    forward_below: float = 0.5
-    threads: int = 1
-    workers: int = 1
-    cpu_limit: float | None = None
-    memory_limit_bytes: int | None = None
-    monitor_period_s: float = 1.0
+    forward_below: Annotated[float, Ge(0), Le(1)] = 0.5
+    threads: Annotated[int, Ge(1)] = 1
+    workers: Annotated[int, Ge(1)] = 1
+    cpu_limit: Annotated[float | None, Gt(0)] = None
+    memory_limit_bytes: Annotated[int | None, Gt(0)] = None
+    monitor_period_s: Annotated[float, Ge(0.05)] = 1.0
     workdir: str | None = None
-    port: int = 0
+    port: Annotated[int, Ge(0), Le(65535)] = 0
     seed: int = 0
     max_body_bytes: int = 64 << 20
     max_head_bytes: int = 32_768
@@ -98,9 +104,9 @@ class NodeSettings:
     max_flight_bytes: int = 160_000_000
     max_connections: int = 10_000
     answer_timeout_s: float = 30.0
-    max_pixels: int = 25_000_000
-    max_scans: int = 100
-    max_decode_s: float = 10.0
+    max_pixels: Annotated[int, Ge(1)] = 25_000_000
+    max_scans: Annotated[int, Ge(1)] = 100
+    max_decode_s: Annotated[float, Gt(0)] = 10.0
     timeout_s: float = 60.0
 
     def __post_init__(self) -> None:
