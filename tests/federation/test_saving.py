@@ -4,17 +4,25 @@ from __future__ import annotations
 
 import contextlib
 import tempfile
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as of_numpy
+from jaxtyping import Float32, Int64
 
 from midhaul.errors import DataError
-from midhaul.federation.npz_state import read_state, write_state
+from midhaul.federation.npz_state import (
+    SavedFields,
+    from_state,
+    read_state,
+    state_of,
+    write_state,
+)
 
 KEYS = st.text(st.characters(exclude_categories=["Cs"]), max_size=4)
 ARRAYS = of_numpy.arrays(
@@ -160,3 +168,70 @@ def test_what_cannot_be_written_leaves_the_old_file(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="allow_pickle"):
         write_state(file, {"x": np.array([None], object)})
     assert read_state(file) == {"x": 1}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Leaf(SavedFields):
+    """Something fitted within something else."""
+
+    weights: Float32[np.ndarray, " n"]
+    places: tuple[Int64[np.ndarray, " k"], ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Tree(SavedFields):
+    """Fields of all the types that fitted things have."""
+
+    how: Literal["one", "two"]
+    names: tuple[str, ...]
+    share: float
+    n: int
+    is_on: bool
+    leaf: Leaf
+    leaves: tuple[Leaf, ...]
+    perhaps: Leaf | None
+    stem: Leaf
+    made: dict[str, int] = field(init=False, repr=False, default_factory=dict)
+
+    tag: ClassVar[str] = "policy"
+    flat: ClassVar[tuple[str, ...]] = ("stem",)
+    kind: ClassVar[str] = "tree"
+
+
+def _leaf(value: float) -> Leaf:
+    return Leaf(weights=np.array([value], np.float32), places=(np.arange(2),))
+
+
+def test_fields_are_the_state(tmp_path: Path) -> None:
+    """In their order, behind the tag; flat ones among the others; and back again."""
+    tree = Tree(
+        how="two",
+        names=("a", "b"),
+        share=0.25,
+        n=3,
+        is_on=True,
+        leaf=_leaf(1),
+        leaves=(_leaf(2), _leaf(3)),
+        perhaps=None,
+        stem=_leaf(4),
+    )
+    state = tree.state()
+    head = ["policy", "how", "names", "share", "n", "is_on", "leaf", "leaves"]
+    assert list(state) == [*head, "perhaps", "weights", "places"]
+    write_state(tmp_path / "tree.npz", state)
+    read = read_state(tmp_path / "tree.npz")
+    again = Tree.from_state(read)
+    assert (again.how, again.names, again.share) == ("two", ("a", "b"), 0.25)
+    assert (again.n, again.is_on, again.perhaps, again.made) == (3, True, None, {})
+    assert again.leaves[1].weights.tolist() == [3.0]
+    assert again.stem.weights.dtype == np.float32
+    assert again.stem.places[0].tolist() == [0, 1]
+    given = from_state(Tree, read, flat=("stem",), given={"leaf": _leaf(9)})
+    assert given.leaf.weights.tolist() == [9.0]
+    assert state_of(again.leaf)["weights"].tolist() == [1.0]
+
+
+def test_a_state_that_lacks_a_field_is_none() -> None:
+    """Nothing is taken for what is not there."""
+    with pytest.raises(KeyError, match="places"):
+        Leaf.from_state({"weights": np.zeros(1)})

@@ -1,10 +1,29 @@
-"""Fitted things on disk: arrays and JSON values in one .npz, never a pickle."""
+"""Fitted things on disk: arrays and JSON values in one .npz, never a pickle.
+
+What is fitted is a frozen dataclass: its fields are its state, in their order, and
+their types say how they are read again (:class:`SavedFields`).
+"""
 
 from __future__ import annotations
 
+import functools
 import json
 import math
-from typing import TYPE_CHECKING, Any
+import types
+from dataclasses import fields, is_dataclass
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    ClassVar,
+    Literal,
+    Self,
+    TypeVar,
+    Union,
+    cast,
+    get_args,
+    get_origin,
+    get_type_hints,
+)
 
 import numpy as np
 
@@ -19,9 +38,107 @@ if TYPE_CHECKING:
 State = dict[str, Any]
 """Names to arrays, JSON values, or more of the same."""
 
+T = TypeVar("T")
+
 _META = "meta.json"
 _MAX_META = 16_000_000
 _MAX_BYTES = 2_000_000_000
+
+
+class SavedFields:
+    """A dataclass whose state is its fields; a base class.
+
+    Attributes:
+        tag: the key under which a state says of which ``kind`` it is; empty for none.
+        kind: of the class, where it has a tag.
+        flat: fields, dataclasses themselves, whose fields stand among the others.
+    """
+
+    __slots__ = ()
+
+    tag: ClassVar[str] = ""
+    kind: ClassVar[str] = ""
+    flat: ClassVar[tuple[str, ...]] = ()
+
+    def state(self) -> State:
+        """Everything, for :meth:`from_state`."""
+        head: State = {self.tag: self.kind} if self.tag else {}
+        return head | state_of(self, flat=self.flat)
+
+    @classmethod
+    def from_state(cls, state: State) -> Self:
+        """What :meth:`state` gave."""
+        return from_state(cls, state, flat=cls.flat)
+
+
+def state_of(value: Any, *, flat: tuple[str, ...] = ()) -> State:
+    """The fields of a dataclass, those within by their own states.
+
+    Args:
+        value: the dataclass.
+        flat: fields whose own fields stand among the others.
+    """
+    state: State = {}
+    for field in fields(value):
+        if field.init:
+            found = _plain(getattr(value, field.name))
+            state |= found if field.name in flat else {field.name: found}
+    return state
+
+
+def from_state(
+    kind: type[T],
+    state: State,
+    *,
+    flat: tuple[str, ...] = (),
+    given: Mapping[str, Any] | None = None,
+) -> T:
+    """A dataclass from its fields.
+
+    Args:
+        kind: the dataclass.
+        state: what :func:`state_of` gave.
+        flat: as it was given.
+        given: fields that were read already.
+    """
+    hints = _hints(kind)
+    values: dict[str, Any] = {**(given or {})}
+    for field in fields(cast("Any", kind)):
+        if field.init and field.name not in values:
+            name = field.name
+            value = state if name in flat else state[name]
+            values[name] = _read(hints[name], value)
+    return kind(**values)
+
+
+_hints = functools.cache(get_type_hints)
+
+
+def _plain(value: Any) -> Any:
+    if hasattr(value, "state"):
+        return value.state()
+    if is_dataclass(value):
+        return state_of(value)
+    if isinstance(value, (list, tuple)):
+        return [_plain(one) for one in cast("tuple[Any, ...]", value)]
+    return value
+
+
+def _read(hint: Any, value: Any) -> Any:
+    """A value of the type that a field has."""
+    origin = get_origin(hint)
+    if origin in {Union, types.UnionType}:  # with None
+        (inner,) = (one for one in get_args(hint) if one is not type(None))
+        return None if value is None else _read(inner, value)
+    if origin is tuple:
+        return tuple(_read(get_args(hint)[0], one) for one in value)
+    if hasattr(hint, "dtypes"):  # an array, as jaxtyping says it
+        return np.asarray(value, hint.dtypes[0])
+    if hasattr(hint, "from_state"):
+        return hint.from_state(value)
+    if is_dataclass(hint):
+        return from_state(cast("type[Any]", hint), value)
+    return value if origin is Literal else hint(value)
 
 
 def write_state(file: Path, state: Mapping[str, Any]) -> None:

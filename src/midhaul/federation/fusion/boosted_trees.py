@@ -11,18 +11,17 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from jaxtyping import Bool, Float64, Int32
 from numba import njit
 
+from midhaul.federation.npz_state import SavedFields
+
 if TYPE_CHECKING:
-    from jaxtyping import Bool, Float32, Float64, Int32
-
-    from midhaul.federation.npz_state import State
-
-_ARRAYS = ("roots", "features", "thresholds", "lefts", "rights", "nan_left", "values")
+    from jaxtyping import Float32
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class BoostedTrees:
+class BoostedTrees(SavedFields):
     """A sum of regression trees.
 
     Attributes:
@@ -80,18 +79,6 @@ class BoostedTrees:
             self.rights,
             self.nan_left,
             self.values,
-        )
-
-    def state(self) -> State:
-        """What :meth:`from_state` needs."""
-        arrays: State = {name: getattr(self, name) for name in _ARRAYS}
-        return {"baseline": self.baseline, **arrays}
-
-    @classmethod
-    def from_state(cls, state: State) -> BoostedTrees:
-        """Trees that were saved."""
-        return cls(
-            baseline=float(state["baseline"]), **{name: state[name] for name in _ARRAYS}
         )
 
 

@@ -35,12 +35,12 @@ from numba import njit
 
 from midhaul.errors import ConfigError
 from midhaul.federation.matching import overlap
+from midhaul.federation.npz_state import SavedFields
 from midhaul.federation.recordings.problem import Answers
 
 if TYPE_CHECKING:
     from jaxtyping import Bool, Float32, Float64, Int32, Int64
 
-    from midhaul.federation.npz_state import State
     from midhaul.federation.recordings.problem import Recording
 
 _RUN = 16
@@ -441,7 +441,7 @@ def pool(recording: Recording, asked: Int64[np.ndarray, " n"]) -> Pool:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class BoxFuser:
+class BoxFuser(SavedFields):
     """One way to fuse boxes.
 
     Attributes:
@@ -458,6 +458,7 @@ class BoxFuser:
     scoring: Scoring = "avg"
     sigma: float = 0.5
 
+    tag: ClassVar[str] = "fuser"
     kind: ClassVar[str] = "boxes"
 
     def __post_init__(self) -> None:
@@ -531,22 +532,6 @@ class BoxFuser:
         if self.vote == "unanimous":
             return n_voters >= n_answered
         return 2 * n_voters > n_answered
-
-    def state(self) -> State:
-        """Everything, for :meth:`from_state`."""
-        return {
-            "fuser": self.kind,
-            "method": self.method,
-            "vote": self.vote,
-            "iou": self.iou,
-            "scoring": self.scoring,
-            "sigma": self.sigma,
-        }
-
-    @classmethod
-    def from_state(cls, state: State) -> BoxFuser:
-        """What :meth:`state` gave."""
-        return cls(**{key: state[key] for key in state if key != "fuser"})
 
 
 def _groups(

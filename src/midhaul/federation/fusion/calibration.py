@@ -20,14 +20,15 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
+from jaxtyping import Float32
 
 from midhaul.errors import DataError
+from midhaul.federation.npz_state import SavedFields
 from midhaul.model.display import Shown
 
 if TYPE_CHECKING:
-    from jaxtyping import Bool, Float32, Float64
+    from jaxtyping import Bool, Float64
 
-    from midhaul.federation.npz_state import State
     from midhaul.federation.recordings.problem import Answers, Recording
 
 Method = Literal["isotonic", "platt"]
@@ -41,7 +42,7 @@ _MARGIN = 1e-3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
-class Calibration(Shown):
+class Calibration(SavedFields, Shown):
     """A rising curve from score to the share that is right, by provider and label.
 
     Attributes:
@@ -85,25 +86,6 @@ class Calibration(Shown):
         below, above = curve[answers.labels, low], curve[answers.labels, low + 1]
         scores = (below + part * (above - below)).astype(np.float32)
         return replace(answers, scores=scores)
-
-    def state(self) -> State:
-        """Everything, for :meth:`from_state`."""
-        return {
-            "providers": self.providers,
-            "names": self.names,
-            "knots": self.knots,
-            "curves": self.curves,
-        }
-
-    @classmethod
-    def from_state(cls, state: State) -> Calibration:
-        """What :meth:`state` gave."""
-        return cls(
-            providers=tuple(state["providers"]),
-            names=tuple(state["names"]),
-            knots=np.asarray(state["knots"], np.float32),
-            curves=np.asarray(state["curves"], np.float32),
-        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

@@ -32,6 +32,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
+from jaxtyping import Float64
 from numba import njit
 
 from midhaul.errors import DataError
@@ -41,12 +42,12 @@ from midhaul.federation.fusion.boxes import pool
 from midhaul.federation.fusion.calibration import Calibration, fit_calibration
 from midhaul.federation.fusion.provider_arrays import draw_masks
 from midhaul.federation.matching import match_items, overlap
+from midhaul.federation.npz_state import SavedFields
 from midhaul.federation.recordings.problem import Answers
 
 if TYPE_CHECKING:
-    from jaxtyping import Bool, Float32, Float64, Int64
+    from jaxtyping import Bool, Float32, Int64
 
-    from midhaul.federation.npz_state import State
     from midhaul.federation.recordings.problem import Recording
 
 
@@ -330,33 +331,33 @@ _DRAWS = 8
 _CLASS_PRIOR = 200.0
 _HOPELESS = -6.0
 """Log odds below which the linear model has the only say."""
-_ARRAYS = ("class_odds", "centre", "spread", "coefficients")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class StackedBoxes:
+class StackedBoxes(SavedFields):
     """A learned fusion of boxes.
 
     Attributes:
         providers: names, in the order of the model's columns.
+        iou: above what overlap boxes are one object.
         calibration: of each provider's scores.
+        trees: the boosted trees.
         class_odds: ``(c,)`` log odds that a cluster of a label is true.
         centre: ``(e,)`` means of the linear model's columns.
         spread: ``(e,)`` their standard deviations.
         coefficients: ``(e + 1,)`` of the linear model, the intercept last.
-        trees: the boosted trees.
-        iou: above what overlap boxes are one object.
     """
 
     providers: tuple[str, ...]
+    iou: float = 0.55
     calibration: Calibration
+    trees: BoostedTrees
     class_odds: Float64[np.ndarray, " c"]
     centre: Float64[np.ndarray, " e"]
     spread: Float64[np.ndarray, " e"]
     coefficients: Float64[np.ndarray, " e_plus_1"]
-    trees: BoostedTrees
-    iou: float = 0.55
 
+    tag: ClassVar[str] = "fuser"
     kind: ClassVar[str] = "stacked-boxes"
 
     @property
@@ -402,29 +403,6 @@ class StackedBoxes:
         hopes = np.flatnonzero(linear >= _HOPELESS)
         linear[hopes] = 0.5 * (linear[hopes] + self.trees.sums(rows[hopes]))
         return linear
-
-    def state(self) -> State:
-        """Everything, for :meth:`from_state`."""
-        arrays: State = {name: getattr(self, name) for name in _ARRAYS}
-        return {
-            "fuser": self.kind,
-            "providers": self.providers,
-            "iou": self.iou,
-            "calibration": self.calibration.state(),
-            "trees": self.trees.state(),
-            **arrays,
-        }
-
-    @classmethod
-    def from_state(cls, state: State) -> StackedBoxes:
-        """What :meth:`state` gave."""
-        return cls(
-            providers=tuple(state["providers"]),
-            iou=float(state["iou"]),
-            calibration=Calibration.from_state(state["calibration"]),
-            trees=BoostedTrees.from_state(state["trees"]),
-            **{name: np.asarray(state[name], np.float64) for name in _ARRAYS},
-        )
 
 
 def fit_stacked_boxes(

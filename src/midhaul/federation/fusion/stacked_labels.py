@@ -31,16 +31,17 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
+from jaxtyping import Float64
 
 from midhaul.errors import DataError
 from midhaul.federation.fusion.provider_arrays import draw_rows, hear, places_of
+from midhaul.federation.npz_state import SavedFields
 from midhaul.federation.recordings.problem import Answers
 
 if TYPE_CHECKING:
-    from jaxtyping import Float64, Int64
+    from jaxtyping import Int64
 
     from midhaul.federation.fusion.provider_arrays import Heard
-    from midhaul.federation.npz_state import State
     from midhaul.federation.recordings.problem import Recording
 
 _N_KNOTS = 12
@@ -50,7 +51,7 @@ _FEW_WRONG = 10.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Voice:
+class Voice(SavedFields):
     """P(true label | label, score) of one provider.
 
     Attributes:
@@ -74,20 +75,6 @@ class Voice:
         found -= np.logaddexp(0.0, odds)[:, None]
         found[np.arange(len(labels)), labels] = -np.logaddexp(0.0, -odds)
         return found
-
-    def state(self) -> State:
-        """Everything, for :meth:`from_state`."""
-        return {"knots": self.knots, "right": self.right, "wrong": self.wrong}
-
-    @classmethod
-    def from_state(cls, state: State) -> Voice:
-        """What :meth:`state` gave."""
-        return cls(
-            **{
-                name: np.asarray(state[name], np.float64)
-                for name in ("knots", "right", "wrong")
-            }
-        )
 
 
 def fit_voice(
@@ -157,7 +144,7 @@ _SHRINKAGE = 1.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class StackedLabels:
+class StackedLabels(SavedFields):
     """A learned fusion of labels.
 
     Attributes:
@@ -174,6 +161,7 @@ class StackedLabels:
     voices: tuple[Voice, ...]
     coefficients: Float64[np.ndarray, " f"]
 
+    tag: ClassVar[str] = "fuser"
     kind: ClassVar[str] = "stacked-labels"
 
     @property
@@ -232,28 +220,6 @@ class StackedLabels:
         total /= total.sum(axis=1, keepdims=True)
         total[n_heard == 0] = np.nan
         return total
-
-    def state(self) -> State:
-        """Everything, for :meth:`from_state`."""
-        return {
-            "fuser": self.kind,
-            "providers": self.providers,
-            "names": self.names,
-            "log_prior": self.log_prior,
-            "voices": [voice.state() for voice in self.voices],
-            "coefficients": self.coefficients,
-        }
-
-    @classmethod
-    def from_state(cls, state: State) -> StackedLabels:
-        """What :meth:`state` gave."""
-        return cls(
-            providers=tuple(state["providers"]),
-            names=tuple(state["names"]),
-            log_prior=np.asarray(state["log_prior"], np.float64),
-            voices=tuple(Voice.from_state(voice) for voice in state["voices"]),
-            coefficients=np.asarray(state["coefficients"], np.float64),
-        )
 
 
 def fit_stacked_labels(recording: Recording, rng: np.random.Generator) -> StackedLabels:

@@ -28,22 +28,23 @@ elementary symmetric polynomials of the odds, one tag after another.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
+from jaxtyping import Float64, Int64
 from numba import njit
 
 from midhaul.errors import DataError
 from midhaul.federation.fusion.provider_arrays import draw_rows, has_answered, places_of
+from midhaul.federation.npz_state import SavedFields
 from midhaul.federation.recordings.problem import Answers
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from jaxtyping import Bool, Float64, Int64
+    from jaxtyping import Bool
 
-    from midhaul.federation.npz_state import State
     from midhaul.federation.recordings.problem import Recording
 
 _LEAST = 1e-3
@@ -302,7 +303,7 @@ _FLAT = 1e-7
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class TagModel:
+class TagModel(SavedFields):
     """Coefficients of M providers and c tags.
 
     Attributes:
@@ -340,15 +341,6 @@ class TagModel:
                 rows = np.flatnonzero(said.is_named[p, :, tag])
                 total[rows] += offsets
         return total
-
-    def state(self) -> State:
-        """Everything, for :meth:`from_state`."""
-        return {field.name: getattr(self, field.name) for field in fields(self)}
-
-    @classmethod
-    def from_state(cls, state: State) -> TagModel:
-        """What :meth:`state` gave."""
-        return cls(**{field.name: state[field.name] for field in fields(cls)})
 
 
 def fit_tag_model(
@@ -480,7 +472,7 @@ _FEWEST_ITEMS = 10
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class StackedTags:
+class StackedTags(SavedFields):
     """A learned fusion of tags.
 
     Attributes:
@@ -493,6 +485,8 @@ class StackedTags:
     names: tuple[str, ...]
     model: TagModel
 
+    tag: ClassVar[str] = "fuser"
+    flat: ClassVar[tuple[str, ...]] = ("model",)
     kind: ClassVar[str] = "stacked-tags"
 
     @property
@@ -545,24 +539,6 @@ class StackedTags:
     def _said(self, recording: Recording, asked: Int64[np.ndarray, " n"]) -> TagAnswers:
         places = places_of(recording, self.providers, self.names)
         return TagAnswers.of(recording, asked, places, len(self.providers))
-
-    def state(self) -> State:
-        """Everything, for :meth:`from_state`."""
-        return {
-            "fuser": self.kind,
-            "providers": self.providers,
-            "names": self.names,
-            **self.model.state(),
-        }
-
-    @classmethod
-    def from_state(cls, state: State) -> StackedTags:
-        """What :meth:`state` gave."""
-        return cls(
-            providers=tuple(state["providers"]),
-            names=tuple(state["names"]),
-            model=TagModel.from_state(state),
-        )
 
 
 def fit_stacked_tags(recording: Recording, rng: np.random.Generator) -> StackedTags:

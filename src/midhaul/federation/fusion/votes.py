@@ -19,19 +19,20 @@ import numpy as np
 
 from midhaul.errors import DataError
 from midhaul.federation.fusion.provider_arrays import has_answered
+from midhaul.federation.npz_state import SavedFields
 from midhaul.federation.recordings.problem import Answers
 
 if TYPE_CHECKING:
     from jaxtyping import Bool, Float64, Int64
 
-    from midhaul.federation.npz_state import State
     from midhaul.federation.recordings.problem import Recording
 
 
 @dataclass(frozen=True, slots=True)
-class VoteFuser:
+class VoteFuser(SavedFields):
     """A vote weighted by scores."""
 
+    tag: ClassVar[str] = "fuser"
     kind: ClassVar[str] = "vote"
 
     @property
@@ -74,16 +75,6 @@ class VoteFuser:
             means[items, labels].astype(np.float32),
             is_missing=n_voices == 0,
         )
-
-    def state(self) -> State:
-        """Everything, for :meth:`from_state`."""
-        return {"fuser": self.kind}
-
-    @classmethod
-    def from_state(cls, state: State) -> VoteFuser:
-        """What :meth:`state` gave; there is nothing in it."""
-        del state
-        return cls()
 
 
 def _count(

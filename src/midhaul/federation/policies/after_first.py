@@ -9,11 +9,13 @@ every replay, because the policy itself asks it.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar, Self
 
 import numpy as np
 
+from midhaul.federation.npz_state import SavedFields, from_state
 from midhaul.federation.policies.answer_features import describe
+from midhaul.federation.policies.base import SubsetPolicy
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -21,12 +23,12 @@ if TYPE_CHECKING:
     from jaxtyping import Float32, Int64
 
     from midhaul.federation.npz_state import State
-    from midhaul.federation.policies.base import Examples, Situation, SubsetPolicy
+    from midhaul.federation.policies.base import Examples, Situation
     from midhaul.federation.recordings.problem import Recording
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class FirstAnswer:
+class FirstAnswer(SavedFields):
     """Describes one provider's answer.
 
     Attributes:
@@ -34,6 +36,9 @@ class FirstAnswer:
     """
 
     provider: str
+
+    tag: ClassVar[str] = "kind"
+    kind: ClassVar[str] = "first-answer"
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -77,13 +82,9 @@ class FirstAnswer:
         features = np.concatenate([examples.features, mine], axis=1)
         return replace(examples, features=features)
 
-    def state(self) -> State:
-        """See :class:`midhaul.federation.features.base.FeatureExtractor`."""
-        return {"kind": "first-answer", "provider": self.provider}
-
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class AfterFirstPolicy:
+class AfterFirstPolicy(SavedFields):
     """Asks one provider, describes its answer, and lets another policy go on.
 
     Attributes:
@@ -94,6 +95,7 @@ class AfterFirstPolicy:
     first: FirstAnswer
     inner: SubsetPolicy
 
+    tag: ClassVar[str] = "policy"
     kind: ClassVar[str] = "after-first"
 
     @property
@@ -112,21 +114,10 @@ class AfterFirstPolicy:
         is_new = situation.asked & mask == 0
         return np.where(is_new, mask, wanted & ~situation.asked)
 
-    def state(self) -> State:
-        """Everything, for :meth:`from_state`."""
-        inner: Any = self.inner
-        return {
-            "policy": self.kind,
-            "first": self.first.state(),
-            "inner": inner.state(),
-        }
-
     @classmethod
-    def from_state(cls, state: State) -> AfterFirstPolicy:
+    def from_state(cls, state: State) -> Self:
         """What :meth:`state` gave."""
         from midhaul.federation.policies.saved import policy_from_state  # noqa: PLC0415
 
-        return cls(
-            first=FirstAnswer(provider=state["first"]["provider"]),
-            inner=policy_from_state(state["inner"]),
-        )
+        inner = policy_from_state(state["inner"])
+        return from_state(cls, state, given={"inner": inner})

@@ -31,8 +31,10 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 import numpy as np
+from jaxtyping import Int64
 
 from midhaul.errors import DataError
+from midhaul.federation.npz_state import SavedFields
 from midhaul.federation.policies.exchange_rate import (
     best_of,
     candidate_masks,
@@ -43,10 +45,9 @@ from midhaul.federation.recordings.problem import prices_of
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from jaxtyping import Float64, Int64
+    from jaxtyping import Float64
 
     from midhaul.federation.fusion.base import Fuser
-    from midhaul.federation.npz_state import State
     from midhaul.federation.policies.base import Examples, Situation, SubsetPolicy
     from midhaul.federation.recordings.problem import Recording
 
@@ -55,7 +56,7 @@ _SAFE = 1e-9
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class FixedPolicy:
+class FixedPolicy(SavedFields):
     """Asks the same providers about every item, all at once.
 
     Attributes:
@@ -66,6 +67,7 @@ class FixedPolicy:
     mask: int
     name: str = "fixed"
 
+    tag: ClassVar[str] = "policy"
     kind: ClassVar[str] = "fixed"
 
     def decide(
@@ -74,15 +76,6 @@ class FixedPolicy:
         """Choose those that were not asked yet."""
         del rng
         return self.mask & ~situation.asked & situation.recording.everyone
-
-    def state(self) -> State:
-        """Everything, for :meth:`from_state`."""
-        return {"policy": self.kind, "mask": self.mask, "name": self.name}
-
-    @classmethod
-    def from_state(cls, state: State) -> FixedPolicy:
-        """What :meth:`state` gave."""
-        return cls(mask=int(state["mask"]), name=str(state["name"]))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -300,9 +293,10 @@ def policy_named(name: PolicyName, n_providers: int) -> SubsetPolicy:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RandomOne:
+class RandomOne(SavedFields):
     """Asks one provider, each with the same chance."""
 
+    tag: ClassVar[str] = "policy"
     kind: ClassVar[str] = "random-1"
 
     @property
@@ -317,21 +311,12 @@ class RandomOne:
         drawn = rng.integers(0, situation.recording.n_providers, len(situation))
         return np.where(situation.asked == 0, np.int64(1) << drawn, 0)
 
-    def state(self) -> State:
-        """Everything, for :meth:`from_state`."""
-        return {"policy": self.kind}
-
-    @classmethod
-    def from_state(cls, state: State) -> RandomOne:
-        """What :meth:`state` gave."""
-        del state
-        return cls()
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RandomSubset:
+class RandomSubset(SavedFields):
     """Asks a subset, each but the empty one with the same chance."""
 
+    tag: ClassVar[str] = "policy"
     kind: ClassVar[str] = "random-n"
 
     @property
@@ -347,19 +332,9 @@ class RandomSubset:
         drawn = rng.integers(1, everyone, len(situation), endpoint=True)
         return np.where(situation.asked == 0, drawn, 0)
 
-    def state(self) -> State:
-        """Everything, for :meth:`from_state`."""
-        return {"policy": self.kind}
-
-    @classmethod
-    def from_state(cls, state: State) -> RandomSubset:
-        """What :meth:`state` gave."""
-        del state
-        return cls()
-
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class TablePolicy:
+class TablePolicy(SavedFields):
     """Asks what a table says about each item, all at once.
 
     Attributes:
@@ -375,6 +350,7 @@ class TablePolicy:
     name: str = "table"
     _places: dict[str, int] = field(init=False, repr=False)
 
+    tag: ClassVar[str] = "policy"
     kind: ClassVar[str] = "table"
 
     def __post_init__(self) -> None:
@@ -392,26 +368,6 @@ class TablePolicy:
         ]
         chosen = np.array(masks, np.int64) & situation.recording.everyone
         return chosen & ~situation.asked
-
-    def state(self) -> State:
-        """Everything, for :meth:`from_state`."""
-        return {
-            "policy": self.kind,
-            "items": self.items,
-            "masks": self.masks,
-            "otherwise": self.otherwise,
-            "name": self.name,
-        }
-
-    @classmethod
-    def from_state(cls, state: State) -> TablePolicy:
-        """What :meth:`state` gave."""
-        return cls(
-            items=tuple(state["items"]),
-            masks=np.asarray(state["masks"], np.int64),
-            otherwise=int(state["otherwise"]),
-            name=str(state["name"]),
-        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

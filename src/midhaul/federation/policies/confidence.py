@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
+from midhaul.federation.npz_state import SavedFields
 from midhaul.federation.policies.exchange_rate import best_of, finite_multiplier
 from midhaul.federation.recordings.problem import first_scores
 
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
 
     from jaxtyping import Float64, Int64
 
-    from midhaul.federation.npz_state import State
     from midhaul.federation.policies.base import Examples, Situation
 
 _LONGEST = 3
@@ -38,7 +38,7 @@ _N_THRESHOLDS = 32
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ConfidenceCascade:
+class ConfidenceCascade(SavedFields):
     """Asks one provider after another until one is sure.
 
     Attributes:
@@ -49,6 +49,7 @@ class ConfidenceCascade:
     order: tuple[int, ...]
     threshold: float
 
+    tag: ClassVar[str] = "policy"
     kind: ClassVar[str] = "confidence"
 
     @property
@@ -72,22 +73,6 @@ class ConfidenceCascade:
             if p < recording.n_providers:
                 new = np.where(asked >> p & 1 == 0, np.int64(1 << p), new)
         return np.where(is_sure, 0, new)
-
-    def state(self) -> State:
-        """Everything, for :meth:`from_state`."""
-        return {
-            "policy": self.kind,
-            "order": self.order,
-            "threshold": self.threshold,
-        }
-
-    @classmethod
-    def from_state(cls, state: State) -> ConfidenceCascade:
-        """What :meth:`state` gave."""
-        return cls(
-            order=tuple(int(p) for p in state["order"]),
-            threshold=float(state["threshold"]),
-        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

@@ -37,14 +37,15 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
+from jaxtyping import Float64, Int64
 
+from midhaul.federation.npz_state import SavedFields
 from midhaul.federation.policies.exchange_rate import best_of, finite_multiplier
 from midhaul.federation.recordings.problem import first_label
 
 if TYPE_CHECKING:
-    from jaxtyping import Bool, Float64, Int64
+    from jaxtyping import Bool
 
-    from midhaul.federation.npz_state import State
     from midhaul.federation.policies.base import Examples, Situation
 
 NEVER = -1.0
@@ -138,7 +139,7 @@ class FrugalSettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class FrugalPolicy:
+class FrugalPolicy(SavedFields):
     """A base, and a rule for each label that it may predict.
 
     Attributes:
@@ -154,6 +155,7 @@ class FrugalPolicy:
     add_ons: Int64[np.ndarray, " c"]
     substitute: int
 
+    tag: ClassVar[str] = "policy"
     kind: ClassVar[str] = "frugal"
 
     @property
@@ -177,26 +179,6 @@ class FrugalPolicy:
         more = np.where(answers.is_missing, instead, more)
         new = np.where(situation.asked == 1 << self.base, more, 0)
         return np.where(situation.asked == 0, 1 << self.base, new)
-
-    def state(self) -> State:
-        """Everything, for :meth:`from_state`."""
-        return {
-            "policy": self.kind,
-            "base": self.base,
-            "thresholds": self.thresholds,
-            "add_ons": self.add_ons,
-            "substitute": self.substitute,
-        }
-
-    @classmethod
-    def from_state(cls, state: State) -> FrugalPolicy:
-        """What :meth:`state` gave."""
-        return cls(
-            base=int(state["base"]),
-            thresholds=np.asarray(state["thresholds"], np.float64),
-            add_ons=np.asarray(state["add_ons"], np.int64),
-            substitute=int(state["substitute"]),
-        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

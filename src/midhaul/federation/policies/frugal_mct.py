@@ -24,16 +24,17 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
+from jaxtyping import Float64
 
+from midhaul.federation.npz_state import SavedFields
 from midhaul.federation.policies.base import part_of
 from midhaul.federation.policies.exchange_rate import best_of, finite_multiplier
 from midhaul.federation.policies.linucb import Context, context_of
 from midhaul.federation.recordings.problem import first_label
 
 if TYPE_CHECKING:
-    from jaxtyping import Float32, Float64, Int64
+    from jaxtyping import Float32, Int64
 
-    from midhaul.federation.npz_state import State
     from midhaul.federation.policies.base import Examples, Situation
     from midhaul.federation.recordings.problem import Recording
 
@@ -52,7 +53,7 @@ class FrugalMctSettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class FrugalMctPolicy:
+class FrugalMctPolicy(SavedFields):
     """A base, and a prediction for each add-on.
 
     Attributes:
@@ -66,6 +67,7 @@ class FrugalMctPolicy:
     weights: Float64[np.ndarray, "p f"]
     multiplier: float
 
+    tag: ClassVar[str] = "policy"
     kind: ClassVar[str] = "frugal-mct"
 
     @property
@@ -100,24 +102,6 @@ class FrugalMctPolicy:
         predicted = np.einsum("nf,pf->np", inputs, self.weights)
         chosen = best_of(predicted.clip(0.0, 1.0), fees, rate)
         return np.where(chosen == base, 0, np.int64(1) << chosen)
-
-    def state(self) -> State:
-        """Everything, for :meth:`from_state`."""
-        return {
-            "policy": self.kind,
-            "context": self.context.state(),
-            "weights": self.weights,
-            "multiplier": self.multiplier,
-        }
-
-    @classmethod
-    def from_state(cls, state: State) -> FrugalMctPolicy:
-        """What :meth:`state` gave."""
-        return cls(
-            context=Context.from_state(state["context"]),
-            weights=np.asarray(state["weights"], np.float64),
-            multiplier=float(state["multiplier"]),
-        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

@@ -42,7 +42,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
+from jaxtyping import Float64
 
+from midhaul.federation.npz_state import SavedFields
 from midhaul.federation.policies.answer_features import describe
 from midhaul.federation.policies.base import part_of
 from midhaul.federation.policies.exchange_rate import (
@@ -53,7 +55,7 @@ from midhaul.federation.policies.exchange_rate import (
 from midhaul.federation.recordings.problem import members, prices_of
 
 if TYPE_CHECKING:
-    from jaxtyping import Float32, Float64, Int64
+    from jaxtyping import Float32, Int64
 
     from midhaul.federation.npz_state import State
     from midhaul.federation.policies.base import Examples, Situation
@@ -210,7 +212,7 @@ _WIDEST = 8.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Context:
+class Context(SavedFields):
     """How items become numbers of mean 0 and deviation 1, with a constant first.
 
     Attributes:
@@ -235,19 +237,6 @@ class Context:
         raw = _raw(recording, features, self.base)
         scaled = ((raw - self.center) / self.scale).clip(-_WIDEST, _WIDEST)
         return np.concatenate([np.ones((len(raw), 1)), scaled], axis=1)
-
-    def state(self) -> State:
-        """Everything, for :meth:`from_state`."""
-        return {"base": self.base, "center": self.center, "scale": self.scale}
-
-    @classmethod
-    def from_state(cls, state: State) -> Context:
-        """What :meth:`state` gave."""
-        return cls(
-            base=int(state["base"]),
-            center=np.asarray(state["center"], np.float64),
-            scale=np.asarray(state["scale"], np.float64),
-        )
 
 
 def context_of(

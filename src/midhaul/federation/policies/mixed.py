@@ -11,11 +11,13 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar, Self
 
 import numpy as np
 
 from midhaul.errors import ConfigError
+from midhaul.federation.npz_state import SavedFields, from_state
+from midhaul.federation.policies.base import SubsetPolicy
 from midhaul.federation.policies.baselines import FixedPolicy, fit_fixed
 
 if TYPE_CHECKING:
@@ -24,16 +26,17 @@ if TYPE_CHECKING:
     from jaxtyping import Bool, Int64
 
     from midhaul.federation.npz_state import State
-    from midhaul.federation.policies.base import Examples, Situation, SubsetPolicy
+    from midhaul.federation.policies.base import Examples, Situation
     from midhaul.federation.policies.baselines import FixedFamily
 
 _SALT = "mixed"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class NobodyPolicy:
+class NobodyPolicy(SavedFields):
     """Asks nobody: what is left when the money buys not even the cheapest call."""
 
+    tag: ClassVar[str] = "policy"
     kind: ClassVar[str] = "nobody"
 
     @property
@@ -48,19 +51,9 @@ class NobodyPolicy:
         del rng
         return np.zeros(len(situation), np.int64)
 
-    def state(self) -> State:
-        """Everything, for :meth:`from_state`."""
-        return {"policy": self.kind}
-
-    @classmethod
-    def from_state(cls, state: State) -> NobodyPolicy:
-        """What :meth:`state` gave."""
-        del state
-        return cls()
-
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class MixedPolicy:
+class MixedPolicy(SavedFields):
     """Leaves an item to one of two policies, by the hash of its id.
 
     A mixture of two points of a cost-quality curve lies on the line between them. The
@@ -77,6 +70,7 @@ class MixedPolicy:
     second: SubsetPolicy
     share: float
 
+    tag: ClassVar[str] = "policy"
     kind: ClassVar[str] = "mixed"
 
     @property
@@ -96,27 +90,13 @@ class MixedPolicy:
                 new[items] = policy.decide(_part_of(situation, items), rng)
         return new
 
-    def state(self) -> State:
-        """Everything, for :meth:`from_state`."""
-        first: Any = self.first
-        second: Any = self.second
-        return {
-            "policy": self.kind,
-            "first": first.state(),
-            "second": second.state(),
-            "share": self.share,
-        }
-
     @classmethod
-    def from_state(cls, state: State) -> MixedPolicy:
+    def from_state(cls, state: State) -> Self:
         """What :meth:`state` gave."""
         from midhaul.federation.policies.saved import policy_from_state  # noqa: PLC0415
 
-        return cls(
-            first=policy_from_state(state["first"]),
-            second=policy_from_state(state["second"]),
-            share=float(state["share"]),
-        )
+        both = {name: policy_from_state(state[name]) for name in ("first", "second")}
+        return from_state(cls, state, given=both)
 
 
 def is_below(items: Sequence[str], share: float) -> Bool[np.ndarray, " n"]:

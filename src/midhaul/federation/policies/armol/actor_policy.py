@@ -25,17 +25,18 @@ from __future__ import annotations
 
 import heapq
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, Literal, cast
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 import numpy as np
+from jaxtyping import Float32
 
 from midhaul.errors import DataError
+from midhaul.federation.npz_state import SavedFields
 from midhaul.federation.recordings.problem import all_masks
 
 if TYPE_CHECKING:
-    from jaxtyping import Float32, Float64, Int64
+    from jaxtyping import Float64, Int64
 
-    from midhaul.federation.npz_state import State
     from midhaul.federation.policies.base import Situation
 
 _LARGEST_TABLE = 10
@@ -135,7 +136,7 @@ _FARTHEST = 10.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class ActorNetwork:
+class ActorNetwork(SavedFields):
     """A perceptron with hidden layers.
 
     Attributes:
@@ -164,26 +165,9 @@ class ActorNetwork:
                 )
         return values
 
-    def state(self) -> State:
-        """Everything, for :meth:`from_state`."""
-        return {
-            "weights": list(self.weights),
-            "biases": list(self.biases),
-            "activation": self.activation,
-        }
-
-    @classmethod
-    def from_state(cls, state: State) -> ActorNetwork:
-        """What :meth:`state` gave."""
-        return cls(
-            weights=tuple(np.asarray(one, np.float32) for one in state["weights"]),
-            biases=tuple(np.asarray(one, np.float32) for one in state["biases"]),
-            activation=cast("Activation", state["activation"]),
-        )
-
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Scaling:
+class Scaling(SavedFields):
     """Features as a network takes them: around 0, about 1 wide, never far out.
 
     Attributes:
@@ -224,7 +208,7 @@ class Scaling:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class ActorPolicy:
+class ActorPolicy(SavedFields):
     """Asks the subset nearest to what a network puts out, in one round.
 
     Attributes:
@@ -248,6 +232,8 @@ class ActorPolicy:
     n_nearest: int = 1
     critics: tuple[ActorNetwork, ...] = ()
 
+    tag: ClassVar[str] = "policy"
+    flat: ClassVar[tuple[str, ...]] = ("scaling",)
     kind: ClassVar[str] = "actor"
 
     def choose(self, features: Float32[np.ndarray, "n d"]) -> Int64[np.ndarray, " n"]:
@@ -286,38 +272,6 @@ class ActorPolicy:
         pairs = np.concatenate([repeated, actions.astype(np.float32)], axis=1)
         worths = np.stack([critic(pairs)[:, 0] for critic in self.critics])
         return worths.min(axis=0).reshape(near.shape).astype(np.float64)
-
-    def state(self) -> State:
-        """Everything, for :meth:`from_state`."""
-        return {
-            "policy": self.kind,
-            "name": self.name,
-            "n_providers": self.n_providers,
-            "centre": self.scaling.centre,
-            "scale": self.scaling.scale,
-            "actor": self.actor.state(),
-            "is_squashed": self.is_squashed,
-            "is_box_mapped": self.is_box_mapped,
-            "n_nearest": self.n_nearest,
-            "critics": [critic.state() for critic in self.critics],
-        }
-
-    @classmethod
-    def from_state(cls, state: State) -> ActorPolicy:
-        """What :meth:`state` gave."""
-        return cls(
-            name=str(state["name"]),
-            n_providers=int(state["n_providers"]),
-            scaling=Scaling(
-                centre=np.asarray(state["centre"], np.float32),
-                scale=np.asarray(state["scale"], np.float32),
-            ),
-            actor=ActorNetwork.from_state(state["actor"]),
-            is_squashed=bool(state["is_squashed"]),
-            is_box_mapped=bool(state["is_box_mapped"]),
-            n_nearest=int(state["n_nearest"]),
-            critics=tuple(ActorNetwork.from_state(one) for one in state["critics"]),
-        )
 
 
 def to_points(

@@ -27,12 +27,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from jaxtyping import Float32, Int32
 from numba import njit
 
-if TYPE_CHECKING:
-    from jaxtyping import Bool, Float32, Float64, Int32
+from midhaul.federation.npz_state import SavedFields
 
-    from midhaul.federation.npz_state import State
+if TYPE_CHECKING:
+    from jaxtyping import Bool, Float64
 
 
 @njit(cache=True)
@@ -164,7 +165,7 @@ class ForestSettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Forest:
+class Forest(SavedFields):
     """The shape of a forest: v nodes of t trees, whose leaves are numbered through.
 
     Attributes:
@@ -206,15 +207,6 @@ class Forest:
 
     def _arrays(self) -> tuple[Any, ...]:
         return tuple(getattr(self, name) for name in _ARRAYS)
-
-    def state(self) -> State:
-        """Everything, for :meth:`from_state`."""
-        return {name: getattr(self, name) for name in _ARRAYS}
-
-    @classmethod
-    def from_state(cls, state: State) -> Forest:
-        """What :meth:`state` gave."""
-        return cls(**{name: state[name] for name in _ARRAYS})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

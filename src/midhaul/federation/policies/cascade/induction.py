@@ -30,13 +30,15 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
+from jaxtyping import Float64, Int64
 
+from midhaul.federation.npz_state import SavedFields
 from midhaul.federation.recordings.problem import prices_of, sizes_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from jaxtyping import Bool, Float32, Float64, Int64
+    from jaxtyping import Bool, Float32
 
     from midhaul.federation.policies.cascade.forests import Grown
 
@@ -134,7 +136,7 @@ def nearest_known(masks: Int64[np.ndarray, " s"], mask: int) -> int:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Lattice:
+class Lattice(SavedFields):
     """The subsets of a library with the ways between them.
 
     Attributes:

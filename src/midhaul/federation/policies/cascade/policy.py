@@ -11,21 +11,23 @@ itself is their disagreement.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, ClassVar, Self
 
 import numpy as np
+from jaxtyping import Float32
 
 from midhaul.errors import DataError
 from midhaul.federation.fusion import fuser_from_state
+from midhaul.federation.fusion.base import Fuser
+from midhaul.federation.npz_state import SavedFields, from_state
 from midhaul.federation.policies.answer_features import describe, n_summary
 from midhaul.federation.policies.cascade.forests import Forest
 from midhaul.federation.policies.cascade.induction import Lattice, nearest_known
 from midhaul.federation.recordings.problem import members
 
 if TYPE_CHECKING:
-    from jaxtyping import Float32, Int64
+    from jaxtyping import Int64
 
-    from midhaul.federation.fusion.base import Fuser
     from midhaul.federation.npz_state import State
     from midhaul.federation.policies.base import Situation
     from midhaul.federation.recordings.problem import Answers, Recording
@@ -116,7 +118,7 @@ def _likeness(
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class CascadePolicy:
+class CascadePolicy(SavedFields):
     """The cascade at one exchange rate.
 
     Attributes:
@@ -134,6 +136,10 @@ class CascadePolicy:
     tables: tuple[Float32[np.ndarray, "l a"], ...]
     fuser: Fuser
     n_features: int
+
+    tag: ClassVar[str] = "policy"
+    flat: ClassVar[tuple[str, ...]] = ("lattice",)
+    kind: ClassVar[str] = "cascade"
 
     @property
     def name(self) -> str:
@@ -206,36 +212,11 @@ class CascadePolicy:
             )
             raise DataError(message, "learn it on data of the same layout")
 
-    def state(self) -> State:
-        """Everything, for :meth:`from_state`."""
-        fuser: Any = self.fuser
-        return {
-            "policy": self.name,
-            "providers": self.providers,
-            "masks": self.lattice.masks,
-            "onward": self.lattice.onward,
-            "prices_usd": self.lattice.prices_usd,
-            "forests": [forest.state() for forest in self.forests],
-            "tables": self.tables,
-            "fuser": fuser.state(),
-            "n_features": self.n_features,
-        }
-
     @classmethod
-    def from_state(cls, state: State) -> CascadePolicy:
+    def from_state(cls, state: State) -> Self:
         """What :meth:`state` gave."""
-        return cls(
-            providers=tuple(state["providers"]),
-            lattice=Lattice(
-                masks=state["masks"],
-                onward=tuple(state["onward"]),
-                prices_usd=state["prices_usd"],
-            ),
-            forests=tuple(Forest.from_state(one) for one in state["forests"]),
-            tables=tuple(state["tables"]),
-            fuser=fuser_from_state(state["fuser"]),
-            n_features=int(state["n_features"]),
-        )
+        fuser = fuser_from_state(state["fuser"])
+        return from_state(cls, state, flat=cls.flat, given={"fuser": fuser})
 
 
 def answered_of(situation: Situation) -> Int64[np.ndarray, " n"]:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from midhaul.federation.npz_state import state_of
 from midhaul.federation.policies.base import Examples
 from midhaul.federation.policies.ensemble_labels import SCORE_OF_BOXES, as_truth
 from midhaul.federation.recordings.problem import Answers, Recording
@@ -127,8 +128,8 @@ class Audits:
             "names": recording.names,
             "providers": recording.providers,
             "prices_usd": recording.prices_usd,
-            "answers": [_answers_state(answers) for answers in recording.answers],
-            "truth": None if truth is None else _answers_state(truth),
+            "answers": [state_of(answers) for answers in recording.answers],
+            "truth": None if truth is None else state_of(truth),
             "sizes_px": recording.sizes_px,
             "features": self.features,
             "numbers": self.numbers,
@@ -201,17 +202,6 @@ def _concatenated(parts: Sequence[Answers]) -> Answers:
         is_missing=np.concatenate([part.is_missing for part in parts]),
         is_ignored=np.concatenate([part.is_ignored for part in parts]),
     )
-
-
-def _answers_state(answers: Answers) -> State:
-    return {
-        "starts": answers.starts,
-        "labels": answers.labels,
-        "scores": answers.scores,
-        "boxes": answers.boxes,
-        "is_missing": answers.is_missing,
-        "is_ignored": answers.is_ignored,
-    }
 
 
 def _answers_of(state: State) -> Answers:
