@@ -13,10 +13,12 @@ from typing import TYPE_CHECKING, NoReturn
 
 import pytest
 
+from midhaul.errors import NodeError
 from midhaul.machine import children
 from midhaul.machine.warden import VARIABLE, bearers
 
 if TYPE_CHECKING:
+    import re
     from collections.abc import Callable, Iterator
 
 ROOT = Path(__file__).parents[2]
@@ -198,3 +200,56 @@ def test_all_are_stopped_together_even_those_that_are_deaf_or_stopped() -> None:
     assert halted.poll() == -signal.SIGTERM
     children.stop([deaf, halted])
     deaf.stdout.close()
+
+
+class Told(children.LoggedChild):
+    """A shell that is told what to do, and says its number when it is ready."""
+
+    def __init__(self, log: Path, words: str, patience_s: float = 60.0) -> None:
+        super().__init__("the shell", log, ready=r"ready (\d+)", patience_s=patience_s)
+        self._words = words
+        self.numbers: list[int] = []
+
+    def _command(self) -> list[str]:
+        return ["sh", "-c", self._words]
+
+    def _is_ready(self, said: re.Match[str]) -> None:
+        self.numbers.append(int(said[1]))
+
+
+def test_a_logged_child_is_started_stopped_killed_and_started_again(
+    tmp_path: Path,
+) -> None:
+    """Each time another process, in the same log; a kill is no request."""
+    words = "trap 'echo bye; exit' TERM; echo ready $$; while :; do sleep 0.01; done"
+    with Told(tmp_path / "log", words) as child:
+        first = child.pid
+        child.start()
+        assert child.pid == first == child.numbers[0]
+        child.restart()
+        assert "bye" in child.log.read_text()
+        assert child.said == f"ready {child.pid}\n"
+        child.kill()
+        assert child.pid is None
+        child.start()
+    assert len(set(child.numbers)) == 3
+    assert child.log.read_text().count("bye") == 2
+    assert child.pid is None
+    child.stop()
+
+
+def test_a_logged_child_that_does_not_start_is_told(tmp_path: Path) -> None:
+    """With its last words, also those of a second try; nothing is left behind."""
+    child = Told(tmp_path / "log", "echo no room; exit 3")
+    for _ in range(2):
+        with pytest.raises(NodeError, match=r"the shell ended .*: no room") as caught:
+            child.start()
+        assert str(child.log) in caught.value.hint
+        assert child.pid is None
+    slow = Told(tmp_path / "slow", "echo $$; exec sleep 600", patience_s=0.5)
+    with pytest.raises(NodeError, match="not ready after"):
+        slow.start()
+    assert slow.pid is None
+    if text := slow.said.strip():
+        with pytest.raises(ProcessLookupError):
+            os.kill(int(text), 0)

@@ -14,26 +14,31 @@ from __future__ import annotations
 import contextlib
 import multiprocessing
 import os
+import re
 import secrets
 import signal
 import subprocess
 import sys
 import threading
 import time
+from abc import ABC, abstractmethod
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Protocol
 
+from midhaul.errors import MidhaulError, NodeError
 from midhaul.machine.warden import VARIABLE
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Iterable
-    from types import FrameType
+    from collections.abc import Callable, Generator, Iterable, Sequence
+    from types import FrameType, TracebackType
+    from typing import Self
 
 _WARDEN = Path(__file__).with_name("warden.py")
 _DEADLINE_S = 2.0
 _GRACE_S = 1.0
 _POLL_S = 0.005
+_SHOWN_CHARACTERS = 400
 INTERRUPTED = 130
 """Exit code of a program that was told to end."""
 
@@ -184,3 +189,126 @@ def stop(processes: Iterable[ChildProcess], *, grace_s: float = _GRACE_S) -> Non
 def _send(process: ChildProcess, number: signal.Signals) -> None:
     with contextlib.suppress(ProcessLookupError):
         os.kill(process.pid, number)
+
+
+class LoggedChild(ABC):
+    """A program that says in its log when it is ready; a context manager.
+
+    Args:
+        name: in messages.
+        log: what it says is appended to this file.
+        ready: what it says when it is ready.
+        patience_s: longest wait until it is ready, and until it has ended.
+    """
+
+    def __init__(
+        self, name: str, log: Path, *, ready: str, patience_s: float = 10.0
+    ) -> None:
+        self.log = log
+        self._name = name
+        self._ready = re.compile(ready)
+        self._patience_s = patience_s
+        self._process: subprocess.Popen[bytes] | None = None
+        self._n_before = 0
+
+    @abstractmethod
+    def _command(self) -> Sequence[str]:
+        """What is run, at each start; files that it reads are written here."""
+
+    def _is_ready(self, said: re.Match[str]) -> None:
+        """Take in what it said when it was ready; nothing, unless it is of use."""
+        del said
+
+    def _failure(self, message: str) -> MidhaulError:
+        """What is raised when it does not start."""
+        return NodeError(message, f"its log is {self.log}")
+
+    def __enter__(self) -> Self:
+        """Start it, and wait until it is ready."""
+        self.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Stop it."""
+        self.stop()
+
+    @property
+    def pid(self) -> int | None:
+        """Its process; None while it does not run."""
+        return None if self._process is None else self._process.pid
+
+    @property
+    def said(self) -> str:
+        """What it has said since it was last started."""
+        with self.log.open("rb") as log:
+            log.seek(self._n_before)
+            return log.read().decode("utf-8", "replace")
+
+    def start(self) -> None:
+        """Start it where it does not run, and wait until it is ready.
+
+        Raises:
+            MidhaulError: it ends, or is not ready in time.
+        """
+        if self._process is not None:
+            return
+        command = self._command()
+        with self.log.open("ab") as log:
+            self._n_before = log.tell()
+            self._process = subprocess.Popen(  # noqa: S603 - a program of ours
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        try:
+            self._wait(self._process)
+        except BaseException:
+            self.stop(is_kill=True)
+            raise
+
+    def stop(self, *, is_kill: bool = False) -> None:
+        """End it; twice is harmless.
+
+        Args:
+            is_kill: whether at once, as a crash would.
+        """
+        process, self._process = self._process, None
+        if process is not None:
+            if is_kill:
+                process.kill()
+            stop([process], grace_s=self._patience_s)
+
+    def kill(self) -> None:
+        """End it at once, as a crash would."""
+        self.stop(is_kill=True)
+
+    def restart(self, *, is_kill: bool = False, down_s: float = 0.0) -> None:
+        """End it, wait, and start it again."""
+        self.stop(is_kill=is_kill)
+        time.sleep(down_s)
+        self.start()
+
+    def _wait(self, process: subprocess.Popen[bytes]) -> None:
+        end_s = time.monotonic() + self._patience_s
+        while True:
+            has_ended = process.poll() is not None
+            said = self.said
+            found = self._ready.search(said)
+            if found and not has_ended:
+                self._is_ready(found)
+                return
+            last = said.strip()[-_SHOWN_CHARACTERS:] or "it said nothing"
+            if has_ended:
+                message = f"{self._name} ended while it started: {last}"
+                raise self._failure(message)
+            if time.monotonic() > end_s:
+                message = f"{self._name} is not ready after {self._patience_s} s: "
+                raise self._failure(message + last)
+            time.sleep(_POLL_S)

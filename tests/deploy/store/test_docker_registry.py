@@ -20,8 +20,8 @@ from midhaul.deploy.store import (
     Puller,
     PushRecord,
     RegistryClient,
+    RegistryRetries,
     RegistryServer,
-    Retries,
     make_images,
     parse_reference,
     push_image,
@@ -122,7 +122,7 @@ def test_a_registry_that_is_killed_in_a_pull_is_resumed_after_its_return(
                     client,
                     rng=np.random.default_rng(0),
                     rate_bps=800e6,
-                    retries=Retries(n_most=50, first_s=0.05, longest_s=0.2),
+                    retries=RegistryRetries(n_most=50, first_s=0.05, longest_s=0.2),
                 )
                 pull = await puller.pull(records[0].reference, progress=tell)
             assert killed

@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import re
 import shutil
-import subprocess
-import time
 from typing import TYPE_CHECKING
 
 from midhaul.deploy.store.store import store_errors
-from midhaul.errors import NodeError, PrerequisiteError
-from midhaul.machine import children
+from midhaul.errors import PrerequisiteError
+from midhaul.machine.children import LoggedChild
 
 if TYPE_CHECKING:
+    import re
     from collections.abc import Sequence
     from pathlib import Path
-    from types import TracebackType
-    from typing import Self
 
 _PROGRAM = "docker-registry"
 _CONFIG = """\
@@ -35,12 +31,10 @@ http:
   addr: "{host}:{port}"
   draintimeout: 1s
 """
-_LISTENING = re.compile(r"listening on \S*?:(\d+)[\"\s]")
-_POLL_S = 0.02
-_LOG_CHARACTERS = 400
+_LISTENING = r"listening on \S*?:(\d+)[\"\s]"
 
 
-class RegistryServer:
+class RegistryServer(LoggedChild):
     """Starts and stops a registry; a context manager.
 
     What is pushed to it stays in its folder and is served again after a restart.
@@ -66,45 +60,20 @@ class RegistryServer:
         prefix: Sequence[str] = (),
         patience_s: float = 20.0,
     ) -> None:
+        super().__init__(
+            _PROGRAM, folder / "registry.log", ready=_LISTENING, patience_s=patience_s
+        )
         self.host = host
         self.port = port
-        self.log = folder / "registry.log"
         self._folder = folder
         self._prefix = tuple(prefix)
-        self._patience_s = patience_s
-        self._process: subprocess.Popen[bytes] | None = None
-
-    def __enter__(self) -> Self:
-        """Start it, and wait until it listens."""
-        self.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        """Stop it."""
-        self.stop()
 
     @property
     def address(self) -> str:
         """``host:port``, the registry in references; the port once it is started."""
         return f"{self.host}:{self.port}"
 
-    @property
-    def pid(self) -> int | None:
-        """Its process; None while it is not running."""
-        return None if self._process is None else self._process.pid
-
-    def start(self) -> None:
-        """Start it on the port it had, and wait until it listens.
-
-        Raises:
-            PrerequisiteError: the program is not installed.
-            NodeError: it ends, or does not listen in time.
-        """
+    def _command(self) -> list[str]:
         program = shutil.which(_PROGRAM)
         if program is None:
             message = f"a registry of one's own needs {_PROGRAM}, which is not here"
@@ -113,57 +82,9 @@ class RegistryServer:
         with store_errors(self._folder):
             self._folder.mkdir(parents=True, exist_ok=True)
             root = (self._folder / "data").resolve()
-            config.write_text(
-                _CONFIG.format(root=root, host=self.host, port=self.port),
-                encoding="utf-8",
-            )
-            n_before = self.log.stat().st_size if self.log.exists() else 0
-            with self.log.open("ab") as log:
-                self._process = subprocess.Popen(  # noqa: S603 - our own command
-                    [*self._prefix, program, "serve", str(config)],
-                    stdin=subprocess.DEVNULL,
-                    stdout=log,
-                    stderr=log,
-                )
-        try:
-            self.port = self._wait(n_before)
-        except BaseException:
-            self.stop()
-            raise
+            text = _CONFIG.format(root=root, host=self.host, port=self.port)
+            config.write_text(text, encoding="utf-8")
+        return [*self._prefix, program, "serve", str(config)]
 
-    def stop(self) -> None:
-        """End it; doing it twice is harmless."""
-        process, self._process = self._process, None
-        if process is None:
-            return
-        children.stop([process], grace_s=self._patience_s)
-
-    def kill(self) -> None:
-        """End it at once, as a crash would."""
-        process, self._process = self._process, None
-        if process is not None:
-            process.kill()
-            process.wait()
-
-    def _wait(self, n_before: int) -> int:
-        """The port on which it says that it listens."""
-        process = self._process
-        deadline_s = time.monotonic() + self._patience_s
-        while process is not None and time.monotonic() < deadline_s:
-            has_ended = process.poll() is not None
-            with self.log.open("rb") as log:
-                log.seek(n_before)
-                said = log.read().decode("utf-8", "replace")
-            if match := _LISTENING.search(said):
-                return int(match[1])
-            if has_ended:
-                message = f"{_PROGRAM} ended while it started: {_tail(said)}"
-                raise NodeError(message, f"its log is {self.log}")
-            time.sleep(_POLL_S)
-        message = f"{_PROGRAM} does not listen on {self.address} "
-        message += f"after {self._patience_s} s"
-        raise NodeError(message, f"its log is {self.log}")
-
-
-def _tail(said: str) -> str:
-    return said.strip()[-_LOG_CHARACTERS:] or "it said nothing"
+    def _is_ready(self, said: re.Match[str]) -> None:
+        self.port = int(said[1])

@@ -5,22 +5,18 @@ from __future__ import annotations
 import os
 import re
 import shutil
-import signal
-import subprocess
-import threading
+import tempfile
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from midhaul.errors import PrerequisiteError
+from midhaul.machine.children import LoggedChild
 
 if TYPE_CHECKING:
-    from pathlib import Path
-    from types import TracebackType
-    from typing import Self
-
     from midhaul.federation.record.config import SniffConfig
 
-_BEGIN_S, _LINGER_S, _END_S = 10.0, 0.25, 10.0
+_LINGER_S = 0.25
 _CAPTURED = re.compile(r"(\d+) packets? captured")
 _DROPPED = re.compile(r"(\d+) packets? dropped by kernel")
 _HINT = (
@@ -29,7 +25,7 @@ _HINT = (
 )
 
 
-class Sniffer:
+class Sniffer(LoggedChild):
     """Runs tcpdump; a context manager.
 
     Args:
@@ -49,69 +45,29 @@ class Sniffer:
         if program is None:
             message = "capturing needs tcpdump, which is not installed"
             raise PrerequisiteError(message, "apt install tcpdump")
-        self._command = [program, *arguments(config, folder, is_root=os.geteuid() == 0)]
-        self._process: subprocess.Popen[str] | None = None
-        self._said: list[str] = []
-        self._has_answered = threading.Event()
-        self._is_listening = False
+        self._file = tempfile.NamedTemporaryFile(prefix="midhaul-tcpdump-")  # noqa: SIM115 - gone with this
+        super().__init__("tcpdump", Path(self._file.name), ready="listening on")
+        self._words = arguments(config, folder, is_root=os.geteuid() == 0)
+        self._program = program
         self.n_packets = self.n_dropped = 0
 
-    def __enter__(self) -> Self:
-        """Begin; packets are captured once this returns."""
-        self._process = subprocess.Popen(  # noqa: S603 - found above, no shell
-            self._command,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        self._listener = threading.Thread(target=self._listen, daemon=True)
-        self._listener.start()
-        self._has_answered.wait(_BEGIN_S)
-        if not self._is_listening:
-            self._end()
-            said = " ".join(self._said) or "it says nothing"
-            message = f"tcpdump does not capture: {said}"
-            raise PrerequisiteError(message, _HINT)
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        """End; the files are complete then."""
+    def stop(self, *, is_kill: bool = False) -> None:
+        """End; the files are complete then, and the numbers known."""
+        if self.pid is None:
+            return
         time.sleep(_LINGER_S)  # the last packets are on their way to the file
-        self._end()
-
-    def _listen(self) -> None:
-        stream = None if self._process is None else self._process.stderr
-        for line in stream or ():
-            self._said.append(line.strip())
-            if "listening on" in line:
-                self._is_listening = True
-                self._has_answered.set()
+        super().stop(is_kill=is_kill)
+        for line in self.said.splitlines():
             if found := _CAPTURED.search(line):
                 self.n_packets = int(found[1])
             if found := _DROPPED.search(line):
                 self.n_dropped = int(found[1])
-        self._has_answered.set()
 
-    def _end(self) -> None:
-        process = self._process
-        if process is None:
-            return
-        if process.poll() is None:
-            process.send_signal(signal.SIGINT)
-        try:
-            process.wait(_END_S)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-        self._listener.join(_END_S)
-        if process.stderr is not None:
-            process.stderr.close()
+    def _command(self) -> list[str]:
+        return [self._program, *self._words]
+
+    def _failure(self, message: str) -> PrerequisiteError:
+        return PrerequisiteError(f"tcpdump does not capture: {message}", _HINT)
 
 
 def arguments(config: SniffConfig, folder: Path, *, is_root: bool) -> list[str]:
