@@ -103,7 +103,7 @@ def test_names_that_do_not_fit_are_refused() -> None:
     untold = replace(random_recording("labels", rng), truth=None)
     with pytest.raises(DataError, match="truth"):
         fit_fuser("stacked", untold, rng=rng)
-    with pytest.raises(DataError, match="kinds"):
+    with pytest.raises(DataError, match="kind of saved fuser"):
         fuser_from_state({"fuser": "oracle"})
 
 
