@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import json
 import math
+import os
 import types
 from dataclasses import fields, is_dataclass
 from typing import (
@@ -154,6 +155,8 @@ def write_state(file: Path, state: Mapping[str, Any]) -> None:
     partial = file.with_name(f".{file.name}.partial")
     with partial.open("wb") as stream:
         np.savez_compressed(stream, allow_pickle=False, **{_META: text}, **arrays)
+        stream.flush()
+        os.fsync(stream.fileno())
     partial.replace(file)
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from midhaul.errors import NodeError, require
 from midhaul.federation.serving.config import read_federation
-from midhaul.federation.serving.from_config import build, open_ledger
+from midhaul.federation.serving.from_config import build, open_ledger, open_online
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -68,12 +68,12 @@ def serve(file: Path) -> None:
         )
         sys.stdout.flush()
 
-    with open_ledger(config) as ledger:
+    with open_ledger(config) as ledger, open_online(config) as online:
         if ledger.recovery.sentence:
             sys.stderr.write(f"{ledger.file}: {ledger.recovery.sentence}\n")
             sys.stderr.flush()
         metrics = Metrics()
-        federation = build(config, ledger, observer=metrics)
+        federation = build(config, ledger, online=online, observer=metrics)
         metrics.watch(federation)
         listening = _listen(config)
         application: Any = FederationApplication(

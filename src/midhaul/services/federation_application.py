@@ -14,8 +14,9 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, unquote
 
-from midhaul import __version__
+from midhaul import __version__, documents
 from midhaul.errors import ConfigError, DataError, MidhaulError
+from midhaul.federation.serving.online_feedback import truth_of
 from midhaul.federation.serving.trained_parts import warm
 from midhaul.model import Detections
 from midhaul.services.federation_metrics import CONTENT_TYPE
@@ -32,7 +33,8 @@ from midhaul.wire.message import IMAGE_HEADER
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from midhaul.federation.serving import FederatedAnswer, Federation
+    from midhaul.federation.recordings.problem import Answers
+    from midhaul.federation.serving import FederatedAnswer, Federation, Knowledge
     from midhaul.federation.serving.config import FederationFile
     from midhaul.model import Tags
     from midhaul.services.federation_metrics import Metrics
@@ -57,7 +59,12 @@ def headers_of(answer: FederatedAnswer) -> list[tuple[bytes, bytes]]:
 
 
 def json_of(answer: FederatedAnswer) -> dict[str, Any]:
-    """Everything that there is to say about an answer."""
+    """Everything that there is to say about an answer.
+
+    By whom to give feedback, and whether it was an audit, stands there where the
+    federation learns.
+    """
+    learning = {"answer_id": answer.answer_id, "is_audit": answer.is_audit}
     return {
         "item": answer.item,
         "status": answer.status,
@@ -81,6 +88,7 @@ def json_of(answer: FederatedAnswer) -> dict[str, Any]:
         "findings": dict(answer.findings),
         "unknown_labels": [list(pair) for pair in answer.unknown_labels],
         "retry_after_s": answer.retry_after_s,
+        **(learning if answer.answer_id else {}),
     }
 
 
@@ -101,7 +109,16 @@ _LOG = logging.getLogger(__name__)
 _MAX_ITEM_CHARACTERS = 256
 _N_WORDS = 20
 _OPTIONS = ("item", "deadline_s", "budget_usd")
-_HELP = "a federation knows POST /detect, GET /health, GET /info and GET /metrics"
+_HELP = (
+    "a federation knows POST /detect, POST /feedback, GET /health, GET /info and "
+    "GET /metrics"
+)
+_N_ALARMS = 20
+_TOLD = {
+    "taken": (202, "it will be learned from"),
+    "unknown": (404, "no answer of that id waits for feedback, or no longer"),
+    "busy": (503, "too many lessons wait to be learned"),
+}
 
 
 class FederationApplication:
@@ -169,6 +186,8 @@ class FederationApplication:
         match (scope["method"], scope["path"]):
             case ("POST", "/detect"):
                 await self._detect(scope, receive, send)
+            case ("POST", "/feedback"):
+                await self._feedback(scope, receive, send)
             case ("GET", "/health"):
                 said = {"name": self._config.name, "ready": self._is_ready}
                 await write_json(send, 200 if self._is_ready else 503, said)
@@ -199,6 +218,40 @@ class FederationApplication:
         finally:
             self._n_requests -= 1
         await _write_answer(send, answer)
+
+    async def _feedback(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Take what people say is right about an answer."""
+        config, federation = self._config, self._federation
+        online = config.policy.online
+        if online is None or not federation.lessons.takes_feedback:
+            raise HttpError(404, f"{config.name} takes no feedback: policy.online")
+        if not self._is_ready:
+            raise HttpError(503, f"{config.name} is not ready")
+        if self._n_requests >= config.max_requests:
+            text = f"{config.name} is overloaded: {self._n_requests} requests wait"
+            raise HttpError(503, text)
+        self._n_requests += 1
+        try:
+            body = await read_body(
+                scope,
+                receive,
+                max_bytes=online.max_feedback_bytes,
+                timeout_s=config.body_timeout_s,
+            )
+            try:
+                answer_id, truth = await asyncio.to_thread(
+                    _feedback_of, body, federation.knowledge
+                )
+            except DataError as error:
+                raise HttpError(400, error.message) from error
+        finally:
+            self._n_requests -= 1
+        told = federation.lessons.tell(answer_id, truth)
+        self._metrics.told(told)
+        status, text = _TOLD[told]
+        if told != "taken":
+            raise HttpError(status, text)
+        await write_json(send, status, {"answer_id": answer_id, "status": text})
 
     async def _while_connected(
         self, body: bytes, options: dict[str, Any], receive: Receive
@@ -260,6 +313,7 @@ class FederationApplication:
                 "left_usd": _finite(guard.left_usd()),
             },
             "deadline_s": config.deadline_s,
+            "online": self._online(),
             "n_cached": federation.n_cached,
             "n_requests": self._n_requests,
             "findings": [finding.sentence() for finding in report.findings],
@@ -275,6 +329,49 @@ class FederationApplication:
             "pid": os.getpid(),
             "midhaul": __version__,
         }
+
+    def _online(self) -> dict[str, Any] | None:
+        """What was learned since it was trained; None where nobody learns."""
+        online, lessons = self._config.policy.online, self._federation.lessons
+        if online is None:
+            return None
+        policy: Any = self._federation.knowledge.policy
+        return {
+            "n_seen": policy.n_seen,
+            "n_audits": policy.n_audits,
+            "n_refits": policy.n_refits,
+            "is_boosted": policy.is_boosted,
+            "asks_among": list(policy.inner.known),
+            "suspects": sorted(policy.suspects),
+            "n_alarms": len(policy.alarms),
+            "alarms": [asdict(alarm) for alarm in policy.alarms[-_N_ALARMS:]],
+            "n_waiting": lessons.n_waiting,
+            "n_queued": lessons.n_queued,
+            "lessons": dict(lessons.counts),
+            "file": str(online.file),
+        }
+
+
+def _feedback_of(body: bytes, knowledge: Knowledge) -> tuple[str, Answers]:
+    """Id of the answer and what is right about it.
+
+    Raises:
+        DataError: it is no feedback.
+    """
+    try:
+        said = documents.parse_json(body)
+    except ValueError as error:
+        message = f"feedback should be JSON: {error}"
+        raise DataError(message) from error
+    if not isinstance(said, dict) or set(said) != {"answer_id", "truth"}:  # pyright: ignore[reportUnknownArgumentType]
+        message = "feedback should be an object with answer_id and truth, and no more"
+        raise DataError(message)
+    told: dict[str, Any] = said
+    if not isinstance(told["answer_id"], str):
+        message = "answer_id should be a text"
+        raise DataError(message)
+    truth = truth_of(told["truth"], knowledge.task, knowledge.vocabulary)
+    return told["answer_id"], truth
 
 
 def options_of(scope: Scope) -> dict[str, Any]:

@@ -51,6 +51,15 @@ class Metrics:
         )
         self._answers = self._counter("answers", "Requests.", "status", "source")
         self._answer_s = self._histogram("answer_seconds", "Of requests.", "source")
+        self._audits = self._counter(
+            "audits", "Requests that everybody was asked about in order to learn."
+        )
+        self._audits_usd = self._counter(
+            "audits_usd", "Charged for these requests, in USD."
+        )
+        self._feedback = self._counter(
+            "feedback", "What people said is right, by what became of it.", "result"
+        )
         self._unknown = self._counter(
             "unknown_labels", "Words that the vocabulary does not know.", "provider"
         )
@@ -80,8 +89,15 @@ class Metrics:
         self._answers.labels(answer.status, source).inc()
         self._answer_s.labels(source).observe(answer.latency_s)
         if source == "providers":
+            if answer.is_audit:
+                self._audits.inc()
+                self._audits_usd.inc(answer.cost_usd)
             for provider, _ in answer.unknown_labels:
                 self._unknown.labels(provider).inc()
+
+    def told(self, result: str) -> None:
+        """Somebody said what is right about an answer."""
+        self._feedback.labels(result).inc()
 
     def text(self) -> bytes:
         """Everything, as Prometheus reads it."""
@@ -116,6 +132,7 @@ class _Readings:
             "requests_under_way", "Different requests.", federation.n_under_way
         )
         yield self._alarms()
+        yield from self._of_learning()
         findings = CounterMetricFamily(
             f"{_PREFIX}_findings",
             "Oddities of providers' answers.",
@@ -138,6 +155,34 @@ class _Readings:
         for provider, count in Counts(alarm.provider for alarm in alarms).items():
             found.add_metric((provider,), count)
         return found
+
+    def _of_learning(self) -> Iterator[Any]:
+        """What an online policy does; nothing where it is none."""
+        lessons = self._federation.lessons
+        policy: Any = self._federation.knowledge.policy
+        if not hasattr(policy, "n_refits"):
+            return
+        found = CounterMetricFamily(
+            f"{_PREFIX}_lessons",
+            "What became of the ends of requests, and of saving what was learned.",
+            labels=("result",),
+        )
+        for result, count in dict(lessons.counts).items():
+            found.add_metric((result,), count)
+        yield found
+        refits = CounterMetricFamily(
+            f"{_PREFIX}_refits", "How often the policy was learned anew, taken or not."
+        )
+        refits.add_metric((), policy.n_refits)
+        yield refits
+        yield _gauge("auditing_more", "1 after an alarm.", float(policy.is_boosted))
+        yield _gauge(
+            "answers_waiting", "Answers that wait for feedback.", lessons.n_waiting
+        )
+        suspect = _by_provider("suspect", "1 where its answers are no reference.")
+        for name in self._federation.providers:
+            suspect.add_metric((name,), float(name in policy.suspects))
+        yield suspect
 
     def _of_providers(self) -> Iterator[Any]:
         state = _by_provider("breaker_state", "0 closed, 1 half open, 2 open.")

@@ -249,7 +249,7 @@ def test_trained_federations_are_compared_beside_the_others(
     evaluate(judged, other, SilentProgress())
     names = list(values_of(other, "quality"))
     assert len(names) == 2
-    assert names[1].startswith("trained 1")
+    assert any(name.startswith("trained 1") for name in names)  # in any order
 
 
 def test_an_oracle_cannot_be_trained(folder: Path, tmp_path: Path) -> None:

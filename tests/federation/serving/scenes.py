@@ -170,6 +170,7 @@ async def federation_of(
     budgets: Budgets | None = None,
     prices_usd: Mapping[str, float] | None = None,
     charged: Mapping[str, tuple[PredictionStatus, ...]] | None = None,
+    save: Callable[[], None] | None = None,
     **more: Any,
 ) -> AsyncGenerator[Federation]:
     """A federation with a ledger of its own; each call costs 0.001 USD unless said."""
@@ -184,6 +185,7 @@ async def federation_of(
                 vocabulary=Vocabulary(NAMES),
                 policy=policy or everybody(len(providers)),
                 fuser=Everything(),
+                save=save,
             )
             async with Federation(
                 providers, knowledge, guard, prices, clock=clock, **more

@@ -10,6 +10,7 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
+from midhaul.federation.online_config import OnlineConfig
 from midhaul.federation.recordings.layouts import RecordingKind
 from midhaul.runs.config import Config, Section
 from midhaul.runs.spec import Spec
@@ -172,6 +173,35 @@ class FaultsConfig(Section):
     )
 
 
+class StreamedOnlineConfig(OnlineConfig):
+    """A stream in which a provider gets worse, for policies that go on learning."""
+
+    is_on: bool = Field(
+        default=False,
+        description="Whether families of policies are also streamed kept up to date.",
+    )
+    worse: Literal["swapped", "failing", "unsure", "none"] = Field(
+        default="swapped",
+        description="swapped: it answers what it said to another item; failing: not "
+        "at all; unsure: with half its scores; none: nobody gets worse.",
+    )
+    provider: str = Field(
+        default="", description="Who gets worse; the best one alone where empty."
+    )
+    worse_share: float = Field(
+        default=0.7, gt=0, le=1, description="Share of its answers that are hit."
+    )
+    worse_from: float = Field(
+        default=1 / 3, ge=0, lt=1, description="Share of the stream before that."
+    )
+    feedback_share: float = Field(
+        default=1.0,
+        ge=0,
+        le=1,
+        description="Share of the items of which people say what is right.",
+    )
+
+
 _WHOLE = 1e-9
 
 Reference = Literal["truth", "ensemble"]
@@ -273,6 +303,10 @@ class EvaluateConfig(Config):
     )
     faults: FaultsConfig = Field(
         default_factory=FaultsConfig, description="What else is tried: a bad day."
+    )
+    online: StreamedOnlineConfig = Field(
+        default_factory=StreamedOnlineConfig,
+        description="What else is tried: learning while a provider gets worse.",
     )
     n_seeds: int = Field(default=5, ge=1, description="How many splits to average.")
     shares: tuple[float, float, float] = Field(

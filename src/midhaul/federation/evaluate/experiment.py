@@ -20,6 +20,7 @@ from midhaul.federation.bundle import Bundle
 from midhaul.federation.evaluate import metrics, tables
 from midhaul.federation.evaluate.inputs import features_of, image_reader, recording_of
 from midhaul.federation.evaluate.metrics import PolicyOutcome, judge, summarise
+from midhaul.federation.evaluate.online import is_kept_up, write_online
 from midhaul.federation.evaluate.split_and_fit import (
     Contender,
     Learned,
@@ -64,7 +65,7 @@ if TYPE_CHECKING:
     from midhaul.federation.evaluate.config import EvaluateConfig, FaultsConfig
     from midhaul.federation.evaluate.metrics import PolicyOutcome
     from midhaul.federation.fusion.base import Fuser
-    from midhaul.federation.policies.base import SubsetPolicy
+    from midhaul.federation.policies.base import PolicyFamily, SubsetPolicy
     from midhaul.federation.recordings.problem import Answers, Recording
     from midhaul.runs.progress import Progress
     from midhaul.runs.run import Run
@@ -409,6 +410,7 @@ class _Split:
                 ),
                 self.config.n_examples,
             )
+        self._tell_online(contenders)
         streamed = _streamed(contenders)
         if self._is_told(streamed):
             return
@@ -428,6 +430,29 @@ class _Split:
                 self.seed,
                 self.progress,
             )
+
+    def _tell_online(self, contenders: Sequence[Contender]) -> None:
+        """Stream all families that are learned here, if the file says so."""
+        if not self.config.online.is_on:
+            return
+        kept = [one for one in _streamed(contenders) if is_kept_up(one.policy)]
+        there = set(self.run.parts(tables.ONLINE_SUMMARY.name))
+        families: dict[int, tuple[str, PolicyFamily]] = {}
+        for one in kept:
+            if one.number not in there:
+                self._policy(one)
+                curve = self.learned[one.learned_as].curve
+                if curve is not None:
+                    families[one.number] = one.policy, curve.family
+        write_online(
+            self.run,
+            self.prepared,
+            self.part,
+            families,
+            self.config.online,
+            self.seed,
+            self.progress,
+        )
 
     def _is_told(self, streamed: Sequence[Contender]) -> bool:
         """Whether a run that is resumed has regret and faults of all that are streamed.

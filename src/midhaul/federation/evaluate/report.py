@@ -297,6 +297,78 @@ def regret(view: View) -> PageSection | None:
     return PageSection(title="Over time", items=figures)
 
 
+def online(view: View) -> PageSection | None:
+    """What keeping policies up to date is worth where a provider gets worse."""
+    if tables.ONLINE_SUMMARY.name not in view.has:
+        return None
+    rows = [_streamed(row) for row in view.run.read(tables.ONLINE).to_pylist()]
+    names = tuple(dict.fromkeys(row["name"] for row in rows))
+    series, x = Series("name", "policy", names), Axis("item_number", "items seen")
+    charts = (
+        ("Regret where a provider gets worse", Axis("regret", "regret in quality")),
+        ("Quality where a provider gets worse", Axis("quality", "of the last items")),
+    )
+    caption = (
+        "Test items of the first split, in one order. Regret is against the best fixed "
+        "subset of the whole stream; audits are charged."
+    )
+    figures = tuple(
+        Figure(title=title, chart=over_time(rows, x, y, series), caption=caption)
+        for title, y in charts
+    )
+    summary = view.run.read(tables.ONLINE_SUMMARY).to_pylist()
+    worths = DataTable(
+        title="What it was worth",
+        columns=("policy", "regret", "worth", "at the end", "best fixed at the end",
+                 "price", "alarms", "audits", "refits"),
+        rows=tuple(
+            (
+                _streamed(row)["name"],
+                Cell(f"{row['regret']:.1f}", row["regret"]),
+                *(
+                    Cell(f"{row[key]:.4f}", row[key])
+                    for key in ("worth", "worth_at_end", "best_fixed_at_end")
+                ),
+                Cell(usd_text(row["cost_usd"]), row["cost_usd"]),
+                row["n_alarms"],
+                row["n_audits"],
+                row["n_refits"],
+            )
+            for row in summary
+        ),
+        caption="Worth is quality less multiplier times price; prices are of 1,000 "
+        "items. The end is the last third.",
+    )  # fmt: skip
+    return PageSection(
+        title="Learning while it is used", items=(*figures, worths, _alarms(view))
+    )
+
+
+def _streamed(row: Mapping[str, Any]) -> dict[str, Any]:
+    how = "kept up to date" if row["is_online"] else "as learned"
+    return {**row, "name": f"{row['policy']}, {how}"}
+
+
+def _alarms(view: View) -> DataTable | Notice:
+    rows = view.run.read(tables.ALARMS).to_pylist()
+    if not rows:
+        return Notice(text="Nobody raised an alarm.")
+    return DataTable(
+        title="Alarms",
+        columns=("policy", "item", "provider", "what", "seems to begin at item"),
+        rows=tuple(
+            (
+                row["policy"],
+                row["item_number"],
+                row["provider"] or "(fused answers)",
+                f"{row['signal']} {row['direction']}",
+                row["onset"],
+            )
+            for row in rows
+        ),
+    )
+
+
 def faults(view: View) -> PageSection | None:
     """How latency, quality and price stand a bad day of the best provider."""
     if FAULT_SUMMARY.name not in view.has:
@@ -375,6 +447,7 @@ def build_evaluate(run: Run) -> Page:
         calls(view),
         classes(view, best, base) if best else None,
         regret(view),
+        online(view),
         faults(view),
         learning(view),
         calibration(view),

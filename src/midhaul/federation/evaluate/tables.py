@@ -240,6 +240,55 @@ REGRET = Table(
     ),
 )
 
+_STREAMED = Column("policy", _STRING, "Name of the family.")
+_IS_ONLINE = Column("is_online", _BOOL, "Whether it is kept up to date.")
+
+ONLINE = Table(
+    "online",
+    "A stream in which a provider gets worse: a policy as learned or kept up to date.",
+    (
+        _STREAMED,
+        _IS_ONLINE,
+        Column("item_number", _INT, "Number of the item in the stream, from 1."),
+        Column("regret", _FLOAT, "Sum of quality less price that was lost so far."),
+        Column("quality", _FLOAT, "Mean quality of the last items."),
+        Column("cost_usd", _FLOAT, "Mean price of the last items, audits included."),
+        Column("is_alarm", _BOOL, "Whether an alarm came since the row before."),
+    ),
+)
+
+ONLINE_SUMMARY = Table(
+    "online_summary",
+    "A policy in a stream in which a provider gets worse, and what it was worth.",
+    (
+        _STREAMED,
+        _IS_ONLINE,
+        Column("n_items", _INT, "Items of the stream."),
+        Column("quality", _FLOAT, "Mean quality of the fused answers."),
+        Column("cost_usd", _FLOAT, "Mean price of an item, audits included."),
+        Column("regret", _FLOAT, "Worth lost against the best fixed subset of all."),
+        Column("worth", _FLOAT, "Mean quality less multiplier times price."),
+        Column("worth_at_end", _FLOAT, "The same of the last third."),
+        Column("best_fixed_at_end", _FLOAT, "That of the best fixed subset of it."),
+        Column("n_alarms", _INT, "Alarms."),
+        Column("n_audits", _INT, "Items that everybody was asked about to learn."),
+        Column("n_refits", _INT, "How often it was learned anew, taken or not."),
+    ),
+)
+
+ALARMS = Table(
+    "alarms",
+    "A change that a policy which is kept up to date noticed in its stream.",
+    (
+        _STREAMED,
+        Column("item_number", _INT, "Items that had come until the alarm."),
+        Column("provider", _STRING, "Who changed; empty for the fused answers."),
+        Column("signal", _STRING, "answered, score, agreement or quality."),
+        Column("direction", _STRING, "fell or rose."),
+        Column("onset", _INT, "Number of the item from which it seems to differ."),
+    ),
+)
+
 POINTS = Table(
     "points",
     "An exchange rate of a policy's family on the calibration part, or what was saved.",
@@ -294,5 +343,8 @@ EVALUATE_TABLES = (
     MATCHES,
     LEARNING,
     REGRET,
+    ONLINE,
+    ONLINE_SUMMARY,
+    ALARMS,
     *TABLES,
 )

@@ -14,6 +14,7 @@ from pydantic_core import to_json
 from midhaul import documents
 from midhaul.errors import ConfigError
 from midhaul.federation.money.prices import Billable
+from midhaul.federation.online_config import OnlineConfig
 from midhaul.federation.providers.endpoints import demand_no_secret
 from midhaul.federation.serving.settings import (
     BreakerSettings,
@@ -121,6 +122,48 @@ class ProviderConfig(Section):
         return self
 
 
+class ServedOnlineConfig(OnlineConfig):
+    """How the policy of a served federation goes on learning."""
+
+    refit: str = Field(
+        default="",
+        description="Policy that is learned anew: the trained one where empty.",
+    )
+    file: Path | None = Field(
+        default=None,
+        description="What was learned (.npz); beside the ledger, with its name, if "
+        "absent.",
+    )
+    save_s: float = Field(
+        default=5.0,
+        ge=0,
+        description="It is saved at least so often, and at once after an alarm or "
+        "a new policy.",
+    )
+    feedback_wait_s: float = Field(
+        default=600.0,
+        ge=0,
+        description="How long answers wait for feedback before they are learned from "
+        "without; 0 takes none.",
+    )
+    n_waiting: int = Field(
+        default=1000,
+        ge=1,
+        description="Most answers that wait; beyond it the oldest waits no longer.",
+    )
+    max_feedback_bytes: int = Field(
+        default=1_000_000, ge=1, description="Longer feedback is refused."
+    )
+
+    @field_validator("file")
+    @classmethod
+    def _is_npz(cls, file: Path | None) -> Path | None:
+        if file is not None and file.suffix != ".npz":
+            message = f"the file of what was learned ends in .npz, found {file}"
+            raise ValueError(message)
+        return file
+
+
 class PolicyConfig(Section):
     """Who is asked, and how answers are fused."""
 
@@ -158,6 +201,16 @@ class PolicyConfig(Section):
         default=None,
         description="Who is tried where all asked have failed; by price if absent.",
     )
+    online: ServedOnlineConfig | None = Field(
+        default=None, description="How trained goes on learning; not at all if absent."
+    )
+
+    @model_validator(mode="after")
+    def _online_is_trained(self) -> Self:
+        if self.online is not None and self.trained is None:
+            message = "online needs trained: what federation.train saved"
+            raise ValueError(message)
+        return self
 
 
 class BudgetConfig(Section):
@@ -317,7 +370,13 @@ def read_federation(file: Path) -> FederationFile:
 
 def _resolved(config: FederationFile, folder: Path) -> FederationFile:
     """The same with absolute paths."""
+    ledger = folder / config.ledger.file
+    online = config.policy.online
+    if online is not None:
+        file = folder / (online.file or ledger.with_name(f"{ledger.stem}.online.npz"))
+        online = online.model_copy(update={"file": file})
     policy: Mapping[str, Any] = {
+        "online": online,
         "trained": config.policy.trained and folder / config.policy.trained,
         "embedding": config.policy.embedding and folder / config.policy.embedding,
         "vocabulary": _file(config.policy.vocabulary, folder),
@@ -325,9 +384,7 @@ def _resolved(config: FederationFile, folder: Path) -> FederationFile:
     return config.model_copy(
         update={
             "policy": config.policy.model_copy(update=policy),
-            "ledger": config.ledger.model_copy(
-                update={"file": folder / config.ledger.file}
-            ),
+            "ledger": config.ledger.model_copy(update={"file": ledger}),
             "providers": tuple(
                 one.model_copy(
                     update={

@@ -1,11 +1,6 @@
-"""Engine of a federation: asks, waits, pays, retries, fuses, tells; cache and feedback.
+"""Engine of a federation: asks, waits, pays, retries, fuses, tells; its cache.
 
 The *cache* has answers by content, and one set of calls for equal requests at a time.
-
-*Feedback* is what an online policy learns from: how requests ended, one after another.
-
-To learn anew may take seconds, so that it is done in a thread of its own, and requests
-are decided by the policy as it was meanwhile. In virtual time it is done in line.
 """
 
 from __future__ import annotations
@@ -13,11 +8,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hashlib
-import logging
 import math
 import time
-from collections import OrderedDict, deque
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from collections import OrderedDict
+from dataclasses import replace
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 import numpy as np
 
@@ -26,6 +21,7 @@ from midhaul.federation.recordings.findings import FindingCounter
 from midhaul.federation.serving.answer_parsing import AnswerParser, as_answer
 from midhaul.federation.serving.caller import Caller
 from midhaul.federation.serving.limiter import Limiter
+from midhaul.federation.serving.online_feedback import Lessons
 from midhaul.federation.serving.request import FederationRequest, NoObserver, Purse
 from midhaul.federation.serving.rounds import (
     Rounds,
@@ -51,9 +47,7 @@ if TYPE_CHECKING:
 
     from midhaul.federation.money.budget import BudgetGuard
     from midhaul.federation.money.prices import PriceList
-    from midhaul.federation.policies.base import Situation, SubsetPolicy
     from midhaul.federation.providers.base import Provider
-    from midhaul.federation.recordings.problem import Answers
     from midhaul.federation.serving.request import FederatedAnswer, Observer
     from midhaul.federation.serving.settings import CacheSettings
     from midhaul.federation.serving.trained_parts import Knowledge
@@ -167,71 +161,6 @@ class Flights(Generic[Value]):
             task.exception()  # whoever waited has it
 
 
-_LOG = logging.getLogger(__name__)
-_MOST = 1000
-
-
-class Lessons:
-    """Hands what happened to the policy, where it is an online one.
-
-    Args:
-        policy: that decides.
-        in_thread: learn in a thread, by :meth:`run`; otherwise at once.
-
-    Attributes:
-        n_dropped: requests that were not learned from, as there were too many.
-    """
-
-    def __init__(self, policy: SubsetPolicy, *, in_thread: bool) -> None:
-        learn: Any = getattr(policy, "learn", None)
-        self._learn = learn if callable(learn) else None
-        self._in_thread = in_thread
-        self._waiting: deque[tuple[Situation, Answers]] = deque()
-        self._there = asyncio.Event()
-        self._task: asyncio.Task[None] | None = None
-        self.n_dropped = 0
-
-    def give(self, situation: Situation, fused: Answers) -> None:
-        """Say how a request ended; how good its answer was, nobody can tell."""
-        if self._learn is None:
-            return
-        if not self._in_thread:
-            self._learn(situation, fused, np.full(1, np.nan))
-            return
-        if len(self._waiting) >= _MOST:
-            self.n_dropped += 1
-            return
-        self._waiting.append((situation, fused))
-        self._there.set()
-
-    def start(self) -> None:
-        """Begin to learn in a thread."""
-        if self._learn is not None and self._in_thread:
-            self._task = asyncio.create_task(self._run())
-
-    async def stop(self) -> None:
-        """Learn no more; the lesson under way is learned to its end."""
-        if self._task is not None:
-            self._task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._task
-
-    async def _run(self) -> None:
-        assert self._learn is not None  # noqa: S101 - see start
-        while True:
-            await self._there.wait()
-            self._there.clear()
-            while self._waiting:
-                situation, fused = self._waiting.popleft()
-                lesson = asyncio.to_thread(
-                    self._learn, situation, fused, np.full(1, np.nan)
-                )
-                try:
-                    await asyncio.shield(lesson)
-                except Exception:  # noqa: BLE001  requests go on without it
-                    _LOG.exception("the policy could not learn from a request")
-
-
 _LARGE_BYTES = 1 << 20
 
 
@@ -287,9 +216,14 @@ class Federation:
             self.settings.cache, clock
         )
         self._flights: Flights[FederatedAnswer] = Flights()
-        self._lessons = Lessons(
-            knowledge.policy, in_thread=self.settings.learns_in_thread
+        self.lessons = Lessons(
+            knowledge.policy,
+            in_thread=self.settings.learns_in_thread,
+            settings=self.settings.learning,
+            clock=clock,
+            save=knowledge.save,
         )
+        self._n_made = 0
         self._stack = contextlib.AsyncExitStack()
         self._is_closing = False
         self.callers: tuple[Caller, ...] = ()
@@ -318,7 +252,7 @@ class Federation:
             burst=1,
             clock=self._clock,
         )
-        self._lessons.start()
+        self.lessons.start()
         return self
 
     async def __aexit__(
@@ -339,7 +273,7 @@ class Federation:
         """
         self._is_closing = True
         await self._flights.close(drain_s=drain_s)
-        await self._lessons.stop()
+        await self.lessons.stop()
         await self._stack.aclose()
 
     @property
@@ -410,7 +344,8 @@ class Federation:
             raise ConfigError(message, "the deadline is above 0, the budget not below")
         digest = await _digest(data)
         item = item or digest.hex()[:16]
-        key = (digest, "" if data else item, self.settings.version)
+        version = self.settings.version, self.lessons.n_changes
+        key = (digest, "" if data else item, version)
         cached = self._cache.get(key)
         if cached is not None:
             latency_s = self._clock() - begun
@@ -471,11 +406,17 @@ class Federation:
         order = fallback_order(self.providers, self.settings.fallback, prices_usd)
         reason = await rounds.run(rng, order)
         fused = sheet.fused() if sheet.n_answered else None
+        answer_id, is_audit = "", False
         if fused is not None:
-            self._lessons.give(sheet.situation, fused)
+            self._n_made += 1
+            if self.lessons.takes_feedback:
+                answer_id = f"{digest.hex()[:16]}-{self._n_made}"
+            end = rounds.blameless(sheet.situation)
+            is_audit = bool(np.any(self.lessons.is_audit(end)))
+            self.lessons.give(answer_id, end, fused)
             if fused.is_missing[0]:
                 fused = None
-        return concluded(
+        made = concluded(
             request,
             rounds,
             reason,
@@ -485,6 +426,7 @@ class Federation:
             now_s=self._clock(),
             open_breakers=self.open_breakers,
         )
+        return replace(made, answer_id=answer_id, is_audit=is_audit)
 
     def _tell(self, answer: FederatedAnswer) -> FederatedAnswer:
         self._observer.answered(answer)

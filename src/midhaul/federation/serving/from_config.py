@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import math
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, cast, get_args
 
@@ -26,6 +27,7 @@ from midhaul.federation.serving.settings import (
     BreakerSettings,
     CacheSettings,
     FederationSettings,
+    LearningSettings,
     ProviderSettings,
     RetrySettings,
 )
@@ -36,15 +38,19 @@ from midhaul.vision.images.limits import DecodingLimits
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
+    from contextlib import AbstractContextManager
 
     from midhaul.federation.bundle import Bundle
     from midhaul.federation.features.base import FeatureExtractor
+    from midhaul.federation.policies.base import SubsetPolicy
     from midhaul.federation.providers.base import Provider
     from midhaul.federation.serving.config import (
         FederationFile,
         PolicyConfig,
         ProviderConfig,
+        ServedOnlineConfig,
     )
+    from midhaul.federation.serving.online_state import OnlineState
     from midhaul.federation.serving.request import Observer
 
 _VERSION_LENGTH = 12
@@ -59,10 +65,32 @@ def open_ledger(config: FederationFile) -> Ledger:
     return Ledger.open(config.ledger.file, sync=config.ledger.sync)
 
 
+def open_online(
+    config: FederationFile,
+) -> AbstractContextManager[OnlineState | None]:
+    """Open the file of what the policy learns; its owner closes it.
+
+    Returns:
+        None where it does not learn.
+
+    Raises:
+        StoreError: another process has it.
+    """
+    policy = config.policy
+    if policy.online is None or policy.online.file is None or policy.trained is None:
+        return nullcontext()
+    from midhaul.federation.serving.online_state import (  # noqa: PLC0415 - numba
+        OnlineState,
+    )
+
+    return OnlineState(policy.online.file, policy.trained)
+
+
 def build(
     config: FederationFile,
     ledger: Ledger,
     *,
+    online: OnlineState | None = None,
     observer: Observer | None = None,
     make: Callable[[ProviderSpec], Provider] = make_provider,
 ) -> Federation:
@@ -71,6 +99,8 @@ def build(
     Args:
         config: of the file.
         ledger: opened.
+        online: opened, what :func:`open_online` gave; what is learned is lost at the
+            end where it is None.
         observer: told of every call and answer.
         make: makes a provider of its spec.
 
@@ -98,16 +128,25 @@ def build(
         fallback=config.policy.fallback,
         cache=value_of(CacheSettings, config.cache),
         version=_version(config.policy),
+        learning=_learning(config.policy.online),
         seed=config.seed,
     )
     return Federation(
         [make(_spec_of(provider, config.seed)) for provider in config.providers],
-        knowledge_of(config),
+        knowledge_of(config, online),
         guard,
         prices,
         settings=settings,
         limits={one.name: limits_of(one) for one in config.providers},
         observer=observer,
+    )
+
+
+def _learning(online: ServedOnlineConfig | None) -> LearningSettings:
+    if online is None:
+        return LearningSettings()
+    return LearningSettings(
+        wait_s=online.feedback_wait_s, n_waiting=online.n_waiting, save_s=online.save_s
     )
 
 
@@ -124,8 +163,14 @@ def limits_of(one: ProviderConfig) -> ProviderSettings:
     )
 
 
-def knowledge_of(config: FederationFile) -> Knowledge:
+def knowledge_of(
+    config: FederationFile, online: OnlineState | None = None
+) -> Knowledge:
     """Whom to ask and how to fuse: as it was trained, or by name.
+
+    Args:
+        config: of the file.
+        online: with what was learned since, where the policy goes on learning.
 
     Raises:
         MidhaulError: the trained federation is missing or has other providers, or
@@ -135,7 +180,7 @@ def knowledge_of(config: FederationFile) -> Knowledge:
     percent = frozenset(one.name for one in config.providers if one.percent_scores)
     rules = CleaningRules(percent_providers=percent)
     if policy.trained is not None:
-        return _trained(config, policy.trained, rules)
+        return _trained(config, policy.trained, rules, online)
     from midhaul.federation.fusion import fuser_named  # noqa: PLC0415 - loads numba
 
     fuser = policy.fuser or ("wbf" if policy.task == "boxes" else "vote")
@@ -172,7 +217,12 @@ def _measure_of(
     return measure
 
 
-def _trained(config: FederationFile, file: Path, rules: CleaningRules) -> Knowledge:
+def _trained(
+    config: FederationFile,
+    file: Path,
+    rules: CleaningRules,
+    online: OnlineState | None,
+) -> Knowledge:
     from midhaul.federation.bundle import Bundle  # noqa: PLC0415 - loads learners
 
     bundle = Bundle.load(file)
@@ -187,16 +237,35 @@ def _trained(config: FederationFile, file: Path, rules: CleaningRules) -> Knowle
     vocabulary = (
         _vocabulary(said).renamed(bundle.names) if said else Vocabulary(bundle.names)
     )
+    policy, save = _policy(config, bundle, online)
     return Knowledge(
         task=bundle.task,
         vocabulary=vocabulary,
-        policy=bundle.policy,
+        policy=policy,
+        save=save,
         fuser=bundle.fuser,
         features=_features(bundle, config.policy.embedding),
         calibration=bundle.calibration,
         rules=rules,
         measure=_measure_of(config),
     )
+
+
+def _policy(
+    config: FederationFile, bundle: Bundle, online: OnlineState | None
+) -> tuple[SubsetPolicy, Callable[[], None] | None]:
+    """As it was trained, or that and what keeps it up to date; and what saves it."""
+    said = config.policy.online
+    if said is None:
+        return bundle.policy, None
+    from midhaul.federation.serving.online_state import (  # noqa: PLC0415 - numba
+        online_of,
+    )
+
+    if online is None:
+        return online_of(said, bundle, config.seed), None
+    policy = online.policy(said, bundle, config.seed)
+    return policy, lambda: online.save(policy)
 
 
 def _features(bundle: Bundle, embedding: Path | None) -> FeatureExtractor:

@@ -89,6 +89,8 @@ class FederatedAnswer:
             ``(provider, word)``.
         retry_after_s: when to ask again, where there is no answer and somebody knows;
             0 otherwise.
+        answer_id: by which people may say what is right; empty where nobody learns.
+        is_audit: true where everybody was asked in order to learn.
     """
 
     item: str
@@ -106,6 +108,8 @@ class FederatedAnswer:
     unknown_labels: tuple[tuple[str, str], ...] = ()
     retry_after_s: float = 0.0
     asked: tuple[str, ...] = ()
+    answer_id: str = ""
+    is_audit: bool = False
 
     @property
     def is_answered(self) -> bool:

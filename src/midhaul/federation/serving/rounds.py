@@ -23,10 +23,12 @@ if TYPE_CHECKING:
 
     from jaxtyping import Float64
 
+    from midhaul.federation.policies.base import Situation
     from midhaul.federation.serving.answer_parsing import AnswerParser
     from midhaul.federation.serving.caller import Caller
     from midhaul.federation.serving.request import (
         AnswerStatus,
+        Call,
         FederationRequest,
         Reason,
     )
@@ -34,6 +36,8 @@ if TYPE_CHECKING:
     from midhaul.model import Detections, Prediction, Tags
 
 _SHORTEST_S = 1e-3
+_NEARLY = 0.9
+"""Share of a time-out after which it is the provider's own: timers are not exact."""
 _WITHOUT_BOXES = "boxes are wanted, and the answer has none"
 
 
@@ -121,6 +125,22 @@ class Rounds:
         for number, prediction in zip(numbers, found, strict=True):
             self._take_in(number, prediction)
 
+    def blameless(self, situation: Situation) -> Situation:
+        """The end, as those learn from it who want to know how good providers are.
+
+        Who was sent nothing for want of money, time or places, or had less time than
+        the provider is given, counts as not asked: it did not fail.
+        """
+        calls = self._request.calls
+        mask = 0
+        for number, caller in enumerate(self._callers):
+            mine = [call for call in calls if call.provider == caller.name]
+            if caller.name in self._failed and not any(
+                _is_its_own(call, caller.settings.timeout_s) for call in mine
+            ):
+                mask |= 1 << number
+        return replace(situation, asked=situation.asked & ~mask)
+
     def _take_in(self, number: int, prediction: Prediction) -> None:
         if prediction.answer is None:
             self._failed.append(prediction.provider)
@@ -154,6 +174,13 @@ class Rounds:
             return "budget"
         is_late = not sent and set(last.values()) <= {"budget", "limits", "deadline"}
         return "deadline" if is_late else "failures"
+
+
+def _is_its_own(call: Call, timeout_s: float) -> bool:
+    """Whether how a call ended says something about the provider."""
+    if call.not_sent or call.status == "cancelled":
+        return call.not_sent == "breaker"
+    return call.status != "timeout" or call.latency_s >= _NEARLY * timeout_s
 
 
 def fallback_order(

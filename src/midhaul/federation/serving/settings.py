@@ -131,6 +131,24 @@ class CacheSettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class LearningSettings:
+    """How a policy that learns is told how requests ended.
+
+    Attributes:
+        wait_s: how long an answer waits for feedback; 0 takes none.
+        n_waiting: most answers that wait; the oldest one waits no longer.
+        n_queued: most lessons that wait to be learned; more are dropped, and counted.
+        save_s: what was learned is saved at least so often, and at once after an alarm
+            or where another policy decides.
+    """
+
+    wait_s: float = 0.0
+    n_waiting: int = 1000
+    n_queued: int = 1000
+    save_s: float = 5.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class FederationSettings:
     """How a federation answers.
 
@@ -146,6 +164,7 @@ class FederationSettings:
         version: of whatever decides about an answer and is not the image (policy,
             vocabulary, fuser); part of the key of the cache.
         learns_in_thread: an online policy learns beside the requests, not in line.
+        learning: how it is told how requests ended.
         seed: of retries' waits and of the policy's chance.
     """
 
@@ -156,6 +175,7 @@ class FederationSettings:
     cache: CacheSettings = field(default_factory=CacheSettings)
     version: str = ""
     learns_in_thread: bool = True
+    learning: LearningSettings = field(default_factory=LearningSettings)
     seed: int = 0
 
 

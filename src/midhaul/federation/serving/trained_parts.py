@@ -40,6 +40,7 @@ class Knowledge:
         rules: what the providers' numbers mean.
         measure: tells width and height of an item, and raises DataError for what
             providers could not read; None takes everything as it comes.
+        save: writes down what the policy has learned, in any thread; None forgets it.
     """
 
     task: Task
@@ -50,6 +51,7 @@ class Knowledge:
     calibration: Calibration | None = None
     rules: CleaningRules | None = None
     measure: Callable[[bytes], Awaitable[tuple[float, float]]] | None = None
+    save: Callable[[], None] | None = None
 
 
 class Sheet:

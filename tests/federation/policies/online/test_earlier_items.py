@@ -101,6 +101,18 @@ def test_earlier_items_are_read_back() -> None:
     assert np.array_equal(decisions[0], decisions[1])
 
 
+def test_who_decides_is_one_value() -> None:
+    """Requests are decided while a thread learns: policy and names go together."""
+    renewal = _renewal()
+    before = renewal.policy
+    assert renewal.policy is before
+    renewal.begin_anew([_alarm("a")])
+    worse = degraded(LATER, "a", 0, _RNG(2), share=1.0)
+    renewal.keep(_seen(worse, 40), np.arange(1, 41))
+    assert renewal.renew_if_due()
+    assert (before.known, renewal.policy.known) == (("a", "b", "c"), ("b", "c"))
+
+
 def test_few_audits_suffice_to_leave_out() -> None:
     """Audits that are too few to learn from say that a broken provider is left out."""
     renewal = _renewal()
@@ -127,7 +139,7 @@ def test_who_is_as_good_is_not_left_out() -> None:
 def test_who_is_left_out_is_audited_no_more() -> None:
     """Once it is left out, its getting worse still costs nothing; its return does."""
     renewal = _renewal()
-    renewal.known = ("b", "c")
+    renewal.policy = replace(renewal.policy, known=("b", "c"))
     renewal.begin_anew([_alarm("a")])
     assert not renewal.is_boosted
     renewal.begin_anew([_alarm("a", "rose")])

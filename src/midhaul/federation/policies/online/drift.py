@@ -174,11 +174,11 @@ class DriftMonitor:
         }
 
     @classmethod
-    def from_state(cls, state: State) -> DriftMonitor:
-        """What :meth:`state` gave."""
+    def from_state(cls, state: State, n_between: float | None = None) -> DriftMonitor:
+        """What :meth:`state` gave, with other distances of alarms from now on."""
         monitor = cls(tuple(state["providers"]), 1.0)
         monitor.n_watched = int(state["n_watched"])
-        monitor._detectors = EDetectors.from_state(state["detectors"])
+        monitor._detectors = EDetectors.from_state(state["detectors"], n_between)
         return monitor
 
     def _ordered(self, recording: Recording) -> Recording:

@@ -253,9 +253,10 @@ class EDetectors:
         }
 
     @classmethod
-    def from_state(cls, state: State) -> EDetectors:
-        """What :meth:`state` gave."""
-        detectors = cls(len(state["counts"]), float(state["n_between"]))
+    def from_state(cls, state: State, n_between: float | None = None) -> EDetectors:
+        """What :meth:`state` gave, with another threshold from now on."""
+        distance = float(state["n_between"]) if n_between is None else n_between
+        detectors = cls(len(state["counts"]), distance)
         detectors._counts[:] = state["counts"]
         detectors._levels[:] = state["levels"]
         detectors._sums[:] = state["sums"]

@@ -42,11 +42,10 @@ class PolicyWatch:
     """
 
     def __init__(self, providers: Sequence[str], settings: OnlineSettings) -> None:
-        # Two sorts of alarms share the rate of false ones.
-        n_between = 2 * settings.n_between_alarms
         self._share = settings.audit_share
-        self._monitor = DriftMonitor(providers, max(1.0, n_between * self._share))
-        self._quality = EDetectors(1 + len(self._monitor.providers), n_between)
+        of_audits, of_items = _distances(settings)
+        self._monitor = DriftMonitor(providers, of_audits)
+        self._quality = EDetectors(1 + len(self._monitor.providers), of_items)
 
     @property
     def providers(self) -> tuple[str, ...]:
@@ -124,10 +123,11 @@ class PolicyWatch:
     @classmethod
     def from_state(cls, state: State, settings: OnlineSettings) -> PolicyWatch:
         """What :meth:`state` gave."""
-        monitor = DriftMonitor.from_state(state["monitor"])
+        of_audits, of_items = _distances(settings)
+        monitor = DriftMonitor.from_state(state["monitor"], of_audits)
         watch = cls(monitor.providers, settings)
         watch._monitor = monitor
-        watch._quality = EDetectors.from_state(state["quality"])
+        watch._quality = EDetectors.from_state(state["quality"], of_items)
         return watch
 
     def _watch_answers(
@@ -154,6 +154,12 @@ class PolicyWatch:
             self.answers_differ()
             start += change.at + 1
         return tuple(alarms)
+
+
+def _distances(settings: OnlineSettings) -> tuple[float, float]:
+    """Audits between false alarms, and other items: two sorts share their rate."""
+    of_items = 2 * settings.n_between_alarms
+    return max(1.0, of_items * settings.audit_share), of_items
 
 
 def _qualities(

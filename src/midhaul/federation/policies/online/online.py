@@ -52,7 +52,12 @@ if TYPE_CHECKING:
 
     from midhaul.federation.fusion.base import Fuser
     from midhaul.federation.npz_state import State
-    from midhaul.federation.policies.base import Examples, Situation, SubsetPolicy
+    from midhaul.federation.policies.base import (
+        Among,
+        Examples,
+        Situation,
+        SubsetPolicy,
+    )
     from midhaul.federation.policies.online.drift import Alarm
     from midhaul.federation.recordings.problem import Answers, Recording
 
@@ -100,7 +105,7 @@ class OnlineRefit:
         return f"online {self.inner.name}"
 
     @property
-    def inner(self) -> SubsetPolicy:
+    def inner(self) -> Among:
         """The policy that decides now, whoever else is there."""
         return self._renewal.policy
 
@@ -157,6 +162,8 @@ class OnlineRefit:
         situation: Situation,
         fused: Answers,
         quality: Float64[np.ndarray, " n"],
+        *,
+        is_audit: Bool[np.ndarray, " n"] | None = None,
     ) -> None:
         """Take audits in, watch the providers, and learn anew when it is due.
 
@@ -165,17 +172,20 @@ class OnlineRefit:
                 somebody told it, missing elsewhere; or none at all.
             fused: the fused answers that were given.
             quality: ``(n,)`` of these, NaN where nobody told it.
+            is_audit: ``(n,)`` which items were audited, for items that were decided
+                a while ago: the share may be another one since. As of now when None.
         """
         recording = situation.recording
         self._notice(recording)
         numbers = self.n_seen + 1 + np.arange(len(situation))
         self.n_seen += len(situation)
-        is_audit = self.is_audit(situation) & (situation.asked == recording.everyone)
-        rows = np.flatnonzero(is_audit)
+        marked = self.is_audit(situation) if is_audit is None else is_audit
+        is_whole = marked & (situation.asked == recording.everyone)
+        rows = np.flatnonzero(is_whole)
         if len(rows):
             self.n_audits += len(rows)
             self._renewal.keep(part_of(situation, rows), numbers[rows])
-        alarms = self._watch.take_in(situation, fused, quality, is_audit, numbers)
+        alarms = self._watch.take_in(situation, fused, quality, is_whole, numbers)
         if alarms:
             self.alarms += alarms
             self._renewal.begin_anew(alarms)
@@ -195,13 +205,18 @@ class OnlineRefit:
         }
 
     @classmethod
-    def from_state(cls, state: State) -> OnlineRefit:
-        """What :meth:`state` gave."""
+    def from_state(
+        cls,
+        state: State,
+        settings: OnlineSettings | None = None,
+        recipe: Recipe | None = None,
+    ) -> OnlineRefit:
+        """What :meth:`state` gave; settings and recipe may be others now."""
         from midhaul.federation.policies.online.drift import Alarm  # noqa: PLC0415
 
-        renewal = Renewal.from_state(state["renewal"])
+        renewal = Renewal.from_state(state["renewal"], settings, recipe)
         policy = cls(
-            renewal.inner,
+            renewal.policy.policy,
             renewal.recipe,
             renewal.fuser,
             renewal.known,

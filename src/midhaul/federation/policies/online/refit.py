@@ -133,8 +133,8 @@ class Renewal:
         settings: how many audits are needed for what.
 
     Attributes:
-        inner: the policy that decides now.
-        known: names of its providers.
+        policy: who decides now, among any providers. Replaced as a whole, as requests
+            are decided while another thread learns.
         recipe: how it is learned anew.
         fuser: what fuses answers.
         settings: how many audits are needed for what.
@@ -150,7 +150,7 @@ class Renewal:
         known: Sequence[str],
         settings: OnlineSettings,
     ) -> None:
-        self.inner, self.known = inner, tuple(known)
+        self.policy = Among(policy=inner, known=tuple(known))
         self.is_boosted = False
         self.n_refits = 0
         self.recipe, self.fuser, self.settings = recipe, fuser, settings
@@ -165,9 +165,9 @@ class Renewal:
         return self._trust.suspects
 
     @property
-    def policy(self) -> Among:
-        """The policy that decides now, among any providers."""
-        return Among(policy=self.inner, known=self.known)
+    def known(self) -> tuple[str, ...]:
+        """Names of the providers of the policy that decides now."""
+        return self.policy.known
 
     def remember(self, learned_on: Examples) -> None:
         """Take in what the policy was learned on."""
@@ -235,7 +235,7 @@ class Renewal:
 
     def state(self) -> State:
         """Everything, for :meth:`from_state`."""
-        inner: Any = self.inner
+        inner: Any = self.policy.policy
         fuser: Any = self.fuser
         return {
             "inner": inner.state(),
@@ -255,16 +255,21 @@ class Renewal:
         }
 
     @classmethod
-    def from_state(cls, state: State) -> Renewal:
-        """What :meth:`state` gave."""
+    def from_state(
+        cls,
+        state: State,
+        settings: OnlineSettings | None = None,
+        recipe: Recipe | None = None,
+    ) -> Renewal:
+        """What :meth:`state` gave; settings and recipe may be others now."""
         from midhaul.federation.fusion import fuser_from_state  # noqa: PLC0415
 
         renewal = cls(
             policy_from_state(state["inner"]),
-            Recipe(**state["recipe"]),
+            recipe or Recipe(**state["recipe"]),
             fuser_from_state(state["fuser"]),
             tuple(state["known"]),
-            OnlineSettings(**state["settings"]),
+            settings or OnlineSettings(**state["settings"]),
         )
         window = state["window"]
         renewal._window = None if window is None else Audits.from_state(window)
@@ -294,7 +299,7 @@ class Renewal:
         examples = self._trust.judged(window, self.fuser)
         if not self.recipe.seems_better(without, self.policy, examples):
             return False
-        self.inner, self.known = without.policy, without.known
+        self.policy = without
         self.is_boosted = False
         return True
 
@@ -312,6 +317,6 @@ class Renewal:
         self._n_since, self._n_last = 0, len(window)
         if new is None:
             return False
-        self.inner, self.known = new, window.recording.providers
+        self.policy = Among(policy=new, known=window.recording.providers)
         self._is_of_window, self._earlier = True, EarlierItems()
         return True
