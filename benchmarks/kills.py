@@ -36,7 +36,7 @@ from typing import TYPE_CHECKING, Any
 from midhaul.deploy.live.validity import check_machine
 from midhaul.errors import MidhaulError, PrerequisiteError
 from midhaul.federation.record.config import RecordConfig
-from midhaul.federation.record.metrics import sum_up
+from midhaul.federation.record.samples import sum_up
 from midhaul.machine.warden import VARIABLE, bearers
 from midhaul.runs.listing import list_runs
 

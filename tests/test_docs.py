@@ -20,13 +20,11 @@ from tests.support.docs_blocks import (
 from tests.support.docs_data import give
 from tools import reference
 
-from midhaul.deploy.simulate import metrics as simulate_samples
 from midhaul.kinds import KINDS, load_experiment
 from midhaul.runs.experiment_file import read_file
 from midhaul.runs.listing import list_runs
 from midhaul.runs.sweep import points_of
 from midhaul.runs.template import keys
-from midhaul.testbed.measure.request_metrics import STAGES
 from midhaul.vision.detectors.card import parse_card
 
 ROOT = Path(__file__).parent.parent
@@ -62,7 +60,7 @@ def test_blocks_of_a_page_do_what_the_page_says(page: Path, tmp_path: Path) -> N
     finally:
         if (tmp_path / ".midhaul-testbed").exists():
             run_command("midhaul testbed down", tmp_path)
-    assert _metrics_of_runs(tmp_path) <= _documented_metrics()
+    _check_metrics_of_runs(tmp_path)
 
 
 def _try(block: Block, folder: Path) -> None:
@@ -106,54 +104,28 @@ def _try_toml(block: Block, folder: Path) -> None:
         points_of(experiment, kind.load_config(), [], [])
 
 
-def _metrics_of_runs(folder: Path) -> set[str]:
-    """Every metric that the runs of a page's commands have written."""
+def _check_metrics_of_runs(folder: Path) -> None:
+    """Every metric that the runs of a page's commands have written is declared."""
     runs = [run for path in folder.glob("*/*/manifest.json")
             for run in list_runs(path.parent.parent)]  # fmt: skip
-    return {
-        str(row["metric"])
-        for run in runs
-        if "summary" in run.tables()
-        for row in run.sql("SELECT DISTINCT metric FROM summary").to_pylist()
-    }
+    for run in runs:
+        declared = KINDS[run.manifest.kind].load_metrics()
+        assert set(run.summary.metrics) <= declared.keys()
 
 
 # Completeness
 
-_PERCENTILE = re.compile(r"_(p\d+|mean)_s$")
-"""Ends of names that are put together from a time and what is said of it."""
 
-
-def _documented_metrics() -> set[str]:
+def test_every_metric_is_documented() -> None:
+    """Each metric of each kind has a sentence, and a line on the page of metrics."""
     text = (DOCS / "reference" / "metrics.md").read_text(encoding="utf-8")
-    return set(re.findall(r"^\| `(\w+)` \|", text, re.MULTILINE))
-
-
-def test_documented_metrics_are_those_of_the_code() -> None:
-    """No page of metrics names one that nothing computes."""
-    package = ROOT / "src" / "midhaul"
-    files = [package / "kinds.py"]
-    for area in ("testbed", "federation", "deploy"):
-        files += [f for f in (package / area).rglob("*.py") if "figures" not in f.parts]
-    code = "".join(file.read_text(encoding="utf-8") for file in files)
-    stages = {f"stage_{name}_s" for name in (*STAGES, "forward")}
-    assert stages <= _documented_metrics()
-    unknown = [
-        name
-        for name in _documented_metrics() - stages
-        if f'"{name}"' not in code and f'"{_PERCENTILE.sub("", name)}"' not in code
-    ]
-    assert unknown == []
-
-
-def test_every_known_metric_is_documented() -> None:
-    """What kinds show first, and what simulated and live runs sum up, has a meaning."""
-    known = {metric for kind in KINDS.values() for metric in kind.headline}
-    known |= {metric.name for metric in simulate_samples.METRICS}
-    counted = ROOT / "src" / "midhaul" / "deploy" / "live" / "summary.py"
-    found = re.findall(r'_row\(\s*"(\w+)"', counted.read_text(encoding="utf-8"))
-    assert found
-    assert known | set(found) <= _documented_metrics()
+    sections = text.split("\n## ")[1:]
+    for kind in KINDS.values():
+        (section,) = (s for s in sections if kind.name in s.partition("\n")[0])
+        assert kind.headline, f"{kind.name} shows nothing first"
+        for name, metric in kind.load_metrics().items():
+            assert metric.doc
+            assert f"| `{name}` |" in section
 
 
 def test_reference_is_what_the_code_says() -> None:

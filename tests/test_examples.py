@@ -89,5 +89,14 @@ def test_example(name: str, tmp_path: Path) -> None:
     (folder,) = tmp_path.iterdir()
     run = Run.open(folder)
     assert run.status == "done"
-    assert "summary" in run.tables()
+    kind = KINDS[run.manifest.kind]
+    declared = kind.load_metrics()
+    rows = run.summary.rows
+    assert rows
+    assert {(row["metric"], row["unit"]) for row in rows} <= {
+        (metric.name, metric.unit) for metric in declared.values()
+    }
+    for one in kind.samples_of(run):
+        metric = declared[one.metric]
+        assert (one.better, one.unit) == (metric.better, metric.unit)
     assert (folder / "report" / "index.html").stat().st_size > 100_000

@@ -4,9 +4,9 @@
     python tools/reference.py --check    writes nothing, exits 1 when a page is stale
 
 Equal code gives equal pages, whatever the machine. The verbs come from the definition
-of the command line, keys and defaults from the config classes, columns from the tables
-of each kind, and the Python API from the ``__all__`` of each package. It is one long
-file so that it runs alone.
+of the command line, keys and defaults from the config classes, columns and metrics from
+the declarations of each kind, and the Python API from the ``__all__`` of each package.
+It is one long file so that it runs alone.
 """
 
 from __future__ import annotations
@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from types import ModuleType
 
+    from midhaul.kinds import Kind
+    from midhaul.runs.metric import Metric
     from midhaul.runs.tables import Table
     from midhaul.runs.template import ConfigKey
 
@@ -53,6 +55,15 @@ current folder.
 A table `[sweep]`, with a list of values for each key, makes the file one for `midhaul
 sweep`; the kind itself does not see it."""
 
+_METRICS_HEAD = """\
+The names in the column `metric` of the table `summary`, for each configuration. A value
+is exact unless the column `bound` says that the true one is at least (`>=`) or at most
+(`<=`) that; where there is no value, `remark` says why. Most have a 95 % interval
+(`low`, `high`), from a bootstrap over what the column *interval over* says. `midhaul
+compare` pairs two runs by the same units. Where that is empty, the metric is a value
+without an interval. A metric that stated coefficients make, and no measurement, is a
+model."""
+
 _API_HEAD = """\
 What a package lists in its `__all__` is its API; everything else may change at any
 time. Units are in the names, shapes in the annotations."""
@@ -64,6 +75,7 @@ def pages() -> dict[str, str]:
         "cli.md": cli_page(),
         "config.md": config_page(),
         "tables.md": tables_page(),
+        "metrics.md": metrics_page(),
         "api.md": api_page(),
     }
     return {name: f"{text.rstrip()}\n\n{_END}" for name, text in texts.items()}
@@ -278,6 +290,47 @@ def table_title(kind: str, table: Table) -> str:
         return table.name
     owner = next((name for name, first in alike if first == table), kind)
     return f"{table.name} of {owner}"
+
+
+# Metrics
+
+
+def metrics_page() -> str:
+    """Every metric of every kind, the kinds of a module together."""
+    lines = ["# Metrics", "", _METRICS_HEAD, ""]
+    modules: dict[str, list[Kind]] = {}
+    for kind in KINDS.values():
+        modules.setdefault(
+            f"{kind.folder or f'midhaul.{kind.name}'}.metrics", []
+        ).append(kind)
+    for module, kinds in modules.items():
+        doc = inspect.getdoc(importlib.import_module(module)) or ""
+        about = doc.partition("\n\n")[2]
+        lines += [f"## {', '.join(kind.name for kind in kinds)}", "", about, ""]
+        lines += _metric_grid(kinds)
+    return "\n".join(lines)
+
+
+def _metric_grid(kinds: Sequence[Kind]) -> list[str]:
+    """The metrics of some kinds, each once; of which kind, where not of all."""
+    found: dict[str, tuple[Metric, list[str]]] = {}
+    for kind in kinds:
+        for name, metric in kind.load_metrics().items():
+            found.setdefault(name, (metric, []))[1].append(kind.name)
+    head = ("metric", "unit", "better", "meaning", "interval over", "model", "only of")
+    rows = [
+        (
+            f"`{name}`",
+            metric.unit,
+            metric.better,
+            _cell(metric.doc),
+            metric.over,
+            "yes" if metric.is_model else "",
+            "" if len(owners) == len(kinds) else ", ".join(owners),
+        )
+        for name, (metric, owners) in found.items()
+    ]
+    return _grid(head, rows)
 
 
 # Python

@@ -2,9 +2,11 @@
 
 The folder of ``deploy.plan`` is ``midhaul.deploy.plan``, with ``PlanConfig`` in its
 ``config``, ``plan`` in ``experiment``, ``PLAN_TABLES`` in ``tables``, ``build_plan`` in
-``report`` and ``samples`` in ``metrics``. A folder of one kind, or of several that
-share a part, has ``TABLES`` and ``build``. Configs need the core only, so that ``new``,
-``ls`` and ``show`` work without the libraries that an experiment needs.
+``report``, ``PLAN_METRICS`` and ``samples`` in ``metrics``; where ``samples`` imports
+more than the core it has a file of its own. A folder of one kind, or of several that
+share a part, has ``TABLES``, ``METRICS`` and ``build``. Configs and metrics need the
+core only, so that ``new``, ``ls`` and ``show`` work without the libraries that an
+experiment needs.
 """
 
 from __future__ import annotations
@@ -18,11 +20,13 @@ from midhaul.errors import ConfigError, PrerequisiteError, suggestion
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from types import ModuleType
 
     from midhaul.model.samples import MetricSamples
     from midhaul.report import Figure, Page
     from midhaul.runs.config import Config
     from midhaul.runs.experiment_file import ExperimentFile, Override
+    from midhaul.runs.metric import Metrics
     from midhaul.runs.perform import Experiment
     from midhaul.runs.run import Run
     from midhaul.runs.summary import ReportFile
@@ -41,7 +45,6 @@ class Kind:
             name where empty.
         needs: libraries of that extra that it imports late, so that a run which lacks
             them is refused before it begins.
-        headline: the metrics that a summary shows, all when empty.
         is_exclusive: true when it measures time, so that nothing may run beside it.
     """
 
@@ -50,7 +53,6 @@ class Kind:
     extra: str
     folder: str = ""
     needs: tuple[str, ...] = ()
-    headline: tuple[str, ...] = ()
     is_exclusive: bool = False
 
     @property
@@ -76,6 +78,16 @@ class Kind:
     def load_tables(self) -> tuple[Table, ...]:
         """The tables it writes."""
         return self._part("tables", f"{self.verb.upper()}_TABLES", "TABLES")
+
+    def load_metrics(self) -> Metrics:
+        """What it finds, by name; what declares that needs the core only."""
+        return self._part("metrics", f"{self.verb.upper()}_METRICS", "METRICS")
+
+    @property
+    def headline(self) -> tuple[str, ...]:
+        """The metrics that a summary shows first, all when empty."""
+        metrics = self.load_metrics().values()
+        return tuple(metric.name for metric in metrics if metric.is_headline)
 
     def build_page(self, run: Run) -> Page:
         """The report of a run."""
@@ -126,10 +138,17 @@ class Kind:
 
     def load_samples(self) -> Callable[[Run], list[MetricSamples]]:
         """The function that gives a run's metrics unit by unit, to compare."""
-        return self._part("metrics", "samples")
+        found = getattr(self._file("metrics"), "samples", None)
+        return found or self._part("samples", "samples")
 
     def _part(self, file: str, *names: str) -> Any:
-        """Import a part by the first of its names that its file has.
+        """Import a part by the first of its names that its file has."""
+        found = self._file(file)
+        there = (name for name in names if hasattr(found, name))
+        return getattr(found, next(there, names[0]))
+
+    def _file(self, file: str) -> ModuleType:
+        """Import a file of its folder, or the module that has all of its parts.
 
         Raises:
             PrerequisiteError: a library of the kind's extra is not installed.
@@ -143,18 +162,15 @@ class Kind:
             if missing == "midhaul":
                 raise
             raise self._lacks(missing) from error
-        there = (name for name in names if hasattr(found, name))
-        return getattr(found, next(there, names[0]))
+        return found
 
     def _lacks(self, library: str) -> PrerequisiteError:
         message = f"{self.name} needs {library}, which is not installed"
         return PrerequisiteError(message, f"pip install 'midhaul[{self.extra}]'")
 
 
-_ACCURACY = ("ap", "ap50", "f1_calibrated")
 _PLANNING = ("highspy", "numba")
 _LEARNING = ("cv2", "numba", "sklearn")
-_LATENCY = ("latency_p50_s", "latency_p90_s", "throughput_hz")
 
 KINDS: dict[str, Kind] = {
     kind.name: kind
@@ -163,7 +179,6 @@ KINDS: dict[str, Kind] = {
             name="testbed.measure",
             summary="Measure running nodes: accuracy, latency, bytes, cost.",
             extra="testbed",
-            headline=(*_ACCURACY, *_LATENCY, "backhaul_up_bytes", "usd_per_1000"),
             is_exclusive=True,
         ),
         Kind(
@@ -171,14 +186,12 @@ KINDS: dict[str, Kind] = {
             summary="Judge detectors by preprocessings over a data set, no nodes.",
             folder="midhaul.testbed.measure",
             extra="testbed",
-            headline=(*_ACCURACY, "prepared_bytes", "size_left"),
         ),
         Kind(
             name="testbed.overhead",
             summary="Measure what midhaul itself costs, with a detector of no work.",
             folder="midhaul.testbed.measure",
             extra="testbed",
-            headline=(*_LATENCY, "stage_queue_s", "stage_decode_s", "stage_network_s"),
             is_exclusive=True,
         ),
         Kind(
@@ -186,16 +199,6 @@ KINDS: dict[str, Kind] = {
             summary="Plan what runs on which gateway and who gets how much uplink.",
             extra="deploy",
             needs=_PLANNING,
-            headline=(
-                "weighted_qos",
-                "weighted_qos_bound",
-                "gap",
-                "n_on_gateways",
-                "saved_bps",
-                "pulled_bytes",
-                "last_pull_s",
-                "solve_s",
-            ),
         ),
         Kind(
             name="deploy.allocate",
@@ -203,46 +206,18 @@ KINDS: dict[str, Kind] = {
             folder="midhaul.deploy.plan",
             extra="deploy",
             needs=_PLANNING,
-            headline=(
-                "weighted_qos",
-                "bound_share",
-                "uplink_used",
-                "n_served",
-                "qos_per_mbps",
-                "solve_s",
-            ),
         ),
         Kind(
             name="deploy.simulate",
             summary="Simulate a gateway over time under several policies.",
             extra="deploy",
             needs=_PLANNING,
-            headline=(
-                "weighted_qos",
-                "n_gateway",
-                "realised_bits_share",
-                "saved_bps",
-                "wasted_share",
-                "overshoot_share",
-                "late_share",
-                "placement_s",
-            ),
         ),
         Kind(
             name="deploy.live",
             summary="Run a gateway and its cloud here: real pulls, messages and rates.",
             extra="deploy",
             needs=("aiohttp", *_PLANNING, "onnxruntime", "psutil"),
-            headline=(
-                "weighted_qos",
-                "late_share",
-                "missing_share",
-                "latency_p50_s",
-                "latency_p95_s",
-                "overshoot_share",
-                "realised_saving",
-                "wasted_pull_share",
-            ),
             is_exclusive=True,
         ),
         Kind(
@@ -250,13 +225,6 @@ KINDS: dict[str, Kind] = {
             summary="Send an image set to live providers and keep what they answer.",
             extra="federation",
             needs=("aiohttp", "cv2", "onnxruntime"),
-            headline=(
-                "ok_share",
-                "latency_p50_s",
-                "latency_p95_s",
-                "latency_p99_s",
-                "usd_per_call",
-            ),
             is_exclusive=True,
         ),
         Kind(
@@ -265,21 +233,12 @@ KINDS: dict[str, Kind] = {
             folder="midhaul.federation.evaluate",
             extra="federation",
             needs=_LEARNING,
-            headline=("quality", "cost_usd", "n_calls", "cost_share", "fit_s"),
         ),
         Kind(
             name="federation.evaluate",
             summary="Compare policies of asking providers on items nothing has seen.",
             extra="federation",
             needs=_LEARNING,
-            headline=(
-                "quality",
-                "cost_usd",
-                "n_calls",
-                "gain_on_best_single",
-                "gain_on_all",
-                "gap_recovered",
-            ),
         ),
         Kind(
             name="federation.latency",
@@ -287,14 +246,6 @@ KINDS: dict[str, Kind] = {
             folder="midhaul.captures",
             extra="federation",
             needs=("scapy",),
-            headline=(
-                "inference_p50_s",
-                "inference_p95_s",
-                "inference_p99_s",
-                "transmission_p50_s",
-                "transmission_share",
-                "ok_share",
-            ),
         ),
     )
 }

@@ -17,8 +17,8 @@ import pytest
 from tests.support.recorded_scenes import record_scenes
 
 from midhaul.runs.run import Run
-from midhaul.testbed.measure.metrics import judged_requests
 from midhaul.testbed.measure.request_metrics import stages_of
+from midhaul.testbed.measure.samples import judged_requests
 
 N_SCENES = 6
 PARTS = "tables/*/part-*.parquet"

@@ -16,12 +16,14 @@ from pydantic import Field
 from midhaul.errors import NodeError
 from midhaul.kinds import KINDS, Kind
 from midhaul.model import Verdict
-from midhaul.model.samples import MetricSamples
 from midhaul.runs.config import Config, Section
+from midhaul.runs.metric import Metric, declare
 from midhaul.runs.spec import Spec
 from midhaul.runs.tables import Column, Table
+from midhaul.stats import mean_statistic
 
 if TYPE_CHECKING:
+    from midhaul.model.samples import MetricSamples
     from midhaul.report import Page
     from midhaul.runs.progress import Progress
     from midhaul.runs.run import Run
@@ -49,6 +51,10 @@ SUMMARY = Table(
     ),
 )
 TABLES = (STEPS, SUMMARY)
+METRICS = declare(
+    Metric("total", "sum of the values", unit="s"),
+    Metric("mean_s", "mean of the values", unit="s", better="lower", over="steps"),
+)
 
 
 class Worker(Section):
@@ -104,16 +110,8 @@ def samples(run: Run) -> list[MetricSamples]:
     """The mean of the values over the steps."""
     rows = run.read(STEPS)
     values = rows["value"].to_numpy()
-    return [
-        MetricSamples(
-            metric="mean_s",
-            configuration="all",
-            units=tuple(str(step) for step in rows["step"].to_pylist()),
-            statistic=lambda weights: weights @ values / weights.sum(axis=1),
-            better="lower",
-            unit="s",
-        )
-    ]
+    units = tuple(str(step) for step in rows["step"].to_pylist())
+    return [METRICS["mean_s"].samples("all", units, mean_statistic(values))]
 
 
 def build(run: Run) -> Page:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -31,7 +32,8 @@ from midhaul.captures.tables import (
 from midhaul.captures.tracking import FileReport, Tracker, series
 from midhaul.model import Estimate, Tally, Verdict
 from midhaul.runs.kept import KeptTables
-from midhaul.stats import claimed_level, estimate_row, quantile_interval
+from midhaul.runs.metric import summary_rows
+from midhaul.stats import claimed_level, known, quantile_interval
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -195,14 +197,11 @@ def _sum_up(config: LatencyConfig, kept: KeptTables, run: Run) -> None:
     for number, (provider, pair) in enumerate(keys):
         mine = of_configuration(requests, provider, pair)
         rng = np.random.default_rng([config.seed, 72, number])
-        summary = [
-            {
-                "configuration": number,
-                **estimate_row(metric, rng, n_resamples=config.n_resamples),
-                "is_model": is_drawn,
-            }
+        found = [
+            replace(metric, is_model=is_drawn)
             for metric in metric_samples(mine, provider)
         ]
+        summary = summary_rows(found, number, rng, config.n_resamples)
         run.write(tables.SUMMARY, summary, part=number)
         run.write(tables.HOURS, _hour_rows(number, mine), part=number)
     run.verdict = _judge(kept.read(tables.CAPTURES).to_pylist(), requests)
@@ -230,9 +229,9 @@ def _hour_rows(
                         "hour": hour,
                         "what": what,
                         "percentile": percentile,
-                        "value_s": _known(found.value),
-                        "low": _known(found.low),
-                        "high": _known(found.high),
+                        "value_s": known(found.value),
+                        "low": known(found.low),
+                        "high": known(found.high),
                         "n": len(values_s),
                         "is_bound": bool(found.value >= known_below_s),
                     }
@@ -298,7 +297,3 @@ def _judge(
 
 def _reason(reason: str, advice: str) -> Verdict:
     return Verdict(reasons=(reason,), advice=(advice,))
-
-
-def _known(value: float) -> float | None:
-    return None if math.isnan(value) else float(value)

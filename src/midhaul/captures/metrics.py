@@ -1,5 +1,6 @@
 """The metrics of federation.latency, batch by batch of consecutive requests.
 
+By provider and region pair, see [packet latency](../explanation/packet-latency.md).
 Requests that follow each other are not independent, so the unit of intervals is a
 batch: a twentieth of the requests of a configuration, in their order. A batch is called
 after the time of its first request, so that only runs of the same captures are paired.
@@ -17,8 +18,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from midhaul.captures.tables import CONFIGURATIONS, REQUESTS
-from midhaul.model.samples import MetricSamples
-from midhaul.stats import mean_statistic, percentile_samples, ratio_statistic
+from midhaul.runs.metric import Metric, declare
+from midhaul.stats import mean_statistic, ratio_statistic
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
     from jaxtyping import Float64, Int64
 
+    from midhaul.model.samples import MetricSamples
     from midhaul.runs.run import Run
 
 N_BATCHES = 20
@@ -34,6 +36,66 @@ TIMES = ("inference", "transmission", "total")
 _PARTS = ("upload", "rtt", "download")
 _KNOWN = ("upload", "rtt")
 """What is known of a request without an answer as well."""
+
+_SPANS = {
+    "inference": "from a request's arrival to the first byte of its answer",
+    "transmission": "of upload, round trip and download together",
+    "total": "of transmission and inference together",
+    "upload": "in which a request leaves",
+    "rtt": "of the round trip",
+    "download": "in which an answer comes in",
+}
+_RANKS = {
+    50: "median",
+    90: "90th percentile",
+    95: "95th percentile",
+    99: "99th percentile",
+}
+
+
+def _time(name: str, doc: str, heading: str = "") -> Metric:
+    return Metric(name, doc, unit="s", better="lower", heading=heading, form="duration")
+
+
+METRICS = declare(
+    *(
+        _time(
+            f"{what}_p{percentile}_s",
+            f"{_RANKS[percentile]} of the time {_SPANS[what]}",
+            f"{what} {percentile} %",
+        )
+        for what in TIMES
+        for percentile in PERCENTILES
+    ),
+    *(
+        _time(f"{what}_mean_s", f"mean of the time {span}")
+        for what, span in _SPANS.items()
+    ),
+    Metric(
+        "transmission_share",
+        "sum of transmission over the sum of total",
+        better="lower",
+        heading="share of transmission",
+        form="share",
+    ),
+    Metric(
+        "ok_share",
+        "requests that were answered well, of those that were tried",
+        better="higher",
+        heading="answered well",
+        form="share",
+    ),
+    over="batches of requests",
+    headline=(
+        "inference_p50_s",
+        "inference_p95_s",
+        "inference_p99_s",
+        "transmission_p50_s",
+        "transmission_share",
+        "ok_share",
+    ),
+)
+"""What captures tell, in the order of the report."""
 
 _NO_SHARE = "nobody knows how long the requests without an answer took"
 
@@ -79,15 +141,8 @@ def metric_samples(
     if tried:
         index, units = _batches(tried)
         good = np.array([row["status"] == "ok" for row in tried], np.float64)
-        found.append(
-            MetricSamples(
-                metric="ok_share",
-                configuration=configuration,
-                units=units,
-                statistic=mean_statistic(good, index, len(units)),
-                better="higher",
-            )
-        )
+        ok = mean_statistic(good, index, len(units))
+        found.append(METRICS["ok_share"].samples(configuration, units, ok))
     if counted:
         found += _of_times(counted, configuration)
     return found
@@ -142,26 +197,22 @@ def _of_times(
     values = {what: found for what, (found, _) in times.items()}
     known_below = {what: bound for what, (_, bound) in times.items()}
     found = [
-        percentile_samples(
+        METRICS[f"{what}_p{percentile}_s"].percentile(
+            configuration,
+            units,
             values[what],
             index,
-            units,
             q=percentile / 100,
-            metric=f"{what}_p{percentile}_s",
-            configuration=configuration,
             known_below=known_below[what],
         )
         for what in TIMES
         for percentile in PERCENTILES
     ]
     found += [
-        MetricSamples(
-            metric=f"{what}_mean_s",
-            configuration=configuration,
-            units=units,
-            statistic=mean_statistic(values[what], index, len(units)),
-            better="lower",
-            unit="s",
+        METRICS[f"{what}_mean_s"].samples(
+            configuration,
+            units,
+            mean_statistic(values[what], index, len(units)),
             known_below=math.inf if math.isinf(known_below[what]) else -math.inf,
         )
         for what in (*TIMES, *_PARTS)
@@ -171,12 +222,10 @@ def _of_times(
         np.bincount(index, values[what], len(units))
         for what in ("transmission", "total")
     ]
-    share = MetricSamples(
-        metric="transmission_share",
-        configuration=configuration,
-        units=units,
-        statistic=_unknown if is_open else ratio_statistic(sums[0], sums[1]),
-        better="lower",
+    share = METRICS["transmission_share"].samples(
+        configuration,
+        units,
+        _unknown if is_open else ratio_statistic(sums[0], sums[1]),
         lack=_NO_SHARE if is_open else "",
     )
     return [*found, share]

@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from midhaul.captures import tables
+from midhaul.captures.metrics import METRICS
 from midhaul.report import Cell, DataTable, Figure, Notice, Page, PageSection
 from midhaul.report.axes import Axis, ChartChoice, Series
 from midhaul.report.charts import lines, percentile_curves, stack
 from midhaul.report.common_chapters import environment, gather, subtitle, verdict_of
 from midhaul.report.curves import CAPTION, points_of
-from midhaul.report.numbers import duration, duration_text, size_text
+from midhaul.report.numbers import duration, size_text
 from midhaul.report.view import View, headline, metric_bars, summary_table
 from midhaul.stats import fewest_values
 
@@ -225,10 +226,6 @@ _ESTIMATES = (
 )
 
 
-def _share(value: float) -> str:
-    return f"{value * 100:.3g} %"
-
-
 def build(run: Run) -> Page:
     """The report of a run, whatever it got to."""
     view = View(run, tables.CONFIGURATIONS)
@@ -254,14 +251,14 @@ def _overview(view: View) -> PageSection:
         items = (Notice(text=text, tone="warning"),)
         return PageSection(title="Overview", items=items)
     wanted = (
-        ("Median inference", "inference_p50_s", False, duration_text),
-        ("95 % of inferences below", "inference_p95_s", False, duration_text),
-        ("Median transmission", "transmission_p50_s", False, duration_text),
-        ("Share of transmission", "transmission_share", False, _share),
+        ("Median inference", "inference_p50_s"),
+        ("95 % of inferences below", "inference_p95_s"),
+        ("Median transmission", "transmission_p50_s"),
+        ("Share of transmission", "transmission_share"),
     )
     items = (
         _drawn(view),
-        headline(view, wanted),
+        headline(view, METRICS, wanted),
         metric_bars(
             view,
             "inference_p50_s",
@@ -273,7 +270,7 @@ def _overview(view: View) -> PageSection:
         _where_time_goes(view),
         _distribution(view, "inference"),
         _distribution(view, "total"),
-        summary_table(view, _forms(), "Below each number its 95 % interval."),
+        summary_table(view, METRICS, "Below each number its 95 % interval."),
     )
     return PageSection(title="Overview", text=_ESTIMATES, items=gather(items))
 
@@ -287,20 +284,6 @@ def _drawn(view: View) -> Notice | str:
         'of your own with `capture.kind = "files"`.'
     )
     return Notice(text=text, tone="warning")
-
-
-def _forms() -> tuple[Any, ...]:
-    names = {"inference": "inference", "transmission": "transmission", "total": "total"}
-    quantiles = [
-        (f"{what}_p{p}_s", f"{name} {p} %", duration_text)
-        for what, name in names.items()
-        for p in (50, 90, 95, 99)
-    ]
-    shares = (
-        ("transmission_share", "share of transmission", _share),
-        ("ok_share", "answered well", _share),
-    )
-    return (*quantiles, *shares)
 
 
 def _where_time_goes(view: View) -> Figure | str:

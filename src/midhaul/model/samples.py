@@ -51,6 +51,7 @@ class MetricSamples:
             each other on something that changes by itself (a machine, a network, a
             provider), so that many are less exact than as many independent ones; None
             where nothing does.
+        is_model: true where stated coefficients make it, not a measurement.
 
     Raises:
         ValueError: a unit's id is repeated.
@@ -66,6 +67,7 @@ class MetricSamples:
     claim: Claim | None = None
     lack: str = ""
     n_stretches: int | None = None
+    is_model: bool = False
 
     def __post_init__(self) -> None:
         """Check that no unit counts twice."""

@@ -3,11 +3,19 @@
 from __future__ import annotations
 
 import math
+from typing import TYPE_CHECKING
 
 from midhaul.model.estimate import SIGNS
 from midhaul.report import Cell
 
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
 _MILLI = 1e-3
+
+PER = 1000
+"""Prices of items are shown for so many."""
+
 _NOTHING = Cell("–", order="", tone="muted")
 
 
@@ -77,3 +85,43 @@ def percent(share: float | None) -> Cell:
         return _NOTHING
     digits = ".2g" if abs(share) < 0.995 else ".0f"  # noqa: PLR2004 - no 1e+02 %
     return Cell(f"{share * 100:{digits}} %" if share else "0 %", share)
+
+
+def share_text(share: float) -> str:
+    """A share in percent, to three digits."""
+    return f"{share * 100:.3g} %"
+
+
+def usd_text(usd: float) -> str:
+    """A price, to four digits."""
+    return f"{usd:.4g} USD"
+
+
+def usd_of_1000_text(usd: float) -> str:
+    """A price of a thousand items, from that of one."""
+    return usd_text(usd * PER)
+
+
+def points_text(quality: float) -> str:
+    """A quality in hundredths."""
+    return f"{quality * 100:.2f}"
+
+
+def text_of(form: str) -> Callable[[float], str]:
+    """How a metric's number is written: by a name of ``FORMS``, or a format."""
+    return FORMS.get(form) or form.format
+
+
+FORMS: Mapping[str, Callable[[float], str]] = {
+    "bits": lambda bits: size_text(bits / 8),
+    "duration": duration_text,
+    "gain": lambda difference: f"{difference * 100:+.2f}",
+    "points": points_text,
+    "rounded_share": lambda share: share_text(round(share, 6)),
+    "rate": lambda value: rate(value).text,
+    "share": share_text,
+    "size": size_text,
+    "usd": usd_text,
+    "usd_of_1000": usd_of_1000_text,
+}
+"""The forms of numbers by their names."""

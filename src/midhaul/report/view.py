@@ -8,17 +8,15 @@ from midhaul.model.estimate import SIGNS
 from midhaul.report import Cell, DataTable, Figure, Headline
 from midhaul.report.axes import Axis, Series
 from midhaul.report.charts import bars
-from midhaul.report.numbers import between, bounded
+from midhaul.report.numbers import between, bounded, text_of
 from midhaul.runs.summary import SUMMARY
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
+    from midhaul.runs.metric import Metric, Metrics
     from midhaul.runs.run import Run
     from midhaul.runs.tables import Table
-
-Form = tuple[str, str, "Callable[[float], str]"]
-"""A metric, its heading, and how its number is written."""
 
 
 class View:
@@ -76,16 +74,16 @@ class View:
         return any(metric == name for _, metric in self._metrics)
 
 
-def summary_table(view: View, forms: Sequence[Form], caption: str) -> DataTable | str:
-    """All configurations with the metrics that the run has."""
-    known = [form for form in forms if view.knows(form[0])]
+def summary_table(view: View, metrics: Metrics, caption: str) -> DataTable | str:
+    """All configurations with the metrics of a kind that the run has."""
+    known = [m for m in metrics.values() if m.heading and view.knows(m.name)]
     if not known:
         return "The table of configurations: no number was computed yet."
     return DataTable(
         title="All configurations",
-        columns=("configuration", *(heading for _, heading, _ in known)),
+        columns=("configuration", *(metric.heading for metric in known)),
         rows=tuple(
-            (name, *(_cell(view, number, metric, form) for metric, _, form in known))
+            (name, *(summary_cell(view.metric(number, m.name), m) for m in known))
             for number, name in view.names.items()
         ),
         caption=caption,
@@ -93,16 +91,18 @@ def summary_table(view: View, forms: Sequence[Form], caption: str) -> DataTable 
 
 
 def headline(
-    view: View, wanted: Sequence[tuple[str, str, bool, Callable[[float], str]]]
+    view: View, metrics: Metrics, wanted: Sequence[tuple[str, str]]
 ) -> Headline | str:
     """The best configuration of each metric.
 
     Args:
         view: the run.
-        wanted: title, metric, whether more is better, and how its number is written.
+        metrics: of its kind.
+        wanted: title and metric.
     """
     numbers: list[tuple[str, str, str]] = []
-    for title, metric, is_more, form in wanted:
+    for title, metric in wanted:
+        declared = metrics[metric]
         found = [
             (row, name)
             for number, name in view.names.items()
@@ -111,8 +111,9 @@ def headline(
         # A bound is not the best while there is a number that is known.
         found = [pair for pair in found if not pair[0]["bound"]] or found
         if found:
-            row, name = (max if is_more else min)(found, key=lambda p: p[0]["value"])
-            text = bounded(form(row["value"]), row["bound"])
+            best = max if declared.better == "higher" else min
+            row, name = best(found, key=lambda pair: pair[0]["value"])
+            text = bounded(text_of(declared.form)(row["value"]), row["bound"])
             numbers.append((title, text, name if len(view.names) > 1 else ""))
     return Headline(numbers=tuple(numbers)) if numbers else ""
 
@@ -141,12 +142,11 @@ def metric_bars(
     return Figure(title=title, chart=chart, caption=caption)
 
 
-def _cell(
-    view: View, number: int, metric: str, form: Callable[[float], str]
-) -> Cell | None:
-    found = view.metric(number, metric)
+def summary_cell(found: Mapping[str, Any] | None, metric: Metric) -> Cell | None:
+    """A row of the summary as a number with its interval below."""
     if found is None:
         return None
+    form = text_of(metric.form)
     note = ""
     if found["low"] is not None and found["high"] is not None:
         note = between(form(found["low"]), form(found["high"]))

@@ -28,6 +28,7 @@ from midhaul.services.http import (
     write,
     write_json,
 )
+from midhaul.stats import known
 from midhaul.wire.message import IMAGE_HEADER
 
 if TYPE_CHECKING:
@@ -298,19 +299,19 @@ class FederationApplication:
                 {
                     "name": caller.name,
                     "price_usd": prices[caller.name],
-                    "left_usd": _finite(guard.left_usd(caller.name)),
+                    "left_usd": known(guard.left_usd(caller.name)),
                     "breaker": caller.breaker.state,
                     "n_waiting": caller.n_waiting,
                     "timeout_s": caller.settings.timeout_s,
                     "n_at_once": caller.settings.n_at_once,
-                    "rate_hz": _finite(caller.settings.rate_hz),
+                    "rate_hz": known(caller.settings.rate_hz),
                 }
                 for caller in federation.callers
             ],
             "budget": {
                 **config.budget.model_dump(),
                 "spent_usd": guard.spent_usd,
-                "left_usd": _finite(guard.left_usd()),
+                "left_usd": known(guard.left_usd()),
             },
             "deadline_s": config.deadline_s,
             "online": self._online(),
@@ -421,10 +422,6 @@ def _number(name: str, text: str) -> float:
     if not math.isfinite(value) or value < 0 or (name == "deadline_s" and value == 0):
         raise HttpError(400, f"{name} should be a positive number, found {text[:50]!r}")
     return value
-
-
-def _finite(value: float) -> float | None:
-    return value if math.isfinite(value) else None
 
 
 async def _write_answer(send: Send, answer: FederatedAnswer) -> None:

@@ -9,7 +9,7 @@ from midhaul.stats.bootstrap import (
 )
 from midhaul.stats.compare import holm
 from midhaul.stats.distances import kolmogorov_smirnov, wasserstein
-from midhaul.stats.estimates import estimate_row
+from midhaul.stats.estimates import estimate_row, known
 from midhaul.stats.quantiles import (
     claimed_level,
     claimed_quantile,
@@ -36,6 +36,7 @@ __all__ = [
     "fewest_values",
     "holm",
     "independent_bootstrap",
+    "known",
     "kolmogorov_smirnov",
     "mean_statistic",
     "n_beyond",

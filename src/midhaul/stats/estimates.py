@@ -42,6 +42,6 @@ def estimate_row(
     }
 
 
-def known(value: float) -> float | None:
+def known(value: float | None) -> float | None:
     """A number as a table holds it: null where it does not exist."""
-    return float(value) if math.isfinite(value) else None
+    return None if value is None or not math.isfinite(value) else float(value)

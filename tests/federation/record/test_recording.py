@@ -37,8 +37,8 @@ from midhaul.federation.record.journal import (
     JournalCall,
     JournalEntry,
 )
-from midhaul.federation.record.metrics import samples
 from midhaul.federation.record.report import build
+from midhaul.federation.record.samples import samples
 from midhaul.federation.recordings.parquet import read_parquet
 from midhaul.model import Detections, Prediction, Tags
 from midhaul.report import render

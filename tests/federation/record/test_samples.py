@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from midhaul.federation.record.metrics import metric_samples
+from midhaul.federation.record.samples import metric_samples
 from midhaul.stats import estimate_row
 
 

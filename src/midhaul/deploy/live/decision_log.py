@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from midhaul.deploy.live.tables import DECISIONS, MESSAGES, MOVES, PERIODS, RATES
+from midhaul.stats import known
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -246,7 +247,7 @@ class Notes:
             took_s=took_s,
             n=n,
             value=value,
-            bound=_finite(bound),
+            bound=known(bound),
         )
 
     def moves(self, end_s: float) -> None:
@@ -254,7 +255,3 @@ class Notes:
         for move in self._who.moves.values():
             if move.planned_starts_s < end_s:
                 self._records.add(MOVES, **move.row(end_s))
-
-
-def _finite(bound: float | None) -> float | None:
-    return bound if bound is not None and bound < float("inf") else None

@@ -1,9 +1,9 @@
-"""Metrics of a live run: intervals over slots, and counts.
+"""The metrics of deploy.live, slot by slot, and its counts.
 
-They are there slot by slot, so that two runs can be compared.
-
-A slot is the unit: what happens in one follows from the placement at its begin, and
-messages within it are far from independent.
+All of it measured. The unit of an interval is a slot, as what happens in one follows
+from the placement at its begin, and messages within it are far from independent.
+Messages count by the weight of their analytic and the time that they stand for. Nothing
+that is missing is made up.
 """
 
 from __future__ import annotations
@@ -21,18 +21,238 @@ from midhaul.deploy.live.tables import (
     MOVES,
     PERIODS,
 )
-from midhaul.model.samples import MetricSamples
-from midhaul.stats import estimate_row, percentile_samples, ratio_statistic
+from midhaul.runs.metric import Metric, declare, summary_rows
+from midhaul.stats import ratio_statistic
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-    from typing import Literal
 
     from jaxtyping import Float64, Int64
 
+    from midhaul.model.samples import MetricSamples
     from midhaul.runs.run import Run
 
     Row = Mapping[str, Any]
+
+
+METRICS = declare(
+    Metric(
+        "weighted_qos",
+        "mean quality of all messages; 0 for those that came late, are missing, or "
+        "whose analytic was granted nothing",
+        better="higher",
+        heading="weighted quality, measured, late and missing as 0",
+        form="{:.3f}",
+        over="slots",
+    ),
+    Metric(
+        "weighted_qos_in_time",
+        "the same without the late and the missing",
+        better="higher",
+        heading="weighted quality of what came in time",
+        form="{:.3f}",
+        over="slots",
+    ),
+    Metric(
+        "planned_qos",
+        "what the QoS curves promised for all of them",
+        better="higher",
+        heading="weighted quality, as the curves promised",
+        form="{:.3f}",
+        over="slots",
+    ),
+    Metric(
+        "late_share",
+        "messages that were scored after their deadline, of those that were sent",
+        better="lower",
+        heading="messages late",
+        form="share",
+        over="slots",
+    ),
+    Metric(
+        "missing_share",
+        "messages that were not scored at all, of those that were sent",
+        better="lower",
+        heading="messages missing",
+        form="share",
+        over="slots",
+    ),
+    Metric(
+        "not_granted_share",
+        "planned messages of analytics that were granted no rate",
+        better="lower",
+        heading="messages without any rate",
+        form="share",
+        over="slots",
+    ),
+    Metric(
+        "latency_p50_s",
+        "median of planned send until scored, of all messages that were sent; what is "
+        "late or missing took the deadline at least, so the number may be `>=`",
+        unit="s",
+        better="lower",
+        heading="message latency, median",
+        form="duration",
+        over="slots",
+    ),
+    Metric(
+        "latency_p95_s",
+        "95th percentile of the same",
+        unit="s",
+        better="lower",
+        heading="message latency, 95 %",
+        form="duration",
+        over="slots",
+    ),
+    Metric(
+        "overshoot_share",
+        "rate periods in which allocated and reserved, or sent, was more than the "
+        "uplink carried",
+        better="lower",
+        heading="rate periods over the uplink",
+        form="share",
+        over="slots",
+    ),
+    Metric("n_overshoot", "rate periods with an overshoot", better="lower"),
+    Metric(
+        "uplink_allocated_share",
+        "granted rates over what the uplink carries",
+        better="higher",
+        heading="uplink granted",
+        form="share",
+        over="slots",
+    ),
+    Metric(
+        "uplink_sent_share",
+        "bits that left the gateway's device over what the uplink carries",
+        better="higher",
+        heading="uplink in use, at the device",
+        form="share",
+        over="slots",
+    ),
+    Metric(
+        "uplink_reserved_share",
+        "what was kept free for the acknowledgements of pulls",
+        better="higher",
+        heading="uplink kept for acknowledgements",
+        form="share",
+        over="slots",
+    ),
+    Metric(
+        "realised_saving",
+        "upload saved over upload that the planned moves promised",
+        better="higher",
+        heading="planned saving realised",
+        form="share",
+        over="slots",
+    ),
+    Metric(
+        "realised_moves",
+        "moves that happened over moves that were planned",
+        better="higher",
+        heading="planned moves realised",
+        form="share",
+        over="slots",
+    ),
+    Metric(
+        "n_moves_planned",
+        "moves that were planned",
+        heading="moves planned",
+        form="{:,.4g}",
+    ),
+    Metric("n_moves", "those that happened"),
+    Metric("planned_saved_bits", "upload that the moves promised to save", unit="bit"),
+    Metric(
+        "saved_bits",
+        "what they saved of it",
+        unit="bit",
+        better="higher",
+        heading="upload saved",
+        form="bits",
+    ),
+    Metric(
+        "mean_saved_bps",
+        "upload rate that those on the gateway save",
+        unit="bit/s",
+        better="higher",
+        heading="upload saved, mean",
+        form="rate",
+        over="slots",
+    ),
+    Metric(
+        "mean_on_gateway",
+        "analytics on the gateway, mean over time",
+        better="higher",
+        heading="analytics on the gateway, mean",
+        form="{:,.4g}",
+        over="slots",
+    ),
+    Metric(
+        "mean_in_cloud",
+        "analytics in the cloud",
+        better="higher",
+        heading="analytics in the cloud, mean",
+        form="{:,.4g}",
+        over="slots",
+    ),
+    Metric(
+        "pulled_bytes",
+        "bytes that came over the downlink for pulls",
+        unit="B",
+        better="lower",
+        heading="pulled",
+        form="size",
+    ),
+    Metric(
+        "wasted_pull_share",
+        "bytes of pulls that no analytic could use, over all pulled",
+        better="lower",
+        heading="pulled in vain",
+        form="share",
+        over="slots",
+    ),
+    Metric(
+        "pull_time_ratio",
+        "time that pulls took over the time planned for them",
+        better="lower",
+        heading="pull time over planned",
+        form="{:,.4g}",
+        over="slots",
+    ),
+    Metric(
+        "mean_stored_bytes",
+        "layers on the disk, uncompressed",
+        unit="B",
+        better="higher",
+        heading="layers on the disk, mean",
+        form="size",
+        over="slots",
+    ),
+    Metric(
+        "n_messages",
+        "messages that were to be sent",
+        heading="messages",
+        form="{:,.4g}",
+    ),
+    Metric(
+        "n_dropped_packets",
+        "packets dropped before the uplink",
+        better="lower",
+        heading="packets dropped before the uplink",
+        form="{:,.4g}",
+    ),
+    headline=(
+        "weighted_qos",
+        "late_share",
+        "missing_share",
+        "latency_p50_s",
+        "latency_p95_s",
+        "overshoot_share",
+        "realised_saving",
+        "wasted_pull_share",
+    ),
+)
+"""What a live run finds, in the order of its report."""
 
 
 def samples(run: Run) -> list[MetricSamples]:
@@ -94,21 +314,13 @@ class Slots:
         time: str,
         above: Float64[np.ndarray, " n"],
         below: Float64[np.ndarray, " n"],
-        better: Literal["higher", "lower"],
-        unit: str = "",
     ) -> MetricSamples:
         """A sum over another sum, slot by slot."""
         index, n = self.of(rows, time), len(self._index)
-        return MetricSamples(
-            metric=metric,
-            configuration=self.name,
-            units=self.units,
-            statistic=ratio_statistic(
-                np.bincount(index, above, n), np.bincount(index, below, n)
-            ),
-            better=better,
-            unit=unit,
+        statistic = ratio_statistic(
+            np.bincount(index, above, n), np.bincount(index, below, n)
         )
+        return METRICS[metric].samples(self.name, self.units, statistic)
 
     def _key(self, row: Row, time: str) -> tuple[int, int]:
         # Half a millisecond: a period may begin a little late, never early.
@@ -129,13 +341,12 @@ def message_metrics(rows: Sequence[Row], slots: Slots) -> list[MetricSamples]:
     is_late = np.array([row["status"] in {"late", "missing"} for row in sent], bool)
     waits_s = np.where(is_late, slots.deadline_s, column(sent, "latency_s"))
     found = [
-        percentile_samples(
+        METRICS[f"latency_p{round(100 * q)}_s"].percentile(
+            slots.name,
+            slots.units,
             waits_s,
             slots.of(sent, at),
-            slots.units,
             q=q,
-            metric=f"latency_p{round(100 * q)}_s",
-            configuration=slots.name,
             known_below=slots.deadline_s if is_late.any() else math.inf,
         )
         for q in (0.5, 0.95)
@@ -148,7 +359,7 @@ def message_metrics(rows: Sequence[Row], slots: Slots) -> list[MetricSamples]:
         counts = column(chosen, "weight")
         counts = counts * np.array([slots.period_s[r["workload"]] for r in chosen])
         above = counts * column(chosen, name)
-        found.append(slots.ratio(metric, chosen, at, above, counts, "higher"))
+        found.append(slots.ratio(metric, chosen, at, above, counts))
     for metric, chosen, status in (
         ("late_share", sent, "late"),
         ("missing_share", sent, "missing"),
@@ -156,7 +367,7 @@ def message_metrics(rows: Sequence[Row], slots: Slots) -> list[MetricSamples]:
     ):
         is_so = np.array([row["status"] == status for row in chosen], np.float64)
         ones = np.ones(len(chosen))
-        found.append(slots.ratio(metric, chosen, at, is_so, ones, "lower"))
+        found.append(slots.ratio(metric, chosen, at, is_so, ones))
     return found
 
 
@@ -171,7 +382,6 @@ def period_metrics(rows: Sequence[Row], slots: Slots) -> list[MetricSamples]:
             at,
             column(rows, "is_overshoot"),
             np.ones(len(rows)),
-            "lower",
         )
     ]
     for metric, name in (
@@ -180,15 +390,15 @@ def period_metrics(rows: Sequence[Row], slots: Slots) -> list[MetricSamples]:
         ("uplink_reserved_share", "reserved_bps"),
     ):
         above = lasts_s * column(rows, name)
-        found.append(slots.ratio(metric, rows, at, above, uplink, "higher"))
-    for metric, name, unit in (
-        ("mean_on_gateway", "n_gateway", ""),
-        ("mean_in_cloud", "n_cloud", ""),
-        ("mean_saved_bps", "saved_bps", "bit/s"),
-        ("mean_stored_bytes", "stored_bytes", "B"),
+        found.append(slots.ratio(metric, rows, at, above, uplink))
+    for metric, name in (
+        ("mean_on_gateway", "n_gateway"),
+        ("mean_in_cloud", "n_cloud"),
+        ("mean_saved_bps", "saved_bps"),
+        ("mean_stored_bytes", "stored_bytes"),
     ):
         above = lasts_s * column(rows, name)
-        found.append(slots.ratio(metric, rows, at, above, lasts_s, "higher", unit))
+        found.append(slots.ratio(metric, rows, at, above, lasts_s))
     return found
 
 
@@ -198,14 +408,13 @@ def move_metrics(rows: Sequence[Row], slots: Slots) -> list[MetricSamples]:
     saved = column(rows, "saved_bits")
     ones = np.ones(len(rows))
     return [
-        slots.ratio("realised_saving", rows, "slot_s", saved, planned, "higher"),
+        slots.ratio("realised_saving", rows, "slot_s", saved, planned),
         slots.ratio(
             "realised_moves",
             rows,
             "slot_s",
             column(rows, "is_realised"),
             ones,
-            "higher",
         ),
     ]
 
@@ -218,8 +427,8 @@ def pull_metrics(rows: Sequence[Row], slots: Slots) -> list[MetricSamples]:
     real = column(ended, "ends_s") - column(ended, "begins_s")
     planned = column(ended, "planned_ends_s") - column(ended, "planned_begins_s")
     return [
-        slots.ratio("wasted_pull_share", rows, "slot_s", wasted, n_bytes, "lower"),
-        slots.ratio("pull_time_ratio", ended, "slot_s", real, planned, "lower"),
+        slots.ratio("wasted_pull_share", rows, "slot_s", wasted, n_bytes),
+        slots.ratio("pull_time_ratio", ended, "slot_s", real, planned),
     ]
 
 
@@ -231,10 +440,7 @@ def column(rows: Sequence[Row], name: str) -> Float64[np.ndarray, " n"]:
 def summary_of(run: Run, seed: int) -> list[dict[str, object]]:
     """Rows of the table ``summary``; none while there is nothing to sum up."""
     rng = np.random.default_rng([seed, 4])
-    rows: list[dict[str, object]] = [
-        {"configuration": 0, **estimate_row(metric, rng), "is_model": False}
-        for metric in samples(run)
-    ]
+    rows = summary_rows(samples(run), 0, rng)
     return rows + _counts(run) if rows else []
 
 
@@ -245,36 +451,21 @@ def _counts(run: Run) -> list[dict[str, object]]:
     moves = run.read(MOVES).to_pylist()
     pulls = run.read(LIVE_PULLS).to_pylist()
     n_sent = sum(row["status"] != "not granted" for row in messages)
+    found = {
+        "n_messages": (n_sent, messages),
+        "n_overshoot": (_sum(periods, "is_overshoot"), periods),
+        "n_moves_planned": (len(moves), moves),
+        "n_moves": (_sum(moves, "is_realised"), moves),
+        "planned_saved_bits": (_sum(moves, "planned_saved_bits"), moves),
+        "saved_bits": (_sum(moves, "saved_bits"), moves),
+        "pulled_bytes": (_sum(pulls, "pulled_bytes"), pulls),
+        "n_dropped_packets": (_sum(periods, "n_dropped"), periods),
+    }
     return [
-        _row("n_messages", n_sent, "", len(messages)),
-        _row("n_overshoot", column(periods, "is_overshoot").sum(), "", len(periods)),
-        _row("n_moves_planned", len(moves), "", len(moves)),
-        _row("n_moves", column(moves, "is_realised").sum(), "", len(moves)),
-        _row(
-            "planned_saved_bits", _sum(moves, "planned_saved_bits"), "bit", len(moves)
-        ),
-        _row("saved_bits", _sum(moves, "saved_bits"), "bit", len(moves)),
-        _row("pulled_bytes", _sum(pulls, "pulled_bytes"), "B", len(pulls)),
-        _row("n_dropped_packets", _sum(periods, "n_dropped"), "", len(periods)),
+        METRICS[metric].row(0, value, len(rows))
+        for metric, (value, rows) in found.items()
     ]
 
 
-def _sum(rows: list[dict[str, object]], name: str) -> float:
+def _sum(rows: Sequence[Row], name: str) -> float:
     return float(column(rows, name).sum())
-
-
-def _row(metric: str, value: float, unit: str, n: int) -> dict[str, object]:
-    return {
-        "configuration": 0,
-        "metric": metric,
-        "value": _known(float(value)),
-        "low": None,
-        "high": None,
-        "n": n,
-        "unit": unit,
-        "is_model": False,
-    }
-
-
-def _known(value: float) -> float | None:
-    return value if math.isfinite(value) else None

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from midhaul.deploy.live import tables
+from midhaul.deploy.live.metrics import METRICS
 from midhaul.deploy.report import overtime, overuse
 from midhaul.deploy.report.overtime import algorithm_times
 from midhaul.report import Cell, DataTable, Figure, Notice, Page, PageSection
@@ -15,66 +16,17 @@ from midhaul.report.axes import Axis, Series
 from midhaul.report.charts import bars, percentile_curves
 from midhaul.report.common_chapters import environment, gather, subtitle, verdict_of
 from midhaul.report.curves import CAPTION, points_of
-from midhaul.report.numbers import between, bounded, duration_text, rate, size_text
+from midhaul.report.numbers import duration_text, size_text
 from midhaul.report.timelines import steps_with_points
-from midhaul.report.view import View, headline
+from midhaul.report.view import View, headline, summary_cell
 from midhaul.stats import claimed_quantile
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Sequence
 
     from jaxtyping import Float64
 
     from midhaul.runs.run import Run
-
-
-def _quality(value: float) -> str:
-    return f"{value:.3f}"
-
-
-def _share(value: float) -> str:
-    return f"{value * 100:.3g} %"
-
-
-def _count(value: float) -> str:
-    return f"{value:,.4g}"
-
-
-def _rate(value: float) -> str:
-    return rate(value).text
-
-
-def _megabytes(bits: float) -> str:
-    return size_text(bits / 8)
-
-
-_ROWS: tuple[tuple[str, str, Callable[[float], str]], ...] = (
-    ("weighted_qos", "weighted quality, measured, late and missing as 0", _quality),
-    ("weighted_qos_in_time", "weighted quality of what came in time", _quality),
-    ("planned_qos", "weighted quality, as the curves promised", _quality),
-    ("late_share", "messages late", _share),
-    ("missing_share", "messages missing", _share),
-    ("not_granted_share", "messages without any rate", _share),
-    ("latency_p50_s", "message latency, median", duration_text),
-    ("latency_p95_s", "message latency, 95 %", duration_text),
-    ("overshoot_share", "rate periods over the uplink", _share),
-    ("uplink_allocated_share", "uplink granted", _share),
-    ("uplink_sent_share", "uplink in use, at the device", _share),
-    ("uplink_reserved_share", "uplink kept for acknowledgements", _share),
-    ("realised_saving", "planned saving realised", _share),
-    ("realised_moves", "planned moves realised", _share),
-    ("n_moves_planned", "moves planned", _count),
-    ("saved_bits", "upload saved", _megabytes),
-    ("mean_saved_bps", "upload saved, mean", _rate),
-    ("mean_on_gateway", "analytics on the gateway, mean", _count),
-    ("mean_in_cloud", "analytics in the cloud, mean", _count),
-    ("pulled_bytes", "pulled", size_text),
-    ("wasted_pull_share", "pulled in vain", _share),
-    ("pull_time_ratio", "pull time over planned", _count),
-    ("mean_stored_bytes", "layers on the disk, mean", size_text),
-    ("n_messages", "messages", _count),
-    ("n_dropped_packets", "packets dropped before the uplink", _count),
-)
 
 
 def build(run: Run) -> Page:
@@ -100,14 +52,14 @@ def _overview(view: View) -> PageSection:
         text = "This run has not begun to measure, so there is nothing to show."
         return PageSection(title="Overview", items=(Notice(text=text, tone="warning"),))
     wanted = (
-        ("Weighted quality", "weighted_qos", True, _quality),
-        ("Planned saving realised", "realised_saving", True, _share),
-        ("Periods over the uplink", "overshoot_share", False, _share),
-        ("Messages late", "late_share", False, _share),
-        ("Messages missing", "missing_share", False, _share),
-        ("Latency, 95 %", "latency_p95_s", False, duration_text),
+        ("Weighted quality", "weighted_qos"),
+        ("Planned saving realised", "realised_saving"),
+        ("Periods over the uplink", "overshoot_share"),
+        ("Messages late", "late_share"),
+        ("Messages missing", "missing_share"),
+        ("Latency, 95 %", "latency_p95_s"),
     )
-    items = (headline(view, wanted), _numbers(view), _promised(view))
+    items = (headline(view, METRICS, wanted), _numbers(view), _promised(view))
     text = (
         "Every byte was real: images pulled from a registry over a shaped link, "
         "messages sent through brokers and scored by the analytics that ran. What is "
@@ -118,9 +70,9 @@ def _overview(view: View) -> PageSection:
 
 def _numbers(view: View) -> DataTable | str:
     rows = [
-        (words, _cell(found, form), _count(found["n"]))
-        for metric, words, form in _ROWS
-        if (found := view.metric(0, metric)) is not None
+        (metric.heading, summary_cell(found, metric), f"{found['n']:,.4g}")
+        for metric in METRICS.values()
+        if metric.heading and (found := view.metric(0, metric.name)) is not None
     ]
     if not rows:
         return "The table of numbers: nothing was computed yet."
@@ -130,14 +82,6 @@ def _numbers(view: View) -> DataTable | str:
         rows=tuple(rows),
         caption="Below a number its 95 % interval over slots.",
     )
-
-
-def _cell(found: Mapping[str, Any], form: Callable[[float], str]) -> Cell:
-    note = ""
-    if found["low"] is not None and found["high"] is not None:
-        note = between(form(found["low"]), form(found["high"]))
-    text = bounded(form(found["value"]), found["bound"])
-    return Cell(text, float(found["value"]), note=note)
 
 
 def _promised(view: View) -> Figure | str:
@@ -255,8 +199,8 @@ def _missing(view: View) -> DataTable:
                 Cell(f"{row['n']:,}", row["n"]),
                 _maybe(row["p50"], duration_text),
                 _p95(row["latencies"]),
-                _maybe(row["quality"], _quality),
-                _maybe(row["planned"], _quality),
+                _maybe(row["quality"], "{:.3f}".format),
+                _maybe(row["planned"], "{:.3f}".format),
                 _maybe(row["size"], size_text),
             )
             for row in view.run.sql(query).to_pylist()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -23,9 +23,11 @@ from midhaul.deploy.plan.inputs import (
     seed_image_names,
     transport_of,
 )
+from midhaul.deploy.plan.metrics import decided_rows, rate_rows
 from midhaul.deploy.rates import Demands, ExactKnapsack, HullGreedy
 from midhaul.model import Verdict
 from midhaul.runs.section import value_of
+from midhaul.stats import known
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -122,21 +124,21 @@ def _write_plan(
 
 def _plan_metrics(
     number: int, problem: PlacementProblem, found: JointPlan
-) -> list[dict[str, Any]]:
+) -> list[dict[str, object]]:
     weights = np.array([analytic.weight for analytic in problem.analytics])
     uplink = sum(gateway.uplink_bps for gateway in problem.gateways)
     placed = [a for a in problem.analytics if a.name in found.placement.gateway_of]
     pulls = found.placement.pulls
-    rows = plan_rows.rate_metrics(number, weights, found.rates, found.bound, uplink)
-    values: list[tuple[str, float, str]] = [
-        ("gap", found.gap if math.isfinite(found.bound) else math.nan, ""),
-        ("n_on_gateways", len(placed), ""),
-        ("saved_bps", sum(a.saved_bps for a in placed), "bit/s"),
-        ("pulled_bytes", sum(pull.compressed_bytes for pull in pulls), "B"),
-        ("last_pull_s", max((pull.ends_s for pull in pulls), default=0.0), "s"),
-        ("solve_s", found.solve_s, "s"),
-    ]
-    return rows + plan_rows.metric_rows(number, values, len(weights))
+    rows = rate_rows(number, weights, found.rates, found.bound, uplink)
+    values: dict[str, float] = {
+        "gap": found.gap if math.isfinite(found.bound) else math.nan,
+        "n_on_gateways": len(placed),
+        "saved_bps": sum(a.saved_bps for a in placed),
+        "pulled_bytes": sum(pull.compressed_bytes for pull in pulls),
+        "last_pull_s": max((pull.ends_s for pull in pulls), default=0.0),
+        "solve_s": found.solve_s,
+    }
+    return rows + decided_rows(number, values, len(weights))
 
 
 def _write_prices(
@@ -157,7 +159,7 @@ def _write_prices(
             "resource": price.resource,
             "step": price.step,
             "gain": price.gain,
-            "dual": None if math.isnan(price.dual) else price.dual,
+            "dual": known(price.dual),
             "sentence": price.sentence,
         }
         for price in found
@@ -275,10 +277,8 @@ def _divide(
     )
     rows = plan_rows.decision_rows(one.number, analytics, rates, {}, {})
     run.write(tables.DECISIONS, rows, part=one.number)
-    found = plan_rows.rate_metrics(
-        one.number, demands.weights, rates, bound, one.uplink
-    )
-    found += plan_rows.metric_rows(one.number, [("solve_s", solve_s, "s")], 1)
+    found = rate_rows(one.number, demands.weights, rates, bound, one.uplink)
+    found += decided_rows(one.number, {"solve_s": solve_s}, 1)
     run.write(tables.SUMMARY, found, part=one.number)
 
 

@@ -1,33 +1,244 @@
-"""A plan's metrics analytic by analytic, so that two runs can be compared in pairs."""
+"""The metrics of deploy.plan and deploy.allocate: what was decided, and its bound.
+
+For each planner, or each allocator on each uplink. What follows from QoS curves and
+sizes is a model, and has no interval: it is decided, not sampled. `n` counts the
+analytics. `midhaul compare` compares analytic by analytic.
+"""
 
 from __future__ import annotations
 
+import math
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from midhaul.deploy.plan.tables import CONFIGURATIONS, DECISIONS
-from midhaul.model.samples import MetricSamples
+from midhaul.runs.metric import Metric, declare
+from midhaul.stats import ratio_statistic
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from jaxtyping import Float64
 
-    from midhaul.model.samples import Statistic
+    from midhaul.deploy.rates.base import RateAllocation
+    from midhaul.model.samples import MetricSamples
     from midhaul.runs.run import Run
+
+_QOS = Metric(
+    "weighted_qos",
+    "mean over analytics of the quality that the granted rate buys, by weight; 0 for "
+    "who gets none",
+    better="higher",
+    heading="weighted quality",
+    form="{:.4f}",
+    over="analytics, in comparisons",
+    is_model=True,
+    is_headline=True,
+)
+_BOUND = Metric(
+    "weighted_qos_bound",
+    "no decision has more; missing where nobody gives a guarantee",
+    heading="no plan can exceed",
+    form="{:.4f}",
+    is_model=True,
+)
+_BOUND_SHARE = Metric(
+    "bound_share", "value over bound", better="higher", form="share", is_model=True
+)
+_USED = Metric(
+    "uplink_used",
+    "granted rates over the uplinks together",
+    heading="uplink used",
+    form="rounded_share",
+    is_model=True,
+)
+_SERVED = Metric(
+    "n_served",
+    "analytics that get at least the first step of their curve",
+    better="higher",
+    form="{:.0f}",
+    is_model=True,
+)
+_PRICE = Metric(
+    "qos_per_mbps",
+    "what one more Mbit/s would add to `weighted_qos`, by the price at the margin; "
+    "left "
+    "out by allocators that know none",
+    unit="s/Mbit",
+    form="{:+.4f}",
+    is_model=True,
+)
+_JAIN = Metric(
+    "jain_index",
+    "fairness of the qualities (Jain), 1/n to 1",
+    better="higher",
+    form="{:.4f}",
+    is_model=True,
+)
+_SOLVE = Metric(
+    "solve_s",
+    "time that deciding took, by the clock",
+    unit="s",
+    better="lower",
+    heading="time to plan",
+    form="duration",
+    is_headline=True,
+)
+_COMPARED = (
+    Metric(
+        "mean_rate_bps",
+        "rate granted to an analytic, mean; compared only",
+        unit="bit/s",
+        better="lower",
+        over="analytics, in comparisons",
+        is_model=True,
+    ),
+    Metric(
+        "mean_saved_bps",
+        "upload rate that an analytic saves by where it runs, mean; compared only",
+        unit="bit/s",
+        better="higher",
+        over="analytics, in comparisons",
+        is_model=True,
+    ),
+)
+
+PLAN_METRICS = declare(
+    _QOS,
+    replace(_BOUND, is_headline=True),
+    Metric(
+        "gap",
+        "how far the plan may be from the best one: 1 less `bound_share`",
+        better="lower",
+        heading="gap at most",
+        form="rounded_share",
+        is_model=True,
+        is_headline=True,
+    ),
+    _BOUND_SHARE,
+    Metric(
+        "n_on_gateways",
+        "analytics that run on a gateway",
+        better="higher",
+        heading="on gateways",
+        form="{:,.0f}",
+        is_model=True,
+        is_headline=True,
+    ),
+    Metric(
+        "saved_bps",
+        "upload rate that these no longer need",
+        unit="bit/s",
+        better="higher",
+        heading="upload saved",
+        form="rate",
+        is_model=True,
+        is_headline=True,
+    ),
+    _USED,
+    _SERVED,
+    _PRICE,
+    _JAIN,
+    Metric(
+        "pulled_bytes",
+        "compressed bytes that the plan pulls",
+        unit="B",
+        better="lower",
+        heading="to pull",
+        form="size",
+        is_model=True,
+        is_headline=True,
+    ),
+    Metric(
+        "last_pull_s",
+        "when its last pull ends, after the begin of the slot",
+        unit="s",
+        better="lower",
+        heading="pulls end after",
+        form="duration",
+        is_model=True,
+        is_headline=True,
+    ),
+    _SOLVE,
+    *_COMPARED,
+)
+"""What deploy.plan finds, in the order of its report."""
+
+ALLOCATE_METRICS = declare(
+    _QOS,
+    replace(_BOUND, heading="no allocation can exceed"),
+    replace(_BOUND_SHARE, heading="share of the bound", is_headline=True),
+    replace(_USED, heading="uplink granted", form="share", is_headline=True),
+    replace(_SERVED, heading="analytics served", is_headline=True),
+    replace(_PRICE, heading="quality of one more Mbit/s", is_headline=True),
+    replace(_JAIN, heading="fairness (Jain)"),
+    replace(_SOLVE, heading="time"),
+    *_COMPARED,
+)
+"""What deploy.allocate finds, in the order of its report."""
+
+
+def rate_rows(
+    number: int,
+    weights: Float64[np.ndarray, " n"],
+    rates: RateAllocation,
+    bound: float,
+    uplink: float,
+) -> list[dict[str, object]]:
+    """Rows of ``summary`` that every division of an uplink has.
+
+    Args:
+        number: of the configuration.
+        weights: of the analytics.
+        rates: what each is granted.
+        bound: no decision is worth more; infinite where nobody knows.
+        uplink: what could be granted, bit/s.
+    """
+    total = float(weights.sum())
+    share = 1 / total if total > 0 else 0.0
+    granted = float(rates.rates_bps.sum())
+    values = {
+        "weighted_qos": rates.value * share,
+        "uplink_used": granted / uplink if uplink > 0 else 0.0,
+        "n_served": float((rates.steps >= 0).sum()),
+        "jain_index": jain_index(rates.qualities),
+        "qos_per_mbps": rates.price_per_bps * 1e6 * share,
+    }
+    if math.isfinite(bound):
+        values["weighted_qos_bound"] = bound * share
+        values["bound_share"] = rates.value / bound if bound else 1.0
+    return decided_rows(number, values, len(weights))
+
+
+def decided_rows(
+    number: int, values: Mapping[str, float], n: int
+) -> list[dict[str, object]]:
+    """Rows of ``summary`` from values by metric; none of NaN."""
+    return [
+        PLAN_METRICS[metric].row(number, value, n)
+        for metric, value in values.items()
+        if math.isfinite(value)
+    ]
+
+
+def jain_index(qualities: Float64[np.ndarray, " n"]) -> float:
+    """Fairness of qualities, 1/n to 1 (Jain, Chiu and Hawe, DEC TR-301, 1984)."""
+    squares = float((qualities**2).sum())
+    return float(qualities.sum()) ** 2 / (len(qualities) * squares) if squares else 1.0
 
 
 def samples(run: Run) -> list[MetricSamples]:
-    """Weighted quality and granted rate of each configuration, by analytic.
+    """Weighted quality, granted and saved rate of each configuration, by analytic.
 
     Args:
         run: of deploy.plan or deploy.allocate; what it has is what there is.
     """
-    names = {
-        r["configuration"]: r["name"] for r in run.read(CONFIGURATIONS).to_pylist()
-    }
     decisions = run.read(DECISIONS).to_pylist()
     found: list[MetricSamples] = []
-    for number, name in names.items():
+    for configuration in run.read(CONFIGURATIONS).to_pylist():
+        number, name = configuration["configuration"], str(configuration["name"])
         rows = [row for row in decisions if row["configuration"] == number]
         if not rows:
             continue
@@ -37,41 +248,13 @@ def samples(run: Run) -> list[MetricSamples]:
         rates = np.array([row["rate_bps"] for row in rows], np.float64)
         is_saved = np.array([row["place"] != "cloud" for row in rows])
         saved = np.array([row["saved_bps"] for row in rows], np.float64) * is_saved
+        ones = np.ones(len(rows))
         found += [
-            MetricSamples(
-                metric="weighted_qos",
-                configuration=name,
-                units=units,
-                statistic=_weighted_mean(weights, qualities),
-                better="higher",
-            ),
-            MetricSamples(
-                metric="mean_rate_bps",
-                configuration=name,
-                units=units,
-                statistic=_weighted_mean(np.ones(len(rows)), rates),
-                better="lower",
-                unit="bit/s",
-            ),
-            MetricSamples(
-                metric="mean_saved_bps",
-                configuration=name,
-                units=units,
-                statistic=_weighted_mean(np.ones(len(rows)), saved),
-                better="higher",
-                unit="bit/s",
-            ),
+            PLAN_METRICS[metric].samples(name, units, ratio_statistic(above, below))
+            for metric, above, below in (
+                ("weighted_qos", weights * qualities, weights),
+                ("mean_rate_bps", rates, ones),
+                ("mean_saved_bps", saved, ones),
+            )
         ]
     return found
-
-
-def _weighted_mean(
-    weights: Float64[np.ndarray, " n"], values: Float64[np.ndarray, " n"]
-) -> Statistic:
-    """The mean of values by weights, for units that count several times or never."""
-
-    def statistic(counts: Float64[np.ndarray, "b n"]) -> Float64[np.ndarray, " b"]:
-        total = counts @ weights
-        return counts @ (weights * values) / np.where(total > 0, total, np.nan)
-
-    return statistic

@@ -11,11 +11,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from midhaul.deploy.plan import tables
+from midhaul.deploy.plan.metrics import ALLOCATE_METRICS, PLAN_METRICS
 from midhaul.report import Cell, Code, DataTable, Figure, Notice, Page, PageSection
 from midhaul.report.axes import Axis, ChartChoice, Series
 from midhaul.report.charts import bars, lines, stack
 from midhaul.report.common_chapters import environment, gather, subtitle, verdict_of
-from midhaul.report.numbers import duration_text, rate, size_text
+from midhaul.report.numbers import rate, size_text
 from midhaul.report.theme import NEUTRAL, SECOND_PALETTE
 from midhaul.report.timelines import spans, steps_with_points
 from midhaul.report.view import View, headline, summary_table
@@ -138,35 +139,6 @@ _RESOURCES = {
 _MOST_ROWS = 60  # of a chart with a row for each thing
 
 
-def _quality(value: float) -> str:
-    return f"{value:.4f}"
-
-
-def _percent(value: float) -> str:
-    return f"{round(value * 100, 4):.3g} %"
-
-
-def _rate(value: float) -> str:
-    return rate(value).text
-
-
-def _count(value: float) -> str:
-    return f"{value:,.0f}"
-
-
-_PLAN_FORMS = (
-    ("weighted_qos", "weighted quality", _quality),
-    ("weighted_qos_bound", "no plan can exceed", _quality),
-    ("gap", "gap at most", _percent),
-    ("n_on_gateways", "on gateways", _count),
-    ("saved_bps", "upload saved", _rate),
-    ("uplink_used", "uplink used", _percent),
-    ("pulled_bytes", "to pull", size_text),
-    ("last_pull_s", "pulls end after", duration_text),
-    ("solve_s", "time to plan", duration_text),
-)
-
-
 def build_plan(run: Run) -> Page:
     """The report of a plan, whatever the run got to."""
     view = View(run, tables.CONFIGURATIONS)
@@ -193,19 +165,19 @@ def _plan_overview(view: View) -> PageSection:
         text = "This run has written no plan yet, so there is nothing to show."
         return PageSection(title="Overview", items=(Notice(text=text, tone="warning"),))
     wanted = (
-        ("Weighted quality", "weighted_qos", True, _quality),
-        ("Proven gap at most", "gap", False, _percent),
-        ("Upload saved", "saved_bps", True, _rate),
-        ("Analytics on gateways", "n_on_gateways", True, _count),
+        ("Weighted quality", "weighted_qos"),
+        ("Proven gap at most", "gap"),
+        ("Upload saved", "saved_bps"),
+        ("Analytics on gateways", "n_on_gateways"),
     )
     caption = (
         "Weighted quality is the sum of weight times quality over the sum of weights. "
         "The gap is what the plan may lack to the best one, as proven by its bound."
     )
     items = (
-        headline(view, wanted),
+        headline(view, PLAN_METRICS, wanted),
         _scarce(view),
-        summary_table(view, _PLAN_FORMS, caption),
+        summary_table(view, PLAN_METRICS, caption),
         _bounds(view),
     )
     return PageSection(title="Overview", items=gather(items))
@@ -381,22 +353,6 @@ def _exports(run: Run) -> PageSection | None:
     return PageSection(title="To apply it", text=text, items=items)
 
 
-def _share(value: float) -> str:
-    return f"{value * 100:.3g} %"
-
-
-_ALLOCATE_FORMS = (
-    ("weighted_qos", "weighted quality", _quality),
-    ("weighted_qos_bound", "no allocation can exceed", _quality),
-    ("bound_share", "share of the bound", _share),
-    ("uplink_used", "uplink granted", _share),
-    ("n_served", "analytics served", "{:.0f}".format),
-    ("qos_per_mbps", "quality of one more Mbit/s", "{:+.4f}".format),
-    ("jain_index", "fairness (Jain)", _quality),
-    ("solve_s", "time", duration_text),
-)
-
-
 def build_allocate(run: Run) -> Page:
     """The report of an allocation, whatever the run got to."""
     view = View(run, tables.CONFIGURATIONS)
@@ -415,18 +371,18 @@ def _allocate_overview(view: View) -> PageSection:
         text = "This run has divided no uplink yet, so there is nothing to show."
         return PageSection(title="Overview", items=(Notice(text=text, tone="warning"),))
     wanted = (
-        ("Highest weighted quality", "weighted_qos", True, _quality),
-        ("Closest to its bound", "bound_share", True, _share),
+        ("Highest weighted quality", "weighted_qos"),
+        ("Closest to its bound", "bound_share"),
     )
     caption = (
         "Weighted quality is the sum of weight times quality over the sum of weights. "
         "An allocator without a guarantee of its own is held against the best bound."
     )
     items = (
-        headline(view, wanted),
+        headline(view, ALLOCATE_METRICS, wanted),
         _by_uplink(view, "weighted_qos", "Quality by uplink", "weighted quality"),
         _by_uplink(view, "bound_share", "Share of the bound", "share of the bound"),
-        summary_table(view, _ALLOCATE_FORMS, caption),
+        summary_table(view, ALLOCATE_METRICS, caption),
     )
     return PageSection(title="Overview", items=gather(items))
 

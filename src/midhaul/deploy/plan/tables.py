@@ -5,7 +5,6 @@ Of a joint plan these are its decisions, pulls, layers and use.
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -15,8 +14,6 @@ from midhaul.runs.tables import Column, Table
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
-
-    import numpy as np
 
     from midhaul.deploy.curves.qos_curve import QosCurve
     from midhaul.deploy.joint.base import JointPlan
@@ -145,9 +142,6 @@ ALLOCATE_TABLES = (CONFIGURATIONS, CURVES, DECISIONS, SUMMARY)
 
 Rows = list[dict[str, Any]]
 
-_MEASURED = frozenset({"solve_s"})
-"""Metrics that a clock makes; all others follow from the problem."""
-
 
 def curves_in(analytics: Iterable[Analytic]) -> dict[str, QosCurve]:
     """The curves of some analytics, each once, by their names."""
@@ -227,58 +221,6 @@ def decision_rows(
             }
         )
     return rows
-
-
-def rate_metrics(
-    number: int, weights: np.ndarray, rates: RateAllocation, bound: float, uplink: float
-) -> Rows:
-    """Rows of ``summary`` that every division of an uplink has.
-
-    Args:
-        number: of the configuration.
-        weights: ``(n,)`` of the analytics.
-        rates: what each is granted.
-        bound: no decision is worth more; infinite where nobody knows.
-        uplink: what could be granted, bit/s.
-    """
-    total = float(weights.sum())
-    share = 1 / total if total > 0 else 0.0
-    granted = float(rates.rates_bps.sum())
-    values: list[tuple[str, float, str]] = [
-        ("weighted_qos", rates.value * share, ""),
-        ("uplink_used", granted / uplink if uplink > 0 else 0.0, ""),
-        ("n_served", float((rates.steps >= 0).sum()), ""),
-        ("jain_index", jain_index(rates.qualities), ""),
-        ("qos_per_mbps", rates.price_per_bps * 1e6 * share, "s/Mbit"),
-    ]
-    if math.isfinite(bound):
-        values.append(("weighted_qos_bound", bound * share, ""))
-        values.append(("bound_share", rates.value / bound if bound else 1.0, ""))
-    return metric_rows(number, values, len(weights))
-
-
-def metric_rows(number: int, values: Iterable[tuple[str, float, str]], n: int) -> Rows:
-    """Rows of ``summary`` from a name, a value and a unit each; NaN is left out."""
-    return [
-        {
-            "configuration": number,
-            "metric": metric,
-            "value": value,
-            "low": None,
-            "high": None,
-            "n": n,
-            "unit": unit,
-            "is_model": metric not in _MEASURED,
-        }
-        for metric, value, unit in values
-        if math.isfinite(value)
-    ]
-
-
-def jain_index(qualities: np.ndarray) -> float:
-    """Fairness of qualities, 1/n to 1 (Jain, Chiu and Hawe, DEC TR-301, 1984)."""
-    squares = float((qualities**2).sum())
-    return float(qualities.sum()) ** 2 / (len(qualities) * squares) if squares else 1.0
 
 
 def start_times(problem: PlacementProblem, plan: JointPlan) -> dict[str, float]:

@@ -11,12 +11,12 @@ import numpy as np
 from midhaul.deploy.placement.mincut import load_kernels
 from midhaul.deploy.simulate import tables
 from midhaul.deploy.simulate.inputs import policy_of, scenario_of, simulated_images
-from midhaul.deploy.simulate.metrics import METRICS, metric_samples
-from midhaul.deploy.simulate.tables import known, write_frame, write_history
+from midhaul.deploy.simulate.metrics import metric_samples
+from midhaul.deploy.simulate.tables import write_frame, write_history
 from midhaul.deploy.simulate.world import simulate_gateway
 from midhaul.model import Tally, Verdict
 from midhaul.runs.kept import KeptTables
-from midhaul.stats import bootstrap
+from midhaul.runs.metric import summary_rows
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -86,31 +86,12 @@ def _sum_up(
     config: SimulateConfig, repeats: Sequence[dict[str, Any]], run: Run
 ) -> None:
     """Write the summary and judge the run."""
-    is_measured = {metric.name: metric.is_measured for metric in METRICS}
     verdict = Verdict()
     for number, policy in enumerate(config.policies):
         mine = [row for row in repeats if row["configuration"] == number]
         rng = np.random.default_rng([config.seed, 32, number])
-        rows: list[dict[str, object]] = []
-        for metric in metric_samples(mine, policy.label):
-            estimate = bootstrap(
-                metric.statistic,
-                len(metric.units),
-                rng,
-                n_resamples=config.n_resamples,
-            )
-            rows.append(
-                {
-                    "configuration": number,
-                    "metric": metric.metric,
-                    "value": known(float(estimate.value)),
-                    "low": known(float(estimate.low)),
-                    "high": known(float(estimate.high)),
-                    "n": estimate.n,
-                    "unit": metric.unit,
-                    "is_model": not is_measured[metric.metric],
-                }
-            )
+        found = metric_samples(mine, policy.label)
+        rows = summary_rows(found, number, rng, config.n_resamples)
         run.write(tables.SUMMARY, rows, part=number)
         verdict += _judge(policy, mine) + _keeping(policy, mine, config.max_late_share)
     run.verdict = verdict

@@ -1,4 +1,9 @@
-"""The metrics of deploy.simulate, repetition by repetition: each a ratio of sums."""
+"""The metrics of deploy.simulate, repetition by repetition: each a ratio of sums.
+
+For each policy; intervals are over repetitions, each of which has its own arrivals, the
+same for all policies. Each metric is a sum over another sum, so long and short periods
+count as long as they are. Only times of algorithms are measured.
+"""
 
 from __future__ import annotations
 
@@ -8,124 +13,298 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from midhaul.deploy.simulate.tables import CONFIGURATIONS, REPEATS
-from midhaul.model.samples import MetricSamples
+from midhaul.runs.metric import Metric, declare
+from midhaul.stats import ratio_statistic
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from jaxtyping import Float64
-
-    from midhaul.model.samples import Statistic
+    from midhaul.model.samples import MetricSamples
     from midhaul.runs.run import Run
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SimulationMetric:
+class Ratio:
     """A metric as the ratio of two columns of ``repeats``, each summed.
 
     Attributes:
-        name: of the metric.
-        over: the column above.
-        under: the column below; the number of repetitions when empty.
-        better: which direction is an improvement.
-        unit: SI unit, or empty.
+        metric: what it is.
+        above: the column above.
+        below: the column below; the number of repetitions when empty.
         factor: on the ratio.
-        is_measured: true where a clock made the number; the rest is a model's.
     """
 
-    name: str
-    over: str
-    under: str = ""
-    better: Literal["higher", "lower"] = "higher"
-    unit: str = ""
+    metric: Metric
+    above: str
+    below: str = ""
     factor: float = 1.0
-    is_measured: bool = False
 
 
-METRICS = (
-    SimulationMetric(name="weighted_qos", over="qos", under="n_periods"),
-    SimulationMetric(name="planned_qos", over="planned_qos", under="n_periods"),
-    SimulationMetric(name="bound_share", over="bounded_qos", under="bound_qos"),
-    SimulationMetric(name="n_requests", over="n_requests"),
-    SimulationMetric(name="n_analytics", over="analytic_s", under="duration_s"),
-    SimulationMetric(name="n_gateway", over="gateway_s", under="duration_s"),
-    SimulationMetric(name="n_planned_moves", over="n_planned"),
-    SimulationMetric(name="n_realised_moves", over="n_realised"),
-    SimulationMetric(name="planned_bps", over="planned_bps", unit="bit/s"),
-    SimulationMetric(name="realised_bps", over="realised_bps", unit="bit/s"),
-    SimulationMetric(name="realised_share", over="realised_bps", under="planned_bps"),
-    SimulationMetric(
-        name="realised_bits_share",
-        over="realised_saved_bits",
-        under="planned_saved_bits",
+def _ratio(  # noqa: PLR0913 - the parts of a metric
+    name: str,
+    doc: str,
+    above: str,
+    below: str = "",
+    *,
+    unit: str = "",
+    better: Literal["higher", "lower"] = "higher",
+    heading: str = "",
+    form: str = "{:.3g}",
+    factor: float = 1.0,
+    is_model: bool = True,
+) -> Ratio:
+    """A metric over repetitions, by default one of which more is better."""
+    metric = Metric(
+        name,
+        doc,
+        unit=unit,
+        better=better,
+        heading=heading,
+        form=form,
+        over="repetitions",
+        is_model=is_model,
+    )
+    return Ratio(metric=metric, above=above, below=below, factor=factor)
+
+
+RATIOS = (
+    _ratio(
+        "weighted_qos",
+        "mean over rate periods with an analytic of the weighted quality; messages "
+        "that waited beyond their deadline count as 0",
+        "qos",
+        "n_periods",
+        heading="weighted quality",
+        form="{:.3f}",
     ),
-    SimulationMetric(
-        name="saved_bps", over="saved_bits", under="duration_s", unit="bit/s"
+    _ratio(
+        "planned_qos",
+        "the same as planned, late or not",
+        "planned_qos",
+        "n_periods",
+        heading="quality as planned",
+        form="{:.3f}",
     ),
-    SimulationMetric(name="saved_bytes", over="saved_bits", factor=1 / 8, unit="B"),
-    SimulationMetric(
-        name="up_bytes", over="sent_bits", better="lower", factor=1 / 8, unit="B"
+    _ratio(
+        "bound_share",
+        "that over its bound, in periods whose bound is known",
+        "bounded_qos",
+        "bound_qos",
+        heading="share of the bound",
+        form="share",
     ),
-    SimulationMetric(name="down_bytes", over="pulled_bytes", better="lower", unit="B"),
-    SimulationMetric(
-        name="wasted_bytes", over="wasted_bytes", better="lower", unit="B"
+    _ratio("n_requests", "analytics that came", "n_requests"),
+    _ratio(
+        "n_analytics",
+        "analytics that were there, mean over time",
+        "analytic_s",
+        "duration_s",
+        heading="analytics",
     ),
-    SimulationMetric(
-        name="wasted_share", over="wasted_bytes", under="pulled_bytes", better="lower"
+    _ratio(
+        "n_gateway",
+        "those of them that ran on the gateway",
+        "gateway_s",
+        "duration_s",
+        heading="on the gateway",
     ),
-    SimulationMetric(
-        name="deleted_bytes", over="deleted_bytes", better="lower", unit="B"
+    _ratio(
+        "n_planned_moves",
+        "moves to the gateway that were planned and whose end is known",
+        "n_planned",
+        heading="moves planned",
     ),
-    SimulationMetric(
-        name="stored_bytes",
-        over="stored_byte_s",
-        under="duration_s",
-        better="lower",
+    _ratio(
+        "n_realised_moves",
+        "those that happened",
+        "n_realised",
+        heading="moves realised",
+    ),
+    _ratio(
+        "planned_bps",
+        "upload rate that the planned moves would save together",
+        "planned_bps",
+        unit="bit/s",
+    ),
+    _ratio(
+        "realised_bps", "that of the moves which happened", "realised_bps", unit="bit/s"
+    ),
+    _ratio(
+        "realised_share",
+        "the second over the first",
+        "realised_bps",
+        "planned_bps",
+        heading="saved rate realised",
+        form="share",
+    ),
+    _ratio(
+        "realised_bits_share",
+        "upload saved over upload promised, which also counts moves that happened late",
+        "realised_saved_bits",
+        "planned_saved_bits",
+        heading="saved bits realised",
+        form="share",
+    ),
+    _ratio(
+        "saved_bps",
+        "upload rate saved by the gateway, mean over time",
+        "saved_bits",
+        "duration_s",
+        unit="bit/s",
+        heading="upload saved",
+        form="rate",
+    ),
+    _ratio(
+        "saved_bytes",
+        "the same in bytes, of a repetition",
+        "saved_bits",
         unit="B",
+        factor=1 / 8,
     ),
-    SimulationMetric(
-        name="overshoot_share",
-        over="n_overshoot",
-        under="n_allocations",
+    _ratio(
+        "up_bytes",
+        "what crossed the uplink",
+        "sent_bits",
+        unit="B",
+        better="lower",
+        heading="uploaded",
+        form="size",
+        factor=1 / 8,
+    ),
+    _ratio(
+        "down_bytes",
+        "compressed bytes that were pulled",
+        "pulled_bytes",
+        unit="B",
+        better="lower",
+        heading="pulled",
+        form="size",
+    ),
+    _ratio(
+        "wasted_bytes",
+        "those whose pull no analytic used",
+        "wasted_bytes",
+        unit="B",
         better="lower",
     ),
-    SimulationMetric(
-        name="late_share", over="n_late", under="n_messages", better="lower"
-    ),
-    SimulationMetric(name="uplink_sent_share", over="sent_bits", under="carried_bits"),
-    SimulationMetric(name="max_overshoot", over="max_overshoot", better="lower"),
-    SimulationMetric(
-        name="max_late_bytes", over="max_late_bytes", better="lower", unit="B"
-    ),
-    SimulationMetric(
-        name="placement_s",
-        over="placement_s",
-        under="n_placements",
+    _ratio(
+        "wasted_share",
+        "wasted over pulled",
+        "wasted_bytes",
+        "pulled_bytes",
         better="lower",
+        heading="pulled in vain",
+        form="share",
+    ),
+    _ratio(
+        "deleted_bytes",
+        "uncompressed bytes deleted to make room",
+        "deleted_bytes",
+        unit="B",
+        better="lower",
+    ),
+    _ratio(
+        "stored_bytes",
+        "layers on the disk, mean over time",
+        "stored_byte_s",
+        "duration_s",
+        unit="B",
+        better="lower",
+        heading="on the disk",
+        form="size",
+    ),
+    _ratio(
+        "overshoot_share",
+        "rate periods in which more was granted than the uplink carried",
+        "n_overshoot",
+        "n_allocations",
+        better="lower",
+        heading="periods over the uplink",
+        form="share",
+    ),
+    _ratio(
+        "late_share",
+        "messages that waited for the uplink beyond their deadline, or to the end",
+        "n_late",
+        "n_messages",
+        better="lower",
+        heading="messages late",
+        form="share",
+    ),
+    _ratio(
+        "uplink_sent_share",
+        "bits that crossed the uplink over what it could have carried",
+        "sent_bits",
+        "carried_bits",
+        heading="uplink used",
+        form="share",
+    ),
+    _ratio(
+        "max_overshoot",
+        "largest excess, as a share of the uplink",
+        "max_overshoot",
+        better="lower",
+        heading="largest excess",
+        form="share",
+    ),
+    _ratio(
+        "max_late_bytes",
+        "most bytes that waited for the uplink at any time",
+        "max_late_bytes",
+        unit="B",
+        better="lower",
+    ),
+    _ratio(
+        "placement_s",
+        "time of a placement, mean",
+        "placement_s",
+        "n_placements",
         unit="s",
-        is_measured=True,
-    ),
-    SimulationMetric(
-        name="max_placement_s",
-        over="max_placement_s",
         better="lower",
-        unit="s",
-        is_measured=True,
+        heading="time to place",
+        form="duration",
+        is_model=False,
     ),
-    SimulationMetric(
-        name="allocation_s",
-        over="allocation_s",
-        under="n_allocations",
-        better="lower",
+    _ratio(
+        "max_placement_s",
+        "longest time of one",
+        "max_placement_s",
         unit="s",
-        is_measured=True,
+        better="lower",
+        is_model=False,
     ),
-    SimulationMetric(
-        name="max_allocation_s",
-        over="max_allocation_s",
-        better="lower",
+    _ratio(
+        "allocation_s",
+        "time of a division of the uplink, mean",
+        "allocation_s",
+        "n_allocations",
         unit="s",
-        is_measured=True,
+        better="lower",
+        heading="time to divide",
+        form="duration",
+        is_model=False,
+    ),
+    _ratio(
+        "max_allocation_s",
+        "longest time of one",
+        "max_allocation_s",
+        unit="s",
+        better="lower",
+        is_model=False,
+    ),
+)
+
+METRICS = declare(
+    *(ratio.metric for ratio in RATIOS),
+    headline=(
+        "weighted_qos",
+        "n_gateway",
+        "realised_bits_share",
+        "saved_bps",
+        "wasted_share",
+        "overshoot_share",
+        "late_share",
+        "placement_s",
     ),
 )
 """All metrics of the kind, in the order of the summary."""
@@ -159,33 +338,10 @@ def metric_samples(
         return []
     ordered = sorted(repeats, key=lambda row: row["repeat"])
     units = tuple(f"repeat {row['repeat']}" for row in ordered)
-    return [
-        MetricSamples(
-            metric=metric.name,
-            configuration=configuration,
-            units=units,
-            statistic=_ratio(
-                np.array([row[metric.over] for row in ordered], np.float64)
-                * metric.factor,
-                np.array(
-                    [row[metric.under] if metric.under else 1.0 for row in ordered],
-                    np.float64,
-                ),
-            ),
-            better=metric.better,
-            unit=metric.unit,
-        )
-        for metric in METRICS
-    ]
-
-
-def _ratio(
-    over: Float64[np.ndarray, " n"], under: Float64[np.ndarray, " n"]
-) -> Statistic:
-    """Sum over sum, for units that count several times or never; NaN over nothing."""
-
-    def statistic(counts: Float64[np.ndarray, "b n"]) -> Float64[np.ndarray, " b"]:
-        below = counts @ under
-        return counts @ over / np.where(below > 0, below, np.nan)
-
-    return statistic
+    found: list[MetricSamples] = []
+    for one in RATIOS:
+        above = np.array([row[one.above] for row in ordered], np.float64)
+        below = [row[one.below] if one.below else 1.0 for row in ordered]
+        statistic = ratio_statistic(above * one.factor, np.array(below, np.float64))
+        found.append(one.metric.samples(configuration, units, statistic))
+    return found

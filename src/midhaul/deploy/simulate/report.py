@@ -7,53 +7,13 @@ from typing import TYPE_CHECKING, Any
 from midhaul.deploy.report import overtime, overuse
 from midhaul.deploy.report.overtime import algorithm_times
 from midhaul.deploy.simulate import tables
+from midhaul.deploy.simulate.metrics import METRICS
 from midhaul.report import Notice, Page, PageSection
 from midhaul.report.common_chapters import environment, gather, subtitle, verdict_of
-from midhaul.report.numbers import duration_text, rate, size_text
 from midhaul.report.view import View, headline, metric_bars, summary_table
 
 if TYPE_CHECKING:
     from midhaul.runs.run import Run
-
-
-def _quality(value: float) -> str:
-    return f"{value:.3f}"
-
-
-def _share(value: float) -> str:
-    return f"{value * 100:.3g} %"
-
-
-def _count(value: float) -> str:
-    return f"{value:.3g}"
-
-
-def _rate(value: float) -> str:
-    return rate(value).text
-
-
-_FORMS = (
-    ("weighted_qos", "weighted quality", _quality),
-    ("planned_qos", "quality as planned", _quality),
-    ("bound_share", "share of the bound", _share),
-    ("n_analytics", "analytics", _count),
-    ("n_gateway", "on the gateway", _count),
-    ("n_planned_moves", "moves planned", _count),
-    ("n_realised_moves", "moves realised", _count),
-    ("realised_share", "saved rate realised", _share),
-    ("realised_bits_share", "saved bits realised", _share),
-    ("saved_bps", "upload saved", _rate),
-    ("up_bytes", "uploaded", size_text),
-    ("down_bytes", "pulled", size_text),
-    ("wasted_share", "pulled in vain", _share),
-    ("stored_bytes", "on the disk", size_text),
-    ("overshoot_share", "periods over the uplink", _share),
-    ("late_share", "messages late", _share),
-    ("uplink_sent_share", "uplink used", _share),
-    ("max_overshoot", "largest excess", _share),
-    ("placement_s", "time to place", duration_text),
-    ("allocation_s", "time to divide", duration_text),
-)
 
 
 def build(run: Run) -> Page:
@@ -74,11 +34,11 @@ def _overview(view: View) -> PageSection:
         text = "This run has written no policy yet, so there is nothing to show."
         return PageSection(title="Overview", items=(Notice(text=text, tone="warning"),))
     wanted = (
-        ("Weighted quality", "weighted_qos", True, _quality),
-        ("Upload saved", "saved_bps", True, _rate),
-        ("Planned saving realised", "realised_bits_share", True, _share),
-        ("Periods over the uplink", "overshoot_share", False, _share),
-        ("Messages late", "late_share", False, _share),
+        ("Weighted quality", "weighted_qos"),
+        ("Upload saved", "saved_bps"),
+        ("Planned saving realised", "realised_bits_share"),
+        ("Periods over the uplink", "overshoot_share"),
+        ("Messages late", "late_share"),
     )
     caption = (
         "Means over repetitions with the same requests for every policy; below each "
@@ -86,7 +46,7 @@ def _overview(view: View) -> PageSection:
         "messages that waited for the uplink beyond their deadline."
     )
     items = (
-        headline(view, wanted),
+        headline(view, METRICS, wanted),
         metric_bars(
             view,
             "weighted_qos",
@@ -105,7 +65,7 @@ def _overview(view: View) -> PageSection:
         ),
         overtime.promises(view, tables.MOVES),
         *overuse.fronts(view),
-        summary_table(view, _FORMS, caption),
+        summary_table(view, METRICS, caption),
     )
     return PageSection(title="Overview", items=gather(items))
 

@@ -8,7 +8,6 @@ All metrics are made of the sums of each repetition.
 
 from __future__ import annotations
 
-import math
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +15,7 @@ import pyarrow as pa
 
 from midhaul.runs.summary import CONFIGURATION, SUMMARY
 from midhaul.runs.tables import Column, Table
+from midhaul.stats import known
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -397,7 +397,8 @@ def write_history(
         {k: v for k, v in row.items() if k != "movers"} for row in rows(history.pulls)
     ]
     decisions = [
-        {**row, "bound": known(row["bound"])} for row in rows(history.decisions)
+        {**common, **asdict(one), "bound": known(one.bound)}
+        for one in history.decisions
     ]
     run.write(PERIODS, rows(history.periods), part=part)
     run.write(RATES, rows(history.rates), part=part)
@@ -422,8 +423,3 @@ def _move_row(move: Move) -> dict[str, object]:
         "is_realised": move.is_realised,
         "outcome": move.outcome,
     }
-
-
-def known(value: object) -> float | None:
-    """A number that a table can hold; null for NaN and infinity."""
-    return value if isinstance(value, float) and math.isfinite(value) else None

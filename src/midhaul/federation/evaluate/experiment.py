@@ -288,7 +288,7 @@ def evaluate(config: EvaluateConfig, run: Run, progress: Progress) -> None:
     features, _ = features_of(
         config.features, config.data, config.seed, recording, progress
     )
-    run.write(tables.PROVIDERS, metrics.provider_rows(recording), part=0)
+    run.write(tables.PROVIDERS, tables.provider_rows(recording), part=0)
     trained = [Bundle.load(file) for file in config.trained]
     for bundle in trained:
         bundle.check_fits(recording)
@@ -394,7 +394,7 @@ class _Split:
         outcomes: dict[int, list[PolicyOutcome]],
     ) -> None:
         """Write what one split is enough for: reliability, regret, faults, images."""
-        rows = metrics.reliability_rows(self.part)
+        rows = tables.reliability_rows(self.part)
         self.run.write(tables.CALIBRATION, rows, part=0)
         ours = _dearest(contenders, "cascade") or contenders[-1]
         singles = [one for one in contenders if one.provider >= 0]

@@ -1,21 +1,17 @@
-"""Metrics of a federation: judged over splits, in pairs, and item by item to compare.
+"""The metrics of federation.evaluate and federation.train.
 
-Policies are judged over several splits by statistics of items, paired where they can
-be.
+Of federation.evaluate, on items that nothing was learned on; of federation.train, on
+the calibration items. An item counts in every split that tests it.
 
 Every split tests another half of the items. A metric is the mean over splits, as a
 function of how often each item counts, so that its bootstrap interval is over items and
 the items that two policies share cancel out of their difference.
-
-What they did becomes rows of tables.
-
-The summary has every contender over all splits, in pairs.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -23,16 +19,14 @@ import pyarrow as pa
 
 from midhaul.federation.evaluate import tables
 from midhaul.federation.evaluate.tables import CONFIGURATIONS, DECISIONS
-from midhaul.federation.fusion.calibration import reliability
 from midhaul.federation.quality import class_qualities, item_quality, set_quality
 from midhaul.federation.recordings.problem import members, sizes_of
-from midhaul.model.samples import MetricSamples
+from midhaul.runs.metric import Metric, declare
 from midhaul.runs.summary import SUMMARY
-from midhaul.stats import bootstrap, mean_statistic, paired_bootstrap
+from midhaul.stats import bootstrap, known, mean_statistic, paired_bootstrap
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-    from typing import Literal
 
     from jaxtyping import Float64, Int64
 
@@ -41,9 +35,140 @@ if TYPE_CHECKING:
     from midhaul.federation.quality import QualityOfSet
     from midhaul.federation.recordings.problem import Answers, Recording
     from midhaul.model import Estimate
-    from midhaul.model.samples import Statistic
+    from midhaul.model.samples import MetricSamples, Statistic
     from midhaul.runs.progress import Progress
     from midhaul.runs.run import Run
+
+_QUALITY = Metric(
+    "quality",
+    "pooled AP50 (boxes), mean Jaccard index (tags) or accuracy (labels) of the fused "
+    "answers",
+    better="higher",
+    heading="quality",
+    form="points",
+    over="items",
+)
+_COST = Metric(
+    "cost_usd",
+    "mean price of the calls made for an item",
+    unit="USD",
+    better="lower",
+    heading="price of 1,000",
+    form="usd_of_1000",
+    over="items",
+)
+_CALLS = Metric(
+    "n_calls",
+    "mean number of providers asked about an item",
+    better="lower",
+    heading="calls",
+    form="{:.2f}",
+    over="items",
+)
+_ROUNDS = Metric(
+    "n_rounds",
+    "mean number of rounds of calls, one after another",
+    better="lower",
+    form="{:.2f}",
+    over="items",
+)
+_COST_SHARE = Metric(
+    "cost_share",
+    "`cost_usd` over the price of asking everybody",
+    better="lower",
+    form="{:.0%}",
+)
+_ITEM_QUALITY = Metric(
+    "item_quality",
+    "mean over items of the quality of each answer alone; of federation.train in "
+    "comparisons only",
+    better="higher",
+    over="items",
+)
+
+EVALUATE_METRICS = declare(
+    _QUALITY,
+    _ITEM_QUALITY,
+    _COST,
+    _CALLS,
+    replace(_ROUNDS, heading="rounds"),
+    _COST_SHARE,
+    Metric(
+        "gain_on_best_single",
+        "`quality` less that of the provider that is best on the same items, paired",
+        better="higher",
+        heading="over best single",
+        form="gain",
+        over="items",
+    ),
+    Metric(
+        "gain_on_all",
+        "`quality` less that of asking everybody, paired",
+        better="higher",
+        heading="over all",
+        form="gain",
+        over="items",
+    ),
+    Metric(
+        "gap_recovered",
+        "share of the way from the best single provider to the oracle",
+        better="higher",
+        heading="of the gap to the oracle",
+        form="{:.0%}",
+    ),
+    Metric(
+        "ap",
+        "AP at IoU 0.50:0.95 of the fused boxes, pooled",
+        better="higher",
+        heading="AP",
+        form="points",
+        over="items",
+    ),
+    headline=(
+        "quality",
+        "cost_usd",
+        "n_calls",
+        "gain_on_best_single",
+        "gain_on_all",
+        "gap_recovered",
+    ),
+)
+"""What federation.evaluate finds, in the order of its report."""
+
+TRAIN_METRICS = declare(
+    _QUALITY,
+    _ITEM_QUALITY,
+    _COST,
+    _CALLS,
+    _ROUNDS,
+    replace(_COST_SHARE, heading="of the price of all"),
+    Metric(
+        "fit_s",
+        "time to learn and calibrate, the whole family",
+        unit="s",
+        better="lower",
+        heading="time to learn",
+        form="duration",
+    ),
+    Metric(
+        "decide_s",
+        "time to decide about an item, over all rounds, many items at once",
+        unit="s",
+        better="lower",
+        heading="to decide about an item",
+        form="duration",
+    ),
+    Metric(
+        "training_usd",
+        "price of the calls that were learned from",
+        unit="USD",
+        better="lower",
+        heading="price of the calls to learn from",
+        form="usd",
+    ),
+    headline=("quality", "cost_usd", "n_calls", "cost_share", "fit_s"),
+)
+"""What federation.train finds, in the order of its report."""
 
 _DIGITS = 14
 
@@ -165,23 +290,6 @@ def cost_to_match(
 _MOST_SUBSETS = 16
 
 
-def provider_rows(recording: Recording) -> list[dict[str, object]]:
-    """One row for each provider."""
-    rows: list[dict[str, object]] = []
-    for p, provider in enumerate(recording.providers):
-        answers = recording.answers[p]
-        is_empty = (answers.counts == 0) & ~answers.is_missing
-        rows.append(
-            {
-                "provider": provider,
-                "price_usd": float(recording.prices_usd[p]),
-                "n_missing": int(answers.is_missing.sum()),
-                "n_empty": int(is_empty.sum()),
-            }
-        )
-    return rows
-
-
 def decision_table(
     configuration: int, split: int, items: Sequence[str], outcome: PolicyOutcome
 ) -> pa.Table:
@@ -198,41 +306,6 @@ def decision_table(
         "quality": outcome.item_quality,
     }
     return pa.table(columns, schema=tables.DECISIONS.schema)
-
-
-def metric_rows(
-    configuration: int, metrics: Sequence[tuple[str, Estimate]]
-) -> list[dict[str, object]]:
-    """Rows of the summary, from estimates."""
-    return [
-        {
-            "configuration": configuration,
-            "metric": metric,
-            "value": _known(one.value),
-            "low": _known(one.low),
-            "high": _known(one.high),
-            "n": one.n,
-            "unit": one.unit,
-            "is_model": False,
-        }
-        for metric, one in metrics
-    ]
-
-
-def plain_row(
-    configuration: int, metric: str, value: float, unit: str = "", n: int = 1
-) -> dict[str, object]:
-    """A row of the summary without an interval."""
-    return {
-        "configuration": configuration,
-        "metric": metric,
-        "value": _known(value),
-        "low": None,
-        "high": None,
-        "n": n,
-        "unit": unit,
-        "is_model": False,
-    }
 
 
 def call_rows(
@@ -291,37 +364,10 @@ def class_rows(
             "configuration": configuration,
             "label": recording.names[i],
             "support": int(support[i]),
-            "quality": _known(float(values[i])),
+            "quality": known(float(values[i])),
         }
         for i in np.flatnonzero(support).tolist()
     ]
-
-
-def reliability_rows(part: TestPart) -> list[dict[str, object]]:
-    """What every provider's scores are worth, before and after calibration."""
-    rows: list[dict[str, object]] = []
-    for is_calibrated, recording in ((False, part.raw), (True, part.recording)):
-        for p, provider in enumerate(recording.providers):
-            found = reliability(recording, recording.answers[p])
-            rows.extend(
-                {
-                    "provider": provider,
-                    "is_calibrated": is_calibrated,
-                    "bin": number,
-                    "score": float(found.scores[number]),
-                    "share_right": float(found.shares[number]),
-                    "low": float(found.low[number]),
-                    "high": float(found.high[number]),
-                    "n": int(found.counts[number]),
-                    "error": found.error,
-                }
-                for number in range(len(found.counts))
-            )
-    return rows
-
-
-def _known(value: float) -> float | None:
-    return None if np.isnan(value) else float(value)
 
 
 _ONES = 1
@@ -368,45 +414,42 @@ class PolicySummary:
         """All metrics of one contender."""
         outcomes = self.outcomes[contender.number]
         quality = quality_over(outcomes)
-        metrics: list[tuple[str, Estimate]] = [
-            ("quality", self._estimate(quality)),
-            (
-                "item_quality",
-                self._estimate(mean_over(outcomes, [o.item_quality for o in outcomes])),
+        statistics = {
+            "quality": quality,
+            "item_quality": mean_over(outcomes, [o.item_quality for o in outcomes]),
+            "cost_usd": mean_over(outcomes, [o.cost_usd for o in outcomes]),
+            "n_calls": mean_over(
+                outcomes, [sizes_of(o.asked).astype(float) for o in outcomes]
             ),
-            (
-                "cost_usd",
-                self._estimate(
-                    mean_over(outcomes, [o.cost_usd for o in outcomes]), "USD"
-                ),
+            "n_rounds": mean_over(
+                outcomes, [o.n_rounds.astype(float) for o in outcomes]
             ),
-            (
-                "n_calls",
-                self._estimate(
-                    mean_over(
-                        outcomes, [sizes_of(o.asked).astype(float) for o in outcomes]
-                    )
-                ),
-            ),
-            (
-                "n_rounds",
-                self._estimate(
-                    mean_over(outcomes, [o.n_rounds.astype(float) for o in outcomes])
-                ),
-            ),
+        }
+        boxes = [(o.items, o.quality.ap) for o in outcomes if o.quality.ap is not None]
+        if boxes:
+            statistics["ap"] = over_splits(boxes)
+        metrics = {name: self._estimate(one) for name, one in statistics.items()}
+        for metric, other in (
+            ("gain_on_best_single", self.best_single()),
+            ("gain_on_all", self.named("ensemble-n")),
+        ):
+            if other is not None:
+                metrics[metric] = self._gain(quality, other)
+        rows = [
+            EVALUATE_METRICS[metric].estimate_row(contender.number, found)
+            for metric, found in metrics.items()
         ]
-        metrics += self._of_boxes(outcomes)
-        metrics += self._against("gain_on_best_single", quality, self.best_single())
-        metrics += self._against("gain_on_all", quality, self.named("ensemble-n"))
-        rows = metric_rows(contender.number, metrics)
-        if self._price_usd > 0:
-            share = self.cost_usd[contender.number] / self._price_usd
-            rows.append(plain_row(contender.number, "cost_share", share))
-        recovered = self._recovered(contender.number)
-        if recovered is not None:
-            row = plain_row(contender.number, "gap_recovered", recovered)
-            rows.append(row)
-        return rows
+        points: dict[str, float | None] = {
+            "cost_share": self.cost_usd[contender.number] / self._price_usd
+            if self._price_usd > 0
+            else None,
+            "gap_recovered": self._recovered(contender.number),
+        }
+        return rows + [
+            EVALUATE_METRICS[metric].row(contender.number, value)
+            for metric, value in points.items()
+            if value is not None
+        ]
 
     def match_rows(self) -> list[dict[str, object]]:
         """What each family has to spend to match what is simpler."""
@@ -437,26 +480,15 @@ class PolicySummary:
                 )
         return rows
 
-    def _of_boxes(
-        self, outcomes: Sequence[PolicyOutcome]
-    ) -> list[tuple[str, Estimate]]:
-        parts = [(o.items, o.quality.ap) for o in outcomes if o.quality.ap is not None]
-        return [("ap", self._estimate(over_splits(parts)))] if parts else []
-
-    def _against(
-        self, metric: str, quality: Statistic, other: int | None
-    ) -> list[tuple[str, Estimate]]:
-        if other is None:
-            return []
-        base = quality_over(self.outcomes[other])
-        difference = paired_bootstrap(
+    def _gain(self, quality: Statistic, other: int) -> Estimate:
+        """How much more quality there is than another contender's."""
+        return paired_bootstrap(
             quality,
-            base,
+            quality_over(self.outcomes[other]),
             self._n,
             np.random.default_rng([self._config.seed, 3]),
             n_resamples=self._config.n_resamples,
-        )
-        return [(metric, difference.estimate)]
+        ).estimate
 
     def _recovered(self, number: int) -> float | None:
         """The share of the way from the best single to the oracle."""
@@ -466,13 +498,12 @@ class PolicySummary:
         gap = self.quality[oracle] - self.quality[best]
         return (self.quality[number] - self.quality[best]) / gap if gap > 0 else None
 
-    def _estimate(self, statistic: Statistic, unit: str = "") -> Estimate:
+    def _estimate(self, statistic: Statistic) -> Estimate:
         return bootstrap(
             statistic,
             self._n,
             np.random.default_rng([self._config.seed, 2]),
             n_resamples=self._config.n_resamples,
-            unit=unit,
         )
 
     def _value(self, statistic: Statistic) -> float:
@@ -512,11 +543,12 @@ def summarise(
     run.write(tables.MATCHES, summary.match_rows(), part=0)
 
 
-_METRICS: tuple[tuple[str, str, Literal["higher", "lower"], str], ...] = (
-    ("item_quality", "quality", "higher", ""),
-    ("cost_usd", "cost_usd", "lower", "USD"),
-    ("n_rounds", "n_rounds", "lower", ""),
-)
+_COMPARED = {
+    "item_quality": "quality",
+    "cost_usd": "cost_usd",
+    "n_rounds": "n_rounds",
+}
+"""Metrics that are means over the items of ``decisions``, and their columns."""
 
 
 def samples(run: Run) -> list[MetricSamples]:
@@ -540,16 +572,10 @@ def samples(run: Run) -> list[MetricSamples]:
         if not mine.any():
             continue
         units = tuple(str(item) for item in items[mine])
-        for metric, column, better, unit in _METRICS:
+        for metric, column in _COMPARED.items():
             values = np.asarray(rows[column].to_numpy(), np.float64)[mine]
+            statistic = mean_statistic(values)
             found.append(
-                MetricSamples(
-                    metric=metric,
-                    configuration=str(row["name"]),
-                    units=units,
-                    statistic=mean_statistic(values),
-                    better=better,
-                    unit=unit,
-                )
+                EVALUATE_METRICS[metric].samples(str(row["name"]), units, statistic)
             )
     return found

@@ -11,13 +11,20 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from midhaul.federation.evaluate import tables
+from midhaul.federation.evaluate.metrics import EVALUATE_METRICS, TRAIN_METRICS
 from midhaul.federation.evaluate.tables import FAULT_PHASES, FAULT_SUMMARY
 from midhaul.model.estimate import AT_LEAST, SIGNS
 from midhaul.report import Cell, DataTable, Figure, Notice, Page, PageSection
 from midhaul.report.axes import Axis, Series
 from midhaul.report.charts import dots, lines, over_time, stack
 from midhaul.report.common_chapters import environment, gather, subtitle, verdict_of
-from midhaul.report.numbers import duration_text, percent
+from midhaul.report.numbers import (
+    PER,
+    duration_text,
+    percent,
+    points_text,
+    usd_of_1000_text,
+)
 from midhaul.report.page import gallery
 from midhaul.report.timelines import against
 from midhaul.report.view import View, headline, summary_table
@@ -26,24 +33,6 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from midhaul.runs.run import Run
-
-PER = 1000
-"""Prices are shown for so many items."""
-
-
-def usd_text(usd: float) -> str:
-    """A price of a thousand items."""
-    return f"{usd * PER:.4g} USD"
-
-
-def quality_text(value: float) -> str:
-    """A quality in hundredths."""
-    return f"{value * 100:.2f}"
-
-
-def gain_text(value: float) -> str:
-    """A difference of qualities in hundredths, with its sign."""
-    return f"{value * 100:+.2f}"
 
 
 def trade_off(view: View) -> Figure | str:
@@ -91,8 +80,8 @@ def matches_table(view: View) -> DataTable | str:
             (
                 str(row["policy"]),
                 str(row["target"]),
-                Cell(quality_text(row["target_quality"]), row["target_quality"]),
-                Cell(usd_text(row["target_cost_usd"]), row["target_cost_usd"]),
+                Cell(points_text(row["target_quality"]), row["target_quality"]),
+                Cell(usd_of_1000_text(row["target_cost_usd"]), row["target_cost_usd"]),
                 _price(row["cost_usd"]),
                 percent(row["saving"]),
             )
@@ -108,7 +97,9 @@ def _has(view: View) -> bool:
 
 
 def _price(usd: float | None) -> Cell:
-    return Cell("not reached", None) if usd is None else Cell(usd_text(usd), usd)
+    return (
+        Cell("not reached", None) if usd is None else Cell(usd_of_1000_text(usd), usd)
+    )
 
 
 _MOST_LABELS = 20
@@ -149,7 +140,7 @@ def _subsets(view: View) -> DataTable | str:
     for row in rows:
         seen[row["name"]] = seen.get(row["name"], 0) + 1
         if seen[row["name"]] <= _MOST_SUBSETS:
-            quality = Cell(quality_text(row["quality"]), row["quality"])
+            quality = Cell(points_text(row["quality"]), row["quality"])
             shown.append((row["name"], row["subset"], percent(row["share"]), quality))
     if not shown:
         return ""
@@ -329,7 +320,7 @@ def online(view: View) -> PageSection | None:
                     Cell(f"{row[key]:.4f}", row[key])
                     for key in ("worth", "worth_at_end", "best_fixed_at_end")
                 ),
-                Cell(usd_text(row["cost_usd"]), row["cost_usd"]),
+                Cell(usd_of_1000_text(row["cost_usd"]), row["cost_usd"]),
                 row["n_alarms"],
                 row["n_audits"],
                 row["n_refits"],
@@ -425,16 +416,6 @@ def _bound(row: Mapping[str, Any]) -> dict[str, str]:
     return {"latency_p95_s_bound": SIGNS[AT_LEAST]}
 
 
-_EVALUATE_FORMS = (
-    ("quality", "quality", quality_text),
-    ("cost_usd", "price of 1,000", usd_text),
-    ("n_calls", "calls", "{:.2f}".format),
-    ("n_rounds", "rounds", "{:.2f}".format),
-    ("gain_on_best_single", "over best single", gain_text),
-    ("gain_on_all", "over all", gain_text),
-    ("gap_recovered", "of the gap to the oracle", "{:.0%}".format),
-    ("ap", "AP", quality_text),
-)
 _HINDSIGHT = ("oracle",)
 
 
@@ -469,9 +450,8 @@ def _evaluate_overview(view: View) -> PageSection:
         text = "This run has judged no policy to its end, so there is nothing to show."
         return PageSection(title="Overview", items=(Notice(text=text, tone="warning"),))
     wanted = (
-        ("Cheapest at its quality", "cost_usd", False, usd_text),
-        ("Most over the best single provider", "gain_on_best_single", True, gain_text),
-        ("Most over asking everybody", "gain_on_all", True, gain_text),
+        ("Most over the best single provider", "gain_on_best_single"),
+        ("Most over asking everybody", "gain_on_all"),
     )
     text = (
         "Every policy was learned on one part of the items, its budget calibrated on a "
@@ -487,10 +467,10 @@ def _evaluate_overview(view: View) -> PageSection:
     )
     deployable = _without(view, _HINDSIGHT)
     items = (
-        headline(deployable, wanted[1:]),
+        headline(deployable, EVALUATE_METRICS, wanted),
         trade_off(view),
         matches_table(view),
-        summary_table(view, _EVALUATE_FORMS, caption),
+        summary_table(view, EVALUATE_METRICS, caption),
     )
     return PageSection(title="Overview", text=text, items=gather(items))
 
@@ -544,17 +524,6 @@ def _times(view: View) -> PageSection | None:
     return PageSection(title="Times", items=(table,))
 
 
-_TRAIN_FORMS = (
-    ("quality", "quality", quality_text),
-    ("cost_usd", "price of 1,000", usd_text),
-    ("n_calls", "calls", "{:.2f}".format),
-    ("cost_share", "of the price of all", "{:.0%}".format),
-    ("fit_s", "time to learn", duration_text),
-    ("decide_s", "to decide about an item", duration_text),
-    ("training_usd", "price of the calls to learn from", "{:.4g} USD".format),
-)
-
-
 def build_train(run: Run) -> Page:
     """The report of a training, whatever the run got to."""
     view = View(run, tables.CONFIGURATIONS)
@@ -584,7 +553,7 @@ def _train_overview(view: View) -> PageSection:
         "policy, the fusion and the calibration are in `files/federation.npz`; "
         "`midhaul serve federation` serves them."
     )
-    items = (summary_table(view, _TRAIN_FORMS, ""), _points(view), _bill(view))
+    items = (summary_table(view, TRAIN_METRICS, ""), _points(view), _bill(view))
     return PageSection(title="Overview", text=text, items=gather(items))
 
 

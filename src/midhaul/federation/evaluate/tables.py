@@ -6,10 +6,17 @@ the federation's own work takes none.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import pyarrow as pa
 
+from midhaul.federation.fusion.calibration import reliability
 from midhaul.runs.summary import CONFIGURATION, SUMMARY
 from midhaul.runs.tables import Column, Table
+
+if TYPE_CHECKING:
+    from midhaul.federation.evaluate.split_and_fit import TestPart
+    from midhaul.federation.recordings.problem import Recording
 
 _INT = pa.int64()
 _FLOAT = pa.float64()
@@ -348,3 +355,43 @@ EVALUATE_TABLES = (
     ALARMS,
     *TABLES,
 )
+
+
+def provider_rows(recording: Recording) -> list[dict[str, object]]:
+    """One row for each provider."""
+    rows: list[dict[str, object]] = []
+    for p, provider in enumerate(recording.providers):
+        answers = recording.answers[p]
+        is_empty = (answers.counts == 0) & ~answers.is_missing
+        rows.append(
+            {
+                "provider": provider,
+                "price_usd": float(recording.prices_usd[p]),
+                "n_missing": int(answers.is_missing.sum()),
+                "n_empty": int(is_empty.sum()),
+            }
+        )
+    return rows
+
+
+def reliability_rows(part: TestPart) -> list[dict[str, object]]:
+    """What every provider's scores are worth, before and after calibration."""
+    rows: list[dict[str, object]] = []
+    for is_calibrated, recording in ((False, part.raw), (True, part.recording)):
+        for p, provider in enumerate(recording.providers):
+            found = reliability(recording, recording.answers[p])
+            rows.extend(
+                {
+                    "provider": provider,
+                    "is_calibrated": is_calibrated,
+                    "bin": number,
+                    "score": float(found.scores[number]),
+                    "share_right": float(found.shares[number]),
+                    "low": float(found.low[number]),
+                    "high": float(found.high[number]),
+                    "n": int(found.counts[number]),
+                    "error": found.error,
+                }
+                for number in range(len(found.counts))
+            )
+    return rows

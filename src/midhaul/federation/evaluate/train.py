@@ -13,7 +13,7 @@ from midhaul.federation.bundle import Bundle
 from midhaul.federation.evaluate import metrics as result_rows
 from midhaul.federation.evaluate import tables
 from midhaul.federation.evaluate.inputs import features_of, recording_of
-from midhaul.federation.evaluate.metrics import judge
+from midhaul.federation.evaluate.metrics import TRAIN_METRICS, judge
 from midhaul.federation.evaluate.split_and_fit import (
     Learned,
     PreparedSplit,
@@ -27,7 +27,7 @@ from midhaul.federation.policies.replay import replay
 from midhaul.federation.recordings.problem import sizes_of, split_items
 from midhaul.model import Verdict
 from midhaul.runs.summary import SUMMARY
-from midhaul.stats import bootstrap, mean_statistic
+from midhaul.stats import bootstrap, known, mean_statistic
 
 if TYPE_CHECKING:
     from midhaul.federation.evaluate.config import TrainConfig
@@ -62,7 +62,7 @@ def train(config: TrainConfig, run: Run, progress: Progress) -> None:
     features, names = features_of(
         config.features, config.data, config.seed, recording, progress
     )
-    run.write(tables.PROVIDERS, result_rows.provider_rows(recording), part=0)
+    run.write(tables.PROVIDERS, tables.provider_rows(recording), part=0)
     mine, held = split_items(recording.items, config.seed, config.shares)
     prepared = prepare(
         recording.take(mine),
@@ -201,7 +201,7 @@ def _write_held_out(
     whole = part.raw
     run.write(tables.CALLS, result_rows.call_rows(0, whole, [outcome]), part=0)
     run.write(tables.SUBSETS, result_rows.subset_rows(0, whole, [outcome]), part=0)
-    run.write(tables.CALIBRATION, result_rows.reliability_rows(part), part=0)
+    run.write(tables.CALIBRATION, tables.reliability_rows(part), part=0)
     _write_points(run, learned, outcome)
     _write_summary(run, outcome, prepared, whole, learned.fit_s, decide_s)
 
@@ -216,32 +216,27 @@ def _write_summary(
 ) -> None:
     """The numbers of the calibration items."""
     n, rng = len(outcome.items), np.random.default_rng(1)
-    metrics: list[tuple[str, Estimate]] = [
-        ("quality", bootstrap(outcome.quality.statistic, n, rng)),
-        (
-            "cost_usd",
-            bootstrap(mean_statistic(outcome.cost_usd), n, rng, unit="USD"),
-        ),
-        (
-            "n_calls",
-            bootstrap(mean_statistic(sizes_of(outcome.asked).astype(float)), n, rng),
-        ),
-        ("n_rounds", bootstrap(mean_statistic(outcome.n_rounds.astype(float)), n, rng)),
+    statistics = {
+        "quality": outcome.quality.statistic,
+        "cost_usd": mean_statistic(outcome.cost_usd),
+        "n_calls": mean_statistic(sizes_of(outcome.asked).astype(float)),
+        "n_rounds": mean_statistic(outcome.n_rounds.astype(float)),
+    }
+    rows = [
+        TRAIN_METRICS[metric].estimate_row(0, bootstrap(statistic, n, rng))
+        for metric, statistic in statistics.items()
     ]
-    rows = result_rows.metric_rows(0, metrics)
     price_usd = float(whole.prices_usd.sum())
-    if price_usd > 0:
-        rows.append(
-            result_rows.plain_row(
-                0, "cost_share", float(outcome.cost_usd.mean()) / price_usd
-            )
-        )
     n_all = len(prepared.train) + n
-    rows += [
-        result_rows.plain_row(0, "fit_s", fit_s, "s"),
-        result_rows.plain_row(0, "decide_s", decide_s, "s", n),
-        result_rows.plain_row(0, "training_usd", price_usd * n_all, "USD", n_all),
-    ]
+    points = {
+        "fit_s": (fit_s, 1),
+        "decide_s": (decide_s, n),
+        "training_usd": (price_usd * n_all, n_all),
+    }
+    if price_usd > 0:
+        share = float(outcome.cost_usd.mean()) / price_usd
+        points = {"cost_share": (share, 1), **points}
+    rows += [TRAIN_METRICS[metric].row(0, *point) for metric, point in points.items()]
     run.write(SUMMARY, rows, part=0)
 
 
@@ -260,8 +255,8 @@ def _write_points(run: Run, learned: Learned, outcome: PolicyOutcome) -> None:
             "multiplier": multiplier,
             "cost_usd": cost_usd,
             "quality": quality.value,
-            "low": None if np.isnan(quality.low) else quality.low,
-            "high": None if np.isnan(quality.high) else quality.high,
+            "low": known(quality.low),
+            "high": known(quality.high),
             "is_chosen": multiplier is None,
         }
         for multiplier, cost_usd, quality in points

@@ -27,7 +27,7 @@ from midhaul.federation.record.caller import (
     turns_of,
 )
 from midhaul.federation.record.journal import Journal
-from midhaul.federation.record.metrics import RecordTables, sum_up
+from midhaul.federation.record.samples import RecordTables, sum_up
 from midhaul.federation.record.tables import write_recording
 from midhaul.federation.record.tcpdump import Sniffer
 from midhaul.machine.coroutines import run_coroutine

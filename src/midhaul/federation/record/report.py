@@ -5,13 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from midhaul.federation.record import tables
-from midhaul.federation.record.metrics import waits_of
+from midhaul.federation.record.metrics import METRICS
+from midhaul.federation.record.samples import waits_of
 from midhaul.report import Cell, DataTable, Figure, Notice, Page, PageSection
 from midhaul.report.axes import Axis, Series
 from midhaul.report.charts import lines, percentile_curves, stack
 from midhaul.report.common_chapters import environment, gather, subtitle, verdict_of
 from midhaul.report.curves import CAPTION, points_of
-from midhaul.report.numbers import duration, duration_text
+from midhaul.report.numbers import duration, usd_text
 from midhaul.report.view import View, headline, metric_bars, summary_table
 
 if TYPE_CHECKING:
@@ -33,24 +34,6 @@ _STATUSES = {
 }
 
 
-def _share(value: float) -> str:
-    return f"{value * 100:.3g} %"
-
-
-def _usd(value: float) -> str:
-    return f"{value:.4g} USD"
-
-
-_FORMS = (
-    ("ok_share", "answered", _share),
-    ("latency_p50_s", "latency, median", duration_text),
-    ("latency_p90_s", "90 %", duration_text),
-    ("latency_p95_s", "95 %", duration_text),
-    ("latency_p99_s", "99 %", duration_text),
-    ("usd_per_call", "price of a call", _usd),
-)
-
-
 def build(run: Run) -> Page:
     """The report of a recording, whatever it got to."""
     view = View(run, tables.CONFIGURATIONS)
@@ -66,13 +49,13 @@ def build(run: Run) -> Page:
 
 def _overview(view: View) -> PageSection:
     wanted = (
-        ("Fastest median", "latency_p50_s", False, duration_text),
-        ("Most answered", "ok_share", True, _share),
-        ("Cheapest call", "usd_per_call", False, _usd),
+        ("Fastest median", "latency_p50_s"),
+        ("Most answered", "ok_share"),
+        ("Cheapest call", "usd_per_call"),
     )
     items = (
         _costs(view),
-        headline(view, wanted),
+        headline(view, METRICS, wanted),
         metric_bars(
             view,
             "latency_p50_s",
@@ -82,7 +65,7 @@ def _overview(view: View) -> PageSection:
             factor=_MS,
         ),
         _distribution(view),
-        summary_table(view, _FORMS, "Below each number its 95 % interval."),
+        summary_table(view, METRICS, "Below each number its 95 % interval."),
     )
     return PageSection(title="Overview", items=gather(items))
 
@@ -102,11 +85,11 @@ def _costs(view: View) -> DataTable | Notice:
             (
                 row["name"],
                 row["spec"],
-                Cell(_usd(row["price_usd"]), row["price_usd"]),
+                Cell(usd_text(row["price_usd"]), row["price_usd"]),
                 row["n_calls"],
-                Cell(_usd(row["forecast_usd"]), row["forecast_usd"]),
+                Cell(usd_text(row["forecast_usd"]), row["forecast_usd"]),
                 Cell(
-                    _usd(spent.get(row["configuration"], 0.0)),
+                    usd_text(spent.get(row["configuration"], 0.0)),
                     spent.get(row["configuration"], 0.0),
                 ),
             )

@@ -47,7 +47,7 @@ from midhaul.federation.serving.settings import (
 from midhaul.federation.serving.trained_parts import Knowledge
 from midhaul.machine.coroutines import run_coroutine
 from midhaul.model import Detections
-from midhaul.stats import claimed_quantile
+from midhaul.stats import claimed_quantile, known
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Mapping, Sequence
@@ -538,7 +538,7 @@ def _summary(
         "answered": float(is_answered.mean()),
         "complete": float(np.mean([one.status == "complete" for one in answers])),
         **{
-            f"latency_p{percentile}_s": _known(
+            f"latency_p{percentile}_s": known(
                 claimed_quantile(waits_s, percentile / 100)
             )
             for percentile in (50, 95, 99)
@@ -550,10 +550,6 @@ def _summary(
         "n_calls": len(calls) / len(answers),
         "failed_calls": n_failed / len(calls) if calls else 0.0,
     }
-
-
-def _known(value: float) -> float | None:
-    return None if np.isnan(value) else value
 
 
 def _phase_of(replay: FaultReplay, phases: Sequence[Phase]) -> np.ndarray:

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from midhaul.model.samples import MetricSamples
-from midhaul.stats import mean_statistic, ratio_statistic
+from midhaul.stats import known, mean_statistic, ratio_statistic
+from midhaul.testbed.measure.metrics import METRICS
 from midhaul.vision.judge.thresholds import best_threshold, count, of_weights
 
 if TYPE_CHECKING:
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from jaxtyping import Bool, Float64
 
+    from midhaul.model.samples import MetricSamples
     from midhaul.stats import Statistic
     from midhaul.vision.judge.accuracy import Judgement, Metric
     from midhaul.vision.judge.coco_scores import CocoScores
@@ -86,13 +87,7 @@ def accuracy_metrics(
     found |= {name: judgement.statistic(name, threshold) for name in _AT_THRESHOLD}
     found["f1_calibrated"] = of_weights(calibration.counts, "f1", is_macro=False)
     return [
-        MetricSamples(
-            metric=name,
-            configuration=configuration,
-            units=judgement.image_ids,
-            statistic=statistic,
-            better="higher",
-        )
+        METRICS[name].samples(configuration, judgement.image_ids, statistic)
         for name, statistic in found.items()
     ]
 
@@ -108,22 +103,15 @@ def byte_metrics(detections: pa.Table, configuration: str) -> list[MetricSamples
     prepared = detections["prepared_bytes"].to_numpy().astype(np.float64)
     forwarded = detections["forwarded"].to_numpy(zero_copy_only=False)
     units: list[Any] = detections["image"].to_pylist()
-    found: dict[str, tuple[Statistic, str]] = {
-        "received_bytes": (mean_statistic(received), "B"),
-        "prepared_bytes": (mean_statistic(prepared), "B"),
-        "size_left": (ratio_statistic(prepared, received), ""),
-        "forwarded_share": (mean_statistic(forwarded.astype(np.float64)), ""),
+    found: dict[str, Statistic] = {
+        "received_bytes": mean_statistic(received),
+        "prepared_bytes": mean_statistic(prepared),
+        "size_left": ratio_statistic(prepared, received),
+        "forwarded_share": mean_statistic(forwarded.astype(np.float64)),
     }
     return [
-        MetricSamples(
-            metric=name,
-            configuration=configuration,
-            units=tuple(units),
-            statistic=statistic,
-            better="lower",
-            unit=unit,
-        )
-        for name, (statistic, unit) in found.items()
+        METRICS[name].samples(configuration, tuple(units), statistic)
+        for name, statistic in found.items()
     ]
 
 
@@ -153,13 +141,13 @@ def class_rows(
             {
                 "label": label,
                 "support": int(scores.support[number]),
-                "ap": _known(coco.class_ap[number]),
-                "ap50": _known(coco.class_ap50[number]),
+                "ap": known(coco.class_ap[number]),
+                "ap50": known(coco.class_ap50[number]),
                 "threshold": threshold,
-                "precision": _known(scores.precision[number]),
-                "recall": _known(scores.recall[number]),
-                "f1": _known(scores.f1[number]),
-                "f1_calibrated": _known(calibrated[number]),
+                "precision": known(scores.precision[number]),
+                "recall": known(scores.recall[number]),
+                "f1": known(scores.f1[number]),
+                "f1_calibrated": known(calibrated[number]),
             }
         )
     return rows
@@ -185,7 +173,3 @@ def _class_f1(counts: Counts) -> Float64[np.ndarray, " c"]:
     below += counts.support.sum(axis=0)
     with np.errstate(divide="ignore", invalid="ignore"):
         return np.where(below > 0, right / below, np.nan)
-
-
-def _known(value: float) -> float | None:
-    return None if np.isnan(value) else float(value)

@@ -16,12 +16,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 
-from midhaul.model.samples import MetricSamples
 from midhaul.stats import ratio_statistic
+from midhaul.testbed.measure.metrics import METRICS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from midhaul.model.samples import MetricSamples
     from midhaul.testbed.measure.config import CostConfig, NodeConfig
 
 _SECONDS_PER_HOUR = 3600.0
@@ -171,21 +172,18 @@ def cost_metrics(
         node.forward != "nothing" for node in nodes
     )
     found = {
-        "usd_per_1000": (1000 * usd, "USD", cost.usd_per_gb),
-        "joule_per_request": (joule, "J", cost.joule_per_byte),
+        "usd_per_1000": (1000 * usd, cost.usd_per_gb),
+        "joule_per_request": (joule, cost.joule_per_byte),
     }
     return [
-        MetricSamples(
-            metric=metric,
-            configuration=name,
-            units=tuple(f"block {block}" for block in usages),
-            statistic=ratio_statistic(values * n, n),
-            better="lower",
-            unit=unit,
+        METRICS[metric].samples(
+            name,
+            tuple(f"block {block}" for block in usages),
+            ratio_statistic(values * n, n),
             known_below=-math.inf if is_open and per_byte else math.inf,
             n_stretches=len(usages),
         )
-        for metric, (values, unit, per_byte) in found.items()
+        for metric, (values, per_byte) in found.items()
     ]
 
 

@@ -15,6 +15,7 @@ import pyarrow.compute as pc
 from midhaul.model import Verdict
 from midhaul.model.estimate import AT_MOST
 from midhaul.runs.kept import KeptTables
+from midhaul.runs.metric import summary_rows
 from midhaul.runs.spec import Spec
 from midhaul.testbed.measure.answers import answering, pipelines_of
 from midhaul.testbed.measure.blocks import (
@@ -33,9 +34,9 @@ from midhaul.testbed.measure.judging import (
     picture,
     write_frame,
 )
-from midhaul.testbed.measure.metrics import configurations_of, measured
+from midhaul.testbed.measure.metrics import METRICS
 from midhaul.testbed.measure.rig import Rig
-from midhaul.testbed.measure.summary import summary_rows
+from midhaul.testbed.measure.samples import configurations_of, measured
 from midhaul.testbed.measure.tables import CELLS, REQUESTS, SUMMARY, USAGE
 from midhaul.vision.detectors.detector import stated
 from midhaul.vision.images.limits import DecodingLimits
@@ -327,6 +328,6 @@ def _f1_per_s(
             "low": low,
             "high": high,
             "bound": AT_MOST if latency["bound"] else None,
-            "unit": "1/s",
+            "unit": METRICS["f1_per_s"].unit,
         }
     ]

@@ -30,17 +30,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pyarrow as pa
 
-from midhaul.model.samples import MetricSamples
-from midhaul.stats import (
-    mean_statistic,
-    percentile_samples,
-    quantile_statistic,
-    ratio_statistic,
-)
+from midhaul.stats import mean_statistic, quantile_statistic, ratio_statistic
+from midhaul.testbed.measure.metrics import METRICS
 
 if TYPE_CHECKING:
     from jaxtyping import Bool, Float64, Int64
 
+    from midhaul.model.samples import MetricSamples
     from midhaul.stats import Statistic
 
 _EDGE = ("queue", "decode", "preprocess", "encode", "inference")
@@ -199,13 +195,13 @@ def request_metrics(
         return []
     failed = (~requests.is_ok).astype(np.float64)
     found = [
-        _mean("error_rate", failed, requests, configuration, ""),
+        _mean("error_rate", failed, requests, configuration),
         *_latencies(requests, configuration),
     ]
-    throughput = _metric(
-        "throughput_hz", _throughput(requests), requests, configuration, "Hz"
+    throughput = METRICS["throughput_hz"]
+    found.append(
+        throughput.samples(configuration, requests.batches, _throughput(requests))
     )
-    found.append(replace(throughput, better="higher"))
     for name, values in _stage_times(requests).items():
         found.append(
             _mean(
@@ -213,7 +209,6 @@ def request_metrics(
                 values * _NS,
                 requests,
                 configuration,
-                "s",
                 is_open=name == "unanswered",
             )
         )
@@ -226,7 +221,6 @@ def request_metrics(
                 values,
                 requests,
                 configuration,
-                "B",
                 is_open=is_open and may_forward,
             )
         )
@@ -252,19 +246,18 @@ def _latencies(requests: Requests, configuration: str) -> list[MetricSamples]:
         metric: str, values_ns: Float64[np.ndarray, " n"], q: float
     ) -> MetricSamples:
         unknown = values_ns[~requests.is_ok] * _NS
-        return percentile_samples(
+        return METRICS[metric].percentile(
+            configuration,
+            requests.batches,
             values_ns * _NS,
             requests.batch,
-            requests.batches,
             q=q,
-            metric=metric,
-            configuration=configuration,
             known_below=float(unknown.min()) if len(unknown) else math.inf,
         )
 
     latency_s = requests.latency_ns * _NS
     return [
-        _mean("latency_mean_s", latency_s, requests, configuration, "s", is_open=True),
+        _mean("latency_mean_s", latency_s, requests, configuration, is_open=True),
         percentile("service_p50_s", requests.service_ns, 0.5),
         *(percentile(name, requests.latency_ns, q) for name, q in _QUANTILES.items()),
     ]
@@ -294,7 +287,6 @@ def _mean(
     values: Float64[np.ndarray, " n"],
     requests: Requests,
     configuration: str,
-    unit: str,
     *,
     is_open: bool = False,
 ) -> MetricSamples:
@@ -305,26 +297,15 @@ def _mean(
         values: of each request.
         requests: of the configuration.
         configuration: its name.
-        unit: of the values.
         is_open: true where requests without an answer are known from below only.
     """
     statistic = mean_statistic(values, requests.batch, len(requests.batches))
-    found = _metric(name, statistic, requests, configuration, unit)
-    if is_open and not requests.is_ok.all():
-        return replace(found, known_below=-math.inf)
-    return found
-
-
-def _metric(
-    name: str, statistic: Statistic, requests: Requests, configuration: str, unit: str
-) -> MetricSamples:
-    return MetricSamples(
-        metric=name,
-        configuration=configuration,
-        units=requests.batches,
-        statistic=statistic,
-        better="lower",
-        unit=unit,
+    is_bound = is_open and not requests.is_ok.all()
+    return METRICS[name].samples(
+        configuration,
+        requests.batches,
+        statistic,
+        known_below=-math.inf if is_bound else math.inf,
     )
 
 

@@ -2,37 +2,31 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from midhaul.stats import estimate_row
+from midhaul.runs.metric import summary_rows
 from midhaul.testbed.measure.accuracy_metrics import (
     accuracy_metrics,
     byte_metrics,
     calibrate,
     class_rows,
 )
+from midhaul.testbed.measure.metrics import METRICS
 from midhaul.testbed.measure.tables import folds, stored_dataset, stored_detections
 from midhaul.vision.judge.accuracy import judge
 from midhaul.vision.judge.doubts import answer_tallies
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     import pyarrow as pa
 
     from midhaul.model import Tally
-    from midhaul.model.samples import MetricSamples
     from midhaul.testbed.measure.accuracy_metrics import HeldOutThresholds
     from midhaul.vision.judge.accuracy import Judgement
     from midhaul.vision.judge.coco_scores import CocoScores
     from midhaul.vision.judge.matching import JudgeRules
-
-MODELS = frozenset({"usd_per_1000", "joule_per_request"})
-"""Metrics that stated coefficients make, not measurements."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,30 +97,6 @@ def judged_answers(task: JudgeTask) -> tuple[Judgement, HeldOutThresholds]:
     return judgement, calibrate(judgement, folds(task.images))
 
 
-def summary_rows(
-    metrics: Iterable[MetricSamples],
-    configuration: int,
-    rng: np.random.Generator,
-    n_resamples: int,
-) -> list[dict[str, object]]:
-    """Metrics as rows of the table ``summary``, with bootstrap intervals.
-
-    Args:
-        metrics: of one configuration.
-        configuration: its number.
-        rng: the source of chance.
-        n_resamples: bootstrap resamples.
-    """
-    return [
-        {
-            "configuration": configuration,
-            **estimate_row(metric, rng, n_resamples=n_resamples),
-            "is_model": metric.metric in MODELS,
-        }
-        for metric in metrics
-    ]
-
-
 def _point_rows(
     judgement: Judgement,
     coco: CocoScores,
@@ -142,18 +112,5 @@ def _point_rows(
         "f1_thesis": judgement.thesis_f1(),
         "threshold_calibrated": sum(calibration.thresholds) / 2,
     }
-    return [
-        {
-            "configuration": configuration,
-            "metric": name,
-            "value": _known(value),
-            "n": len(judgement.image_ids),
-            "unit": "",
-            "is_model": False,
-        }
-        for name, value in values.items()
-    ]
-
-
-def _known(value: float) -> float | None:
-    return None if math.isnan(value) else float(value)
+    n = len(judgement.image_ids)
+    return [METRICS[name].row(configuration, v, n) for name, v in values.items()]

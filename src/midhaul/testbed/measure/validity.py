@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from midhaul.model import Verdict
-from midhaul.stats import fewest_values, quantile
+from midhaul.stats import fewest_values, known, quantile
 from midhaul.testbed.load.scenarios import Offline, Server
 
 if TYPE_CHECKING:
@@ -67,8 +67,8 @@ class CellFacts:
             "n_errors": self.n_errors,
             "duration_s": self.duration_s,
             "planned_rate_hz": self.planned_rate_hz,
-            "achieved_rate_hz": _or_null(self.achieved_rate_hz),
-            "late_p99_s": _or_null(self.late_p99_s),
+            "achieved_rate_hz": known(self.achieved_rate_hz),
+            "late_p99_s": known(self.late_p99_s),
             "is_valid": verdict.is_valid,
             "reasons": list(verdict.reasons),
             "advice": list(verdict.advice),
@@ -119,10 +119,6 @@ def _rate_hz(times_s: np.ndarray) -> float:
     if len(times_s) < 2 or times_s.max() == times_s.min():  # noqa: PLR2004
         return math.nan
     return (len(times_s) - 1) / float(times_s.max() - times_s.min())
-
-
-def _or_null(value: float) -> float | None:
-    return None if math.isnan(value) else value
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

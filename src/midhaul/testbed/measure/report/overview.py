@@ -7,48 +7,17 @@ from typing import TYPE_CHECKING
 
 from midhaul.report import Cell, DataTable, Headline, Notice, PageSection
 from midhaul.report.common_chapters import gather
-from midhaul.report.numbers import between, bounded, duration_text, size_text
+from midhaul.report.numbers import between, bounded, duration_text, text_of
 from midhaul.testbed.measure import tables
+from midhaul.testbed.measure.metrics import METRICS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from midhaul.report import Item
+    from midhaul.runs.metric import Metric
     from midhaul.testbed.measure.report.view import (
-        ConfigurationView,
         GridView,
         ReportMetric,
     )
-
-
-def _ratio(value: float) -> str:
-    return f"{value:.3f}"
-
-
-def _percent(value: float) -> str:
-    return f"{value * 100:.3g} %"
-
-
-def _plain(value: float) -> str:
-    return f"{value:.3g}"
-
-
-_COLUMNS: tuple[tuple[str, str, Callable[[float], str]], ...] = (
-    ("ap", "AP", _ratio),
-    ("ap50", "AP50", _ratio),
-    ("f1", "F1", _ratio),
-    ("f1_calibrated", "F1, own threshold", _ratio),
-    ("prepared_bytes", "bytes per image", size_text),
-    ("size_left", "size left", _percent),
-    ("latency_p50_s", "median latency", duration_text),
-    ("latency_p90_s", "90 %", duration_text),
-    ("latency_p99_s", "99 %", duration_text),
-    ("throughput_hz", "answers per s", _plain),
-    ("f1_per_s", "F1 per s", _plain),
-    ("error_rate", "failed", _percent),
-    ("usd_per_1000", "USD per 1000", _plain),
-    ("joule_per_request", "J per request", _plain),
-)
 
 
 def overview(view: GridView) -> PageSection:
@@ -65,27 +34,25 @@ def overview(view: GridView) -> PageSection:
 
 def _numbers(view: GridView) -> list[tuple[str, str, str]]:
     wanted = (
-        ("Highest F1", "f1", max, _ratio),
-        ("Lowest median latency", "latency_p50_s", min, duration_text),
-        ("Highest F1 per second", "f1_per_s", max, _plain),
-        ("Fewest bytes per image", "prepared_bytes", min, size_text),
-        ("Lowest cost of 1000 requests", "usd_per_1000", min, "{:.3g} USD".format),
-        ("Lowest energy per request", "joule_per_request", min, "{:.3g} J".format),
+        ("Highest F1", "f1", ""),
+        ("Lowest median latency", "latency_p50_s", ""),
+        ("Highest F1 per second", "f1_per_s", ""),
+        ("Fewest bytes per image", "prepared_bytes", ""),
+        ("Lowest cost of 1000 requests", "usd_per_1000", " USD"),
+        ("Lowest energy per request", "joule_per_request", " J"),
     )
     numbers: list[tuple[str, str, str]] = []
-    for title, metric, pick, form in wanted:
-        found = [
-            (m, c)
-            for c in view.configurations
-            if (m := view.metric(c, metric)) is not None
-        ]
+    for title, name, unit in wanted:
+        metric = METRICS[name]
+        found = [(m, c) for c in view.configurations if (m := view.metric(c, name))]
         # A bound is not the best while there is a number that is known.
         found = [pair for pair in found if not pair[0].bound] or found
         if found:
+            pick = max if metric.better == "higher" else min
             m, c = pick(found, key=lambda pair: pair[0].estimate.value)
             kind = " (model)" if m.is_model else ""
-            remark = "; ".join(filter(None, (_interval(m, form), c.name)))
-            text = bounded(form(m.estimate.value), m.bound)
+            remark = "; ".join(filter(None, (_interval(m, metric, unit), c.name)))
+            text = bounded(_text(m.estimate.value, metric, unit), m.bound)
             numbers.append((title + kind, text, remark))
     return numbers + _counts(view)
 
@@ -112,15 +79,19 @@ def _counted(n: int, word: str) -> str:
     return f"{n} {word}" if n == 1 else f"{n} {word}s"
 
 
-def _interval(metric: ReportMetric, form: Callable[[float], str]) -> str:
-    low, high = metric.estimate.low, metric.estimate.high
+def _text(value: float, metric: Metric, unit: str = "") -> str:
+    return text_of(metric.form)(value) + unit
+
+
+def _interval(found: ReportMetric, metric: Metric, unit: str = "") -> str:
+    low, high = found.estimate.low, found.estimate.high
     if math.isnan(low) or math.isnan(high):
         return ""
-    return between(form(low), form(high))
+    return between(_text(low, metric, unit), _text(high, metric, unit))
 
 
 def _table(view: GridView) -> DataTable | str:
-    known = [column for column in _COLUMNS if view.knows(column[0])]
+    known = [m for m in METRICS.values() if m.heading and view.knows(m.name)]
     if not known:
         return "The table of configurations: no number was computed yet."
     return DataTable(
@@ -128,13 +99,13 @@ def _table(view: GridView) -> DataTable | str:
         columns=(
             "detector",
             "preprocessing",
-            *(words + _model(view, metric) for metric, words, _ in known),
+            *(m.heading + _model(view, m.name) for m in known),
         ),
         rows=tuple(
             (
                 c.series,
                 c.preprocessing,
-                *(_cell(view, c, metric, form) for metric, _, form in known),
+                *(_cell(view.metric(c, m.name), m) for m in known),
             )
             for c in view.configurations
         ),
@@ -150,12 +121,9 @@ def _model(view: GridView, metric: str) -> str:
     return " (model)" if any(m and m.is_model for m in found) else ""
 
 
-def _cell(
-    view: GridView, c: ConfigurationView, metric: str, form: Callable[[float], str]
-) -> Cell | None:
-    found = view.metric(c, metric)
+def _cell(found: ReportMetric | None, metric: Metric) -> Cell | None:
     if found is None:
         return None
     value = found.estimate.value
-    text = bounded(form(value), found.bound)
-    return Cell(text, value, note=_interval(found, form))
+    text = bounded(_text(value, metric), found.bound)
+    return Cell(text, value, note=_interval(found, metric))

@@ -10,9 +10,9 @@ from midhaul.report.axes import Axis, ChartChoice, Series
 from midhaul.report.charts import bars, dots, percentile_curves, stack
 from midhaul.report.common_chapters import gather
 from midhaul.report.curves import CAPTION, points_of
-from midhaul.testbed.measure.metrics import judged_requests
 from midhaul.testbed.measure.report.view import detector_axis, ordered
 from midhaul.testbed.measure.request_metrics import stages_of
+from midhaul.testbed.measure.samples import judged_requests
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

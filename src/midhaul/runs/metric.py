@@ -1,0 +1,180 @@
+"""A metric, declared once: what its rows, reports, comparisons and reference follow.
+
+Every kind of experiment declares its metrics in ``metrics.py``. The table ``summary``,
+the headline, the overview of the report, units and directions of ``midhaul compare``
+and the page ``docs/reference/metrics.md`` are made from that.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Literal
+
+from midhaul.model.samples import MetricSamples
+from midhaul.stats import estimate_row, known, percentile_samples
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable, Mapping
+
+    import numpy as np
+    from jaxtyping import Float64, Int
+
+    from midhaul.model import Estimate
+    from midhaul.model.samples import Statistic
+
+    Metrics = Mapping[str, "Metric"]
+    Row = dict[str, object]
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """One number that a kind of experiment finds for each configuration.
+
+    Attributes:
+        name: in the column ``metric`` of the table ``summary``.
+        doc: what it means, in markdown, without a full stop.
+        unit: SI unit, or empty.
+        better: which direction is an improvement; empty where neither is.
+        heading: of its column in the report's overview; empty where it has none.
+        form: how a report writes it: a name in ``midhaul.report.numbers.FORMS`` or
+            a format with one place.
+        over: the units that its interval rests on; empty without an interval.
+        is_model: true where stated coefficients make it, not a measurement.
+        is_headline: true where it belongs to what a run shows first.
+    """
+
+    name: str
+    doc: str
+    unit: str = ""
+    better: Literal["higher", "lower", ""] = ""
+    heading: str = ""
+    form: str = "{:.3g}"
+    over: str = ""
+    is_model: bool = False
+    is_headline: bool = False
+
+    def samples(
+        self,
+        configuration: str,
+        units: tuple[str, ...],
+        statistic: Statistic,
+        *,
+        known_below: float = math.inf,
+        lack: str = "",
+        n_stretches: int | None = None,
+    ) -> MetricSamples:
+        """This metric of a configuration, as a function of its independent units.
+
+        Raises:
+            ValueError: nothing says which direction is better, so that two of them
+                cannot be compared.
+        """
+        return MetricSamples(
+            metric=self.name,
+            configuration=configuration,
+            units=units,
+            statistic=statistic,
+            better=self._direction(),
+            unit=self.unit,
+            known_below=known_below,
+            lack=lack,
+            n_stretches=n_stretches,
+            is_model=self.is_model,
+        )
+
+    def percentile(
+        self,
+        configuration: str,
+        units: tuple[str, ...],
+        values: Float64[np.ndarray, " m"],
+        unit_index: Int[np.ndarray, " m"],
+        *,
+        q: float,
+        known_below: float = math.inf,
+    ) -> MetricSamples:
+        """This metric as a percentile of values, as far as so many carry it."""
+        found = percentile_samples(
+            values,
+            unit_index,
+            units,
+            q=q,
+            metric=self.name,
+            configuration=configuration,
+            known_below=known_below,
+            unit=self.unit,
+        )
+        return replace(found, better=self._direction(), is_model=self.is_model)
+
+    def row(self, configuration: int, value: float, n: int = 1) -> Row:
+        """A row of the table ``summary`` without an interval."""
+        return {
+            "configuration": configuration,
+            "metric": self.name,
+            "value": known(value),
+            "n": n,
+            "unit": self.unit,
+            "is_model": self.is_model,
+        }
+
+    def estimate_row(self, configuration: int, found: Estimate) -> Row:
+        """A row of the table ``summary`` from an estimate."""
+        ends: Row = {"low": known(found.low), "high": known(found.high)}
+        return {**self.row(configuration, found.value, found.n), **ends}
+
+    def _direction(self) -> Literal["higher", "lower"]:
+        if not self.better:
+            message = f"metric {self.name} does not say which direction is better"
+            raise ValueError(message)
+        return self.better
+
+
+def declare(
+    *metrics: Metric, over: str = "", headline: Collection[str] = ()
+) -> Metrics:
+    """The metrics of a kind by their names, in the order of its report.
+
+    Args:
+        metrics: each with a name of its own.
+        over: what the intervals of those rest on that do not say it.
+        headline: names of those that a run shows first, besides those that say it.
+
+    Raises:
+        ValueError: a name is declared twice, or is to be a headline and is none.
+    """
+    found = {
+        metric.name: replace(
+            metric,
+            over=metric.over or over,
+            is_headline=metric.is_headline or metric.name in headline,
+        )
+        for metric in metrics
+    }
+    if len(found) != len(metrics) or not found.keys() >= set(headline):
+        message = "every metric is declared once, and a headline names some of them"
+        raise ValueError(message)
+    return found
+
+
+def summary_rows(
+    samples: Iterable[MetricSamples],
+    configuration: int,
+    rng: np.random.Generator,
+    n_resamples: int = 1000,
+) -> list[Row]:
+    """Metrics of a configuration as rows of the table ``summary``, with intervals.
+
+    Args:
+        samples: its metrics.
+        configuration: its number.
+        rng: the source of chance.
+        n_resamples: bootstrap resamples.
+    """
+    return [
+        {
+            "configuration": configuration,
+            **estimate_row(metric, rng, n_resamples=n_resamples),
+            "is_model": metric.is_model,
+        }
+        for metric in samples
+    ]
