@@ -45,7 +45,7 @@ def figures(page: Page) -> dict[str, Figure]:
 
 def n_marks(figure: Figure) -> int:
     """How many marks a chart draws."""
-    spec = specification(figure)
+    spec = specification(figure.chart, figure.description)
     drawn = vl_convert.vegalite_to_svg(spec, vl_version=LANGUAGE_VERSION)
     return len(re.findall(r'role="graphics-symbol"', drawn))
 

@@ -95,7 +95,7 @@ def notices(page: Page) -> str:
 
 def rows_of(figure: Figure) -> list[dict[str, Any]]:
     """The data of a chart."""
-    found = specification(figure)["datasets"].values()
+    found = specification(figure.chart, figure.description)["datasets"].values()
     return [row for rows in found for row in rows]
 
 
@@ -136,7 +136,7 @@ def test_detectors_keep_their_colour(full: Page) -> None:
                 walk(inner)
 
     for figure in figures(full).values():
-        walk(specification(figure))
+        walk(specification(figure.chart, figure.description))
     assert len(seen) == 5
     assert all(len(colours) == 1 for colours in seen.values())
 
@@ -314,9 +314,10 @@ def test_a_bound_is_shown_as_one_everywhere(tmp_path: Path) -> None:
     page = build(run)
     found = figures(page)
     for title in ("Latency from the median to the tail", "F1 against median latency"):
-        drawn = json.dumps(specification(found[title]))
+        drawn = json.dumps(specification(found[title].chart, found[title].description))
         assert drawn.count('_bound": "\\u2265"') == 1, title
-    drawn = specification(found["F1 against median latency"])
+    plot = found["F1 against median latency"]
+    drawn = specification(plot.chart, plot.description)
     assert '"on_front": true' in json.dumps(drawn)
     (table,) = (
         item

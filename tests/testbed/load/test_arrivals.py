@@ -20,9 +20,9 @@ from midhaul.testbed.load.arrivals import (
     Gamma,
     Poisson,
     Recorded,
-    check_arrivals,
     read_arrivals,
 )
+from midhaul.testbed.load.checks import check_arrivals
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
