@@ -44,7 +44,7 @@ TINY = {
         "faults.phase_s=2.0",
     ),
     "federation-record.toml": ("data.n_scenes=3", "n_resamples=100"),
-    "federation-train.toml": ("data.n_scenes=30",),
+    "federation-train.toml": ("data.n_scenes=60",),
     "federation-voc.toml": (
         "data.n_items=80",
         "n_seeds=1",

@@ -193,13 +193,17 @@ def test_the_seeds_greedy_exceeds_its_uplink_and_ours_does_not() -> None:
 
 @st.composite
 def crowds(draw: st.DrawFn) -> Scenario:
-    """A few analytics that come and go, on a small disk."""
+    """A few analytics that come and go, on a small disk.
+
+    They leave between whole seconds, at which pulls end: a plan counts a pull that ends
+    when its analytic leaves as in time, and it saves nothing.
+    """
     analytics = [
         analytic(
             f"n{number}",
             draw(st.sampled_from(sorted(IMAGES))),
             float(draw(st.integers(0, 50))),
-            float(draw(st.integers(0, 60))),
+            draw(st.integers(0, 60)) + 0.5,
         )
         for number in range(draw(st.integers(0, 8)))
     ]
