@@ -71,8 +71,10 @@ def idle(number: int) -> NoReturn:
 @contextlib.contextmanager
 def program(work: str, n_ready: int) -> Iterator[subprocess.Popen[str]]:
     """A program that is at some work, with children at theirs."""
+    # Whatever was begun in the background has inherited that it ignores SIGINT.
+    begin = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"
     process = subprocess.Popen(
-        [sys.executable, "-c", _STARTS.format(work=work)],
+        [sys.executable, "-c", begin + _STARTS.format(work=work)],
         stdout=subprocess.PIPE,
         text=True,
         env={**os.environ, "PYTHONPATH": f"{ROOT / 'src'}{os.pathsep}{ROOT}"},
