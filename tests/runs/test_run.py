@@ -21,6 +21,7 @@ from midhaul.model import Tally, Verdict
 from midhaul.runs import store
 from midhaul.runs.manifest import Manifest
 from midhaul.runs.run import Run
+from midhaul.runs.summary import CONFIGURATION, SUMMARY
 from midhaul.runs.tables import Column, Table
 
 if TYPE_CHECKING:
@@ -99,6 +100,25 @@ def test_parts_are_numbered_replaced_and_dropped(run: Run) -> None:
     run.drop("steps", [1, 3, 6])
     assert run.parts("steps") == [0, 5]
     assert run.count("steps") == 2
+
+
+def test_a_summary_is_in_the_order_of_its_writing(run: Run) -> None:
+    """Configurations by number, and of each its metrics as they were written."""
+    named = Table(
+        "configurations", "Names.", (CONFIGURATION, Column("name", pa.string(), "It."))
+    )
+    run.write(named, [{"configuration": i, "name": f"c{i}"} for i in range(40)])
+    metrics = ["b", "a", "d", "c"]
+    for part, two in ((1, metrics[2:]), (0, metrics[:2])):
+        rows = [
+            {"configuration": i, "metric": metric, "value": 1.0, "n": 1}
+            for metric in two
+            for i in range(39, -1, -1)
+        ]
+        run.write(SUMMARY, rows, part=part)
+    wanted = [(f"c{i}", i, metric) for i in range(40) for metric in metrics]
+    found = [(r["name"], r["configuration"], r["metric"]) for r in run.summary.rows]
+    assert found == wanted
 
 
 def test_a_table_without_parts_is_empty_but_has_its_columns(run: Run) -> None:

@@ -323,13 +323,14 @@ class Run:
         names = set(self.tables())
         if SUMMARY.name not in names:
             return Summary(SUMMARY.schema.empty_table(), self._headline)
-        joined = SUMMARY.name
+        named, join = "", ""
         if "configurations" in names:
-            joined = (
-                "(SELECT c.name, s.* FROM summary s JOIN configurations c "
-                "USING (configuration))"
-            )
-        query = f"SELECT * FROM {joined} ORDER BY configuration"  # noqa: S608  fixed words
+            named, join = "c.name, ", "JOIN configurations c USING (configuration) "
+        query = (  # noqa: S608  fixed words; a join alone gives rows in any order
+            "WITH s AS (SELECT row_number() OVER () AS place, * FROM summary) "
+            f"SELECT {named}s.* EXCLUDE (place) FROM s {join}"
+            "ORDER BY configuration, place"
+        )
         return Summary(self.sql(query), self._headline)
 
     @property

@@ -28,7 +28,7 @@ class ServerLimits:
     max_head_bytes: Annotated[int, Ge(1024)] = 32_768
     max_url_bytes: Annotated[int, Ge(128)] = 8192
     head_timeout_s: Annotated[float, Gt(0)] = 10.0
-    max_flight_bytes: Annotated[int, Ge(1)] = 160_000_000
+    max_flight_bytes: Annotated[int, Ge(1)] = 150_000_000
     max_connections: Annotated[int, Ge(1)] = 10_000
     answer_timeout_s: Annotated[float, Gt(0)] = 30.0
 

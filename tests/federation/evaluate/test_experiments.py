@@ -97,8 +97,7 @@ def evaluated(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
 
 def values_of(run: Run, metric: str) -> dict[str, float]:
     """A metric by the name of its configuration."""
-    query = "FROM summary JOIN configurations USING (configuration)"
-    rows = run.sql(query).to_pylist()
+    rows = run.summary.rows
     return {row["name"]: row["value"] for row in rows if row["metric"] == metric}
 
 

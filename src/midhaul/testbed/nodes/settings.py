@@ -101,7 +101,7 @@ class NodeSettings:
     max_head_bytes: int = 32_768
     max_url_bytes: int = 8192
     head_timeout_s: float = 10.0
-    max_flight_bytes: int = 160_000_000
+    max_flight_bytes: int = 150_000_000
     max_connections: int = 10_000
     answer_timeout_s: float = 30.0
     max_pixels: Annotated[int, Ge(1)] = 25_000_000
