@@ -323,14 +323,15 @@ class Run:
         names = set(self.tables())
         if SUMMARY.name not in names:
             return Summary(SUMMARY.schema.empty_table(), self._headline)
-        named, join = "", ""
+        joined = "s"  # in their order, which a join alone does not keep
         if "configurations" in names:
-            named, join = "c.name, ", "JOIN configurations c USING (configuration) "
-        query = (  # noqa: S608  fixed words; a join alone gives rows in any order
-            "WITH s AS (SELECT row_number() OVER () AS place, * FROM summary) "
-            f"SELECT {named}s.* EXCLUDE (place) FROM s {join}"
-            "ORDER BY configuration, place"
-        )
+            joined = (
+                "(SELECT name, s.* FROM s JOIN configurations USING (configuration))"
+            )
+        query = f"""
+            WITH s AS (SELECT row_number() OVER () AS place, * FROM summary)
+            SELECT * EXCLUDE (place) FROM {joined} ORDER BY configuration, place
+        """  # noqa: S608  fixed words
         return Summary(self.sql(query), self._headline)
 
     @property
