@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import csv
 import io
-from typing import Any
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -23,7 +26,14 @@ from midhaul.vision.judge.matching import (
     corner_and_size,
 )
 
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from midhaul.vision.judge.accuracy import Judgement
+
 NAMES = ("a", "b")
+IMAGES = (7, 3, 12)
+SEVEN = [0, 1, 2, 3, 4, 5, 8]
 N_SETS = 1000
 
 
@@ -78,12 +88,17 @@ def drawn(
     return truths, answers
 
 
-def expected(truths: list[dict[str, Any]], answers: list[dict[str, Any]]) -> np.ndarray:
+def expected(
+    truths: list[dict[str, Any]],
+    answers: list[dict[str, Any]],
+    images: Sequence[int] = IMAGES,
+    names: Sequence[str] = NAMES,
+) -> np.ndarray:
     """The twelve numbers of pycocotools."""
     coco = COCO()
     coco.dataset = {
-        "images": [{"id": i} for i in (7, 3, 12)],
-        "categories": [{"id": k, "name": n} for k, n in enumerate(NAMES, 1)],
+        "images": [{"id": i} for i in images],
+        "categories": [{"id": k, "name": n} for k, n in enumerate(names, 1)],
         "annotations": truths,
     }
     with contextlib.redirect_stdout(io.StringIO()):
@@ -96,7 +111,11 @@ def expected(truths: list[dict[str, Any]], answers: list[dict[str, Any]]) -> np.
 
 
 def read(
-    truths: list[dict[str, Any]], answers: list[dict[str, Any]], kind: type = np.float64
+    truths: list[dict[str, Any]],
+    answers: list[dict[str, Any]],
+    kind: type = np.float64,
+    images: Sequence[int] = IMAGES,
+    names: tuple[str, ...] = NAMES,
 ) -> tuple[Dataset, dict[str, Detections]]:
     """The same rows as readers give them: by corners."""
 
@@ -111,31 +130,38 @@ def read(
 
     truth: dict[str, GroundTruth] = {}
     answer: dict[str, Detections] = {}
-    for image in (7, 3, 12):
+    for image in images:
         mine = [row for row in truths if row["image_id"] == image]
         truth[str(image)] = GroundTruth(
             boxes=corners(mine),
             labels=of(mine, "category_id", np.int32) - 1,
             is_crowd=of(mine, "iscrowd", np.bool_),
             areas_px=of(mine, "area", kind),
-            names=NAMES,
+            names=names,
         )
         said = [row for row in answers if row["image_id"] == image]
         answer[str(image)] = Detections(
             boxes=corners(said),
             scores=of(said, "score", np.float64),
             labels=of(said, "category_id", np.int32) - 1,
-            names=NAMES,
+            names=names,
         )
     dataset = Dataset(
         name="drawn",
-        names=NAMES,
+        names=names,
         image_ids=tuple(truth),
         truth=truth,
         sizes=dict.fromkeys(truth, (700, 700)),
         source=lambda _: b"",
     )
     return dataset, answer
+
+
+def seven(judgement: Judgement) -> list[float]:
+    """The numbers of pycocotools that midhaul states, as :data:`SEVEN` counts them."""
+    coco = judgement.coco()
+    areas = (coco.ap_small, coco.ap_medium, coco.ap_large)
+    return [coco.ap, coco.ap50, coco.ap75, *areas, coco.ar100]
 
 
 def test_equal_to_pycocotools() -> None:
@@ -150,13 +176,51 @@ def test_equal_to_pycocotools() -> None:
         wanted = expected(truths, answers)
         dataset, found = read(truths, answers)
         judgement = judge(found, dataset)
-        coco = judgement.coco()
-        areas = (coco.ap_small, coco.ap_medium, coco.ap_large)
-        got = [coco.ap, coco.ap50, coco.ap75, *areas, coco.ar100]
-        np.testing.assert_allclose(got, wanted[[0, 1, 2, 3, 4, 5, 8]], atol=1e-9)
+        np.testing.assert_allclose(seven(judgement), wanted[SEVEN], atol=1e-9)
         ones = np.ones((1, len(dataset)))
         own = [judgement.statistic(m)(ones)[0] for m in ("ap", "ap50", "ap75")]
         np.testing.assert_allclose(own, wanted[:3], atol=1e-9)
+
+
+@pytest.mark.parametrize("kind", [np.float64, np.float32])
+def test_equal_on_pycocotools_own_example(data_dir: Path, kind: type) -> None:
+    """The answers that pycocotools itself ships as its example.
+
+    They are ``results/instances_val2014_fakebbox100_results.json`` of its repository,
+    for the 46 of its 99 images whose annotations are in ``coco_mini``.
+    """
+    with (Path(__file__).parent / "cocoapi_fakebbox100.csv").open() as file:
+        rows = [{k: float(v) for k, v in row.items()} for row in csv.DictReader(file)]
+    images = sorted({int(row["image_id"]) for row in rows})
+    parts = [
+        json.loads((data_dir / "coco_mini" / f"instances_{name}.json").read_text())
+        for name in ("train", "val")
+    ]
+    classes = sorted((row["id"], row["name"]) for row in parts[0]["categories"])
+    names = tuple(name for _, name in classes)
+    number = {key: k for k, (key, _) in enumerate(classes, 1)}
+    truths: list[dict[str, Any]] = [
+        {**row, "id": 0, "category_id": number[row["category_id"]]}
+        for part in parts
+        for row in part["annotations"]
+        if row["image_id"] in images
+    ]
+    for at, row in enumerate(truths, 1):
+        row["id"] = at
+    answers: list[dict[str, Any]] = [
+        {
+            "image_id": int(row["image_id"]),
+            "category_id": number[row["category_id"]],
+            "bbox": [row[key] for key in ("x", "y", "width", "height")],
+            "score": row["score"],
+        }
+        for row in rows
+    ]
+    wanted = expected(truths, answers, images, names)
+    dataset, found = read(truths, answers, kind, images, names)
+    assert (len(images), len(answers)) == (46, 358)
+    got = seven(judge(found, dataset))
+    np.testing.assert_allclose(got, wanted[SEVEN], atol=1e-6)
 
 
 def test_an_exact_threshold_survives_single_precision() -> None:
