@@ -42,8 +42,8 @@ from werkzeug.serving import make_server
 
 from midhaul.model import Detections
 from midhaul.services.http import read_body, write
-from midhaul.services.node import server_of
 from midhaul.services.node_application import Application
+from midhaul.services.server import server_of
 from midhaul.stats import bootstrap, quantile_statistic
 from midhaul.testbed.nodes.launcher import environment
 from midhaul.testbed.nodes.settings import NodeSettings

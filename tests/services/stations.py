@@ -14,8 +14,8 @@ from PIL import Image
 
 from midhaul.model import Detections
 from midhaul.services.limits import ServerLimits
-from midhaul.services.node import server_of
 from midhaul.services.node_application import Application
+from midhaul.services.server import server_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

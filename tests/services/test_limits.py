@@ -20,7 +20,7 @@ from tests.support.raw_http import request
 from midhaul.errors import ConfigError
 from midhaul.services.http import write
 from midhaul.services.limits import ServerLimits, token_for
-from midhaul.services.node import server_of
+from midhaul.services.server import server_of
 from midhaul.testbed.nodes.launcher import LocalLauncher
 from midhaul.testbed.nodes.settings import NodeSettings
 from midhaul.wire import Client

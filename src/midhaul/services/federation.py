@@ -41,6 +41,7 @@ def serve(file: Path) -> None:
     from midhaul.services.limits import (  # noqa: PLC0415 - optional
         ServerLimits,
         allow_connections,
+        keep_no_large_memory,
         token_for,
     )
 
@@ -49,10 +50,11 @@ def serve(file: Path) -> None:
         FederationApplication,
     )
     from midhaul.services.federation_metrics import Metrics  # noqa: PLC0415
-    from midhaul.services.node import server_of  # noqa: PLC0415
+    from midhaul.services.server import server_of  # noqa: PLC0415
 
     signal.signal(signal.SIGTERM, _leave)
     allow_connections()
+    keep_no_large_memory()
     failures: list[MidhaulError] = []
 
     def fail(error: MidhaulError) -> None:
@@ -80,9 +82,8 @@ def serve(file: Path) -> None:
             config, federation, metrics, on_ready=say, on_failure=fail
         )
         limits = ServerLimits.of(config)
-        server = server_of(application, limits, token)
-        server.config.backlog = _BACKLOG
-        server.config.timeout_graceful_shutdown = math.ceil(config.drain_s)
+        grace_s = math.ceil(config.drain_s)
+        server = server_of(application, limits, token, grace_s=grace_s)
         server.run(sockets=[listening])
     if failures:
         raise failures[0]

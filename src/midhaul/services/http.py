@@ -41,7 +41,7 @@ async def read_body(
         HttpError: it is too long (413) or too slow (408).
         Disconnected: the client went away in the middle.
     """
-    pieces: list[bytearray] = []
+    pieces: list[bytes | bytearray] = []
     size = 0
     announced = int(header(scope, b"content-length") or 0)
     is_long = announced > max_bytes
@@ -66,18 +66,24 @@ async def read_body(
     if is_long:
         text = f"a body has at most {max_bytes} bytes, got {max(announced, size)}"
         raise HttpError(413, text)
-    return b"".join(pieces)
+    if size <= _PIECE_BYTES:
+        return b"".join(pieces)
+    return await asyncio.to_thread(b"".join, pieces)  # others go on meanwhile
 
 
-def _append(pieces: list[bytearray], chunk: bytes) -> None:
+def _append(pieces: list[bytes | bytearray], chunk: bytes) -> None:
     """Keep a chunk.
 
     Tiny ones in a list would take far more than their bytes, and one array of all would
-    be copied as it grows: so there are pieces, of a size at which neither matters.
+    be copied as it grows: so there are pieces, of a size at which neither matters. A
+    whole one is made of bytes, which can be joined without the interpreter's lock.
     """
-    if not pieces or len(pieces[-1]) >= _PIECE_BYTES:
+    if not pieces or isinstance(pieces[-1], bytes):
         pieces.append(bytearray())
-    pieces[-1] += chunk
+    last = pieces[-1]
+    last += chunk
+    if len(last) >= _PIECE_BYTES:
+        pieces[-1] = bytes(last)
 
 
 def header(scope: Scope, name: bytes) -> str:

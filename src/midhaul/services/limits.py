@@ -44,11 +44,11 @@ _FIELD_BYTES = 32
 """What a field counts beside its text, as in RFC 9113, 6.5.2: each costs a call."""
 
 
-_HEAD_SLICE_BYTES = 1024
-"""Parsed at once where heads may be: some fifty of the shortest requests."""
+_HEAD_SLICE_BYTES = 256
+"""Parsed at once where heads may be: some ten of the shortest requests."""
 _BODY_SLICE_BYTES = 1 << 14
 """The same where a body ends nobody knows where."""
-_UNREAD_BYTES = 1 << 20
+_UNREAD_BYTES = 1 << 18
 """Of a body that is thrown away because its answer is out, before the connection is."""
 
 
@@ -354,6 +354,19 @@ class AdmissionControl:
             if largest is body or largest.task is None:
                 raise _too_many(self._limits)
             largest.task.cancel()
+
+
+def keep_no_large_memory() -> None:
+    """Have what a large image took go back to the system as soon as it is free.
+
+    The GNU allocator keeps larger and larger blocks otherwise, in an arena a thread.
+    """
+    with contextlib.suppress(OSError, AttributeError):  # glibc has this
+        ctypes.CDLL(None).mallopt(_M_MMAP_THRESHOLD, _LARGE_BYTES)
+
+
+_M_MMAP_THRESHOLD = -3  # <malloc.h>
+_LARGE_BYTES = 4 << 20
 
 
 def _give_back() -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import logging
 import os
 import signal
 import socket
@@ -11,27 +10,21 @@ import sys
 import threading
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-import uvicorn
+from typing import TYPE_CHECKING
 
 from midhaul.errors import DataError, MidhaulError, NodeError
 from midhaul.services.limits import (
-    AdmissionControl,
     ServerLimits,
     allow_connections,
-    protocol_of,
     token_for,
 )
 from midhaul.services.node_application import Application
+from midhaul.services.server import server_of
 from midhaul.testbed.nodes.settings import NodeFile
 
 if TYPE_CHECKING:
     from types import FrameType
 
-_BACKLOG = 2048
-_KEEPALIVE_S = 75  # longer than any client of ours keeps an idle connection
-_GRACE_S = 2
 _LINGER_S = 0.5
 
 
@@ -70,35 +63,6 @@ def serve(file: Path) -> None:
         raise
     if failures:
         raise failures[0]
-
-
-def server_of(
-    application: Any, limits: ServerLimits | None = None, token: str = ""
-) -> uvicorn.Server:
-    """The HTTP server that nodes run in, for any application.
-
-    Args:
-        application: of ASGI.
-        limits: on what clients may cost.
-        token: that requests must bear; empty for none.
-    """
-    limits = limits or ServerLimits()
-    return uvicorn.Server(
-        uvicorn.Config(
-            AdmissionControl(application, limits, token),
-            log_level=logging.ERROR,
-            access_log=False,
-            backlog=_BACKLOG,
-            date_header=False,
-            http=protocol_of(limits),
-            lifespan="on",
-            loop="uvloop" if sys.platform != "win32" else "asyncio",
-            server_header=False,
-            timeout_graceful_shutdown=_GRACE_S,
-            timeout_keep_alive=_KEEPALIVE_S,
-            ws="none",
-        )
-    )
 
 
 def _listen(node: NodeFile) -> socket.socket:

@@ -33,7 +33,7 @@ from midhaul.federation.serving.settings import (
 )
 from midhaul.federation.serving.trained_parts import Knowledge
 from midhaul.runs.section import value_of
-from midhaul.vision.images.codecs import decode
+from midhaul.vision.images.codecs import decode, size
 from midhaul.vision.images.limits import DecodingLimits
 
 if TYPE_CHECKING:
@@ -54,6 +54,7 @@ if TYPE_CHECKING:
     from midhaul.federation.serving.request import Observer
 
 _VERSION_LENGTH = 12
+_LARGE_PX = 4_000_000
 
 
 def open_ledger(config: FederationFile) -> Ledger:
@@ -199,7 +200,8 @@ def _measure_of(
 ) -> Callable[[bytes], Awaitable[tuple[float, float]]] | None:
     """Tells width and height of an image in px, all of which is decoded, in a thread.
 
-    What it returns raises DataError for what is no whole image or exceeds a limit.
+    What it returns raises DataError for what is no whole image or exceeds a limit. Of
+    large images one is decoded at a time: each takes up to ten bytes a pixel.
     """
     if not config.is_image:
         return None
@@ -209,8 +211,13 @@ def _measure_of(
         max_s=config.max_decode_s,
     )
 
+    one_large = asyncio.Semaphore(1)
+
     async def measure(data: bytes) -> tuple[float, float]:
-        pixels = await asyncio.to_thread(decode, data, limits=limits)
+        width, height = size(data, limits=limits)
+        is_large = width * height > _LARGE_PX
+        async with one_large if is_large else nullcontext():
+            pixels = await asyncio.to_thread(decode, data, limits=limits)
         height, width = pixels.shape[:2]
         return float(width), float(height)
 

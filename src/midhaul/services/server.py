@@ -1,0 +1,125 @@
+"""HTTP server of nodes and federations, which takes new connections in small groups.
+
+An event loop's own server accepts all who wait at once: after a burst of thousands,
+clients that are already connected wait until the last of them is set up. Here everybody
+who is connected has a turn between groups; the others wait in the kernel's queue.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import sys
+from typing import TYPE_CHECKING, Any
+
+import uvicorn
+
+from midhaul.services.limits import AdmissionControl, protocol_of
+from midhaul.wire.limits import ServerLimits
+
+if TYPE_CHECKING:
+    import socket
+
+_BACKLOG = 16_384
+_AT_ONCE = 8
+_PAUSE_S = 2e-3
+_NO_FILES_S = 1.0  # as asyncio waits when a process has no file descriptor left
+_KEEPALIVE_S = 75  # longer than any client of ours keeps an idle connection
+_GRACE_S = 2
+
+
+def server_of(
+    application: Any,
+    limits: ServerLimits | None = None,
+    token: str = "",
+    *,
+    grace_s: int = _GRACE_S,
+) -> PacedServer:
+    """The HTTP server that nodes run in, for any application.
+
+    Args:
+        application: of ASGI.
+        limits: on what clients may cost.
+        token: that requests must bear; empty for none.
+        grace_s: for requests that are being answered when the server is to end.
+    """
+    limits = limits or ServerLimits()
+    return PacedServer(
+        uvicorn.Config(
+            AdmissionControl(application, limits, token),
+            log_level=logging.ERROR,
+            access_log=False,
+            date_header=False,
+            http=protocol_of(limits),
+            lifespan="on",
+            loop="uvloop" if sys.platform != "win32" else "asyncio",
+            server_header=False,
+            timeout_graceful_shutdown=grace_s,
+            timeout_keep_alive=_KEEPALIVE_S,
+            ws="none",
+        )
+    )
+
+
+class PacedServer(uvicorn.Server):
+    """Uvicorn's server on sockets that it is given, with its own way to accept."""
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self._pauses: dict[socket.socket, asyncio.TimerHandle] = {}
+        self._beginning: set[asyncio.Task[Any]] = set()
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Start the application, then listen."""
+        await super().startup(sockets=[])
+        for listening in sockets or ():
+            listening.listen(_BACKLOG)
+            listening.settimeout(0)
+            self._listen(listening)
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Take no more connections, and end those that are there."""
+        loop = asyncio.get_running_loop()
+        for listening in sockets or ():
+            loop.remove_reader(listening)
+            if listening in self._pauses:
+                self._pauses.pop(listening).cancel()
+        await super().shutdown(sockets)
+
+    def _listen(self, listening: socket.socket) -> None:
+        self._pauses.pop(listening, None)
+        asyncio.get_running_loop().add_reader(listening, self._accept, listening)
+
+    def _accept(self, listening: socket.socket) -> None:
+        """Take some of those that wait, and pause where there may be more."""
+        pause_s = _PAUSE_S
+        for _ in range(_AT_ONCE):
+            try:
+                connection, _ = listening.accept()
+            except (BlockingIOError, InterruptedError, ConnectionAbortedError):
+                return
+            except OSError:
+                pause_s = _NO_FILES_S
+                break
+            connection.settimeout(0)
+            task = asyncio.ensure_future(self._begin(connection))
+            self._beginning.add(task)
+            task.add_done_callback(self._beginning.discard)
+        loop = asyncio.get_running_loop()
+        loop.remove_reader(listening)
+        self._pauses[listening] = loop.call_later(pause_s, self._listen, listening)
+
+    async def _begin(self, connection: socket.socket) -> None:
+        loop = asyncio.get_running_loop()
+        try:
+            await loop.connect_accepted_socket(self._protocol, connection)
+        except OSError:
+            connection.close()  # it was gone before it was set up
+
+    def _protocol(self) -> asyncio.Protocol:
+        protocol: Any = self.config.http_protocol_class
+        return protocol(
+            config=self.config,
+            server_state=self.server_state,
+            app_state=self.lifespan.state,
+        )
