@@ -407,3 +407,17 @@ def test_a_cache_keeps_the_keys_used_last(keys: list[int], size: int) -> None:
         cache.put(key, key)
         kept = [*(k for k in kept if k != key), key][-size:] if size else []
         assert len(cache) == len(kept)
+
+
+@pytest.mark.parametrize(
+    ("deadline_s", "took_s", "is_open"),
+    [(0.00125, 0.0007, False), (0.5, 0.499, False), (0.5, 0.001, True)],
+)
+def test_a_connection_that_the_deadline_cut_is_not_the_providers_fault(
+    deadline_s: float, took_s: float, *, is_open: bool
+) -> None:
+    """Timers count whole milliseconds: they may end before the time that they have."""
+    a = Scripted("a", Step(status="unreachable", latency_s=took_s))
+    answer = ask(a, deadline_s=deadline_s, limits=limits())
+    assert [call.status for call in answer.calls] == ["unreachable"]
+    assert answer.open_breakers == (("a",) if is_open else ())

@@ -138,9 +138,11 @@ _NO_CONNECTION = (ConnectionRefusedError, socket.gaierror)
 """What a stranger's provider may raise before anything was sent."""
 
 _SLACK = 0.1
+"""Share of a time-out by which its timer may be late."""
+_EARLY_S = 2e-3
+"""By which a timer may be early: event loops count whole milliseconds."""
 _CONNECT_S = 3.0
 """In which a connection comes about, though two of its first packets be lost."""
-"""Share of a time-out by which its timer may be late."""
 
 
 class Caller:
@@ -285,7 +287,7 @@ class Caller:
         took_s = self._clock() - (attempt.sent_s or 0.0)
         enough_s = self.settings.timeout_s
         if status == "unreachable":
-            if took_s < timeout_s * (1 - _SLACK):
+            if took_s < timeout_s * (1 - _SLACK) - _EARLY_S:
                 return True  # it was refused, and not waited for
             enough_s = min(enough_s, _CONNECT_S)
         return timeout_s >= enough_s and took_s < timeout_s * (1 + _SLACK)
