@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING
 
 from seed_iot_worlds import DISK_BYTES, Figure, Inputs, aware, sums
 
-from midhaul.deploy.eviction.offline import FarthestNextUse, offline_limit
-from midhaul.deploy.eviction.replay import Need, replay
+from midhaul.deploy.eviction.replay import FarthestNextUse, Need, offline_limit, replay
 from midhaul.deploy.plan.choices import EVICTIONS, eviction_named, placer_named
 
 if TYPE_CHECKING:

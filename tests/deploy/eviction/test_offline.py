@@ -9,8 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from midhaul.deploy.eviction.offline import FarthestNextUse, offline_limit
-from midhaul.deploy.eviction.replay import Need, replay
+from midhaul.deploy.eviction.replay import FarthestNextUse, Need, offline_limit, replay
 from midhaul.deploy.plan.choices import EVICTIONS, eviction_named
 from midhaul.deploy.problem import ContainerImage, Layer
 from midhaul.errors import DataError

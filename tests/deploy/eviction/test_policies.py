@@ -6,9 +6,8 @@ import numpy as np
 import pytest
 
 from midhaul.deploy.eviction.checks import check_policy, check_victims, made_up_store
-from midhaul.deploy.eviction.layers import ValuePerByte
-from midhaul.deploy.eviction.offline import FarthestNextUse
-from midhaul.deploy.eviction.replay import Need
+from midhaul.deploy.eviction.policies import ValuePerByte
+from midhaul.deploy.eviction.replay import FarthestNextUse, Need
 from midhaul.deploy.plan.choices import EVICTIONS, eviction_named
 from midhaul.deploy.problem import ContainerImage, Layer
 from midhaul.deploy.store.store_index import StoreState, with_image, with_use

@@ -17,14 +17,14 @@ from midhaul.deploy.curves.qos_curve import QosCurve
 from midhaul.deploy.enforcement.bridge_config import read_bridge
 from midhaul.deploy.enforcement.rate_map import read_rate_map
 from midhaul.deploy.exports import ExportSite, Plan, export_plan
+from midhaul.deploy.exports.files import rate_map, tc_script
 from midhaul.deploy.exports.kubernetes import (
     deployments,
     kubeedge_prepulls,
     prepull_jobs,
+    validate,
 )
-from midhaul.deploy.exports.network import rate_map, tc_script
 from midhaul.deploy.exports.plan import dns_name
-from midhaul.deploy.exports.validation import validate
 from midhaul.deploy.placement.base import Placement, Pull
 from midhaul.deploy.problem import (
     Analytic,

@@ -13,8 +13,7 @@ from scipy.optimize import linprog
 
 from midhaul.deploy.joint import JointLagrangian, JointMilp
 from midhaul.deploy.joint.checks import check_plan, random_problem
-from midhaul.deploy.joint.cutting_planes import minimise
-from midhaul.deploy.joint.lagrangian import JointRelaxation
+from midhaul.deploy.joint.lagrangian import JointRelaxation, minimise
 from midhaul.deploy.joint.model import model_of
 from midhaul.deploy.joint.program import Program, classes_of
 from midhaul.deploy.placement.reduction import reduce

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from jaxtyping import Bool, Float64
 
-    from midhaul.deploy.placement.built import Built
+    from midhaul.deploy.placement.arrays import Built
 
 DIGESTS = tuple("abcdef")
 BPS = 8.0

@@ -23,10 +23,12 @@ from midhaul.deploy.placement.additive import (
     FULL,
     additive_model,
     knapsack_dp,
+    knapsack_fptas,
     knapsack_greedy,
+    lightest,
+    lightest_reference,
 )
 from midhaul.deploy.placement.building import build
-from midhaul.deploy.placement.fptas import knapsack_fptas, lightest, lightest_reference
 from midhaul.deploy.problem import (
     Analytic,
     ContainerImage,

@@ -12,7 +12,7 @@ from tests.deploy.placement.mincut_instances import optimum, random_instance
 
 from midhaul.deploy.placement.arrays import Instance
 from midhaul.deploy.placement.lagrangian import core_of
-from midhaul.deploy.placement.parts import PartSearch, parts_of
+from midhaul.deploy.placement.mincut import PartSearch, parts_of
 from midhaul.deploy.placement.reduction import Reduced, reduce
 
 

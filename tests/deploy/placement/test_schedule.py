@@ -27,7 +27,7 @@ from midhaul.deploy.problem import (
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from midhaul.deploy.placement.built import Schedule
+    from midhaul.deploy.placement.schedule import Schedule
 
 
 def images_of(sizes: dict[str, dict[str, int]]) -> dict[str, ContainerImage]:

@@ -16,7 +16,7 @@ from midhaul.deploy.curves.qos_curve import QosCurve
 from midhaul.deploy.rates import Demands, ExactKnapsack, HullGreedy
 from midhaul.deploy.rates.base import weighted_values
 from midhaul.deploy.rates.hull import FlatProblem, Hulls, _Core, _pay, falling, total
-from midhaul.deploy.rates.hull_kernels import best_pair, segments
+from midhaul.deploy.rates.kernels import best_pair, segments
 
 if TYPE_CHECKING:
     from collections.abc import Callable

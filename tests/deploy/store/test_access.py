@@ -26,13 +26,12 @@ from midhaul.deploy.store import (
     push_image,
     read_wanted,
 )
-from midhaul.deploy.store.access import Access
+from midhaul.deploy.store.access import Access, login_for
 from midhaul.deploy.store.checks import check_image_source
 from midhaul.deploy.store.client import RegistryClient
-from midhaul.deploy.store.credentials import login_for
 from midhaul.deploy.store.failures import Patience, RegistryRetries
+from midhaul.deploy.store.manifests import parse_reference
 from midhaul.deploy.store.reader import ImageReader, ImageRecord
-from midhaul.deploy.store.reference import parse_reference
 from midhaul.errors import DataError, NodeError, PrerequisiteError
 
 if TYPE_CHECKING:

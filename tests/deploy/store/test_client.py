@@ -9,12 +9,11 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from tests.deploy.store.stub import MANIFEST, Stub, answers, digest_of
 
-from midhaul.deploy.store.client import RegistryClient
-from midhaul.deploy.store.credentials import credentials, parse_challenges
-from midhaul.deploy.store.exchange import ExchangeLimits
+from midhaul.deploy.store.access import credentials, parse_challenges
+from midhaul.deploy.store.client import ExchangeLimits, RegistryClient
 from midhaul.deploy.store.failures import Patience, RegistryRetries
+from midhaul.deploy.store.manifests import parse_reference
 from midhaul.deploy.store.reader import read_image
-from midhaul.deploy.store.reference import parse_reference
 from midhaul.errors import DataError, MidhaulError, NodeError, PrerequisiteError
 
 if TYPE_CHECKING:

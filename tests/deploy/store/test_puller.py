@@ -27,8 +27,7 @@ from tests.deploy.store.stub import (
     packed,
 )
 
-from midhaul.deploy.store.client import RegistryClient
-from midhaul.deploy.store.exchange import ExchangeLimits
+from midhaul.deploy.store.client import ExchangeLimits, RegistryClient
 from midhaul.deploy.store.failures import RegistryRetries
 from midhaul.deploy.store.puller import Pace, Puller
 from midhaul.deploy.store.store import LayerStore

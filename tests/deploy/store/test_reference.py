@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from midhaul.deploy.store.reference import Reference, parse_reference
+from midhaul.deploy.store.manifests import Reference, parse_reference
 from midhaul.errors import DataError
 
 DIGEST = "sha256:" + "0a" * 32

@@ -2,14 +2,15 @@
 
 from midhaul.deploy.eviction.base import EvictionPolicy
 from midhaul.deploy.eviction.checks import check_policy
-from midhaul.deploy.eviction.images import ImageEviction
-from midhaul.deploy.eviction.layers import LayerLru, ValuePerByte
-from midhaul.deploy.eviction.offline import (
+from midhaul.deploy.eviction.policies import ImageEviction, LayerLru, ValuePerByte
+from midhaul.deploy.eviction.replay import (
+    EvictionReplay,
     FarthestNextUse,
+    Need,
     OfflineLimit,
     offline_limit,
+    replay,
 )
-from midhaul.deploy.eviction.replay import EvictionReplay, Need, replay
 
 __all__ = [
     "EvictionPolicy",

@@ -25,9 +25,8 @@ if TYPE_CHECKING:
     from jaxtyping import Bool, Float64, Int64
 
     from midhaul.deploy.curves.qos_curve import QosCurve
-    from midhaul.deploy.placement.arrays import Instance
+    from midhaul.deploy.placement.arrays import Built, Instance
     from midhaul.deploy.placement.base import Placement
-    from midhaul.deploy.placement.built import Built
     from midhaul.deploy.problem import Analytic, PlacementProblem
     from midhaul.deploy.rates.base import RateAllocator
 

@@ -1,9 +1,8 @@
 """Placement: which analytics run on which gateway."""
 
-from midhaul.deploy.placement.additive import AdditiveDp, AdditiveGreedy
+from midhaul.deploy.placement.additive import AdditiveDp, AdditiveGreedy, Fptas
 from midhaul.deploy.placement.base import GatewayUse, Placement, Placer, Pull
 from midhaul.deploy.placement.checks import check_placement, check_placer
-from midhaul.deploy.placement.fptas import Fptas
 from midhaul.deploy.placement.marginal_greedy import MarginalGreedy
 from midhaul.deploy.placement.milp import MilpPlacer
 from midhaul.deploy.placement.mincut import MinCutPlacer

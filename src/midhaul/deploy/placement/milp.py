@@ -31,9 +31,8 @@ if TYPE_CHECKING:
 
     from jaxtyping import Bool, Float64, Int64
 
-    from midhaul.deploy.placement.arrays import Instance
+    from midhaul.deploy.placement.arrays import Built, Instance
     from midhaul.deploy.placement.base import Placement
-    from midhaul.deploy.placement.built import Built
     from midhaul.deploy.problem import PlacementProblem
 
 _ROW_TOLERANCE = 1e-9

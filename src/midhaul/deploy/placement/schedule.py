@@ -37,17 +37,55 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from midhaul.deploy.placement.arrays import SLACK, present_on
-from midhaul.deploy.placement.built import Batch, Schedule
 
 if TYPE_CHECKING:
     from jaxtyping import Bool, Float64, Int64
 
-    from midhaul.deploy.placement.arrays import Catalogue
+    from midhaul.deploy.placement.arrays import Built, Catalogue
     from midhaul.deploy.placement.base import Placement
-    from midhaul.deploy.placement.built import Built
     from midhaul.deploy.problem import PlacementProblem
 
 _DONE_BITS = 1e-3
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Batch:
+    """The layers that one pull carries.
+
+    Attributes:
+        gateway: index of the gateway.
+        image: number of the image in the catalogue.
+        layers: ``(k,)`` numbers of the layers.
+        n_bytes: what it carries.
+        due_s: when it must have ended.
+    """
+
+    gateway: int
+    image: int
+    layers: Int64[np.ndarray, " k"]
+    n_bytes: float
+    due_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Schedule:
+    """All pulls of a placement.
+
+    Attributes:
+        batches: in the order in which each gateway pulls them.
+        begins_s: ``(b,)`` after the begin of the slot.
+        ends_s: ``(b,)`` after the begin of the slot; infinite where a line is dead.
+        ready_s: ``(n,)`` by item, when its layers are there; NaN where not chosen.
+    """
+
+    batches: tuple[Batch, ...]
+    begins_s: Float64[np.ndarray, " b"]
+    ends_s: Float64[np.ndarray, " b"]
+    ready_s: Float64[np.ndarray, " n"]
+
+    def is_late(self, built: Built) -> Bool[np.ndarray, " n"]:
+        """Items that are chosen and whose pull does not end in time, ``(n,)``."""
+        return self.ready_s > built.deadlines_s * (1 + SLACK)
 
 
 @dataclass(slots=True)

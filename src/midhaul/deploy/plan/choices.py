@@ -59,13 +59,13 @@ EVICTIONS: Registry[type[EvictionPolicy]] = Registry(
     {
         **{
             order: Entry(
-                place="midhaul.deploy.eviction.images:ImageEviction",
+                place="midhaul.deploy.eviction.policies:ImageEviction",
                 fixed={"order": order},
             )
             for order in ("lru", "mru", "lfu", "mfu")
         },
-        "layer-lru": "midhaul.deploy.eviction.layers:LayerLru",
-        "value-per-byte": "midhaul.deploy.eviction.layers:ValuePerByte",
+        "layer-lru": "midhaul.deploy.eviction.policies:LayerLru",
+        "value-per-byte": "midhaul.deploy.eviction.policies:ValuePerByte",
     },
 )
 """What leaves a full disk."""

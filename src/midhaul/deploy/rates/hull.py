@@ -243,7 +243,7 @@ def hull_kernels() -> Any:
         PrerequisiteError: Numba is not installed.
     """
     require("numba", "deploy")
-    return importlib.import_module("midhaul.deploy.rates.hull_kernels")
+    return importlib.import_module("midhaul.deploy.rates.kernels")
 
 
 def _best_single(problem: FlatProblem) -> Int64[np.ndarray, " n"]:

@@ -284,4 +284,4 @@ def _trace(
 
 def _kernels() -> Any:
     hull_kernels()  # says what to install where Numba is missing
-    return importlib.import_module("midhaul.deploy.rates.knapsack_kernels")
+    return importlib.import_module("midhaul.deploy.rates.kernels")

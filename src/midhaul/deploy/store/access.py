@@ -1,27 +1,45 @@
-"""How a registry is reached: by which certificates, proxy and mirrors.
+"""How a registry is reached: certificates, proxy, mirrors, and credentials.
 
 Certificates are found where Docker and containerd look for them, proxies in the
 variables that Go programs read (golang.org/x/net/http/httpproxy).
+
+Credentials are those that ``docker login`` and ``podman login`` leave. Files:
+``$REGISTRY_AUTH_FILE``, ``$DOCKER_CONFIG/config.json`` (``~/.docker``), and
+``$XDG_RUNTIME_DIR/containers/auth.json``. In each, a helper for the registry
+(``credHelpers``), a store for all (``credsStore``), or the words in ``auths``. The
+protocol of helpers is that of docker-credential-helpers: a program that is told ``get``
+and a registry, and answers with JSON.
+
+Credentials come from the environment as well. A registry asks for them by challenges:
+RFC 9110, section 11, and the token authentication of the CNCF Distribution project,
+which every public registry speaks.
 """
 
 from __future__ import annotations
 
+import base64
+import binascii
+import contextlib
 import ipaddress
+import json
 import os
+import re
+import signal
 import ssl
+import subprocess
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
-from midhaul.deploy.store.reference import parse_reference
+from midhaul.deploy.store.manifests import parse_reference
 from midhaul.errors import PrerequisiteError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
     import yarl
 
-    from midhaul.deploy.store.reference import Reference
+    from midhaul.deploy.store.manifests import Reference
 
 _CERTS = (Path("/etc/docker/certs.d"), Path("/etc/containerd/certs.d"))
 _SCHEMES = ("http", "https")
@@ -157,3 +175,264 @@ def _address(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
         return ipaddress.ip_address(host.strip("[]"))
     except ValueError:
         return None
+
+
+_PIECE = re.compile(
+    r'(?P<key>[\w-]+)\s*=\s*(?:"(?P<quoted>(?:[^"\\]|\\.)*)"|(?P<bare>[^\s,"]+))'
+    r"|(?P<scheme>[A-Za-z][\w-]*)"
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Challenge:
+    """How a registry wants to be told who asks.
+
+    Attributes:
+        scheme: ``bearer``, ``basic``, …, in lower case.
+        parameters: by name in lower case.
+    """
+
+    scheme: str
+    parameters: Mapping[str, str]
+
+
+def parse_challenges(headers: Iterable[str]) -> tuple[Challenge, ...]:
+    """Read the values of ``WWW-Authenticate``; what makes no sense is skipped."""
+    found: list[tuple[str, dict[str, str]]] = []
+    for header in headers:
+        for piece in _PIECE.finditer(header):
+            if piece["scheme"]:
+                found.append((piece["scheme"].lower(), {}))
+            elif found:
+                quoted = piece["quoted"]
+                value = (
+                    piece["bare"] if quoted is None else re.sub(r"\\(.)", r"\1", quoted)
+                )
+                found[-1][1][piece["key"].lower()] = value
+    return tuple(Challenge(scheme=s, parameters=p) for s, p in found)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Credentials:
+    """A user and a password, which is not shown.
+
+    Attributes:
+        user: empty for an identity token.
+        password: or the identity token.
+        is_identity: whether the password is a token that a token service takes.
+    """
+
+    user: str
+    password: str
+    is_identity: bool = False
+
+    @property
+    def header(self) -> str:
+        """The value of ``Authorization``."""
+        pair = f"{self.user}:{self.password}".encode()
+        return f"Basic {base64.b64encode(pair).decode('ascii')}"
+
+    def __repr__(self) -> str:
+        """Without the password."""
+        return f"Credentials(user={self.user!r})"
+
+
+def variables(registry: str) -> tuple[str, str]:
+    """Environment variables of the user and the password for a registry.
+
+    ``ghcr.io`` becomes ``MIDHAUL_REGISTRY_USER_GHCR_IO``.
+    """
+    name = re.sub(r"[^A-Z0-9]", "_", registry.upper())
+    return f"MIDHAUL_REGISTRY_USER_{name}", f"MIDHAUL_REGISTRY_PASSWORD_{name}"
+
+
+def credentials(registry: str, environ: Mapping[str, str]) -> Credentials | None:
+    """User and password for a registry; None to ask as nobody.
+
+    Raises:
+        PrerequisiteError: one of them is set and the other is not.
+    """
+    user, password = (environ.get(name, "") for name in variables(registry))
+    if bool(user) != bool(password):
+        names = variables(registry)
+        message = f"registry {registry}: expected user and password, found one of them"
+        raise PrerequisiteError(message, f"set {names[0]} and {names[1]}, or none")
+    return Credentials(user=user, password=password) if user else None
+
+
+_HUB = "https://index.docker.io/v1/"
+_HUB_NAMES = frozenset({"docker.io", "index.docker.io", "registry-1.docker.io"})
+_HELPER = re.compile(r"[A-Za-z0-9._-]{1,64}")
+_TOKEN_USER = "<token>"  # noqa: S105 - what helpers say instead of a user
+_MOST_BYTES = 1 << 20
+
+
+def login_for(
+    reference: Reference, environ: Mapping[str, str], *, limit_s: float = 10.0
+) -> Credentials | None:
+    """Who one is to the registry of an image; None to ask as nobody.
+
+    Args:
+        reference: the image.
+        environ: variables that say where the files are; without them none is read.
+        limit_s: time that a helper may take; it is ended then.
+
+    Raises:
+        PrerequisiteError: a file makes no sense, or a helper fails.
+    """
+    for file in _files(environ):
+        config = _read(file)
+        key, entry = _entry(config, reference)
+        helpers = _table(config.get("credHelpers"))
+        name = next((v for k, v in helpers.items() if _is_of(k, reference)), None)
+        if name is None and not _has_words(entry):
+            name = config.get("credsStore")
+        if isinstance(name, str) and name:
+            server = key or _server(reference)
+            found = _ask_helper(name, server, environ, limit_s)
+        else:
+            found = _words(entry, file)
+        if found is not None:
+            return found
+    return None
+
+
+def _files(environ: Mapping[str, str]) -> Iterator[Path]:
+    if named := environ.get("REGISTRY_AUTH_FILE"):
+        yield Path(named)
+    home = environ.get("HOME")
+    folder = environ.get("DOCKER_CONFIG") or (f"{home}/.docker" if home else "")
+    if folder:
+        yield Path(folder) / "config.json"
+    if runtime := environ.get("XDG_RUNTIME_DIR"):
+        yield Path(runtime) / "containers" / "auth.json"
+
+
+def _read(file: Path) -> dict[str, Any]:
+    try:
+        if file.stat().st_size > _MOST_BYTES:
+            message = f"{file}: expected logins, found more than {_MOST_BYTES} bytes"
+            raise PrerequisiteError(message)
+        found = json.loads(file.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError, RecursionError) as error:
+        message = f"{file}: expected the logins of Docker as JSON: {error}"
+        raise PrerequisiteError(message, "docker login writes it anew") from error
+    return _table(found)
+
+
+def _entry(
+    config: Mapping[str, Any], reference: Reference
+) -> tuple[str, dict[str, Any]]:
+    """The longest name of a login that is one for an image, and what it holds."""
+    fitting = [
+        (key, _table(entry))
+        for key, entry in _table(config.get("auths")).items()
+        if _is_of(key, reference)
+    ]
+    return max(fitting, key=lambda pair: len(_place(pair[0])), default=("", {}))
+
+
+def _is_of(key: str, reference: Reference) -> bool:
+    """Whether a name (an address, a host, a path of podman) is of an image."""
+    host, _, path = _place(key).partition("/")
+    names = _HUB_NAMES if reference.registry in _HUB_NAMES else {reference.registry}
+    inside = f"{reference.repository}/".startswith(f"{path}/") if path else True
+    return host in names and inside
+
+
+def _place(key: str) -> str:
+    return re.sub(r"^https?://|/(?:v[12]/?)?$", "", key).removesuffix("/v1")
+
+
+def _server(reference: Reference) -> str:
+    return _HUB if reference.registry in _HUB_NAMES else reference.registry
+
+
+def _has_words(entry: Mapping[str, Any]) -> bool:
+    return any(entry.get(name) for name in ("auth", "identitytoken", "registrytoken"))
+
+
+def _words(entry: Mapping[str, Any], file: Path) -> Credentials | None:
+    if token := entry.get("identitytoken"):
+        return Credentials(user="", password=str(token), is_identity=True)
+    if not (pair := entry.get("auth")):
+        return None
+    try:
+        text = base64.b64decode(str(pair), validate=True).decode("utf-8")
+    except (binascii.Error, ValueError):
+        text = ""
+    user, colon, password = text.rstrip("\0").partition(":")
+    if not colon:
+        message = (
+            f"{file}: expected auth as base64 of USER:PASSWORD, found another text"
+        )
+        raise PrerequisiteError(message, "docker login writes it anew")
+    return Credentials(user=user, password=password)
+
+
+def _ask_helper(
+    name: str, server: str, environ: Mapping[str, str], limit_s: float
+) -> Credentials | None:
+    """What a helper knows of a registry; None if it knows nothing."""
+    if not _HELPER.fullmatch(name):
+        message = f"expected the name of a credential helper, found {name!r}"
+        raise PrerequisiteError(message)
+    program = f"docker-credential-{name}"
+    out, code = _run([program, "get"], server, environ, limit_s)
+    if code:
+        if "not found" in out.lower():  # what helpers say of a registry they know not
+            return None
+        message = (
+            f"{program} failed for {server}: {out.strip()[:200] or f'exit {code}'}"
+        )
+        raise PrerequisiteError(message, f"docker login {server}")
+    try:
+        found = _table(json.loads(out))
+        user, secret = str(found["Username"]), str(found["Secret"])
+    except (ValueError, KeyError, RecursionError) as error:
+        message = f"{program}: expected JSON with Username and Secret for {server}"
+        raise PrerequisiteError(message) from error
+    is_identity = user == _TOKEN_USER
+    return Credentials(
+        user="" if is_identity else user, password=secret, is_identity=is_identity
+    )
+
+
+def _run(
+    argv: list[str], told: str, environ: Mapping[str, str], limit_s: float
+) -> tuple[str, int]:
+    try:
+        process = subprocess.Popen(  # noqa: S603 - a helper that the user has chosen
+            argv,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            env=dict(environ),
+            start_new_session=True,
+        )
+    except OSError as error:
+        message = f"{argv[0]} cannot be started: {error.strerror or error}"
+        raise PrerequisiteError(
+            message, "install it, or docker login without"
+        ) from error
+    try:
+        out, _ = process.communicate(told.encode(), timeout=limit_s)
+    except subprocess.TimeoutExpired as error:
+        message = f"{argv[0]} did not answer within {limit_s:g} s"
+        raise PrerequisiteError(message, "does it wait for somebody?") from error
+    finally:
+        # What it has started may still hold the pipe; all of it goes.
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        for pipe in (process.stdin, process.stdout):
+            if pipe is not None:
+                with contextlib.suppress(OSError):
+                    pipe.close()
+    return out[:_MOST_BYTES].decode("utf-8", "replace"), process.returncode
+
+
+def _table(found: object) -> dict[str, Any]:
+    return cast("dict[str, Any]", found) if isinstance(found, dict) else {}

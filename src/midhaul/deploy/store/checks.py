@@ -5,8 +5,11 @@ from __future__ import annotations
 import hashlib
 from typing import TYPE_CHECKING
 
-from midhaul.deploy.store.manifests import ImageManifest, parse_manifest
-from midhaul.deploy.store.reference import parse_reference
+from midhaul.deploy.store.manifests import (
+    ImageManifest,
+    parse_manifest,
+    parse_reference,
+)
 
 if TYPE_CHECKING:
     from midhaul.deploy.store.resolve import ImageSource

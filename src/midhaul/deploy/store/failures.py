@@ -23,13 +23,13 @@ from typing import TYPE_CHECKING, TypeVar
 import aiohttp
 import numpy as np
 
-from midhaul.deploy.store.credentials import variables
+from midhaul.deploy.store.access import variables
 from midhaul.errors import DataError, MidhaulError, NodeError, PrerequisiteError
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Generator, Mapping
 
-    from midhaul.deploy.store.reference import Reference
+    from midhaul.deploy.store.manifests import Reference
 
 _T = TypeVar("_T")
 _EPOCH_S = 1e9

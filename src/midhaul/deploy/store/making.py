@@ -23,10 +23,15 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from midhaul.deploy.problem import ContainerImage, Layer
-from midhaul.deploy.store.exchange import Ask, together
+from midhaul.deploy.store.client import Ask, together
 from midhaul.deploy.store.failures import check_status
-from midhaul.deploy.store.manifests import OCI_CONFIG, OCI_LAYER, OCI_MANIFEST
-from midhaul.deploy.store.reference import Reference, parse_reference
+from midhaul.deploy.store.manifests import (
+    OCI_CONFIG,
+    OCI_LAYER,
+    OCI_MANIFEST,
+    Reference,
+    parse_reference,
+)
 from midhaul.deploy.store.store import store_errors
 from midhaul.errors import DataError, NodeError
 

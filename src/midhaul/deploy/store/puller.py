@@ -25,9 +25,9 @@ from typing import IO, TYPE_CHECKING
 
 import pyarrow as pa
 
-from midhaul.deploy.store.exchange import Ask, together
+from midhaul.deploy.store.client import Ask, together
 from midhaul.deploy.store.failures import Patience, RegistryRetries, check_status
-from midhaul.deploy.store.reference import Reference, parse_reference
+from midhaul.deploy.store.manifests import Reference, parse_reference
 from midhaul.deploy.store.resolve import Resolved, no_layer, resolve
 from midhaul.deploy.store.store import store_errors
 from midhaul.errors import DataError, NodeError

@@ -3,35 +3,39 @@
 A manifest says what a layer takes on the network, not what it takes on a disk. That is
 taken from where it is known (an engine, a layer store, the layer itself where it is not
 compressed), from the ends of the layer (:mod:`midhaul.deploy.store.sizes`), and else
-estimated with one ratio, and marked.
+estimated with one ratio, and marked. What was read is a table of layers in the end,
+which plans read again.
 """
 
 from __future__ import annotations
 
 import asyncio
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from midhaul.deploy.catalogue import UNCOMPRESSED_RATIO
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from midhaul import documents
+from midhaul.deploy.catalogue import UNCOMPRESSED_RATIO, read_platforms
 from midhaul.deploy.problem import ContainerImage, Layer
 from midhaul.deploy.store.access import Access
-from midhaul.deploy.store.client import RegistryClient
-from midhaul.deploy.store.exchange import Fetched, together
+from midhaul.deploy.store.client import Fetched, RegistryClient, together
 from midhaul.deploy.store.failures import Patience, all_of
-from midhaul.deploy.store.manifests import parse_platform
-from midhaul.deploy.store.reference import parse_reference
+from midhaul.deploy.store.manifests import parse_platform, parse_reference
 from midhaul.deploy.store.resolve import Resolved, no_layer, resolve
 from midhaul.deploy.store.sizes import UnpackedSize, unpacked_size
 from midhaul.deploy.store.skopeo import SkopeoSource
+from midhaul.deploy.store.store import store_errors
 from midhaul.errors import DataError, MidhaulError, NodeError, PrerequisiteError
 from midhaul.machine.coroutines import run_coroutine
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence
+    from pathlib import Path
 
-    from midhaul.deploy.store.manifests import Descriptor
-    from midhaul.deploy.store.reference import Reference
+    from midhaul.deploy.store.manifests import Descriptor, Reference
     from midhaul.deploy.store.resolve import ImageSource
 
 _N_AT_ONCE = 8
@@ -421,3 +425,101 @@ def read_images(
     if bad := {reference: error for (reference, _), error in found.problems.items()}:
         raise all_of(bad, len(bad) + len(found.records))
     return {reference: record for (reference, _), record in found.records.items()}
+
+
+_SCHEMA = pa.schema(
+    [
+        ("image", pa.string()),
+        ("position", pa.int32()),
+        ("digest", pa.string()),
+        ("compressed_bytes", pa.int64()),
+        ("uncompressed_bytes", pa.int64()),
+        ("is_estimated", pa.bool_()),
+        ("is_foreign", pa.bool_()),
+        ("platform", pa.string()),
+        ("asked_platform", pa.string()),
+        ("manifest_digest", pa.string()),
+        ("index_digest", pa.string()),
+        ("reference", pa.string()),
+        ("is_private", pa.bool_()),
+        ("is_named", pa.bool_()),
+        ("remark", pa.string()),
+    ]
+)
+
+
+def write_layers(records: Iterable[ImageRecord], file: Path) -> None:
+    """Write one row for each layer of each image, for ``catalogue.read_images``.
+
+    A plan from a file needs no registry, and stays what it is when a tag moves on.
+
+    Args:
+        records: what was read.
+        file: Parquet; replaced if it is there.
+
+    Raises:
+        StoreError: it cannot be written.
+    """
+    rows = [
+        {
+            "image": record.image.name,
+            "position": position,
+            "digest": layer.digest,
+            "compressed_bytes": layer.compressed_bytes,
+            "uncompressed_bytes": layer.uncompressed_bytes,
+            "is_estimated": layer.digest in record.estimated,
+            "is_foreign": layer.digest in record.foreign,
+            "platform": record.platform,
+            "asked_platform": record.asked_platform or record.platform,
+            "manifest_digest": record.manifest_digest,
+            "index_digest": record.index_digest,
+            "reference": record.reference,
+            "is_private": record.is_private,
+            "is_named": record.is_named,
+            "remark": record.remark,
+        }
+        for record in records
+        for position, layer in enumerate(record.image.layers)
+    ]
+    with store_errors(file):
+        pq.write_table(pa.Table.from_pylist(rows, schema=_SCHEMA), file)
+
+
+def read_layers(file: Path) -> list[ImageRecord]:
+    """Read what :func:`write_layers` has written; nothing where it has not.
+
+    A file that a killed program left half written, or another program's, is no
+    loss: its images are read anew.
+
+    Args:
+        file: Parquet.
+    """
+    try:
+        table = documents.read_parquet(file)
+        if not set(_SCHEMA.names) <= set(table.column_names) or not table.num_rows:
+            return []
+        rows = table.to_pylist()
+        images = read_platforms(file)
+    except (OSError, ValueError, DataError):
+        return []
+    found: dict[tuple[str, str], ImageRecord] = {}
+    for row in rows:
+        key = row["image"], row["asked_platform"]
+        record = found.get(key) or ImageRecord(
+            image=images[row["platform"]][row["image"]],
+            reference=row["reference"],
+            platform=row["platform"],
+            asked_platform=row["asked_platform"],
+            manifest_digest=row["manifest_digest"],
+            index_digest=row["index_digest"],
+            is_private=row["is_private"],
+            is_named=row["is_named"],
+            remark=row["remark"],
+        )
+        found[key] = replace(
+            record,
+            estimated=record.estimated
+            | ({row["digest"]} if row["is_estimated"] else set()),
+            foreign=record.foreign | ({row["digest"]} if row["is_foreign"] else set()),
+        )
+    return list(found.values())

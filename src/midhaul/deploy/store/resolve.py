@@ -22,9 +22,8 @@ from midhaul.errors import DataError
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Collection
 
-    from midhaul.deploy.store.exchange import Fetched
-    from midhaul.deploy.store.manifests import Descriptor, Index
-    from midhaul.deploy.store.reference import Reference
+    from midhaul.deploy.store.client import Fetched
+    from midhaul.deploy.store.manifests import Descriptor, Index, Reference
 
 
 class ImageSource(Protocol):

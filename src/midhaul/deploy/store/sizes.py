@@ -33,8 +33,7 @@ import pyarrow as pa
 from midhaul.deploy.store.failures import mismatch
 
 if TYPE_CHECKING:
-    from midhaul.deploy.store.manifests import Compression, Descriptor
-    from midhaul.deploy.store.reference import Reference
+    from midhaul.deploy.store.manifests import Compression, Descriptor, Reference
     from midhaul.deploy.store.resolve import ImageSource
 
 HEAD_BYTES = 1 << 14

@@ -14,7 +14,7 @@ import shutil
 import signal
 from typing import TYPE_CHECKING
 
-from midhaul.deploy.store.exchange import Fetched
+from midhaul.deploy.store.client import Fetched
 from midhaul.deploy.store.failures import mismatch
 from midhaul.deploy.store.manifests import parse_json
 from midhaul.errors import DataError, NodeError, PrerequisiteError
@@ -24,8 +24,7 @@ if TYPE_CHECKING:
     from typing import Self
 
     from midhaul.deploy.store.access import Access
-    from midhaul.deploy.store.manifests import Descriptor
-    from midhaul.deploy.store.reference import Reference
+    from midhaul.deploy.store.manifests import Descriptor, Reference
 
 _LIMIT_S = 60.0
 _DENIED = ("unauthorized", "denied", "authentication required")

@@ -25,7 +25,7 @@ import time
 from dataclasses import replace
 from typing import IO, TYPE_CHECKING
 
-from midhaul.deploy.store.reference import check_digest
+from midhaul.deploy.store.manifests import check_digest
 from midhaul.deploy.store.store_index import (
     StoredImage,
     StoredLayer,

@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any, cast
 
 from midhaul import documents
-from midhaul.deploy.store.reference import check_digest
+from midhaul.deploy.store.manifests import check_digest
 from midhaul.errors import DataError
 
 if TYPE_CHECKING:
