@@ -79,19 +79,11 @@ def read_platforms(
     *,
     uncompressed_ratio: float = UNCOMPRESSED_RATIO,
 ) -> dict[str, dict[str, ContainerImage]]:
-    """Read container images from a table of layers, each platform's by itself.
+    """Container images of a table of layers, by platform (empty where none) and name.
 
-    Args:
-        file: the table; its columns ``platform``, ``manifest_digest``,
-            ``index_digest`` and ``is_estimated`` may be missing.
-        uncompressed_ratio: as of :func:`read_images`.
-
-    Returns:
-        By platform, and by name, in the order of the table; the platform of a table
-        that tells none is empty.
-
-    Raises:
-        DataError: as for :func:`read_images`.
+    Its columns ``platform``, ``manifest_digest``, ``index_digest`` and ``is_estimated``
+    may be missing; the order is the table's, and errors are those of
+    :func:`read_images`.
     """
     rows = _rows(file)
     sizes: dict[str, Layer] = {}
@@ -119,11 +111,7 @@ def read_platforms(
 
 
 def conflicting_digests(file: Path) -> tuple[str, ...]:
-    """Digests to which a table gives several sizes, which one content cannot have.
-
-    Raises:
-        DataError: as for :func:`read_images`.
-    """
+    """Digests to which a table gives several sizes, which one content cannot have."""
     seen: dict[str, set[tuple[int, int]]] = {}
     for row in _rows(file):
         layer = _layer(row, UNCOMPRESSED_RATIO, file)

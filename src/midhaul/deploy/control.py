@@ -260,19 +260,10 @@ def make_room(state: State, placement: Placement, policy: Policy) -> tuple[str, 
 def plan_rates(
     state: State, policy: Policy, uplink_bps: float
 ) -> tuple[Demands, RateAllocation]:
-    """Who gets how much of the uplink until the next rate period.
+    """Who gets how much of the uplink, as far as known, until the next rate period.
 
-    Args:
-        state: who runs where.
-        policy: how to decide.
-        uplink_bps: what the uplink carries, as far as anybody knows.
-
-    Returns:
-        What was asked, first those in the cloud, then those moving, then those on the
-        gateway, and the answer.
-
-    Raises:
-        DataError: an analytic has no QoS curve, or the uplink is no rate.
+    Demands are first those in the cloud, then those moving, then those on the gateway.
+    A DataError says that an analytic has no QoS curve, or that the uplink is no rate.
     """
     in_cloud = [*state.in_cloud, *state.moving]
     everybody = [*in_cloud, *state.on_gateway]

@@ -62,11 +62,7 @@ class Trace:
         return float((self.rates_bps * widths_s).sum() / self.length_s)
 
     def rate_at(self, t_s: float) -> float:
-        """The rate in bit/s at a time, counted from the first begin of the trace.
-
-        Raises:
-            DataError: the time is negative, infinite or NaN.
-        """
+        """The rate in bit/s at a time of at least 0, from the trace's begin."""
         if not (math.isfinite(t_s) and t_s >= 0):
             message = f"trace {self.name}: expected a time of at least 0 s, found {t_s}"
             raise DataError(message)
@@ -76,15 +72,10 @@ class Trace:
 
 
 def read_mahimahi(file: Path, *, interval_s: float = 1.0) -> Trace:
-    """Read a Mahimahi trace (``*.up``, ``*.down``).
+    """Read a Mahimahi trace (``*.up``, ``*.down``): one rising time in ms per line.
 
-    Args:
-        file: one time in milliseconds per line.
-        interval_s: length of an interval of the result.
-
-    Raises:
-        DataError: the file cannot be read, is empty, has a line that is no whole number
-            of at least 0, a time below the one before, or ends at 0.
+    A DataError says that the file cannot be read, is empty, has a line that is no whole
+    number of at least 0, a time below the one before, or ends at 0.
     """
     try:
         text = documents.read_text(file, max_bytes=documents.MAX_TEXT_BYTES)
@@ -220,11 +211,9 @@ class Network:
             raise DataError(message)
 
     def uplink_rates(self, begin_s: float, end_s: float) -> tuple[np.ndarray, float]:
-        """The uplink in intervals of equal width, about a second each.
+        """The uplink in bit/s in intervals of about a second; their width in s.
 
-        Returns:
-            ``(n,)`` bit/s of each interval, and the width in s; one interval where the
-            uplink does not change.
+        It is one interval where the uplink does not change.
         """
         if self.trace is None:
             return np.array([self.uplink_bps]), end_s - begin_s
@@ -239,11 +228,7 @@ class Network:
 
 
 def network_named(name: str) -> Network:
-    """The network of that name.
-
-    Raises:
-        ConfigError: there is none.
-    """
+    """The network of that name; a ConfigError where there is none."""
     if name not in _MBPS:
         message = f"expected the name of a network, found {name!r}"
         raise ConfigError(message, f"one of {', '.join(NETWORKS)}")

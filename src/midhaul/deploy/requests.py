@@ -32,16 +32,7 @@ _MINUTE_S = 60.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AnalyticRequest:
-    """Somebody asks for an analytic.
-
-    Attributes:
-        image: its container image.
-        arrival_s: when.
-        lifetime_s: for how long.
-
-    Raises:
-        DataError: a time is negative or NaN, or the arrival infinite.
-    """
+    """Somebody asks for an image's analytic; a DataError for times that cannot be."""
 
     image: str
     arrival_s: float
@@ -90,19 +81,8 @@ def poisson_requests(
     """Draw requests as the seed's generator does.
 
     Each minute a Poisson number of requests arrives, at its begin; images are uniform,
-    lifetimes uniform whole minutes.
-
-    Args:
-        images: what can be asked for.
-        n_minutes: minutes with arrivals.
-        rate_per_min: mean number of requests in a minute.
-        lifetimes_min: shortest and longest lifetime, in minutes.
-        rng: the source of chance.
-        is_distinct: true where no image is asked for twice in one minute; a minute has
-            at most as many requests as there are images then.
-
-    Raises:
-        DataError: there is no image to ask for, or a number cannot be.
+    lifetimes uniform whole minutes. Where images are distinct, a minute has at most as
+    many requests as there are images.
     """
     low, high = lifetimes_min
     if not images or rate_per_min < 0 or not 0 <= low <= high:
@@ -131,14 +111,8 @@ def poisson_requests(
 def read_requests_csv(file: Path, version: str = "1") -> list[AnalyticRequest]:
     """Read one version of the requests of a file in the seed's form.
 
-    Args:
-        file: ``version,analytic,arrival_min,lifetime_min``; the analytic names its
-            container image.
-        version: which rows to take.
-
-    Raises:
-        DataError: the file cannot be read, a column or the version is missing, or a
-            time is no number.
+    Its columns are ``version,analytic,arrival_min,lifetime_min``; the analytic names
+    its container image.
     """
     try:
         text = documents.read_text(file, max_bytes=documents.MAX_TEXT_BYTES)
@@ -168,11 +142,7 @@ def read_requests_csv(file: Path, version: str = "1") -> list[AnalyticRequest]:
 
 
 def read_requests(file: Path) -> list[AnalyticRequest]:
-    """Read requests from a Parquet table.
-
-    Raises:
-        DataError: it cannot be read, or a column is missing.
-    """
+    """Read requests from a Parquet table."""
     try:
         table = documents.read_parquet(file)
     except (OSError, ValueError) as error:
@@ -208,15 +178,9 @@ def analytics_of(
     kinds: Sequence[AnalyticKind],
     weights: Mapping[str, float],
 ) -> list[Analytic]:
-    """One analytic for each request, named ``IMAGE.NUMBER``, in their order.
+    """One analytic for each request, named ``IMAGE.NUMBER``; weights are 1 by default.
 
-    Args:
-        requests: who asks for what when.
-        kinds: the first whose pattern fits an image counts.
-        weights: by image; 1 where missing.
-
-    Raises:
-        DataError: an image fits no kind.
+    The first kind whose pattern fits an image counts; a DataError where none does.
     """
     return [
         _analytic(number, request, kind_of(request.image, kinds), weights)
@@ -225,11 +189,7 @@ def analytics_of(
 
 
 def kind_of(image: str, kinds: Sequence[AnalyticKind]) -> AnalyticKind:
-    """The first kind whose pattern fits an image.
-
-    Raises:
-        DataError: none does.
-    """
+    """The first kind whose pattern fits an image; a DataError where none does."""
     for kind in kinds:
         if fnmatchcase(image, kind.images):
             return kind

@@ -84,15 +84,7 @@ class UplinkForecast(Protocol):
 
 
 class ConformalForecast:
-    """Keeps to a share of periods in which the link carries less than was said.
-
-    Args:
-        max_over_share: that share, in (0, 1).
-        first_bps: what the link carried before the first period.
-
-    Raises:
-        DataError: the share is outside (0, 1).
-    """
+    """Keeps to a share, in (0, 1), of periods in which the link carries less."""
 
     def __init__(self, max_over_share: float, first_bps: float) -> None:
         if not 0 < max_over_share < 1:
@@ -126,11 +118,7 @@ class ConformalForecast:
 
 
 class LastForecast:
-    """Takes the next period to be as the last one.
-
-    Args:
-        first_bps: what the link carried before the first period.
-    """
+    """Takes the next period to be as the last one."""
 
     def __init__(self, first_bps: float) -> None:
         self.next_bps = first_bps
@@ -141,11 +129,7 @@ class LastForecast:
 
 
 class EwmaForecast:
-    """An exponentially weighted mean of all periods so far.
-
-    Args:
-        first_bps: what the link carried before the first period.
-    """
+    """An exponentially weighted mean of all periods so far."""
 
     def __init__(self, first_bps: float) -> None:
         self.next_bps = first_bps
@@ -156,11 +140,7 @@ class EwmaForecast:
 
 
 class LeastForecast:
-    """The least of the last five periods.
-
-    Args:
-        first_bps: what the link carried before the first period.
-    """
+    """The least of the last five periods."""
 
     def __init__(self, first_bps: float) -> None:
         self._past = deque([first_bps], maxlen=5)
@@ -176,11 +156,7 @@ class LeastForecast:
 
 
 class OracleForecast:
-    """Knows what comes: no real gateway has one, it shows what knowing is worth.
-
-    Args:
-        coming_bps: what the link will carry in a period by its number.
-    """
+    """Knows what comes: no real gateway has one, it shows what knowing is worth."""
 
     def __init__(self, coming_bps: Callable[[int], float]) -> None:
         self._coming_bps = coming_bps
@@ -204,16 +180,10 @@ def forecast_named(
     first_bps: float,
     coming_bps: Callable[[int], float],
 ) -> UplinkForecast:
-    """A new forecast, before the first period.
+    """A new forecast, before the first period, from what the link carried before it.
 
-    Args:
-        name: which one.
-        max_over_share: what ``conformal`` promises.
-        first_bps: what the link carried before the first period.
-        coming_bps: for ``oracle``: what comes, by the number of the period.
-
-    Raises:
-        DataError: the share is outside (0, 1).
+    ``conformal`` promises ``max_over_share``, a DataError outside (0, 1); ``oracle``
+    asks what comes by the number of the period.
     """
     match name:
         case "conformal":
@@ -238,11 +208,7 @@ _N_DEAD = 5  # looks at a link that carries nothing until it is tried again
 
 
 class BackPressure:
-    """Which rung holds; a new rate period begins on the first one.
-
-    Args:
-        deadline_s: a message that waits longer is late.
-    """
+    """Which rung holds; a message that waits longer than the deadline is late."""
 
     def __init__(self, deadline_s: float) -> None:
         self._long_s, self._short_s = _LONG * deadline_s, _SHORT * deadline_s
@@ -269,16 +235,7 @@ class BackPressure:
     def look(
         self, *, granted_bps: float, waiting_bits: float, left_bps: float
     ) -> float:
-        """Choose a rung from what waits and what left since the last look.
-
-        Args:
-            granted_bps: for the whole period.
-            waiting_bits: bits that wait for the link.
-            left_bps: rate at which bits left since the last look.
-
-        Returns:
-            The share of the grant that may be offered from now on.
-        """
+        """The share of the grant that may be offered from now on."""
         was_clear = not self._has_waited
         before_bps = max(left_bps, granted_bps) if was_clear else self._leaves_bps
         leaves_bps = _NEW * left_bps + (1 - _NEW) * before_bps
@@ -303,11 +260,6 @@ class BackPressure:
         return self.share
 
     def claim_bps(self, waiting_bits: float, period_s: float) -> float:
-        """What of the next period's forecast belongs to messages that wait too long.
-
-        Args:
-            waiting_bits: bits that wait for the link.
-            period_s: length of the period.
-        """
+        """What of the next period's forecast belongs to messages that wait too long."""
         excess = max(0.0, waiting_bits - self._short_s * self._leaves_bps)
         return excess / max(period_s, self._long_s)

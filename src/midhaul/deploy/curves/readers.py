@@ -29,12 +29,7 @@ _AWSTREAM = ("bandwidth", "width", "skip", "quant", "accuracy")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MeasuredCurve:
-    """A curve whose knobs number settings.
-
-    Attributes:
-        curve: its knobs are indices of ``settings``.
-        settings: what each knob stands for, in words.
-    """
+    """A curve whose knobs are indices of settings in words."""
 
     curve: QosCurve
     settings: tuple[str, ...]
@@ -46,22 +41,13 @@ class MeasuredCurve:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Row:
-    """One row of a file.
-
-    Attributes:
-        where: file and row, for messages.
-        values: by column.
-    """
+    """One row of a file, and where it is, for messages."""
 
     where: str
     values: Mapping[str, Any]
 
     def number(self, column: str, largest: float = math.inf) -> float:
-        """A number of at least 0.
-
-        Raises:
-            DataError: it is something else.
-        """
+        """A number of at least 0; a DataError where it is something else."""
         found = self.values[column]
         try:
             number = float(found)
@@ -209,11 +195,7 @@ def _configurations(
 
 
 def _rows(file: Path, columns: Sequence[str]) -> Iterator[_Row]:
-    """The rows of a CSV or Parquet file that has these columns.
-
-    Raises:
-        DataError: it cannot be read, lacks a column or has no rows.
-    """
+    """The rows of a CSV or Parquet file that has these columns, at least one."""
     names, rows = _parquet(file) if file.suffix == ".parquet" else _csv(file)
     missing = [column for column in columns if column not in names]
     if missing:

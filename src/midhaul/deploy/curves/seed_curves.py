@@ -96,16 +96,11 @@ class KnobModel:
 
 
 def seed_model(name: str) -> KnobModel | None:
-    """What the seed's allocator believes of an analytic, by its name.
+    """What the seed's allocator believes of an analytic, by its name; None for others.
 
-    It knows the kind by the name, holds the quality against the rate of the cloud
-    wherever the analytic runs, begins audio at knob 0, and drops audio before yolo.
-
-    Args:
-        name: of the analytic; it holds ``audio`` or ``yolo``.
-
-    Returns:
-        None for other names.
+    It knows the kind by the name (``audio`` or ``yolo`` is in it), holds the quality
+    against the rate of the cloud wherever the analytic runs, begins audio at knob 0,
+    and drops audio before yolo.
     """
     if "audio" in name:
         kind: Kind = "audio"

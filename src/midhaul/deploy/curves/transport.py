@@ -142,13 +142,7 @@ def charged(curve: QosCurve, transport: MqttTransport) -> QosCurve:
 def publish_bytes(payload_bytes: int, topic: str, *, qos: Literal[0, 1, 2]) -> int:
     """Bytes of a message with all that MQTT, TCP, IP and Ethernet add.
 
-    Args:
-        payload_bytes: of the message.
-        topic: as it stands in the packet.
-        qos: of MQTT.
-
-    Raises:
-        DataError: the message is larger than MQTT allows.
+    A DataError where the message is larger than MQTT allows.
     """
     transport = MqttTransport(qos=qos, topic_bytes=len(topic.encode()))
     return int(transport.message_bytes(np.array([float(payload_bytes)]))[0])

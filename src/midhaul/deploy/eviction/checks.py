@@ -43,11 +43,7 @@ def check_policy(policy: EvictionPolicy, rng: np.random.Generator) -> None:
 def check_victims(
     policy: EvictionPolicy, state: StoreState, kept: frozenset[str], n_bytes: float
 ) -> None:
-    """Hold one answer of a policy to the protocol.
-
-    Raises:
-        ValueError: it breaks a rule.
-    """
+    """Hold one answer of a policy to the protocol; a ValueError says what is broken."""
     now_s = 1e6
     victims = policy.victims(state, n_bytes=n_bytes, kept=kept, now_s=now_s)
     again = policy.victims(state, n_bytes=n_bytes, kept=kept, now_s=now_s)

@@ -181,11 +181,7 @@ def in_order(needs: Sequence[Need]) -> list[int]:
 def fitting(
     needs: Sequence[Need], images: Mapping[str, ContainerImage], disk_bytes: float
 ) -> list[bool]:
-    """Whether each need fits beside what is held when it comes.
-
-    Raises:
-        DataError: an image is not known.
-    """
+    """Whether each need fits beside what is held when it comes."""
     accepted = [False] * len(needs)
     active: list[Need] = []
     for number in in_order(needs):
@@ -212,22 +208,10 @@ def pack(
     time_limit_s: float,
     gap: float,
 ) -> tuple[float, float]:
-    """The most valuable set of intervals that fits at every time.
+    """The value of the best intervals found that fit at every time, and a bound on all.
 
-    Args:
-        values: worth of each interval.
-        sizes: what it takes at each time in ``firsts[k] .. lasts[k] - 1``.
-        firsts: its first time.
-        lasts: the time after its last one.
-        capacities: what there is at each time.
-        time_limit_s: for the search.
-        gap: relative distance of value and bound that counts as none.
-
-    Returns:
-        The value that was found, and a bound on every value.
-
-    Raises:
-        SimulationError: HiGHS failed.
+    An interval takes its size at each time in ``firsts[k] .. lasts[k] - 1``; ``gap`` is
+    the relative distance of value and bound that counts as none.
     """
     highspy: Any = require("highspy", "deploy")
     n, n_rows = len(values), len(capacities)

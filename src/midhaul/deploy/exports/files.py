@@ -54,8 +54,8 @@ if TYPE_CHECKING:
 def rate_map(plan: Plan, site: ExportSite, gateway: str) -> RateMap:
     """The rates on a gateway's uplink, by topic filter.
 
-    Raises:
-        DataError: an analytic's name makes no topic, or two make the same one.
+    A DataError says that an analytic's name makes no topic, or that two make the same
+    one.
     """
     rates_bps: dict[str, float] = {}
     for name, rate_bps in plan.uploads_of(gateway).items():
@@ -71,11 +71,7 @@ def rate_map(plan: Plan, site: ExportSite, gateway: str) -> RateMap:
 
 
 def bridge_file(site: ExportSite, gateway: str) -> str:
-    """The file of ``midhaul serve bridge`` on a gateway, TOML.
-
-    Raises:
-        DataError: a broker is not ``HOST:PORT``.
-    """
+    """The file of ``midhaul serve bridge`` on a gateway, TOML."""
     ends = (("local", site.gateway_broker), ("remote", site.cloud_broker))
     # Of two bridges with one name, brokers throw the first out.
     lines = [f'name = "{gateway}"']
@@ -97,10 +93,6 @@ def htb_plan(plan: Plan, site: ExportSite, gateway: str) -> HtbPlan:
 
     Packets are told apart by destination port where the site knows all ports, else by
     firewall marks 1, 2, … in the order of the analytics.
-
-    Raises:
-        DataError: the uplink is zero or more than the kernel can count, or one port is
-            given twice.
     """
     uploads = plan.uploads_of(gateway)
     has_ports = bool(uploads) and set(uploads) <= set(site.ports)
@@ -311,14 +303,7 @@ _END = """
 
 
 def readme(plan: Plan, site: ExportSite, plan_hash: str, files: Sequence[str]) -> str:
-    """The text of README.txt.
-
-    Args:
-        plan: what is exported.
-        site: where it is applied.
-        plan_hash: label of its manifests.
-        files: names of the manifests that there are.
-    """
+    """The text of README.txt, with label and names of the manifests there are."""
     placed = [one for one in plan.analytics if plan.where(one) != CLOUD]
     ends = [p.ends_s for p in plan.placement.pulls if p.ends_s < float("inf")]
     known = {

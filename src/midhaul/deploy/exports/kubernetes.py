@@ -51,13 +51,8 @@ _TEMPLATE: dict[str, type] = {
 def validate(manifest: dict[str, Any]) -> None:
     """Check a manifest: schema (unknown keys are errors), names and labels.
 
-    Args:
-        manifest: a Kubernetes object, or a KubeEdge ``ImagePrePullJob``, which has no
-            schema in Kubernetes and is checked by its fields and their types.
-
-    Raises:
-        DataError: it is not valid; the message says where.
-        PrerequisiteError: the library kubernetes-validate is missing.
+    A KubeEdge ``ImagePrePullJob`` has no schema in Kubernetes and is checked by its
+    fields and their types. A DataError says where it is not valid.
     """
     kind = f"{manifest.get('kind')} {manifest.get('metadata', {}).get('name')}"
     _check_metadata(manifest.get("metadata", {}), kind)
@@ -81,10 +76,6 @@ def validate_all(manifests: Iterable[dict[str, Any]]) -> None:
     """Check many manifests; of those that differ in texts and numbers only, one.
 
     The schemas know names, types and what is required, and a schema takes its time.
-
-    Raises:
-        DataError: as :func:`validate`.
-        PrerequisiteError: as :func:`validate`.
     """
     seen: set[object] = set()
     for manifest in manifests:
@@ -160,24 +151,14 @@ _AWAY = ("node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable")
 
 
 def deployments(plan: Plan, site: ExportSite) -> list[dict[str, Any]]:
-    """A Deployment for each analytic, on its gateway or in the cloud.
-
-    Raises:
-        DataError: a manifest would not be valid.
-        PrerequisiteError: the library kubernetes-validate is missing.
-    """
+    """A Deployment for each analytic, on its gateway or in the cloud."""
     found = [_deployment(plan, site, analytic) for analytic in plan.analytics]
     validate_all(found)
     return found
 
 
 def disruption_budgets(plan: Plan, site: ExportSite) -> list[dict[str, Any]]:
-    """A PodDisruptionBudget for each place, where the site asks for one.
-
-    Raises:
-        DataError: a manifest would not be valid.
-        PrerequisiteError: the library kubernetes-validate is missing.
-    """
+    """A PodDisruptionBudget for each place, where the site asks for one."""
     if site.max_unavailable is None:
         return []
     places = dict.fromkeys(plan.where(analytic) for analytic in plan.analytics)
@@ -203,18 +184,11 @@ def disruption_budgets(plan: Plan, site: ExportSite) -> list[dict[str, Any]]:
 
 
 def prepull_jobs(plan: Plan, site: ExportSite) -> list[list[dict[str, Any]]]:
-    """A Job for each gateway that is to pull something, in waves.
+    """A Job for each gateway that is to pull something, in waves (see ``Plan.waves``).
 
     The kubelet pulls the images of a Pod's containers one after another, in the order
     of the plan. Each container ends at once; an image without ``true`` fails to start,
     which does no harm, since it is there then.
-
-    Returns:
-        The Jobs of each wave; those of one may begin together, see ``Plan.waves``.
-
-    Raises:
-        DataError: a manifest would not be valid.
-        PrerequisiteError: the library kubernetes-validate is missing.
     """
     waves = _empty_waves(plan)
     for gateway, (images, timeout_s) in _pulls(plan, site).items():
@@ -254,11 +228,7 @@ def prepull_jobs(plan: Plan, site: ExportSite) -> list[list[dict[str, Any]]]:
 
 
 def kubeedge_prepulls(plan: Plan, site: ExportSite) -> list[list[dict[str, Any]]]:
-    """A KubeEdge ``ImagePrePullJob`` for each gateway that pulls, in the same waves.
-
-    Raises:
-        DataError: a manifest would not be valid.
-    """
+    """A KubeEdge ``ImagePrePullJob`` for each gateway that pulls, in the same waves."""
     waves = _empty_waves(plan)
     for gateway, (images, timeout_s) in _pulls(plan, site).items():
         name = dns_name(f"prepull-{gateway}")

@@ -135,11 +135,7 @@ class ExportSite:
 
 
 def scheme_host_port(broker: str) -> tuple[str, str, int]:
-    """The parts of a broker's address; the scheme is empty where none is given.
-
-    Raises:
-        DataError: it is not ``HOST:PORT``, with or without ``mqtts://`` and the like.
-    """
+    """The parts of a broker's address; the scheme is empty where none is given."""
     scheme, slashes, rest = broker.rpartition("://")
     host, _, port = rest.rpartition(":")
     is_known = not slashes or scheme in {*_TLS_SCHEMES, *_PLAIN_SCHEMES}
@@ -368,11 +364,7 @@ def _knobs(
 
 
 def dns_name(text: str) -> str:
-    """A name that Kubernetes accepts; a changed one ends in a hash and stays unique.
-
-    Raises:
-        DataError: the text is empty.
-    """
+    """A name that Kubernetes accepts; a changed one ends in a hash and stays unique."""
     if not text:
         message = "expected a name, found an empty one"
         raise DataError(message)

@@ -34,16 +34,9 @@ def check_joint_planner(
     n_analytics: int = 8,
     seed: int = 0,
 ) -> None:
-    """Hold a planner to what everybody expects of it, on random and on odd problems.
+    """Hold a planner to what all expect of it; a ValueError where it does not hold.
 
-    Args:
-        planner: the planner.
-        n_instances: how many random problems.
-        n_analytics: analytics of each, at most.
-        seed: of the problems.
-
-    Raises:
-        ValueError: it says what does not hold, and for which problem.
+    It is asked about random and odd problems.
     """
     rng = np.random.default_rng(seed)
     problems = [*_odd_problems(rng)]
@@ -70,11 +63,7 @@ def check_joint_planner(
 
 
 def check_plan(plan: JointPlan, problem: PlacementProblem, where: str = "") -> None:
-    """Hold one plan to the limits of its problem and to what it says of itself.
-
-    Raises:
-        ValueError: a limit is exceeded, or value, steps, bound or status do not fit.
-    """
+    """Hold a plan to its problem's limits and what it says of itself: ValueError."""
     _check_rates(plan, problem, where)
     _check_places(plan, problem, where)
     _check(
@@ -194,10 +183,7 @@ def random_problem(
 ) -> PlacementProblem:
     """Analytics of a few images that share layers; about half of everything fits.
 
-    Args:
-        n: number of analytics.
-        rng: chance.
-        n_gateways: each analytic may go to one or two of them.
+    Each analytic may go to one or two gateways.
     """
     layers = [
         Layer(digest=f"l{i}", compressed_bytes=int(size), uncompressed_bytes=int(size))

@@ -186,12 +186,7 @@ class JointRelaxation:
         point: Float64[np.ndarray, " d"],
         second: Float64[np.ndarray, " n"] | None = None,
     ) -> PricedPlan:
-        """``L`` and what its prices lead to.
-
-        Args:
-            point: prices, as shares of the highest.
-            second: ``(n,)`` price of each analytic for moving; nothing by default.
-        """
+        """``L`` at shares of the highest prices, with prices of moving if any."""
         model, reduced = self._model, self._reduced
         prices = self.prices(point)
         uplinks, rows = prices[: self._n_homes], prices[self._n_homes :]
@@ -303,13 +298,7 @@ class Plans:
     def follow(
         self, priced: PricedPlan, shares: Float64[np.ndarray, " k"] | None = None
     ) -> None:
-        """Offer the plans that fill up in the order of some prices.
-
-        Args:
-            priced: gains and rents at prices.
-            shares: ``(k,)`` items with a larger share come first; by default those that
-                are in the best closure.
-        """
+        """Offer the plans that fill up by larger share, or by the best closure."""
         nobody = np.zeros(len(self.chosen), np.bool_)
         order = self._order(priced)
         self.offer(self.fill(order, nobody))
@@ -321,10 +310,7 @@ class Plans:
     def exchange(self, priced: PricedPlan, *, limit: int, n_tries: int) -> None:
         """Look for better choices among exchanges, until none of them helps.
 
-        Args:
-            priced: gains and rents at prices.
-            limit: types and items that may leave, and types that may enter, at most.
-            n_tries: exchanges to look at, at most.
+        At most ``limit`` types and items may leave, and as many types enter.
         """
         order = self._order(priced)
         is_better = True
@@ -501,13 +487,7 @@ _PROMISED = 0.1
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Lowest:
-    """The best point of a search.
-
-    Attributes:
-        point: ``(d,)`` where it is.
-        value: the function there.
-        least: the function is nowhere below this, by the planes seen.
-    """
+    """The best point of a search, the value there, and what no value is below."""
 
     point: Float64[np.ndarray, " d"]
     value: float
@@ -523,11 +503,8 @@ def minimise(
 ) -> Lowest:
     """The smallest value of a convex function on the unit cube.
 
-    Args:
-        oracle: value and a subgradient at a point.
-        start: ``(d,)`` where to begin, each coordinate from 0 to 1.
-        n_rounds: points to look at, at most.
-        gap: share of the value that may be left to find.
+    The oracle gives value and a subgradient at a point; ``gap`` is a share of the
+    value.
     """
     best = np.clip(start, 0.0, 1.0)
     value, slope = oracle(best)

@@ -102,12 +102,7 @@ class JointModel:
     def allocate(
         self, moved: Bool[np.ndarray, " n"], allocator: RateAllocator
     ) -> RateAllocation:
-        """Rates of all analytics, each home's uplink divided by itself.
-
-        Args:
-            moved: ``(n,)`` true for those on a gateway.
-            allocator: how an uplink is divided.
-        """
+        """Rates of all analytics, each home's uplink divided by itself."""
         rows = self.rows(moved)
         steps = np.full(self.n, -1, np.int64)
         rates_bps = np.zeros(self.n)
@@ -152,14 +147,7 @@ class JointModel:
     def best_values(
         self, prices_per_bps: Float64[np.ndarray, " g"]
     ) -> tuple[Float64[np.ndarray, " n"], Float64[np.ndarray, " n"]]:
-        """What each analytic is worth in the cloud and on a gateway, rates paid.
-
-        Args:
-            prices_per_bps: ``(g,)`` price of a bit/s of each gateway's uplink.
-
-        Returns:
-            Two arrays ``(n,)``: the best step's value less its price, at least 0.
-        """
+        """What each is worth in the cloud and on a gateway, rates paid, at least 0."""
         best = self._step_profits(prices_per_bps)
         worth = np.maximum(np.maximum.reduceat(best, self.steps.offsets[:-1]), 0.0)
         return worth[: self.n], worth[self.n :]
@@ -194,17 +182,10 @@ def model_of(
     *,
     also_s: Mapping[int, Float64[np.ndarray, " d"]] | None = None,
 ) -> JointModel:
-    """The arrays of a joint problem.
+    """The arrays of a joint problem; ``also_s`` as :func:`.building.build` takes it.
 
-    Args:
-        problem: what is planned.
-        uplink_bps: as :class:`~midhaul.deploy.joint.base.JointPlanner` takes it.
-        also_s: deadlines that get a row, see
-            :func:`midhaul.deploy.placement.building.build`.
-
-    Raises:
-        DataError: an analytic has no curves, a curve no useful step, or an uplink is
-            negative, NaN or missing.
+    A DataError says that an analytic has no curves, a curve no useful step, or that an
+    uplink is negative, NaN or missing.
     """
     analytics = problem.analytics
     curves = [_curves(analytic) for analytic in analytics]
@@ -274,13 +255,7 @@ def _uplinks(
 def allocation_of(
     model: JointModel, chosen: Bool[np.ndarray, " i"], steps: Int64[np.ndarray, " n"]
 ) -> RateAllocation:
-    """The rates that just pay for steps.
-
-    Args:
-        model: the problem.
-        chosen: ``(i,)`` items that are chosen.
-        steps: ``(n,)`` step of each analytic where it runs; -1 for none.
-    """
+    """The rates that just pay for steps, each where its analytic runs; -1 for none."""
     demands = model.select(model.rows(model.moved(chosen)))
     options = np.where(steps >= 0, demands.offsets[:-1] + steps, -1)
     return of_options(demands, options, bound=math.inf)
@@ -297,13 +272,6 @@ def plan_of(
 
     An analytic that gets no rate on its gateway stays in the cloud, where it gets none.
     So does one whose pull would be late after all; then rates are divided anew.
-
-    Args:
-        problem: what is planned.
-        model: the same as arrays.
-        chosen: ``(i,)`` items that are chosen, feasible.
-        rates: of all analytics.
-        allocator: divides the uplinks where the schedule changes who moves.
     """
     chosen = chosen & (rates.steps[model.item_analytics] >= 0)
     placement = _placed(
@@ -327,14 +295,7 @@ def prices_of(
     uplinks: Float64[np.ndarray, " g"],
     rows: Float64[np.ndarray, " r"],
 ) -> dict[str, float]:
-    """Prices by resource.
-
-    Args:
-        problem: what is planned.
-        model: the same as arrays.
-        uplinks: ``(g,)`` value of one more bit/s of each gateway's uplink.
-        rows: ``(r,)`` value of one more unit of each row.
-    """
+    """Prices by resource: of a bit/s more of each uplink, a unit more of each row."""
     nothing = np.zeros(model.instance.n_items, np.bool_)
     prices = dict(_placed(problem, model, nothing, rows).prices)
     for name, price in zip(model.gateways, uplinks.tolist(), strict=True):

@@ -25,12 +25,7 @@ if TYPE_CHECKING:
 
 
 class Rows:
-    """Rows of ``sum <= limit``, piece by piece.
-
-    Attributes:
-        n: how many there are.
-        limits: their limits, in pieces.
-    """
+    """Rows of ``sum <= limit``, piece by piece."""
 
     def __init__(self) -> None:
         self.n = 0
@@ -164,14 +159,7 @@ _GAP = 1e-7
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class ProgramSolution:
-    """What HiGHS answered.
-
-    Attributes:
-        chosen: ``(i,)`` items that are chosen.
-        steps: ``(n,)`` step of each analytic within its own; -1 for none.
-        bound: no plan is worth more.
-        is_optimal: false when time was up.
-    """
+    """What HiGHS answered: items, steps (-1: none), and a bound on every plan."""
 
     chosen: Bool[np.ndarray, " i"]
     steps: Int64[np.ndarray, " n"]

@@ -103,15 +103,10 @@ class AdditiveModel:
 def additive_model(
     built: Built, number: int = 0, taken: Bool[np.ndarray, " n"] | None = None
 ) -> AdditiveModel:
-    """The additive model of one gateway.
+    """The additive model of one gateway, less the items ``taken`` by those before it.
 
     Its optimum is a bound on what the additive placers find, and on nothing else: the
     placement problem itself may be worth more.
-
-    Args:
-        built: the problem.
-        number: index of the gateway.
-        taken: ``(n,)`` items on the gateways before it; none when None.
     """
     instance = built.instance
     if taken is None:
@@ -143,14 +138,10 @@ def place_additively(
     search: TabuSearch | None,
     clock: Callable[[], float],
 ) -> Placement:
-    """Fill one gateway after the other.
+    """Fill one gateway after the other; ``search`` betters choices in the true model.
 
-    Args:
-        problem: what to place.
-        knapsack: from values and shares, which candidates to take; their shares add up
-            to at most :data:`FULL`.
-        search: what betters the choice in the true model; none when None.
-        clock: measures the time of the search, in seconds.
+    From values and shares, ``knapsack`` says which candidates to take; their shares add
+    up to at most :data:`FULL`.
     """
 
     def solve(built: Built) -> Choice:
@@ -246,12 +237,7 @@ class AdditiveGreedy:
 def knapsack_greedy(
     values: Float64[np.ndarray, " k"], shares: Float64[np.ndarray, " k"]
 ) -> Bool[np.ndarray, " k"]:
-    """Candidates by value per share, or the best single one, ``(k,)``.
-
-    Args:
-        values: ``(k,)`` above 0.
-        shares: ``(k,)`` 0 to :data:`~midhaul.deploy.placement.additive.FULL`.
-    """
+    """Candidates by value (above 0) per share, or the best single one, ``(k,)``."""
     taken = np.zeros(len(values), np.bool_)
     if not len(values):
         return taken
@@ -319,12 +305,7 @@ class AdditiveDp:
 
 
 class KnapsackAnswer(NamedTuple):
-    """What the lists ended with.
-
-    Attributes:
-        taken: ``(k,)`` true for the candidates to take.
-        is_exact: false when lists had to be cut.
-    """
+    """Who is taken of the candidates, ``(k,)``; not exact when lists had to be cut."""
 
     taken: Bool[np.ndarray, " k"]
     is_exact: bool
@@ -343,13 +324,7 @@ def knapsack_dp(
     *,
     max_states: int = MAX_STATES,
 ) -> KnapsackAnswer:
-    """The candidates of most value whose shares add up to one.
-
-    Args:
-        values: ``(k,)`` above 0.
-        shares: ``(k,)`` 0 to :data:`FULL`.
-        max_states: longest list.
-    """
+    """The candidates of most value (above 0) whose shares add up to :data:`FULL`."""
     best = knapsack_greedy(values, shares)
     known = float(values[best].sum())
     order = by_ratio(values, shares)
@@ -394,12 +369,7 @@ def _undominated(
 
 
 class SplitBound:
-    """The most that candidates are worth if the last one may be split.
-
-    Args:
-        values: ``(k,)`` by falling value per share.
-        shares: ``(k,)`` in the same order.
-    """
+    """The most that candidates, best value per share first, are worth if one splits."""
 
     def __init__(
         self, values: Float64[np.ndarray, " k"], shares: Float64[np.ndarray, " k"]
@@ -434,15 +404,9 @@ def lightest(
 ) -> tuple[Float64[np.ndarray, " q"], Bool[np.ndarray, "k q"]]:
     """The smallest share that reaches each value, and who is taken for it.
 
-    Args:
-        quanta: ``(k,)`` value of each candidate, a whole number above 0.
-        shares: ``(k,)`` what each takes.
-        n_quanta: highest value of interest.
-        full: highest sum of shares of interest.
-
-    Returns:
-        ``(n_quanta + 1,)`` the smallest sum, infinite where there is none, and
-        ``(k, n_quanta + 1)`` whether the candidate is in it, given those before it.
+    Values are whole ``quanta`` above 0, up to ``n_quanta``. The first answer is
+    infinite where no sum reaches a value, the second whether a candidate is in it,
+    given those before it.
     """
     least = np.full(n_quanta + 1, np.inf)
     least[0] = 0.0
@@ -505,16 +469,7 @@ def knapsack_fptas(
     shares: Float64[np.ndarray, " k"],
     epsilon: float,
 ) -> Bool[np.ndarray, " k"]:
-    """Candidates that are worth at least ``1 - epsilon`` of the optimum, ``(k,)``.
-
-    Args:
-        values: ``(k,)`` above 0.
-        shares: ``(k,)`` 0 to :data:`~midhaul.deploy.placement.additive.FULL`.
-        epsilon: share of the optimum that may be lost, above 0 and below 1.
-
-    Raises:
-        PrerequisiteError: numba is not installed.
-    """
+    """Candidates that are worth at least ``1 - epsilon`` of the optimum, ``(k,)``."""
     require("numba", "deploy")
 
     best = knapsack_greedy(values, shares)

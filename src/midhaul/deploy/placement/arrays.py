@@ -266,11 +266,7 @@ class Line:
     def broken_s(
         self, needed: Bool[np.ndarray, " k"] | None = None
     ) -> Float64[np.ndarray, " d"]:
-        """Deadlines by which the needs due do not fit, rising.
-
-        Args:
-            needed: ``(k,)`` which needs count; all when None.
-        """
+        """Deadlines by which the needs due (all by default) do not fit, rising."""
         due, layers = self.deadlines_s, self.layers
         if needed is not None:
             due, layers = due[needed], layers[needed]
@@ -289,12 +285,7 @@ class Line:
 def levels_of(
     line: Line, also_s: Float64[np.ndarray, " d"]
 ) -> Float64[np.ndarray, " d"]:
-    """The deadlines of a line that get a row, rising.
-
-    Args:
-        line: with all that may be needed.
-        also_s: deadlines that must be among them where they matter.
-    """
+    """The deadlines that get a row, rising; those of ``also_s`` where they matter."""
     tight = line.broken_s()
     if len(tight) <= MAX_LEVELS:
         return tight

@@ -352,12 +352,7 @@ def build(
     *,
     also_s: Mapping[int, Float64[np.ndarray, " d"]] | None = None,
 ) -> Built:
-    """Write a problem as arrays.
-
-    Args:
-        problem: what to place.
-        also_s: by line, deadlines that get a row even where there are too many.
-    """
+    """Write a problem as arrays; ``also_s`` get a row even where there are too many."""
     catalogue = catalogue_of(problem)
     moves = [moves_to(problem, catalogue, g) for g in range(len(problem.gateways))]
     analytics = np.concatenate([m.analytics for m in moves])
@@ -393,11 +388,6 @@ def to_placement(built: Built, choice: Choice, solve_s: float) -> Placement:
     A choice that breaks deadlines that have no row (see :meth:`Built.broken_s`), or
     that a shared backhaul cannot carry in time, loses those analytics that bring the
     least per byte, until all is in time.
-
-    Args:
-        built: what was chosen from.
-        choice: feasible for its instance.
-        solve_s: time that the search took.
     """
     chosen, timetable = _in_time(built, choice.chosen)
     is_whole = bool((chosen == choice.chosen).all())
@@ -438,12 +428,8 @@ def place_by(
     are made slower by steps of a tenth and the best of what comes out is taken. The
     bound stays that of the first search.
 
-    Args:
-        problem: what to place.
-        solve: a search over the arrays; it is asked again, a few times at most, when
-            its choice breaks deadlines that were left out.
-        search: what betters each choice; none when None.
-        clock: measures the time of building and solving, in seconds.
+    ``solve`` is asked again, a few times at most, when its choice breaks deadlines that
+    were left out; ``search`` betters each choice.
     """
 
     def better(built: Built) -> Choice:

@@ -57,16 +57,7 @@ class Closure:
 
 
 class CutNetwork:
-    """Which type needs which bundles; keeps its last flow for the next weights.
-
-    Args:
-        indptr: ``(t + 1,)`` where each type's bundles begin.
-        indices: ``(a,)`` bundles by type.
-        n_bundles: number of bundles.
-
-    Raises:
-        PrerequisiteError: Numba is not installed.
-    """
+    """Which type needs which bundles (CSR); keeps its flow for the next weights."""
 
     def __init__(
         self,
@@ -86,12 +77,7 @@ class CutNetwork:
     def best(
         self, weights: Float64[np.ndarray, " t"], costs: Float64[np.ndarray, " b"]
     ) -> Closure:
-        """The closure of highest weight.
-
-        Args:
-            weights: ``(t,)`` what each type earns, at least 0.
-            costs: ``(b,)`` what each bundle costs, at least 0.
-        """
+        """The closure of highest weight; types earn, bundles cost, at least 0."""
         from midhaul.deploy.placement.mincut_kernels import (  # noqa: PLC0415
             augment,
         )

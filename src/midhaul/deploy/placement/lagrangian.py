@@ -100,11 +100,7 @@ class Evaluation:
 
 
 class Relaxation:
-    """Evaluates the Lagrangian of one reduced instance, each time from the last flow.
-
-    Args:
-        reduced: what is relaxed.
-    """
+    """Evaluates the Lagrangian of one reduced instance, each time from the last flow."""
 
     def __init__(self, reduced: Reduced) -> None:
         self.reduced = reduced
@@ -152,9 +148,8 @@ MAX_STEPS = 300
 def one_row(relaxation: Relaxation) -> tuple[Evaluation, Evaluation | None]:
     """The exact minimum over the price of a single row.
 
-    Returns:
-        The Lagrangian at its minimum, and at the best price met whose closure keeps the
-        capacity; None when only the empty choice did.
+    The second answer is at the best price met whose closure keeps the capacity; None
+    when only the empty choice did.
     """
     capacity = float(relaxation.reduced.capacities[0])
     best = relaxation.at(np.zeros(1))
@@ -182,12 +177,9 @@ def one_row(relaxation: Relaxation) -> tuple[Evaluation, Evaluation | None]:
 def several_rows(
     relaxation: Relaxation, group_prices: Float64[np.ndarray, " g"] | None, end_s: float
 ) -> Evaluation:
-    """The minimum over the prices of all rows, to ``TARGET`` or until a time.
+    """The minimum over all rows' prices, to ``TARGET`` or a ``time.monotonic``.
 
-    Args:
-        relaxation: whose prices.
-        group_prices: ``(g,)`` kept as they are.
-        end_s: when to stop, on ``time.monotonic``.
+    ``group_prices`` are kept as they are.
     """
     reduced = relaxation.reduced
     n_rows = len(reduced.capacities)
@@ -344,16 +336,7 @@ def improve(
     least_gain: float,
     time_limit_s: float,
 ) -> Improved:
-    """Solve the core of an instance.
-
-    Args:
-        reduced: the instance.
-        here: the Lagrangian at good prices.
-        known: ``(k,)`` the best feasible choice known.
-        n_items: how large the core may be.
-        least_gain: differences in value below this do not matter.
-        time_limit_s: how long the solver may take.
-    """
+    """Solve a core of at most ``n_items``, from good prices and a known choice."""
     value = float(reduced.values[known].sum())
     losses = here.losses(reduced)
     is_open = losses <= here.bound - value + least_gain
@@ -392,11 +375,6 @@ def core_of(
 
     Rows that all open items together keep are left out: with numbers that are far from
     those of the others they slow the solver down many times.
-
-    Args:
-        reduced: the instance.
-        fixed: ``(k,)`` items that are chosen.
-        is_open: ``(k,)`` items that may be, none of them fixed.
     """
     is_taken = np.zeros(int(reduced.groups.max(initial=-1)) + 1, np.bool_)
     is_taken[reduced.groups[fixed]] = True
@@ -440,10 +418,7 @@ def fill(
 ) -> Bool[np.ndarray, " k"]:
     """A feasible choice with as many more items as fit, in order of their merit.
 
-    Args:
-        reduced: the instance.
-        chosen: ``(k,)`` what to start from; feasible.
-        prices: ``(r,)`` value of a unit of each row; all rows alike where all are 0.
+    Prices are the value of a unit of each row; all rows are alike where all are 0.
     """
     from midhaul.deploy.placement.mincut_kernels import (  # noqa: PLC0415
         add_in_order,

@@ -62,17 +62,7 @@ def take_by_merit(  # noqa: PLR0913, PLR0917 - one loop on flat arrays
     paid, all that need it get cheaper and enter anew, so nothing is looked at twice for
     nothing: time grows with the needs times the rows, and a logarithm.
 
-    Args:
-        values: ``(n,)`` worth of the items.
-        usage: ``(n, r)`` what each takes itself.
-        indptr: ``(n + 1,)`` where each item's elements begin.
-        indices: ``(m,)`` elements.
-        user_indptr: ``(e + 1,)`` where each element's items begin in ``users``.
-        users: ``(m,)`` items.
-        costs: ``(e, r)`` what the elements take.
-        capacities: ``(r,)`` what there is.
-        slack: ``(r,)`` overrun that counts as fitting.
-        groups: ``(n,)`` small numbers; items with the same one exclude each other.
+    Needs are CSR from items to elements, and back from elements to items (``user_``).
     """
     need = _all_needs(usage, indptr, indices, costs)
     left = capacities.copy()
@@ -173,11 +163,7 @@ class MarginalGreedy:
 
 
 def solve_greedily(instance: Instance) -> Choice:
-    """Items by merit, or the best single one, whichever is worth more.
-
-    Raises:
-        PrerequisiteError: numba is not installed.
-    """
+    """Items by merit, or the best single one, whichever is worth more."""
     require("numba", "deploy")
 
     _, groups = np.unique(instance.groups, return_inverse=True)

@@ -89,14 +89,7 @@ def solve_milp(
     The choice is not handed to the solver as a start: with one, HiGHS 1.16 now and then
     reports an objective that its own solution does not have.
 
-    Args:
-        instance: what to choose from.
-        time_limit_s: how long the solver may take.
-        mip_gap: relative gap that counts as none.
-        has_prices: whether the linear relaxation is solved for its duals, too.
-
-    Raises:
-        PrerequisiteError: highspy or numba is not installed.
+    With ``has_prices`` the linear relaxation is solved for its duals, too.
     """
     highspy: Any = require("highspy", "deploy")
     n_rows = len(instance.rows)

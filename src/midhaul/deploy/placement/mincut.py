@@ -139,17 +139,10 @@ def solve(
     time_limit_s: float = 60.0,
     search: TabuSearch | None = DEFAULT_SEARCH,
 ) -> Choice:
-    """A choice, a bound and prices.
+    """A choice, a bound and prices; the first of each whatever ``time_limit_s`` says.
 
-    Args:
-        instance: what to solve.
-        max_gap: share of the bound that the value may be below it; cores are solved
-            only while it is more.
-        time_limit_s: when to stop; the first bound and choice are always computed.
-        search: what betters a choice that is far from the bound; none when None.
-
-    Raises:
-        PrerequisiteError: Numba or highspy is not installed.
+    Cores are solved only while the value is more than ``max_gap`` of the bound below
+    it.
     """
     end_s = time.monotonic() + time_limit_s
     prices = np.zeros(len(instance.capacities))
@@ -184,9 +177,6 @@ def load_kernels() -> None:
 
     That takes seconds, and some of it only hard problems need: without this, they would
     come in the middle of a run.
-
-    Raises:
-        PrerequisiteError: Numba is not installed.
     """
     sizes = {name: 10 + number for number, name in enumerate("abcdef")}
     problem = PlacementProblem(
@@ -384,15 +374,7 @@ class PartSearch:
     def improve(
         self, known: Bool[np.ndarray, " k"], *, enough: float
     ) -> Bool[np.ndarray, " k"]:
-        """A feasible choice that is worth at least as much as a feasible one.
-
-        Args:
-            known: ``(k,)`` feasible.
-            enough: worth from which on nobody looks further.
-
-        Raises:
-            PrerequisiteError: highspy is not installed.
-        """
+        """A feasible choice worth at least the known one; ``enough`` ends it."""
         n_parts = int(self.parts.max()) + 1
         empty = np.zeros(len(known), np.bool_)
         best = self._better(known, self._filled(empty, range(n_parts)))

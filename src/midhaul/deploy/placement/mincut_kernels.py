@@ -51,19 +51,8 @@ def augment(  # noqa: PLR0913, PLR0917 - flat arrays
     arcs, a bundle that is paid for sends back what it got, and the flow ends at a
     bundle with something unpaid. ``flow``, ``unsent`` and ``unpaid`` change in place.
 
-    Args:
-        indptr: ``(t + 1,)`` where each type's arcs begin.
-        indices: ``(a,)`` bundle of each arc.
-        back_indptr: ``(b + 1,)`` where each bundle's arcs begin in ``back_arcs``.
-        back_arcs: ``(a,)`` arcs by bundle.
-        arc_types: ``(a,)`` type of each arc.
-        flow: ``(a,)`` what each arc carries.
-        unsent: ``(t,)`` what each type has not sent yet.
-        unpaid: ``(b,)`` what each bundle has not received yet.
-        epsilon: smaller amounts are none.
-
-    Returns:
-        The smallest closure of highest weight: types and bundles that are in it.
+    The answer is the smallest closure of highest weight. Arcs are CSR by type and, with
+    ``back_``, by bundle; amounts below ``epsilon`` are none.
     """
     type_level = np.empty(len(unsent), np.int64)
     bundle_level = np.empty(len(unpaid), np.int64)
@@ -242,25 +231,10 @@ def add_in_order(  # noqa: C901, PLR0912, PLR0913, PLR0917 - one compiled loop
     is_taken: Bool[np.ndarray, " g"],
     room: Float64[np.ndarray, " r"],
 ) -> int:
-    """Add items in an order, each if it fits with the bundles that it still needs.
+    """Add items in an order, each if it fits with its bundles; how many were added.
 
-    ``chosen``, ``is_paid``, ``is_taken`` and ``room`` change in place.
-
-    Args:
-        order: ``(m,)`` items to try.
-        types: ``(k,)`` type of each item.
-        indptr: ``(t + 1,)`` where each type's bundles begin.
-        indices: ``(a,)`` bundles by type.
-        own: ``(k, r)`` what an item takes for itself.
-        costs: ``(b, r)`` what a bundle takes.
-        groups: ``(k,)`` items with the same number exclude each other.
-        chosen: ``(k,)`` items that are in.
-        is_paid: ``(b,)`` bundles that are in.
-        is_taken: ``(g,)`` groups of which an item is in.
-        room: ``(r,)`` what is left of each row.
-
-    Returns:
-        How many were added.
+    ``chosen``, ``is_paid`` (bundles), ``is_taken`` (groups) and ``room`` (rows) change
+    in place.
     """
     n_rows = len(room)
     n_added = 0

@@ -124,11 +124,7 @@ class Reduced:
 
 
 def reduce(instance: Instance) -> Reduced:
-    """The smallest instance that the steps above lead to; its optimum is the same.
-
-    Raises:
-        PrerequisiteError: Numba is not installed.
-    """
+    """The smallest instance that the steps above lead to; its optimum is the same."""
     require("numba", "deploy")
     from midhaul.deploy.placement.mincut_kernels import (  # noqa: PLC0415
         stable_order,
@@ -199,16 +195,10 @@ def equal_sets(
     n: int,
     mix: Callable[[Int64[np.ndarray, " m"], int], UInt64[np.ndarray, " m"]] = mixed,
 ) -> tuple[Int64[np.ndarray, " c"], Int64[np.ndarray, " n"]]:
-    """Classes of owners that have the same members.
+    """The first owner of each class with the same members, and the class of each of n.
 
-    Args:
-        owners: ``(m,)`` from 0 to n − 1, not falling.
-        members: ``(m,)`` from 0 upwards, rising within an owner.
-        n: number of owners; those that do not occur have no members.
-        mix: gives each member a number, other ones for another salt.
-
-    Returns:
-        The first owner of each class, and the class of each owner.
+    Owners are from 0 to n − 1, not falling, and members rise within an owner. ``mix``
+    gives each member a number, other ones for another salt.
     """
     sizes = np.bincount(owners, minlength=n)
     starts = np.cumsum(sizes) - sizes

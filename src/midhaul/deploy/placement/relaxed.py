@@ -22,13 +22,7 @@ FEASIBILITY = 1e-9
 
 
 class Solved(NamedTuple):
-    """What the exact solver found.
-
-    Attributes:
-        chosen: ``(k,)`` the best choice; None when it found none.
-        bound: nothing is worth more; minus infinity when nothing is feasible.
-        is_timed_out: true when it was stopped.
-    """
+    """The best choice or None, and a bound: minus infinity when none is feasible."""
 
     chosen: Bool[np.ndarray, " k"] | None
     bound: float
@@ -40,9 +34,6 @@ def quiet_solver() -> Any:
 
     The number of its threads is left alone: all solvers of a process share them, and
     one that asks for another number than the first did fails.
-
-    Raises:
-        PrerequisiteError: highspy is not installed.
     """
     highspy: Any = require("highspy", "deploy")
     solver = highspy._core._Highs()  # noqa: SLF001 - the outer class prints a banner
@@ -53,20 +44,10 @@ def quiet_solver() -> Any:
 def duals(
     reduced: Reduced, time_limit_s: float
 ) -> tuple[Float64[np.ndarray, " r"], Float64[np.ndarray, " g"]] | None:
-    """Prices of the rows and of the groups near the optimum of the relaxation.
+    """Prices of rows and groups near the relaxation's optimum; None when timed out.
 
     An interior point is enough, and it is found much faster than a corner where
     gateways are alike.
-
-    Args:
-        reduced: what is relaxed.
-        time_limit_s: how long the solver may take.
-
-    Returns:
-        ``(r,)`` and ``(g,)``, all at least 0; None when the solver found none in time.
-
-    Raises:
-        PrerequisiteError: highspy is not installed.
     """
     scale, worth = reduced.scale, float(reduced.values.max())
     solver = _solver(reduced, scale, worth, time_limit_s)
@@ -91,15 +72,8 @@ def solve_exactly(
 ) -> Solved:
     """The best choice of a small reduced instance, and a bound.
 
-    Args:
-        reduced: what to solve; its capacities may be negative.
-        start: ``(k,)`` a feasible choice to start from.
-        least_gain: differences in value below this do not matter.
-        time_limit_s: how long the solver may take.
-        n_nodes: how many nodes it may look at; without a limit when None.
-
-    Raises:
-        PrerequisiteError: highspy is not installed.
+    It begins from a feasible ``start``, if any, and looks at ``n_nodes`` nodes at most;
+    capacities may be negative.
     """
     highspy: Any = require("highspy", "deploy")
     if (reduced.capacities < 0).any():

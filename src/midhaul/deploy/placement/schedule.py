@@ -50,15 +50,7 @@ _DONE_BITS = 1e-3
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Batch:
-    """The layers that one pull carries.
-
-    Attributes:
-        gateway: index of the gateway.
-        image: number of the image in the catalogue.
-        layers: ``(k,)`` numbers of the layers.
-        n_bytes: what it carries.
-        due_s: when it must have ended.
-    """
+    """The layers that one pull carries, by their numbers, and when it must end."""
 
     gateway: int
     image: int
@@ -101,13 +93,7 @@ class _Active:
 def share_backhaul(
     problem: PlacementProblem, catalogue: Catalogue, queues: list[list[Batch]]
 ) -> tuple[Float64[np.ndarray, " b"], Float64[np.ndarray, " b"]]:
-    """When each pull begins and ends, in seconds after the begin of the slot.
-
-    Args:
-        problem: whose gateways and backhaul carry the pulls.
-        catalogue: sizes of the layers.
-        queues: by gateway, its pulls in order.
-    """
+    """When each pull begins and ends, in s after the begin of the slot, by queue."""
     return _Fluid(problem, catalogue, queues).run()
 
 
@@ -352,16 +338,7 @@ def _order(
     *,
     rate_bps: float,
 ) -> list[int]:
-    """Jobs in order, by the backward rule.
-
-    Args:
-        owners: ``(k,)`` job of each need, not falling.
-        layers: ``(k,)`` layer of each need.
-        n_bytes: ``(l,)`` what each layer carries.
-        due: ``(j,)`` deadline of each job.
-        weights: ``(j,)`` what waiting costs.
-        rate_bps: of the line; 0 where it is not known.
-    """
+    """Jobs (owners, not falling) in order, by the backward rule; 0 is no known rate."""
     n = len(due)
     begins = np.searchsorted(owners, np.arange(n + 1))
     users = np.bincount(layers, minlength=len(n_bytes))

@@ -65,12 +65,8 @@ def spectral_bound(
 ) -> float:
     """No feasible choice is worth more; infinite where this says nothing.
 
-    Args:
-        reduced: the instance; exclusion between items is relaxed.
-        prices: ``(r,)`` what a unit of each row is worth; the row whose capacity is
-            worth most is the one that counts.
-        time_limit_s: when to stop looking for a better one.
-        n_steps: steps, at most.
+    Exclusion between items is relaxed. Of all rows the one counts whose capacity is
+    worth most.
     """
     row = int(np.argmax(prices * reduced.capacities))
     costs = reduced.costs[:, row]
@@ -104,12 +100,7 @@ def least_norm(
 ) -> float:
     """A small spectral norm among matrices that are at least ``rows * columns``.
 
-    Args:
-        rows: ``(m,)`` at least 0.
-        columns: ``(n,)`` at least 0.
-        is_open: ``(m, n)`` where entries are free.
-        time_limit_s: when to stop.
-        n_steps: steps, at most.
+    Both are at least 0; where ``is_open``, entries are free.
     """
     if len(rows) < len(columns):
         rows, columns, is_open = columns, rows, is_open.T

@@ -226,8 +226,8 @@ def walk_reference(  # noqa: C901 - as the compiled one
 ) -> tuple[Bool[np.ndarray, " k"] | None, float, int]:
     """What the compiled walk does, from the definition; for tests.
 
-    Returns:
-        The best choice, None if none was better; its worth; how many flips were made.
+    The choice is None where none was better; then its worth, and how many flips were
+    made.
     """
     limits = arrays_of(reduced).limits
     here, best, barred, prices = start.copy(), None, barred.copy(), prices.copy()

@@ -265,21 +265,10 @@ def walk(  # noqa: C901, PLR0912, PLR0913, PLR0917 - one compiled loop
     n_flips: int,
     rng: np.random.Generator,
 ) -> tuple[float, int]:
-    """Toggle one item after the other; ``best``, ``barred`` and ``prices`` change.
+    """Toggle items from ``start``; the worth of the best choice, and flips made.
 
-    Args:
-        arrays: the instance.
-        rules: how to go.
-        start: ``(k,)`` where to begin; may break rows, but no group.
-        barred: ``(k,)`` flip until which an item may not be toggled.
-        prices: ``(r,)`` fine for a unit over each row.
-        best: ``(k,)`` the best choice known.
-        best_value: its worth.
-        n_flips: after how many flips it ends at the latest.
-        rng: breaks ties and spreads how long items are barred.
-
-    Returns:
-        Worth of the best choice, and how many flips were made.
+    ``best``, ``barred`` (flip until which an item stays) and ``prices`` (fine for a
+    unit over a row) change. The start may break rows, but no group.
     """
     state = _begin(arrays, start)
     n_rows = len(arrays.limits)

@@ -180,11 +180,7 @@ SLACK = 1e-9
 
 
 def check_uplink(uplink_bps: float) -> None:
-    """Refuse an uplink that is none; infinite is allowed.
-
-    Raises:
-        DataError: it is negative or NaN.
-    """
+    """Refuse an uplink that is negative or NaN; infinite is allowed."""
     if math.isnan(uplink_bps) or uplink_bps < 0:
         message = f"expected an uplink of at least 0 bit/s, found {uplink_bps}"
         raise DataError(message)
@@ -202,14 +198,7 @@ def of_options(
     bound: float,
     price_per_bps: float = math.nan,
 ) -> RateAllocation:
-    """The allocation that grants each analytic just what its step needs.
-
-    Args:
-        demands: who asked.
-        options: index of each one's step in the flat arrays; -1 for none.
-        bound: no allocation has a higher value; infinite without a guarantee.
-        price_per_bps: worth of one more bit/s; NaN where unknown.
-    """
+    """The allocation that grants each analytic just what its step (-1: none) needs."""
     has_step = options >= 0
     rates_bps = np.zeros(len(demands))
     rates_bps[has_step] = demands.rates_bps[options[has_step]]
@@ -234,10 +223,6 @@ def of_rates(demands: Demands, rates_bps: Float64[np.ndarray, " n"]) -> RateAllo
 
     Without a guarantee: the bound is infinite. Rates are kept as granted, even where a
     step needs less.
-
-    Args:
-        demands: who asked.
-        rates_bps: ``(n,)`` what each is granted.
     """
     counts = np.diff(demands.offsets)
     paid = demands.rates_bps <= np.repeat(rates_bps * (1 + SLACK), counts)

@@ -71,12 +71,7 @@ def check_allocator(
 def check_allocation(
     answer: RateAllocation, demands: Demands, uplink_bps: float, where: str = ""
 ) -> None:
-    """Hold one answer to what was asked.
-
-    Raises:
-        ValueError: rates are negative or exceed the uplink, a step costs more than its
-            rate, or value, qualities, bound or status do not fit the steps.
-    """
+    """Hold one answer to what was asked."""
     n = len(demands)
     for name in ("steps", "rates_bps", "qualities"):
         found = getattr(answer, name).shape

@@ -169,13 +169,7 @@ def fill(
     weights: Float64[np.ndarray, " n"],
     uplink_bps: float,
 ) -> Float64[np.ndarray, " n"]:
-    """Raise all rates in proportion to their weights, each up to its limit.
-
-    Args:
-        limits_bps: 0 where the weight is 0.
-        weights: of at least 0.
-        uplink_bps: what all get together, at most.
-    """
+    """Raise all rates in proportion to their weights, each up to its limit."""
     if limits_bps.sum() <= uplink_bps:
         return limits_bps.copy()
     has_weight = weights > 0

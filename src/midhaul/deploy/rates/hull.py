@@ -133,13 +133,7 @@ class FlatProblem:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class HullRelaxation:
-    """Options that fit, and what the linear relaxation says of all others.
-
-    Attributes:
-        options: ``(n,)`` index of each stream's option; -1 for none.
-        bound: no choice of options has a higher value.
-        price_per_bps: slope at the break; 0 where everything fits.
-    """
+    """Options that fit (-1: none), a bound on all others, the slope at the break."""
 
     options: Int64[np.ndarray, " n"]
     bound: float
@@ -148,13 +142,7 @@ class HullRelaxation:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Hulls:
-    """The segments of all hulls.
-
-    Attributes:
-        problem: whose hulls they are.
-        segments: stream, option at the end, extra rate, extra value and slope of each.
-        order: of falling slopes.
-    """
+    """The segments of all hulls, as the kernel gives them, and their order."""
 
     problem: FlatProblem
     segments: tuple[np.ndarray, ...]
@@ -162,11 +150,7 @@ class Hulls:
 
     @classmethod
     def of(cls, problem: FlatProblem) -> Hulls:
-        """Build and sort the hulls.
-
-        Raises:
-            PrerequisiteError: Numba is not installed.
-        """
+        """Build and sort the hulls."""
         segments = hull_kernels().segments(
             problem.offsets, problem.rates_bps, problem.values, problem.uplink_bps
         )
@@ -237,11 +221,7 @@ def at_options(
 
 
 def hull_kernels() -> Any:
-    """The compiled kernels; imported here because Numba is an extra.
-
-    Raises:
-        PrerequisiteError: Numba is not installed.
-    """
+    """The compiled kernels; imported here because Numba is an extra."""
     require("numba", "deploy")
     return importlib.import_module("midhaul.deploy.rates.kernels")
 
@@ -263,10 +243,7 @@ class _Core:
     What an option loses against the best of its stream depends on the price alone, so
     the core is found once, and only shrinks as the value comes closer to the bound.
 
-    Args:
-        problem: whose options.
-        found: an allocation, the bound and the price.
-        most: options that it may have; those of least loss.
+    At most ``most`` are kept, those of least loss.
     """
 
     def __init__(self, problem: FlatProblem, found: HullRelaxation, most: int) -> None:

@@ -31,8 +31,7 @@ def segments(
     Steps that cost more than the whole uplink are left out. Within a stream slopes fall
     strictly, and the segments of a stream stand together.
 
-    Returns:
-        Stream, option at the end, extra rate, extra value and slope of each segment.
+    The answer is stream, option at the end, extra rate, extra value and slope of each.
     """
     streams = np.empty(len(rates), np.int64)
     ends = np.empty(len(rates), np.int64)
@@ -79,9 +78,8 @@ def take(
     The first that does not fit ends the relaxation: its share is the bound. Later ones
     are taken where they fit and all before them in their stream were taken.
 
-    Returns:
-        The option of each stream, the bound, and the slope at the break, 0 where
-        everything fits.
+    The answer is the option of each stream, the bound, and the slope at the break, 0
+    where everything fits.
     """
     chosen = np.full(n_streams, -1, np.int64)
     is_closed = np.zeros(n_streams, np.bool_)
@@ -118,9 +116,8 @@ def core(
     price of every stream. An option below the best of its stream by more than the gap
     costs every solution that holds it more than the gap.
 
-    Returns:
-        Stream, option and loss against the best of the stream, streams in order. Every
-        stream is there, with its best option at least.
+    The answer is stream, option and loss against the best of the stream, in order;
+    every stream is there, with its best option at least.
     """
     n_streams = len(offsets) - 1
     streams = np.empty(len(rates) + n_streams, np.int64)
@@ -150,16 +147,9 @@ def core(
 def best_pair(
     streams: Ints, extra_rates: Floats, extra_values: Floats, rest: float
 ) -> tuple[int, int, float]:
-    """The best one or two moves that fit together, of different streams.
+    """The best one or two moves of different streams (-1: none), and their gain.
 
-    Args:
-        streams: stream of each move.
-        extra_rates: rate that each takes, or gives back, rising.
-        extra_values: value that each adds, or gives up.
-        rest: rate that is free.
-
-    Returns:
-        Both moves, -1 for none, and the value that they add.
+    Moves take or give back rate, rising, and add or give up value; ``rest`` is free.
     """
     n = len(streams)
     best = (-1, -1, 0.0)
@@ -216,17 +206,9 @@ def best_paid(
     below the best one known is passed over, but not many of them. Nothing as long as
     all streams is copied or looked through for a change, only what pays for it.
 
-    Args:
-        changes: stream and option of each, and a second stream and option, or the
-            first again.
-        chosen: option of each stream now.
-        rates: of all options, and 0 at the end, for the option -1.
-        values: likewise.
-        hulls: segments that can pay, see :func:`payable`, and stream and end of all.
-        rest: rate that is free now.
-
-    Returns:
-        The options after the change, and the value that it adds; 0 where none adds any.
+    Changes are streams and options, twice; rates and values end in a 0 for option -1;
+    hulls are as of :func:`payable`. The answer is the options after the change, and the
+    value that it adds; 0 where none adds any.
     """
     able, streams, ends = hulls
     after, best = chosen.copy(), chosen.copy()
@@ -280,13 +262,9 @@ def merge(
     A state is dominated when another takes no more rate and has no less value. States
     are sorted by rate, so the values of undominated ones rise.
 
-    Args:
-        kept: rate, value, origin and option of states.
-        rates: of the states that the move starts from, rising.
-        values: of the same.
-        move: option, extra rate and extra value.
-        limits: rate that no state may exceed, price, loss that no state may exceed,
-            rate up to which slack can still be filled, and tolerance of values.
+    States are rate, value, origin and option; a move is option, extra rate and extra
+    value. Limits: the highest rate, price, highest loss, rate up to which slack can
+    still be filled, and tolerance of values.
     """
     kept_rates, kept_values, kept_origins, kept_options = kept
     option, extra_rate, extra_value = move

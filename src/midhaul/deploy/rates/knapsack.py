@@ -115,15 +115,7 @@ class ExactKnapsack:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class _Choice:
-    """The core options of one stream, as differences from its best one.
-
-    Attributes:
-        stream: its index.
-        options: with the best one.
-        rates: extra rate of each.
-        values: extra value of each.
-        loss: the smallest of another option than the best.
-    """
+    """A stream's core options against its best; the least loss of another one."""
 
     stream: int
     options: Int64[np.ndarray, " k"]
@@ -147,11 +139,7 @@ def _on_grid(problem: FlatProblem, grid_bps: float) -> FlatProblem:
 def _search(
     problem: FlatProblem, found: HullRelaxation, n_states: int, n_kept: int
 ) -> bool:
-    """Improve the options in place until they are optimal.
-
-    Returns:
-        False where lists were cut.
-    """
+    """Improve the options in place until they are optimal; False if lists were cut."""
     price_per_bps = found.price_per_bps
     tolerance = SLACK * found.bound
     best = total(problem.values, found.options)

@@ -185,12 +185,7 @@ _PIECE = re.compile(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Challenge:
-    """How a registry wants to be told who asks.
-
-    Attributes:
-        scheme: ``bearer``, ``basic``, …, in lower case.
-        parameters: by name in lower case.
-    """
+    """How a registry wants to be told who asks; names are in lower case."""
 
     scheme: str
     parameters: Mapping[str, str]
@@ -214,13 +209,7 @@ def parse_challenges(headers: Iterable[str]) -> tuple[Challenge, ...]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Credentials:
-    """A user and a password, which is not shown.
-
-    Attributes:
-        user: empty for an identity token.
-        password: or the identity token.
-        is_identity: whether the password is a token that a token service takes.
-    """
+    """A user and a password, not shown; or no user and an identity token."""
 
     user: str
     password: str
@@ -249,8 +238,7 @@ def variables(registry: str) -> tuple[str, str]:
 def credentials(registry: str, environ: Mapping[str, str]) -> Credentials | None:
     """User and password for a registry; None to ask as nobody.
 
-    Raises:
-        PrerequisiteError: one of them is set and the other is not.
+    A PrerequisiteError says that one of them is set and the other is not.
     """
     user, password = (environ.get(name, "") for name in variables(registry))
     if bool(user) != bool(password):
@@ -272,13 +260,8 @@ def login_for(
 ) -> Credentials | None:
     """Who one is to the registry of an image; None to ask as nobody.
 
-    Args:
-        reference: the image.
-        environ: variables that say where the files are; without them none is read.
-        limit_s: time that a helper may take; it is ended then.
-
-    Raises:
-        PrerequisiteError: a file makes no sense, or a helper fails.
+    Without the variables that say where the files are none is read. A PrerequisiteError
+    says that a file makes no sense, or that a helper fails or takes too long.
     """
     for file in _files(environ):
         config = _read(file)

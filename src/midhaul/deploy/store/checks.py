@@ -16,14 +16,9 @@ if TYPE_CHECKING:
 
 
 async def check_image_source(source: ImageSource, text: str) -> None:
-    """Hold a source against its protocol.
+    """Hold an opened source against its protocol; a ValueError says what it breaks.
 
-    Args:
-        source: opened.
-        text: an image that it has, for one platform, with a layer of two bytes or more.
-
-    Raises:
-        ValueError: it does something else; the message says what.
+    It has the image for one platform, with a layer of two bytes or more.
     """
     reference = parse_reference(text)
     tagged = await source.manifest(reference)

@@ -70,15 +70,9 @@ class ExchangeLimits:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ask:
-    """One request to a registry.
+    """One request: a path below ``/v2/REPOSITORY/``, or a URL that the registry named.
 
-    Attributes:
-        method: ``GET``, ``HEAD``, ``POST`` or ``PUT``.
-        path: below ``/v2/REPOSITORY/``, or a whole URL that the registry named.
-        is_write: true where it needs the right to push.
-        headers: in addition to the usual ones.
-        parameters: of the query.
-        body: makes the body anew for each attempt.
+    ``body`` makes the body anew for each attempt.
     """
 
     method: str
@@ -91,23 +85,14 @@ class Ask:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fetched:
-    """A manifest, verified.
-
-    Attributes:
-        body: as the registry sent it.
-        digest: of the body.
-    """
+    """A manifest as the registry sent it, verified."""
 
     body: bytes
     digest: str
 
 
 async def bounded(answer: aiohttp.ClientResponse, most_bytes: int, what: str) -> bytes:
-    """The body of an answer that must be small.
-
-    Raises:
-        DataError: it is not.
-    """
+    """The body of an answer that must be small; a DataError where it is not."""
     body = bytearray()
     async for piece in answer.content.iter_any():
         body += piece

@@ -157,17 +157,11 @@ async def _image(session: aiohttp.ClientSession, name: str) -> EngineImage:
 
 
 def layer_sizes(history: Sequence[tuple[int, str]], n_layers: int) -> tuple[int, ...]:
-    """Match the steps of a history with the layers of an image.
+    """Bytes of each layer by the steps of a history; none where they cannot be matched.
 
-    Steps that only change the configuration have no layer; the engine shows them with
-    zero bytes, as it shows a layer with nothing in it.
-
-    Args:
-        history: bytes and command of each step, the oldest first.
-        n_layers: how many layers the image has.
-
-    Returns:
-        Bytes of each layer, or nothing where the two cannot be matched.
+    Steps (bytes and command, the oldest first) that only change the configuration have
+    no layer; the engine shows them with zero bytes, as it shows a layer with nothing in
+    it.
     """
     full = [n_bytes for n_bytes, _ in history if n_bytes]
     if len(full) == n_layers:

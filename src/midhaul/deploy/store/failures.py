@@ -117,11 +117,7 @@ class Patience:
         self._waited_s: Counter[str] = Counter()
 
     async def __call__(self, registry: str, work: Callable[[], Awaitable[_T]]) -> _T:
-        """Do something small, again where a registry failed.
-
-        Raises:
-            NodeError: it failed too often, or for too long.
-        """
+        """Do something small, again where a registry failed, but not for ever."""
         n_failures = 0
         while True:
             try:
@@ -174,9 +170,7 @@ _TIMEOUT, _TOO_EARLY, _TOO_MANY, _SERVERS_OWN = 408, 425, 429, 500
 def network_errors(reference: Reference) -> Generator[None]:
     """Turn what can happen to a connection into a NodeError.
 
-    Raises:
-        NodeError: no connection, a connection that broke, silence, too many redirects.
-        PrerequisiteError: the certificate at the other end is not trusted.
+    A certificate at the other end that is not trusted is a PrerequisiteError.
     """
     try:
         yield
@@ -201,10 +195,9 @@ def check_status(
 ) -> None:
     """Refuse an answer that is not a success.
 
-    Raises:
-        DataError: what was asked for is not there, or the request made no sense to it.
-        NodeError: the registry failed, or has had enough of us.
-        PrerequisiteError: it denies access.
+    A DataError where what was asked for is not there or made no sense, a NodeError
+    where the registry failed or has had enough of us, a PrerequisiteError where it
+    denies access.
     """
     status = answer.status
     if _OK <= status < 300:  # noqa: PLR2004 - the successes of HTTP

@@ -114,11 +114,7 @@ def parse_reference(text: str) -> Reference:
 
 
 def check_digest(digest: object, where: str) -> str:
-    """A digest that can be verified, and whose text is safe as the name of a file.
-
-    Raises:
-        DataError: it is none, or of an algorithm other than sha256 and sha512.
-    """
+    """A digest that can be verified (sha256, sha512) and names a file safely."""
     if not isinstance(digest, str) or not _DIGEST.fullmatch(digest):
         message = f"{where}: expected a sha256 or sha512 digest, found {digest!r}"
         raise DataError(message)
@@ -198,9 +194,6 @@ def parse_platform(text: str) -> Platform:
 
     ``aarch64``, ``x86_64`` and ``armhf`` are taken as well, and so is an architecture
     alone, which means Linux.
-
-    Raises:
-        DataError: it is no platform.
     """
     parts = text.strip().lower().split("/")
     if len(parts) == 1 and parts[0] not in _SYSTEMS:
@@ -287,15 +280,7 @@ class Index:
 
 
 def parse_manifest(body: bytes, where: str) -> ImageManifest | Index:
-    """Read what a registry answers for a reference.
-
-    Args:
-        body: the answer.
-        where: which reference and registry, for messages.
-
-    Raises:
-        DataError: it is no manifest, or an image in a format that is not supported.
-    """
+    """Read what a registry answers for a reference; DataError for other formats."""
     found = parse_json(body, where)
     if found.get("schemaVersion") == 1 or "fsLayers" in found:
         message = f"{where} is in the old format schema 1, which tells no sizes"
@@ -327,23 +312,14 @@ def parse_manifest(body: bytes, where: str) -> ImageManifest | Index:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImageConfig:
-    """What the configuration of an image adds to its manifest.
-
-    Attributes:
-        platform: what it runs on; None where the configuration does not say.
-        diff_ids: digests of the uncompressed layers, from the base upwards.
-    """
+    """The platform, if it says one, and digests of uncompressed layers in order."""
 
     platform: Platform | None
     diff_ids: tuple[str, ...]
 
 
 def parse_config(body: bytes, where: str) -> ImageConfig:
-    """Read the configuration of an image.
-
-    Raises:
-        DataError: it is no object.
-    """
+    """Read the configuration of an image."""
     found = parse_json(body, where)
     rootfs = found.get("rootfs")
     inner = cast("dict[str, Any]", rootfs) if isinstance(rootfs, dict) else {}
@@ -361,11 +337,7 @@ def parse_config(body: bytes, where: str) -> ImageConfig:
 
 
 def parse_json(body: bytes, where: str) -> dict[str, Any]:
-    """Read a JSON object that a stranger sent.
-
-    Raises:
-        DataError: it is something else.
-    """
+    """Read a JSON object that a stranger sent; anything else is a DataError."""
     try:
         found = documents.parse_json(body)
     except ValueError:

@@ -52,14 +52,8 @@ async def count_uncompressed(
 ) -> int:
     """Bytes of the tar stream in a file; runs in a thread, and ends when cancelled.
 
-    Args:
-        path: of the layer.
-        compression: ``gzip``, ``zstd`` or None; several members in a row are one
-            stream, as pigz and eStargz write it.
-        what: the layer and its image, for messages.
-
-    Raises:
-        DataError: the content is not what the compression says, or ends too early.
+    Several members in a row are one stream, as pigz and eStargz write it. A DataError
+    where the content is not what the compression says, or ends too early.
     """
     is_stopped = threading.Event()
     try:
@@ -146,13 +140,7 @@ class Download:
         self.resumed_bytes = self.furthest = self.n_bytes
 
     def add(self, piece: bytes) -> None:
-        """Append what just came.
-
-        Raises:
-            DataError: the layer would be larger than its manifest says; the file is
-                deleted.
-            OSError: the disk is full.
-        """
+        """Append what just came; more than the manifest says is a DataError."""
         self.pulled_bytes += len(piece)
         if self.n_bytes + len(piece) > self._layer.n_bytes:
             self._path.unlink(missing_ok=True)
@@ -175,11 +163,7 @@ class Download:
         self.n_bytes = self.resumed_bytes = 0
 
     def verify(self) -> None:
-        """Hold the content against the digest.
-
-        Raises:
-            DataError: it is another content; the file is deleted.
-        """
+        """Hold the content against the digest; another one is deleted: a DataError."""
         found = f"{self._algorithm}:{self._hash.hexdigest()}"
         if found != self._layer.digest:
             self._path.unlink(missing_ok=True)
@@ -199,10 +183,6 @@ class Pace:
 
     A link that is shaped by the kernel needs none; this is for those that are not. What
     the buffers of a connection hold comes at once, so the first seconds are faster.
-
-    Args:
-        rate_bps: bit/s; infinite for no limit.
-        clock: seconds.
     """
 
     def __init__(

@@ -109,17 +109,8 @@ async def resolve(
     ``platform``). Where no named one fits, the configurations of up to 8 unnamed ones
     tell; a single one that says nothing either is taken.
 
-    Args:
-        source: of manifests.
-        reference: the image.
-        platform: e.g. ``linux/arm/v7``.
-        patience: how a registry that fails is asked again; a new one by default.
-
-    Raises:
-        DataError: there is no such image, or its manifest is wrong.
-        NotOfferedError: there is one, and not for this platform.
-        NodeError: the registry does not answer as it should.
-        PrerequisiteError: it wants a user and a password.
+    A DataError says that there is no such image, or that its manifest is wrong; a
+    NotOfferedError that it is not for this platform.
     """
     search = _Search(source, reference, parse_platform(platform), patience)
     found = await search.find(reference.wanted, _MAX_DEPTH)

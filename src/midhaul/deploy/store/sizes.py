@@ -53,12 +53,7 @@ _RLE_BLOCK = 1
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UnpackedSize:
-    """What a layer takes unpacked.
-
-    Attributes:
-        n_bytes: of its tar.
-        is_exact: false where another size is possible.
-    """
+    """What the tar of a layer takes; not exact where another size is possible."""
 
     n_bytes: int
     is_exact: bool
@@ -69,15 +64,8 @@ async def unpacked_size(
 ) -> UnpackedSize | None:
     """What a layer takes unpacked, as its own bytes tell; None where they do not.
 
-    Args:
-        source: gives parts of blobs.
-        reference: the image.
-        layer: of gzip or zstd.
-        ratio: usual uncompressed over compressed bytes.
-
-    Raises:
-        DataError: a small layer is not what its digest says.
-        NodeError, PrerequisiteError: as the source does.
+    ``ratio`` is the usual one of uncompressed over compressed bytes. A DataError where
+    a small layer is not what its digest says.
     """
     n_head = min(HEAD_BYTES, layer.n_bytes)
     if not n_head:
@@ -105,16 +93,10 @@ def _exact(n_bytes: int | None) -> UnpackedSize | None:
 def gzip_size(
     isize: int, n_bytes: int, head_ratio: float, ratio: float
 ) -> UnpackedSize | None:
-    """What a gzip of one member unpacks to.
+    """What a gzip of one member unpacks to; None where no single member ends like that.
 
-    Args:
-        isize: its last four bytes.
-        n_bytes: its own size.
-        head_ratio: uncompressed over compressed bytes of its beginning.
-        ratio: the usual one.
-
-    Returns:
-        The size; None where no single member ends like that.
+    ``isize`` is its last four bytes; ratios are uncompressed over compressed bytes, of
+    its beginning and usual.
     """
     least = (n_bytes - _OVERHEAD_BYTES) * 1000 / 1001
     first = isize + _WRAP * max(0, math.ceil((least - isize) / _WRAP))
@@ -134,12 +116,7 @@ def gzip_size(
 
 
 def zstd_bytes(head: bytes, n_bytes: int) -> int | None:
-    """What a zstd frame says that it unpacks to; None where it is not alone, or silent.
-
-    Args:
-        head: its first bytes.
-        n_bytes: its own size.
-    """
+    """What a zstd frame says it unpacks to; None where it is not alone, or silent."""
     if not head.startswith(_ZSTD_MAGIC) or len(head) < 18:  # noqa: PLR2004 - the longest header
         return None
     flags = head[4]

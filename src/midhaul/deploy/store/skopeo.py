@@ -45,11 +45,7 @@ class SkopeoSource:
         self._manifest_of: dict[str, str] = {}
 
     async def __aenter__(self) -> Self:
-        """See that there is such a program.
-
-        Raises:
-            PrerequisiteError: there is none.
-        """
+        """See that there is such a program."""
         if shutil.which("skopeo") is None:
             message = "images.reader is skopeo, which is not installed"
             raise PrerequisiteError(

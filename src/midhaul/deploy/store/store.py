@@ -59,11 +59,7 @@ def store_errors(path: Path) -> Generator[None]:
 
 
 def lock(path: Path) -> IO[bytes]:
-    """Take a file for this process, until it is closed or the process ends.
-
-    Raises:
-        StoreError: another process has it.
-    """
+    """Take a file until it is closed or the process ends; StoreError if it is taken."""
     file = path.open("ab")
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -118,11 +118,7 @@ def dump_index(state: StoreState) -> bytes:
 
 
 def load_index(text: bytes, where: str) -> StoreState:
-    """Read an index.
-
-    Raises:
-        DataError: it is none, or of another version.
-    """
+    """Read an index; a DataError where it is none, or of another version."""
     try:
         content = cast("dict[str, Any]", documents.parse_json(text))
         version = content["version"]
