@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.deploy.placement.instances import best_knapsack, small_problems
+from tests.support.placement_reference import lightest_reference
 
 from midhaul.deploy.catalogue import read_images
 from midhaul.deploy.placement import (
@@ -26,7 +27,6 @@ from midhaul.deploy.placement.additive import (
     knapsack_fptas,
     knapsack_greedy,
     lightest,
-    lightest_reference,
 )
 from midhaul.deploy.placement.building import build
 from midhaul.deploy.problem import (

@@ -10,8 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.sparse import csr_array
 from scipy.sparse.csgraph import maximum_flow
+from tests.support.placement_reference import closure_reference
 
-from midhaul.deploy.placement.closure import CutNetwork, closure_reference
+from midhaul.deploy.placement.closure import CutNetwork
 
 
 def network(rng: np.random.Generator, n_types: int, n_bundles: int) -> tuple:

@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.deploy.placement.instances import best_value, make_instance, small_instances
+from tests.support.placement_reference import in_order_of_merit
 
 from midhaul.deploy.placement.marginal_greedy import (
     best_single,
-    in_order_of_merit,
     needs_alone,
     solve_greedily,
 )

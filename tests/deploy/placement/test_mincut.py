@@ -12,12 +12,12 @@ from tests.deploy.placement.mincut_instances import (
     optimum,
     random_instance,
 )
+from tests.support.placement_reference import add_in_order_reference
 
 from midhaul.deploy.placement.arrays import Instance
 from midhaul.deploy.placement.checks import check_placer
 from midhaul.deploy.placement.lagrangian import (
     Relaxation,
-    add_in_order_reference,
     feasible_part,
     fill,
     improve,
@@ -27,8 +27,7 @@ from midhaul.deploy.placement.lagrangian import (
 )
 from midhaul.deploy.placement.milp import solve_milp
 from midhaul.deploy.placement.mincut import MinCutPlacer, solve
-from midhaul.deploy.placement.mincut_kernels import add_in_order
-from midhaul.deploy.placement.reduction import reduce
+from midhaul.deploy.placement.reduction import add_in_order, reduce
 
 FAR_S = float("inf")
 

@@ -8,8 +8,13 @@ from hypothesis import strategies as st
 from tests.deploy.placement.mincut_instances import instances, optimum
 
 from midhaul.deploy.placement.arrays import Instance
-from midhaul.deploy.placement.mincut_kernels import stable_order
-from midhaul.deploy.placement.reduction import Reduced, equal_sets, mixed, reduce
+from midhaul.deploy.placement.reduction import (
+    Reduced,
+    equal_sets,
+    mixed,
+    reduce,
+    stable_order,
+)
 
 
 def as_instance(reduced: Reduced) -> Instance:

@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.deploy.placement.mincut_instances import instances, optimum, random_instance
+from tests.support.placement_reference import walk_reference
 
 from midhaul.deploy.placement import (
     AdditiveGreedy,
@@ -22,12 +23,11 @@ from midhaul.deploy.placement import (
     check_placement,
 )
 from midhaul.deploy.placement.building import build
+from midhaul.deploy.placement.closure import augment
 from midhaul.deploy.placement.marginal_greedy import solve_greedily, take_by_merit
 from midhaul.deploy.placement.mincut import load_kernels
-from midhaul.deploy.placement.mincut_kernels import add_in_order, augment, stable_order
-from midhaul.deploy.placement.reduction import reduce
-from midhaul.deploy.placement.tabu import TabuSearch, arrays_of, walk_reference
-from midhaul.deploy.placement.tabu_kernels import Rules, walk
+from midhaul.deploy.placement.reduction import add_in_order, reduce, stable_order
+from midhaul.deploy.placement.tabu import Rules, TabuSearch, arrays_of, walk
 from midhaul.deploy.problem import (
     Analytic,
     ContainerImage,

@@ -272,27 +272,8 @@ class Plans:
         self, order: Int64[np.ndarray, " m"], kept: Bool[np.ndarray, " k"]
     ) -> Bool[np.ndarray, " k"]:
         """Items added in an order to some that are kept, each if it fits."""
-        from midhaul.deploy.placement.mincut_kernels import (  # noqa: PLC0415
-            add_in_order,
-        )
-
-        reduced = self._reduced
         chosen = kept.copy()
-        is_taken = np.zeros(int(reduced.groups.max(initial=-1)) + 1, np.bool_)
-        is_taken[reduced.groups[chosen]] = True
-        add_in_order(
-            order,
-            reduced.types,
-            reduced.indptr,
-            reduced.indices,
-            reduced.own,
-            reduced.costs,
-            reduced.groups,
-            chosen,
-            reduced.bundles_of(chosen),
-            is_taken,
-            reduced.limits - reduced.use(chosen),
-        )
+        self._reduced.add(order, chosen, *self._reduced.left_by(chosen))
         return chosen
 
     def follow(

@@ -310,14 +310,7 @@ def _placed(
     prices: Float64[np.ndarray, " r"],
 ) -> Placement:
     """The placement of chosen items, its value as placers count it."""
-    choice = Choice(
-        chosen=chosen,
-        bound=math.inf,
-        is_optimal=False,
-        is_timed_out=False,
-        prices=prices,
-    )
-    placement = to_placement(model.built, choice, 0.0)
+    placement = to_placement(model.built, Choice(chosen=chosen, prices=prices), 0.0)
     placed = placement.gateway_of
     value = sum(a.value_bps for a in problem.analytics if a.name in placed)
     return replace(placement, value=float(value))

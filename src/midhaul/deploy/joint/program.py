@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from midhaul.deploy.placement.relaxed import quiet_solver
 from midhaul.errors import require
 
 if TYPE_CHECKING:
@@ -344,8 +345,7 @@ class Program:
         lp.col_upper_ = highest if is_whole else unlimited
         if is_whole:
             lp.integrality_ = [core.HighsVarType.kInteger] * self._n_columns
-        highs = core._Highs()  # noqa: SLF001 - the outer class prints a banner
-        highs.setOptionValue("output_flag", False)  # noqa: FBT003 - HiGHS's own call
+        highs = quiet_solver()
         highs.setOptionValue("primal_feasibility_tolerance", _TOLERANCE)
         highs.passModel(lp)
         return highs

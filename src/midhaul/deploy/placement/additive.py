@@ -50,7 +50,7 @@ the answer is worth at least ``(1 - epsilon)`` of the optimum. Differences:
 3. After filling up, small candidates that still fit are taken as well.
 4. The thesis rounds values and then enumerates, which bounds the loss but not the time.
 
-Its loop is compiled; its plain-Python reference is ``lightest_reference``.
+Its loop is compiled; ``tests/support/placement_reference.py`` has it in plain Python.
 """
 
 from __future__ import annotations
@@ -150,13 +150,7 @@ def place_additively(
             model = additive_model(built, number, chosen)
             for candidate in np.flatnonzero(knapsack(model.values, model.shares)):
                 chosen[model.members[candidate]] = True
-        return Choice(
-            chosen=chosen,
-            bound=math.inf,
-            is_optimal=False,
-            is_timed_out=False,
-            prices=np.full(len(built.instance.rows), np.nan),
-        )
+        return Choice(chosen=chosen, prices=np.full(len(built.instance.rows), np.nan))
 
     return place_by(problem, solve, search=search, clock=clock)
 
@@ -499,19 +493,3 @@ def knapsack_fptas(
             q -= int(quanta[k])
     fill_up(taken, small, shares, room)
     return taken if values[taken].sum() > known else best
-
-
-def lightest_reference(
-    quanta: Int64[np.ndarray, " k"],
-    shares: Float64[np.ndarray, " k"],
-    n_quanta: int,
-    full: float,
-) -> Float64[np.ndarray, " q"]:
-    """The smallest shares of the kernel, from all subsets' sums; for tests."""
-    least = {0: 0.0}
-    for step, share in zip(quanta.tolist(), shares.tolist(), strict=True):
-        for q, before in list(least.items()):
-            trial = before + share
-            if q + step <= n_quanta and trial <= full:
-                least[q + step] = min(least.get(q + step, math.inf), trial)
-    return np.array([least.get(q, math.inf) for q in range(n_quanta + 1)])

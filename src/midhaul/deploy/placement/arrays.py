@@ -119,17 +119,17 @@ class Choice:
 
     Attributes:
         chosen: ``(n,)`` true for the items to take; feasible.
+        prices: ``(r,)`` dual value of each row, value per unit; NaN where unknown.
         bound: no feasible choice is worth more; infinite without a guarantee.
         is_optimal: true when the search proved that nothing is worth more.
         is_timed_out: true when it was stopped by its time limit.
-        prices: ``(r,)`` dual value of each row, value per unit; NaN where unknown.
     """
 
     chosen: Bool[np.ndarray, " n"]
-    bound: float
-    is_optimal: bool
-    is_timed_out: bool
     prices: Float64[np.ndarray, " r"]
+    bound: float = math.inf
+    is_optimal: bool = False
+    is_timed_out: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

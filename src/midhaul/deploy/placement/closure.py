@@ -16,6 +16,7 @@ Differences from the paper:
 2. A flow for other weights and costs is not thrown away: each arc is cut down to what
    its two ends still allow, and the rest is augmented from there.
 """
+# pyright: reportUntypedFunctionDecorator=false
 
 from __future__ import annotations
 
@@ -23,6 +24,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numba import njit
 
 from midhaul.errors import require
 
@@ -78,10 +80,6 @@ class CutNetwork:
         self, weights: Float64[np.ndarray, " t"], costs: Float64[np.ndarray, " b"]
     ) -> Closure:
         """The closure of highest weight; types earn, bundles cost, at least 0."""
-        from midhaul.deploy.placement.mincut_kernels import (  # noqa: PLC0415
-            augment,
-        )
-
         sent = np.bincount(self._types, self._flow, len(weights))
         received = np.bincount(self._indices, self._flow, len(costs))
         shares = np.minimum(_share(weights, sent), 1.0)[self._types]
@@ -113,52 +111,185 @@ def _share(
     return np.divide(limits, used, out=np.ones(len(limits)), where=used > 0).clip(0, 1)
 
 
-def closure_reference(
-    weights: list[float], costs: list[float], needs: list[list[int]]
-) -> tuple[float, set[int]]:
-    """Weight and types of the smallest best closure, in plain Python.
+@njit(cache=True)
+def augment(  # noqa: PLR0913, PLR0917 - flat arrays
+    indptr: Int64[np.ndarray, " t1"],
+    indices: Int64[np.ndarray, " a"],
+    back_indptr: Int64[np.ndarray, " b1"],
+    back_arcs: Int64[np.ndarray, " a"],
+    arc_types: Int64[np.ndarray, " a"],
+    flow: Float64[np.ndarray, " a"],
+    unsent: Float64[np.ndarray, " t"],
+    unpaid: Float64[np.ndarray, " b"],
+    epsilon: float,
+) -> tuple[Bool[np.ndarray, " t"], Bool[np.ndarray, " b"]]:
+    """Send what types earn to the bundles that they need, as much as can be.
 
-    Ford and Fulkerson's search for one path after the other; for tests.
+    Dinic's algorithm (1970) on a network of two layers: a type sends along any of its
+    arcs, a bundle that is paid for sends back what it got, and the flow ends at a
+    bundle with something unpaid. ``flow``, ``unsent`` and ``unpaid`` change in place.
+
+    The answer is the smallest closure of highest weight. Arcs are CSR by type and, with
+    ``back_``, by bundle; amounts below ``epsilon`` are none.
     """
-    unsent, unpaid = list(weights), list(costs)
-    flow = [dict.fromkeys(bundles, 0.0) for bundles in needs]
-    dead: set[int] = set()
-    for t in range(len(needs)):
-        while unsent[t] > 0:
-            seen: set[int] = set()
-            sent = _push(t, unsent[t], needs, flow, unpaid, seen)
-            unsent[t] -= sent
-            if sent == 0:  # nothing unpaid can be reached from here, now or later
-                dead |= seen
-                break
-    chosen = {
-        t
-        for t in range(len(needs))
-        if unsent[t] > 0 or any(flow[t][b] > 0 and b in dead for b in needs[t])
-    }
-    return sum(unsent), chosen
+    type_level = np.empty(len(unsent), np.int64)
+    bundle_level = np.empty(len(unpaid), np.int64)
+    arc = np.empty(len(unsent), np.int64)
+    back = np.empty(len(unpaid), np.int64)
+    path = np.empty(len(unpaid) + 1, np.int64)
+    path_back = np.empty(len(unpaid) + 1, np.int64)
+    while True:
+        last = _find_levels(
+            indptr,
+            indices,
+            back_indptr,
+            back_arcs,
+            arc_types,
+            flow,
+            unsent,
+            unpaid,
+            epsilon,
+            type_level,
+            bundle_level,
+        )
+        if last < 0:
+            return type_level >= 0, bundle_level >= 0
+        arc[:] = indptr[:-1]
+        back[:] = back_indptr[:-1]
+        for start in range(len(unsent)):
+            if type_level[start] == 0:
+                _send(
+                    start,
+                    last,
+                    indptr,
+                    indices,
+                    back_indptr,
+                    back_arcs,
+                    arc_types,
+                    flow,
+                    unsent,
+                    unpaid,
+                    epsilon,
+                    type_level,
+                    bundle_level,
+                    arc,
+                    back,
+                    path,
+                    path_back,
+                )
 
 
-def _push(
-    t: int,
-    amount: float,
-    needs: list[list[int]],
-    flow: list[dict[int, float]],
-    unpaid: list[float],
-    seen: set[int],
-) -> float:
-    """Send along one path that avoids bundles seen before; how much was sent."""
-    for b in needs[t]:
-        if b in seen:
+@njit(cache=True)
+def _find_levels(  # noqa: PLR0913, PLR0917 - one compiled loop
+    indptr: Int64[np.ndarray, " t1"],
+    indices: Int64[np.ndarray, " a"],
+    back_indptr: Int64[np.ndarray, " b1"],
+    back_arcs: Int64[np.ndarray, " a"],
+    arc_types: Int64[np.ndarray, " a"],
+    flow: Float64[np.ndarray, " a"],
+    unsent: Float64[np.ndarray, " t"],
+    unpaid: Float64[np.ndarray, " b"],
+    epsilon: float,
+    type_level: Int64[np.ndarray, " t"],
+    bundle_level: Int64[np.ndarray, " b"],
+) -> int:
+    """Distances from the types that have something unsent, -1 where out of reach.
+
+    The search ends with the first level that holds an unpaid bundle; it is returned,
+    or -1 when there is none.
+    """
+    type_level[:] = -1
+    bundle_level[:] = -1
+    queue = np.empty(len(unsent), np.int64)
+    head, tail, last = 0, 0, -1
+    for t in range(len(unsent)):
+        if unsent[t] > epsilon:
+            type_level[t] = 0
+            queue[tail] = t
+            tail += 1
+    while head < tail:
+        t = queue[head]
+        head += 1
+        level = type_level[t] + 1
+        if 0 <= last < level:
+            break
+        for a in range(indptr[t], indptr[t + 1]):
+            b = indices[a]
+            if bundle_level[b] >= 0:
+                continue
+            bundle_level[b] = level
+            if unpaid[b] > epsilon:
+                last = level
+            for k in range(back_indptr[b], back_indptr[b + 1]):
+                u = arc_types[back_arcs[k]]
+                if type_level[u] < 0 and flow[back_arcs[k]] > epsilon:
+                    type_level[u] = level
+                    queue[tail] = u
+                    tail += 1
+    return int(last)
+
+
+@njit(cache=True)
+def _send(  # noqa: C901, PLR0913, PLR0917 - one compiled loop
+    start: int,
+    last: int,
+    indptr: Int64[np.ndarray, " t1"],
+    indices: Int64[np.ndarray, " a"],
+    back_indptr: Int64[np.ndarray, " b1"],
+    back_arcs: Int64[np.ndarray, " a"],
+    arc_types: Int64[np.ndarray, " a"],
+    flow: Float64[np.ndarray, " a"],
+    unsent: Float64[np.ndarray, " t"],
+    unpaid: Float64[np.ndarray, " b"],
+    epsilon: float,
+    type_level: Int64[np.ndarray, " t"],
+    bundle_level: Int64[np.ndarray, " b"],
+    arc: Int64[np.ndarray, " t"],
+    back: Int64[np.ndarray, " b"],
+    path: Int64[np.ndarray, " p"],
+    path_back: Int64[np.ndarray, " p"],
+) -> None:
+    """Send what a type has along the levels, depth first.
+
+    ``arc`` and ``back`` say which arc of a type and of a bundle is to be tried next;
+    ``path`` and ``path_back`` are room for the arcs of a path, there and back.
+    """
+    t, depth = start, 0
+    while unsent[start] > epsilon:
+        if arc[t] == indptr[t + 1]:
+            if depth == 0:
+                return
+            depth -= 1
+            back[indices[path[depth]]] += 1
+            t = arc_types[path[depth]]
+        a = arc[t]
+        b = indices[a]
+        if bundle_level[b] != type_level[t] + 1:
+            arc[t] += 1
             continue
-        seen.add(b)
-        sent = min(amount, unpaid[b])
-        unpaid[b] -= sent
-        for u, sends in enumerate(flow):
-            if sent == 0 and sends.get(b, 0.0) > 0:
-                sent = _push(u, min(amount, sends[b]), needs, flow, unpaid, seen)
-                sends[b] -= sent
-        if sent > 0:
-            flow[t][b] += sent
-            return sent
-    return 0.0
+        path[depth] = a
+        if unpaid[b] > epsilon:
+            amount = min(unsent[start], unpaid[b])
+            for d in range(depth):
+                amount = min(amount, flow[path_back[d]])
+            unsent[start] -= amount
+            unpaid[b] -= amount
+            for d in range(depth):
+                flow[path[d]] += amount
+                flow[path_back[d]] -= amount
+            flow[a] += amount
+            t, depth = start, 0
+            continue
+        found = -1
+        while bundle_level[b] < last and found < 0 and back[b] < back_indptr[b + 1]:
+            k = back_arcs[back[b]]
+            if type_level[arc_types[k]] == bundle_level[b] and flow[k] > epsilon:
+                found = k
+            else:
+                back[b] += 1
+        if found >= 0:
+            path_back[depth] = found
+            depth += 1
+            t = arc_types[found]
+        else:
+            arc[t] += 1

@@ -100,7 +100,7 @@ class Evaluation:
 
 
 class Relaxation:
-    """Evaluates the Lagrangian of one reduced instance, each time from the last flow."""
+    """Evaluates the Lagrangian of a reduced instance, each time from the last flow."""
 
     def __init__(self, reduced: Reduced) -> None:
         self.reduced = reduced
@@ -420,15 +420,8 @@ def fill(
 
     Prices are the value of a unit of each row; all rows are alike where all are 0.
     """
-    from midhaul.deploy.placement.mincut_kernels import (  # noqa: PLC0415
-        add_in_order,
-    )
-
     chosen = chosen.copy()
-    is_taken = np.zeros(int(reduced.groups.max(initial=-1)) + 1, np.bool_)
-    is_taken[reduced.groups[chosen]] = True
-    is_paid = reduced.bundles_of(chosen)
-    room = reduced.limits - reduced.use(chosen)
+    is_paid, is_taken, room = reduced.left_by(chosen)
     if not prices.any():
         prices = 1 / reduced.scale
     own, costs = reduced.own @ prices, reduced.costs @ prices
@@ -439,20 +432,7 @@ def fill(
         tried = np.flatnonzero(~chosen & (reduced.own <= room).all(axis=1))
         merit = reduced.values[tried] / np.maximum(price[tried], 1e-300)
         order = tried[np.argsort(-merit, kind="stable")]
-        added = add_in_order(
-            order,
-            reduced.types,
-            reduced.indptr,
-            reduced.indices,
-            reduced.own,
-            reduced.costs,
-            reduced.groups,
-            chosen,
-            is_paid,
-            is_taken,
-            room,
-        )
-        if not added:
+        if not reduced.add(order, chosen, is_paid, is_taken, room):
             break
     return chosen
 
@@ -492,16 +472,3 @@ def _one_of_each(reduced: Reduced, here: Evaluation) -> Bool[np.ndarray, " k"]:
     kept = np.zeros(len(reduced.items), np.bool_)
     kept[items[np.unique(reduced.groups[items], return_index=True)[1]]] = True
     return kept
-
-
-def add_in_order_reference(
-    reduced: Reduced, order: Int64[np.ndarray, " m"], chosen: Bool[np.ndarray, " k"]
-) -> Bool[np.ndarray, " k"]:
-    """What the compiled loop does, from the definition; for tests."""
-    chosen = chosen.copy()
-    for item in order:
-        tried = chosen.copy()
-        tried[item] = True
-        if reduced.is_feasible(tried):
-            chosen = tried
-    return chosen

@@ -12,13 +12,12 @@ per weight, compared with the best single item. Differences from the paper:
    by somebody else.
 4. No factor is guaranteed, so the bound is infinite.
 
-Its loop is compiled; its plain-Python reference is ``in_order_of_merit``.
+Its loop is compiled; ``tests/support/placement_reference.py`` has it in plain Python.
 """
 
 from __future__ import annotations
 
 import heapq
-import math
 import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -185,13 +184,7 @@ def solve_greedily(instance: Instance) -> Choice:
     single = best_single(instance)
     if instance.value(single) > instance.value(chosen):
         chosen = single
-    return Choice(
-        chosen=chosen,
-        bound=math.inf,
-        is_optimal=False,
-        is_timed_out=False,
-        prices=np.full(len(instance.rows), np.nan),
-    )
+    return Choice(chosen=chosen, prices=np.full(len(instance.rows), np.nan))
 
 
 def best_single(instance: Instance) -> Bool[np.ndarray, " n"]:
@@ -211,27 +204,6 @@ def needs_alone(instance: Instance) -> Float64[np.ndarray, "n r"]:
         of_needs = instance.costs[instance.indices, row]
         need[:, row] += np.bincount(owners, of_needs, instance.n_items)
     return need
-
-
-def in_order_of_merit(instance: Instance) -> Bool[np.ndarray, " n"]:
-    """The same as the kernel, computed anew in each step; for tests."""
-    chosen = np.zeros(instance.n_items, np.bool_)
-    scale = np.where(instance.capacities > 0, instance.capacities, np.nan)
-    while True:
-        best, best_merit = -1, -1.0
-        before = instance.use(chosen)
-        for i in np.flatnonzero(~chosen):
-            trial = chosen.copy()
-            trial[i] = True
-            if not instance.is_feasible(trial):
-                continue
-            share = np.nanmax((instance.use(trial) - before) / scale, initial=0.0)
-            merit = instance.values[i] / share if share > 0 else math.inf
-            if merit > best_merit:
-                best, best_merit = int(i), merit
-        if best < 0:
-            return chosen
-        chosen[best] = True
 
 
 def _slack(instance: Instance) -> Float64[np.ndarray, " r"]:

@@ -22,7 +22,7 @@ import numpy as np
 from midhaul.deploy.placement.arrays import Choice
 from midhaul.deploy.placement.building import place_by
 from midhaul.deploy.placement.marginal_greedy import solve_greedily
-from midhaul.deploy.placement.relaxed import quiet_solver
+from midhaul.deploy.placement.relaxed import linear_program, quiet_solver
 from midhaul.deploy.placement.tabu import TabuSearch
 from midhaul.errors import require
 
@@ -94,12 +94,9 @@ def solve_milp(
     highspy: Any = require("highspy", "deploy")
     n_rows = len(instance.rows)
     if instance.n_items == 0:
+        nothing = np.zeros(0, np.bool_)
         return Choice(
-            chosen=np.zeros(0, np.bool_),
-            bound=0.0,
-            is_optimal=True,
-            is_timed_out=False,
-            prices=np.zeros(n_rows),
+            chosen=nothing, prices=np.zeros(n_rows), bound=0.0, is_optimal=True
         )
     greedy = solve_greedily(instance).chosen
     value_scale = float(instance.values.max()) or 1.0
@@ -175,25 +172,8 @@ def _scale(instance: Instance) -> Float64[np.ndarray, " r"]:
 
 def _model(instance: Instance, value_scale: float) -> Any:
     """The linear program: items, then elements; capacities, groups, implications."""
-    highspy: Any = require("highspy", "deploy")
-    rows, columns, entries, upper = _matrix(instance)
-    n_columns = instance.n_items + instance.n_elements
-    order = np.lexsort((columns, rows))
-    counts = np.bincount(rows, minlength=len(upper))
-    model = highspy.HighsLp()
-    model.num_col_, model.num_row_ = n_columns, len(upper)
-    costs = np.zeros(n_columns)
-    costs[: instance.n_items] = -instance.values / value_scale
-    model.col_cost_ = costs
-    model.col_lower_ = np.zeros(n_columns)
-    model.col_upper_ = np.ones(n_columns)
-    model.row_lower_ = np.full(len(upper), -highspy.kHighsInf)
-    model.row_upper_ = upper
-    model.a_matrix_.format_ = highspy.MatrixFormat.kRowwise
-    model.a_matrix_.start_ = np.append(0, np.cumsum(counts)).astype(np.int32)
-    model.a_matrix_.index_ = columns[order].astype(np.int32)
-    model.a_matrix_.value_ = entries[order]
-    return model
+    costs = np.append(-instance.values / value_scale, np.zeros(instance.n_elements))
+    return linear_program(costs, *_matrix(instance))
 
 
 def _matrix(

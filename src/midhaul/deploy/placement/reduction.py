@@ -14,6 +14,7 @@ with the catalogue and not with the number of items:
 Sets are compared by sums of mixed 64-bit numbers, one for each member, and every match
 is checked against the set itself.
 """
+# pyright: reportUntypedFunctionDecorator=false
 
 from __future__ import annotations
 
@@ -21,6 +22,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numba import njit
 
 from midhaul.deploy.placement.arrays import TOLERANCE
 from midhaul.errors import require
@@ -114,6 +116,39 @@ class Reduced:
         """What to divide rows by, so that numbers are near one, ``(r,)``."""
         return np.where(self.capacities > 0, self.capacities, 1.0)
 
+    def left_by(
+        self, chosen: Bool[np.ndarray, " k"]
+    ) -> tuple[
+        Bool[np.ndarray, " b"], Bool[np.ndarray, " g"], Float64[np.ndarray, " r"]
+    ]:
+        """Bundles that are paid, groups that are taken, and the room in each row."""
+        is_taken = np.zeros(int(self.groups.max(initial=-1)) + 1, np.bool_)
+        is_taken[self.groups[chosen]] = True
+        return self.bundles_of(chosen), is_taken, self.limits - self.use(chosen)
+
+    def add(
+        self,
+        order: Int64[np.ndarray, " m"],
+        chosen: Bool[np.ndarray, " k"],
+        is_paid: Bool[np.ndarray, " b"],
+        is_taken: Bool[np.ndarray, " g"],
+        room: Float64[np.ndarray, " r"],
+    ) -> int:
+        """Add items in an order, as :func:`add_in_order` does; how many were added."""
+        return add_in_order(
+            order,
+            self.types,
+            self.indptr,
+            self.indices,
+            self.own,
+            self.costs,
+            self.groups,
+            chosen,
+            is_paid,
+            is_taken,
+            room,
+        )
+
     def lift(
         self, chosen: Bool[np.ndarray, " k"], n_items: int
     ) -> Bool[np.ndarray, " n"]:
@@ -126,10 +161,6 @@ class Reduced:
 def reduce(instance: Instance) -> Reduced:
     """The smallest instance that the steps above lead to; its optimum is the same."""
     require("numba", "deploy")
-    from midhaul.deploy.placement.mincut_kernels import (  # noqa: PLC0415
-        stable_order,
-    )
-
     owners = np.repeat(np.arange(instance.n_items), np.diff(instance.indptr))
     elements = instance.indices
     alone = instance.usage + _sums(owners, instance.costs, elements, instance.n_items)
@@ -241,3 +272,71 @@ def _rows_of(
     indptr = np.concatenate([[0], np.cumsum(lengths)])
     offsets = np.repeat(starts[heads] - indptr[:-1], lengths)
     return indptr, members[offsets + np.arange(indptr[-1])]
+
+
+@njit(cache=True)
+def stable_order(keys: Int64[np.ndarray, " m"], n: int) -> Int64[np.ndarray, " m"]:
+    """The stable order of whole numbers below ``n``, by counting; in linear time."""
+    begins = np.zeros(n + 1, np.int64)
+    for key in keys:
+        begins[key + 1] += 1
+    for key in range(n):
+        begins[key + 1] += begins[key]
+    order = np.empty(len(keys), np.int64)
+    for position in range(len(keys)):
+        key = keys[position]
+        order[begins[key]] = position
+        begins[key] += 1
+    return order
+
+
+@njit(cache=True)
+def add_in_order(  # noqa: C901, PLR0912, PLR0913, PLR0917 - one compiled loop
+    order: Int64[np.ndarray, " m"],
+    types: Int64[np.ndarray, " k"],
+    indptr: Int64[np.ndarray, " t1"],
+    indices: Int64[np.ndarray, " a"],
+    own: Float64[np.ndarray, "k r"],
+    costs: Float64[np.ndarray, "b r"],
+    groups: Int64[np.ndarray, " k"],
+    chosen: Bool[np.ndarray, " k"],
+    is_paid: Bool[np.ndarray, " b"],
+    is_taken: Bool[np.ndarray, " g"],
+    room: Float64[np.ndarray, " r"],
+) -> int:
+    """Add items in an order, each if it fits with its bundles; how many were added.
+
+    ``chosen``, ``is_paid`` (bundles), ``is_taken`` (groups) and ``room`` (rows) change
+    in place.
+    """
+    n_rows = len(room)
+    n_added = 0
+    needed = np.empty(n_rows)
+    for i in order:
+        if chosen[i] or is_taken[groups[i]]:
+            continue
+        fits = True
+        for r in range(n_rows):
+            needed[r] = own[i, r]
+            if needed[r] > room[r]:
+                fits = False
+        if not fits:
+            continue
+        begin, end = indptr[types[i]], indptr[types[i] + 1]
+        for a in range(begin, end):
+            if not is_paid[indices[a]]:
+                for r in range(n_rows):
+                    needed[r] += costs[indices[a], r]
+        for r in range(n_rows):
+            if needed[r] > room[r]:
+                fits = False
+        if not fits:
+            continue
+        for r in range(n_rows):
+            room[r] -= needed[r]
+        for a in range(begin, end):
+            is_paid[indices[a]] = True
+        chosen[i] = True
+        is_taken[groups[i]] = True
+        n_added += 1
+    return n_added

@@ -41,6 +41,30 @@ def quiet_solver() -> Any:
     return solver
 
 
+def linear_program(
+    costs: Float64[np.ndarray, " c"],
+    rows: Int64[np.ndarray, " m"],
+    columns: Int64[np.ndarray, " m"],
+    entries: Float64[np.ndarray, " m"],
+    upper: Float64[np.ndarray, " q"],
+) -> Any:
+    """HiGHS's model of columns from 0 to 1 and of rows that have upper limits."""
+    highspy: Any = require("highspy", "deploy")
+    order = np.lexsort((columns, rows))
+    counts = np.bincount(rows, minlength=len(upper))
+    model = highspy.HighsLp()
+    model.num_col_, model.num_row_ = len(costs), len(upper)
+    model.col_cost_ = costs
+    model.col_lower_, model.col_upper_ = np.zeros(len(costs)), np.ones(len(costs))
+    model.row_lower_ = np.full(len(upper), -highspy.kHighsInf)
+    model.row_upper_ = upper
+    model.a_matrix_.format_ = highspy.MatrixFormat.kRowwise
+    model.a_matrix_.start_ = np.append(0, np.cumsum(counts)).astype(np.int32)
+    model.a_matrix_.index_ = columns[order].astype(np.int32)
+    model.a_matrix_.value_ = entries[order]
+    return model
+
+
 def duals(
     reduced: Reduced, time_limit_s: float
 ) -> tuple[Float64[np.ndarray, " r"], Float64[np.ndarray, " g"]] | None:
@@ -128,26 +152,11 @@ def _solver(
     time_limit_s: float,
 ) -> Any:
     """HiGHS with the relaxation of a reduced instance, to be minimised."""
-    highspy: Any = require("highspy", "deploy")
-    rows, columns, entries, upper = _matrix(reduced, scale)
-    n_items = len(reduced.items)
-    n_columns = n_items + reduced.n_types + reduced.n_bundles
-    order = np.lexsort((columns, rows))
-    model = highspy.HighsLp()
-    model.num_col_, model.num_row_ = n_columns, len(upper)
-    model.col_cost_ = np.append(-reduced.values / worth, np.zeros(n_columns - n_items))
-    model.col_lower_ = np.zeros(n_columns)
-    model.col_upper_ = np.ones(n_columns)
-    model.row_lower_ = np.full(len(upper), -highspy.kHighsInf)
-    model.row_upper_ = upper
-    model.a_matrix_.format_ = highspy.MatrixFormat.kRowwise
-    starts = np.concatenate([[0], np.cumsum(np.bincount(rows, minlength=len(upper)))])
-    model.a_matrix_.start_ = starts.astype(np.int32)
-    model.a_matrix_.index_ = columns[order].astype(np.int32)
-    model.a_matrix_.value_ = entries[order]
+    others = np.zeros(reduced.n_types + reduced.n_bundles)
+    costs = np.append(-reduced.values / worth, others)
     solver = quiet_solver()
     solver.setOptionValue("time_limit", max(0.05, float(time_limit_s)))
-    solver.passModel(model)
+    solver.passModel(linear_program(costs, *_matrix(reduced, scale)))
     return solver
 
 

@@ -27,15 +27,17 @@ Differences from the papers:
 4. Work is counted in looks at items, so that an answer does not depend on the speed of
    the machine unless a time limit ends it.
 """
+# pyright: reportUntypedFunctionDecorator=false
 
 from __future__ import annotations
 
 import math
 import time
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
+from numba import njit
 
 from midhaul.deploy.placement.reduction import reduce
 from midhaul.errors import require
@@ -45,7 +47,6 @@ if TYPE_CHECKING:
 
     from midhaul.deploy.placement.arrays import Choice, Instance
     from midhaul.deploy.placement.reduction import Reduced
-    from midhaul.deploy.placement.tabu_kernels import Arrays, Rules
 
 _WALK_LOOKS = 1e7
 """Looks at items after which a walk ends at the latest, to look at the clock."""
@@ -121,8 +122,6 @@ class TabuSearch:
             PrerequisiteError: Numba is not installed.
         """
         require("numba", "deploy")
-        from midhaul.deploy.placement.tabu_kernels import walk  # noqa: PLC0415
-
         n_items = len(reduced.items)
         if not n_items or not len(reduced.rows):
             return reduced.best_of_each()
@@ -156,8 +155,6 @@ class TabuSearch:
         return best
 
     def _rules(self, n_items: int) -> Rules:
-        from midhaul.deploy.placement.tabu_kernels import Rules  # noqa: PLC0415
-
         return Rules(
             stay=min(self.stay, n_items // 4),
             away=min(self.away, n_items // 8),
@@ -170,8 +167,6 @@ class TabuSearch:
 
 def arrays_of(reduced: Reduced) -> Arrays:
     """A reduced instance as the walk wants it."""
-    from midhaul.deploy.placement.tabu_kernels import Arrays  # noqa: PLC0415
-
     lengths = np.diff(reduced.indptr)[reduced.types]
     indptr = np.concatenate([[0], np.cumsum(lengths)])
     owners = np.repeat(np.arange(len(lengths)), lengths)
@@ -213,77 +208,302 @@ def first_fines(reduced: Reduced) -> Float64[np.ndarray, " r"]:
     return reduced.values.sum() / np.maximum(total, 1e-300) / 2
 
 
-def walk_reference(  # noqa: C901 - as the compiled one
-    reduced: Reduced,
+class Arrays(NamedTuple):
+    """A reduced instance by item, with everything that a walk looks up.
+
+    Attributes:
+        values: ``(k,)`` worth of each item.
+        groups: ``(k,)`` items with the same number exclude each other.
+        own: ``(k, r)`` what an item takes for itself.
+        costs: ``(b, r)`` what a bundle takes, once.
+        limits: ``(r,)`` what there is.
+        indptr: ``(k + 1,)`` where each item's bundles begin.
+        bundles: ``(m,)`` bundles by item.
+        user_indptr: ``(b + 1,)`` where each bundle's items begin.
+        users: ``(m,)`` items by bundle.
+        row_indptr: ``(k + 1,)`` where the rows that an item may touch begin.
+        rows: those rows by item.
+        cost_indptr: ``(b + 1,)`` where the rows that a bundle touches begin.
+        cost_rows: those rows by bundle.
+    """
+
+    values: Float64[np.ndarray, " k"]
+    groups: Int64[np.ndarray, " k"]
+    own: Float64[np.ndarray, "k r"]
+    costs: Float64[np.ndarray, "b r"]
+    limits: Float64[np.ndarray, " r"]
+    indptr: Int64[np.ndarray, " k1"]
+    bundles: Int64[np.ndarray, " m"]
+    user_indptr: Int64[np.ndarray, " b1"]
+    users: Int64[np.ndarray, " m"]
+    row_indptr: Int64[np.ndarray, " k1"]
+    rows: Int64[np.ndarray, " p"]
+    cost_indptr: Int64[np.ndarray, " b1"]
+    cost_rows: Int64[np.ndarray, " q"]
+
+
+class Rules(NamedTuple):
+    """How a walk goes; see :class:`TabuSearch`."""
+
+    stay: int
+    away: int
+    spread: int
+    run: int
+    factor: float
+    patience: int
+
+
+class _State(NamedTuple):
+    """Where a walk is.
+
+    Attributes:
+        is_in: ``(k,)`` items that are chosen.
+        owner: by group its item, or -1.
+        n_users: ``(b,)`` chosen items that need each bundle.
+        need: ``(k, r)`` what toggling an item takes, or frees if it is in.
+        use: ``(r,)`` what is taken.
+    """
+
+    is_in: Bool[np.ndarray, " k"]
+    owner: Int64[np.ndarray, " g"]
+    n_users: Int64[np.ndarray, " b"]
+    need: Float64[np.ndarray, "k r"]
+    use: Float64[np.ndarray, " r"]
+
+
+@njit(cache=True)
+def _begin(arrays: Arrays, start: Bool[np.ndarray, " k"]) -> _State:
+    n_items, n_rows = arrays.own.shape
+    state = _State(
+        np.zeros(n_items, np.bool_),
+        np.full(arrays.groups.max() + 1, -1),
+        np.zeros(len(arrays.costs), np.int64),
+        arrays.own.copy(),
+        np.zeros(n_rows),
+    )
+    for i in range(n_items):
+        for a in range(arrays.indptr[i], arrays.indptr[i + 1]):
+            b = arrays.bundles[a]
+            for c in range(arrays.cost_indptr[b], arrays.cost_indptr[b + 1]):
+                r = arrays.cost_rows[c]
+                state.need[i, r] += arrays.costs[b, r]
+    for i in range(n_items):
+        if start[i]:
+            _enter(arrays, state, i)
+    return state
+
+
+@njit(cache=True)
+def _change(
+    arrays: Arrays, state: _State, bundle: int, sign: int, but: int, only: int
+) -> None:
+    """Charge a bundle to all who need it but one, or to ``only`` if that is one."""
+    users, need = arrays.users, state.need
+    first, end = arrays.user_indptr[bundle], arrays.user_indptr[bundle + 1]
+    for c in range(arrays.cost_indptr[bundle], arrays.cost_indptr[bundle + 1]):
+        r = arrays.cost_rows[c]
+        cost = sign * arrays.costs[bundle, r]
+        if only >= 0:
+            need[only, r] += cost
+        else:
+            for u in range(first, end):
+                if users[u] != but:
+                    need[users[u], r] += cost
+
+
+@njit(cache=True)
+def _sole_user(arrays: Arrays, state: _State, bundle: int, but: int) -> int:
+    users, is_in = arrays.users, state.is_in
+    for u in range(arrays.user_indptr[bundle], arrays.user_indptr[bundle + 1]):
+        if is_in[users[u]] and users[u] != but:
+            return int(users[u])
+    return -1
+
+
+@njit(cache=True)
+def _enter(arrays: Arrays, state: _State, item: int) -> None:
+    state.owner[arrays.groups[item]] = item
+    for p in range(arrays.row_indptr[item], arrays.row_indptr[item + 1]):
+        state.use[arrays.rows[p]] += state.need[item, arrays.rows[p]]
+    for a in range(arrays.indptr[item], arrays.indptr[item + 1]):
+        b = arrays.bundles[a]
+        state.n_users[b] += 1
+        if state.n_users[b] == 1:  # the others find it paid
+            _change(arrays, state, b, -1, item, -1)
+        elif state.n_users[b] == 2:  # noqa: PLR2004 - nobody frees it alone any more
+            _change(arrays, state, b, -1, item, _sole_user(arrays, state, b, item))
+    state.is_in[item] = True
+
+
+@njit(cache=True)
+def _leave(arrays: Arrays, state: _State, item: int) -> None:
+    state.owner[arrays.groups[item]] = -1
+    state.is_in[item] = False
+    for p in range(arrays.row_indptr[item], arrays.row_indptr[item + 1]):
+        state.use[arrays.rows[p]] -= state.need[item, arrays.rows[p]]
+    for a in range(arrays.indptr[item], arrays.indptr[item + 1]):
+        b = arrays.bundles[a]
+        state.n_users[b] -= 1
+        if state.n_users[b] == 0:
+            _change(arrays, state, b, 1, item, -1)
+        elif state.n_users[b] == 1:
+            _change(arrays, state, b, 1, item, _sole_user(arrays, state, b, item))
+
+
+@njit(cache=True)
+def _fine_after(
+    arrays: Arrays,
+    state: _State,
+    prices: Float64[np.ndarray, " r"],
+    item: int,
+    rival: int,
+    freed: Float64[np.ndarray, " r"],
+) -> tuple[float, int]:
+    """By how much fines rise, and rows are broken, if an item takes a rival's place.
+
+    What both need is charged as if the item paid for it; the walk itself keeps exact
+    count.
+    """
+    row_indptr, rows = arrays.row_indptr, arrays.rows
+    more, n_more = 0.0, 0
+    for p in range(row_indptr[rival], row_indptr[rival + 1]):
+        freed[rows[p]] = state.need[rival, rows[p]]
+    for who in (item, rival):
+        for p in range(row_indptr[who], row_indptr[who + 1]):
+            r = rows[p]
+            before = float(state.use[r] - arrays.limits[r])
+            after = before - float(freed[r])
+            if who == item:
+                after += float(state.need[item, r])
+            freed[r] = 0.0
+            price = float(prices[r])
+            more += price * (max(after, 0.0) - max(before, 0.0))
+            n_more += int(after > 0) - int(before > 0)
+    return more, n_more
+
+
+@njit(cache=True)
+def _best_flip(  # noqa: C901, PLR0912 - one compiled loop
+    arrays: Arrays,
+    state: _State,
+    prices: Float64[np.ndarray, " r"],
+    barred: Int64[np.ndarray, " k"],
+    now: int,
+    missing: float,
+    freed: Float64[np.ndarray, " r"],
+    rng: np.random.Generator,
+) -> int:
+    """The item whose toggling is worth most after fines; -1 where all are barred.
+
+    ``missing`` is what a flip must bring to be better than the best choice known: one
+    that does, and breaks no row, is not barred.
+    """
+    # Fields of a tuple are counted references: in a loop each look-up would cost.
+    values, groups, limits = arrays.values, arrays.groups, arrays.limits
+    row_indptr, rows = arrays.row_indptr, arrays.rows
+    is_in, owner, need, use = state.is_in, state.owner, state.need, state.use
+    fines, n_broken = 0.0, 0
+    for r in range(len(limits)):
+        fines += prices[r] * max(use[r] - limits[r], 0.0)
+        n_broken += int(use[r] > limits[r])
+    best, most, n_equal = -1, -np.inf, 0
+    for i in range(len(values)):
+        rival = -1
+        if is_in[i]:
+            gain, sign = -values[i], -1.0
+        else:
+            gain, sign = values[i], 1.0
+            rival = owner[groups[i]]
+            if rival >= 0:
+                gain -= values[rival]
+        if gain + fines < most:
+            continue
+        is_barred = barred[i] > now
+        if is_barred and gain <= missing:
+            continue
+        more, n_more = 0.0, 0
+        if rival >= 0:
+            more, n_more = _fine_after(arrays, state, prices, i, int(rival), freed)
+        else:
+            for p in range(row_indptr[i], row_indptr[i + 1]):
+                r = rows[p]
+                before, after = use[r], use[r] + sign * need[i, r]
+                if before > limits[r]:
+                    more -= prices[r] * (before - limits[r])
+                    n_more -= 1
+                if after > limits[r]:
+                    more += prices[r] * (after - limits[r])
+                    n_more += 1
+        if is_barred and n_broken + n_more > 0:
+            continue
+        merit = gain - more
+        if merit > most:
+            best, most, n_equal = i, merit, 1
+        elif merit == most:
+            n_equal += 1
+            if rng.random() * n_equal < 1:
+                best = i
+    return best
+
+
+@njit(cache=True)
+def walk(  # noqa: C901, PLR0912, PLR0913, PLR0917 - one compiled loop
+    arrays: Arrays,
     rules: Rules,
     start: Bool[np.ndarray, " k"],
-    *,
     barred: Int64[np.ndarray, " k"],
     prices: Float64[np.ndarray, " r"],
+    best: Bool[np.ndarray, " k"],
     best_value: float,
     n_flips: int,
     rng: np.random.Generator,
-) -> tuple[Bool[np.ndarray, " k"] | None, float, int]:
-    """What the compiled walk does, from the definition; for tests.
+) -> tuple[float, int]:
+    """Toggle items from ``start``; the worth of the best choice, and flips made.
 
-    The choice is None where none was better; then its worth, and how many flips were
-    made.
+    ``best``, ``barred`` (flip until which an item stays) and ``prices`` (fine for a
+    unit over a row) change. The start may break rows, but no group.
     """
-    limits = arrays_of(reduced).limits
-    here, best, barred, prices = start.copy(), None, barred.copy(), prices.copy()
-    kept_for, broken_for = np.zeros(len(limits)), np.zeros(len(limits))
-    highest, last = -math.inf, 0
-
-    def worth(chosen: Bool[np.ndarray, " k"]) -> float:
-        return float(reduced.values[chosen].sum())
-
-    def toggled(chosen: Bool[np.ndarray, " k"], *items: int) -> Bool[np.ndarray, " k"]:
-        other = chosen.copy()
-        other[list(items)] ^= True
-        return other
-
+    state = _begin(arrays, start)
+    n_rows = len(arrays.limits)
+    freed, kept_for, broken_for = np.zeros(n_rows), np.zeros(n_rows), np.zeros(n_rows)
+    value, highest, last = 0.0, -np.inf, 0
+    for i in range(len(start)):
+        if start[i]:
+            value += arrays.values[i]
     for now in range(n_flips):
-        use = reduced.use(here)
-        fines = float((prices * np.maximum(use - limits, 0)).sum())
-        found, most, n_equal, out = -1, -math.inf, 0, -1
-        for i in range(len(here)):
-            rivals = np.flatnonzero(here & (reduced.groups == reduced.groups[i]))
-            rival = int(rivals[0]) if len(rivals) and not here[i] else -1
-            after = reduced.use(toggled(here, i))
-            gain = -reduced.values[i] if here[i] else reduced.values[i]
-            if rival >= 0:
-                after = after - (use - reduced.use(toggled(here, rival)))
-                gain -= reduced.values[rival]
-            is_kept = bool((after <= limits).all())
-            is_better = is_kept and worth(here) + gain > best_value
-            if barred[i] > now and not is_better:
-                continue
-            more = float((prices * np.maximum(after - limits, 0)).sum()) - fines
-            if gain - more > most:
-                found, most, n_equal, out = i, gain - more, 1, rival
-            elif gain - more == most:
-                n_equal += 1
-                if rng.random() * n_equal < 1:
-                    found, out = i, rival
+        missing = best_value - value
+        i = _best_flip(arrays, state, prices, barred, now, missing, freed, rng)
         if now - last > rules.patience:
-            return best, best_value, now
-        if found < 0:
+            return best_value, now
+        if i < 0:
             continue
-        if out >= 0:
-            here = toggled(here, out)
-            barred[out] = now + rules.away + int(rng.random() * rules.spread)
-        steps = rules.away if here[found] else rules.stay
-        here = toggled(here, found)
-        barred[found] = now + steps + int(rng.random() * rules.spread)
-        is_over = reduced.use(here) > limits
-        broken_for = np.where(is_over, broken_for + 1, 0)
-        kept_for = np.where(is_over, 0, kept_for + 1)
-        dearer, cheaper = broken_for == rules.run, kept_for == rules.run
-        prices = np.where(dearer, prices * rules.factor, prices)
-        prices = np.where(cheaper, prices / rules.factor, prices)
-        broken_for[dearer], kept_for[cheaper] = 0, 0
-        if not is_over.any() and worth(here) > highest:
-            highest, last = worth(here), now
-            if highest > best_value:
-                best, best_value = here.copy(), highest
-    return best, best_value, n_flips
+        if state.is_in[i]:
+            _leave(arrays, state, i)
+            value -= arrays.values[i]
+            barred[i] = now + rules.away + int(rng.random() * rules.spread)
+        else:
+            rival = state.owner[arrays.groups[i]]
+            if rival >= 0:
+                _leave(arrays, state, int(rival))
+                value -= arrays.values[rival]
+                barred[rival] = now + rules.away + int(rng.random() * rules.spread)
+            _enter(arrays, state, i)
+            value += arrays.values[i]
+            barred[i] = now + rules.stay + int(rng.random() * rules.spread)
+        is_kept = True
+        for r in range(n_rows):
+            if state.use[r] > arrays.limits[r]:
+                is_kept = False
+                kept_for[r], broken_for[r] = 0, broken_for[r] + 1
+            else:
+                kept_for[r], broken_for[r] = kept_for[r] + 1, 0
+            if broken_for[r] == rules.run:
+                prices[r], broken_for[r] = prices[r] * rules.factor, 0
+            elif kept_for[r] == rules.run:
+                prices[r], kept_for[r] = prices[r] / rules.factor, 0
+        if is_kept and value > highest:
+            highest, last = value, now
+            if value > best_value:
+                best_value = value
+                best[:] = state.is_in
+    return best_value, n_flips
