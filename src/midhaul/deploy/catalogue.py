@@ -43,9 +43,7 @@ _PAIR_BYTES = 600_000_000
 
 
 def read_images(
-    file: Path,
-    *,
-    uncompressed_ratio: float = UNCOMPRESSED_RATIO,
+    file: Path, *, uncompressed_ratio: float = UNCOMPRESSED_RATIO
 ) -> dict[str, ContainerImage]:
     """Read container images from a Parquet table of layers.
 
@@ -75,9 +73,7 @@ def read_images(
 
 
 def read_platforms(
-    file: Path,
-    *,
-    uncompressed_ratio: float = UNCOMPRESSED_RATIO,
+    file: Path, *, uncompressed_ratio: float = UNCOMPRESSED_RATIO
 ) -> dict[str, dict[str, ContainerImage]]:
     """Container images of a table of layers, by platform (empty where none) and name.
 
@@ -221,12 +217,7 @@ def builtin_images(*, scale: float = 1.0, seed: int = 0) -> dict[str, ContainerI
 
 
 def _stack(
-    name: str,
-    n_bytes: float,
-    n: int,
-    scale: float,
-    seed: int,
-    rng: np.random.Generator,
+    name: str, n_bytes: float, n: int, scale: float, seed: int, rng: np.random.Generator
 ) -> list[Layer]:
     """Layers of very different sizes that have some bytes together."""
     shares = rng.lognormal(0.0, 1.5, n)

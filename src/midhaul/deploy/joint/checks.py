@@ -28,11 +28,7 @@ TOLERANCE = 1e-6
 
 
 def check_joint_planner(
-    planner: JointPlanner,
-    *,
-    n_instances: int = 12,
-    n_analytics: int = 8,
-    seed: int = 0,
+    planner: JointPlanner, *, n_instances: int = 12, n_analytics: int = 8, seed: int = 0
 ) -> None:
     """Hold a planner to what all expect of it; a ValueError where it does not hold.
 

@@ -459,9 +459,7 @@ class Fptas:
 
 
 def knapsack_fptas(
-    values: Float64[np.ndarray, " k"],
-    shares: Float64[np.ndarray, " k"],
-    epsilon: float,
+    values: Float64[np.ndarray, " k"], shares: Float64[np.ndarray, " k"], epsilon: float
 ) -> Bool[np.ndarray, " k"]:
     """Candidates that are worth at least ``1 - epsilon`` of the optimum, ``(k,)``."""
     require("numba", "deploy")

@@ -518,10 +518,7 @@ def _worst(
     users = np.bincount(needs[1], minlength=len(missing))
     own, alone = (
         np.bincount(needs[0], weights=weights, minlength=len(distinct))
-        for weights in (
-            missing[needs[1]],
-            missing[needs[1]] * (users[needs[1]] == 1),
-        )
+        for weights in (missing[needs[1]], missing[needs[1]] * (users[needs[1]] == 1))
     )
     value = np.bincount(group_of, weights=built.instance.values[items])
     worst = np.lexsort((own / value, alone / value))[-1]

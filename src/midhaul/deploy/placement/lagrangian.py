@@ -265,10 +265,7 @@ class _Model:
 
 
 def _cut(
-    model: _Model,
-    reduced: Reduced,
-    here: Evaluation,
-    blocks: Int64[np.ndarray, " t"],
+    model: _Model, reduced: Reduced, here: Evaluation, blocks: Int64[np.ndarray, " t"]
 ) -> None:
     """Add the cuts of an evaluation, one for each block that earns something."""
     n_blocks = int(blocks.max()) + 1
@@ -412,9 +409,7 @@ HIGHEST_FACTOR = 2.0**20
 
 
 def fill(
-    reduced: Reduced,
-    chosen: Bool[np.ndarray, " k"],
-    prices: Float64[np.ndarray, " r"],
+    reduced: Reduced, chosen: Bool[np.ndarray, " k"], prices: Float64[np.ndarray, " r"]
 ) -> Bool[np.ndarray, " k"]:
     """A feasible choice with as many more items as fit, in order of their merit.
 

@@ -118,9 +118,7 @@ def _all_needs(
 
 @njit(cache=True)
 def _merit(
-    value: float,
-    need: Float64[np.ndarray, " r"],
-    capacities: Float64[np.ndarray, " r"],
+    value: float, need: Float64[np.ndarray, " r"], capacities: Float64[np.ndarray, " r"]
 ) -> float:
     share = 0.0
     for r in range(len(need)):

@@ -99,10 +99,7 @@ def share_backhaul(
 
 class _Fluid:
     def __init__(
-        self,
-        problem: PlacementProblem,
-        catalogue: Catalogue,
-        queues: list[list[Batch]],
+        self, problem: PlacementProblem, catalogue: Catalogue, queues: list[list[Batch]]
     ) -> None:
         self.queues = queues
         self.downlinks = [g.downlink_bps for g in problem.gateways]

@@ -229,9 +229,7 @@ def of_rates(demands: Demands, rates_bps: Float64[np.ndarray, " n"]) -> RateAllo
     n_paid = np.concatenate([[0], np.cumsum(paid)])
     steps = np.diff(n_paid[demands.offsets]) - 1
     answer = of_options(
-        demands,
-        np.where(steps >= 0, demands.offsets[:-1] + steps, -1),
-        bound=math.inf,
+        demands, np.where(steps >= 0, demands.offsets[:-1] + steps, -1), bound=math.inf
     )
     return RateAllocation(
         status="feasible",

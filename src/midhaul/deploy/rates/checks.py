@@ -79,8 +79,7 @@ def check_allocation(
     _check(bool((answer.rates_bps >= 0).all()), f"{where}: a rate is negative")
     granted = float(answer.rates_bps.sum())
     _check(
-        granted <= uplink_bps * (1 + TOLERANCE),
-        f"{where}: {granted} bit/s are granted",
+        granted <= uplink_bps * (1 + TOLERANCE), f"{where}: {granted} bit/s are granted"
     )
     counts = np.diff(demands.offsets)
     is_step = (answer.steps >= -1) & (answer.steps < counts)

@@ -204,10 +204,7 @@ class Pace:
         return min(_PIECE_BYTES, max(_MIN_PIECE_BYTES, piece))
 
     async def wait(
-        self,
-        n_bytes: int,
-        *,
-        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        self, n_bytes: int, *, sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
     ) -> None:
         """Wait until what was read has had its time."""
         if math.isinf(self._rate_bps):
