@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
 from typing import TYPE_CHECKING
 
 from midhaul.deploy.store.manifests import (
     ImageManifest,
+    digest_of,
     parse_manifest,
     parse_reference,
 )
@@ -22,7 +22,7 @@ async def check_image_source(source: ImageSource, text: str) -> None:
     """
     reference = parse_reference(text)
     tagged = await source.manifest(reference)
-    _demand(tagged.digest == _digest(tagged.body), "a manifest with its own digest")
+    _demand(tagged.digest == digest_of(tagged.body), "a manifest with its own digest")
     again = await source.manifest(reference, tagged.digest)
     _demand(again.body == tagged.body, "the same manifest by its digest")
     manifest = parse_manifest(tagged.body, text)
@@ -30,7 +30,7 @@ async def check_image_source(source: ImageSource, text: str) -> None:
         message = f"{text} is an index: check a source with an image of one platform"
         raise TypeError(message)
     config = await source.small_blob(reference, manifest.config)
-    _demand(_digest(config) == manifest.config.digest, "the configuration as it is")
+    _demand(digest_of(config) == manifest.config.digest, "the configuration as it is")
     for layer in manifest.layers:
         size = await source.blob_bytes(reference, layer.digest)
         _demand(size in {-1, layer.n_bytes}, f"the size of {layer.digest}, or -1")
@@ -45,7 +45,3 @@ def _demand(is_met: bool, expected: str) -> None:  # noqa: FBT001 - ours
     if not is_met:
         message = f"expected {expected}"
         raise ValueError(message)
-
-
-def _digest(body: bytes) -> str:
-    return f"sha256:{hashlib.sha256(body).hexdigest()}"

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import hashlib
 import os
 import ssl
 from dataclasses import dataclass, field
@@ -26,8 +25,8 @@ from midhaul.deploy.store.access import (
     login_for,
     parse_challenges,
 )
-from midhaul.deploy.store.failures import check_status, denied, mismatch, network_errors
-from midhaul.deploy.store.manifests import ACCEPT, Descriptor, parse_json
+from midhaul.deploy.store.failures import check_status, denied, network_errors, verify
+from midhaul.deploy.store.manifests import ACCEPT, Descriptor, digest_of, parse_json
 from midhaul.errors import DataError
 
 if TYPE_CHECKING:
@@ -39,7 +38,6 @@ if TYPE_CHECKING:
         Iterable,
         Mapping,
     )
-    from types import TracebackType
     from typing import Self
 
     from midhaul.deploy.store.manifests import Reference
@@ -171,12 +169,7 @@ class RegistryClient:
         )
         return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         """Close the pool."""
         if self._session is not None:
             await self._session.close()
@@ -238,14 +231,13 @@ class RegistryClient:
             )
             said = answer.headers.get("Docker-Content-Digest")
         named = wanted if ":" in wanted else said
-        algorithm = (named or "sha256").partition(":")[0]
-        if algorithm not in {"sha256", "sha512"}:
+        if not named:
+            return Fetched(body=body, digest=digest_of(body))
+        if named.partition(":")[0] not in {"sha256", "sha512"}:
             message = f"{reference}: expected a sha256 digest, found {named!r}"
             raise DataError(message)
-        found = f"{algorithm}:{hashlib.new(algorithm, body).hexdigest()}"
-        if named and found != named:
-            raise mismatch(reference, "manifest", named, found)
-        return Fetched(body=body, digest=found)
+        verify(reference, "manifest", named, body)
+        return Fetched(body=body, digest=named)
 
     async def small_blob(self, reference: Reference, blob: Descriptor) -> bytes:
         """A blob that fits into memory, such as a configuration, verified.
@@ -259,10 +251,7 @@ class RegistryClient:
             body = await bounded(
                 answer, self.limits.manifest_bytes, f"blob {blob.digest} of {reference}"
             )
-        algorithm = blob.digest.partition(":")[0]
-        found = f"{algorithm}:{hashlib.new(algorithm, body).hexdigest()}"
-        if found != blob.digest:
-            raise mismatch(reference, "blob", blob.digest, found)
+        verify(reference, "blob", blob.digest, body)
         return body
 
     async def blob_bytes(

@@ -24,6 +24,7 @@ import aiohttp
 import numpy as np
 
 from midhaul.deploy.store.access import variables
+from midhaul.deploy.store.manifests import digest_of
 from midhaul.errors import DataError, MidhaulError, NodeError, PrerequisiteError
 
 if TYPE_CHECKING:
@@ -230,10 +231,12 @@ def denied(reference: Reference, status: int) -> PrerequisiteError:
     return PrerequisiteError(message, hint)
 
 
-def mismatch(reference: Reference, what: str, expected: str, found: str) -> DataError:
-    """The error for content that is not what its digest says."""
-    message = f"{what} of {reference}: expected digest {expected}, found {found}"
-    return DataError(message, "the registry or something before it changed it")
+def verify(reference: Reference, what: str, digest: str, body: bytes) -> None:
+    """Hold content against its digest; a DataError where that is another one."""
+    found = digest_of(body, digest)
+    if found != digest:
+        message = f"{what} of {reference}: expected digest {digest}, found {found}"
+        raise DataError(message, "the registry or something before it changed it")
 
 
 def all_of(problems: Mapping[str, MidhaulError], n: int) -> MidhaulError:

@@ -30,6 +30,7 @@ from midhaul.deploy.store.manifests import (
     OCI_LAYER,
     OCI_MANIFEST,
     Reference,
+    digest_of,
     parse_reference,
 )
 from midhaul.deploy.store.store import store_errors
@@ -98,12 +99,12 @@ class MadeImage:
     @property
     def config_digest(self) -> str:
         """Digest of the configuration."""
-        return _digest(self.config)
+        return digest_of(self.config)
 
     @property
     def manifest_digest(self) -> str:
         """Digest of the manifest."""
-        return _digest(self.manifest)
+        return digest_of(self.manifest)
 
     @property
     def image(self) -> ContainerImage:
@@ -291,7 +292,7 @@ def _compose(name: str, layers: tuple[MadeLayer, ...], architecture: str) -> Mad
             "mediaType": OCI_MANIFEST,
             "config": {
                 "mediaType": OCI_CONFIG,
-                "digest": _digest(config),
+                "digest": digest_of(config),
                 "size": len(config),
             },
             "layers": [
@@ -309,10 +310,6 @@ def _compose(name: str, layers: tuple[MadeLayer, ...], architecture: str) -> Mad
 
 def _json(content: object) -> bytes:
     return json.dumps(content, sort_keys=True, separators=(",", ":")).encode()
-
-
-def _digest(content: bytes) -> str:
-    return f"sha256:{hashlib.sha256(content).hexdigest()}"
 
 
 _HTTP_CREATED = 201

@@ -6,6 +6,7 @@ Formats: Docker image manifest version 2 schema 2, and OCI image specification 1
 
 from __future__ import annotations
 
+import hashlib
 import re
 from dataclasses import dataclass
 from typing import Any, Literal, cast
@@ -119,6 +120,12 @@ def check_digest(digest: object, where: str) -> str:
         message = f"{where}: expected a sha256 or sha512 digest, found {digest!r}"
         raise DataError(message)
     return digest
+
+
+def digest_of(body: bytes, like: str = "sha256") -> str:
+    """The digest of some bytes, by the algorithm that another digest begins with."""
+    algorithm = like.partition(":")[0]
+    return f"{algorithm}:{hashlib.new(algorithm, body).hexdigest()}"
 
 
 Compression = Literal["gzip", "zstd"]

@@ -35,7 +35,6 @@ from midhaul.errors import DataError, NodeError
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
     from pathlib import Path
-    from types import TracebackType
     from typing import Self
 
     import numpy as np
@@ -119,12 +118,7 @@ class Download:
         self._file = self._path.open("a+b", buffering=0)
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         """Close the file, and keep it."""
         self._open().close()
 

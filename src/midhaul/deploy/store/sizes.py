@@ -21,7 +21,6 @@ to more than all are when compressed. No builder known to us writes that.
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import io
 import math
 import zlib
@@ -30,7 +29,7 @@ from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
-from midhaul.deploy.store.failures import mismatch
+from midhaul.deploy.store.failures import verify
 
 if TYPE_CHECKING:
     from midhaul.deploy.store.manifests import Compression, Descriptor, Reference
@@ -74,7 +73,7 @@ async def unpacked_size(
     if head is None:
         return None
     if n_head == layer.n_bytes:
-        _verify(reference, layer, head)
+        verify(reference, "layer", layer.digest, head)
         return _exact(await asyncio.to_thread(counted, head, layer.compression))
     if layer.compression == "zstd":
         return _exact(zstd_bytes(head, layer.n_bytes))
@@ -169,10 +168,3 @@ def counted(body: bytes, compression: Compression | None) -> int | None:
     except OSError:
         return None
     return total
-
-
-def _verify(reference: Reference, layer: Descriptor, body: bytes) -> None:
-    algorithm = layer.digest.partition(":")[0]
-    found = f"{algorithm}:{hashlib.new(algorithm, body).hexdigest()}"
-    if found != layer.digest:
-        raise mismatch(reference, "layer", layer.digest, found)

@@ -8,15 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import hashlib
 import os
 import shutil
 import signal
 from typing import TYPE_CHECKING
 
 from midhaul.deploy.store.client import Fetched
-from midhaul.deploy.store.failures import mismatch
-from midhaul.deploy.store.manifests import parse_json
+from midhaul.deploy.store.failures import verify
+from midhaul.deploy.store.manifests import digest_of, parse_json
 from midhaul.errors import DataError, NodeError, PrerequisiteError
 
 if TYPE_CHECKING:
@@ -71,14 +70,12 @@ class SkopeoSource:
         """
         wanted = wanted or reference.wanted
         body = await self._ask(reference, wanted)
-        algorithm = wanted.partition(":")[0] if ":" in wanted else "sha256"
-        found = f"{algorithm}:{hashlib.new(algorithm, body).hexdigest()}"
-        if ":" in wanted and found != wanted:
-            raise mismatch(reference, "manifest", wanted, found)
+        digest = wanted if ":" in wanted else digest_of(body)
+        verify(reference, "manifest", digest, body)
         config = parse_json(body, str(reference)).get("config")
         if isinstance(config, dict):
-            self._manifest_of[str(config.get("digest"))] = found
-        return Fetched(body=body, digest=found)
+            self._manifest_of[str(config.get("digest"))] = digest
+        return Fetched(body=body, digest=digest)
 
     async def small_blob(self, reference: Reference, blob: Descriptor) -> bytes:
         """The configuration of a manifest that was asked for before, verified.
@@ -87,10 +84,7 @@ class SkopeoSource:
             DataError, NodeError, PrerequisiteError: as every ``ImageSource``.
         """
         body = await self._ask(reference, self._manifest_of[blob.digest], "--config")
-        algorithm = blob.digest.partition(":")[0]
-        found = f"{algorithm}:{hashlib.new(algorithm, body).hexdigest()}"
-        if found != blob.digest:
-            raise mismatch(reference, "blob", blob.digest, found)
+        verify(reference, "blob", blob.digest, body)
         return body
 
     async def blob_bytes(self, reference: Reference, digest: str) -> int | None:

@@ -25,13 +25,16 @@ import time
 from dataclasses import replace
 from typing import IO, TYPE_CHECKING
 
+from midhaul.deploy.problem import Layer
 from midhaul.deploy.store.manifests import check_digest
 from midhaul.deploy.store.store_index import (
-    StoredImage,
-    StoredLayer,
     StoreState,
     dump_index,
     load_index,
+    with_layer,
+    with_name,
+    with_use,
+    without,
 )
 from midhaul.errors import DataError, StoreError
 from midhaul.runs.store import remove_leftovers, write_whole
@@ -39,8 +42,9 @@ from midhaul.runs.store import remove_leftovers, write_whole
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Sequence
     from pathlib import Path
-    from types import TracebackType
     from typing import Self
+
+    from midhaul.deploy.store.store_index import StoredLayer
 
 FULL_HINT = (
     "delete layers (an eviction policy says which), or give the store a larger disk; "
@@ -125,12 +129,7 @@ class LayerStore:
         """The store is open from its construction."""
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         """Let others open the store."""
         self.close()
 
@@ -187,18 +186,13 @@ class LayerStore:
             sync(partial)
             path.parent.mkdir(exist_ok=True)
             partial.replace(path)
-            now, past = self._clock(), dict(self._state.past_pulls)
-            layer = StoredLayer(
+            layer = Layer(
                 digest=digest,
                 compressed_bytes=path.stat().st_size,
                 uncompressed_bytes=uncompressed_bytes,
-                pulled_s=now,
-                last_used_s=now,
-                n_pulls=past.pop(digest, 0) + 1,
             )
-            layers = {**self._state.layers, digest: layer}
-            self._write(replace(self._state, layers=layers, past_pulls=past))
-            return layer
+            self._write(with_layer(self._state, layer, self._clock()))
+            return self._state.layers[digest]
 
     def register(self, name: str, digests: Sequence[str]) -> None:
         """Note that an image was pulled; its layers must be present.
@@ -211,17 +205,8 @@ class LayerStore:
             if missing := [d for d in digests if not self.has(d)]:
                 message = f"image {name}: layers {missing} are not in {self.folder}"
                 raise DataError(message, "pull the image first")
-            now, before = self._clock(), self._state.images.get(name)
-            image = StoredImage(
-                name=name,
-                digests=tuple(digests),
-                pulled_s=now,
-                last_used_s=now,
-                n_uses=before.n_uses if before else 0,
-                n_pulls=before.n_pulls + 1 if before else 1,
-            )
-            images = {**self._state.images, name: image}
-            self._write(replace(self._state, images=images))
+            now_s = self._clock()
+            self._write(with_name(self._state, name, tuple(digests), now_s))
 
     def hold(self, name: str) -> None:
         """Note that an image is in use from now on; it can be held several times.
@@ -287,21 +272,12 @@ class LayerStore:
                 raise StoreError(message, "release these images first")
             with store_errors(self.path(digest)):
                 self.path(digest).unlink(missing_ok=True)
-            layers = {d: x for d, x in self._state.layers.items() if d != digest}
-            past = {**self._state.past_pulls, digest: layer.n_pulls}
-            self._write(replace(self._state, layers=layers, past_pulls=past))
+            self._write(without(self._state, [digest]))
             return layer.uncompressed_bytes
 
     def _touch(self, name: str, digests: tuple[str, ...], *, n_new: int) -> None:
-        now, state = self._clock(), self._state
-        layers, images = dict(state.layers), dict(state.images)
-        for digest in digests:
-            n_uses = layers[digest].n_uses + n_new
-            layers[digest] = replace(layers[digest], last_used_s=now, n_uses=n_uses)
-        if image := images.get(name):  # its name may have moved on while it was held
-            n_uses = image.n_uses + n_new
-            images[name] = replace(image, last_used_s=now, n_uses=n_uses)
-        self._write(replace(state, layers=layers, images=images))
+        now_s = self._clock()
+        self._write(with_use(self._state, name, now_s, n_new=n_new, digests=digests))
 
     def _write(self, state: StoreState) -> None:
         """Keep a state, also on the disk; images without any layer are forgotten."""

@@ -163,28 +163,46 @@ def with_image(state: StoreState, image: ContainerImage, now_s: float) -> StoreS
     for layer in image.layers:
         if layer.digest not in state.layers:
             state = with_layer(state, layer, now_s)
-    before = state.images.get(image.name)
+    digests = tuple(layer.digest for layer in image.layers)
+    return with_name(state, image.name, digests, now_s)
+
+
+def with_name(
+    state: StoreState, name: str, digests: tuple[str, ...], now_s: float
+) -> StoreState:
+    """After an image was pulled whose layers are there."""
+    before = state.images.get(name)
     stored = StoredImage(
-        name=image.name,
-        digests=tuple(layer.digest for layer in image.layers),
+        name=name,
+        digests=digests,
         pulled_s=now_s,
         last_used_s=now_s,
         n_uses=before.n_uses if before else 0,
         n_pulls=before.n_pulls + 1 if before else 1,
     )
-    return replace(state, images={**state.images, image.name: stored})
+    return replace(state, images={**state.images, name: stored})
 
 
 def with_use(
-    state: StoreState, name: str, now_s: float, *, n_new: int = 1
+    state: StoreState,
+    name: str,
+    now_s: float,
+    *,
+    n_new: int = 1,
+    digests: tuple[str, ...] | None = None,
 ) -> StoreState:
-    """After an image was taken into use, or out of it with ``n_new`` of 0."""
-    image, layers = state.images[name], dict(state.layers)
-    for digest in image.digests:
-        layer = layers[digest]
-        layers[digest] = replace(layer, last_used_s=now_s, n_uses=layer.n_uses + n_new)
-    image = replace(image, last_used_s=now_s, n_uses=image.n_uses + n_new)
-    return replace(state, layers=layers, images={**state.images, name: image})
+    """After an image was taken into use, or out of it with ``n_new`` of 0.
+
+    Its layers are ``digests`` where its name may have moved on while it was held.
+    """
+    layers, images = dict(state.layers), dict(state.images)
+    for digest in images[name].digests if digests is None else digests:
+        n_uses = layers[digest].n_uses + n_new
+        layers[digest] = replace(layers[digest], last_used_s=now_s, n_uses=n_uses)
+    if image := images.get(name):
+        n_uses = image.n_uses + n_new
+        images[name] = replace(image, last_used_s=now_s, n_uses=n_uses)
+    return replace(state, layers=layers, images=images)
 
 
 def holding(
