@@ -183,8 +183,20 @@ def analytics_of(
     The first kind whose pattern fits an image counts; a DataError where none does.
     """
     return [
-        _analytic(number, request, kind_of(request.image, kinds), weights)
+        Analytic(
+            name=f"{request.image}.{number}",
+            image=request.image,
+            saved_bps=kind.saved_bps,
+            weight=weights.get(request.image, 1.0),
+            n_cores=kind.n_cores,
+            memory_bytes=kind.memory_bytes,
+            cloud_curve=kind.cloud_curve,
+            gateway_curve=kind.gateway_curve,
+            arrival_s=request.arrival_s,
+            lifetime_s=request.lifetime_s,
+        )
         for number, request in enumerate(requests)
+        for kind in (kind_of(request.image, kinds),)
     ]
 
 
@@ -198,23 +210,3 @@ def kind_of(image: str, kinds: Sequence[AnalyticKind]) -> AnalyticKind:
         f"{', '.join(kind.images for kind in kinds) or 'there is none'}"
     )
     raise DataError(message, 'a last kind with images = "*" takes what is left')
-
-
-def _analytic(
-    number: int,
-    request: AnalyticRequest,
-    kind: AnalyticKind,
-    weights: Mapping[str, float],
-) -> Analytic:
-    return Analytic(
-        name=f"{request.image}.{number}",
-        image=request.image,
-        saved_bps=kind.saved_bps,
-        weight=weights.get(request.image, 1.0),
-        n_cores=kind.n_cores,
-        memory_bytes=kind.memory_bytes,
-        cloud_curve=kind.cloud_curve,
-        gateway_curve=kind.gateway_curve,
-        arrival_s=request.arrival_s,
-        lifetime_s=request.lifetime_s,
-    )

@@ -67,7 +67,7 @@ from __future__ import annotations
 import itertools
 import time
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -76,6 +76,7 @@ from midhaul.deploy.joint.program import Program
 from midhaul.deploy.placement.closure import CutNetwork
 from midhaul.deploy.placement.mincut import solve
 from midhaul.deploy.placement.reduction import reduce
+from midhaul.deploy.placement.relaxed import quiet_solver
 from midhaul.deploy.rates.hull import HullGreedy
 from midhaul.deploy.rates.knapsack import ExactKnapsack
 from midhaul.errors import require
@@ -517,8 +518,7 @@ class _Model:
 
     def __init__(self, n: int) -> None:
         self._core = require("highspy", "deploy")
-        self._highs: Any = self._core._Highs()  # noqa: SLF001 - the outer class prints a banner
-        self._highs.setOptionValue("output_flag", False)  # noqa: FBT003 - its own call
+        self._highs = quiet_solver()
         infinite = self._core.kHighsInf
         self._columns = np.arange(n + 1, dtype=np.int32)
         for _ in range(n):

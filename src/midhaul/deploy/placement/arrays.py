@@ -165,10 +165,6 @@ class Catalogue:
         marked[[known[digest] for digest in digests if digest in known]] = True
         return marked
 
-    def layers_of(self, image: int) -> Int64[np.ndarray, " k"]:
-        """Numbers of one image's layers."""
-        return self.layers[self.indptr[image] : self.indptr[image + 1]]
-
     def refs(
         self, images: Int64[np.ndarray, " n"]
     ) -> tuple[Int64[np.ndarray, " k"], Int64[np.ndarray, " k"]]:
