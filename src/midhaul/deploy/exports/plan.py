@@ -207,8 +207,7 @@ class Plan:
                 ``sites``, or at the first gateway.
             placement: who runs where.
             allocation: rates, in the order of ``demands``, or of the problem's
-            analytics
-                without; none where only the placement is to be applied.
+                analytics without; none where only the placement is to be applied.
             demands: what the rates were allocated for. Without, steps count on the
                 frontier of the curve that holds where each analytic runs.
 
