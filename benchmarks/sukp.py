@@ -26,7 +26,7 @@ from midhaul.deploy.placement.building import build
 from midhaul.deploy.placement.lagrangian import Relaxation, one_row
 from midhaul.deploy.placement.marginal_greedy import solve_greedily
 from midhaul.deploy.placement.reduction import reduce
-from midhaul.deploy.placement.spectral import spectral_bound
+from midhaul.deploy.placement.relaxed import spectral_bound
 from midhaul.deploy.problem import (
     Analytic,
     ContainerImage,

@@ -14,7 +14,7 @@ from tests.deploy.placement.test_tabu import dense_problem
 from midhaul.deploy.placement.building import build
 from midhaul.deploy.placement.lagrangian import Relaxation, one_row
 from midhaul.deploy.placement.reduction import reduce
-from midhaul.deploy.placement.spectral import least_norm, spectral_bound
+from midhaul.deploy.placement.relaxed import least_norm, spectral_bound
 
 if TYPE_CHECKING:
     from midhaul.deploy.placement.arrays import Instance

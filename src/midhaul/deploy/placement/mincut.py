@@ -50,8 +50,7 @@ from midhaul.deploy.placement.lagrangian import (
 )
 from midhaul.deploy.placement.marginal_greedy import solve_greedily
 from midhaul.deploy.placement.reduction import reduce
-from midhaul.deploy.placement.relaxed import duals, solve_exactly
-from midhaul.deploy.placement.spectral import spectral_bound
+from midhaul.deploy.placement.relaxed import duals, solve_exactly, spectral_bound
 from midhaul.deploy.placement.tabu import TabuSearch
 from midhaul.deploy.problem import (
     Analytic,
