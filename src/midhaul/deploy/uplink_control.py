@@ -235,7 +235,11 @@ class BackPressure:
     def look(
         self, *, granted_bps: float, waiting_bits: float, left_bps: float
     ) -> float:
-        """The share of the grant that may be offered from now on."""
+        """The share of the grant that may be offered from now on.
+
+        Bits left at ``left_bps`` since the last look; the grant is for the whole
+        period.
+        """
         was_clear = not self._has_waited
         before_bps = max(left_bps, granted_bps) if was_clear else self._leaves_bps
         leaves_bps = _NEW * left_bps + (1 - _NEW) * before_bps

@@ -373,7 +373,10 @@ class PartSearch:
     def improve(
         self, known: Bool[np.ndarray, " k"], *, enough: float
     ) -> Bool[np.ndarray, " k"]:
-        """A feasible choice worth at least the known one; ``enough`` ends it."""
+        """A feasible choice that is worth at least as much as a feasible one.
+
+        From a worth of ``enough`` on it looks no further.
+        """
         n_parts = int(self.parts.max()) + 1
         empty = np.zeros(len(known), np.bool_)
         best = self._better(known, self._filled(empty, range(n_parts)))
