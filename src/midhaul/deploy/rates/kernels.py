@@ -1,7 +1,7 @@
 """Numba kernels of the hull greedy and of the exact knapsack, on flat arrays.
 
 Options are indices of the flat arrays of steps, and -1 for no step. Each kernel's plain
-Python is its attribute ``py_func``; ``rates/reference.py`` has the same written simply.
+Python is its attribute ``py_func``; ``tests/support/rates_reference.py`` has it simply.
 """
 
 from __future__ import annotations
