@@ -15,12 +15,10 @@ from PIL import Image
 from midhaul.model import Detections
 from midhaul.services.limits import ServerLimits
 from midhaul.services.node_application import Application
-from midhaul.services.server import server_of
+from midhaul.services.server import PacedServer, server_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-
-    import uvicorn
 
     from midhaul.testbed.nodes.settings import NodeSettings
     from midhaul.vision.detectors.detector import Detector
@@ -88,13 +86,13 @@ def served(
 
 
 @contextlib.contextmanager
-def running(server: uvicorn.Server) -> Iterator[str]:
+def running(server: PacedServer) -> Iterator[str]:
     """The URL of a server in a thread of this process."""
     with socket.socket() as listening:
         listening.bind(("127.0.0.1", 0))
         thread = threading.Thread(target=server.run, args=([listening],))
         thread.start()
-        while not server.started:
+        while not server.is_listening:
             time.sleep(0.005)
         try:
             yield f"http://127.0.0.1:{listening.getsockname()[1]}"

@@ -63,10 +63,15 @@ def server_of(
 
 
 class PacedServer(uvicorn.Server):
-    """Uvicorn's server on sockets that it is given, with its own way to accept."""
+    """Uvicorn's server on sockets that it is given, with its own way to accept.
+
+    Attributes:
+        is_listening: whether it accepts connections.
+    """
 
     def __init__(self, config: uvicorn.Config) -> None:
         super().__init__(config)
+        self.is_listening = False
         self._pauses: dict[socket.socket, asyncio.TimerHandle] = {}
         self._beginning: set[asyncio.Task[Any]] = set()
 
@@ -83,6 +88,7 @@ class PacedServer(uvicorn.Server):
             listening.listen(_BACKLOG)
             listening.settimeout(0)
             self._listen(listening)
+        self.is_listening = True
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Take no more connections, and end those that are there."""
@@ -122,6 +128,9 @@ class PacedServer(uvicorn.Server):
             await loop.connect_accepted_socket(self._protocol, connection)
         except OSError:
             connection.close()  # it was gone before it was set up
+        except asyncio.CancelledError:
+            connection.close()
+            raise
 
     def _protocol(self) -> asyncio.Protocol:
         protocol: Any = self.config.http_protocol_class
