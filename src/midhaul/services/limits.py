@@ -362,10 +362,12 @@ def keep_no_large_memory() -> None:
     The GNU allocator keeps larger and larger blocks otherwise, in an arena a thread.
     """
     with contextlib.suppress(OSError, AttributeError):  # glibc has this
-        ctypes.CDLL(None).mallopt(_M_MMAP_THRESHOLD, _LARGE_BYTES)
+        library = ctypes.CDLL(None)
+        library.mallopt(_M_MMAP_THRESHOLD, _LARGE_BYTES)
+        library.mallopt(_M_ARENA_MAX, 1)
 
 
-_M_MMAP_THRESHOLD = -3  # <malloc.h>
+_M_MMAP_THRESHOLD, _M_ARENA_MAX = -3, -8  # <malloc.h>
 _LARGE_BYTES = 4 << 20
 
 

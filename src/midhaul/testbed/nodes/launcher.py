@@ -46,6 +46,7 @@ _THREAD_VARIABLES = (
 )
 _WAITING = {"OMP_WAIT_POLICY": "PASSIVE", "KMP_BLOCKTIME": "0", "GOMP_SPINCOUNT": "0"}
 _ALLOCATING = {
+    "MALLOC_ARENA_MAX": "1",  # in one of each thread lies what nobody gives back
     "MALLOC_MMAP_THRESHOLD_": str(32 << 20),
     "MALLOC_TRIM_THRESHOLD_": str(256 << 20),
     "PILLOW_BLOCKS_MAX": "8",
