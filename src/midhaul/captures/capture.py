@@ -45,9 +45,6 @@ class Frame(NamedTuple):
 class Capture:
     """A capture file whose frames are read once, in order.
 
-    Args:
-        file: pcap or pcapng.
-
     Attributes:
         damage: what was wrong with the file, once it was read; empty for nothing.
     """
@@ -57,11 +54,7 @@ class Capture:
         self.damage = ""
 
     def __iter__(self) -> Iterator[Frame]:
-        """The frames, up to the end or to the first damage.
-
-        Raises:
-            DataError: the file is missing or is no capture.
-        """
+        """The frames, up to the end or to the first damage."""
         scapy = require("scapy.utils", "federation")
         error_type = require("scapy.error", "federation").Scapy_Exception
         warnings: list[str] = []
@@ -138,8 +131,7 @@ class _Collector(logging.Handler):
 def captures_in(folder: Path) -> list[Path]:
     """All captures below a folder, by name; a file is itself.
 
-    Raises:
-        DataError: there is none.
+    DataError where there is none.
     """
     if folder.is_file():
         return [folder]

@@ -102,11 +102,6 @@ _PREFACE_START = PREFACE[:14]
 class TcpConnection:
     """One connection, packet by packet.
 
-    Args:
-        client: address and port of the end that opened it.
-        server: address and port of the other.
-        secrets: of a key log; none when empty.
-
     Attributes:
         file: number of the capture with its first packet.
         first_ns: when that was seen.

@@ -91,11 +91,7 @@ def draw_day(
 ) -> list[Conversation]:
     """A day of requests, every server asked in every hour.
 
-    Args:
-        names: of the servers.
-        n_requests: requests to each server in each hour.
-        rng: the source of chance.
-        begins_s: midnight, since 1970.
+    ``n_requests`` is per server and hour, ``begins_s`` midnight since 1970.
     """
     found: list[Conversation] = []
     for place, name in enumerate(names):

@@ -64,14 +64,6 @@ def latency(config: LatencyConfig, run: Run, progress: Progress) -> None:
 
     A series of captures is written when it was read; a run that is resumed goes on
     behind the last one.
-
-    Args:
-        config: the experiment.
-        run: the run to fill, new or resumed.
-        progress: where to tell how far it is.
-
-    Raises:
-        MidhaulError: there are no captures, or none of the files is one.
     """
     root = _captures(config, run)
     secrets = read_key_log(config.capture.key_log) if config.capture.key_log else {}

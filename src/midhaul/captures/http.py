@@ -66,10 +66,7 @@ def is_http1(data: bytes) -> bool:
 class Http1Reader:
     """Reads one direction of HTTP/1.1.
 
-    Args:
-        methods: methods of all requests of the connection; the reader of requests
-            appends to it, that of answers looks into it.
-        is_client: whether requests are read.
+    The reader of requests appends their ``methods``, that of answers looks into them.
 
     Attributes:
         found: the messages, in order; interim answers (1xx) are left out.
@@ -231,8 +228,7 @@ _END_STREAM = 0x1
 class Http2Reader:
     """Reads one direction of HTTP/2.
 
-    Args:
-        is_client: whether it begins with the preface.
+    A client begins with the preface.
 
     Attributes:
         is_lost: true once something was met that is not HTTP/2.

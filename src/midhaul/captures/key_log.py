@@ -41,14 +41,9 @@ class _Key(NamedTuple):
 
 
 def read_key_log(file: Path) -> Secrets:
-    """Read a key log.
+    """Read lines of a label, the client's random and a secret, in hex.
 
-    Args:
-        file: lines of a label, the client's random and a secret, in hex; other lines
-            are left out.
-
-    Raises:
-        DataError: the file cannot be read.
+    Others are left out.
     """
     try:
         data = documents.read_bytes(file, max_bytes=documents.MAX_TEXT_BYTES)
@@ -69,13 +64,7 @@ def read_key_log(file: Path) -> Secrets:
 
 
 class Opener:
-    """Opens the records of one connection.
-
-    Args:
-        client: the client's hello.
-        server: the server's hello.
-        secrets: of this connection, by label.
-    """
+    """Opens the records of one connection."""
 
     def __init__(self, client: Hello, server: Hello, secrets: dict[str, bytes]) -> None:
         require("cryptography", "federation")
@@ -93,10 +82,9 @@ class Opener:
             self._derive12(secrets["CLIENT_RANDOM"], client.random, server.random)
 
     def open(self, record: Record, *, is_client: bool) -> bytes | None:
-        """What the application sealed in a record; empty for other contents.
+        """What the application sealed in a record, empty for other contents.
 
-        Returns:
-            None when it cannot be opened: no key, not captured as a whole.
+        None when it cannot be opened: no key, or not captured as a whole.
         """
         key, body = self._keys[is_client], record.body
         if key is None or body is None or len(body) != record.n_bytes:

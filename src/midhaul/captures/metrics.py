@@ -103,8 +103,7 @@ _NO_SHARE = "nobody knows how long the requests without an answer took"
 def samples(run: Run) -> list[MetricSamples]:
     """All metrics of a run, by configuration; the units are batches of requests.
 
-    Args:
-        run: finished, or killed: what it has is what there is.
+    The units are batches of requests.
     """
     requests = run.read(REQUESTS).to_pylist()
     found: list[MetricSamples] = []
@@ -129,12 +128,7 @@ def of_configuration(
 def metric_samples(
     requests: Sequence[Mapping[str, Any]], configuration: str
 ) -> list[MetricSamples]:
-    """The metrics of one configuration.
-
-    Args:
-        requests: its rows of the table ``requests``, by time.
-        configuration: its name.
-    """
+    """The metrics of one configuration."""
     counted = counted_of(requests)
     tried = [row for row in requests if row["status"] in {"ok", "failed", "aborted"}]
     found: list[MetricSamples] = []
@@ -158,12 +152,7 @@ def counted_of(requests: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]
 def times_of(
     counted: Sequence[Mapping[str, Any]], what: str
 ) -> tuple[Float64[np.ndarray, " n"], float]:
-    """A time of each request, and from where on it is only known to be longer.
-
-    Args:
-        counted: requests that are in times.
-        what: one of the times, or of their parts.
-    """
+    """A time of each request, and from where on it is only known to be longer."""
     values = [
         float(row[f"{what}_s"]) if row["waited_s"] is None else _at_least_s(row, what)
         for row in counted

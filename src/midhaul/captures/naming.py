@@ -32,12 +32,7 @@ class Naming:
     region_pattern: str = ""
 
     def provider(self, server_name: str, address: bytes) -> tuple[str, bool]:
-        """The provider of a server, and whether a pattern names it.
-
-        Args:
-            server_name: by SNI or DNS; empty when not known.
-            address: 4 or 16 bytes.
-        """
+        """The provider of a server, and whether a pattern names it."""
         name = server_name.lower().rstrip(".")
         host = str(ipaddress.ip_address(address))
         for provider, patterns in self.patterns.items():
@@ -48,11 +43,7 @@ class Naming:
         return name or host, False
 
     def regions(self, path: str) -> str:
-        """The region pair of a capture; empty when nothing says it.
-
-        Args:
-            path: of the capture; the match nearest to its end counts.
-        """
+        """The region pair of a capture: the last match in its path, or empty."""
         if self.region_pair or not self.region_pattern:
             return self.region_pair
         found = list(re.finditer(self.region_pattern, f"/{path}"))
@@ -60,11 +51,7 @@ class Naming:
 
 
 def zone(name: str) -> tzinfo:
-    """A time zone by its name.
-
-    Raises:
-        ConfigError: there is none.
-    """
+    """A time zone by its name; ConfigError where there is none."""
     if name == "UTC":
         return UTC
     try:

@@ -233,10 +233,7 @@ def round_trips(times: Times) -> RoundTrips:
 def least_round_trip_ns(trips: RoundTrips, at_ns: int, handshake_ns: int) -> int:
     """The least round trip around a time.
 
-    Args:
-        trips: of the connection.
-        at_ns: when; only what was sent within a minute of it counts, as routes change.
-        handshake_ns: that of the SYN; 0 where not seen.
+    Only what was sent within a minute of it counts, as routes change.
     """
     low, high = np.searchsorted(trips.sent_ns, (at_ns - _WINDOW_NS, at_ns + _WINDOW_NS))
     near = trips.rtt_ns[low:high]
@@ -254,12 +251,8 @@ def arrival(
 ) -> Arrival:
     """When a request was whole at the server.
 
-    Args:
-        times: of the client's stream.
-        trips: of the same.
-        span: offsets of the request's first byte and behind its last.
-        window_ns: when its first byte was sent, when the first of the answer came.
-        rtt_ns: the least round trip.
+    ``span`` has the offsets of its first byte and behind its last; ``window_ns`` is
+    when its first byte was sent and when the first of the answer came.
     """
     begin, end = span
     first_ns, answer_ns = window_ns
@@ -317,12 +310,7 @@ _OPEN: tuple[Status, str] = ("cut", "the capture ends before the answer")
 
 
 def account(connection: TcpConnection, limits: SplitLimits) -> Account:
-    """All that a finished connection says.
-
-    Args:
-        connection: after its last packet; this finishes it.
-        limits: which requests count.
-    """
+    """All that a finished connection says; this finishes it."""
     connection.finish()
     times = connection.client.times()
     trips = round_trips(times)

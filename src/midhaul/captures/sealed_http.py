@@ -130,12 +130,7 @@ def http_version(talks: Sequence[Talk], setting: SealedConnection) -> HttpVersio
 
 
 def take_turns(talks: Sequence[Talk], setting: SealedConnection) -> list[Turn]:
-    """Part application data into requests and answers.
-
-    Args:
-        talks: application data of both ends behind the handshake, by time.
-        setting: what else is known.
-    """
+    """Part application data behind the handshake into requests and answers."""
     is_http2 = http_version(talks, setting) == "2"
     kept = [talk for talk in talks if talk.n_bytes != _ALERT_BYTES]
     if is_http2:

@@ -65,10 +65,7 @@ class Times(NamedTuple):
 
 
 class Stream:
-    """One direction of a connection.
-
-    Args:
-        reader: gets the bytes in order.
+    """One direction of a connection, whose reader gets the bytes in order.
 
     Attributes:
         is_whole: true when its first byte was seen.

@@ -223,14 +223,7 @@ def connection_row(one: Account, server_name: str, shift_ns: int) -> dict[str, o
 def request_row(
     one: Exchange, shift_ns: int, where: tzinfo, ends_ns: int
 ) -> dict[str, object]:
-    """A request.
-
-    Args:
-        one: the request.
-        shift_ns: added to times of the day.
-        where: time zone of the hour.
-        ends_ns: when the last packet of the captures was seen.
-    """
+    """A request; ``shift_ns`` is added to times of the day."""
     waited_ns = None
     if one.asked_ns is not None:
         waited_ns = max((one.given_up_ns or ends_ns) - one.asked_ns, 0)

@@ -254,11 +254,8 @@ def looks_like_record(data: bytes) -> bool:
 class RecordReader:
     """Parts a stream into records.
 
-    Args:
-        emit: gets every record when its last byte has come.
-        keeps_application_data: whether the body of application data is wanted too;
-            that of handshakes always is.
-        is_lost: whether it begins in the middle of a stream.
+    The body of application data is kept where it is wanted, that of handshakes always.
+    A reader that ``is_lost`` begins in the middle of a stream.
 
     Attributes:
         n_unframed_bytes: bytes that could not be parted into records.
@@ -383,8 +380,7 @@ _MOST_FLIGHT = 4
 class TlsCourse:
     """Follows the records of both ends.
 
-    Args:
-        opened: is told when both hellos are known.
+    ``opened`` is told when both hellos are known.
 
     Attributes:
         client_hello: the client's last hello; None when not seen.

@@ -32,8 +32,7 @@ _MOST_JUMPS = 64
 def read_answer(data: bytes) -> dict[bytes, str]:
     """The name that was asked for, by every address in the answer.
 
-    Args:
-        data: a DNS message, perhaps cut off or damaged.
+    The message may be cut off or damaged.
     """
     found: dict[bytes, str] = {}
     if len(data) < _HEADER_BYTES:
@@ -60,8 +59,7 @@ def read_answer(data: bytes) -> dict[bytes, str]:
 def _name(data: bytes, at: int) -> tuple[str, int]:
     """A name, and where the data go on behind it.
 
-    Raises:
-        IndexError: it is cut off, or refers to itself.
+    IndexError where it is cut off, or refers to itself.
     """
     labels: list[str] = []
     behind = -1
@@ -119,10 +117,6 @@ class FileReport:
 class Tracker:
     """Follows all connections of captures that were taken one after another.
 
-    Args:
-        limits: which requests count.
-        secrets: of a key log; none when empty.
-
     Attributes:
         names: names of servers by address, as name servers gave them.
     """
@@ -141,15 +135,7 @@ class Tracker:
             return FileReport(file=file, damage=error.message, is_capture=False)
 
     def read(self, file: Path, number: int) -> FileReport:
-        """Read one capture.
-
-        Args:
-            file: pcap or pcapng.
-            number: of the file, for the connections that begin in it.
-
-        Raises:
-            DataError: the file is missing or is no capture.
-        """
+        """Read one capture."""
         capture, report = Capture(file), FileReport(file=file)
         for time_ns, link_type, data, wire_bytes in capture:
             report.n_frames += 1
@@ -223,12 +209,6 @@ def series(files: Iterable[Path]) -> list[list[Path]]:
     Files of one folder that do not overlap in time are one series, so that connections
     go on from file to file. Two captures of the same time stay apart: the same packets
     may be in both. A file that is no capture has no time and comes first in its folder.
-
-    Args:
-        files: captures, in any order.
-
-    Raises:
-        DataError: none of them is a capture.
     """
     spans: list[tuple[Path, int, Path]] = []
     wrong: list[DataError] = []

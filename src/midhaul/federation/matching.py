@@ -42,11 +42,7 @@ def match_items(  # noqa: C901, PLR0913, PLR0917 - a kernel takes flat arrays
     true_ignored: Bool[np.ndarray, " g"],
     thresholds: Float64[np.ndarray, " t"],
 ) -> tuple[Bool[np.ndarray, "t m"], Bool[np.ndarray, "t m"]]:
-    """Match the boxes of every item at every threshold.
-
-    Returns:
-        ``(t, m)`` whether a box found a true one, and whether it counts neither way.
-    """
+    """Whether each box found a true one at each threshold, or counts neither way."""
     n_thresholds, m = len(thresholds), len(labels)
     is_true = np.zeros((n_thresholds, m), np.bool_)
     is_ignored = np.zeros((n_thresholds, m), np.bool_)

@@ -75,9 +75,7 @@ class SavedFields:
 def state_of(value: Any, *, flat: tuple[str, ...] = ()) -> State:
     """The fields of a dataclass, those within by their own states.
 
-    Args:
-        value: the dataclass.
-        flat: fields whose own fields stand among the others.
+    Fields of ``flat`` ones stand among the others.
     """
     state: State = {}
     for field in fields(value):
@@ -143,12 +141,7 @@ def _read(hint: Any, value: Any) -> Any:
 
 
 def write_state(file: Path, state: Mapping[str, Any]) -> None:
-    """Write a state, all of it or nothing.
-
-    Args:
-        file: ends in ``.npz``.
-        state: nested dicts whose leaves are arrays or JSON values.
-    """
+    """Write nested dicts of arrays and JSON values, all of it or nothing."""
     arrays: dict[str, np.ndarray] = {}
     meta = _without_arrays(state, arrays)
     text = np.frombuffer(json.dumps(meta).encode(), np.uint8)
@@ -163,8 +156,7 @@ def write_state(file: Path, state: Mapping[str, Any]) -> None:
 def read_state(file: Path) -> State:
     """Read what :func:`write_state` wrote.
 
-    Raises:
-        DataError: the file is missing or no such file.
+    DataError where the file is missing or no such file.
     """
     try:
         # Opened here, as numpy leaves a broken file open that it opened itself.
@@ -189,11 +181,9 @@ def read_state(file: Path) -> State:
 def _check_size(stored: zipfile.ZipFile) -> None:
     """Refuse what would be far larger in memory than any state is.
 
-    Both what the archive says of its members, which bounds what zipfile reads, and
-    what the head of each array says, for which numpy makes room before it reads.
-
-    Raises:
-        ValueError: it is too large.
+    Both what the archive says of its members, which bounds what zipfile reads, and what
+    the head of each array says, for which numpy makes room before it reads. ValueError
+    where it is too large.
     """
     n_bytes = sum(member.file_size for member in stored.infolist())
     if n_bytes > _MAX_BYTES:

@@ -137,8 +137,7 @@ def class_qualities(
 ) -> tuple[Float64[np.ndarray, " c"], Int64[np.ndarray, " c"]]:
     """Quality by label: AP50 of boxes, F1 of tags, recall of single labels.
 
-    Returns:
-        ``(c,)`` qualities, NaN where a label is never true, and how often it is.
+    Returns qualities, NaN where a label is never true, and how often it is.
     """
     truth = _truth(recording, fused)
     n = len(recording.names)

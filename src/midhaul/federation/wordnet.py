@@ -49,11 +49,8 @@ class Proposal:
 class WordNet:
     """The nouns of WordNet.
 
-    Args:
-        folder: with ``data.noun`` and its likes; the usual ones are tried when None.
-
-    Raises:
-        PrerequisiteError: NLTK or the files are missing.
+    The usual folders of ``data.noun`` and its likes are tried without one;
+    PrerequisiteError without NLTK or the files.
     """
 
     def __init__(self, folder: Path | None = None) -> None:
@@ -77,8 +74,7 @@ class WordNet:
     def words_below(self, sense: str) -> dict[str, str]:
         """Every word for a sense or something narrower, with the sense it is of.
 
-        Raises:
-            KeyError: there is no such sense.
+        KeyError where there is no such sense.
         """
         top = self._synset(sense)
         found: dict[str, str] = {}
@@ -114,16 +110,8 @@ def propose(
 ) -> list[Proposal]:
     """What WordNet makes of words that a vocabulary does not know.
 
-    A proposal is no decision: *bat* has a sense below every animal.
-
-    Args:
-        wordnet: to look in.
-        vocabulary: words that it knows are passed over.
-        senses: of the names (``synsets`` of a table).
-        words: of providers.
-
-    Returns:
-        The proposals in the order of the words; a word may have several or none.
+    A proposal is no decision: *bat* has a sense below every animal. They are in the
+    order of the words; a word may have several or none.
     """
     found: list[Proposal] = []
     for word in words:

@@ -87,12 +87,7 @@ def write_regret(
 ) -> None:
     """Stream the test items to some policies and write what each lost.
 
-    Args:
-        run: the run to fill.
-        part: the test items, in the order of a permutation.
-        fuser: what fuses answers.
-        policies: by the number of their configuration.
-        seed: of the permutation and the policies' chance.
+    ``part`` is in the order of a permutation.
     """
     price_usd = float(part.recording.prices_usd.sum())
     multiplier = _WORTH_OF_ALL / price_usd if price_usd > 0 else 0.0
@@ -147,17 +142,7 @@ def write_faults(
     seed: int,
     progress: Progress,
 ) -> None:
-    """Serve each policy under the same faults of the provider that is best alone.
-
-    Args:
-        run: the run to fill.
-        part: the test items.
-        fuser: what fuses answers.
-        policies: by the number of their configuration.
-        config: how long, and how many requests.
-        seed: of arrivals and faults.
-        progress: where to tell how far it is.
-    """
+    """Serve each policy under the same faults of the provider that is best alone."""
     recording = part.recording
     victim = best_single(recording, fuser)
     price_usd = float(recording.prices_usd[victim]) * _DEARER
@@ -198,14 +183,8 @@ def write_examples(
 
     The items are chosen by what the policy gained over the baseline: the one with the
     largest gain, a typical one, the one with the largest loss, and then others between.
-
-    Args:
-        folder: where to, made when missing.
-        recording: the test items, as the providers answered.
-        outcome: what a policy did to them.
-        baseline: ``(k,)`` item quality of what it is held against.
-        read: the encoded picture of an item; None where there is none.
-        n_examples: how many items.
+    ``baseline`` has the item quality of what it is held against, ``read`` gives an
+    encoded picture or None.
     """
     if recording.task != "boxes" or recording.truth is None or not n_examples:
         return

@@ -38,19 +38,7 @@ _SHIPPED = ("coco80", "voc20")
 def recording_of(
     config: RecordingConfig, seed: int, progress: Progress
 ) -> tuple[Recording, tuple[Tally, ...]]:
-    """The recording that an experiment is about.
-
-    Args:
-        config: where it is.
-        seed: of built-in scenes, and of drawn items.
-        progress: where to tell how far it is.
-
-    Returns:
-        The recording, and what was dropped, mended or assumed on the way.
-
-    Raises:
-        MidhaulError: it is missing, or not what it should be.
-    """
+    """The recording of an experiment, and what was dropped or mended on the way."""
     counter = FindingCounter()
     if config.kind == "builtin":
         recording = record_builtin(config.n_scenes, config.detectors, seed, progress)
@@ -74,17 +62,9 @@ def features_of(
     recording: Recording,
     progress: Progress,
 ) -> tuple[Float32[np.ndarray, "n d"], tuple[str, ...]]:
-    """What is known of the items before anybody is asked, and the columns' names.
+    """What is known of items before anybody is asked, with names.
 
-    Args:
-        config: which features.
-        data: where the items are from; built-in scenes are drawn again.
-        seed: of built-in scenes.
-        recording: the items.
-        progress: where to tell how far it is.
-
-    Raises:
-        MidhaulError: an image or a library is missing.
+    Built-in scenes are drawn again.
     """
     extractor = _extractor(config)
     if not extractor.is_of_images:
@@ -144,11 +124,7 @@ def _source(config: RecordingConfig, seed: int) -> RecordingSource:
 
 
 def _priced(recording: Recording, prices_usd: Mapping[str, float]) -> Recording:
-    """The recording with some prices replaced.
-
-    Raises:
-        DataError: a price is of nobody.
-    """
+    """The recording with some prices replaced. DataError where a price is of nobody."""
     unknown = set(prices_usd) - set(recording.providers)
     if unknown:
         known = ", ".join(recording.providers)

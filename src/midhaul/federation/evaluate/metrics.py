@@ -229,11 +229,7 @@ def judge(
 def over_splits(
     parts: Sequence[tuple[Int64[np.ndarray, " k"], Statistic]],
 ) -> Statistic:
-    """The mean of one statistic over splits, as a function of all items' weights.
-
-    Args:
-        parts: the items of each split's test part, and the statistic of these.
-    """
+    """The mean of one statistic over splits, as a function of all items' weights."""
 
     def statistic(weights: Float64[np.ndarray, "b n"]) -> Float64[np.ndarray, " b"]:
         values = [part(weights[:, items]) for items, part in parts]
@@ -251,12 +247,7 @@ def quality_over(outcomes: Sequence[PolicyOutcome]) -> Statistic:
 def mean_over(
     outcomes: Sequence[PolicyOutcome], values: Sequence[Float64[np.ndarray, " k"]]
 ) -> Statistic:
-    """The mean of numbers of the items, over all splits.
-
-    Args:
-        outcomes: of each split.
-        values: ``(k,)`` of each split.
-    """
+    """The mean of numbers of the items, given by split, over all splits."""
     pairs = zip(outcomes, values, strict=True)
     return over_splits([(one.items, mean_statistic(v)) for one, v in pairs])
 
@@ -266,14 +257,9 @@ def cost_to_match(
 ) -> float | None:
     """The lowest price at which a policy's curve reaches a quality.
 
-    Args:
-        points: price and quality at several budgets, in any order. Between two
-            neighbours by price lies a mixture: every item is drawn to one or the other.
-            A quality that is NaN is no point.
-        quality: what has to be reached; nothing reaches NaN.
-
-    Returns:
-        The price; None where no point reaches it.
+    None where none does. Between two neighbours by price lies a mixture: every item is
+    drawn to one or the other. A quality that is NaN is no point, and nothing reaches
+    it.
     """
     ordered = sorted(point for point in points if not math.isnan(point[1]))
     for number, (cost, reached) in enumerate(ordered):
@@ -518,16 +504,7 @@ def summarise(
     outcomes: Mapping[int, Sequence[PolicyOutcome]],
     progress: Progress,
 ) -> None:
-    """Write what all splits say together.
-
-    Args:
-        config: the experiment.
-        run: the run to fill.
-        recording: all items.
-        contenders: in the order of their numbers.
-        outcomes: of each contender, one per split.
-        progress: where to tell how far it is.
-    """
+    """Write what all splits say together."""
     summary = PolicySummary(config, recording, contenders, outcomes)
     with progress.task("intervals", total=len(contenders)) as task:
         for one in contenders:
@@ -556,9 +533,6 @@ def samples(run: Run) -> list[MetricSamples]:
 
     Pooled average precision is no mean of items, so what is compared for boxes is the
     quality of each image alone.
-
-    Args:
-        run: of federation.evaluate or federation.train; what it has is what there is.
     """
     if DECISIONS.name not in run.tables():
         return []

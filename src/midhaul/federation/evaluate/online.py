@@ -44,20 +44,7 @@ def write_online(
     seed: int,
     progress: Progress,
 ) -> None:
-    """Stream the test items to families as learned and kept up to date.
-
-    Args:
-        run: the run to fill.
-        prepared: what was learned on.
-        part: the test items.
-        families: names and families, by the number of a configuration.
-        config: what gets worse, and how it is kept up to date.
-        seed: of the order, of what gets worse, and of the refits.
-        progress: where to tell how far it is.
-
-    Raises:
-        ConfigError: there is no provider of the name that should get worse.
-    """
+    """Stream the test items to families as learned and kept up to date."""
     order = np.random.default_rng([seed, 9]).permutation(len(part.items))
     recording = _worse(prepared, part.recording.take(order), config, seed)
     features = part.features[order]

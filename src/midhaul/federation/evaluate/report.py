@@ -153,13 +153,7 @@ def _subsets(view: View) -> DataTable | str:
 
 
 def classes(view: View, best: str, base: str) -> PageSection | None:
-    """Quality by label, of one policy and of what it is held against.
-
-    Args:
-        view: the run.
-        best: name of the configuration to show.
-        base: name of the one beside it.
-    """
+    """Quality by label, of one policy and of what it is held against."""
     rows = [r for r in view.rows(tables.CLASSES) if r["name"] in (best, base)]
     rows = [row for row in rows if row["quality"] is not None]
     values = {(row["name"], row["label"]): row["quality"] for row in rows}

@@ -146,16 +146,7 @@ def split_three(
     shares: Sequence[float],
     seed: int,
 ) -> tuple[PreparedSplit, TestPart]:
-    """Training, calibration and test items by hash, and what is fitted on the first.
-
-    Args:
-        recording: all items.
-        features: of all items.
-        fusion: how answers are fused.
-        reference: what is taken for the truth while learning.
-        shares: of the three parts.
-        seed: of the split and the fits.
-    """
+    """Training, calibration and test items by hash, and what is fitted on the first."""
     train, calibration, test = split_items(recording.items, seed, shares)
     prepared = prepare(
         recording.take(train),
@@ -255,12 +246,7 @@ def learn(
 
 
 def learn_bound(examples: Examples, seed: int) -> Learned:
-    """The oracle of the very items it is judged on.
-
-    Args:
-        examples: these items.
-        seed: of the replay.
-    """
+    """The oracle of the very items it is judged on."""
     begin_s = time.perf_counter()
     family: Any = fit_policy("oracle", examples, {}, np.random.default_rng([seed, 4]))
     return Learned(
@@ -379,13 +365,7 @@ def line_up(
 ) -> tuple[Contender, ...]:
     """All contenders, numbered in the order of the config.
 
-    Args:
-        config: names and budgets.
-        recording: providers and prices.
-        trained: federations that were trained before.
-
-    Raises:
-        ConfigError: there is no such policy, or it has to be told whom to ask.
+    ConfigError where there is no such policy, or it has to be told whom to ask.
     """
     price_usd = float(recording.prices_usd.sum())
     found: list[Contender] = []
@@ -411,10 +391,9 @@ def line_up(
 
 
 def _has_budgets(name: str) -> bool:
-    """Whether a policy is brought to budgets; a bound is not.
+    """Whether a policy is brought to budgets.
 
-    Raises:
-        ConfigError: it is told whom to ask, which a list of names does not.
+    ConfigError where it is to be told whom to ask.
     """
     entry = entry_named(name)
     if "providers" in entry.settings:

@@ -43,16 +43,7 @@ BUNDLE = "federation.npz"
 
 
 def train(config: TrainConfig, run: Run, progress: Progress) -> None:
-    """Learn one policy, calibrate its budget and save it with all that it needs.
-
-    Args:
-        config: the experiment.
-        run: the run to fill.
-        progress: where to tell how far it is.
-
-    Raises:
-        MidhaulError: the data are not what they should be, or the policy cannot be had.
-    """
+    """Learn one policy, calibrate its budget and save it with all that it needs."""
     entry = entry_named(config.policy)
     if entry.knows_truth:
         message = f"policy {config.policy!r} knows the truth, so nobody can use it"
@@ -91,8 +82,7 @@ def train(config: TrainConfig, run: Run, progress: Progress) -> None:
 def _settings(config: TrainConfig, recording: Recording) -> dict[str, Any]:
     """What the policy is told besides the items.
 
-    Raises:
-        ConfigError: it is told whom to ask, and asks whom it chooses, or too many.
+    ConfigError where that is for who chooses, missing, or too much.
     """
     known = set(entry_named(config.policy).settings)
     told: dict[str, Any] = {

@@ -29,8 +29,7 @@ _FEATURES: Registry[Any] = Registry(
 def extractor_of(state: State) -> FeatureExtractor:
     """The extractor that a state was taken from.
 
-    Raises:
-        DataError: there is no such kind, or the model of an embedding is gone.
+    DataError where there is no such kind, or the model of an embedding is gone.
     """
     make = _FEATURES.named(str(state.get("kind")))
     values = {key: value for key, value in state.items() if key != "kind"}

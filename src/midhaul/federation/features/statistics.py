@@ -79,23 +79,14 @@ class ImageStatistics:
 
 
 def check_images(recording: Recording, images: Sequence[bytes]) -> None:
-    """Demand one image per item.
-
-    Raises:
-        DataError: there are more or fewer.
-    """
+    """Demand one image per item."""
     if len(images) != len(recording):
         message = f"{len(recording)} items, but {len(images)} images to describe them"
         raise DataError(message, "hand over the image of every item, in its order")
 
 
 def statistics_of(pixels: Pixels, n_bytes: int) -> Float32[np.ndarray, " d"]:
-    """All statistics of one image.
-
-    Args:
-        pixels: the decoded image.
-        n_bytes: of the encoded one.
-    """
+    """All statistics of one image."""
     height, width = pixels.shape[:2]
     small = _shrunk(pixels)
     gray = cv2.cvtColor(small, cv2.COLOR_RGB2GRAY)

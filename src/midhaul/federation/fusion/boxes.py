@@ -64,18 +64,10 @@ def gather(
 ]:
     """Which entries are fused, by item, then label, then falling score, then provider.
 
-    Args:
-        asked: ``(n,)`` mask of the providers asked about each item.
-        is_missing: ``(p, n)`` where a provider gave no answer.
-        starts: ``(p, n + 1)`` where each item's entries begin among the provider's.
-        offsets: ``(p,)`` where each provider's entries begin among all.
-        labels: of all entries of all providers.
-        scores: of the same.
-        boxes: of the same; those without area are left out.
-
-    Returns:
-        Entries and their providers, where each item begins among them, and how many
-        providers answered about it.
+    ``is_missing`` and ``starts`` are by provider, ``offsets`` is where each provider's
+    entries begin among all; boxes without area are left out. Returns entries and
+    their providers, where each item begins among them, and how many providers answered
+    about it.
     """
     n_providers, n = is_missing.shape
     n_answered = np.zeros(n, np.int64)
@@ -199,12 +191,8 @@ def soften(
 ) -> Float64[np.ndarray, " m"]:
     """Scores that are lowered by the better boxes they overlap with.
 
-    Args:
-        groups: where each begins.
-        scores: ``(m,)``.
-        boxes: ``(m, 4)``.
-        iou: overlap from which scores are lowered (linear).
-        sigma: width of the Gaussian; 0 for the linear rule.
+    From an overlap of ``iou`` on, linearly, or by a Gaussian of width ``sigma`` where
+    that is not 0.
     """
     lowered = scores.astype(np.float64)
     for g in range(len(groups) - 1):
@@ -238,16 +226,9 @@ def cluster(
 ) -> tuple[Int64[np.ndarray, " m"], int]:
     """The cluster of each box: the nearest one that it overlaps with, or a new one.
 
-    Args:
-        groups: where each begins.
-        scores: ``(m,)``, falling within a group.
-        boxes: ``(m, 4)``.
-        iou: overlap above which a box belongs to a cluster.
-        moves: whether a cluster stands where the score-weighted mean of its boxes is,
-            or where its first box is.
-
-    Returns:
-        ``(m,)`` numbers of clusters, by first appearance, and how many there are.
+    Scores fall within a group. A cluster that ``moves`` stands where the score-weighted
+    mean of its boxes is, else where its first box is. Returns numbers of clusters, by
+    first appearance, and how many there are.
     """
     of = np.zeros(len(boxes), np.int64)
     n_clusters = 0
@@ -289,14 +270,7 @@ def fuse_weighted(
 ) -> tuple[Float64[np.ndarray, " k"], Float64[np.ndarray, "k 4"]]:
     """Weighted boxes fusion: the mean box of each cluster, and its score.
 
-    Args:
-        of: ``(m,)`` cluster of each box.
-        n_clusters: how many.
-        scores: ``(m,)``.
-        boxes: ``(m, 4)``.
-        providers: ``(m,)`` number of each box's provider.
-        n_answered: ``(m,)`` providers that answered about the box's item.
-        how: one of the constants above.
+    ``n_answered`` is of each box's item, ``how`` one of the constants above.
     """
     sums = np.zeros((n_clusters, 4))
     total = np.zeros(n_clusters)
@@ -462,11 +436,7 @@ class BoxFuser(SavedFields):
     kind: ClassVar[str] = "boxes"
 
     def __post_init__(self) -> None:
-        """Check the names.
-
-        Raises:
-            ConfigError: there is no such method, vote or scoring.
-        """
+        """Check the names."""
         for found, known in (
             (self.method, METHODS),
             (self.vote, VOTES),

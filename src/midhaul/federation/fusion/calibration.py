@@ -145,15 +145,7 @@ def fit_calibration(
 def rightness(
     recording: Recording, answers: Answers
 ) -> tuple[Bool[np.ndarray, " m"], Bool[np.ndarray, " m"]]:
-    """Whether each entry of an answer is right, and whether it counts at all.
-
-    Args:
-        recording: with a truth.
-        answers: to its items.
-
-    Raises:
-        DataError: there is no truth.
-    """
+    """Whether each entry of an answer is right, and whether it counts at all."""
     truth = recording.truth
     if truth is None:
         message = "calibration needs a truth, and the recording has none"
@@ -183,13 +175,7 @@ def rightness(
 def reliability(
     recording: Recording, answers: Answers, n_bins: int = 10
 ) -> Reliability:
-    """What an answerer's scores are worth, in equal bins of the score.
-
-    Args:
-        recording: with a truth.
-        answers: to its items.
-        n_bins: how many; empty ones are left out.
-    """
+    """What an answerer's scores are worth, in equal bins but for empty ones."""
     right, counts_it = rightness(recording, answers)
     scores = answers.scores[counts_it].astype(np.float64)
     which = np.minimum((scores * n_bins).astype(int), n_bins - 1)

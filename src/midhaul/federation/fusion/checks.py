@@ -198,13 +198,7 @@ def _check(is_met: object, message: str) -> None:
 def garbage(
     recording: Recording, keep: np.ndarray, rng: np.random.Generator
 ) -> Recording:
-    """The same recording with answers that nobody was asked for replaced by others.
-
-    Args:
-        recording: as it is.
-        keep: ``(n,)`` mask of the providers whose answers stay.
-        rng: what takes the place of the others.
-    """
+    """The same recording with answers of all but those to ``keep`` replaced."""
     n = len(recording)
     changed: list[Answers] = []
     for p, answers in enumerate(recording.answers):

@@ -41,12 +41,7 @@ def has_answered(
 
 
 def hear(recording: Recording, asked: Int64[np.ndarray, " n"]) -> Heard:
-    """The strongest label of every provider that was asked.
-
-    Args:
-        recording: whose task is ``labels``.
-        asked: ``(n,)`` mask of the providers asked about each item.
-    """
+    """The strongest label of every provider that was asked."""
     is_heard = has_answered(recording, asked)
     labels = np.zeros(is_heard.shape, np.int64)
     scores = np.zeros(is_heard.shape)
@@ -64,8 +59,7 @@ def places_of(
 ) -> list[int]:
     """Where each provider of a recording stands among those that were fitted to.
 
-    Raises:
-        DataError: a provider or the label set is unknown.
+    DataError where a provider or the label set is unknown.
     """
     if recording.names != names:
         message = "the recording has other labels than the fuser was fitted to"
@@ -86,15 +80,8 @@ def draw_rows(
 ) -> tuple[Int64[np.ndarray, " r"], Int64[np.ndarray, " r"]]:
     """Items to learn from, several times, with subsets: everybody, and others.
 
-    Args:
-        known: ``(n,)`` numbers of items that have a truth.
-        n_providers: how many there are.
-        n_draws: subsets for each item; all of them where there are no more.
-        n_most: rows at most; where that is too few, some are left out by chance.
-        rng: of all that.
-
-    Returns:
-        ``(r,)`` numbers of items and ``(r,)`` masks.
+    Each has ``n_draws`` of them, or all where there are no more; beyond ``n_most`` rows
+    some are left out by chance. Returns numbers of items and masks.
     """
     n_subsets = (1 << n_providers) - 1
     n_draws = min(n_draws, n_subsets)

@@ -84,10 +84,8 @@ def cluster_boxes(
 ) -> Clusters:
     """Gather the boxes of the providers asked about each item into clusters.
 
-    Args:
-        recording: with scores that are comparable between providers.
-        asked: ``(n,)`` mask of the providers asked about each item.
-        iou: above what overlap with the fused box so far a box joins a cluster.
+    Scores are comparable between providers; a box joins where it overlaps with the
+    fused box so far.
     """
     found = pool(recording, asked)
     of, n_clusters = box_kernels.cluster(
@@ -366,17 +364,9 @@ class StackedBoxes(SavedFields):
         return "stacked"
 
     def fuse(self, recording: Recording, asked: Int64[np.ndarray, " n"]) -> Answers:
-        """Fuse, for each item, the boxes of the providers that were asked.
+        """At most 100 boxes an item, by falling score, of the providers asked.
 
-        Args:
-            recording: of the providers that this was fitted to, or some of them.
-            asked: ``(n,)`` mask of the providers to fuse for each item.
-
-        Returns:
-            At most 100 boxes an item, by falling score.
-
-        Raises:
-            DataError: it was not fitted to a provider, or to these labels.
+        DataError where it was not fitted to one of them, or to these labels.
         """
         clusters = _clusters(self.calibration, recording, asked, self.iou)
         clusters = _arranged(clusters, recording.providers, self.providers)
@@ -410,13 +400,7 @@ def fit_stacked_boxes(
 ) -> StackedBoxes:
     """Fit to everybody's answers to the same items.
 
-    Args:
-        recording: of boxes, with a truth and all answers.
-        rng: draws the subsets that are learned from.
-        iou: above what overlap boxes are one object.
-
-    Raises:
-        DataError: there is no truth, or boxes are never or always right.
+    DataError where there is no truth, or boxes are never or always right.
     """
     from sklearn.ensemble import HistGradientBoostingClassifier  # noqa: PLC0415
     from sklearn.linear_model import LogisticRegression  # noqa: PLC0415

@@ -83,14 +83,7 @@ def fit_voice(
     truths: Int64[np.ndarray, " n"],
     log_prior: Float64[np.ndarray, " c"],
 ) -> Voice:
-    """Count and shrink; without any answer, chance.
-
-    Args:
-        labels: ``(n,)`` of one provider.
-        scores: ``(n,)``.
-        truths: ``(n,)`` labels that are true.
-        log_prior: ``(c,)`` log share of each label.
-    """
+    """Count and shrink; without any answer, chance."""
     c = len(log_prior)
     knots = np.zeros(1)
     if len(scores):
@@ -170,17 +163,9 @@ class StackedLabels(SavedFields):
         return "stacked"
 
     def fuse(self, recording: Recording, asked: Int64[np.ndarray, " n"]) -> Answers:
-        """Fuse, for each item, the labels of the providers that were asked.
+        """The likeliest label of each item, with its probability, of those asked.
 
-        Args:
-            recording: of the providers that this was fitted to, or some of them.
-            asked: ``(n,)`` mask of the providers to fuse for each item.
-
-        Returns:
-            The likeliest label of each item, with its probability as the score.
-
-        Raises:
-            DataError: it was not fitted to a provider, or to these labels.
+        DataError where it was not fitted to one of them, or to these labels.
         """
         chances = self.chances(recording, asked)
         items = np.flatnonzero(~np.isnan(chances[:, 0]))
@@ -225,13 +210,7 @@ class StackedLabels(SavedFields):
 def fit_stacked_labels(recording: Recording, rng: np.random.Generator) -> StackedLabels:
     """Fit to everybody's answers to the same items.
 
-    Args:
-        recording: of labels, with a truth and all answers; items without a truth are
-            left out.
-        rng: draws the folds and the subsets that are learned from.
-
-    Raises:
-        DataError: there are fewer than 10 items with a truth.
+    Items without a truth are left out; DataError where fewer than 10 have one.
     """
     truth = recording.truth
     known = np.zeros(0, np.int64)

@@ -75,14 +75,7 @@ class TagAnswers:
         places: list[int],
         n_places: int,
     ) -> TagAnswers:
-        """Answers of the providers that were asked.
-
-        Args:
-            recording: of tags.
-            asked: ``(n,)`` mask of the recording's providers.
-            places: where each of them stands in the result.
-            n_places: how many providers the result has.
-        """
+        """Answers of the providers asked, at their ``places`` in the result."""
         n, c = len(recording), len(recording.names)
         is_heard = np.zeros((n_places, n, 1), bool)
         scores = np.full((n_places, n * c), -1.0)
@@ -107,12 +100,7 @@ class TagAnswers:
         rows: Int64[np.ndarray, " r"],
         masks: Int64[np.ndarray, " r"] | None = None,
     ) -> TagAnswers:
-        """Answers to some items, any number of times.
-
-        Args:
-            rows: ``(r,)`` numbers of the items.
-            masks: ``(r,)`` whose answers to keep; all of them when absent.
-        """
+        """Answers to some items, any number of times; all answers without masks."""
         kept = np.ones((len(self.is_heard), len(rows), 1), bool)
         if masks is not None:
             kept = (masks >> np.arange(len(kept))[:, None] & 1 == 1)[:, :, None]
@@ -186,12 +174,7 @@ def set_chances(
 ]:
     """Log Z of each item, chances of each tag, and chances of each size of the set.
 
-    Args:
-        utilities: ``(n, c)`` log odds o of each tag.
-        log_weights: ``(k,)`` log w of the sizes 0, 1, ...; larger sets are impossible.
-
-    Returns:
-        ``(n,)``, ``(n, c)`` and ``(n, k)``.
+    Larger sets than there are weights of the sizes 0, 1, ... are impossible.
     """
     n, c = utilities.shape
     n_sizes = len(log_weights)
@@ -233,14 +216,8 @@ def best_sizes(
         sum over a, b of w(a + b) E_a R_b a / (m + b)
 
     and no other set of m tags has more: a likelier tag in place of one that is less
-    likely can only add. No tag at all has the chance that none is true.
-
-    Args:
-        falling: ``(n, c)`` utilities, falling in each row.
-        log_weights: as in :func:`set_chances`.
-
-    Returns:
-        ``(n,)`` at most 16.
+    likely can only add. No tag at all has the chance that none is true. Utilities are
+    falling in each row; sizes are at most 16.
     """
     n, c = falling.shape
     n_sizes, top = len(log_weights), min(c, MAX_TAGS)
@@ -348,10 +325,7 @@ def fit_tag_model(
 ) -> TagModel:
     """Penalised maximum likelihood, which is convex, by at most 60 steps of L-BFGS.
 
-    Args:
-        said: answers to r items, of which some may come several times.
-        is_true: ``(r, c)`` their tags.
-        n_draws: how often an item comes; ridges count in items.
+    Items may come ``n_draws`` times; ridges count in items.
     """
     from scipy.optimize import minimize  # noqa: PLC0415  optional
 
@@ -495,17 +469,9 @@ class StackedTags(SavedFields):
         return "stacked"
 
     def fuse(self, recording: Recording, asked: Int64[np.ndarray, " n"]) -> Answers:
-        """Fuse, for each item, the tags of the providers that were asked.
+        """At most 16 tags an item, likeliest first, of the providers asked.
 
-        Args:
-            recording: of the providers that this was fitted to, or some of them.
-            asked: ``(n,)`` mask of the providers to fuse for each item.
-
-        Returns:
-            At most 16 tags an item, likeliest first, with their probabilities.
-
-        Raises:
-            DataError: it was not fitted to a provider, or to these tags.
+        DataError where it was not fitted to one of them, or to these tags.
         """
         said = self._said(recording, asked)
         heard = np.flatnonzero(np.logical_or.reduce(said.is_heard[:, :, 0]))
@@ -544,13 +510,7 @@ class StackedTags(SavedFields):
 def fit_stacked_tags(recording: Recording, rng: np.random.Generator) -> StackedTags:
     """Fit to everybody's answers to the same items.
 
-    Args:
-        recording: of tags, with a truth and all answers; items without a truth are left
-            out.
-        rng: draws the subsets that are learned from.
-
-    Raises:
-        DataError: there are fewer than 10 items with a truth.
+    Items without a truth are left out; DataError where fewer than 10 have one.
     """
     truth = recording.truth
     known = np.zeros(0, np.int64)

@@ -43,12 +43,7 @@ class VoteFuser(SavedFields):
     def fuse(self, recording: Recording, asked: Int64[np.ndarray, " n"]) -> Answers:
         """Fuse, for each item, the answers of the providers that were asked.
 
-        Args:
-            recording: of labels or tags.
-            asked: ``(n,)`` mask of the providers to fuse for each item.
-
-        Raises:
-            DataError: the answers are boxes.
+        DataError where they are boxes.
         """
         if recording.task == "boxes":
             message = "a vote fuses labels and tags, and the answers are boxes"

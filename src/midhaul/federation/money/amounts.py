@@ -20,20 +20,12 @@ _EXACT = Context(prec=400)
 
 
 def price_nusd(usd: float) -> int:
-    """A price in nano-dollars, rounded up: what is reserved is never too little.
-
-    Raises:
-        ConfigError: the price is negative or not finite.
-    """
+    """A price in nano-dollars, rounded up: what is reserved is never too little."""
     return _whole(usd, ROUND_CEILING)
 
 
 def budget_nusd(usd: float) -> int:
-    """A budget in nano-dollars, rounded down.
-
-    Raises:
-        ConfigError: the budget is negative or not finite.
-    """
+    """A budget in nano-dollars, rounded down."""
     return _whole(usd, ROUND_FLOOR)
 
 

@@ -132,10 +132,7 @@ class Refusal:
 def paced_nusd(day_nusd: int, ahead: float, now_s: float) -> int:
     """What may be spent of a day's budget until now, in nano-dollars.
 
-    Args:
-        day_nusd: the budget.
-        ahead: share of it by which spending may be ahead of the time.
-        now_s: seconds since 1970, UTC.
+    ``ahead`` is the share of it by which spending may be ahead of the time.
     """
     return int(day_nusd * min(1.0, now_s % _DAY_S / _DAY_S + ahead))
 

@@ -44,9 +44,7 @@ if TYPE_CHECKING:
 class GroupCommit:
     """Syncs a file in the background, every so often or whenever somebody waits.
 
-    Args:
-        descriptor: of the file; closed by its owner after :meth:`close`.
-        every_s: sync so often; None to sync as soon as somebody waits.
+    Its owner closes the descriptor after :meth:`close`.
     """
 
     def __init__(self, descriptor: int, *, every_s: float | None) -> None:
@@ -65,11 +63,7 @@ class GroupCommit:
         self._thread.start()
 
     def demand_working(self) -> None:
-        """Pass as long as the disk has taken everything so far.
-
-        Raises:
-            StoreError: a sync failed.
-        """
+        """Pass as long as the disk has taken everything so far; else StoreError."""
         if self._failure:
             message = f"the ledger cannot be synced to its disk: {self._failure}"
             raise StoreError(message, "no call is made without it")
@@ -81,8 +75,7 @@ class GroupCommit:
     def wait(self, number: int) -> None:
         """Come back when an entry is on the disk.
 
-        Raises:
-            StoreError: the disk does not take it.
+        StoreError where the disk does not take it.
         """
         with self._changed:
             if number > self._wanted:
@@ -134,11 +127,7 @@ class GroupCommit:
 
 
 def lock_file(file: Path) -> int:
-    """Open for writing by nobody else.
-
-    Raises:
-        StoreError: another process writes it, or it cannot be opened.
-    """
+    """Open for writing by nobody else; StoreError where another process writes it."""
     try:
         descriptor = os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
     except OSError as error:
@@ -172,11 +161,7 @@ def prepare(descriptor: int, file: Path) -> Contents:
 
 
 def write_line(descriptor: int, line: bytes, at: int, file: Path) -> None:
-    """Write a line at the end, all of it or nothing.
-
-    Raises:
-        StoreError: there is no space, or the disk does not take it.
-    """
+    """Write a line at the end, all of it or nothing (StoreError)."""
     reason = "the disk is full"
     try:
         if os.pwrite(descriptor, line, at) == len(line):

@@ -87,12 +87,7 @@ def item_hash(item: str) -> str:
 
 
 def line_of(entry: LedgerEntry, check: int) -> tuple[bytes, int]:
-    """The line of an entry, and its checksum.
-
-    Args:
-        entry: to write.
-        check: checksum of the line above.
-    """
+    """The line of an entry, and its checksum, which follows from that above."""
     body = (
         f"{entry.number}\t{entry.time_s:.6f}\t{entry.event}\t{entry.call}\t{entry.run}"
         f"\t{entry.provider}\t{entry.item}\t{entry.price_nusd}\t{entry.price_list}\t"
@@ -102,11 +97,9 @@ def line_of(entry: LedgerEntry, check: int) -> tuple[bytes, int]:
 
 
 def entry_of(line: bytes, check: int) -> tuple[LedgerEntry, int] | None:
-    """The entry of a line with its checksum; None where the line does not hold.
+    """The entry of a line with its checksum.
 
-    Args:
-        line: with the line feed at its end.
-        check: checksum of the line above.
+    None where the line does not hold. It has the line feed at its end.
     """
     body, _, found = line.rpartition(b"\t")
     own = zlib.crc32(body + b"\t", check)
@@ -198,9 +191,8 @@ class Spending:
     def add(self, entry: LedgerEntry) -> bool:
         """Count one more entry.
 
-        Returns:
-            False, and nothing is counted, where the entry makes no sense after the
-            ones before it: a call that is not open, or is open already.
+        False, and nothing is counted, where the entry makes no sense after the ones
+        before it: a call that is not open, or is open already.
         """
         if entry.event == "reserved":
             if entry.call != entry.number or entry.call in self._open:
@@ -225,13 +217,7 @@ class Spending:
     def total(
         self, *, run: str | None = None, provider: str | None = None, when: str = ""
     ) -> Total:
-        """Calls and money, all or some.
-
-        Args:
-            run: only of this run.
-            provider: only of this provider.
-            when: only of a day ``2026-11-25``, a month ``2026-11`` or a year.
-        """
+        """Calls and money, all or of a run, a provider, a day ``2026-11-25`` or month."""
         found = _Counter()
         for (of_run, of_provider, day), (counter, *_) in self._places.items():
             if (
@@ -321,12 +307,7 @@ class _Counter:
 
 
 def item_totals(entries: Iterable[LedgerEntry], run: str) -> dict[str, int]:
-    """What a run spent or reserved on each item, in nano-dollars by its hash.
-
-    Args:
-        entries: of a ledger, in their order.
-        run: whose.
-    """
+    """What a run spent or reserved on each item, in nano-dollars by its hash."""
     totals: dict[str, int] = {}
     reserved: dict[int, int] = {}
     for entry in entries:
@@ -366,11 +347,7 @@ class Contents:
     damage: str = ""
 
     def demand_whole(self) -> None:
-        """Pass on nothing but a ledger that holds.
-
-        Raises:
-            StoreError: it is damaged.
-        """
+        """Pass on nothing but a ledger that holds; else StoreError."""
         if self.damage:
             message = f"the ledger {self.file} is damaged: {self.damage}"
             hint = (
@@ -429,11 +406,7 @@ def read_ledger(file: Path) -> Contents:
 
 
 def entries_of(file: Path) -> Iterator[LedgerEntry]:
-    """The entries of a ledger up to the first line that does not hold.
-
-    Raises:
-        StoreError: the file is missing, cannot be read, or is no ledger.
-    """
+    """The entries of a ledger up to the first line that does not hold."""
     with _opened(file) as stream:
         if stream.readline(len(HEADER)) != HEADER:
             message = f"{file} is no ledger"

@@ -356,9 +356,7 @@ class PriceList:
 def compute_usd(usd_per_hour: float, service_s: float) -> float:
     """Price of a call on a machine of one's own, in USD.
 
-    Args:
-        usd_per_hour: of the machine, or of the share that is busy with one call.
-        service_s: how long a call keeps it busy.
+    ``usd_per_hour`` is of the machine, or of the share that is busy with one call.
     """
     return usd_per_hour * service_s / 3600
 
@@ -409,8 +407,7 @@ class PricesSection(Section):
     def prices(self) -> ProviderPrices:
         """The same as a value.
 
-        Raises:
-            ConfigError: tiers do not rise, or a rate is missing.
+        ConfigError where tiers do not rise, or a rate is missing.
         """
         tiers = tuple(
             Tier(price=tier.price, up_to=tier.up_to or math.inf) for tier in self.tiers
@@ -459,8 +456,7 @@ class Priced(Protocol):
 def prices_of_file(providers: Iterable[Priced]) -> PriceList:
     """The prices of all providers of a file, under their names in it.
 
-    Raises:
-        MidhaulError: a list is missing, or does not have a provider.
+    MidhaulError where a list is missing, or does not have a provider.
     """
     prices = PriceList()
     for one in providers:
@@ -481,12 +477,7 @@ def prices_of_file(providers: Iterable[Priced]) -> PriceList:
 
 
 def read_price_list(file: Path) -> PriceList:
-    """Read a price list.
-
-    Raises:
-        DataError: the file is missing or no TOML.
-        ConfigError: a key is missing, unknown or out of range.
-    """
+    """Read a price list."""
     return _read(file, str(file))
 
 

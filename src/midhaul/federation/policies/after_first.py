@@ -55,18 +55,13 @@ class FirstAnswer(SavedFields):
         recording: Recording,
         images: Sequence[bytes] = (),  # noqa: ARG002
     ) -> Float32[np.ndarray, "n d"]:
-        """See :class:`midhaul.federation.features.base.FeatureExtractor`.
-
-        Raises:
-            DataError: the recording has no such provider.
-        """
+        """See :class:`midhaul.federation.features.base.FeatureExtractor`."""
         return describe(recording.only([self.provider]).answers[0], recording)
 
     def mask(self, recording: Recording) -> int:
-        """The subset that has to be paid for before these features are known.
+        """The subset to be paid for before these features are known.
 
-        Raises:
-            DataError: the recording has no such provider.
+        DataError without it.
         """
         recording.only([self.provider])
         return 1 << recording.providers.index(self.provider)

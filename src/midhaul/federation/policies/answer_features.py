@@ -37,14 +37,10 @@ _OF_BOXES = ("n_above_10", "n_above_25", "n_above_50", "largest_area", "mean_are
 
 
 def answer_features(recording: Recording) -> Float32[np.ndarray, "p n d"]:
-    """Describe every provider's answer to every item, each answer by itself.
+    """Describe every provider's answer to every item by itself, without the truth.
 
-    Args:
-        recording: answers that may be missing; the truth is not looked at.
-
-    Returns:
-        ``(M, n, d)`` in the order of :func:`feature_names`; an answer that is missing
-        is a row of zeros, with -1 for the best label.
+    In the order of :func:`feature_names`; an answer that is missing is a row of zeros,
+    with -1 for the best label.
     """
     described = [describe(answers, recording) for answers in recording.answers]
     return np.stack(described)
@@ -64,12 +60,7 @@ def n_summary(recording: Recording) -> int:
 
 
 def describe(answers: Answers, recording: Recording) -> Float32[np.ndarray, "n d"]:
-    """Describe one answer to every item: a provider's, or a fused one.
-
-    Args:
-        answers: to the items of the recording.
-        recording: for its task, label set and sizes of images.
-    """
+    """Describe one answer to every item: a provider's, or a fused one."""
     n, c = len(answers), len(recording.names)
     items, labels = answers.items, answers.labels
     scores = np.nan_to_num(answers.scores.astype(np.float64)).clip(0.0, 1.0)

@@ -173,8 +173,7 @@ class Among:
     ) -> Int64[np.ndarray, " n"]:
         """Let it decide about the providers that it knows.
 
-        Raises:
-            DataError: one of them is gone.
+        DataError where one of them is gone.
         """
         providers = situation.recording.providers
         if providers == self.known:

@@ -109,10 +109,9 @@ class FixedFamily:
         return FixedPolicy(mask=int(self.masks[chosen]))
 
     def within(self, budget_usd: float) -> FixedPolicy:
-        """The best subset that costs no more than a budget.
+        """The best subset within a budget.
 
-        Raises:
-            DataError: not even the cheapest provider does.
+        DataError where not even the cheapest provider is.
         """
         costs = self.costs_usd
         is_paid = costs <= budget_usd * (1 + _SAFE)
@@ -175,11 +174,7 @@ def ensemble_policy(recording: Recording) -> FixedPolicy:
 
 
 def subset_policy(recording: Recording, providers: Sequence[str]) -> FixedPolicy:
-    """A given subset.
-
-    Raises:
-        DataError: there is no such provider, or none is named.
-    """
+    """A given subset; DataError where there is no such provider, or none is named."""
     unknown = [name for name in providers if name not in recording.providers]
     if unknown or not providers:
         found = f"no provider {unknown[0]}" if unknown else "no provider is named"
@@ -190,11 +185,7 @@ def subset_policy(recording: Recording, providers: Sequence[str]) -> FixedPolicy
 
 
 def fit_fixed(examples: Examples) -> FixedFamily:
-    """Measure all subsets on training items.
-
-    Args:
-        examples: with a truth.
-    """
+    """Measure all subsets on training items."""
     from midhaul.federation.quality import set_quality  # noqa: PLC0415 - loads numba
 
     recording = examples.recording
@@ -212,11 +203,7 @@ def fit_fixed(examples: Examples) -> FixedFamily:
 
 
 def fit_single(examples: Examples, *, provider: str | int = "") -> FixedPolicy:
-    """One provider, by name or number; the best of the examples where none is given.
-
-    Raises:
-        DataError: there is no such provider.
-    """
+    """One provider, by name or number (else DataError); by default the best."""
     recording = examples.recording
     if provider == "":
         provider = best_single(recording, examples.fuser)
@@ -230,11 +217,7 @@ def fit_single(examples: Examples, *, provider: str | int = "") -> FixedPolicy:
 
 
 def fit_subset(examples: Examples, *, providers: Sequence[str] = ()) -> FixedPolicy:
-    """A given subset.
-
-    Raises:
-        DataError: there is no such provider, or none is named.
-    """
+    """A given subset; DataError where there is no such provider, or none is named."""
     return subset_policy(examples.recording, tuple(providers))
 
 
@@ -280,12 +263,7 @@ class CheapestFirst:
 
 
 def policy_named(name: PolicyName, n_providers: int) -> SubsetPolicy:
-    """A policy by its name.
-
-    Args:
-        name: ``all``, ``cheapest-first``, or ``single`` for the first provider alone.
-        n_providers: how many there are.
-    """
+    """The policy ``all``, ``cheapest-first``, or ``single`` for the first one."""
     if name == "cheapest-first":
         return CheapestFirst()
     mask = 1 if name == "single" else (1 << n_providers) - 1
@@ -402,8 +380,7 @@ class OracleFamily:
 def fit_oracle(examples: Examples) -> OracleFamily:
     """Fuse every subset's answers to every item, and hold them against the truth.
 
-    Args:
-        examples: the very items that are to be bounded, with their truth.
+    The examples are the very items that are to be bounded.
     """
     from midhaul.federation.quality import subset_qualities  # noqa: PLC0415
 

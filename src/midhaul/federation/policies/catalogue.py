@@ -213,11 +213,7 @@ POLICIES: Registry[Callable[..., Policy]] = Registry(
 
 
 def entry_named(name: str) -> PolicyEntry:
-    """The entry of a policy.
-
-    Raises:
-        ConfigError: there is no policy of that name.
-    """
+    """The entry of a policy; ConfigError where there is none of that name."""
     POLICIES.entry(name)
     return _ENTRIES[name]
 

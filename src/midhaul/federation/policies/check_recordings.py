@@ -76,12 +76,7 @@ def check_examples(
 
 
 def check_situations(examples: Examples, rng: np.random.Generator) -> list[Situation]:
-    """Nobody asked, each alone, everybody, any subset; each again with failures.
-
-    Args:
-        examples: the items.
-        rng: which subsets, and who fails.
-    """
+    """Nobody asked, each alone, everybody, any subset; each again with failures."""
     recording, n = examples.recording, len(examples)
     everyone = recording.everyone
     asked = [np.zeros(n, np.int64)]

@@ -103,11 +103,7 @@ class ConfidenceFamily:
 
 
 def fit_confidence(examples: Examples) -> ConfidenceFamily:
-    """Try orders and thresholds on training items.
-
-    Args:
-        examples: with a truth.
-    """
+    """Try orders and thresholds on training items."""
     from midhaul.federation.quality import subset_qualities  # noqa: PLC0415
 
     recording = examples.recording

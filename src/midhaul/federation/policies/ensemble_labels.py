@@ -78,17 +78,11 @@ class ReferenceBill:
 def with_references(
     recording: Recording, fuser: Fuser, *, min_score: float | None = None
 ) -> tuple[Recording, ReferenceBill]:
-    """Take the fused answer of all providers for the truth.
+    """Take the fused answer of all providers for the truth; also say what that cost.
 
-    Args:
-        recording: all answers; its own truth is not looked at.
-        fuser: fuses the references; one that learned from a truth would smuggle it in.
-        min_score: fused boxes and tags below it are left out; when absent,
-            ``SCORE_OF_BOXES`` for boxes and 0 for tags. A label is always kept.
-
-    Returns:
-        The recording with the references as its truth, missing where nobody answered,
-        and what they cost.
+    The own truth is not looked at, and a fuser that learned from it would smuggle it
+    in. Fused boxes and tags below ``min_score`` (``SCORE_OF_BOXES``, and 0 for tags)
+    are left out. The truth is missing where nobody answered.
     """
     everyone = np.full(len(recording), recording.everyone, np.int64)
     fused = fuser.fuse(replace(recording, truth=None), everyone)
@@ -110,16 +104,7 @@ def audited(
 ) -> tuple[Recording, Int64[np.ndarray, " k"], ReferenceBill]:
     """Buy references for a random share of the items only.
 
-    Args:
-        recording: all answers.
-        fuser: fuses the references.
-        share: probability that an item is audited.
-        rng: which items are.
-        min_score: see :func:`with_references`.
-
-    Returns:
-        The audited items with their references, their numbers in the whole recording,
-        and what they cost.
+    Returns these items, their numbers in the whole recording, and what they cost.
     """
     chosen = np.flatnonzero(rng.random(len(recording)) < share)
     part, bill = with_references(recording.take(chosen), fuser, min_score=min_score)
@@ -127,12 +112,7 @@ def audited(
 
 
 def as_truth(fused: Answers, min_score: float = 0.0) -> Answers:
-    """Fused answers as a truth: sure entries only, all of score 1.
-
-    Args:
-        fused: answers to n items.
-        min_score: entries below it are left out.
-    """
+    """Fused answers as a truth: sure entries only, all of score 1."""
     keep = np.flatnonzero(fused.scores >= min_score)
     return Answers.of_rows(
         fused.items[keep],

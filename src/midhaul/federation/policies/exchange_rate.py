@@ -27,12 +27,7 @@ def finite_multiplier(
 ) -> float:
     """A multiplier that can be multiplied with a price of 0, and decides the same.
 
-    Args:
-        multiplier: quality that one USD has to buy, in [0, infinity].
-        prices_usd: ``(M,)`` prices of calls.
-
-    Raises:
-        ValueError: it is negative or NaN.
+    It is quality that one USD has to buy; ValueError where it is negative or NaN.
     """
     if math.isnan(multiplier) or multiplier < 0:
         message = f"a multiplier is at least 0, found {multiplier}"
@@ -48,13 +43,8 @@ def candidate_masks(
 ) -> Int64[np.ndarray, " s"]:
     """The subsets worth weighing, by rising mask, the empty one excluded.
 
-    Args:
-        n_providers: how many providers there are.
-        limit: at most so many subsets, though at least the singles and everybody.
-
-    Returns:
-        All subsets where they are few. Otherwise those up to the largest size that
-        fits the limit, and everybody.
+    All where they are few; otherwise those up to the largest size that fits the limit,
+    and everybody, though at least the singles.
     """
     if (1 << n_providers) - 1 <= limit:
         return all_masks(n_providers)
@@ -75,14 +65,7 @@ def best_of(
 ) -> Int64[np.ndarray, " n"]:
     """Which of s choices has the highest quality less price, for each row.
 
-    Args:
-        qualities: ``(n, s)`` of each choice.
-        prices_usd: ``(s,)`` of each choice.
-        multiplier: quality that one USD has to buy, finite.
-
-    Returns:
-        ``(n,)`` numbers of choices. Of equally good ones the cheapest is taken, of
-        equally cheap ones the first.
+    Of equally good ones the cheapest is taken, of equally cheap ones the first.
     """
     order = np.argsort(prices_usd, kind="stable")
     worth = qualities[:, order] - multiplier * prices_usd[order]

@@ -98,12 +98,7 @@ def rule_group(
 ) -> RuleGroup:
     """Sort items by score and sum qualities from both ends, once for all prices.
 
-    Args:
-        labels: rules that these items stand for.
-        weight: of their value.
-        scores: ``(k,)`` of the base.
-        alone: ``(k,)`` quality of the base alone.
-        paired: ``(k, a)`` quality with each add-on.
+    Quality is of the base ``alone``, and ``paired`` with each add-on.
     """
     order = np.argsort(-scores, kind="stable")
     falling = scores[order]
@@ -241,12 +236,7 @@ def fit_frugal(
 ) -> FrugalFamily:
     """Sort training items by the score of each base, once for all multipliers.
 
-    Args:
-        examples: with a truth.
-        settings: what is searched.
-
-    Raises:
-        DataError: there is no provider of the name of the base.
+    DataError where there is no provider of the name of the base.
     """
     from midhaul.federation.quality import subset_qualities  # noqa: PLC0415
 

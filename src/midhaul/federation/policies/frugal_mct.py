@@ -165,12 +165,7 @@ def fit_frugal_mct(
 ) -> FrugalMctFamily:
     """Learn the predictions for every base.
 
-    Args:
-        examples: with a truth.
-        settings: what is learned.
-
-    Raises:
-        DataError: there is no provider of the name of the base.
+    DataError where there is no provider of the name of the base.
     """
     from midhaul.federation.quality import subset_qualities  # noqa: PLC0415
 

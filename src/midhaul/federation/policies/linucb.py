@@ -160,13 +160,7 @@ class RidgeBank:
         arms: Int64[np.ndarray, " n"],
         values: Float64[np.ndarray, " n"],
     ) -> None:
-        """Learn values of some arms.
-
-        Args:
-            contexts: ``(n, d)`` of the items.
-            arms: ``(n,)`` numbers of the arms.
-            values: ``(n,)`` what came of them.
-        """
+        """Learn values of some arms."""
         changed = np.unique(arms) if self._weights is None else np.zeros(1, np.int64)
         if self._discount < 1:
             kept = self._discount ** len(arms)
@@ -228,12 +222,7 @@ class Context(SavedFields):
     def of(
         self, recording: Recording, features: Float32[np.ndarray, "n f"]
     ) -> Float64[np.ndarray, "n d1"]:
-        """``(n, 1 + d)`` of the items.
-
-        Args:
-            recording: items and answers; of these only the base's is looked at.
-            features: ``(n, f)`` as the policy was learned with.
-        """
+        """``(n, 1 + d)`` of the items; of the answers only the base's is looked at."""
         raw = _raw(recording, features, self.base)
         scaled = ((raw - self.center) / self.scale).clip(-_WIDEST, _WIDEST)
         return np.concatenate([np.ones((len(raw), 1)), scaled], axis=1)
@@ -242,13 +231,7 @@ class Context(SavedFields):
 def context_of(
     recording: Recording, features: Float32[np.ndarray, "n f"], base: int
 ) -> Context:
-    """Learn means and deviations.
-
-    Args:
-        recording: training items; the truth is not looked at.
-        features: ``(n, f)``.
-        base: provider whose answer is described as well; -1 for nobody.
-    """
+    """Learn means and deviations, also of what a base (not -1) answers."""
     raw = _raw(recording, features, base)
     if not len(raw):
         raw = np.zeros((1, raw.shape[1]))
@@ -271,12 +254,8 @@ def _raw(
 class LinUcb:
     """A bandit that decides and learns; an ``OnlinePolicy``.
 
-    Args:
-        context: what an item looks like.
-        masks: ``(k,)`` the arms.
-        bank: the regressions.
-        multiplier: quality that one USD has to buy.
-        alpha: width of the bonus; 0 to decide without exploring.
+    The ``bank`` has the regressions of the arms, ``masks``; ``alpha`` is the width of
+    the bonus, 0 to decide without exploring.
 
     Attributes:
         n_learned: items that it learned from.
@@ -358,14 +337,7 @@ class LinUcb:
         quality: Float64[np.ndarray, " n"],
         spent_usd: float,
     ) -> None:
-        """Learn how good some arms were.
-
-        Args:
-            contexts: ``(n, d)`` of the items.
-            arms: ``(n,)`` number of the arm that was asked.
-            quality: ``(n,)`` of the fused answers.
-            spent_usd: price of all these calls.
-        """
+        """Learn how good some arms were."""
         self._bank.update(contexts, arms, quality)
         self.n_learned += len(arms)
         self.spent_usd += spent_usd
@@ -487,13 +459,8 @@ def fit_linucb(
 ) -> LinUcbFamily:
     """Prepare learning; each policy of the family learns when it is asked for.
 
-    Args:
-        examples: with a truth. Only the quality of what was asked is learned from.
-        settings: how it explores and learns.
-        rng: order of the items.
-
-    Raises:
-        DataError: there is no provider of the name of the base.
+    Only the quality of what was asked is learned from; ``rng`` draws the order of
+    items. DataError where there is no provider of the name of the base.
     """
     from midhaul.federation.quality import subset_qualities  # noqa: PLC0415
 

@@ -124,13 +124,9 @@ def _part_of(situation: Situation, items: Int64[np.ndarray, " k"]) -> Situation:
 def chord(family: FixedFamily, budget_usd: float) -> SubsetPolicy:
     """The best mixture of fixed subsets at a mean price of an item.
 
-    Args:
-        family: subsets with their training quality.
-        budget_usd: mean price; what nobody can use is left.
-
-    Returns:
-        A fixed subset or a mixture of two neighbours on the envelope. Below the price
-        of the cheapest subset a share of the items is asked about with nobody.
+    It is of two neighbours on the envelope, or one subset; what nobody can use is left.
+    Below the price of the cheapest subset a share of the items is asked about with
+    nobody.
     """
     hull = family.hull()
     costs = family.costs_usd[hull]
@@ -155,8 +151,7 @@ def chord(family: FixedFamily, budget_usd: float) -> SubsetPolicy:
 def fit_chord(examples: Examples, *, budget_usd: float | None = None) -> SubsetPolicy:
     """The chord of the examples' fixed subsets at a mean price of an item.
 
-    Raises:
-        ConfigError: no price is given.
+    ConfigError where no price is given.
     """
     if budget_usd is None:
         message = "the chord needs the setting budget_usd, a mean price of an item"

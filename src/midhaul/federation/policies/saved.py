@@ -37,9 +37,5 @@ SAVED_POLICIES: Registry[Any] = Registry(
 
 
 def policy_from_state(state: State) -> SavedPolicy:
-    """What a policy's ``state()`` gave.
-
-    Raises:
-        DataError: the state is of no policy that is known.
-    """
+    """What a policy's ``state()`` gave; DataError where no policy is known that did."""
     return SAVED_POLICIES.named(state.get("policy")).from_state(state)

@@ -134,11 +134,7 @@ class LastBody:
         self._here.body = body
 
     def read(self) -> Any:
-        """Its JSON, once.
-
-        Raises:
-            MalformedAnswerError: it is none, or there is no body.
-        """
+        """Its JSON, once; MalformedAnswerError where there is none."""
         body: bytes = getattr(self._here, "body", b"")
         self._here.body = b""
         try:
@@ -149,11 +145,7 @@ class LastBody:
 
 
 def number(value: Any, what: str) -> float:
-    """A finite number.
-
-    Raises:
-        MalformedAnswerError: it is none.
-    """
+    """A finite number, or MalformedAnswerError."""
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         message = f"{what} is no number: {value!r}"
         raise MalformedAnswerError(message)
@@ -166,11 +158,7 @@ def number(value: Any, what: str) -> float:
 def entry(
     label: Any, score: Any, box: tuple[float, float, float, float] | None = None
 ) -> AnswerEntry:
-    """One label of an answer, checked.
-
-    Raises:
-        MalformedAnswerError: the label is no text, or the score not within 0 to 1.
-    """
+    """One label, a text with a score within 0 to 1, or MalformedAnswerError."""
     if not isinstance(label, str) or not label.strip():
         message = f"a label is a text, found {label!r}"
         raise MalformedAnswerError(message)
@@ -186,12 +174,7 @@ def entries_of(
 ) -> AnswerEntries:
     """The entries of an answer, of which one that cannot be read costs itself alone.
 
-    Args:
-        values: of the answer.
-        read: the entries of one value; raises MalformedAnswerError where it is none.
-
-    Raises:
-        MalformedAnswerError: there are too many of them.
+    MalformedAnswerError where there are too many of them.
     """
     found: list[AnswerEntry] = []
     odd: list[str] = []
@@ -211,14 +194,7 @@ def detections_of(
 ) -> ReadAnswer:
     """Boxes, best score first, cut to the image.
 
-    Args:
-        entries: each with a box; one whose box is none is left out.
-        words: label set that grows.
-        width_px: of the image.
-        height_px: of the image.
-
-    Raises:
-        MalformedAnswerError: nothing of the answer can be read.
+    MalformedAnswerError where nothing of the answer can be read.
     """
     boxed = entries_of(entries.read, _boxed)
     kept, odd = _named(AnswerEntries(boxed.read, entries.odd + boxed.odd), words)
@@ -233,10 +209,9 @@ def detections_of(
 
 
 def tags_of(entries: AnswerEntries, words: Words) -> ReadAnswer:
-    """Labels, best score first; one that comes twice keeps its best score.
+    """Labels by falling score, each once.
 
-    Raises:
-        MalformedAnswerError: nothing of the answer can be read.
+    MalformedAnswerError where nothing of the answer can be read.
     """
     kept, odd = _named(entries, words)
     best: dict[str, AnswerEntry] = {}
@@ -262,8 +237,7 @@ def _boxed(one: AnswerEntry) -> list[AnswerEntry]:
 def _named(entries: AnswerEntries, words: Words) -> AnswerEntries:
     """The entries whose labels have a place in the label set.
 
-    Raises:
-        MalformedAnswerError: there are entries, and nothing of them can be read.
+    MalformedAnswerError where there are entries, and nothing of them can be read.
     """
     places, _ = words.indices([one.label for one in entries.read])
     known = [

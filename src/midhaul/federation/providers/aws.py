@@ -108,13 +108,8 @@ class AwsSettings:
 def aws_provider(settings: AwsSettings, *, name: str = "aws") -> VendorProvider:
     """A provider that asks Amazon Rekognition.
 
-    Args:
-        settings: how.
-        name: its name.
-
-    Raises:
-        PrerequisiteError: boto3, credentials or a region is missing.
-        ConfigError: the endpoint is none that credentials may be sent to.
+    PrerequisiteError without boto3, credentials or a region; ConfigError where the
+    endpoint is none that credentials may be sent to.
     """
     client, secrets = _client(settings)
     exceptions = require("botocore.exceptions", "aws")
@@ -158,11 +153,7 @@ def aws_provider(settings: AwsSettings, *, name: str = "aws") -> VendorProvider:
 
 
 def boxes_of(answer: Any, size: Size) -> AnswerEntries:
-    """The instances of an answer; their boxes are parts of width and height.
-
-    Raises:
-        MalformedAnswerError: the answer is no answer of DetectLabels.
-    """
+    """The instances in an answer; boxes are parts of width and height."""
 
     def read(pair: tuple[Any, Any]) -> list[AnswerEntry]:
         label, instance = pair
@@ -185,15 +176,7 @@ def boxes_of(answer: Any, size: Size) -> AnswerEntries:
 
 
 def labels_of(answer: Any, *, has_parents: bool = False) -> AnswerEntries:
-    """The labels of an answer.
-
-    Args:
-        answer: of DetectLabels.
-        has_parents: with parents that are named and not listed.
-
-    Raises:
-        MalformedAnswerError: the answer is no answer of DetectLabels.
-    """
+    """The labels of an answer, and of parents that are named and not listed."""
     labels = _labels(answer)
     listed = [label.get("Name") for label in labels if isinstance(label, dict)]
 

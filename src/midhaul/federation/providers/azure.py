@@ -76,13 +76,8 @@ class AzureSettings:
 def azure_provider(settings: AzureSettings, *, name: str = "azure") -> VendorProvider:
     """A provider that asks Azure AI Vision.
 
-    Args:
-        settings: how.
-        name: its name.
-
-    Raises:
-        PrerequisiteError: the SDK, the key or the endpoint is missing.
-        ConfigError: the endpoint is none that a key may be sent to.
+    PrerequisiteError without the SDK, the key or the endpoint; ConfigError where the
+    endpoint is none that a key may be sent to.
     """
     sdk = require("azure.ai.vision.imageanalysis", "azure")
     core = require("azure.core.exceptions", "azure")
@@ -143,11 +138,7 @@ def _client(settings: AzureSettings, key: str) -> Any:
 
 
 def boxes_of(answer: Any) -> AnswerEntries:
-    """The objects of an answer; their boxes are in px.
-
-    Raises:
-        MalformedAnswerError: the answer has no objects.
-    """
+    """The objects of an answer; their boxes are in px."""
 
     def read(one: Any) -> list[AnswerEntry]:
         box = field_of(one, "boundingBox")
@@ -160,11 +151,7 @@ def boxes_of(answer: Any) -> AnswerEntries:
 
 
 def tags_in(answer: Any) -> AnswerEntries:
-    """The tags of an answer.
-
-    Raises:
-        MalformedAnswerError: the answer has no tags.
-    """
+    """The tags of an answer."""
 
     def read(one: Any) -> list[AnswerEntry]:
         return [entry(field_of(one, "name"), field_of(one, "confidence"))]

@@ -137,10 +137,8 @@ def failure_of_http(
 ) -> Failure:
     """What an HTTP status means.
 
-    Args:
-        code: of the answer; one that is no error has a body that cannot be read.
-        message: what the vendor said.
-        headers: of the answer, for ``Retry-After``.
+    One that is no error has a body that cannot be read; ``headers`` tell
+    ``Retry-After``.
     """
     text = f"HTTP {code}: {one_line(message)}" if message else f"HTTP {code}"
     wait_s = retry_after_s(headers)
@@ -189,11 +187,7 @@ def redacted(message: str, secrets: Iterable[str]) -> str:
 
 
 def field_of(answer: Any, *path: str | int) -> Any:
-    """A field deep in an answer.
-
-    Raises:
-        MalformedAnswerError: it is not there.
-    """
+    """A field deep in an answer, or MalformedAnswerError."""
     found = answer
     try:
         for step in path:

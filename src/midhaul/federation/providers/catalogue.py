@@ -71,8 +71,7 @@ class ProviderSpec:
     def kind(self) -> str:
         """What stands before the first colon.
 
-        Raises:
-            ConfigError: it is no kind of provider.
+        ConfigError where it is no kind of provider.
         """
         kind = self.spec.partition(":")[0]
         PROVIDERS.entry(kind, self.spec)
@@ -87,10 +86,8 @@ class ProviderSpec:
 def make_provider(spec: ProviderSpec) -> Provider:
     """The provider that a spec names; it is opened by ``async with``.
 
-    Raises:
-        ConfigError: the spec is wrong.
-        DataError: a file is missing or holds something else.
-        PrerequisiteError: a library, credentials or a region is missing.
+    ConfigError where the spec is wrong, DataError where a file is missing or holds
+    something else, PrerequisiteError without a library, credentials or a region.
     """
     for address in (spec.spec, spec.endpoint):
         try:

@@ -63,11 +63,7 @@ async def check_provider(
 def check_prediction(
     provider: Provider, found: Prediction, item: str, size_px: tuple[int, int] | None
 ) -> None:
-    """Types, ranges and names of one prediction are as the protocol says.
-
-    Raises:
-        AssertionError: they are not.
-    """
+    """Assert that types, ranges and names are as the protocol says."""
     _demand(found.provider == provider.name, f"it calls itself {found.provider}")
     _demand(found.item == item, f"it answers {found.item} when asked {item}")
     _demand(found.price_usd == 0, "prices are the price list's business")

@@ -27,17 +27,10 @@ _INSTEAD = (
 
 
 def demand_no_secret(address: str) -> str:
-    """Demand that an address may be written down.
+    """The same address, which may be written down.
 
-    Args:
-        address: a spec or an endpoint.
-
-    Returns:
-        The same.
-
-    Raises:
-        ValueError: it holds a user, a password, or a query that may be a secret; the
-            message does not repeat it.
+    ValueError, which does not repeat it, where it holds a user, a password, or a query
+    that may be a secret.
     """
     text = address.strip()
     kind = text.partition(":")[0].casefold()
@@ -61,11 +54,8 @@ def demand_no_secret(address: str) -> str:
 def checked_endpoint(endpoint: str) -> str:
     """An address that credentials may be sent to: HTTPS, or this machine.
 
-    Args:
-        endpoint: such as ``https://vision.example.net``; a slash at the end is dropped.
-
-    Raises:
-        ConfigError: it is no such address, or holds a user or a password.
+    A slash at the end is dropped; else ConfigError, also where it holds a user or a
+    password.
     """
     try:
         parts = urlsplit(endpoint)
@@ -94,12 +84,7 @@ def is_loopback(host: str) -> bool:
 def from_environment(*names: str, what: str) -> str:
     """The first of some environment variables that is set.
 
-    Args:
-        names: of the variables, the usual one first.
-        what: it holds, for the message.
-
-    Raises:
-        PrerequisiteError: none is set.
+    PrerequisiteError, which says ``what`` it holds, where none is set.
     """
     for name in names:
         value = os.environ.get(name, "").strip()

@@ -93,13 +93,8 @@ def drawn_faults(
 ) -> tuple[Fault, ...]:
     """A schedule by chance: windows of each kind, somewhere before an end.
 
-    Args:
-        kinds: what goes wrong in them.
-        until_s: windows begin within 0 and this time of the clock.
-        n_each: windows of each kind.
-        mean_s: mean length; lengths are exponential.
-        share: of the calls in a window that are hit.
-        rng: places and lengths.
+    Windows begin within 0 and ``until_s``, and have exponential lengths; a ``share`` of
+    the calls in them is hit.
     """
     faults: list[Fault] = []
     for kind in kinds:
@@ -115,13 +110,8 @@ def drawn_faults(
 class FaultyProvider:
     """A provider with faults; what it is not hit by, it passes on.
 
-    Args:
-        inner: the provider.
-        faults: what goes wrong; of several at a time the first failure counts, and
-            the others add up.
-        seed: of the choice of calls.
-        clock: seconds that windows refer to.
-        sleep: waits so many seconds.
+    Of several faults at a time the first failure counts, and the others add up; windows
+    refer to the clock.
     """
 
     def __init__(
@@ -229,10 +219,7 @@ def degraded(
 ) -> Detections | Tags:
     """An answer that is quietly worse: some entries gone, renamed or moved.
 
-    Args:
-        answer: of a provider; not changed.
-        fault: how much worse.
-        rng: its chance.
+    The answer is not changed.
     """
     keep = rng.random(len(answer)) >= fault.drop
     labels, scores = answer.labels[keep].copy(), answer.scores[keep]

@@ -92,13 +92,8 @@ def google_provider(
 ) -> VendorProvider:
     """A provider that asks Google Cloud Vision.
 
-    Args:
-        settings: how.
-        name: its name.
-
-    Raises:
-        PrerequisiteError: the SDK or credentials are missing.
-        ConfigError: the endpoint is none that credentials may be sent to.
+    PrerequisiteError without the SDK or credentials; ConfigError where the endpoint is
+    none that credentials may be sent to.
     """
     require("google.cloud.vision_v1", "google")
     key = os.environ.get("GOOGLE_API_KEY", "").strip()
@@ -184,11 +179,7 @@ def _tell_bodies(client: Any, bodies: LastBody) -> None:
 
 
 def _entries_in(body: Any, key: str) -> list[Any]:
-    """The entries of the only answer of a batch, each as it came in JSON.
-
-    Raises:
-        MalformedAnswerError: there are none.
-    """
+    """The entries of the only answer of a batch as in JSON, or MalformedAnswerError."""
     answers = field_of(body, "responses")
     entries = field_of(answers, 0, key)
     if not isinstance(entries, list) or len(answers) != 1 or answers[0].get("error"):
@@ -198,11 +189,7 @@ def _entries_in(body: Any, key: str) -> list[Any]:
 
 
 def _message(kind: str, one: Any) -> Any:
-    """An entry as the SDK's message, which it is already where all could be read.
-
-    Raises:
-        MalformedAnswerError: it cannot be read.
-    """
+    """An entry as the SDK's message, which it is already where all could be read."""
     message_class = getattr(require("google.cloud.vision_v1", "google"), kind)
     if isinstance(one, message_class):
         return one

@@ -67,13 +67,8 @@ class HttpSettings:
 class HttpProvider:
     """Asks a node over HTTP.
 
-    Args:
-        settings: how.
-        name: its name.
-
-    Raises:
-        ConfigError: the URL is neither HTTPS nor on loopback, and not trusted.
-        PrerequisiteError: aiohttp or the token is missing.
+    ConfigError where the URL is neither HTTPS nor on loopback, and not trusted;
+    PrerequisiteError without aiohttp or the token.
     """
 
     def __init__(self, settings: HttpSettings, *, name: str) -> None:

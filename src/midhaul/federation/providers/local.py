@@ -21,12 +21,8 @@ if TYPE_CHECKING:
 class LocalProvider:
     """Asks a detector; what a call is worth is the price list's business.
 
-    Args:
-        detector: loaded; ``midhaul.vision.detectors.detector.load_detector`` reads
-           specs.
-        name: its name; the detector's when None.
-        n_threads: most images at the same time. More than one needs a detector that
-            may be asked by several threads.
+    Its name is the detector's by default; more than one thread needs a detector that
+    may be asked by several.
     """
 
     def __init__(

@@ -51,17 +51,8 @@ class RecordedProvider:
     """Answers by item id; the bytes sent are not looked at.
 
     The latency of an answer is the one recorded or drawn, to the digit: nothing is
-    measured, so a replay that does not really sleep gives the same numbers.
-
-    Args:
-        recording: whose answers.
-        provider: which of its providers.
-        name: its name here; as in the recording when None.
-        latency: how long calls take.
-        sleep: waits so many seconds; one that returns at once replays quickly.
-
-    Raises:
-        DataError: the recording has no such provider.
+    measured, so a replay that does not really sleep gives the same numbers. DataError
+    where the recording has no such provider.
     """
 
     def __init__(
@@ -110,9 +101,8 @@ class RecordedProvider:
     async def predict(self, data: bytes, *, item: str, timeout_s: float) -> Prediction:
         """The recorded answer to an item.
 
-        Returns:
-            ``refused`` for an item that was not recorded, ``unavailable`` where the
-            provider's answer is missing, ``timeout`` where it took too long.
+        ``refused`` for an item that was not recorded, ``unavailable`` where the
+        provider's answer is missing, ``timeout`` where it took too long.
         """
         del data
         place = self._places.get(item)

@@ -40,14 +40,7 @@ class BlockingCalls:
 
     A thread that hangs cannot be stopped: the SDK's own timeouts end it. The caller is
     answered in time all the same; a call that found no free thread in time was not
-    sent.
-
-    Args:
-        provider: its name.
-        n_threads: most calls at the same time.
-        errors: exceptions of the SDK.
-        failure_of: what one of them means.
-        secrets: what no message may show.
+    sent. No message shows the ``secrets``.
     """
 
     def __init__(
@@ -68,13 +61,7 @@ class BlockingCalls:
     async def call(
         self, work: Callable[[], ReadAnswer], *, item: str, timeout_s: float
     ) -> Prediction:
-        """Run a call and say how it went.
-
-        Args:
-            work: asks the vendor and reads the answer; runs in a thread.
-            item: id of the item.
-            timeout_s: when to give up.
-        """
+        """Run a call and say how it went."""
         begin = time.perf_counter()
         task = self._pool.submit(self._guarded, work)
         waiting = asyncio.wrap_future(task)
@@ -156,12 +143,7 @@ class ImageLimits:
     max_pixels: float = math.inf
 
     def check(self, data: bytes, item: str) -> Size | Failure:
-        """The size of an image, or why the vendor would not take it.
-
-        Args:
-            data: the file.
-            item: id of the image, for the message.
-        """
+        """The size of an image, or why the vendor would not take it."""
         if len(data) > self.max_bytes:
             return _refused(
                 f"{item} has {len(data)} bytes, the vendor takes {self.max_bytes}"
@@ -204,16 +186,8 @@ class VendorProvider:
     """Checks an image against the vendor's limits and asks in a thread.
 
     The vendor is sent the picture as a person sees it: one that EXIF turns is turned
-    first, so that its answer is in that frame whatever it does with EXIF.
-
-    Args:
-        name: its name.
-        limits: what the vendor takes.
-        words: where the vendor's words are gathered.
-        calls: the threads, and what the SDK's exceptions mean.
-        ask: the call itself; blocks.
-        close: closes the SDK's connections.
-        longest_s: when the SDK gives up on its own.
+    first, so that its answer is in that frame whatever it does with EXIF. ``ask``
+    blocks; ``longest_s`` is when the SDK gives up on its own.
     """
 
     def __init__(

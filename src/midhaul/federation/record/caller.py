@@ -77,11 +77,7 @@ def turns_of(
 ) -> list[RecordTurn]:
     """Cut an image set into slices, as even as can be, and repeat them.
 
-    Args:
-        items: ids of the images, in order.
-        n_slices: how many slices; empty ones are left out.
-        n_passes: how often.
-        every_s: from the begin of a turn to the next.
+    Empty slices are left out; a turn begins ``every_s`` after the one before.
     """
     n = len(items)
     turns: list[RecordTurn] = []
@@ -104,13 +100,7 @@ def turns_of(
 class Asker:
     """Makes all calls that are still to be made.
 
-    Args:
-        asked: the providers.
-        journal: notes every call.
-        guard: keeps the budget.
-        read: gives the bytes of an image.
-        save: is called with a turn every few seconds, and at its end.
-        clock: seconds since 1970, UTC.
+    ``save`` is called with a turn every few seconds, and at its end.
     """
 
     def __init__(
@@ -134,14 +124,7 @@ class Asker:
         begins_s: float,
         task: Task,
     ) -> None:
-        """Make calls turn by turn.
-
-        Args:
-            turns: of the schedule.
-            ask: what is to be asked.
-            begins_s: when the first turn begins, since 1970.
-            task: advances with every call.
-        """
+        """Make calls turn by turn; the first begins at ``begins_s``, since 1970."""
         async with AsyncExitStack() as stack:
             for one in self._asked:
                 await stack.enter_async_context(one.provider)
@@ -304,14 +287,7 @@ def keys_to_ask(
     journal: Journal,
     ask_again: str,
 ) -> frozenset[CallKey]:
-    """What is still to be asked.
-
-    Args:
-        turns: of the schedule.
-        asked: the providers.
-        journal: what was asked before.
-        ask_again: ``never``, ``unfinished`` or ``failed``, see the config.
-    """
+    """What is still to be asked."""
     again = {
         "never": NOT_MADE,
         "unfinished": NOT_MADE | {UNFINISHED},

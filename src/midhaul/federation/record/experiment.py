@@ -92,11 +92,7 @@ def tell(
 
 
 def check_budget(config: RecordConfig, forecast: Forecast, guard: BudgetGuard) -> None:
-    """Refuse a run that would cost more than it may.
-
-    Raises:
-        ConfigError: it would.
-    """
+    """Refuse a run that would cost more than it may, by a ConfigError."""
     expected = forecast.total_usd + guard.spent_usd
     if expected > config.budget_usd * (1 + 1e-9) and not config.stops_at_budget:
         message = (
@@ -116,15 +112,6 @@ def record(config: RecordConfig, run: Run, progress: Progress) -> None:
 
     Every call is noted before it is made and when it has ended, so a run that was
     killed goes on with what nobody was asked about.
-
-    Args:
-        config: the experiment.
-        run: the run to fill, new or resumed.
-        progress: where to tell how far it is, and what it will cost.
-
-    Raises:
-        ConfigError: it would cost more than the budget.
-        MidhaulError: a provider, the data or tcpdump cannot be had.
     """
     dataset = _dataset(config)
     run.tally(*dataset.tallies)

@@ -88,14 +88,10 @@ class JournalCall:
 class Journal:
     """Appends to a journal; closed by ``with``.
 
-    Args:
-        file: of the journal; what is there is read first.
+    What is in the file is read first. StoreError where it cannot be read or written.
 
     Attributes:
         calls: the last call about everything that was ever asked.
-
-    Raises:
-        StoreError: the file cannot be read or written.
     """
 
     def __init__(self, file: Path) -> None:
@@ -124,8 +120,7 @@ class Journal:
     def write(self, call: JournalCall) -> None:
         """Note a call that is about to be made, or what became of it.
 
-        Raises:
-            StoreError: the disk does not take it; the call must not be made.
+        StoreError where the disk does not take it; the call must not be made then.
         """
         text = json.dumps(asdict(call), separators=(",", ":"))
         try:

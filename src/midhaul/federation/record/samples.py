@@ -43,8 +43,7 @@ PERCENTILES = (50, 90, 95, 99)
 def samples(run: Run) -> list[MetricSamples]:
     """All metrics of a run, by provider; the units are batches of calls.
 
-    Args:
-        run: finished, or killed: what it has is what there is.
+    The units are batches of calls.
     """
     return [
         replace(metric, n_stretches=len(metric.units))
@@ -54,11 +53,7 @@ def samples(run: Run) -> list[MetricSamples]:
 
 
 def waits_of(run: Run) -> dict[str, tuple[Float64[np.ndarray, " n"], float]]:
-    """Latencies of the calls that ended, by provider, and from where they are bounds.
-
-    Args:
-        run: what it has is what there is.
-    """
+    """Latencies of the calls that ended, by provider, and from where on bounds."""
     found: dict[str, tuple[Float64[np.ndarray, " n"], float]] = {}
     for name, (calls, timeout_s) in _by_provider(run).items():
         ended = [c for c in calls if c["status"] not in {*NOT_MADE, UNFINISHED}]
@@ -95,13 +90,7 @@ def _known_below_s(
 def metric_samples(
     calls: Sequence[Mapping[str, Any]], configuration: str, timeout_s: float
 ) -> list[MetricSamples]:
-    """The metrics of one provider.
-
-    Args:
-        calls: its rows of the table ``calls``.
-        configuration: its name.
-        timeout_s: the time that each call was given.
-    """
+    """The metrics of one provider."""
     made = [call for call in calls if call["status"] not in NOT_MADE]
     made.sort(key=lambda call: call["sent_s"])
     if not made:
@@ -210,14 +199,7 @@ class RecordTables:
 def sum_up(
     config: RecordConfig, run: Run, *, n_packets: int = 0, n_dropped: int = 0
 ) -> None:
-    """Write the summary and judge the run.
-
-    Args:
-        config: of the run.
-        run: with all calls.
-        n_packets: that were captured meanwhile.
-        n_dropped: that tcpdump has lost.
-    """
+    """Write the summary and judge the run."""
     calls: list[dict[str, Any]] = run.read(tables.CALLS).to_pylist()
     for number, one in enumerate(config.providers):
         mine = [call for call in calls if call["configuration"] == number]

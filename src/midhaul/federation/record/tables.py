@@ -164,13 +164,8 @@ def write_recording(
     """Write a recording that ``readers.parquet.read_parquet`` reads, with the truth.
 
     Of several passes the first answer of a provider to an image counts. Who did not
-    answer is missing, which is not the same as an empty answer.
-
-    Args:
-        folder: where; it is there.
-        calls: all calls.
-        dataset: the images with what people marked on them.
-        prices_usd: list price of a call by provider, in the order of the providers.
+    answer is missing, which is not the same as an empty answer. Prices of a call are by
+    provider, in their order.
     """
     best: dict[tuple[str, str], JournalCall] = {}
     for call in sorted(calls, key=lambda call: call.key.number):

@@ -28,16 +28,12 @@ _HINT = (
 class Sniffer(LoggedChild):
     """Runs tcpdump; a context manager.
 
-    Args:
-        config: what to capture.
-        folder: for the files, called after their time; it is there.
+    Files are called after their time. PrerequisiteError where tcpdump is missing or may
+    not capture.
 
     Attributes:
         n_packets: packets that were captured, known at the end.
         n_dropped: packets that the kernel could not hand over, known at the end.
-
-    Raises:
-        PrerequisiteError: tcpdump is missing or may not capture.
     """
 
     def __init__(self, config: SniffConfig, folder: Path) -> None:
@@ -71,13 +67,7 @@ class Sniffer(LoggedChild):
 
 
 def arguments(config: SniffConfig, folder: Path, *, is_root: bool) -> list[str]:
-    """What tcpdump is called with.
-
-    Args:
-        config: what to capture.
-        folder: for the files.
-        is_root: whether it is started by root and should become somebody else.
-    """
+    """What tcpdump is called with. Where root starts it, it becomes somebody else."""
     stem = config.region_pair or "capture"
     words = ["-i", config.device, "-n", "-U", "--immediate-mode"]
     words += ["-s", str(config.snaplen_bytes)]

@@ -115,15 +115,8 @@ def write_armol(recording: Recording, folder: Path, *, split: str = "test") -> N
     """Write boxes as Armol's text files, coordinates in whole px as it has them.
 
     What the layout cannot say is lost: missing answers become empty, scores keep six
-    digits, and labels that COCO does not have are written without a class.
-
-    Args:
-        recording: of boxes.
-        folder: where; it is made when it is not there.
-        split: name of the part.
-
-    Raises:
-        DataError: the task is another one.
+    digits, and labels that COCO does not have are written without a class. DataError
+    for another task.
     """
     if recording.task != "boxes":
         message = f"Armol's text files hold boxes, not {recording.task}"

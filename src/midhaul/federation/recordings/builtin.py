@@ -37,18 +37,7 @@ def record_builtin(
 ) -> Recording:
     """Ask detectors about scenes that are drawn from a seed.
 
-    Args:
-        n_scenes: how many.
-        specs: detectors, as ``midhaul.vision.detectors.detector.parse_spec`` reads
-           them.
-        seed: which series of scenes.
-        progress: where to tell how far it is.
-
-    Returns:
-        A recording of boxes with a truth; a detector without a price is free.
-
-    Raises:
-        MidhaulError: a detector cannot be loaded.
+    Gives a recording of boxes with a truth; a detector without a price is free.
     """
     dataset = open_dataset("builtin", n_images=n_scenes, seed=seed)
     detectors = [load_detector(spec) for spec in specs]
@@ -74,12 +63,7 @@ def record_builtin(
 
 
 def answers_of(found: Sequence[Detections], names: tuple[str, ...]) -> Answers:
-    """One provider's boxes on all images, in the words of a label set.
-
-    Args:
-        found: of each image; boxes whose label is not in ``names`` are left out.
-        names: the label set.
-    """
+    """One provider's boxes on all images, where their labels are in ``names``."""
     mapped = [map_labels(one, names)[0] for one in found]
     return Answers.of_rows(
         np.repeat(np.arange(len(mapped)), [len(one) for one in mapped]),

@@ -243,19 +243,9 @@ def clean_answer(
     tally: FindingCounter,
     size_px: tuple[float, float] | None = None,
 ) -> Detections | Tags:
-    """Bring one answer of a live call into order.
+    """Bring one answer of a live call into order, in the label set of the vocabulary.
 
-    Args:
-        answer: as the provider gave it, in its own words.
-        vocabulary: the label set to bring its words to.
-        rules: what the provider's numbers mean.
-        provider: whose answer it is.
-        item: id of the item, for examples.
-        tally: where oddities are counted.
-        size_px: width and height of the image; nothing is clipped without it.
-
-    Returns:
-        The same kind of answer in the label set of the vocabulary.
+    Nothing is clipped without the size of the image.
     """
     m = len(answer)
     tally.see(provider, entries=m, items=1)

@@ -28,16 +28,7 @@ def degraded(
 ) -> Recording:
     """The same recording with one provider worse from an item on.
 
-    Args:
-        recording: as it was.
-        provider: who gets worse.
-        from_item: number of the first item that may be hit.
-        rng: which items are hit, and with what.
-        share: of the items from then on.
-        how: what becomes of the answers.
-
-    Raises:
-        DataError: there is no such provider.
+    A share of the items from then on is hit. DataError where there is no such provider.
     """
     if provider not in recording.providers:
         message = f"no provider {provider}; there are {', '.join(recording.providers)}"

@@ -316,11 +316,7 @@ class Finding:
         return f"{self.provider}: {self.count} × {self.reason}, {self.action}{where}"
 
     def tally(self, *, is_accepted: bool = False) -> Tally:
-        """The finding as it counts into a verdict.
-
-        Args:
-            is_accepted: somebody has said that any number is as it should be.
-        """
+        """The finding as it counts into a verdict, or does not as it is accepted."""
         rule = RULES[self.reason]
         whose = NOT_PROVIDERS.get(self.provider, f" of {self.provider}")
         return Tally(
@@ -380,11 +376,7 @@ class CleaningReport:
         return sum(f.count for f in self.findings if f.action == "dropped")
 
     def tallies(self, accepted: Collection[Reason] = ()) -> tuple[Tally, ...]:
-        """All findings as they count into a verdict.
-
-        Args:
-            accepted: reasons of which any number is as somebody wants it.
-        """
+        """All findings as they count into a verdict; accepted reasons do not."""
         own = [
             replace(finding, examples=self._said(finding)).tally(
                 is_accepted=finding.reason in accepted

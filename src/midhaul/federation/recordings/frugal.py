@@ -99,8 +99,7 @@ class FrugalRewards:
 def read_rewards(folder: Path) -> FrugalRewards:
     """Read what the authors counted for each model, which is often all there is.
 
-    Raises:
-        DataError: there is none, or a file has other lines than others.
+    DataError where there is none, or a file has other lines than others.
     """
     files = {m.provider: f for m in read_models(folder) if (f := m.file("Reward"))}
     if not files:
@@ -126,11 +125,7 @@ def _rows(file: Path) -> list[list[str]]:
 
 
 def read_models(folder: Path) -> list[Model]:
-    """The models of ``meta.csv``: index, name, price of 10,000 calls.
-
-    Raises:
-        DataError: the file is missing, or a line is something else.
-    """
+    """The models of ``meta.csv``: index, name, price of 10,000 calls."""
     file = folder / "meta.csv"
     models: list[Model] = []
     for i, row in enumerate(_rows(file), start=1):
@@ -191,11 +186,7 @@ def labels_of(file: Path) -> list[str]:
 
 
 def numbers_of(file: Path) -> Float64[np.ndarray, " n"]:
-    """A number from each line.
-
-    Raises:
-        DataError: a line has none.
-    """
+    """A number from each line; DataError where one has none."""
     try:
         return np.array(lines_of(file), np.float64)
     except ValueError as error:
@@ -204,11 +195,7 @@ def numbers_of(file: Path) -> Float64[np.ndarray, " n"]:
 
 
 def demand_lines(file: Path, found: int, expected: int) -> None:
-    """Demand that a file has as many lines as others.
-
-    Raises:
-        DataError: it has more or fewer.
-    """
+    """Demand that a file has as many lines as others, by a DataError."""
     if found != expected:
         message = f"{file} has {found} lines where its model answered {expected} items"
         raise DataError(message, "all files of a model have one line for each item")

@@ -50,14 +50,9 @@ class Codes:
 
 
 class Columns:
-    """Some columns of a Parquet file.
+    """Those of the wanted columns that a Parquet file has.
 
-    Args:
-        file: where.
-        wanted: columns to read, where the file has them.
-
-    Raises:
-        DataError: the file cannot be read.
+    DataError where it cannot be read.
     """
 
     def __init__(self, file: Path, wanted: Iterable[str]) -> None:
@@ -81,10 +76,9 @@ class Columns:
         return self._table.num_rows
 
     def meta(self, key: bytes) -> dict[str, Any]:
-        """What the writer of the file left under a key of its metadata, in JSON.
+        """What the writer left under a key of the metadata.
 
-        Raises:
-            DataError: it is no JSON object.
+        DataError where it is no JSON object.
         """
         try:
             meta: dict[str, Any] = documents.parse_json(self._metadata.get(key, b"{}"))
@@ -98,22 +92,14 @@ class Columns:
         return name in self._names
 
     def require(self, *names: str) -> None:
-        """Demand columns.
-
-        Raises:
-            DataError: one is missing.
-        """
+        """Demand columns; DataError where one is missing."""
         if missing := [name for name in names if not self.has(name)]:
             found = ", ".join(self._names)
             message = f"{self.file} has no column {', '.join(missing)}, only {found}"
             raise DataError(message, "rename its columns, or give another file")
 
     def keys(self) -> tuple[str, ...]:
-        """The columns that tell items apart.
-
-        Raises:
-            DataError: there is none.
-        """
+        """The columns that tell items apart; DataError where there is none."""
         if self.has("row") and self.has("item"):
             return ("row", "item")
         if not self.has("item") and not self.has("image_id"):
@@ -135,8 +121,7 @@ class Columns:
     def numbers(self, name: str) -> Float64[np.ndarray, " m"]:
         """A column of numbers; NaN for null.
 
-        Raises:
-            DataError: it is missing, or holds something else.
+        DataError where it is missing, or holds something else.
         """
         self.require(name)
         column = self._table.column(name)
@@ -408,11 +393,7 @@ def _read_rows(file: Path, task: Task) -> _Rows:
 def _places(
     rows: _Rows, truth: Truth | None, tally: FindingCounter
 ) -> Int64[np.ndarray, " m"]:
-    """The number of each row's item; -1 where the truth does not have it.
-
-    Raises:
-        DataError: it has none of them.
-    """
+    """The number of each row's item; -1 without, DataError where all are."""
     if truth is None or truth.items is rows.items.texts:
         return rows.items.codes
     index = ItemIndex(truth.items, truth.files)

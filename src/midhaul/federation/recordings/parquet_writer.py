@@ -29,10 +29,6 @@ def write_parquet(recording: Recording, folder: Path) -> None:
 
     An empty answer is a row without a label, a missing one says so, and so does an item
     that nobody judged: what is read again equals what was written.
-
-    Args:
-        recording: any that has items.
-        folder: where; it is made when it is not there.
     """
     folder.mkdir(parents=True, exist_ok=True)
     meta: dict[str, object] = {

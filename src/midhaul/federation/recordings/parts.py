@@ -46,9 +46,7 @@ _SHOWN = 3
 class ItemIndex:
     """The items of a truth, to be found by what answers call them.
 
-    Args:
-        items: their ids.
-        files: the file that each of them is in; none where only ids are known.
+    ``files`` are those that each is in; none where only ids are known.
     """
 
     def __init__(self, items: Sequence[str], files: Sequence[str] = ()) -> None:
@@ -63,13 +61,7 @@ class ItemIndex:
     def find(
         self, said: Sequence[str], provider: str, tally: FindingCounter
     ) -> Int64[np.ndarray, " m"]:
-        """``(m,)`` the item of each entry of a provider; -1 where there is none.
-
-        Args:
-            said: ``(m,)`` what each entry calls its item.
-            provider: whose entries; those without an item are counted as its.
-            tally: where.
-        """
+        """The item of each entry by what it calls it; -1, and counted, without."""
         counts = Counter(said)
         found = [
             {one: way.get(key(one), -1) for one in counts} for key, way in self._ways
@@ -98,16 +90,9 @@ def demand_items(
     items: Sequence[str],
     file: str,
 ) -> None:
-    """Demand that some answer is about an item.
+    """Demand that some answer is about an item (its place is not -1).
 
-    Args:
-        places: of each provider's entries, -1 where there is no item.
-        said: what answers call their items.
-        items: ids of the truth.
-        file: where the answers are.
-
-    Raises:
-        DataError: there are answers, and none is.
+    Else DataError.
     """
     if any(map(len, places)) and all((one < 0).all() for one in places):
         message = (
@@ -142,15 +127,7 @@ _Key = TypeVar("_Key", str, int)
 
 
 def match_labels(recording: Recording, *, tally: FindingCounter) -> Recording:
-    """Take labels for those of the truth that are spelled nearly the same.
-
-    Args:
-        recording: as it was read, with its own words.
-        tally: where labels are counted that the truth does not have.
-
-    Returns:
-        The same where there is no truth, or all labels are of it.
-    """
+    """Take labels for those of the truth that are spelled alike; count others."""
     if recording.truth is None or not len(recording.truth.labels):
         return recording
     names = recording.names
@@ -231,8 +208,7 @@ class Truth:
 class WordList:
     """The label set of a recording while it is read: words get numbers as they come.
 
-    Args:
-        names: words that come first, in an order that is kept.
+    Those given come first, in an order that is kept.
     """
 
     def __init__(self, names: Sequence[str] = ()) -> None:
@@ -280,11 +256,7 @@ class WordList:
 
 
 def text_of(file: Path) -> str:
-    """The text of a UTF-8 file.
-
-    Raises:
-        DataError: it cannot be read, or holds no UTF-8.
-    """
+    """The text of a UTF-8 file, or DataError."""
     try:
         return documents.read_text(file, max_bytes=documents.MAX_DATA_BYTES)
     except (OSError, ValueError) as error:
@@ -293,11 +265,7 @@ def text_of(file: Path) -> str:
 
 
 def json_of(file: Path, what: str) -> Any:
-    """What a JSON file holds.
-
-    Raises:
-        DataError: it cannot be read, or holds no JSON.
-    """
+    """What a JSON file holds, or DataError."""
     try:
         return documents.parse_json(text_of(file))
     except ValueError as error:
@@ -319,8 +287,7 @@ def prices_from(
 ) -> Float64[np.ndarray, " p"]:
     """The price of a call of each provider: given, or found, or the default.
 
-    Raises:
-        DataError: one has none, or a price is given for nobody.
+    DataError where one has none, or a price is given for nobody.
     """
     given = given or {}
     if strange := [name for name in given if name not in providers]:

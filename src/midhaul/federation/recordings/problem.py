@@ -354,13 +354,8 @@ def first_label(
 ) -> tuple[Int64[np.ndarray, " n"], Float64[np.ndarray, " n"]]:
     """The label of the highest score in each answer, and that score.
 
-    Args:
-        answers: a provider's, to n items.
-        n_names: labels there are.
-
-    Returns:
-        ``(n,)`` label, ``n_names`` where the answer is empty and ``n_names + 1`` where
-        it is missing; and ``(n,)`` score in [0, 1].
+    The label is ``n_names`` where the answer is empty and ``n_names + 1`` where it is
+    missing.
     """
     labels = np.where(answers.is_missing, n_names + 1, n_names).astype(np.int64)
     scores = np.zeros(len(answers))

@@ -64,9 +64,7 @@ _SHOWN = 3
 def check_alignment(recording: Recording, *, tally: FindingCounter) -> None:
     """Count answers that fit other items, or other labels, than those they name.
 
-    Args:
-        recording: clean, in one label set.
-        tally: where they are counted; nothing is where all fit, or too few tell.
+    The recording is clean, in one label set; nothing is counted where too few tell.
     """
     truth = recording.truth
     if truth is None or len(recording) < _N_LEAST:
@@ -327,11 +325,6 @@ def draw_items(recording: Recording, n_items: int, seed: int = 0) -> Recording:
 
     Whether an item is drawn depends on the hash of its id and the seed alone: with more
     items of the same recording, those drawn before are drawn again.
-
-    Args:
-        recording: any.
-        n_items: how many; all when there are not so many.
-        seed: another one draws others.
     """
     if n_items >= len(recording):
         return recording

@@ -37,14 +37,7 @@ class Read:
 
 
 class AnswerParser:
-    """Brings answers of live calls into order.
-
-    Args:
-        task: what an answer is.
-        vocabulary: the label set.
-        rules: what the providers' numbers mean.
-        tally: where all oddities are counted.
-    """
+    """Brings answers of live calls into order, and counts all oddities."""
 
     def __init__(
         self,
@@ -69,15 +62,8 @@ class AnswerParser:
     ) -> Read | None:
         """One answer in the label set of the federation.
 
-        Args:
-            answer: as the provider gave it.
-            provider: whose answer.
-            item: its id.
-            size_px: width and height of the image, where they are known.
-            n_dropped: entries of the answer that could not be read.
-
-        Returns:
-            None where boxes are wanted and the answer has none.
+        None where it has no boxes that are wanted. ``n_dropped`` entries of it could
+        not be read.
         """
         is_boxes = isinstance(answer, Detections)
         if self._task == "boxes" and not is_boxes:

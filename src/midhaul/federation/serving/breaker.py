@@ -30,10 +30,6 @@ class Breaker:
 
     Each call that :meth:`admit` let through ends with :meth:`record` or
     :meth:`forgive`, which take what it returned.
-
-    Args:
-        settings: when it opens and closes.
-        clock: seconds.
     """
 
     def __init__(self, settings: BreakerSettings, clock: Callable[[], float]) -> None:
@@ -72,11 +68,7 @@ class Breaker:
         return state == "open"
 
     def admit(self) -> int | None:
-        """Ask to make a call.
-
-        Returns:
-            What :meth:`record` wants back, or None where no call may be made.
-        """
+        """Ask to make a call: what :meth:`record` wants back, or None for no."""
         if self.is_blocking:
             return None
         self._n_probing += self._is_open
@@ -88,12 +80,7 @@ class Breaker:
             self._n_probing -= 1
 
     def record(self, admitted: int, status: PredictionStatus) -> None:
-        """End a call.
-
-        Args:
-            admitted: what :meth:`admit` returned for it.
-            status: how it went.
-        """
+        """End a call, of what :meth:`admit` returned for it."""
         if status in ("refused", "not_sent"):
             self.forgive(admitted)
             return

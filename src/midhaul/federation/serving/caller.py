@@ -47,12 +47,7 @@ if TYPE_CHECKING:
 
 
 class Retries:
-    """The retries of one provider.
-
-    Args:
-        settings: when and how often.
-        rng: of the waits.
-    """
+    """The retries of one provider."""
 
     def __init__(self, settings: RetrySettings, rng: np.random.Generator) -> None:
         self._settings = settings
@@ -64,14 +59,9 @@ class Retries:
         self._stock = min(self._settings.burst, self._stock + self._settings.share)
 
     def wait_s(self, n_made: int, failed: Prediction) -> float | None:
-        """How long to wait before the next attempt, in seconds.
+        """Seconds to wait after ``n_made`` attempts.
 
-        Args:
-            n_made: attempts made so far.
-            failed: the last of them.
-
-        Returns:
-            None where there must not be another one.
+        None where there must not be another one.
         """
         settings = self._settings
         if n_made >= settings.attempts or failed.status not in settings.statuses:
@@ -148,13 +138,7 @@ _CONNECT_S = 3.0
 class Caller:
     """Calls one provider, for all requests.
 
-    Args:
-        provider: opened by somebody else.
-        settings: times and limits.
-        guard: of the budgets.
-        observer: told of every attempt.
-        rng: of the waits between attempts.
-        clock: seconds.
+    Who gives the provider opens it; the observer is told of every attempt.
     """
 
     def __init__(
@@ -190,11 +174,7 @@ class Caller:
     async def call(self, request: FederationRequest) -> Prediction:
         """Ask until there is an answer, or no sense in asking again.
 
-        Args:
-            request: who asks; its list of calls grows.
-
-        Returns:
-            The last attempt's answer or failure.
+        Gives the last attempt's answer or failure; the request's list of calls grows.
         """
         n_made = 0
         while True:

@@ -349,8 +349,7 @@ class FederationFile(Section):
 def read_federation(file: Path) -> FederationFile:
     """Read the file of a federation; files in it are relative to its folder.
 
-    Raises:
-        ConfigError: it cannot be read, or a key is wrong; all mistakes at once.
+    ConfigError where it cannot be read, with all mistakes at once.
     """
     try:
         text = documents.read_text(file)

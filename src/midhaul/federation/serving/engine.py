@@ -56,12 +56,7 @@ Value = TypeVar("Value")
 
 
 class AnswerCache(Generic[Value]):
-    """The answers used last, none of them too old.
-
-    Args:
-        settings: how many and how old.
-        clock: seconds.
-    """
+    """The answers used last, none of them too old."""
 
     def __init__(self, settings: CacheSettings, clock: Callable[[], float]) -> None:
         self._settings = settings
@@ -113,12 +108,7 @@ class Flights(Generic[Value]):
     ) -> tuple[Value, bool]:
         """Wait for the work of a key; begin it where nobody has.
 
-        Args:
-            key: what is wanted.
-            work: does it.
-
-        Returns:
-            Its value, and true where somebody else had begun it.
+        Gives its value, and true where somebody else had begun it.
         """
         task = self._tasks.get(key)
         is_shared = task is not None
@@ -141,11 +131,7 @@ class Flights(Generic[Value]):
                 self._n_waiting[task] -= 1
 
     async def close(self, *, drain_s: float) -> None:
-        """Wait until all work has ended, and cancel what has not by then.
-
-        Args:
-            drain_s: how long to wait before.
-        """
+        """Wait ``drain_s`` for all work, and cancel what has not ended by then."""
         if self._n_waiting and drain_s > 0:
             await asyncio.wait(list(self._n_waiting), timeout=drain_s)
         tasks = list(self._n_waiting)

@@ -60,8 +60,7 @@ _LARGE_PX = 4_000_000
 def open_ledger(config: FederationFile) -> Ledger:
     """Open the ledger that a file names; its owner closes it.
 
-    Raises:
-        StoreError: another process writes it, or it is damaged.
+    StoreError where another process writes it, or it is damaged.
     """
     return Ledger.open(config.ledger.file, sync=config.ledger.sync)
 
@@ -69,14 +68,7 @@ def open_ledger(config: FederationFile) -> Ledger:
 def open_online(
     config: FederationFile,
 ) -> AbstractContextManager[OnlineState | None]:
-    """Open the file of what the policy learns; its owner closes it.
-
-    Returns:
-        None where it does not learn.
-
-    Raises:
-        StoreError: another process has it.
-    """
+    """Open the file of what the policy learns, where it does; its owner closes it."""
     policy = config.policy
     if policy.online is None or policy.online.file is None or policy.trained is None:
         return nullcontext()
@@ -169,13 +161,8 @@ def knowledge_of(
 ) -> Knowledge:
     """Whom to ask and how to fuse: as it was trained, or by name.
 
-    Args:
-        config: of the file.
-        online: with what was learned since, where the policy goes on learning.
-
-    Raises:
-        MidhaulError: the trained federation is missing or has other providers, or
-            there is no such vocabulary.
+    MidhaulError where the trained federation is missing or has other providers, or
+    there is no such vocabulary.
     """
     policy = config.policy
     percent = frozenset(one.name for one in config.providers if one.percent_scores)

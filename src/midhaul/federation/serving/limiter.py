@@ -14,13 +14,8 @@ class Limiter:
     """Places for calls at the same time, and a rate at which they may begin.
 
     The rate is a virtual queue (the generic cell rate algorithm): each call is given a
-    time to begin, a burst early at most. ``Retry-After`` of a provider moves it on.
-
-    Args:
-        n_at_once: places.
-        rate_hz: calls per second; infinite for any number.
-        burst: calls that may begin at once after a pause.
-        clock: seconds.
+    time to begin, a burst early at most. ``Retry-After`` of a provider moves it on. A
+    rate is of calls per second, infinite for any number.
     """
 
     def __init__(
@@ -42,11 +37,7 @@ class Limiter:
     async def enter(self, patience_s: float) -> bool:
         """Wait for a place and a time to begin; :meth:`leave` gives the place back.
 
-        Args:
-            patience_s: how long to wait at most.
-
-        Returns:
-            False where the wait is, or would be, too long.
+        False where the wait is, or would be, longer than ``patience_s``.
         """
         begun = self._clock()
         if self._places.locked():

@@ -67,12 +67,7 @@ class Lesson:
 class Lessons:
     """Hands what happened to the policy, where it is one that learns.
 
-    Args:
-        policy: that decides.
-        in_thread: learn in a thread, from :meth:`start` on; otherwise at once.
-        settings: how long is waited for feedback, and how often is saved.
-        clock: seconds.
-        save: writes down what was learned; called in that thread.
+    It learns in a thread, from :meth:`start` on, or at once; ``save`` is called there.
 
     Attributes:
         counts: lessons ``learned``, of these ``with_feedback``; ``failed`` by an error;
@@ -131,13 +126,7 @@ class Lessons:
         return is_audit(situation) & (situation.asked == everyone)
 
     def give(self, answer_id: str, situation: Situation, fused: Answers) -> None:
-        """Say how a request ended.
-
-        Args:
-            answer_id: by which people may say what is right.
-            situation: at the end.
-            fused: the fused answer.
-        """
+        """Say how a request ended; by ``answer_id`` people may say what is right."""
         if self._learn is None:
             return
         lesson = Lesson(
@@ -156,12 +145,7 @@ class Lessons:
             self._there.set()
 
     def tell(self, answer_id: str, truth: Answers) -> Told:
-        """Say what is right about an answer.
-
-        Args:
-            answer_id: of it.
-            truth: of its item.
-        """
+        """Say what is right about an answer."""
         if answer_id not in self._waiting:
             return "unknown"
         if not self._has_room:
@@ -291,14 +275,8 @@ _UNTOLD = np.full(1, np.nan)
 def truth_of(said: object, task: Task, vocabulary: Vocabulary) -> Answers:
     """What people say is right about one item.
 
-    Args:
-        said: a list of entries with ``label``, of boxes with ``box`` and perhaps
-            ``is_ignored`` too.
-        task: what an answer is.
-        vocabulary: the label set.
-
-    Raises:
-        DataError: it is something else.
+    Entries have a ``label``, those of boxes also a ``box`` and perhaps ``is_ignored``;
+    else DataError.
     """
     if not isinstance(said, list):
         message = f"truth should be a list of entries, found {_shown(said)}"

@@ -35,12 +35,8 @@ _REFITTED = tuple(
 class OnlineState:
     """The file of what was learned; nobody else's until it is closed.
 
-    Args:
-        file: ends in ``.npz``; need not be there.
-        trained: the federation that the learning began with.
-
-    Raises:
-        StoreError: another process has it, or its folder cannot be written.
+    The ``.npz`` file need not be there. StoreError where another process has it, or its
+    folder cannot be written.
     """
 
     def __init__(self, file: Path, trained: Path) -> None:
@@ -75,8 +71,7 @@ class OnlineState:
     ) -> OnlineRefit:
         """The policy as it was saved last, or the trained one to begin with.
 
-        Raises:
-            MidhaulError: the file is damaged or of another training.
+        MidhaulError where the file is damaged or of another training.
         """
         self._digest = hashlib.sha256(self._trained.read_bytes()).hexdigest()
         settings, recipe = config.settings, recipe_of(config, bundle, seed)
@@ -101,8 +96,7 @@ class OnlineState:
     def save(self, policy: OnlineRefit) -> None:
         """Replace the file by what a policy knows now.
 
-        Raises:
-            OSError: it cannot be written; the one before is still there.
+        OSError where it cannot be written; the one before is still there.
         """
         state = {
             "format": _FORMAT,
@@ -115,13 +109,7 @@ class OnlineState:
 def online_of(config: ServedOnlineConfig, bundle: Bundle, seed: int) -> OnlineRefit:
     """A trained federation's policy, to be kept up to date from now on.
 
-    Args:
-        config: how.
-        bundle: that was trained.
-        seed: of the chance in refits.
-
-    Raises:
-        ConfigError: what it should learn is not learned while it serves.
+    ConfigError where what it should learn is not learned while it serves.
     """
     return OnlineRefit(
         bundle.policy,
@@ -134,11 +122,7 @@ def online_of(config: ServedOnlineConfig, bundle: Bundle, seed: int) -> OnlineRe
 
 
 def recipe_of(config: ServedOnlineConfig, bundle: Bundle, seed: int) -> Recipe:
-    """What is learned anew.
-
-    Raises:
-        ConfigError: it is not learned while it serves.
-    """
+    """What is learned anew; ConfigError where it is not learned while it serves."""
     name = config.refit or bundle.policy.name
     if name not in _REFITTED:
         message = f"policy {name!r} is not learned while it serves"

@@ -102,11 +102,7 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         return self._jumping.now_s
 
     def run_in_executor(self, executor: Any, func: Any, *args: Any) -> Any:
-        """Threads do not go with a time that jumps.
-
-        Raises:
-            RuntimeError: always.
-        """
+        """Raise, as threads do not go with a time that jumps."""
         del executor, args
         message = f"{func!r} wants a thread; in virtual time only coroutines may run"
         raise RuntimeError(message)
@@ -115,11 +111,7 @@ class VirtualLoop(asyncio.SelectorEventLoop):
 def run_virtual(
     main: Callable[[Callable[[], float]], Coroutine[Any, Any, Value]],
 ) -> Value:
-    """Run a coroutine in virtual time.
-
-    Args:
-        main: makes it, given the clock of its loop.
-    """
+    """Run a coroutine in virtual time, made by ``main`` of the clock of its loop."""
     found: list[Value] = []
 
     async def keep() -> None:
@@ -182,10 +174,7 @@ def standard_phases(
 ) -> tuple[Phase, ...]:
     """One thing after another happens to one provider, with rests between.
 
-    Args:
-        victim: name of the provider.
-        phase_s: length of each phase.
-        price_usd: its new price in the last phase but one; it gets its old one back.
+    Its price is ``price_usd`` in the last phase but one, then its old one again.
     """
     plan: tuple[tuple[str, Fault | None], ...] = (
         ("healthy", None),
@@ -281,15 +270,7 @@ def replay_under_faults(
     """Serve a policy while things go wrong.
 
     Two policies with the same settings meet the same arrivals, and faults that hit the
-    same attempts at the same items.
-
-    Args:
-        policy: who is asked.
-        recording: what providers answer; its truth is not shown to anybody.
-        features: ``(n, d)`` of the items.
-        fuser: what fuses the answers.
-        phases: what goes wrong when, one after another.
-        settings: how requests come and are answered.
+    same attempts at the same items. The truth of the recording is not shown to anybody.
     """
     items, arrivals_s = _arrivals(len(recording), phases[-1].ends_s, settings)
     knowledge = Knowledge(
@@ -432,12 +413,7 @@ class _Known:
 def qualities_of(
     replay: FaultReplay, recording: Recording
 ) -> Float64[np.ndarray, " r"]:
-    """Quality of each request's answer, 0 to 1; NaN where there is none.
-
-    Args:
-        replay: of this recording.
-        recording: with a truth.
-    """
+    """Quality of each request's answer, 0 to 1; NaN where there is none."""
     from midhaul.federation.quality import item_quality  # noqa: PLC0415 - loads numba
 
     n, r = len(recording), len(replay.answers)
@@ -456,14 +432,7 @@ def request_rows(
     phases: Sequence[Phase],
     qualities: Float64[np.ndarray, " r"],
 ) -> list[dict[str, object]]:
-    """Rows of the table ``fault_requests``.
-
-    Args:
-        replay: of this recording and these phases.
-        recording: that was replayed.
-        phases: what went wrong when.
-        qualities: of :func:`qualities_of`.
-    """
+    """Rows of the table ``fault_requests``."""
     which = _phase_of(replay, phases)
     rows: list[dict[str, object]] = []
     for number, answer in enumerate(replay.answers):
@@ -495,13 +464,7 @@ def summary_rows(
     phases: Sequence[Phase],
     qualities: Float64[np.ndarray, " r"],
 ) -> list[dict[str, object]]:
-    """Rows of the table ``fault_summary``; phases without a request are left out.
-
-    Args:
-        replay: of these phases.
-        phases: what went wrong when.
-        qualities: of :func:`qualities_of`.
-    """
+    """Rows of the table ``fault_summary``; phases without a request are left out."""
     which = _phase_of(replay, phases)
     rows: list[dict[str, object]] = []
     for number, phase in enumerate(phases):

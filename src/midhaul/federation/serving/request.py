@@ -142,8 +142,7 @@ class NoObserver:
 class Purse:
     """What one request may still spend; reserved money counts as spent.
 
-    Args:
-        limit_usd: infinite for no limit but those of the budgets.
+    It is infinite where only the budgets limit.
     """
 
     def __init__(self, limit_usd: float) -> None:

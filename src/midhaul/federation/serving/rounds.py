@@ -44,13 +44,7 @@ _WITHOUT_BOXES = "boxes are wanted, and the answer has none"
 class Rounds:
     """Asks providers about one item.
 
-    Args:
-        callers: of all providers, in the order of the policy's bits.
-        reader: brings answers into order.
-        sheet: what is known of the item; grows.
-        request: its time, money and calls; grows.
-        size_px: width and height of the image, where they are known.
-        clock: seconds.
+    Callers are in the order of the policy's bits; ``sheet`` and ``request`` grow.
     """
 
     def __init__(
@@ -79,14 +73,8 @@ class Rounds:
 
         A provider that failed, or could not be asked, stays marked as asked with no
         answer when the policy is asked again. Where nobody has answered in the end,
-        others are tried one after another.
-
-        Args:
-            rng: the policy's chance.
-            fallback: numbers of providers, the first one to try first.
-
-        Returns:
-            Why the answer is not complete; empty where it is.
+        others are tried one after another. Gives why the answer is not complete; empty
+        where it is.
         """
         while chosen := self._sheet.decide(rng):
             if self._is_late:
@@ -188,13 +176,7 @@ def fallback_order(
     said: Sequence[str] | None,
     prices_usd: Float64[np.ndarray, " p"],
 ) -> list[int]:
-    """Numbers of the providers to try where nobody has answered.
-
-    Args:
-        providers: names of all.
-        said: names in the order to try them; by rising price when None.
-        prices_usd: ``(M,)`` of the next call.
-    """
+    """Whom to try where nobody has answered, as said or by rising price."""
     if said is None:
         return np.argsort(prices_usd, kind="stable").tolist()
     return [providers.index(name) for name in said]
@@ -209,16 +191,7 @@ def concluded(
     now_s: float,
     open_breakers: tuple[str, ...],
 ) -> FederatedAnswer:
-    """The answer to a request whose providers were asked.
-
-    Args:
-        request: with all its calls.
-        rounds: that were run.
-        reason: why the answer is not complete; empty where it is.
-        answer: fused; None where nobody has answered.
-        now_s: of the clock of the request.
-        open_breakers: providers whose breaker is not closed.
-    """
+    """The answer to a request whose providers were asked, perhaps in vain."""
     is_over = answer is not None or math.isinf(request.retry_after_s)
     return FederatedAnswer(
         item=request.item,
@@ -242,11 +215,7 @@ def passed_on(
 ) -> FederatedAnswer:
     """An answer that an earlier or an equal request has paid for.
 
-    Args:
-        made: the answer.
-        item: id of the item of this request.
-        latency_s: of this request.
-        is_cached: false where the other request was still under way.
+    It is not cached where that request was still under way.
     """
     return replace(
         made,

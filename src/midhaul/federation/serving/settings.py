@@ -184,11 +184,7 @@ def check_names(
     limits: Mapping[str, ProviderSettings],
     settings: FederationSettings,
 ) -> None:
-    """Demand that providers are unique, and settings are about none but them.
-
-    Raises:
-        ConfigError: they are not.
-    """
+    """Demand unique providers, and settings of none but them, or ConfigError."""
     if not providers or len(set(providers)) != len(providers):
         message = f"providers must be there, and unique, found: {', '.join(providers)}"
         raise ConfigError(message, "give each a name of its own")

@@ -55,16 +55,7 @@ class Knowledge:
 
 
 class Sheet:
-    """What is known of one item while its providers are asked.
-
-    Args:
-        knowledge: of the federation.
-        item: its id.
-        providers: their names, in the order of the policy's bits.
-        prices_usd: ``(M,)`` of the next call.
-        features: ``(1, d)`` of the item.
-        size_px: width and height of the image, where they are known.
-    """
+    """What is known of one item while its providers are asked."""
 
     def __init__(
         self,
@@ -137,8 +128,7 @@ async def features_of(
 ) -> Float32[np.ndarray, "1 d"]:
     """What is known of an item before anybody is asked; images are read in a thread.
 
-    Raises:
-        DataError: the image cannot be read.
+    DataError where the image cannot be read.
     """
     blank = Recording(
         task=knowledge.task,

@@ -46,12 +46,7 @@ _LARGEST_TABLE = 10
 def nearest_subsets(
     points: Float64[np.ndarray, "b p"], k: int = 1
 ) -> Int64[np.ndarray, "b k"]:
-    """The K subsets nearest to each point, the nearest first.
-
-    Args:
-        points: ``(b, M)`` proto actions.
-        k: how many; fewer come back where there are fewer subsets.
-    """
+    """The K subsets nearest to each proto action, or all, the nearest first."""
     n_providers = points.shape[1]
     if k == 1:
         return rounded(points)[:, None]
@@ -190,8 +185,7 @@ class Scaling(SavedFields):
     def apply(self, features: Float32[np.ndarray, "n d"]) -> np.ndarray:
         """``(n, max(d, 1))``; without features a column of ones, to have an input.
 
-        Raises:
-            DataError: there are more or fewer features than there were in training.
+        DataError where there are more or fewer features than in training.
         """
         if features.shape[1] != len(self.centre):
             message = (

@@ -24,13 +24,9 @@ _ACTIVATIONS: dict[str, type[nn.Module]] = {"relu": nn.ReLU, "tanh": nn.Tanh}
 
 
 def device_named(name: str) -> torch.device:
-    """Where networks learn.
+    """Where networks learn: ``cpu``, ``cuda``, or ``auto`` for the better one.
 
-    Args:
-        name: ``cpu``, ``cuda``, or ``auto`` for cuda where torch sees such a device.
-
-    Raises:
-        ConfigError: there is no such device, or torch does not see it.
+    ConfigError where there is no such device, or torch does not see it.
     """
     if name not in ("cpu", "cuda", "auto"):
         message = f"device of a learner: {name!r} is none of cpu, cuda and auto"
@@ -59,13 +55,7 @@ def generator(rng: np.random.Generator, device: torch.device) -> torch.Generator
 def mlp(
     sizes: Sequence[int], activation: Activation, source: torch.Generator
 ) -> nn.Sequential:
-    """A perceptron whose weights and biases are drawn as torch draws those of layers.
-
-    Args:
-        sizes: of inputs, hidden layers and outputs.
-        activation: between layers.
-        source: of the draws; the layers are on its device.
-    """
+    """A perceptron whose weights and biases are drawn as torch draws them."""
     layers: list[nn.Module] = []
     for place, (n_in, n_out) in enumerate(itertools.pairwise(sizes)):
         layer = nn.Linear(n_in, n_out, device="meta").to_empty(device=source.device)
@@ -82,13 +72,7 @@ def mlp(
 def network_of(
     module: nn.Sequential, activation: Activation, n_out: int = 0
 ) -> ActorNetwork:
-    """The same network on numpy.
-
-    Args:
-        module: what :func:`mlp` made.
-        activation: as it was made with.
-        n_out: only the first outputs; all of them when 0.
-    """
+    """What :func:`mlp` made, on numpy; only ``n_out`` outputs unless that is 0."""
     layers = [layer for layer in module if isinstance(layer, nn.Linear)]
     weights = [layer.weight.detach().cpu().numpy().T.copy() for layer in layers]
     biases = [layer.bias.detach().cpu().numpy().copy() for layer in layers]
@@ -104,12 +88,6 @@ class TwinCritics:
 
     Fujimoto, van Hoof and Meger, "Addressing function approximation error in
     actor-critic methods", ICML 2018: the lesser of the two is believed.
-
-    Args:
-        n_inputs: features.
-        n_actions: width of an action.
-        settings: widths of the layers, rates of learning and following.
-        source: of the first weights.
     """
 
     def __init__(

@@ -190,19 +190,7 @@ def run_off_policy(
     watch: TrainingWatch,
     rng: np.random.Generator,
 ) -> ActorPolicy:
-    """Take steps and learn from them, epoch after epoch.
-
-    Args:
-        learner: what learns.
-        world: what it meets.
-        course: how long.
-        settings: of memory and updates.
-        watch: what looks at it.
-        rng: of first actions and of draws from the memory.
-
-    Returns:
-        The actor to keep.
-    """
+    """Take steps and learn from them, epoch after epoch; gives the actor to keep."""
     total = course.n_epochs * course.n_steps
     memory = _Memory(min(settings.n_kept, total), world)
     steps = _Steps(

@@ -200,15 +200,9 @@ def preset(
 @overload
 def preset(learner: str, name: str, n_steps: int | None = None) -> Settings: ...
 def preset(learner: str, name: str, n_steps: int | None = None) -> Settings:
-    """The settings of a learner that have a name.
+    """The settings ``armol`` or ``corrected`` of ``sac``, ``td3`` or ``ppo``.
 
-    Args:
-        learner: ``sac``, ``td3`` or ``ppo``.
-        name: ``armol`` or ``corrected``.
-        n_steps: steps in total; the preset's when None.
-
-    Raises:
-        ConfigError: there is no such preset, or the steps are none.
+    ConfigError where there is no such preset, or the steps are none.
     """
     found = _PRESETS.get((learner, name))
     if found is None:
@@ -227,10 +221,8 @@ def preset(learner: str, name: str, n_steps: int | None = None) -> Settings:
 def with_steps(settings: _S, n_steps: int) -> _S:
     """The same with so many steps in total, in at most as many epochs.
 
-    A shorter course also starts to learn earlier, in proportion.
-
-    Raises:
-        ConfigError: there is less than one step.
+    A shorter course also starts to learn earlier, in proportion. ConfigError for less
+    than one step.
     """
     course = settings.course
     if n_steps < 1:

@@ -63,12 +63,8 @@ class RewardSettings:
 class Rewards:
     """Rewards of subsets asked about items, each fused when it is first wanted.
 
-    Args:
-        examples: items with all answers, and a truth unless the reference is the
-            ensemble.
-        settings: how a value becomes a reward.
-        always: mask of providers that are asked about every item anyway, such as one
-            whose answer is among the features.
+    Providers of ``always`` are asked about every item anyway, such as one whose answer
+    is among the features.
 
     Attributes:
         bill: what the references cost; None where people said what is right.
@@ -107,9 +103,7 @@ class Rewards:
     ) -> Float64[np.ndarray, " k"]:
         """Quality of the fused answer of each pair; -1 where it is empty.
 
-        Args:
-            items: ``(k,)`` numbers of items; one may come several times.
-            masks: ``(k,)`` providers asked.
+        Items may come several times.
         """
         masks = masks | self._always
         found = self._look_up(items, masks)
@@ -172,14 +166,7 @@ def reward_of(
     prices_usd: Float64[np.ndarray, " k"],
     settings: RewardSettings,
 ) -> Float64[np.ndarray, " k"]:
-    """The reward formula.
-
-    Args:
-        values: ``(k,)`` quality of answers, -1 where one is empty.
-        n_calls: ``(k,)`` calls that were made for each.
-        prices_usd: ``(k,)`` what these calls cost.
-        settings: weights.
-    """
+    """The reward formula; values are -1 where an answer is empty."""
     if not settings.is_cost_counted:
         cost = np.zeros(len(values))
     elif settings.beta_per_usd is None:

@@ -62,17 +62,11 @@ def fit_sac(
     probe: Probe | None = None,
     always: int = 0,
 ) -> ActorPolicy:
-    """Learn whom to ask from rewards.
+    """Learn whom to ask from rewards; the preset ``armol`` without settings.
 
-    Args:
-        examples: items to learn from.
-        settings: the preset ``armol`` when None.
-        rng: the only source of chance.
-        calibration: items on which the actor to keep is chosen, where the settings
-            choose.
-        progress: told how many steps were taken.
-        probe: shown a checkpoint at the end of every epoch.
-        always: mask of providers that are asked anyway and charged.
+    On ``calibration`` the actor to keep is chosen, where the settings choose; providers
+    of ``always`` are asked anyway and charged; ``probe`` sees a checkpoint at the end
+    of every epoch.
     """
     settings = SacSettings() if settings is None else settings
     world, watch = begin(

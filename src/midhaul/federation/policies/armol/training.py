@@ -66,11 +66,7 @@ class Watching(Protocol):
 class World:
     """Items in their order, as inputs of networks, with rewards.
 
-    Args:
-        examples: to learn from.
-        course: how items come.
-        always: mask of providers that are asked anyway.
-        rng: of shuffled passes.
+    Providers of ``always`` are asked anyway.
 
     Attributes:
         inputs: ``(n, d)`` scaled features.
@@ -112,13 +108,7 @@ class World:
 class TrainingWatch:
     """Counts steps, shows checkpoints, and remembers the actor to keep.
 
-    Args:
-        course: whether the best is kept.
-        world: what is learned from.
-        calibration: items to choose a checkpoint on; None, or a course that does not
-            choose, keeps the last.
-        progress: told of steps.
-        probe: shown checkpoints.
+    Without calibration items, or where the course does not choose, the last is kept.
     """
 
     def __init__(

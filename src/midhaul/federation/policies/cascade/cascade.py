@@ -101,13 +101,8 @@ def influence_on_ap50(
 ) -> Float64[np.ndarray, "n s"]:
     """What every subset's answer to every image is worth for the pooled AP50.
 
-    Args:
-        recording: with a truth.
-        fused: answers of s subsets to all images.
-
-    Returns:
-        ``(n, s)`` whose mean over images estimates the AP50 (its classes weighted, see
-        3) of answers with the scores of the reference.
+    The mean over images estimates the AP50 (its classes weighted, see 3) of answers
+    with the scores of the reference.
     """
     n = len(recording)
     matched = [matches_of(recording, one) for one in fused]
@@ -205,11 +200,7 @@ def look_at(
 ) -> Looks:
     """Fuse every subset's answers to every item, by a fuser that is new to the item.
 
-    Args:
-        examples: the training items.
-        masks: ``(s,)`` the subsets.
-        n_folds: folds for fusers that learn; below 2 the fuser is taken as it is.
-        rng: of the folds and the fits.
+    Below 2 folds the fuser is taken as it is.
     """
     n = len(examples)
     is_new = examples.fuser.name != _LEARNED or n_folds < 2 or n < _FEWEST_ITEMS  # noqa: PLR2004
@@ -325,11 +316,7 @@ class CascadeSettings:
     splitter: str = "random"
 
     def __post_init__(self) -> None:
-        """Check the values.
-
-        Raises:
-            ValueError: one is out of its range.
-        """
+        """Check the values."""
         if self.target not in ("influence", "item"):
             message = f'target must be "influence" or "item", found {self.target!r}'
             raise ValueError(message)

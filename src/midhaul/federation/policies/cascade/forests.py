@@ -196,12 +196,7 @@ class Forest(SavedFields):
     def means(
         self, rows: Float32[np.ndarray, "n d"], values: Float32[np.ndarray, "l k"]
     ) -> Float64[np.ndarray, "n k"]:
-        """The mean, over trees, of what the leaves of each row say.
-
-        Args:
-            rows: one for each item.
-            values: ``(n_leaves, k)``.
-        """
+        """The mean, over trees, of what the leaves of each row say."""
         rows = np.ascontiguousarray(rows, np.float32)
         return means_of(rows, np.ascontiguousarray(values), *self._arrays())
 
@@ -230,11 +225,7 @@ class Grown:
     def unseen_means(
         self, values: Float32[np.ndarray, "l k"]
     ) -> Float64[np.ndarray, "n k"]:
-        """What the trees that have not seen an item say about it, ``(n, k)``.
-
-        Args:
-            values: ``(n_leaves, k)``, as :meth:`fill` gives them.
-        """
+        """What trees that have not seen an item say, of values as of :meth:`fill`."""
         return unseen_means(values, self.members, self.is_seen)
 
 
@@ -246,12 +237,8 @@ def grow(
 ) -> Grown:
     """Grow a forest that tells items apart whose targets differ.
 
-    Args:
-        rows: what is known of each item; without columns, or with fewer than two
-            items, the forest is one leaf.
-        targets: k numbers of each item, splits reduce their total variance.
-        settings: how.
-        rng: chance of the trees.
+    Splits reduce their total variance; without columns, or with fewer than two items,
+    the forest is one leaf.
     """
     n, d = rows.shape
     if d == 0 or n < 2:  # noqa: PLR2004
@@ -291,9 +278,7 @@ def _ranks(
 def _flatten(trees: list[Any], values: Float32[np.ndarray, "n d"]) -> Forest:
     """The nodes of scikit-learn's trees, one tree after another.
 
-    Args:
-        trees: grown on ranks.
-        values: ``(n, d)`` of each rank, in each column.
+    ``values`` are of each rank, in each column.
     """
     sizes = np.array([tree.node_count for tree in trees])
     roots = np.cumsum(sizes) - sizes

@@ -61,16 +61,8 @@ def useful_subsets(
     The next one is that which lifts most what the best choice in the library is worth,
     quality less price, averaged over items and exchange rates. This is the greedy rule
     for facility location (Nemhauser, Wolsey and Fisher 1978), over the neighbours of
-    what is in the library.
-
-    Args:
-        quality_of: ``(n,)`` quality of a subset's fused answer to each item.
-        prices_usd: ``(M,)`` of a call.
-        n_most: size of the library; the empty subset and all single providers are in
-            it in any case.
-
-    Returns:
-        By rising size.
+    what is in the library. The ``n_most`` hold the empty subset and all single
+    providers in any case; they are given by rising size.
     """
     n_providers = len(prices_usd)
     total_usd = float(prices_usd.sum())
@@ -114,13 +106,7 @@ def by_size(masks: Int64[np.ndarray, " s"]) -> Int64[np.ndarray, " s"]:
 def continuations(
     masks: Int64[np.ndarray, " s"], number: int, *, is_one_by_one: bool
 ) -> Int64[np.ndarray, " a"]:
-    """Numbers of the subsets of a library that one more round can lead to.
-
-    Args:
-        masks: the library.
-        number: of the subset that was asked.
-        is_one_by_one: whether a round asks one provider only.
-    """
+    """Numbers of the subsets of a library that one more round can lead to."""
     here = masks[number]
     is_wider = ((masks & here) == here) & (masks != here)
     if is_one_by_one:
@@ -165,16 +151,9 @@ def induce(
 ) -> tuple[Float32[np.ndarray, "l a"], ...]:
     """What the leaves of each subset's forest say about going on, beyond stopping.
 
-    Args:
-        lattice: the subsets.
-        grown: forest of each, grown on the items whose answers are whole.
-        worth: ``(n, s)`` of stopping at each subset.
-        is_whole: ``(n, s)`` whether everybody in the subset answered the item.
-        rate: quality that one USD has to buy.
-        wait: quality that one more round has to bring.
-
-    Returns:
-        ``(n_leaves, a)`` for each subset: mean gain of each way onward.
+    ``grown`` are on items whose answers are whole, ``rate`` is quality that one USD has
+    to buy, ``wait`` that one more round has to bring. Returns, for each subset, the
+    mean gain ``(n_leaves, a)`` of each way onward.
     """
     value = worth.copy()
     tables: list[Float32[np.ndarray, "l a"]] = []

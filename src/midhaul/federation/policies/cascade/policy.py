@@ -55,13 +55,7 @@ class Described:
         fused: Float32[np.ndarray, "n f"],
         items: Int64[np.ndarray, " k"],
     ) -> Float32[np.ndarray, "k e"]:
-        """Rows of some items whose answers so far are those of one subset.
-
-        Args:
-            mask: the subset.
-            fused: the fused answers to all items, described.
-            items: numbers of the items.
-        """
+        """Rows of some items whose answers so far are those of one subset."""
         parts = [self.features[items]]
         if mask:
             best = fused[items, -self.bests.shape[2] :]
@@ -75,13 +69,7 @@ class Described:
 def describe_items(
     recording: Recording, features: Float32[np.ndarray, "n d"], fuser: Fuser
 ) -> Described:
-    """Describe every answer by itself: as it came, and as the fuser takes it alone.
-
-    Args:
-        recording: answers that may be missing.
-        features: ``(n, d)`` of the items.
-        fuser: what fuses them.
-    """
+    """Describe every answer by itself: as it came, and as the fuser takes it alone."""
     n, c = len(recording), len(recording.names)
     n_first = n_summary(recording)
     blocks: list[Float32[np.ndarray, "n b"]] = []
@@ -152,10 +140,8 @@ class CascadePolicy(SavedFields):
         """Ask whom it pays to ask, given the answers so far; nobody where none does.
 
         Where a provider failed, the others' answers are looked at as if it had not been
-        asked, and it is not asked again. Somebody is asked about every item.
-
-        Raises:
-            DataError: the situation is of other providers or features.
+        asked, and it is not asked again. Somebody is asked about every item. DataError
+        where the situation is of other providers or features.
         """
         del rng
         self._check_fits(situation)

@@ -53,13 +53,7 @@ class Audits:
         return len(self.numbers)
 
     def and_then(self, later: Audits, limit: int) -> Audits:
-        """The last of these and of later ones.
-
-        Args:
-            later: audits of the same providers; an item that is audited again counts
-                as it was the last time.
-            limit: at most so many.
-        """
+        """The last of these and of later ones, each item as it was audited last."""
         again = set(later.recording.items)
         keep = [i for i, item in enumerate(self.recording.items) if item not in again]
         old = self.recording.take(np.array(keep, np.int64))
@@ -158,13 +152,7 @@ class Audits:
 def merged(
     first: Answers, second: Answers, is_first: Bool[np.ndarray, " n"]
 ) -> Answers:
-    """Item by item the one or the other answer.
-
-    Args:
-        first: answers to n items.
-        second: answers to the same.
-        is_first: ``(n,)`` where the first counts.
-    """
+    """Item by item the one or the other answer."""
     both = _concatenated([first, second])
     n = len(first)
     return both.take(np.where(is_first, np.arange(n), n + np.arange(n)))
@@ -261,10 +249,6 @@ class Trust:
 
         What people said where they did; elsewhere what trusted providers say together,
         or all of them where only one would be left.
-
-        Args:
-            audits: with a truth where people said it.
-            fuser: what fuses answers.
         """
         recording = audits.recording
         names = recording.providers

@@ -148,17 +148,10 @@ class Change:
 
 
 class EDetectors:
-    """Watches S numbers in [0, 1].
-
-    Args:
-        n_rows: S.
-        n_between: A above.
+    """Watches S numbers in [0, 1] for a change, once in A items by chance.
 
     Attributes:
         bets: tail t, share w and whether the tail is the upper one, of each bet.
-
-    Raises:
-        ValueError: A is not positive.
     """
 
     def __init__(self, n_rows: int, n_between: float) -> None:
@@ -190,15 +183,10 @@ class EDetectors:
         items: Sequence[str],
         numbers: Int64[np.ndarray, " n"],
     ) -> Change | None:
-        """Take in items until something seems to have changed.
+        """Take in items until something seems to have changed: that, or None.
 
-        Args:
-            values: ``(s, n)``; NaN where there is none.
-            items: ids.
-            numbers: ``(n,)`` of the items, rising.
-
-        Returns:
-            The first change; later items are not taken in then. None without one.
+        Values are NaN where there is none, numbers of items rising; later ones are not
+        taken in.
         """
         if not len(items):
             return None

@@ -34,12 +34,7 @@ if TYPE_CHECKING:
 
 
 class PolicyWatch:
-    """Providers on audits, and where people say what is right also all other answers.
-
-    Args:
-        providers: names.
-        settings: share of audits, and how rare false alarms are, both sorts together.
-    """
+    """Providers on audits, and where people say what is right all other answers."""
 
     def __init__(self, providers: Sequence[str], settings: OnlineSettings) -> None:
         self._share = settings.audit_share
@@ -55,9 +50,7 @@ class PolicyWatch:
     def baseline(self, before: Examples, policy: SubsetPolicy) -> None:
         """Take in items from before, about which nobody wants an alarm.
 
-        Args:
-            before: with a truth where there is one.
-            policy: who decides about those that are no audits.
+        The policy decides about those that are no audits.
         """
         from midhaul.federation.quality import item_quality  # noqa: PLC0415
 
@@ -80,17 +73,10 @@ class PolicyWatch:
         is_audit: Bool[np.ndarray, " n"],
         numbers: Int64[np.ndarray, " n"],
     ) -> tuple[Alarm, ...]:
-        """Watch some items.
+        """Watch some items, by rising number: what seems to have changed.
 
-        Args:
-            situation: at the end.
-            fused: the fused answers.
-            quality: ``(n,)`` of these, NaN where nobody said what is right.
-            is_audit: ``(n,)`` which items everybody was asked about, by their id.
-            numbers: ``(n,)`` of the items, rising.
-
-        Returns:
-            What seems to have changed.
+        Quality is NaN where nobody said what is right, audits are those everybody was
+        asked about.
         """
         # Auditing more must not make false alarms more frequent.
         places = audit_places(situation.recording.items)

@@ -73,14 +73,7 @@ class EarlierItems:
     ) -> Among | None:
         """A policy that leaves out who is blamed or suspected.
 
-        Args:
-            recipe: how it is learned.
-            trust: what items are judged by, and who is a suspect.
-            fuser: what fuses answers.
-            n_fewest: items that learning needs.
-
-        Returns:
-            None where nobody is blamed, nobody else is left, or items are too few.
+        None where nobody is blamed, nobody else is left, or items are too few.
         """
         items = self._items
         if items is None or len(items) < n_fewest:
@@ -125,12 +118,7 @@ _GROWTH = 1.5
 class Renewal:
     """A policy and what it is learned anew from.
 
-    Args:
-        inner: the policy that decides at first.
-        recipe: how it is learned anew.
-        fuser: what fuses answers.
-        known: names of the providers that it was learned with.
-        settings: how many audits are needed for what.
+    The ``inner`` policy decides at first; it was learned with the providers ``known``.
 
     Attributes:
         policy: who decides now, among any providers. Replaced as a whole, as requests

@@ -54,11 +54,7 @@ class OnlineSettings:
     n_to_leave_out: int = 20
 
     def __post_init__(self) -> None:
-        """Check the shares.
-
-        Raises:
-            ValueError: a share is none, or the window is smaller than what is needed.
-        """
+        """Check the shares."""
         shares = (self.audit_share, self.boosted_share)
         if not all(0 < share <= 1 for share in shares) or self.window < self.n_fewest:
             message = f"shares {shares}, window {self.window} for {self.n_fewest}"
@@ -96,15 +92,9 @@ class Recipe:
         """Learn anew, if that is surely better than going on as before.
 
         Each half of the items judges what the other half teaches, beside the incumbent;
-        only if the mean gain is above 0 at 95 % all of them are learned from.
-
-        Args:
-            incumbent: the policy that decides so far.
-            examples: items to learn from and to judge on.
-            number: how often it was learned before, which makes chance another one.
-
-        Returns:
-            The new policy, or None where the incumbent is at least as good.
+        only if the mean gain is above 0 at 95 % all of them are learned from. None
+        where the incumbent is at least as good. The ``number`` of times it was learned
+        before makes chance another one.
         """
         places = np.arange(len(examples))
         halves = places[::2], places[1::2]
@@ -123,11 +113,6 @@ class Recipe:
 
         After an alarm the other one is doubtful already, so one standard error above
         no gain has to do, and a few items.
-
-        Args:
-            new: the one.
-            old: the other.
-            examples: what they are judged on.
         """
         gain = self._worth(new, examples) - self._worth(old, examples)
         return _is_above_zero(gain, _LIKELY)
