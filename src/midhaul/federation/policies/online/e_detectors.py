@@ -148,7 +148,7 @@ class Change:
 
 
 class EDetectors:
-    """Watches S numbers in [0, 1] for a change, once in A items by chance.
+    """Watches S numbers in [0, 1]; A, ``n_between``, bounds the false alarms.
 
     Attributes:
         bets: tail t, share w and whether the tail is the upper one, of each bet.
