@@ -18,10 +18,10 @@ from midhaul.federation.policies.armol.presets import preset
 from midhaul.federation.policies.armol.rewards import Rewards, RewardSettings
 from midhaul.federation.policies.armol.sac import fit_sac
 from midhaul.federation.policies.armol.td3 import fit_td3
+from midhaul.federation.policies.base import replay
 from midhaul.federation.policies.baselines import FixedFamily
 from midhaul.federation.policies.budgets import calibrate
 from midhaul.federation.policies.catalogue import fit_policy
-from midhaul.federation.policies.replay import replay
 from midhaul.federation.quality import set_quality
 from midhaul.federation.recordings.problem import all_masks, sizes_of
 

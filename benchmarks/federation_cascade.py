@@ -28,7 +28,7 @@ from midhaul.federation.evaluate.split_and_fit import (
     split_three,
 )
 from midhaul.federation.fusion import Fuser, fuser_named
-from midhaul.federation.policies.replay import replay
+from midhaul.federation.policies.base import replay
 from midhaul.federation.quality import set_quality
 from midhaul.federation.recordings.problem import Recording, all_masks, sizes_of
 from midhaul.federation.recordings.source import RecordingSource, open_recording

@@ -41,21 +41,21 @@ import numpy as np
 from online_cases import case
 from online_streams import streams
 
+from midhaul.federation.evaluate.online import degraded
 from midhaul.federation.fusion import fuser_named
+from midhaul.federation.policies.base import replay
 from midhaul.federation.policies.catalogue import fit_policy
 from midhaul.federation.policies.ensemble_labels import with_references
 from midhaul.federation.policies.online.drift import DriftMonitor
-from midhaul.federation.policies.online.refit_settings import OnlineSettings
-from midhaul.federation.policies.replay import replay
+from midhaul.federation.policies.online.refit import OnlineSettings
 from midhaul.federation.quality import item_quality
-from midhaul.federation.recordings.degrading import degraded
 
 if TYPE_CHECKING:
     from online_cases import Case
 
+    from midhaul.federation.evaluate.online import Degrading
     from midhaul.federation.fusion.base import Fuser
     from midhaul.federation.policies.online.drift import Alarm
-    from midhaul.federation.recordings.degrading import Degrading
     from midhaul.federation.recordings.problem import Recording
 
 DATA = Path(

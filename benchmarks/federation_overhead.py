@@ -40,7 +40,7 @@ from midhaul.federation.money.budget import BudgetGuard, Budgets
 from midhaul.federation.money.ledger import Ledger
 from midhaul.federation.money.prices import PriceList
 from midhaul.federation.policies.baselines import FixedPolicy
-from midhaul.federation.providers.recorded import RecordedProvider
+from midhaul.federation.providers.local import RecordedProvider
 from midhaul.federation.recordings.problem import Answers, Recording
 from midhaul.federation.recordings.vocabulary import Vocabulary
 from midhaul.federation.serving import Federation, Knowledge

@@ -26,12 +26,12 @@ import numpy as np
 from online_cases import case
 from online_streams import kept_up_to_date, streamed, strongest_of
 
+from midhaul.federation.evaluate.online import degraded
 from midhaul.federation.policies.baselines import fit_fixed
 from midhaul.federation.policies.catalogue import fit_policy
-from midhaul.federation.recordings.degrading import degraded
 
 if TYPE_CHECKING:
-    from midhaul.federation.recordings.degrading import Degrading
+    from midhaul.federation.evaluate.online import Degrading
 
 DATA = Path(
     os.environ.get("MIDHAUL_DATA", Path(__file__).parent.parent.parent / "shared/data")

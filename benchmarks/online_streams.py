@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from midhaul.federation.evaluate.online import degraded
 from midhaul.federation.policies.baselines import fit_fixed
 from midhaul.federation.policies.catalogue import fit_policy
 from midhaul.federation.policies.linucb import LinUcbSettings, fit_linucb
 from midhaul.federation.policies.online.online import OnlineRefit
-from midhaul.federation.policies.online.refit_settings import Recipe
+from midhaul.federation.policies.online.refit import Recipe
 from midhaul.federation.policies.online.streaming import stream
 from midhaul.federation.quality import item_quality
-from midhaul.federation.recordings.degrading import degraded
 
 if TYPE_CHECKING:
     from online_cases import Case

@@ -29,8 +29,7 @@ from midhaul.federation.bundle import Bundle
 from midhaul.federation.fusion import SAVED_FUSERS
 from midhaul.federation.money.ledger import Ledger
 from midhaul.federation.npz_state import read_state
-from midhaul.federation.policies.replay import replay
-from midhaul.federation.policies.saved import SAVED_POLICIES
+from midhaul.federation.policies.base import SAVED_POLICIES, replay
 from midhaul.federation.recordings.problem import Answers, Recording
 from midhaul.kinds import KINDS
 from midhaul.runs.run import Run

@@ -10,9 +10,9 @@ from midhaul.deploy.plan import choices
 from midhaul.deploy.plan.config import PlanConfig
 from midhaul.errors import ConfigError, DataError, PrerequisiteError
 from midhaul.federation import fusion
-from midhaul.federation.features.saved import extractor_of
+from midhaul.federation.features.base import extractor_of
+from midhaul.federation.policies.base import SAVED_POLICIES, policy_from_state
 from midhaul.federation.policies.catalogue import POLICIES
-from midhaul.federation.policies.saved import SAVED_POLICIES, policy_from_state
 from midhaul.federation.providers.catalogue import PROVIDERS
 from midhaul.federation.recordings import layouts
 from midhaul.registry import Entry, Registry, imported

@@ -22,8 +22,8 @@ from midhaul.captures import tables
 from midhaul.captures.config import CaptureConfig, LatencyConfig, ServersConfig
 from midhaul.captures.experiment import latency
 from midhaul.captures.metrics import samples
-from midhaul.captures.naming import Naming, hour_of, zone
 from midhaul.captures.report import build
+from midhaul.captures.tables import Naming, hour_of, zone
 from midhaul.errors import ConfigError, DataError
 from midhaul.report import DataTable, Figure, render
 from midhaul.runs.progress import SilentProgress

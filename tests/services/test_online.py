@@ -14,12 +14,12 @@ import pytest
 from tests.services.test_federation import fetch, get, service_of, until
 
 from midhaul.federation.bundle import Bundle
+from midhaul.federation.evaluate.online import degraded
 from midhaul.federation.fusion import fuser_named
 from midhaul.federation.policies.base import Examples
 from midhaul.federation.policies.catalogue import fit_policy
-from midhaul.federation.policies.check_recordings import check_examples
-from midhaul.federation.recordings.degrading import degraded
-from midhaul.federation.recordings.parquet_writer import write_parquet
+from midhaul.federation.policies.checks import check_examples
+from midhaul.federation.recordings.parquet import write_parquet
 
 if TYPE_CHECKING:
     from collections.abc import Generator

@@ -21,13 +21,14 @@ from midhaul.captures.metrics import (
     of_configuration,
     times_of,
 )
-from midhaul.captures.naming import Naming, zone
 from midhaul.captures.request_times import SplitLimits
 from midhaul.captures.tables import (
+    Naming,
     capture_row,
     connection_row,
     ignored_rows,
     request_row,
+    zone,
 )
 from midhaul.captures.tracking import FileReport, Tracker, series
 from midhaul.model import Estimate, Tally, Verdict

@@ -12,10 +12,14 @@ from .fusion.detections import fuse as fuse
 from .money.budget import BudgetGuard as BudgetGuard
 from .money.ledger import Ledger as Ledger
 from .money.prices import PriceList as PriceList
-from .policies.base import Examples as Examples, Situation as Situation
+from .policies.base import (
+    Examples as Examples,
+    Replay as Replay,
+    Situation as Situation,
+    replay as replay,
+)
 from .policies.budgets import calibrate as calibrate
 from .policies.catalogue import fit_policy as fit_policy
-from .policies.replay import Replay as Replay, replay as replay
 from .quality import (
     item_quality as item_quality,
     set_quality as set_quality,

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     import numpy as np
     from jaxtyping import Float64
 
-    from midhaul.federation.policies.online.refit_settings import OnlineSettings
+    from midhaul.federation.policies.online.refit import OnlineSettings
 
 
 class OnlineConfig(Section):
@@ -75,7 +75,7 @@ class OnlineConfig(Section):
     @property
     def settings(self) -> OnlineSettings:
         """The same as the policy takes it."""
-        from midhaul.federation.policies.online.refit_settings import (  # noqa: PLC0415
+        from midhaul.federation.policies.online.refit import (  # noqa: PLC0415
             OnlineSettings,
         )
 

@@ -20,9 +20,9 @@ from midhaul.federation.evaluate.tables import (
     FAULT_SUMMARY,
 )
 from midhaul.federation.evaluate.train import BUNDLE, train
+from midhaul.federation.policies.base import replay
 from midhaul.federation.policies.baselines import FixedPolicy
-from midhaul.federation.policies.replay import replay
-from midhaul.federation.recordings.parquet_writer import write_parquet
+from midhaul.federation.recordings.parquet import write_parquet
 from midhaul.federation.recordings.problem import Answers, Recording
 from midhaul.report import Figure, Notice, Page, render
 from midhaul.runs.progress import SilentProgress

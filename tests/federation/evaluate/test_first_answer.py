@@ -11,8 +11,8 @@ from midhaul.federation.bundle import Bundle
 from midhaul.federation.evaluate import tables
 from midhaul.federation.evaluate.config import TrainConfig
 from midhaul.federation.evaluate.train import BUNDLE, train
-from midhaul.federation.policies.replay import replay
-from midhaul.federation.recordings.parquet_writer import write_parquet
+from midhaul.federation.policies.base import replay
+from midhaul.federation.recordings.parquet import write_parquet
 from midhaul.runs.progress import SilentProgress
 from midhaul.runs.run import Run
 

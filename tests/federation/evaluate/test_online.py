@@ -11,7 +11,7 @@ from midhaul.errors import ConfigError
 from midhaul.federation.evaluate import tables
 from midhaul.federation.evaluate.experiment import evaluate
 from midhaul.federation.evaluate.report import build_evaluate
-from midhaul.federation.recordings.parquet_writer import write_parquet
+from midhaul.federation.recordings.parquet import write_parquet
 from midhaul.report import render
 from midhaul.runs.progress import SilentProgress
 from midhaul.runs.run import Run

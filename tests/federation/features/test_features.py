@@ -15,13 +15,15 @@ from onnx import TensorProto, helper, numpy_helper
 from tests.federation.toy_learning import one_best, two_contexts
 
 from midhaul.errors import DataError
-from midhaul.federation.features.base import NoFeatures
+from midhaul.federation.features.base import NoFeatures, extractor_of
 from midhaul.federation.features.embedding import load_embedding
-from midhaul.federation.features.saved import extractor_of
 from midhaul.federation.features.statistics import ImageStatistics, statistics_of
 from midhaul.federation.npz_state import read_state, write_state
-from midhaul.federation.policies.after_first import AfterFirstPolicy, FirstAnswer
-from midhaul.federation.policies.answer_features import describe
+from midhaul.federation.policies.answer_features import (
+    AfterFirstPolicy,
+    FirstAnswer,
+    describe,
+)
 from midhaul.federation.policies.armol.actor_policy import (
     ActorNetwork,
     ActorPolicy,

@@ -15,10 +15,10 @@ from threadpoolctl import threadpool_limits
 
 from midhaul.errors import DataError
 from midhaul.federation.fusion import fit_fuser, fuser_from_state, fuser_named
-from midhaul.federation.fusion.boosted_trees import BoostedTrees
 from midhaul.federation.fusion.stacked_boxes import (
     MAX_BOXES,
     SILENT,
+    BoostedTrees,
     StackedBoxes,
     cluster_boxes,
     cluster_features,

@@ -10,10 +10,9 @@ from tests.federation.random_recordings import random_recording
 
 from midhaul.errors import DataError
 from midhaul.federation.fusion import fuser_named
-from midhaul.federation.policies.base import Examples
+from midhaul.federation.policies.base import Examples, replay
 from midhaul.federation.policies.baselines import FixedPolicy, fit_fixed
 from midhaul.federation.policies.budgets import BudgetCurve, calibrate
-from midhaul.federation.policies.replay import replay
 
 
 def examples_of(seed: int, n: int = 400) -> Examples:

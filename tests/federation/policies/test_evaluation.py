@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from tests.federation.random_recordings import random_recording, recordings, tiny_labels
 
 from midhaul.federation.fusion import fuser_named
-from midhaul.federation.policies.replay import replay
+from midhaul.federation.policies.base import replay
 from midhaul.federation.recordings.problem import sizes_of
 
 if TYPE_CHECKING:

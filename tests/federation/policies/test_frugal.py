@@ -10,9 +10,9 @@ import pytest
 
 from midhaul.errors import DataError
 from midhaul.federation.fusion import fuser_named
-from midhaul.federation.policies.check_recordings import check_examples
+from midhaul.federation.policies.base import replay
+from midhaul.federation.policies.checks import check_examples
 from midhaul.federation.policies.frugal import FrugalSettings, fit_frugal, rule_group
-from midhaul.federation.policies.replay import replay
 from midhaul.federation.quality import item_quality, subset_qualities
 from midhaul.federation.recordings.problem import first_label
 

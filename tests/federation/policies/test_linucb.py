@@ -7,10 +7,10 @@ import pytest
 
 from midhaul.errors import DataError
 from midhaul.federation.fusion import fuser_named
+from midhaul.federation.policies.base import replay
 from midhaul.federation.policies.baselines import fit_fixed
-from midhaul.federation.policies.check_recordings import check_examples
+from midhaul.federation.policies.checks import check_examples
 from midhaul.federation.policies.linucb import LinUcbSettings, RidgeBank, fit_linucb
-from midhaul.federation.policies.replay import replay
 from midhaul.federation.quality import item_quality
 
 _RNG = np.random.default_rng

@@ -9,23 +9,23 @@ import numpy as np
 import pytest
 
 from midhaul.federation.fusion import fuser_named
+from midhaul.federation.policies.base import policy_from_state
 from midhaul.federation.policies.baselines import FixedPolicy
+from midhaul.federation.policies.budgets import MixedPolicy, NobodyPolicy
 from midhaul.federation.policies.catalogue import (
     CATALOGUE,
     PolicyEntry,
     entry_named,
     fit_policy,
 )
-from midhaul.federation.policies.check_recordings import check_examples
 from midhaul.federation.policies.checks import (
+    check_examples,
     check_family,
     check_online,
     check_policy,
 )
-from midhaul.federation.policies.mixed import MixedPolicy, NobodyPolicy
 from midhaul.federation.policies.online.online import OnlineRefit
-from midhaul.federation.policies.online.refit_settings import OnlineSettings, Recipe
-from midhaul.federation.policies.saved import policy_from_state
+from midhaul.federation.policies.online.refit import OnlineSettings, Recipe
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -10,7 +10,7 @@ import pytest
 
 from midhaul.federation.fusion import fuser_named
 from midhaul.federation.policies.baselines import fit_fixed
-from midhaul.federation.policies.check_recordings import check_examples
+from midhaul.federation.policies.checks import check_examples
 from midhaul.federation.policies.ensemble_labels import (
     ReferenceBill,
     as_truth,

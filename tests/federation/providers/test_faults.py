@@ -14,7 +14,7 @@ from PIL import Image
 from midhaul.errors import ConfigError, DataError
 from midhaul.federation.providers.checks import check_provider
 from midhaul.federation.providers.faults import Fault, FaultyProvider, drawn_faults
-from midhaul.federation.providers.recorded import DrawnLatency, RecordedProvider
+from midhaul.federation.providers.local import DrawnLatency, RecordedProvider
 from midhaul.federation.recordings.problem import Answers, Recording
 from midhaul.model import Detections, Tags
 

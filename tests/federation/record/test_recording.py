@@ -23,7 +23,16 @@ from midhaul.federation.money.budget import BudgetGuard, Budgets
 from midhaul.federation.money.ledger import Ledger
 from midhaul.federation.money.prices import PriceList
 from midhaul.federation.record import tables
-from midhaul.federation.record.caller import Asked, Asker, keys_to_ask, turns_of
+from midhaul.federation.record.caller import (
+    Asked,
+    Asker,
+    CallKey,
+    Journal,
+    JournalCall,
+    JournalEntry,
+    keys_to_ask,
+    turns_of,
+)
 from midhaul.federation.record.config import (
     AskedConfig,
     RecordConfig,
@@ -31,12 +40,6 @@ from midhaul.federation.record.config import (
     ScheduleConfig,
 )
 from midhaul.federation.record.experiment import record
-from midhaul.federation.record.journal import (
-    CallKey,
-    Journal,
-    JournalCall,
-    JournalEntry,
-)
 from midhaul.federation.record.report import build
 from midhaul.federation.record.samples import samples
 from midhaul.federation.recordings.parquet import read_parquet

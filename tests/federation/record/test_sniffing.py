@@ -15,7 +15,7 @@ from midhaul.captures.capture import captures_in
 from midhaul.captures.tracking import split
 from midhaul.errors import PrerequisiteError
 from midhaul.federation.record.config import SniffConfig
-from midhaul.federation.record.tcpdump import Sniffer, arguments
+from midhaul.federation.record.experiment import Sniffer, arguments
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -15,8 +15,7 @@ from tests.federation.recordings.made import assert_same, recordings
 
 from midhaul.errors import DataError
 from midhaul.federation.recordings.findings import FindingCounter
-from midhaul.federation.recordings.parquet import read_parquet
-from midhaul.federation.recordings.parquet_writer import write_parquet
+from midhaul.federation.recordings.parquet import read_parquet, write_parquet
 
 if TYPE_CHECKING:
     from midhaul.federation.recordings.problem import Recording

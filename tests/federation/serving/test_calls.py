@@ -21,10 +21,8 @@ from midhaul.federation.serving import (
     ProviderSettings,
     RetrySettings,
 )
-from midhaul.federation.serving.breaker import Breaker
-from midhaul.federation.serving.caller import Retries
+from midhaul.federation.serving.caller import Breaker, Limiter, Retries
 from midhaul.federation.serving.engine import AnswerCache
-from midhaul.federation.serving.limiter import Limiter
 from midhaul.federation.serving.replay import run_virtual
 from midhaul.model import Prediction
 

@@ -14,13 +14,12 @@ from midhaul.federation.bundle import Bundle
 from midhaul.federation.fusion import fuser_named
 from midhaul.federation.npz_state import write_state
 from midhaul.federation.online_config import OnlineConfig
+from midhaul.federation.policies.base import policy_from_state
 from midhaul.federation.policies.catalogue import fit_policy
-from midhaul.federation.policies.check_recordings import check_examples
-from midhaul.federation.policies.checks import check_online
+from midhaul.federation.policies.checks import check_examples, check_online
 from midhaul.federation.policies.online.online import OnlineRefit
-from midhaul.federation.policies.online.refit_settings import OnlineSettings
+from midhaul.federation.policies.online.refit import OnlineSettings
 from midhaul.federation.policies.online.streaming import stream
-from midhaul.federation.policies.saved import policy_from_state
 from midhaul.federation.serving.config import (
     FederationFile,
     PolicyConfig,
@@ -29,7 +28,7 @@ from midhaul.federation.serving.config import (
     read_federation,
 )
 from midhaul.federation.serving.from_config import knowledge_of, open_online
-from midhaul.federation.serving.online_state import OnlineState, online_of
+from midhaul.federation.serving.online_feedback import OnlineState, online_of
 from midhaul.runs.spec import Spec
 
 if TYPE_CHECKING:

@@ -17,7 +17,7 @@ from midhaul.federation.evaluate.tables import (
 )
 from midhaul.federation.money.budget import Budgets
 from midhaul.federation.providers.faults import Fault
-from midhaul.federation.providers.recorded import DrawnLatency
+from midhaul.federation.providers.local import DrawnLatency
 from midhaul.federation.recordings.problem import Answers, Recording
 from midhaul.federation.serving import BreakerSettings, ProviderSettings
 from midhaul.federation.serving.replay import (

@@ -38,11 +38,10 @@ from midhaul.federation.evaluate.tables import (
     FAULT_SUMMARY,
 )
 from midhaul.federation.evaluate.train import train
-from midhaul.federation.policies.base import Examples
+from midhaul.federation.policies.base import Examples, replay
 from midhaul.federation.policies.baselines import best_single
 from midhaul.federation.policies.catalogue import entry_named
 from midhaul.federation.policies.online.streaming import stream
-from midhaul.federation.policies.replay import replay
 from midhaul.federation.recordings.problem import members
 from midhaul.federation.serving.replay import (
     ReplaySettings,

@@ -18,12 +18,11 @@ import numpy as np
 from midhaul.errors import ConfigError, DataError
 from midhaul.federation.fusion import fit_fuser, fuser_named
 from midhaul.federation.fusion.calibration import fit_calibration
-from midhaul.federation.policies.after_first import AfterFirstPolicy, FirstAnswer
-from midhaul.federation.policies.base import Examples
+from midhaul.federation.policies.answer_features import AfterFirstPolicy, FirstAnswer
+from midhaul.federation.policies.base import Examples, replay
 from midhaul.federation.policies.budgets import calibrate
 from midhaul.federation.policies.catalogue import entry_named, fit_policy
 from midhaul.federation.policies.ensemble_labels import with_references
-from midhaul.federation.policies.replay import replay
 from midhaul.federation.quality import set_quality
 from midhaul.federation.recordings.problem import split_items
 

@@ -21,9 +21,9 @@ from midhaul.federation.evaluate.split_and_fit import (
     learn,
     prepare,
 )
+from midhaul.federation.policies.base import replay
 from midhaul.federation.policies.catalogue import entry_named
 from midhaul.federation.policies.ensemble_labels import ReferenceBill
-from midhaul.federation.policies.replay import replay
 from midhaul.federation.recordings.problem import sizes_of, split_items
 from midhaul.model import Verdict
 from midhaul.runs.summary import SUMMARY

@@ -1,14 +1,20 @@
 """Features: what describes items by numbers, so that a policy can tell them apart.
 
 Without any, policies know only prices, and what was answered so far.
+Extractors are made again from what they saved of themselves.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
+
+from midhaul.errors import DataError
+from midhaul.registry import Registry
+from midhaul.vision.detectors.card import parse_card
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -51,7 +57,7 @@ class FeatureExtractor(Protocol):
         ...
 
     def state(self) -> State:
-        """What is needed to make it again, for ``features.saved.extractor_of``."""
+        """What is needed to make it again, for :func:`extractor_of`."""
         ...
 
 
@@ -80,3 +86,29 @@ class NoFeatures:
     def state(self) -> State:
         """See :class:`midhaul.federation.features.base.FeatureExtractor`."""
         return {"kind": "none"}
+
+
+_FEATURES: Registry[Any] = Registry(
+    "kind of features",
+    {
+        "none": "midhaul.federation.features.base:NoFeatures",
+        "statistics": "midhaul.federation.features.statistics:ImageStatistics",
+        "embedding": "midhaul.federation.features.embedding:load_embedding",
+        "first-answer": "midhaul.federation.policies.answer_features:FirstAnswer",
+    },
+    error=DataError,
+)
+"""What makes each kind."""
+
+
+def extractor_of(state: State) -> FeatureExtractor:
+    """The extractor that a state was taken from.
+
+    DataError where there is no such kind, or the model of an embedding is gone.
+    """
+    make = _FEATURES.named(str(state.get("kind")))
+    values = {key: value for key, value in state.items() if key != "kind"}
+    if "file" in values:
+        values["file"] = Path(values["file"])
+        values["card"] = parse_card(values["card"], where=str(values["file"]))
+    return make(**values)

@@ -15,29 +15,29 @@ Statistics 29, 2001).
 3. Both models see the same rows; the second is not fitted to the first's residuals.
    Clusters to which the linear model gives less than 1 in 400 are left to it alone.
 
-Boxes of several providers are gathered into *clusters* that may be one object each.
+Boxes are gathered into *clusters* that may be one object each: steps 1 to 4 of weighted
+boxes fusion (Image and Vision Computing 107, 2021, section 3), with what every provider
+contributed kept beside the fused box, so that somebody else can score it. A cluster's
+*context* is what stands around it on its image, its *features* are what is told of it
+to the model that says how likely it is true.
 
-Steps 1 to 4 of weighted boxes fusion (Solovyev, Wang and Gabruseva, Image and Vision
-Computing 107, 2021, section 3), with what every provider contributed kept beside the
-fused box, so that somebody else can score it.
-
-A cluster's *context* is what stands around it on its image.
-
-Its *features* are what is told of it to the model that says how likely it is true.
+*Boosted trees* are flat arrays, evaluated without the library that grew them. A
+tree sends a row left where ``row[feature] <= threshold``, or where the value is NaN and
+the node says so; a leaf adds its value to the sum. Nodes of all trees stand in one
+array; ``roots`` says where each tree begins.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
-from jaxtyping import Float64
+from jaxtyping import Bool, Float64, Int32
 from numba import njit
 
 from midhaul.errors import DataError
 from midhaul.federation.fusion import boxes as box_kernels
-from midhaul.federation.fusion.boosted_trees import BoostedTrees
 from midhaul.federation.fusion.boxes import pool
 from midhaul.federation.fusion.calibration import Calibration, fit_calibration
 from midhaul.federation.fusion.provider_arrays import draw_masks
@@ -46,9 +46,99 @@ from midhaul.federation.npz_state import SavedFields
 from midhaul.federation.recordings.problem import Answers
 
 if TYPE_CHECKING:
-    from jaxtyping import Bool, Float32, Int64
+    from jaxtyping import Float32, Int64
 
     from midhaul.federation.recordings.problem import Recording
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class BoostedTrees(SavedFields):
+    """A sum of regression trees.
+
+    Attributes:
+        baseline: what the sum begins with.
+        roots: ``(t,)`` first node of each tree.
+        features: ``(v,)`` column that a node looks at; -1 in leaves.
+        thresholds: ``(v,)`` left up to here.
+        lefts: ``(v,)`` node.
+        rights: ``(v,)`` node.
+        nan_left: ``(v,)`` whether a NaN goes left.
+        values: ``(v,)`` of leaves.
+    """
+
+    baseline: float
+    roots: Int32[np.ndarray, " t"]
+    features: Int32[np.ndarray, " v"]
+    thresholds: Float64[np.ndarray, " v"]
+    lefts: Int32[np.ndarray, " v"]
+    rights: Int32[np.ndarray, " v"]
+    nan_left: Bool[np.ndarray, " v"]
+    values: Float64[np.ndarray, " v"]
+
+    @classmethod
+    def of_histogram(cls, model: Any) -> BoostedTrees:
+        """The trees of a fitted binary HistGradientBoostingClassifier or regressor.
+
+        Its sum is the decision function: log odds of a classifier. Scikit-learn has no
+        public way to its nodes; a test compares both forms.
+        """
+        nodes = [one.nodes for (one,) in model._predictors]  # noqa: SLF001
+        sizes = np.array([len(tree) for tree in nodes])
+        roots = np.cumsum(sizes) - sizes
+        shift = np.repeat(roots, sizes)
+        flat = np.concatenate(nodes)
+        is_leaf = flat["is_leaf"].astype(bool)
+        return cls(
+            baseline=float(np.ravel(model._baseline_prediction)[0]),  # noqa: SLF001
+            roots=roots.astype(np.int32),
+            features=np.where(is_leaf, -1, flat["feature_idx"]).astype(np.int32),
+            thresholds=flat["num_threshold"].astype(np.float64),
+            lefts=(flat["left"] + shift).astype(np.int32),
+            rights=(flat["right"] + shift).astype(np.int32),
+            nan_left=flat["missing_go_to_left"].astype(bool),
+            values=flat["value"].astype(np.float64),
+        )
+
+    def sums(self, rows: Float32[np.ndarray, "n d"]) -> Float64[np.ndarray, " n"]:
+        """The sum of all trees for each row."""
+        return self.baseline + _sums(
+            np.ascontiguousarray(rows),
+            self.roots,
+            self.features,
+            self.thresholds,
+            self.lefts,
+            self.rights,
+            self.nan_left,
+            self.values,
+        )
+
+
+@njit(cache=True)
+def _sums(
+    rows: np.ndarray,
+    roots: np.ndarray,
+    features: np.ndarray,
+    thresholds: np.ndarray,
+    lefts: np.ndarray,
+    rights: np.ndarray,
+    nan_left: np.ndarray,
+    values: np.ndarray,
+) -> np.ndarray:
+    result = np.zeros(len(rows))
+    for i in range(len(rows)):
+        row = rows[i]
+        total = 0.0
+        for root in roots:
+            node = root
+            while features[node] >= 0:
+                value = row[features[node]]
+                if value <= thresholds[node] or (np.isnan(value) and nan_left[node]):
+                    node = lefts[node]
+                else:
+                    node = rights[node]
+            total += values[node]
+        result[i] = total
+    return result
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -368,7 +458,8 @@ class StackedBoxes(SavedFields):
 
         DataError where it was not fitted to one of them, or to these labels.
         """
-        clusters = _clusters(self.calibration, recording, asked, self.iou)
+        calibrated = self.calibration.apply(recording)
+        clusters = cluster_boxes(calibrated, asked, self.iou)
         clusters = _arranged(clusters, recording.providers, self.providers)
         rows = cluster_features(clusters, recording.sizes_px, self.class_odds)
         scores = sigmoid(self._log_odds(rows)).astype(np.float32)
@@ -448,10 +539,11 @@ def _examples(
     """Clusters of several subsets for each item, which are true, and odds by label."""
     n_names, p = len(recording.names), recording.n_providers
     parts: list[tuple[np.ndarray, ...]] = []
+    calibrated = calibration.apply(recording)
     everyone = np.full(len(recording), recording.everyone, np.int64)
     drawn = [draw_masks(len(recording), p, rng) for _ in range(_DRAWS - 1)]
     for asked in (everyone, *drawn):
-        clusters = _clusters(calibration, recording, asked, iou)
+        clusters = cluster_boxes(calibrated, asked, iou)
         is_true, counts = _truths(clusters, recording)
         told = cluster_features(clusters, recording.sizes_px, np.zeros(n_names))
         parts.append((told[counts], is_true[counts], clusters.labels[counts]))
@@ -466,15 +558,6 @@ def _examples(
     class_odds = log_odds((n_true + prior) / (n + _CLASS_PRIOR))
     rows[:, p] = class_odds[labels]
     return rows, is_true, class_odds
-
-
-def _clusters(
-    calibration: Calibration,
-    recording: Recording,
-    asked: Int64[np.ndarray, " n"],
-    iou: float,
-) -> Clusters:
-    return cluster_boxes(calibration.apply(recording), asked, iou)
 
 
 def _arranged(

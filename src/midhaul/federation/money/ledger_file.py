@@ -217,7 +217,7 @@ class Spending:
     def total(
         self, *, run: str | None = None, provider: str | None = None, when: str = ""
     ) -> Total:
-        """Calls and money of a run, a provider, a day ``2026-11-25`` or month; or all."""
+        """Calls and money by run, provider and day ``2026-11-25`` or month."""
         found = _Counter()
         for (of_run, of_provider, day), (counter, *_) in self._places.items():
             if (

@@ -2,17 +2,21 @@
 
 A policy may look at a part of what is known: some of the items, or some of the
 providers.
+
+*Replay*: a policy over recorded answers, where every call it makes is charged. *Saved
+policies*: from the state that one gave of itself to the policy again.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
 from midhaul.errors import DataError
 from midhaul.model.display import Shown
+from midhaul.registry import Registry
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -200,3 +204,99 @@ def _moved(
     for source, target in zip(sources, targets, strict=True):
         found |= (masks >> source & 1) << target
     return found
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
+class Replay(Shown):
+    """What a policy did to n items.
+
+    Attributes:
+        asked: ``(n,)`` mask of all providers asked.
+        rounds: ``(r, n)`` mask asked in each round; 0 where an item was done.
+        cost_usd: ``(n,)`` price of the calls.
+        fused: the answers given.
+        situation: what was known at the end.
+    """
+
+    asked: Int64[np.ndarray, " n"]
+    rounds: Int64[np.ndarray, "r n"]
+    cost_usd: Float64[np.ndarray, " n"]
+    fused: Answers
+    situation: Situation
+
+
+def replay(
+    policy: SubsetPolicy,
+    recording: Recording,
+    features: Float32[np.ndarray, "n d"],
+    fuser: Fuser,
+    rng: np.random.Generator,
+) -> Replay:
+    """Let a policy decide about every item of a recording until it asks nobody.
+
+    The policy sees only answers that it paid for, and never the truth.
+
+    Args:
+        policy: who decides.
+        recording: what would be answered.
+        features: ``(n, d)`` of the items.
+        fuser: what fuses the answers in the end.
+        rng: the policy's chance.
+    """
+    n = len(recording)
+    asked = np.zeros(n, np.int64)
+    rounds: list[Int64[np.ndarray, " n"]] = []
+    going = np.arange(n)
+    while len(going):
+        part = recording if len(going) == n else recording.take(going)
+        situation = Situation(
+            recording=part.shown(asked[going]),
+            features=features[going],
+            asked=asked[going],
+        )
+        new = policy.decide(situation, rng) & ~asked[going] & recording.everyone
+        going, new = going[new != 0], new[new != 0]
+        if len(going):
+            asked[going] |= new
+            rounds.append(np.zeros(n, np.int64))
+            rounds[-1][going] = new
+    shown = recording.shown(asked)
+    return Replay(
+        asked=asked,
+        rounds=np.array(rounds, np.int64).reshape(len(rounds), n),
+        cost_usd=recording.prices_of(asked),
+        fused=fuser.fuse(shown, asked),
+        situation=Situation(
+            recording=replace(shown, truth=None), features=features, asked=asked
+        ),
+    )
+
+
+_HERE = "midhaul.federation.policies"
+
+SAVED_POLICIES: Registry[Any] = Registry(
+    "kind of saved policy",
+    {
+        "nobody": f"{_HERE}.budgets:NobodyPolicy",
+        "mixed": f"{_HERE}.budgets:MixedPolicy",
+        "random-1": f"{_HERE}.baselines:RandomOne",
+        "random-n": f"{_HERE}.baselines:RandomSubset",
+        "fixed": f"{_HERE}.baselines:FixedPolicy",
+        "table": f"{_HERE}.baselines:TablePolicy",
+        "confidence": f"{_HERE}.confidence:ConfidenceCascade",
+        "frugal": f"{_HERE}.frugal:FrugalPolicy",
+        "frugal-mct": f"{_HERE}.frugal_mct:FrugalMctPolicy",
+        "linucb": f"{_HERE}.linucb:LinUcb",
+        "cascade": f"{_HERE}.cascade.policy:CascadePolicy",
+        "actor": f"{_HERE}.armol.actor_policy:ActorPolicy",
+        "after-first": f"{_HERE}.answer_features:AfterFirstPolicy",
+        "online": f"{_HERE}.online.online:OnlineRefit",
+    },
+    error=DataError,
+)
+"""Class of each kind of state."""
+
+
+def policy_from_state(state: State) -> SavedPolicy:
+    """What a policy's ``state()`` gave; DataError where no policy is known that did."""
+    return SAVED_POLICIES.named(state.get("policy")).from_state(state)

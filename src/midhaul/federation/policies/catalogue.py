@@ -99,7 +99,7 @@ CATALOGUE: tuple[PolicyEntry, ...] = (
     ),
     PolicyEntry(
         name="chord",
-        fit="mixed:fit_chord",
+        fit="budgets:fit_chord",
         description="fixed subsets, mixed by chance to a price",
         settings=("budget_usd",),
     ),
@@ -290,7 +290,7 @@ def _fit_learner(
     **watching: object,
 ) -> Policy:
     fit: Any = POLICIES.named(name)
-    from midhaul.federation.policies.after_first import (  # noqa: PLC0415 - torch
+    from midhaul.federation.policies.answer_features import (  # noqa: PLC0415 - torch
         AfterFirstPolicy,
         FirstAnswer,
     )

@@ -102,7 +102,7 @@ def make_provider(spec: ProviderSpec) -> Provider:
 
 
 def _recorded(spec: ProviderSpec) -> Provider:
-    from midhaul.federation.providers.recorded import RecordedProvider  # noqa: PLC0415
+    from midhaul.federation.providers.local import RecordedProvider  # noqa: PLC0415
     from midhaul.federation.recordings.parquet import read_parquet  # noqa: PLC0415
 
     file, _, query = spec.location.partition("?")

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from midhaul.federation.record import tables
-from midhaul.federation.record.journal import NOT_MADE, SKIPPED, UNFINISHED
+from midhaul.federation.record.caller import NOT_MADE, SKIPPED, UNFINISHED
 from midhaul.federation.record.metrics import METRICS
 from midhaul.federation.record.tables import (
     CALLS,
@@ -30,9 +30,8 @@ if TYPE_CHECKING:
 
     from jaxtyping import Bool, Float64
 
-    from midhaul.federation.record.caller import RecordTurn
+    from midhaul.federation.record.caller import Journal, RecordTurn
     from midhaul.federation.record.config import RecordConfig
-    from midhaul.federation.record.journal import Journal
     from midhaul.model.samples import MetricSamples
     from midhaul.runs.run import Run
 

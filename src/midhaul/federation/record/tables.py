@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
 
-    from midhaul.federation.record.journal import JournalCall
+    from midhaul.federation.record.caller import JournalCall
     from midhaul.vision.data.dataset import Dataset
 
 _INT = pa.int64()

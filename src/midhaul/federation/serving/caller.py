@@ -5,23 +5,35 @@ to begin, the breaker again (it may have opened meanwhile), and last the money, 
 none is held while a call waits. Whatever ends an attempt, a cancelled client included,
 its reservation is settled or released and its place given back.
 
-*Retries*: exponential backoff with full jitter, and a stock of them.
-
-Full jitter is that of Brooker, "Exponential Backoff And Jitter" (AWS, 2015): the k-th
-wait is drawn evenly from [0, min(cap, base 2^k)]. The stock is gRPC's retry throttling
-(proposal A6): each retry takes one from it, each success puts a share of one back.
+*Retries*: exponential backoff with full jitter, and a stock of them. Full jitter is
+that of Brooker, "Exponential Backoff And Jitter" (AWS, 2015): the k-th wait is drawn
+evenly from [0, min(cap, base 2^k)]. The stock is gRPC's retry throttling (proposal A6):
+each retry takes one from it, each success puts a share of one back.
 
 1. ``Retry-After`` is a lower bound of the wait, and one jitter comes on top of it, so
    that not all who were told the same come back at the same time.
 2. The stock may be used up; gRPC stops at half of it.
 
-An *attempt* at a provider has what it reserved, and what it is charged.
+*Circuit breaker*: who fails too often is left alone for a while. The three states are
+those of Nygard, "Release It!" (2007): closed, where calls pass and are counted; open,
+where none passes; half open, where a few probes pass and decide.
+
+1. It opens on a failure rate in a sliding window of time, not on failures in a row.
+2. A probe whose caller went away gives its place back and decides nothing.
+3. Nobody being there, or whoever asks being denied, is no matter of rates: one such
+   call opens it.
+4. Only calls let through in the present state count: an answer that comes late from
+   before an opening does not close it.
+
+*Limiter*: how often, and how many at once; calls of one provider wait for it.
 """
 
 from __future__ import annotations
 
 import asyncio
+import math
 import socket
+from collections import deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
@@ -29,8 +41,6 @@ from midhaul.errors import StoreError
 from midhaul.federation.money.amounts import price_nusd
 from midhaul.federation.money.budget import Refusal
 from midhaul.federation.providers.base import was_unsent
-from midhaul.federation.serving.breaker import Breaker
-from midhaul.federation.serving.limiter import Limiter
 from midhaul.federation.serving.request import Call
 from midhaul.model import Prediction
 
@@ -42,8 +52,190 @@ if TYPE_CHECKING:
     from midhaul.federation.money.budget import BudgetGuard, Reservation
     from midhaul.federation.providers.base import Provider
     from midhaul.federation.serving.request import FederationRequest, NotSent, Observer
-    from midhaul.federation.serving.settings import ProviderSettings, RetrySettings
+    from midhaul.federation.serving.settings import (
+        BreakerSettings,
+        ProviderSettings,
+        RetrySettings,
+    )
     from midhaul.model import PredictionStatus
+
+
+class Limiter:
+    """Places for calls at the same time, and a rate at which they may begin.
+
+    The rate is a virtual queue (the generic cell rate algorithm): each call is given a
+    time to begin, a burst early at most. ``Retry-After`` of a provider moves it on. A
+    rate is of calls per second, infinite for any number.
+    """
+
+    def __init__(
+        self, *, n_at_once: int, rate_hz: float, burst: int, clock: Callable[[], float]
+    ) -> None:
+        self._places = asyncio.Semaphore(n_at_once)
+        self._gap_s = 0.0 if math.isinf(rate_hz) else 1.0 / rate_hz
+        self._burst_s = self._gap_s * (burst - 1)
+        self._clock = clock
+        self._next_s = -math.inf
+        self._closed_until_s = -math.inf
+        self.n_waiting = 0
+
+    def pause(self, seconds: float) -> None:
+        """Let no call begin for a while: the provider asked for it."""
+        until = self._clock() + seconds
+        self._closed_until_s = max(self._closed_until_s, until)
+
+    async def enter(self, patience_s: float) -> bool:
+        """Wait for a place and a time to begin; :meth:`leave` gives the place back.
+
+        False where the wait is, or would be, longer than ``patience_s``.
+        """
+        begun = self._clock()
+        if self._places.locked():
+            if not await self._found_place(patience_s):
+                return False
+        else:
+            await self._places.acquire()
+        try:
+            return await self._found_time(patience_s - (self._clock() - begun))
+        except BaseException:
+            self._places.release()
+            raise
+
+    def leave(self) -> None:
+        """Give a place back."""
+        self._places.release()
+
+    async def _found_place(self, patience_s: float) -> bool:
+        self.n_waiting += 1
+        try:
+            async with asyncio.timeout(max(0.0, patience_s)):
+                await self._places.acquire()
+        except TimeoutError:
+            return False
+        finally:
+            self.n_waiting -= 1
+        return True
+
+    async def _found_time(self, patience_s: float) -> bool:
+        """Take the next time to begin and wait for it; a place is held."""
+        now = self._clock()
+        begin = max(now, self._next_s - self._burst_s, self._closed_until_s)
+        wait_s = begin - now
+        if wait_s > patience_s:
+            self._places.release()
+            return False
+        if self._gap_s:
+            self._next_s = max(self._next_s, begin) + self._gap_s
+        if wait_s > 0:
+            await asyncio.sleep(wait_s)
+        return True
+
+
+BreakerState = Literal["closed", "open", "half_open"]
+
+
+class Breaker:
+    """The circuit breaker of one provider.
+
+    Each call that :meth:`admit` let through ends with :meth:`record` or
+    :meth:`forgive`, which take what it returned.
+    """
+
+    def __init__(self, settings: BreakerSettings, clock: Callable[[], float]) -> None:
+        self._settings = settings
+        self._clock = clock
+        self._ends: deque[tuple[float, bool]] = deque()
+        self._n_failures = 0
+        self._opened_s = 0.0
+        self._is_open = False
+        self._era = 0
+        self._n_probing = 0
+        self._n_good_probes = 0
+        self.n_opened = 0
+
+    @property
+    def state(self) -> BreakerState:
+        """What it lets through now."""
+        if not self._is_open:
+            return "closed"
+        waited_s = self._clock() - self._opened_s
+        return "open" if waited_s < self._settings.open_s else "half_open"
+
+    @property
+    def retry_after_s(self) -> float:
+        """How long nobody will be asked; 0 where somebody may be."""
+        if not self._is_open:
+            return 0.0
+        return max(0.0, self._opened_s + self._settings.open_s - self._clock())
+
+    @property
+    def is_blocking(self) -> bool:
+        """True where no call may be made now."""
+        state = self.state
+        if state == "half_open":
+            return self._n_probing + self._n_good_probes >= self._settings.n_probes
+        return state == "open"
+
+    def admit(self) -> int | None:
+        """Ask to make a call: what :meth:`record` wants back, or None for no."""
+        if self.is_blocking:
+            return None
+        self._n_probing += self._is_open
+        return self._era
+
+    def forgive(self, admitted: int) -> None:
+        """End a call that tells nothing about the provider."""
+        if admitted == self._era and self._is_open:
+            self._n_probing -= 1
+
+    def record(self, admitted: int, status: PredictionStatus) -> None:
+        """End a call, of what :meth:`admit` returned for it."""
+        if status in ("refused", "not_sent"):
+            self.forgive(admitted)
+            return
+        if admitted != self._era:
+            return
+        is_fatal = status in self._settings.fatal
+        is_failure = is_fatal or status in self._settings.statuses
+        if self._is_open:
+            self._n_probing -= 1
+            self._judge_probe(is_failure=is_failure)
+        elif is_fatal:
+            self._open()
+        else:
+            self._count(is_failure=is_failure)
+
+    def _judge_probe(self, *, is_failure: bool) -> None:
+        if is_failure:
+            self._open()
+            return
+        self._n_good_probes += 1
+        if self._n_good_probes >= self._settings.n_probes:
+            self._is_open = False
+            self._restart()
+
+    def _count(self, *, is_failure: bool) -> None:
+        now_s = self._clock()
+        self._ends.append((now_s, is_failure))
+        self._n_failures += is_failure
+        while self._ends[0][0] < now_s - self._settings.window_s:
+            self._n_failures -= self._ends.popleft()[1]
+        n = len(self._ends)
+        if n >= self._settings.n_calls and (
+            self._n_failures >= self._settings.failure_rate * n
+        ):
+            self._open()
+
+    def _open(self) -> None:
+        self._is_open = True
+        self._opened_s = self._clock()
+        self.n_opened += 1
+        self._restart()
+
+    def _restart(self) -> None:
+        self._era += 1
+        self._ends.clear()
+        self._n_failures = self._n_probing = self._n_good_probes = 0
 
 
 class Retries:
@@ -59,10 +251,7 @@ class Retries:
         self._stock = min(self._settings.burst, self._stock + self._settings.share)
 
     def wait_s(self, n_made: int, failed: Prediction) -> float | None:
-        """Seconds to wait after ``n_made`` attempts.
-
-        None where there must not be another one.
-        """
+        """Seconds to wait after ``n_made`` attempts; None for no other one."""
         settings = self._settings
         if n_made >= settings.attempts or failed.status not in settings.statuses:
             return None
@@ -202,9 +391,8 @@ class Caller:
             await asyncio.wait(tasks, timeout=after_s)
             if first.done():
                 return first.result()
-            tasks.add(
-                asyncio.create_task(self._attempt(request, number, is_hedge=True))
-            )
+            second = self._attempt(request, number, is_hedge=True)
+            tasks.add(asyncio.create_task(second))
             return await first_ok(tasks)
         finally:
             for task in tasks:

@@ -18,13 +18,13 @@ import numpy as np
 
 from midhaul.errors import ConfigError
 from midhaul.federation.recordings.findings import FindingCounter
-from midhaul.federation.serving.answer_parsing import AnswerParser, as_answer
-from midhaul.federation.serving.caller import Caller
-from midhaul.federation.serving.limiter import Limiter
+from midhaul.federation.serving.caller import Caller, Limiter
 from midhaul.federation.serving.online_feedback import Lessons
 from midhaul.federation.serving.request import FederationRequest, NoObserver, Purse
 from midhaul.federation.serving.rounds import (
+    AnswerParser,
     Rounds,
+    as_answer,
     concluded,
     fallback_order,
     late,

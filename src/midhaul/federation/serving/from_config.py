@@ -50,7 +50,7 @@ if TYPE_CHECKING:
         ProviderConfig,
         ServedOnlineConfig,
     )
-    from midhaul.federation.serving.online_state import OnlineState
+    from midhaul.federation.serving.online_feedback import OnlineState
     from midhaul.federation.serving.request import Observer
 
 _VERSION_LENGTH = 12
@@ -72,7 +72,7 @@ def open_online(
     policy = config.policy
     if policy.online is None or policy.online.file is None or policy.trained is None:
         return nullcontext()
-    from midhaul.federation.serving.online_state import (  # noqa: PLC0415 - numba
+    from midhaul.federation.serving.online_feedback import (  # noqa: PLC0415 - numba
         OnlineState,
     )
 
@@ -252,7 +252,7 @@ def _policy(
     said = config.policy.online
     if said is None:
         return bundle.policy, None
-    from midhaul.federation.serving.online_state import (  # noqa: PLC0415 - numba
+    from midhaul.federation.serving.online_feedback import (  # noqa: PLC0415 - numba
         online_of,
     )
 

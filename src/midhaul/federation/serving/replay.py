@@ -35,7 +35,7 @@ from midhaul.federation.money.budget import BudgetGuard, Budgets
 from midhaul.federation.money.ledger import Ledger
 from midhaul.federation.money.prices import PriceList
 from midhaul.federation.providers.faults import Fault, FaultyProvider
-from midhaul.federation.providers.recorded import DrawnLatency, RecordedProvider
+from midhaul.federation.providers.local import DrawnLatency, RecordedProvider
 from midhaul.federation.recordings.problem import Answers
 from midhaul.federation.recordings.vocabulary import Vocabulary
 from midhaul.federation.serving.engine import Federation
@@ -58,7 +58,7 @@ if TYPE_CHECKING:
     from midhaul.federation.fusion.base import Fuser
     from midhaul.federation.npz_state import State
     from midhaul.federation.policies.base import SubsetPolicy
-    from midhaul.federation.providers.recorded import Latency
+    from midhaul.federation.providers.local import Latency
     from midhaul.federation.recordings.problem import Recording
     from midhaul.federation.serving.request import FederatedAnswer
 

@@ -19,14 +19,14 @@ from tests.federation.toy_learning import (
 
 from midhaul.errors import DataError
 from midhaul.federation.npz_state import read_state, write_state
-from midhaul.federation.policies.after_first import AfterFirstPolicy, FirstAnswer
+from midhaul.federation.policies.answer_features import AfterFirstPolicy, FirstAnswer
 from midhaul.federation.policies.armol.actor_policy import ActorPolicy
 from midhaul.federation.policies.armol.ppo import discounted
 from midhaul.federation.policies.armol.rewards import RewardSettings
 from midhaul.federation.policies.armol.sac import fit_sac
 from midhaul.federation.policies.armol.td3 import fit_td3
+from midhaul.federation.policies.base import replay
 from midhaul.federation.policies.checks import check_policy
-from midhaul.federation.policies.replay import replay
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -9,7 +9,7 @@ import pytest
 from tests.federation.random_recordings import random_recording
 
 from midhaul.federation.fusion import fuser_named
-from midhaul.federation.policies.base import Examples
+from midhaul.federation.policies.base import Examples, replay
 from midhaul.federation.policies.budgets import calibrate
 from midhaul.federation.policies.cascade.cascade import (
     CascadeFamily,
@@ -18,7 +18,6 @@ from midhaul.federation.policies.cascade.cascade import (
     fit_cascade,
 )
 from midhaul.federation.policies.checks import check_family, check_policy
-from midhaul.federation.policies.replay import replay
 from midhaul.federation.quality import set_quality
 
 if TYPE_CHECKING:

@@ -8,11 +8,17 @@ import numpy as np
 import pytest
 
 from midhaul.errors import DataError
+from midhaul.federation.evaluate.online import degraded
 from midhaul.federation.fusion import fuser_named
-from midhaul.federation.policies.check_recordings import check_examples
-from midhaul.federation.policies.online.drift import SIGNALS, Alarm, DriftMonitor
-from midhaul.federation.policies.online.e_detectors import N_BINS, EDetectors, advance
-from midhaul.federation.recordings.degrading import degraded
+from midhaul.federation.policies.checks import check_examples
+from midhaul.federation.policies.online.drift import (
+    N_BINS,
+    SIGNALS,
+    Alarm,
+    DriftMonitor,
+    EDetectors,
+    advance,
+)
 
 if TYPE_CHECKING:
     from midhaul.federation.recordings.problem import Recording

@@ -7,15 +7,19 @@ from typing import Any
 
 import numpy as np
 
+from midhaul.federation.evaluate.online import degraded
 from midhaul.federation.fusion import fuser_named
 from midhaul.federation.policies.base import Examples, Situation
 from midhaul.federation.policies.baselines import FixedPolicy
-from midhaul.federation.policies.check_recordings import check_examples
+from midhaul.federation.policies.checks import check_examples
 from midhaul.federation.policies.online.audits import Audits, Trust
 from midhaul.federation.policies.online.drift import Alarm
-from midhaul.federation.policies.online.refit import EarlierItems, Renewal
-from midhaul.federation.policies.online.refit_settings import OnlineSettings, Recipe
-from midhaul.federation.recordings.degrading import degraded
+from midhaul.federation.policies.online.refit import (
+    EarlierItems,
+    OnlineSettings,
+    Recipe,
+    Renewal,
+)
 
 _RNG = np.random.default_rng
 VOTE = fuser_named("vote")

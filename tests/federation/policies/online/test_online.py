@@ -9,19 +9,17 @@ import numpy as np
 import pytest
 
 from midhaul.errors import DataError
+from midhaul.federation.evaluate.online import degraded
 from midhaul.federation.fusion import fuser_named
-from midhaul.federation.policies.base import Examples, Situation
+from midhaul.federation.policies.base import Examples, Situation, policy_from_state
 from midhaul.federation.policies.baselines import FixedPolicy, fit_fixed
 from midhaul.federation.policies.catalogue import fit_policy
-from midhaul.federation.policies.check_recordings import check_examples
+from midhaul.federation.policies.checks import check_examples
 from midhaul.federation.policies.online.audits import Audits, Trust
-from midhaul.federation.policies.online.monitors import PolicyWatch
-from midhaul.federation.policies.online.online import OnlineRefit
-from midhaul.federation.policies.online.refit_settings import OnlineSettings, Recipe
+from midhaul.federation.policies.online.online import OnlineRefit, PolicyWatch
+from midhaul.federation.policies.online.refit import OnlineSettings, Recipe
 from midhaul.federation.policies.online.streaming import stream
-from midhaul.federation.policies.saved import policy_from_state
 from midhaul.federation.quality import item_quality
-from midhaul.federation.recordings.degrading import degraded
 
 _RNG = np.random.default_rng
 VOTE = fuser_named("vote")

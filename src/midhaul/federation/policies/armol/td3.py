@@ -29,16 +29,19 @@ from midhaul.federation.policies.armol.networks import (
     network_of,
     noise_like,
 )
-from midhaul.federation.policies.armol.off_policy import policy_of, run_off_policy
 from midhaul.federation.policies.armol.presets import Td3Settings
-from midhaul.federation.policies.armol.training import begin
+from midhaul.federation.policies.armol.training import begin, policy_of, run_off_policy
 
 if TYPE_CHECKING:
     import numpy as np
 
     from midhaul.federation.policies.armol.actor_policy import ActorPolicy
-    from midhaul.federation.policies.armol.off_policy import Minibatch
-    from midhaul.federation.policies.armol.training import Probe, Progress, World
+    from midhaul.federation.policies.armol.training import (
+        Minibatch,
+        Probe,
+        Progress,
+        World,
+    )
     from midhaul.federation.policies.base import Examples
 
 

@@ -3,6 +3,7 @@
 A learner only changes between batches of steps, so the steps of a batch are taken
 together: their rewards are looked up at once, and the numbers are those of one step
 after another.
+*Off policy*, SAC and TD3 learn from a memory of steps.
 """
 
 from __future__ import annotations
@@ -14,15 +15,30 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 import torch
 
-from midhaul.federation.policies.armol.actor_policy import Scaling
-from midhaul.federation.policies.armol.networks import device_named
+from midhaul.federation.policies.armol.actor_policy import (
+    ActorPolicy,
+    Scaling,
+    as_vectors,
+    best_of,
+    nearest_subsets,
+    rounded,
+    to_actions,
+    to_points,
+)
+from midhaul.federation.policies.armol.networks import as_tensor, device_named
 from midhaul.federation.policies.armol.rewards import Rewards
 
 if TYPE_CHECKING:
     from jaxtyping import Float64, Int64
 
-    from midhaul.federation.policies.armol.actor_policy import ActorPolicy
-    from midhaul.federation.policies.armol.presets import Course
+    from midhaul.federation.policies.armol.actor_policy import ActorNetwork
+    from midhaul.federation.policies.armol.networks import TwinCritics
+    from midhaul.federation.policies.armol.presets import (
+        Course,
+        ReplayMemorySettings,
+        SacSettings,
+        Td3Settings,
+    )
     from midhaul.federation.policies.base import Examples
 
 
@@ -191,3 +207,241 @@ def begin(
     world = World(examples, course, always, rng)
     watch = TrainingWatch(course, world, calibration, always, progress, probe)
     return world, watch
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Minibatch:
+    """Steps drawn from the memory.
+
+    Attributes:
+        inputs: ``(b, d)`` of the items.
+        following: ``(b, d)`` of the items that came next.
+        actions: ``(b, M)``.
+        rewards: ``(b,)``.
+    """
+
+    inputs: torch.Tensor
+    following: torch.Tensor
+    actions: torch.Tensor
+    rewards: torch.Tensor
+
+
+class OffPolicyLearner(Protocol):
+    """What :func:`run_off_policy` trains."""
+
+    @property
+    def critics(self) -> TwinCritics:
+        """Its two critics."""
+        ...
+
+    @property
+    def chance(self) -> torch.Generator:
+        """What it draws from while it learns."""
+        ...
+
+    @property
+    def period(self) -> int:
+        """Updates after which the same is done again."""
+        ...
+
+    def act(self, inputs: torch.Tensor) -> torch.Tensor:
+        """``(b, M)`` actions in (-1, 1), with the chance of training."""
+        ...
+
+    def update(self, batch: Minibatch) -> torch.Tensor:
+        """Learn from steps; returns the loss of the critics."""
+        ...
+
+    def policy(self) -> ActorPolicy:
+        """The actor as it is now."""
+        ...
+
+
+def policy_of(
+    name: str,
+    actor: ActorNetwork,
+    critics: TwinCritics,
+    world: World,
+    settings: SacSettings | Td3Settings,
+) -> ActorPolicy:
+    """The actor for deciding, with its critics where they choose among subsets."""
+    n_nearest = settings.replay.n_nearest
+    return ActorPolicy(
+        name=name,
+        n_providers=world.n_providers,
+        scaling=world.scaling,
+        actor=actor,
+        is_squashed=True,
+        is_box_mapped=settings.course.is_box_mapped,
+        n_nearest=n_nearest,
+        critics=critics.networks() if n_nearest > 1 else (),
+    )
+
+
+class _Memory:
+    """The last steps, by numbers of items, on the device that learns from them."""
+
+    def __init__(self, n_kept: int, world: World) -> None:
+        device = world.device
+        self._inputs = as_tensor(world.inputs, device)
+        self._items = torch.zeros((2, n_kept), dtype=torch.int64, device=device)
+        self._actions = torch.zeros((n_kept, world.n_providers), device=device)
+        self._rewards = torch.zeros(n_kept, device=device)
+        self._n_seen = 0
+
+    def __len__(self) -> int:
+        return min(self._n_seen, len(self._rewards))
+
+    def keep(
+        self,
+        items: Int64[np.ndarray, "2 k"],
+        actions: Float64[np.ndarray, "k p"],
+        rewards: Float64[np.ndarray, " k"],
+    ) -> None:
+        places = (self._n_seen + np.arange(len(rewards))) % len(self._rewards)
+        device = self._rewards.device
+        where = torch.from_numpy(places).to(device)
+        self._items[:, where] = torch.from_numpy(items).to(device)
+        self._actions[where] = as_tensor(actions, device)
+        self._rewards[where] = as_tensor(rewards, device)
+        self._n_seen += len(rewards)
+
+    def batch(self, which: torch.Tensor) -> Minibatch:
+        """The steps at these places."""
+        items, following = self._items[:, which]
+        return Minibatch(
+            inputs=self._inputs[items],
+            following=self._inputs[following],
+            actions=self._actions[which],
+            rewards=self._rewards[which],
+        )
+
+
+class _Updates:
+    """All updates between two steps; on a GPU one CUDA graph, but for the first time.
+
+    A GPU is through with a kernel of networks as small as these before Python has asked
+    for the next one. A graph is asked for once, and its kernels follow one another.
+    """
+
+    def __init__(self, learner: OffPolicyLearner, memory: _Memory) -> None:
+        self._learner, self._memory = learner, memory
+        self._graph: torch.cuda.CUDAGraph | None = None
+
+    def __call__(self, places: torch.Tensor) -> torch.Tensor:
+        """Learn from the steps at ``(u, b)`` places; returns ``(u,)`` losses."""
+        if not places.is_cuda or len(places) % self._learner.period:
+            return self._run(places)
+        if self._graph is None:
+            return self._first(places)
+        self._places.copy_(places)
+        self._graph.replay()
+        return self._losses.clone()
+
+    def _run(self, places: torch.Tensor) -> torch.Tensor:
+        batches = (self._memory.batch(some) for some in places)
+        return torch.stack([self._learner.update(batch) for batch in batches])
+
+    def _first(self, places: torch.Tensor) -> torch.Tensor:
+        """As they are, on the stream of the graph; then note them without doing them.
+
+        Optimisers and libraries allocate at first use what has to outlast a graph.
+        """
+        stream = torch.cuda.Stream(places.device)
+        stream.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(stream):
+            found = self._run(places)
+        self._places, self._graph = places.clone(), torch.cuda.CUDAGraph()
+        self._graph.register_generator_state(self._learner.chance)
+        with torch.cuda.graph(self._graph, stream=stream):
+            self._losses = self._run(self._places)
+        return found
+
+
+def run_off_policy(
+    learner: OffPolicyLearner,
+    world: World,
+    course: Course,
+    settings: ReplayMemorySettings,
+    watch: TrainingWatch,
+    rng: np.random.Generator,
+) -> ActorPolicy:
+    """Take steps and learn from them, epoch after epoch; gives the actor to keep."""
+    total = course.n_epochs * course.n_steps
+    memory = _Memory(min(settings.n_kept, total), world)
+    steps = _Steps(
+        learner=learner,
+        world=world,
+        settings=settings,
+        is_mapped=course.is_box_mapped,
+        memory=memory,
+        rng=rng,
+    )
+    learn = _Updates(learner, memory)
+    step = 0
+    while step < total:
+        # An update and an epoch's end come between two steps, never within a batch.
+        ends = (
+            step - step % settings.n_between + settings.n_between,
+            step - step % course.n_steps + course.n_steps,
+            settings.n_random if step < settings.n_random else total,
+        )
+        k = min(ends) - step
+        watch.took(steps.take(k, is_random=step < settings.n_random))
+        step += k
+        if step >= settings.n_before and step % settings.n_between == 0:
+            shape = settings.n_updates, settings.n_batch
+            which = torch.from_numpy(rng.integers(0, len(memory), shape))
+            watch.lost(learn(which.to(world.device)))
+        if step % course.n_steps == 0:
+            watch.look(learner)
+    return watch.chosen(learner)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class _Steps:
+    """Takes steps and remembers them."""
+
+    learner: OffPolicyLearner
+    world: World
+    settings: ReplayMemorySettings
+    is_mapped: bool
+    memory: _Memory
+    rng: np.random.Generator
+
+    def take(self, k: int, *, is_random: bool) -> Float64[np.ndarray, " k"]:
+        """Take k steps; returns their rewards."""
+        world = self.world
+        items, following = world.pass_by(k)
+        inputs = as_tensor(world.inputs[items], world.device)
+        if is_random:
+            points = self.rng.random((k, world.n_providers))
+            actions = to_actions(points, is_box_mapped=self.is_mapped)
+        else:
+            with torch.no_grad():
+                actions = self.learner.act(inputs).cpu().numpy().astype(np.float64)
+            points = to_points(actions, is_box_mapped=self.is_mapped)
+        if is_random or self.settings.n_nearest == 1:
+            masks = rounded(points)
+        else:
+            masks = self._best(inputs, nearest_subsets(points, self.settings.n_nearest))
+        if self.settings.is_executed_kept:
+            vectors = as_vectors(masks, world.n_providers)
+            actions = to_actions(vectors, is_box_mapped=self.is_mapped)
+        rewards = world.rewards.rewards(items, masks)
+        self.memory.keep(np.stack([items, following]), actions, rewards)
+        return rewards
+
+    def _best(
+        self, inputs: torch.Tensor, near: Int64[np.ndarray, "n k"]
+    ) -> Int64[np.ndarray, " n"]:
+        """The Wolpertinger step: what the critics like best of the near subsets."""
+        vectors = as_vectors(near.ravel(), self.world.n_providers)
+        actions = to_actions(vectors, is_box_mapped=self.is_mapped)
+        repeated = inputs.repeat_interleave(near.shape[1], dim=0)
+        with torch.no_grad():
+            worths = self.learner.critics.both(
+                repeated, as_tensor(actions, inputs.device)
+            ).amin(dim=0)
+        found = worths.cpu().numpy().reshape(near.shape)
+        return best_of(near, found.astype(np.float64))

@@ -48,18 +48,16 @@ import numpy as np
 from midhaul.errors import DataError
 from midhaul.federation.fusion import fit_fuser
 from midhaul.federation.policies.cascade.forests import ForestSettings, Grown, grow
-from midhaul.federation.policies.cascade.induction import (
-    Lattice,
-    all_subsets,
-    continuations,
-    induce,
-    useful_subsets,
-)
 from midhaul.federation.policies.cascade.policy import (
     CascadePolicy,
     Described,
+    Lattice,
+    all_subsets,
+    continuations,
     describe_fused,
     describe_items,
+    induce,
+    useful_subsets,
 )
 from midhaul.federation.policies.exchange_rate import finite_multiplier
 from midhaul.federation.quality import item_quality, matches_of
