@@ -47,7 +47,7 @@ from midhaul.federation.policies.base import replay
 from midhaul.federation.policies.catalogue import fit_policy
 from midhaul.federation.policies.ensemble_labels import with_references
 from midhaul.federation.policies.online.drift import DriftMonitor
-from midhaul.federation.policies.online.refit import OnlineSettings
+from midhaul.federation.policies.online.settings import OnlineSettings
 from midhaul.federation.quality import item_quality
 
 if TYPE_CHECKING:

@@ -25,7 +25,8 @@ from midhaul.federation.policies.checks import (
     check_policy,
 )
 from midhaul.federation.policies.online.online import OnlineRefit
-from midhaul.federation.policies.online.refit import OnlineSettings, Recipe
+from midhaul.federation.policies.online.refit import Recipe
+from midhaul.federation.policies.online.settings import OnlineSettings
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -13,15 +13,15 @@ from midhaul.errors import ConfigError, DataError
 from midhaul.federation.bundle import Bundle
 from midhaul.federation.fusion import fuser_named
 from midhaul.federation.npz_state import write_state
-from midhaul.federation.online_config import OnlineConfig
 from midhaul.federation.policies.base import policy_from_state
 from midhaul.federation.policies.catalogue import fit_policy
 from midhaul.federation.policies.checks import check_examples, check_online
 from midhaul.federation.policies.online.online import OnlineRefit
-from midhaul.federation.policies.online.refit import OnlineSettings
+from midhaul.federation.policies.online.settings import OnlineSettings
 from midhaul.federation.policies.online.streaming import stream
 from midhaul.federation.serving.config import (
     FederationFile,
+    OnlineConfig,
     PolicyConfig,
     ProviderConfig,
     ServedOnlineConfig,

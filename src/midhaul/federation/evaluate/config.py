@@ -10,8 +10,8 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-from midhaul.federation.online_config import OnlineConfig
 from midhaul.federation.recordings.layouts import RecordingKind
+from midhaul.federation.serving.config import OnlineConfig
 from midhaul.runs.config import Config, Section
 from midhaul.runs.spec import Spec
 

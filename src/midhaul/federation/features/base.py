@@ -14,7 +14,6 @@ import numpy as np
 
 from midhaul.errors import DataError
 from midhaul.registry import Registry
-from midhaul.vision.detectors.card import parse_card
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -106,6 +105,8 @@ def extractor_of(state: State) -> FeatureExtractor:
 
     DataError where there is no such kind, or the model of an embedding is gone.
     """
+    from midhaul.vision.detectors.card import parse_card  # noqa: PLC0415 - pydantic
+
     make = _FEATURES.named(str(state.get("kind")))
     values = {key: value for key, value in state.items() if key != "kind"}
     if "file" in values:

@@ -13,8 +13,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from annotated_types import Ge, Le
 
 from midhaul.errors import ConfigError
 from midhaul.federation.money.amounts import budget_nusd, price_nusd, usd_of
@@ -45,19 +48,19 @@ class Budgets:
     """How much may be spent; None is no limit.
 
     Attributes:
-        run_usd: by the run, over all its days and restarts.
-        day_usd: on a day, UTC, by all runs of the ledger.
-        item_usd: on one item, retries and fallbacks included.
-        provider_day_usd: on a day with one provider, by all runs of the ledger.
-        pace_ahead: spread ``day_usd`` evenly over the day: spending may be ahead of
-            the time by this share of it, 0 to 1. None spends as requests come.
+        run_usd: over all days and restarts. It is of the run alone.
+        day_usd: on a day, UTC. It is of all runs of the ledger.
+        item_usd: on one item, retries included. Fallbacks are as well.
+        provider_day_usd: on a day, by provider. It is of all runs of the ledger.
+        pace_ahead: spread day_usd over the day, ahead by at most this share. None
+            spends as requests come.
     """
 
-    run_usd: float | None = None
-    day_usd: float | None = None
-    item_usd: float | None = None
-    provider_day_usd: Mapping[str, float] | None = None
-    pace_ahead: float | None = None
+    run_usd: Annotated[float | None, Ge(0)] = None
+    day_usd: Annotated[float | None, Ge(0)] = None
+    item_usd: Annotated[float | None, Ge(0)] = None
+    provider_day_usd: Mapping[str, float] = field(default_factory=dict[str, float])
+    pace_ahead: Annotated[float | None, Ge(0), Le(1)] = None
 
     def __post_init__(self) -> None:
         """Check that the pace has a day to spread."""
@@ -184,8 +187,7 @@ class BudgetGuard:
         self._day_nusd = _budget(budgets.day_usd)
         self._item_nusd = _budget(budgets.item_usd)
         self._provider_nusd = {
-            name: budget_nusd(usd)
-            for name, usd in (budgets.provider_day_usd or {}).items()
+            name: budget_nusd(usd) for name, usd in budgets.provider_day_usd.items()
         }
         self._items: dict[str, int] = {}
         self._given: dict[int, Reservation] = {}

@@ -5,16 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal, Self
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, model_validator
 
-from midhaul.federation.money.prices import Billable
-from midhaul.federation.providers.endpoints import demand_no_secret
+from midhaul.federation.serving.config import AskedConfig
 from midhaul.runs.config import Config, Section
 from midhaul.runs.spec import Spec
 from midhaul.vision.data.dataset import DatasetKind
 from midhaul.vision.data.faults import OnBadItem
-
-NAME = r"^[\w.-]{1,64}$"
 
 
 class RecordImagesConfig(Section):
@@ -59,63 +56,6 @@ class RecordImagesConfig(Section):
             raise ValueError(message)
         if self.kind == "coco" and self.annotations is None:
             message = "data of kind coco need the key annotations"
-            raise ValueError(message)
-        return self
-
-
-class AskedConfig(Section):
-    """A provider that is asked."""
-
-    spec: Spec = Field(
-        description="Such as http://127.0.0.1:8000, local:builtin:street-n, "
-        "aws:detect_labels, azure:objects or google:object_localization."
-    )
-    name: str = Field(pattern=NAME, description="Its name in all tables.")
-    price_usd: float | None = Field(
-        default=None, ge=0, description="Price of a call; else its price_list says it."
-    )
-    charged: tuple[Billable, ...] | None = Field(
-        default=None,
-        description="How calls went that are billed, such as ok, timeout, 5xx, "
-        "malformed (which are the default where no price list says otherwise); what "
-        "never reached the provider is not billed.",
-    )
-    price_list: str = Field(
-        default="",
-        description="Name of a price list that comes with midhaul, or a file of one, "
-        "from the working directory.",
-    )
-    price_name: str = Field(
-        default="", description="Its name in that list; its spec where empty."
-    )
-    timeout_s: float = Field(default=30.0, gt=0, description="Of one call.")
-    n_at_once: int = Field(
-        default=1, ge=1, le=256, description="Most calls to it at the same time."
-    )
-    rate_hz: float | None = Field(
-        default=None, gt=0, description="Most calls per second; any number if absent."
-    )
-    region: str = Field(default="", description="Of the vendor (aws).")
-    endpoint: str = Field(default="", description="Address instead of the vendor's.")
-    token_env: str = Field(
-        default="",
-        pattern=r"^([A-Za-z_]\w*)?$",
-        description="Environment variable with a token that is sent as "
-        "Authorization: Bearer (http, https).",
-    )
-    is_trusted: bool = Field(
-        default=False, description="Whether plain HTTP to another machine is meant."
-    )
-
-    @field_validator("spec", "endpoint")
-    @classmethod
-    def _holds_no_secret(cls, address: str) -> str:
-        return demand_no_secret(address)
-
-    @model_validator(mode="after")
-    def _price_is_known(self) -> Self:
-        if (self.price_usd is None) == (not self.price_list):
-            message = f"give either price_usd or price_list of {self.name}"
             raise ValueError(message)
         return self
 

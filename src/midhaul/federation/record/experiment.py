@@ -46,7 +46,8 @@ if TYPE_CHECKING:
 
     from midhaul.federation.money.prices import Forecast, PriceList
     from midhaul.federation.record.caller import CallKey
-    from midhaul.federation.record.config import AskedConfig, RecordConfig, SniffConfig
+    from midhaul.federation.record.config import RecordConfig, SniffConfig
+    from midhaul.federation.serving.config import AskedConfig
     from midhaul.runs.progress import Progress
     from midhaul.runs.run import Run
     from midhaul.vision.data.dataset import Dataset

@@ -1,25 +1,7 @@
 """The federation as a running thing: one address for all providers."""
 
-from midhaul.federation.serving.engine import Federation
-from midhaul.federation.serving.request import Call, FederatedAnswer, Observer
-from midhaul.federation.serving.settings import (
-    BreakerSettings,
-    CacheSettings,
-    FederationSettings,
-    ProviderSettings,
-    RetrySettings,
-)
-from midhaul.federation.serving.trained_parts import Knowledge
+from __future__ import annotations
 
-__all__ = [
-    "BreakerSettings",
-    "CacheSettings",
-    "Call",
-    "FederatedAnswer",
-    "Federation",
-    "FederationSettings",
-    "Knowledge",
-    "Observer",
-    "ProviderSettings",
-    "RetrySettings",
-]
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

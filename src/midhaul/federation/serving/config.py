@@ -13,23 +13,30 @@ from pydantic_core import to_json
 
 from midhaul import documents
 from midhaul.errors import ConfigError
+from midhaul.federation.money.budget import Budgets
 from midhaul.federation.money.prices import Billable
-from midhaul.federation.online_config import OnlineConfig
+from midhaul.federation.policies.online.settings import OnlineSettings
 from midhaul.federation.providers.endpoints import demand_no_secret
 from midhaul.federation.serving.settings import (
     BreakerSettings,
     CacheSettings,
+    FederationSettings,
+    LearningSettings,
+    ProviderSettings,
     RetrySettings,
 )
 from midhaul.runs.config import Section
 from midhaul.runs.config_errors import mistakes
 from midhaul.runs.experiment_file import key_lines
-from midhaul.runs.section import key, section
+from midhaul.runs.section import key, section, value_of
 from midhaul.runs.spec import Spec
 from midhaul.wire.limits import ServerLimits
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    import numpy as np
+    from jaxtyping import Float64
 
 NAME = r"^[\w.-]{1,64}$"
 """What names of providers, runs and federations look like."""
@@ -43,17 +50,14 @@ class BreakerConfig(section(BreakerSettings, without=("statuses", "fatal"))):
     """When a provider is left alone for a while."""
 
 
-class ProviderConfig(Section):
-    """One provider: who it is, what it costs, and how it is called."""
+class AskedConfig(Section):
+    """A provider that is asked."""
 
     spec: Spec = Field(
         description="Such as http://127.0.0.1:8000, local:builtin:street-n, "
-        "recorded:FILE?provider=NAME, aws:detect_labels, azure:objects or "
-        "google:object_localization."
+        "aws:detect_labels, azure:objects or google:object_localization."
     )
-    name: str = Field(
-        pattern=NAME, description="Its name in answers, ledger and metrics."
-    )
+    name: str = Field(pattern=NAME, description="Its name in all tables.")
     price_usd: float | None = Field(
         default=None,
         ge=0,
@@ -67,29 +71,18 @@ class ProviderConfig(Section):
     )
     price_list: str = Field(
         default="",
-        description="File of a price list, or the name of one that comes with midhaul.",
+        description="Name of a price list that comes with midhaul, or a file of one, "
+        "from the working directory.",
     )
     price_name: str = Field(
         default="", description="Its name in that list; its spec where empty."
     )
-    percent_scores: bool = Field(
-        default=False, description="Whether its scores are percentages."
-    )
-    timeout_s: float = Field(default=5.0, gt=0, description="Of one attempt.")
+    timeout_s: float = Field(default=30.0, gt=0, description="Of one call.")
     n_at_once: int = Field(
-        default=64, ge=1, le=4096, description="Most calls at the same time."
+        default=1, ge=1, le=256, description="Most calls to it at the same time."
     )
     rate_hz: float | None = Field(
         default=None, gt=0, description="Most calls per second; any number if absent."
-    )
-    burst: int = Field(
-        default=1, ge=1, description="Calls at once before the rate counts."
-    )
-    hedge_after_s: float | None = Field(
-        default=None,
-        gt=0,
-        description="Ask a second time where there is no answer by then; both are "
-        "paid.",
     )
     region: str = Field(default="", description="Of the vendor (aws).")
     endpoint: str = Field(default="", description="Address instead of the vendor's.")
@@ -102,12 +95,6 @@ class ProviderConfig(Section):
     is_trusted: bool = Field(
         default=False, description="Whether plain HTTP to another machine is meant."
     )
-    retry: RetryConfig = Field(
-        default_factory=RetryConfig, description="When a failed call is made again."
-    )
-    breaker: BreakerConfig = Field(
-        default_factory=BreakerConfig, description="When it is left alone."
-    )
 
     @field_validator("spec", "endpoint")
     @classmethod
@@ -117,9 +104,67 @@ class ProviderConfig(Section):
     @model_validator(mode="after")
     def _price_is_known(self) -> Self:
         if (self.price_usd is None) == (not self.price_list):
-            message = "give either price_usd or price_list"
+            message = f"give either price_usd or price_list of {self.name}"
             raise ValueError(message)
         return self
+
+
+class ProviderConfig(AskedConfig):
+    """One provider: who it is, what it costs, and how it is called."""
+
+    spec: Spec = Field(
+        description="Such as http://127.0.0.1:8000, local:builtin:street-n, "
+        "recorded:FILE?provider=NAME, aws:detect_labels, azure:objects or "
+        "google:object_localization."
+    )
+    name: str = Field(
+        pattern=NAME, description="Its name in answers, ledger and metrics."
+    )
+    price_list: str = Field(
+        default="",
+        description="File of a price list, or the name of one that comes with midhaul.",
+    )
+    timeout_s: float = key(ProviderSettings, "timeout_s")
+    n_at_once: int = key(ProviderSettings, "n_at_once")
+    percent_scores: bool = Field(
+        default=False, description="Whether its scores are percentages."
+    )
+    burst: int = key(ProviderSettings, "burst")
+    hedge_after_s: float | None = key(ProviderSettings, "hedge_after_s")
+    retry: RetryConfig = Field(
+        default_factory=RetryConfig, description="When a failed call is made again."
+    )
+    breaker: BreakerConfig = Field(
+        default_factory=BreakerConfig, description="When it is left alone."
+    )
+
+
+class OnlineConfig(section(OnlineSettings)):
+    """How a policy is kept up to date: audits, alarms, and learning anew."""
+
+    worth_of_all: float = Field(
+        default=0.1,
+        ge=0,
+        description="Quality that the price of asking everybody has to buy: by it "
+        "refits weigh quality against price.",
+    )
+
+    @model_validator(mode="after")
+    def _window_is_enough(self) -> Self:
+        if self.window < self.n_fewest:
+            message = f"window {self.window} is less than n_fewest {self.n_fewest}"
+            raise ValueError(message)
+        return self
+
+    def rate(self, prices_usd: Float64[np.ndarray, " p"]) -> float:
+        """Quality that one USD has to buy, at these prices of calls."""
+        all_usd = float(prices_usd.sum())
+        return self.worth_of_all / all_usd if all_usd > 0 else 0.0
+
+    @property
+    def settings(self) -> OnlineSettings:
+        """The same as the policy takes it."""
+        return value_of(OnlineSettings, self)
 
 
 class ServedOnlineConfig(OnlineConfig):
@@ -134,23 +179,14 @@ class ServedOnlineConfig(OnlineConfig):
         description="What was learned (.npz); beside the ledger, with its name, if "
         "absent.",
     )
-    save_s: float = Field(
-        default=5.0,
-        ge=0,
-        description="It is saved at least so often, and at once after an alarm or "
-        "a new policy.",
-    )
+    save_s: float = key(LearningSettings, "save_s")
     feedback_wait_s: float = Field(
         default=600.0,
         ge=0,
         description="How long answers wait for feedback before they are learned from "
         "without; 0 takes none.",
     )
-    n_waiting: int = Field(
-        default=1000,
-        ge=1,
-        description="Most answers that wait; beyond it the oldest waits no longer.",
-    )
+    n_waiting: int = key(LearningSettings, "n_waiting")
     max_feedback_bytes: int = Field(
         default=1_000_000, ge=1, description="Longer feedback is refused."
     )
@@ -197,10 +233,7 @@ class PolicyConfig(Section):
         default=None,
         description="ONNX file, where trained wants features that come from one.",
     )
-    fallback: tuple[str, ...] | None = Field(
-        default=None,
-        description="Who is tried where all asked have failed; by price if absent.",
-    )
+    fallback: tuple[str, ...] | None = key(FederationSettings, "fallback")
     online: ServedOnlineConfig | None = Field(
         default=None, description="How trained goes on learning; not at all if absent."
     )
@@ -213,25 +246,8 @@ class PolicyConfig(Section):
         return self
 
 
-class BudgetConfig(Section):
+class BudgetConfig(section(Budgets)):
     """How much may be spent; never more, whatever happens."""
-
-    run_usd: float | None = Field(
-        default=None, ge=0, description="Over all days and restarts."
-    )
-    day_usd: float | None = Field(default=None, ge=0, description="On a day, UTC.")
-    item_usd: float | None = Field(
-        default=None, ge=0, description="On one item, retries included."
-    )
-    provider_day_usd: dict[str, float] = Field(
-        default_factory=dict[str, float], description="On a day, by provider."
-    )
-    pace_ahead: float | None = Field(
-        default=None,
-        ge=0,
-        le=1,
-        description="Spread day_usd over the day, ahead by at most this share.",
-    )
 
 
 class LedgerConfig(Section):
@@ -262,12 +278,8 @@ class FederationFile(Section):
     port: int = Field(
         default=8080, ge=0, le=65535, description="TCP port; 0 for a free one."
     )
-    deadline_s: float = Field(
-        default=10.0, gt=0, description="Of an answer, where the request says none."
-    )
-    margin_s: float = Field(
-        default=0.02, ge=0, description="Kept back of it, to fuse and to send."
-    )
+    deadline_s: float = key(FederationSettings, "deadline_s")
+    margin_s: float = key(FederationSettings, "margin_s")
     max_body_bytes: int = Field(
         default=20_000_000, ge=1, description="Larger images are refused."
     )
@@ -297,12 +309,7 @@ class FederationFile(Section):
     body_timeout_s: float = Field(
         default=10.0, gt=0, description="How long an image may take to arrive."
     )
-    n_at_once: int | None = Field(
-        default=None,
-        ge=1,
-        description="Requests worked on at the same time, the others wait in line; "
-        "twice as many as all providers' n_at_once if absent.",
-    )
+    n_at_once: int | None = key(FederationSettings, "n_at_once")
     max_requests: int = Field(
         default=20_000,
         ge=1,
@@ -316,7 +323,7 @@ class FederationFile(Section):
     is_image: bool = Field(
         default=True, description="Whether bodies must be whole images."
     )
-    seed: int = Field(default=0, ge=0, description="Of whatever is left to chance.")
+    seed: int = key(FederationSettings, "seed")
     policy: PolicyConfig = Field(
         default_factory=PolicyConfig, description="Who is asked, how it is fused."
     )

@@ -23,6 +23,7 @@ from midhaul.federation.recordings.vocabulary import (
     read_vocabulary,
 )
 from midhaul.federation.serving.engine import Federation
+from midhaul.federation.serving.online_feedback import OnlineState
 from midhaul.federation.serving.settings import (
     BreakerSettings,
     CacheSettings,
@@ -50,7 +51,6 @@ if TYPE_CHECKING:
         ProviderConfig,
         ServedOnlineConfig,
     )
-    from midhaul.federation.serving.online_feedback import OnlineState
     from midhaul.federation.serving.request import Observer
 
 _VERSION_LENGTH = 12
@@ -72,10 +72,6 @@ def open_online(
     policy = config.policy
     if policy.online is None or policy.online.file is None or policy.trained is None:
         return nullcontext()
-    from midhaul.federation.serving.online_feedback import (  # noqa: PLC0415 - numba
-        OnlineState,
-    )
-
     return OnlineState(policy.online.file, policy.trained)
 
 
@@ -101,28 +97,19 @@ def build(
         MidhaulError: a file, a library or credentials are missing, or do not fit.
     """
     prices = prices_of_file(config.providers)
-    budget = config.budget
     guard = BudgetGuard(
         ledger,
-        Budgets(
-            run_usd=budget.run_usd,
-            day_usd=budget.day_usd,
-            item_usd=budget.item_usd,
-            provider_day_usd=budget.provider_day_usd,
-            pace_ahead=budget.pace_ahead,
-        ),
+        value_of(Budgets, config.budget),
         run=config.ledger.run,
         prices=prices,
     )
-    settings = FederationSettings(
-        deadline_s=config.deadline_s,
-        margin_s=config.margin_s,
-        n_at_once=config.n_at_once,
+    settings = value_of(
+        FederationSettings,
+        config,
         fallback=config.policy.fallback,
         cache=value_of(CacheSettings, config.cache),
         version=_version(config.policy),
         learning=_learning(config.policy.online),
-        seed=config.seed,
     )
     return Federation(
         [make(_spec_of(provider, config.seed)) for provider in config.providers],
@@ -138,19 +125,15 @@ def build(
 def _learning(online: ServedOnlineConfig | None) -> LearningSettings:
     if online is None:
         return LearningSettings()
-    return LearningSettings(
-        wait_s=online.feedback_wait_s, n_waiting=online.n_waiting, save_s=online.save_s
-    )
+    return value_of(LearningSettings, online, wait_s=online.feedback_wait_s)
 
 
 def limits_of(one: ProviderConfig) -> ProviderSettings:
     """How a provider of a file is called."""
-    return ProviderSettings(
-        timeout_s=one.timeout_s,
-        n_at_once=one.n_at_once,
+    return value_of(
+        ProviderSettings,
+        one,
         rate_hz=math.inf if one.rate_hz is None else one.rate_hz,
-        burst=one.burst,
-        hedge_after_s=one.hedge_after_s,
         retry=value_of(RetrySettings, one.retry),
         breaker=value_of(BreakerSettings, one.breaker),
     )

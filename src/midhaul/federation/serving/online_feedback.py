@@ -27,8 +27,6 @@ import numpy as np
 from midhaul.errors import ConfigError, DataError, MidhaulError, StoreError
 from midhaul.federation.npz_state import read_state, write_state
 from midhaul.federation.policies.catalogue import CATALOGUE
-from midhaul.federation.policies.online.online import OnlineRefit
-from midhaul.federation.policies.online.refit import Recipe
 from midhaul.federation.recordings.problem import Answers
 from midhaul.machine.locks import FileLock
 
@@ -41,6 +39,8 @@ if TYPE_CHECKING:
 
     from midhaul.federation.bundle import Bundle
     from midhaul.federation.policies.base import Situation, SubsetPolicy
+    from midhaul.federation.policies.online.online import OnlineRefit
+    from midhaul.federation.policies.online.refit import Recipe
     from midhaul.federation.recordings.problem import Task
     from midhaul.federation.recordings.vocabulary import Vocabulary
     from midhaul.federation.serving.config import ServedOnlineConfig
@@ -412,6 +412,10 @@ class OnlineState:
 
         MidhaulError where the file is damaged or of another training.
         """
+        from midhaul.federation.policies.online.online import (  # noqa: PLC0415 - numba
+            OnlineRefit,
+        )
+
         self._digest = hashlib.sha256(self._trained.read_bytes()).hexdigest()
         settings, recipe = config.settings, recipe_of(config, bundle, seed)
         if not self.file.exists():
@@ -450,6 +454,10 @@ def online_of(config: ServedOnlineConfig, bundle: Bundle, seed: int) -> OnlineRe
 
     ConfigError where what it should learn is not learned while it serves.
     """
+    from midhaul.federation.policies.online.online import (  # noqa: PLC0415 - numba
+        OnlineRefit,
+    )
+
     return OnlineRefit(
         bundle.policy,
         recipe_of(config, bundle, seed),
@@ -462,6 +470,8 @@ def online_of(config: ServedOnlineConfig, bundle: Bundle, seed: int) -> OnlineRe
 
 def recipe_of(config: ServedOnlineConfig, bundle: Bundle, seed: int) -> Recipe:
     """What is learned anew; ConfigError where it is not learned while it serves."""
+    from midhaul.federation.policies.online.refit import Recipe  # noqa: PLC0415
+
     name = config.refit or bundle.policy.name
     if name not in _REFITTED:
         message = f"policy {name!r} is not learned while it serves"

@@ -81,9 +81,9 @@ class ProviderSettings:
         timeout_s: of one attempt.
         n_at_once: most calls at the same time.
         rate_hz: most calls per second; infinite for any number.
-        burst: calls that may come at once before the rate counts.
-        hedge_after_s: make a second call where the first has no answer by then, and
-            take the one that answers first; both are paid. None never does.
+        burst: calls at once before the rate counts.
+        hedge_after_s: ask a second time where there is no answer by then; both are
+            paid. The one that answers first is taken.
         retry: when a failed call is made again.
         breaker: when it is left alone.
 
@@ -91,11 +91,11 @@ class ProviderSettings:
         ConfigError: something is not in range.
     """
 
-    timeout_s: float = 5.0
-    n_at_once: int = 64
-    rate_hz: float = math.inf
-    burst: int = 1
-    hedge_after_s: float | None = None
+    timeout_s: Annotated[float, Gt(0)] = 5.0
+    n_at_once: Annotated[int, Ge(1), Le(4096)] = 64
+    rate_hz: Annotated[float, Gt(0)] = math.inf
+    burst: Annotated[int, Ge(1)] = 1
+    hedge_after_s: Annotated[float | None, Gt(0)] = None
     retry: RetrySettings = field(default_factory=RetrySettings)
     breaker: BreakerSettings = field(default_factory=BreakerSettings)
 
@@ -136,16 +136,16 @@ class LearningSettings:
 
     Attributes:
         wait_s: how long an answer waits for feedback; 0 takes none.
-        n_waiting: most answers that wait; the oldest one waits no longer.
+        n_waiting: most answers that wait; beyond it the oldest waits no longer.
         n_queued: most lessons that wait to be learned; more are dropped, and counted.
-        save_s: what was learned is saved at least so often, and at once after an alarm
-            or where another policy decides.
+        save_s: it is saved at least so often, and at once after an alarm or a new
+            policy.
     """
 
     wait_s: float = 0.0
-    n_waiting: int = 1000
+    n_waiting: Annotated[int, Ge(1)] = 1000
     n_queued: int = 1000
-    save_s: float = 5.0
+    save_s: Annotated[float, Ge(0)] = 5.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -153,30 +153,29 @@ class FederationSettings:
     """How a federation answers.
 
     Attributes:
-        deadline_s: for one answer, from its begin.
-        margin_s: kept back from the deadline, to fuse and to send.
-        n_at_once: requests worked on at the same time; the others wait in line. None
-            takes twice as many as there are places for calls, so that places are
-            filled, and calls under way do not wait for the work of others.
-        fallback: names of the providers that are tried one after another where those
-            that the policy asked have all failed; by rising price when None.
+        deadline_s: of an answer, where the request says none.
+        margin_s: kept back of it, to fuse and to send.
+        n_at_once: requests worked on at the same time, the others wait in line; twice
+            as many as all providers' n_at_once if absent. So places are filled, and
+            calls under way do not wait for the work of others.
+        fallback: who is tried where all asked have failed; by price if absent.
         cache: how answers are kept.
         version: of whatever decides about an answer and is not the image (policy,
             vocabulary, fuser); part of the key of the cache.
         learns_in_thread: an online policy learns beside the requests, not in line.
         learning: how it is told how requests ended.
-        seed: of retries' waits and of the policy's chance.
+        seed: of whatever is left to chance.
     """
 
-    deadline_s: float = 10.0
-    margin_s: float = 0.02
-    n_at_once: int | None = None
+    deadline_s: Annotated[float, Gt(0)] = 10.0
+    margin_s: Annotated[float, Ge(0)] = 0.02
+    n_at_once: Annotated[int | None, Ge(1)] = None
     fallback: tuple[str, ...] | None = None
     cache: CacheSettings = field(default_factory=CacheSettings)
     version: str = ""
     learns_in_thread: bool = True
     learning: LearningSettings = field(default_factory=LearningSettings)
-    seed: int = 0
+    seed: Annotated[int, Ge(0)] = 0
 
 
 def check_names(

@@ -17,7 +17,8 @@ from midhaul.federation.policies.catalogue import fit_policy
 from midhaul.federation.policies.checks import check_examples
 from midhaul.federation.policies.online.audits import Audits, Trust
 from midhaul.federation.policies.online.online import OnlineRefit, PolicyWatch
-from midhaul.federation.policies.online.refit import OnlineSettings, Recipe
+from midhaul.federation.policies.online.refit import Recipe
+from midhaul.federation.policies.online.settings import OnlineSettings
 from midhaul.federation.policies.online.streaming import stream
 from midhaul.federation.quality import item_quality
 

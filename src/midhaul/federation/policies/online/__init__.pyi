@@ -1,4 +1,4 @@
 from .drift import Alarm as Alarm, DriftMonitor as DriftMonitor
 from .online import OnlineRefit as OnlineRefit
-from .refit import OnlineSettings as OnlineSettings
+from .settings import OnlineSettings as OnlineSettings
 from .streaming import StreamResult as StreamResult, stream as stream

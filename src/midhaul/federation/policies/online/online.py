@@ -51,7 +51,8 @@ import numpy as np
 from midhaul.federation.policies.base import part_of, replay
 from midhaul.federation.policies.online.audits import audit_places
 from midhaul.federation.policies.online.drift import Alarm, DriftMonitor, EDetectors
-from midhaul.federation.policies.online.refit import OnlineSettings, Recipe, Renewal
+from midhaul.federation.policies.online.refit import Recipe, Renewal
+from midhaul.federation.policies.online.settings import OnlineSettings
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -24,6 +24,7 @@ from midhaul.federation.policies.base import Among, Examples, policy_from_state,
 from midhaul.federation.policies.catalogue import fit_policy
 from midhaul.federation.policies.exchange_rate import finite_multiplier
 from midhaul.federation.policies.online.audits import Audits, Trust
+from midhaul.federation.policies.online.settings import OnlineSettings
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -40,40 +41,6 @@ _SURE = 1.645
 
 _LIKELY = 1.0
 """The same with a chance of 16 %, where an alarm speaks against going on as before."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class OnlineSettings:
-    """How much is audited, and when it is learned anew.
-
-    Attributes:
-        audit_share: share of the items that everybody is asked about.
-        boosted_share: the same after an alarm, until enough is known.
-        n_fewest: audits that learning anew needs.
-        n_enough: audits after a change, with which auditing more ends.
-        n_routine: audits between two routine times; 0 for never.
-        window: audits that are remembered.
-        n_to_leave_out: audits since a change with which leaving out who changed is
-            first held against going on as before.
-        n_between_alarms: within n items, the chance of a false alarm is at most n over
-            this number.
-    """
-
-    audit_share: float = 0.05
-    boosted_share: float = 0.5
-    n_fewest: int = 100
-    n_enough: int = 200
-    n_routine: int = 400
-    window: int = 5000
-    n_between_alarms: float = 10_000
-    n_to_leave_out: int = 20
-
-    def __post_init__(self) -> None:
-        """Check the shares."""
-        shares = (self.audit_share, self.boosted_share)
-        if not all(0 < share <= 1 for share in shares) or self.window < self.n_fewest:
-            message = f"shares {shares}, window {self.window} for {self.n_fewest}"
-            raise ValueError(message)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
