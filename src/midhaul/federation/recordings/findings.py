@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, replace
+from itertools import islice
 from typing import TYPE_CHECKING, Literal, get_args
 
 from midhaul.model import Tally
@@ -95,188 +96,155 @@ _WORDS = (
     "file with synonyms, ignored words, or ignores_others = true."
 )
 
+
+def _rule(
+    action: Action, what: str, max_share: float, advice: str, unit: Unit = "entries"
+) -> FindingRule:
+    return FindingRule(
+        action=action, what=what, max_share=max_share, advice=advice, unit=unit
+    )
+
+
 RULES: dict[Reason, FindingRule] = {
-    "score is not finite": FindingRule(
-        action="dropped",
-        what="have a score that is no number and were dropped",
-        max_share=_FEW,
-        advice=_EXPORT,
+    "score is not finite": _rule(
+        "dropped", "have a score that is no number and were dropped", _FEW, _EXPORT
     ),
-    "score out of range": FindingRule(
-        action="dropped",
-        what="have a score outside of 0 to 1 and were dropped",
-        max_share=_FEW,
-        advice="Name the provider in data.percent_providers if they are percentages.",
+    "score out of range": _rule(
+        "dropped",
+        "have a score outside of 0 to 1 and were dropped",
+        _FEW,
+        "Name the provider in data.percent_providers if they are percentages.",
     ),
-    "score rounded to the range": FindingRule(
-        action="mended",
-        what="have a score that was rounded to 0 or 1",
-        max_share=_ANY,
-        advice=_EXPORT,
+    "score rounded to the range": _rule(
+        "mended", "have a score that was rounded to 0 or 1", _ANY, _EXPORT
     ),
-    "box is not finite": FindingRule(
-        action="dropped",
-        what="have corners that are no numbers and were dropped",
-        max_share=_FEW,
-        advice=_EXPORT,
+    "box is not finite": _rule(
+        "dropped", "have corners that are no numbers and were dropped", _FEW, _EXPORT
     ),
-    "box ends before it begins": FindingRule(
-        action="dropped",
-        what="have a box that ends before it begins and were dropped",
-        max_share=_FEW,
-        advice=_BOXES,
+    "box ends before it begins": _rule(
+        "dropped",
+        "have a box that ends before it begins and were dropped",
+        _FEW,
+        _BOXES,
     ),
-    "box without area": FindingRule(
-        action="dropped",
-        what="have a box without area and were dropped",
-        max_share=_FEW,
-        advice=_BOXES,
+    "box without area": _rule(
+        "dropped", "have a box without area and were dropped", _FEW, _BOXES
     ),
-    "box outside of the image": FindingRule(
-        action="dropped",
-        what="have a box outside of the image and were dropped",
-        max_share=_FEW,
-        advice=_BOXES,
+    "box outside of the image": _rule(
+        "dropped", "have a box outside of the image and were dropped", _FEW, _BOXES
     ),
-    "box clipped to the image": FindingRule(
-        action="mended",
-        what="have a box that was clipped to the image",
-        max_share=0.25,
-        advice=_BOXES,
+    "box clipped to the image": _rule(
+        "mended", "have a box that was clipped to the image", 0.25, _BOXES
     ),
-    "duplicate": FindingRule(
-        action="dropped",
-        what="say what a better one says and were dropped",
-        max_share=_ANY,
-        advice=_EXPORT,
+    "duplicate": _rule(
+        "dropped", "say what a better one says and were dropped", _ANY, _EXPORT
     ),
-    "one of several labels": FindingRule(
-        action="dropped",
-        what="stand beside a label with a better score and were dropped",
-        max_share=_ANY,
-        advice='Set data.task = "tags" where an item has several labels.',
+    "one of several labels": _rule(
+        "dropped",
+        "stand beside a label with a better score and were dropped",
+        _ANY,
+        'Set data.task = "tags" where an item has several labels.',
     ),
-    "unknown label": FindingRule(
-        action="dropped",
-        what="have a word that means none of the labels and were dropped",
-        max_share=0.05,
-        advice=_WORDS,
+    "unknown label": _rule(
+        "dropped",
+        "have a word that means none of the labels and were dropped",
+        0.05,
+        _WORDS,
     ),
-    "unknown category id": FindingRule(
-        action="dropped",
-        what="have a category id that the truth does not have and were dropped",
-        max_share=_FEW,
-        advice="Write the ids that the truth's list of categories has: some begin at "
+    "unknown category id": _rule(
+        "dropped",
+        "have a category id that the truth does not have and were dropped",
+        _FEW,
+        "Write the ids that the truth's list of categories has: some begin at "
         "1, some leave numbers out.",
     ),
-    "ignored label": FindingRule(
-        action="dropped",
-        what="have a word that was declared to mean none of the labels",
-        max_share=_ANY,
-        advice=_WORDS,
+    "ignored label": _rule(
+        "dropped",
+        "have a word that was declared to mean none of the labels",
+        _ANY,
+        _WORDS,
     ),
-    "label in another spelling": FindingRule(
-        action="mended",
-        what="have a label that the truth spells otherwise, and were taken for it",
-        max_share=_ANY,
-        advice=_WORDS,
+    "label in another spelling": _rule(
+        "mended",
+        "have a label that the truth spells otherwise, and were taken for it",
+        _ANY,
+        _WORDS,
     ),
-    "label by another name": FindingRule(
-        action="noted",
-        what="have a label that is another word for one of the truth, and count as "
-        "wrong",
-        max_share=_FEW,
-        advice=_WORDS,
+    "label by another name": _rule(
+        "noted",
+        "have a label that is another word for one of the truth, and count as wrong",
+        _FEW,
+        _WORDS,
     ),
-    "label that nothing is": FindingRule(
-        action="noted",
-        what="have a label that nothing of the truth has",
-        max_share=0.9,
-        advice=_WORDS,
+    "label that nothing is": _rule(
+        "noted", "have a label that nothing of the truth has", 0.9, _WORDS
     ),
-    "labels shifted by one": FindingRule(
-        action="noted",
-        what="have another label than the true thing that they found, and would have "
+    "labels shifted by one": _rule(
+        "noted",
+        "have another label than the true thing that they found, and would have "
         "its own if ids were shifted by one",
-        max_share=0.0,
-        advice="Its ids look shifted by one: count labels from where the truth does.",
+        0.0,
+        "Its ids look shifted by one: count labels from where the truth does.",
     ),
-    "labels in another order": FindingRule(
-        action="noted",
-        what="have another label than the true thing that they found, always the same "
-        "one",
-        max_share=0.0,
-        advice="Its labels look exchanged: compare the order of its label list with "
+    "labels in another order": _rule(
+        "noted",
+        "have another label than the true thing that they found, always the same one",
+        0.0,
+        "Its labels look exchanged: compare the order of its label list with "
         "the truth's.",
     ),
-    "no label": FindingRule(
-        action="noted",
-        what="were left without a label and count as not answered",
-        max_share=0.05,
-        advice=_WORDS,
-        unit="items",
+    "no label": _rule(
+        "noted",
+        "were left without a label and count as not answered",
+        0.05,
+        _WORDS,
+        "items",
     ),
-    "item found by its file": FindingRule(
-        action="mended",
-        what="name an item by its file, and were taken to be about that",
-        max_share=_ANY,
-        advice=_IDS,
+    "item found by its file": _rule(
+        "mended",
+        "name an item by its file, and were taken to be about that",
+        _ANY,
+        _IDS,
     ),
-    "item not in the truth": FindingRule(
-        action="dropped",
-        what="are about an item that the truth does not have and were dropped",
-        max_share=_FEW,
-        advice=_IDS,
+    "item not in the truth": _rule(
+        "dropped",
+        "are about an item that the truth does not have and were dropped",
+        _FEW,
+        _IDS,
     ),
-    "items shifted by one": FindingRule(
-        action="noted",
-        what="do not fit what their item shows, and would fit the one beside it",
-        max_share=0.0,
-        advice="Its ids look shifted by one: number items from where the truth does.",
-        unit="items",
+    "items shifted by one": _rule(
+        "noted",
+        "do not fit what their item shows, and would fit the one beside it",
+        0.0,
+        "Its ids look shifted by one: number items from where the truth does.",
+        "items",
     ),
-    "item without an answer": FindingRule(
-        action="noted",
-        what="have no answer, which counts as a wrong one",
-        max_share=0.05,
-        advice='Ask about them again, or set data.mismatch = "intersection" to judge '
+    "item without an answer": _rule(
+        "noted",
+        "have no answer, which counts as a wrong one",
+        0.05,
+        'Ask about them again, or set data.mismatch = "intersection" to judge '
         "on what everybody has answered.",
-        unit="items",
+        "items",
     ),
-    "item answered with nothing": FindingRule(
-        action="noted",
-        what="were answered with nothing, though there is something to find",
-        max_share=0.5,
-        advice="Look whether its file was cut short, or leave it out with "
-        "data.providers.",
-        unit="items",
+    "item answered with nothing": _rule(
+        "noted",
+        "were answered with nothing, though there is something to find",
+        0.5,
+        "Look whether its file was cut short, or leave it out with data.providers.",
+        "items",
     ),
-    "item not answered by everybody": FindingRule(
-        action="dropped",
-        what="are not answered by everybody and were left out",
-        max_share=0.5,
-        advice=_IDS,
-        unit="items",
+    "item not answered by everybody": _rule(
+        "dropped", "are not answered by everybody and were left out", 0.5, _IDS, "items"
     ),
-    "unreadable entry": FindingRule(
-        action="dropped",
-        what="cannot be read and were dropped",
-        max_share=_FEW,
-        advice=_EXPORT,
+    "unreadable entry": _rule(
+        "dropped", "cannot be read and were dropped", _FEW, _EXPORT
     ),
-    "file without an item": FindingRule(
-        action="dropped",
-        what="belong to no item and were not read",
-        max_share=_FEW,
-        advice=_IDS,
-        unit="files",
+    "file without an item": _rule(
+        "dropped", "belong to no item and were not read", _FEW, _IDS, "files"
     ),
-    "file without a use": FindingRule(
-        action="dropped",
-        what="hold nothing that is of use here",
-        max_share=_ANY,
-        advice=_EXPORT,
-        unit="files",
+    "file without a use": _rule(
+        "dropped", "hold nothing that is of use here", _ANY, _EXPORT, "files"
     ),
 }
 """The rule for each reason."""
@@ -345,6 +313,11 @@ class UnknownLabel:
     count: int
     suggestions: tuple[str, ...]
 
+    @property
+    def meant(self) -> str:
+        """The suggestions, for people."""
+        return " or ".join(self.suggestions)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CleaningReport:
@@ -389,32 +362,21 @@ class CleaningReport:
         """Examples; of unknown words the most frequent, with what they may mean."""
         if finding.reason != "unknown label":
             return finding.examples
-        return (
-            tuple(
-                unknown.word
-                + (
-                    f" (perhaps {' or '.join(near)})"
-                    if (near := unknown.suggestions)
-                    else ""
-                )
-                for unknown in self.unknown_labels
-                if unknown.provider == finding.provider
-            )[:_SHOWN]
-            or finding.examples
+        mine = (one for one in self.unknown_labels if one.provider == finding.provider)
+        words = (
+            f"{one.word} (perhaps {one.meant})" if one.suggestions else one.word
+            for one in mine
         )
+        return tuple(islice(words, _SHOWN)) or finding.examples
 
     def sentences(self) -> tuple[str, ...]:
         """All findings and unknown labels, a line of text each."""
-        words = [
-            f"{unknown.provider}: {unknown.count} × unknown label {unknown.word!r}"
-            + (
-                f", perhaps {' or '.join(known)}"
-                if (known := unknown.suggestions)
-                else ""
-            )
-            for unknown in self.unknown_labels
-        ]
-        return tuple(finding.sentence() for finding in self.findings) + tuple(words)
+        words = (
+            f"{one.provider}: {one.count} × unknown label {one.word!r}"
+            + (f", perhaps {one.meant}" if one.suggestions else "")
+            for one in self.unknown_labels
+        )
+        return (*(finding.sentence() for finding in self.findings), *words)
 
 
 class FindingCounter:
@@ -529,34 +491,29 @@ class FindingCounter:
         """What was counted so far."""
         order = sorted(self._counts, key=lambda k: (k[0], REASONS.index(k[1])))
         unknown = [
-            (provider, word, count)
+            UnknownLabel(
+                provider=provider,
+                word=word,
+                count=count,
+                suggestions=self._suggestions.get(word, ()),
+            )
             for provider, words in self._words.items()
             for word, count in words.items()
         ]
+        unknown.sort(key=lambda one: (-one.count, one.provider, one.word))
+        findings = (
+            Finding(
+                provider=provider,
+                reason=reason,
+                action=RULES[reason].action,
+                count=(count := self._counts[provider, reason]),
+                of=max(count, self._total(provider, reason)),
+                examples=tuple(self._examples[provider, reason]),
+            )
+            for provider, reason in order
+        )
         return CleaningReport(
-            taken=self._taken,
-            findings=tuple(
-                Finding(
-                    provider=provider,
-                    reason=reason,
-                    action=RULES[reason].action,
-                    count=(count := self._counts[provider, reason]),
-                    of=max(count, self._total(provider, reason)),
-                    examples=tuple(self._examples[provider, reason]),
-                )
-                for provider, reason in order
-            ),
-            unknown_labels=tuple(
-                UnknownLabel(
-                    provider=provider,
-                    word=word,
-                    count=count,
-                    suggestions=self._suggestions.get(word, ()),
-                )
-                for provider, word, count in sorted(
-                    unknown, key=lambda row: (-row[2], row[0], row[1])
-                )
-            ),
+            findings=tuple(findings), unknown_labels=tuple(unknown), taken=self._taken
         )
 
     def _total(self, provider: str, reason: Reason) -> int:
