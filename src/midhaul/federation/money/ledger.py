@@ -35,7 +35,6 @@ from midhaul.federation.money.ledger_file import (
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
-    from types import TracebackType
     from typing import Self
 
     from midhaul.federation.money.ledger_file import Contents, Event
@@ -291,12 +290,7 @@ class Ledger:
         """The ledger itself."""
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         """Close it."""
         self.close()
 

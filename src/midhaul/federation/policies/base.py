@@ -10,11 +10,12 @@ policies*: from the state that one gave of itself to the policy again.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 import numpy as np
 
 from midhaul.errors import DataError
+from midhaul.federation.npz_state import SavedFields
 from midhaul.model.display import Shown
 from midhaul.registry import Registry
 
@@ -270,6 +271,19 @@ def replay(
             recording=replace(shown, truth=None), features=features, asked=asked
         ),
     )
+
+
+class SavedByKind(SavedFields):
+    """A saved policy that is called as its kind; a base class."""
+
+    __slots__ = ()
+
+    tag: ClassVar[str] = "policy"
+
+    @property
+    def name(self) -> str:
+        """Short name."""
+        return self.kind
 
 
 _HERE = "midhaul.federation.policies"

@@ -35,6 +35,7 @@ from jaxtyping import Int64
 
 from midhaul.errors import DataError
 from midhaul.federation.npz_state import SavedFields
+from midhaul.federation.policies.base import SavedByKind
 from midhaul.federation.policies.exchange_rate import (
     best_of,
     candidate_masks,
@@ -271,16 +272,10 @@ def policy_named(name: PolicyName, n_providers: int) -> SubsetPolicy:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RandomOne(SavedFields):
+class RandomOne(SavedByKind):
     """Asks one provider, each with the same chance."""
 
-    tag: ClassVar[str] = "policy"
     kind: ClassVar[str] = "random-1"
-
-    @property
-    def name(self) -> str:
-        """Short name."""
-        return self.kind
 
     def decide(
         self, situation: Situation, rng: np.random.Generator
@@ -291,16 +286,10 @@ class RandomOne(SavedFields):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RandomSubset(SavedFields):
+class RandomSubset(SavedByKind):
     """Asks a subset, each but the empty one with the same chance."""
 
-    tag: ClassVar[str] = "policy"
     kind: ClassVar[str] = "random-n"
-
-    @property
-    def name(self) -> str:
-        """Short name."""
-        return self.kind
 
     def decide(
         self, situation: Situation, rng: np.random.Generator

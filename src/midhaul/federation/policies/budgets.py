@@ -30,7 +30,7 @@ import numpy as np
 
 from midhaul.errors import ConfigError, DataError
 from midhaul.federation.npz_state import SavedFields, from_state
-from midhaul.federation.policies.base import SubsetPolicy, replay
+from midhaul.federation.policies.base import SavedByKind, SubsetPolicy, replay
 from midhaul.federation.policies.baselines import FixedPolicy, fit_fixed
 from midhaul.federation.quality import set_quality
 from midhaul.stats import bootstrap, mean_statistic
@@ -49,16 +49,10 @@ _SALT = "mixed"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class NobodyPolicy(SavedFields):
+class NobodyPolicy(SavedByKind):
     """Asks nobody: what is left when the money buys not even the cheapest call."""
 
-    tag: ClassVar[str] = "policy"
     kind: ClassVar[str] = "nobody"
-
-    @property
-    def name(self) -> str:
-        """Short name."""
-        return self.kind
 
     def decide(
         self, situation: Situation, rng: np.random.Generator

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
-from midhaul.federation.npz_state import SavedFields
+from midhaul.federation.policies.base import SavedByKind
 from midhaul.federation.policies.exchange_rate import best_of, finite_multiplier
 from midhaul.federation.recordings.problem import first_scores
 
@@ -38,7 +38,7 @@ _N_THRESHOLDS = 32
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ConfidenceCascade(SavedFields):
+class ConfidenceCascade(SavedByKind):
     """Asks one provider after another until one is sure.
 
     Attributes:
@@ -49,13 +49,7 @@ class ConfidenceCascade(SavedFields):
     order: tuple[int, ...]
     threshold: float
 
-    tag: ClassVar[str] = "policy"
     kind: ClassVar[str] = "confidence"
-
-    @property
-    def name(self) -> str:
-        """Short name."""
-        return self.kind
 
     def decide(
         self, situation: Situation, rng: np.random.Generator

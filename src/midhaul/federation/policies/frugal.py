@@ -39,7 +39,7 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 from jaxtyping import Float64, Int64
 
-from midhaul.federation.npz_state import SavedFields
+from midhaul.federation.policies.base import SavedByKind
 from midhaul.federation.policies.exchange_rate import best_of, finite_multiplier
 from midhaul.federation.recordings.problem import first_label
 
@@ -134,7 +134,7 @@ class FrugalSettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class FrugalPolicy(SavedFields):
+class FrugalPolicy(SavedByKind):
     """A base, and a rule for each label that it may predict.
 
     Attributes:
@@ -150,13 +150,7 @@ class FrugalPolicy(SavedFields):
     add_ons: Int64[np.ndarray, " c"]
     substitute: int
 
-    tag: ClassVar[str] = "policy"
     kind: ClassVar[str] = "frugal"
-
-    @property
-    def name(self) -> str:
-        """Short name."""
-        return self.kind
 
     def decide(
         self, situation: Situation, rng: np.random.Generator

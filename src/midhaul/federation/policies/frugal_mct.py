@@ -26,8 +26,7 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 from jaxtyping import Float64
 
-from midhaul.federation.npz_state import SavedFields
-from midhaul.federation.policies.base import part_of
+from midhaul.federation.policies.base import SavedByKind, part_of
 from midhaul.federation.policies.exchange_rate import best_of, finite_multiplier
 from midhaul.federation.policies.linucb import Context, context_of
 from midhaul.federation.recordings.problem import first_label
@@ -53,7 +52,7 @@ class FrugalMctSettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class FrugalMctPolicy(SavedFields):
+class FrugalMctPolicy(SavedByKind):
     """A base, and a prediction for each add-on.
 
     Attributes:
@@ -67,13 +66,7 @@ class FrugalMctPolicy(SavedFields):
     weights: Float64[np.ndarray, "p f"]
     multiplier: float
 
-    tag: ClassVar[str] = "policy"
     kind: ClassVar[str] = "frugal-mct"
-
-    @property
-    def name(self) -> str:
-        """Short name."""
-        return self.kind
 
     def decide(
         self, situation: Situation, rng: np.random.Generator

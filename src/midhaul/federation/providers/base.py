@@ -36,6 +36,7 @@ class Provider(Protocol):
         kind: type[BaseException] | None,
         error: BaseException | None,
         trace: TracebackType | None,
+        /,
     ) -> None:
         """Close it."""
         ...

@@ -22,7 +22,6 @@ from midhaul.model import Detections, Prediction
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
-    from types import TracebackType
     from typing import Self
 
     from midhaul.federation.providers.base import Provider
@@ -135,14 +134,9 @@ class FaultyProvider:
         await self._inner.__aenter__()
         return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *how: object) -> None:
         """Close the provider."""
-        await self._inner.__aexit__(kind, error, trace)
+        await self._inner.__aexit__(*how)
 
     @property
     def name(self) -> str:

@@ -30,7 +30,6 @@ from midhaul.wire.client import payload
 from midhaul.wire.message import Item, pack_request, unpack_parts, unpack_rows
 
 if TYPE_CHECKING:
-    from types import TracebackType
     from typing import Self
 
     import aiohttp
@@ -99,12 +98,7 @@ class HttpProvider:
         )
         return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         """Close every connection."""
         if self._session is not None:
             await self._session.close()

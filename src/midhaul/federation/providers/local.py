@@ -23,7 +23,6 @@ from midhaul.vision.images.image import decode
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
-    from types import TracebackType
     from typing import Self
 
     from midhaul.federation.recordings.problem import Recording
@@ -53,12 +52,7 @@ class LocalProvider:
         """The detector is loaded already."""
         return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         """End the threads."""
         self._calls.close()
 
@@ -148,12 +142,7 @@ class RecordedProvider:
         """Nothing to open."""
         return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         """Nothing to close."""
 
     @property

@@ -25,7 +25,6 @@ from midhaul.vision.images.image import size, upright
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-    from types import TracebackType
     from typing import Self
 
     from midhaul.federation.providers.answers import ReadAnswer, Words
@@ -213,12 +212,7 @@ class VendorProvider:
         """Connections open with the first calls."""
         return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         """Close connections and threads."""
         self._calls.close()
         self._close()

@@ -40,7 +40,6 @@ from midhaul.federation.serving.trained_parts import Sheet, features_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Hashable, Mapping, Sequence
-    from types import TracebackType
     from typing import Self
 
     from jaxtyping import Float64
@@ -241,12 +240,7 @@ class Federation:
         self.lessons.start()
         return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         """As :meth:`close`, without waiting for answers."""
         await self.close(drain_s=0.0)
 

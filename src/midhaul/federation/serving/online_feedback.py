@@ -33,7 +33,6 @@ from midhaul.machine.locks import FileLock
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
-    from types import TracebackType
 
     from jaxtyping import Bool
 
@@ -396,12 +395,7 @@ class OnlineState:
         """It is open already."""
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         """Let go of the file."""
         self._lock.release()
 

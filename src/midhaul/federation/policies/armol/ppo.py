@@ -15,7 +15,7 @@ that the ratio of probabilities is that of what was drawn, in both presets.
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Unpack
 
 import numpy as np
 import torch
@@ -39,7 +39,7 @@ from midhaul.federation.policies.armol.training import begin
 if TYPE_CHECKING:
     from jaxtyping import Float64, Int64
 
-    from midhaul.federation.policies.armol.training import Probe, Progress, World
+    from midhaul.federation.policies.armol.training import FitOptions, World
     from midhaul.federation.policies.base import Examples
 
 _PATIENCE = 1.5
@@ -50,28 +50,12 @@ def fit_ppo(
     examples: Examples,
     settings: PpoSettings | None,
     rng: np.random.Generator,
-    *,
-    calibration: Examples | None = None,
-    progress: Progress | None = None,
-    probe: Probe | None = None,
-    always: int = 0,
+    **options: Unpack[FitOptions],
 ) -> ActorPolicy:
-    """Learn whom to ask from rewards.
-
-    Arguments and result are those of
-    :func:`midhaul.federation.policies.armol.sac.fit_sac`.
-    """
+    """Learn whom to ask from rewards, as :func:`~..sac.fit_sac` does."""
     settings = PpoSettings() if settings is None else settings
     course = settings.course
-    world, watch = begin(
-        examples,
-        course,
-        rng,
-        calibration=calibration,
-        progress=progress,
-        probe=probe,
-        always=always,
-    )
+    world, watch = begin(examples, course, rng, options)
     learner = _Ppo(world, settings, rng)
     for _ in range(course.n_epochs):
         items, following = world.pass_by(course.n_steps)

@@ -23,7 +23,7 @@ The presets' differences are in :mod:`midhaul.federation.policies.armol.presets`
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Unpack
 
 import torch
 from torch.nn import functional
@@ -44,12 +44,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from midhaul.federation.policies.armol.actor_policy import ActorPolicy
-    from midhaul.federation.policies.armol.training import (
-        Minibatch,
-        Probe,
-        Progress,
-        World,
-    )
+    from midhaul.federation.policies.armol.training import FitOptions, Minibatch, World
     from midhaul.federation.policies.base import Examples
 
 _LOG_STD = (-20.0, 2.0)
@@ -59,28 +54,11 @@ def fit_sac(
     examples: Examples,
     settings: SacSettings | None,
     rng: np.random.Generator,
-    *,
-    calibration: Examples | None = None,
-    progress: Progress | None = None,
-    probe: Probe | None = None,
-    always: int = 0,
+    **options: Unpack[FitOptions],
 ) -> ActorPolicy:
-    """Learn whom to ask from rewards; the preset ``armol`` without settings.
-
-    On ``calibration`` the actor to keep is chosen, where the settings choose; providers
-    of ``always`` are asked anyway and charged; ``probe`` sees a checkpoint at the end
-    of every epoch.
-    """
+    """Learn whom to ask from rewards; the preset ``armol`` without settings."""
     settings = SacSettings() if settings is None else settings
-    world, watch = begin(
-        examples,
-        settings.course,
-        rng,
-        calibration=calibration,
-        progress=progress,
-        probe=probe,
-        always=always,
-    )
+    world, watch = begin(examples, settings.course, rng, options)
     learner = _Sac(world, settings, rng)
     return run_off_policy(learner, world, settings.course, settings.replay, watch, rng)
 

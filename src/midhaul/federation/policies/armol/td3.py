@@ -15,7 +15,7 @@ like best. Items, actions and rewards are those of
 from __future__ import annotations
 
 import copy
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Unpack
 
 import torch
 
@@ -36,12 +36,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from midhaul.federation.policies.armol.actor_policy import ActorPolicy
-    from midhaul.federation.policies.armol.training import (
-        Minibatch,
-        Probe,
-        Progress,
-        World,
-    )
+    from midhaul.federation.policies.armol.training import FitOptions, Minibatch, World
     from midhaul.federation.policies.base import Examples
 
 
@@ -49,27 +44,11 @@ def fit_td3(
     examples: Examples,
     settings: Td3Settings | None,
     rng: np.random.Generator,
-    *,
-    calibration: Examples | None = None,
-    progress: Progress | None = None,
-    probe: Probe | None = None,
-    always: int = 0,
+    **options: Unpack[FitOptions],
 ) -> ActorPolicy:
-    """Learn whom to ask from rewards.
-
-    Arguments and result are those of
-    :func:`midhaul.federation.policies.armol.sac.fit_sac`.
-    """
+    """Learn whom to ask from rewards, as :func:`~..sac.fit_sac` does."""
     settings = Td3Settings() if settings is None else settings
-    world, watch = begin(
-        examples,
-        settings.course,
-        rng,
-        calibration=calibration,
-        progress=progress,
-        probe=probe,
-        always=always,
-    )
+    world, watch = begin(examples, settings.course, rng, options)
     learner = _Td3(world, settings, rng)
     return run_off_policy(learner, world, settings.course, settings.replay, watch, rng)
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, TypedDict
 
 import numpy as np
 import torch
@@ -127,18 +127,12 @@ class TrainingWatch:
     Without calibration items, or where the course does not choose, the last is kept.
     """
 
-    def __init__(
-        self,
-        course: Course,
-        world: World,
-        calibration: Examples | None,
-        always: int,
-        progress: Progress | None,
-        probe: Probe | None,
-    ) -> None:
-        self._world, self._progress, self._probe = world, progress, probe
+    def __init__(self, course: Course, world: World, options: FitOptions) -> None:
+        self._world = world
+        self._progress, self._probe = options.get("progress"), options.get("probe")
         self._held: Examples | None = None
         self._best, self._best_policy = -np.inf, None
+        calibration, always = options.get("calibration"), options.get("always", 0)
         if course.is_best_kept and calibration is not None and len(calibration):
             self._held = calibration
             self._rewards = Rewards(calibration, course.reward, always=always)
@@ -193,20 +187,32 @@ class TrainingWatch:
         return learner.policy() if self._best_policy is None else self._best_policy
 
 
+class FitOptions(TypedDict, total=False):
+    """What every learner may be told besides items, settings and chance.
+
+    Attributes:
+        calibration: items on which the actor to keep is chosen, where the settings
+            choose.
+        progress: told of steps.
+        probe: shown a checkpoint at the end of every epoch.
+        always: providers that are asked anyway and charged.
+    """
+
+    calibration: Examples | None
+    progress: Progress | None
+    probe: Probe | None
+    always: int
+
+
 def begin(
     examples: Examples,
     course: Course,
     rng: np.random.Generator,
-    *,
-    calibration: Examples | None,
-    progress: Progress | None,
-    probe: Probe | None,
-    always: int,
+    options: FitOptions,
 ) -> tuple[World, TrainingWatch]:
     """The world of a learner, and what watches it."""
-    world = World(examples, course, always, rng)
-    watch = TrainingWatch(course, world, calibration, always, progress, probe)
-    return world, watch
+    world = World(examples, course, options.get("always", 0), rng)
+    return world, TrainingWatch(course, world, options)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
