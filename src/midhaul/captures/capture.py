@@ -31,9 +31,6 @@ class Frame(NamedTuple):
 
     Attributes:
         time_ns: since 1970, UTC.
-        link_type: how it begins.
-        data: what was captured.
-        wire_bytes: its length on the wire.
     """
 
     time_ns: int
@@ -180,11 +177,8 @@ class Segment(NamedTuple):
     Attributes:
         source: address, 4 or 16 bytes.
         target: address, 4 or 16 bytes.
-        source_port: TCP port.
-        target_port: TCP port.
         seq: sequence number of its first byte.
         ack: the next byte that its sender expects.
-        flags: FIN, SYN, RST, PUSH, ACK.
         data: as much of its payload as was captured.
         n_bytes: payload on the wire.
     """

@@ -105,15 +105,10 @@ class TcpConnection:
     Attributes:
         file: number of the capture with its first packet.
         first_ns: when that was seen.
-        last_ns: when its last packet was.
         syn_ns: the first SYN; 0 when not seen.
         syn_ack_ns: the answer to it; 0 when not seen.
         established_ns: the client's first packet behind it; 0 when not seen.
         reset_ns: when it was reset; 0 when it was not.
-        is_reset_by_client: who did.
-        n_packets: segments seen.
-        protocol: what is spoken.
-        course: the course of TLS.
     """
 
     def __init__(

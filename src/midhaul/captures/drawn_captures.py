@@ -52,16 +52,7 @@ class DrawnCall:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Conversation:
-    """One connection.
-
-    Attributes:
-        server_name: whom the client asks for.
-        server: address of the server.
-        client_port: TCP port of the client.
-        rtt_ns: round trip.
-        rate_bps: of the link of the client.
-        calls: its requests, one after another.
-    """
+    """One connection."""
 
     server_name: str
     server: bytes

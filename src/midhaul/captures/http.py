@@ -24,8 +24,6 @@ class Message:
 
     Attributes:
         stream: number of the HTTP/2 stream; 0 for HTTP/1.1 and where not known.
-        first_ns: when its first byte was seen.
-        last_ns: when its last byte was.
         begin: offset of its first byte in the TCP stream, at most.
         end: offset behind its last byte, at least.
         n_bytes: bytes on the wire of TCP, heads and sealing included.

@@ -61,12 +61,7 @@ answered before it was sent as a whole, ``ambiguous`` may be several at once.
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SplitLimits:
-    """Which requests count.
-
-    Attributes:
-        min_upload_bytes: what a request sends at least.
-        min_answer_bytes: what a good answer has at least.
-    """
+    """Which requests count."""
 
     min_upload_bytes: int = 512
     min_answer_bytes: int = 0
@@ -88,8 +83,6 @@ class Exchange:
         upload_ns: from its first to its last byte sent.
         rtt_ns: round trip of its last byte, by the estimator.
         inference_ns: from its arrival to the first byte of the answer.
-        inference_low_ns: not less than that.
-        inference_high_ns: not more than that.
         download_ns: from the first to the last byte of the answer.
         n_repeated: segments of it that were sent again.
         asked_ns: when its last byte was sent, where nothing answers it and it counts.
@@ -123,25 +116,18 @@ class Account:
     Attributes:
         file: number of the capture that it begins in.
         first_ns: when it was first seen, since 1970.
-        client: address and port.
-        server: address and port.
-        server_address: the server's address as bytes.
         server_name: as the client asked for it (SNI); empty when not known.
-        status: ``ok``, ``cut`` or ``unsupported``.
         reason: why; empty when ok.
         protocol: ``tls``, ``http/1.1``, ``http/2`` or empty.
         tls: version of TLS; empty when not known.
-        http: version of HTTP; empty when not known.
         is_resumed: whether a TLS session was.
         is_opened: whether a key log opened its records.
         n_early_bytes: application data in 0-RTT.
         connect_ns: SYN to SYN-ACK, repeated SYNs included; None when not seen.
         tls_ns: from its hello to where the client could send; None when not seen.
         rtt_ns: the least round trip; 0 when not known.
-        n_packets: segments.
         n_repeated: segments with data that were there already.
         n_missing_bytes: bytes that were acknowledged and not captured.
-        exchanges: its requests.
     """
 
     file: int
@@ -189,10 +175,7 @@ class Arrival(NamedTuple):
     """When a request was whole at the server, plus one way home.
 
     Attributes:
-        last_sent_ns: when its last byte was sent.
         at_ns: the estimate.
-        earliest_ns: not before.
-        latest_ns: not after.
         n_repeated: segments of the request that were sent again.
     """
 

@@ -64,12 +64,8 @@ class Talk(NamedTuple):
     """A record of application data, or bytes that could not be framed.
 
     Attributes:
-        first_ns: when its first byte was seen.
-        last_ns: when its last byte was.
         begin: offset of its first byte in its TCP stream.
-        end: offset behind its last byte.
         n_bytes: what is sealed in it; -1 where not known.
-        is_client: who says it.
     """
 
     first_ns: int
@@ -85,8 +81,6 @@ class Turn:
     """A request and its answer.
 
     Attributes:
-        request: what the client sent.
-        answer: what the server sent; None when nothing.
         doubt: why they may not belong together; empty without doubt.
     """
 

@@ -24,10 +24,7 @@ class Chunk(NamedTuple):
     """Bytes of a stream that came together.
 
     Attributes:
-        first_ns: when the first of them was seen.
-        last_ns: when the last of them was.
         begin: offset of the first byte in the stream.
-        end: offset behind the last byte.
         data: the content from the begin on, as far as it was captured.
     """
 
@@ -68,7 +65,6 @@ class Stream:
     """One direction of a connection, whose reader gets the bytes in order.
 
     Attributes:
-        is_whole: true when its first byte was seen.
         n_repeated: segments that brought nothing new.
         n_missing_bytes: bytes that were acknowledged but not captured.
         ended_ns: when its sender closed it; 0 as long as it did not.

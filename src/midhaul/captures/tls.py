@@ -51,7 +51,6 @@ class Hello:
     """What one side opened a handshake with.
 
     Attributes:
-        random: its 32 random bytes.
         version: the newest version it offers, or the one chosen.
         suites: cipher suites offered, or the one chosen.
         server_name: name of the server asked for; empty when not given.
@@ -223,10 +222,7 @@ class Record:
     Attributes:
         type: content type of the head.
         n_bytes: length in the head: what is sealed, or all where nothing was framed.
-        first_ns: when its first byte was seen.
-        last_ns: when its last byte was.
         begin: offset of its first byte in the stream, the head included.
-        end: offset behind its last byte.
         body: its content where it was asked for, as far as it was captured from its
             begin; None where it was not asked for.
         is_framed: false for bytes whose record heads are not known.
@@ -383,8 +379,6 @@ class TlsCourse:
     ``opened`` is told when both hellos are known.
 
     Attributes:
-        client_hello: the client's last hello; None when not seen.
-        server_hello: the server's; None when not seen.
         begun_ns: first byte of the handshake; 0 when not seen.
         finished_ns: when the client could send its request; 0 when not seen.
         has_certificate: whether the server sent one in the clear.

@@ -92,12 +92,8 @@ class FileReport:
     """What was in a capture file.
 
     Attributes:
-        file: the file.
-        n_frames: frames read.
-        n_segments: those of TCP.
         n_cut: frames of which not everything was captured.
         first_ns: time of the first frame, since 1970; 0 without any.
-        last_ns: time of the last frame.
         ignored: frames that are not TCP, by what they are.
         damage: what was wrong with the file; empty for nothing.
         is_capture: false where nothing of it could be read.

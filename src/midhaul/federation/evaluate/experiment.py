@@ -121,12 +121,7 @@ _DEARER = 2.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Served:
-    """A policy that is served during the faults.
-
-    Attributes:
-        name: of its configuration.
-        policy: who is asked.
-    """
+    """A policy that is served during the faults."""
 
     name: str
     policy: SubsetPolicy

@@ -179,11 +179,8 @@ class PolicyOutcome:
 
     Attributes:
         items: ``(k,)`` numbers of the items in the whole recording.
-        asked: ``(k,)`` mask of all providers asked.
         first: ``(k,)`` mask of those asked in the first round.
         n_rounds: ``(k,)`` rounds of calls, one after another.
-        cost_usd: ``(k,)`` price of the calls.
-        fused: the answers given.
         quality: of all answers together.
         item_quality: ``(k,)`` of each answer alone.
     """
@@ -360,12 +357,7 @@ _ONES = 1
 
 
 class PolicySummary:
-    """All outcomes, and what is computed from them.
-
-    Attributes:
-        contenders: in the order of their numbers.
-        outcomes: of each contender, one per split.
-    """
+    """All outcomes, and what is computed from them."""
 
     def __init__(
         self,

@@ -78,7 +78,6 @@ class TestPart:
         items: ``(k,)`` their numbers in the whole recording.
         raw: as the providers answered.
         recording: with calibrated scores.
-        features: ``(k, d)``.
     """
 
     items: Int64[np.ndarray, " k"]
@@ -311,7 +310,6 @@ class Contender:
 
     Attributes:
         number: of the configuration, from 0.
-        name: as tables and charts show it.
         policy: its name in the catalogue; empty for one that was trained before.
         provider: the only provider it asks; -1 where it asks several.
         share: its budget over the price of all; None where it keeps none.

@@ -355,11 +355,6 @@ class Pool:
     """The boxes of everybody who was asked, sorted by item, label and falling score.
 
     Attributes:
-        items: ``(m,)`` item of each box.
-        labels: ``(m,)``.
-        scores: ``(m,)``.
-        boxes: ``(m, 4)``.
-        providers: ``(m,)`` number of the provider.
         n_answered: ``(n,)`` providers that were asked about each item and answered.
         groups: ``(g + 1,)`` where each group of one item and label begins.
     """

@@ -95,9 +95,7 @@ class Reliability:
     Attributes:
         scores: ``(k,)`` mean score of each bin that has entries.
         shares: ``(k,)`` share of its entries that are right.
-        counts: ``(k,)`` its entries.
         low: ``(k,)`` lower end of the 95 % interval of the share (Wilson 1927).
-        high: ``(k,)`` upper end.
         error: expected calibration error: mean of |share - score| over entries.
     """
 

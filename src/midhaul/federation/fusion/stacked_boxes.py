@@ -60,10 +60,7 @@ class BoostedTrees(SavedFields):
         roots: ``(t,)`` first node of each tree.
         features: ``(v,)`` column that a node looks at; -1 in leaves.
         thresholds: ``(v,)`` left up to here.
-        lefts: ``(v,)`` node.
-        rights: ``(v,)`` node.
         nan_left: ``(v,)`` whether a NaN goes left.
-        values: ``(v,)`` of leaves.
     """
 
     baseline: float
@@ -148,7 +145,6 @@ class Clusters:
     Attributes:
         starts: ``(n + 1,)`` where each item's clusters begin.
         items: ``(k,)`` rising.
-        labels: ``(k,)``.
         boxes: ``(k, 4)`` means of the members, weighted by score.
         best: ``(k, p)`` highest score of each provider's members; NaN where it has
             none.
@@ -428,8 +424,6 @@ class StackedBoxes(SavedFields):
     Attributes:
         providers: names, in the order of the model's columns.
         iou: above what overlap boxes are one object.
-        calibration: of each provider's scores.
-        trees: the boosted trees.
         class_odds: ``(c,)`` log odds that a cluster of a label is true.
         centre: ``(e,)`` means of the linear model's columns.
         spread: ``(e,)`` their standard deviations.

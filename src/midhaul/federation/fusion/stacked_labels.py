@@ -142,7 +142,6 @@ class StackedLabels(SavedFields):
 
     Attributes:
         providers: names, in the order of the model.
-        names: the label set.
         log_prior: ``(c,)`` log share of each label.
         voices: what each provider alone tells.
         coefficients: ``(2 + 2 M + M (M - 1) / 2,)`` of the second stage.

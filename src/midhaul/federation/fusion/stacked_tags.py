@@ -451,8 +451,6 @@ class StackedTags(SavedFields):
 
     Attributes:
         providers: names, in the order of the model.
-        names: the label set.
-        model: what was learned.
     """
 
     providers: tuple[str, ...]

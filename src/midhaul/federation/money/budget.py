@@ -76,9 +76,6 @@ class Reservation:
     """Leave to make one call.
 
     Attributes:
-        call: number of the call in the ledger.
-        provider: who may be asked.
-        item: id of the item.
         price_nusd: the most that the call may cost.
         day: the day, UTC, on which it counts.
     """

@@ -60,14 +60,10 @@ class LedgerEntry:
     Attributes:
         number: 1, 2, 3 … in the file.
         time_s: of the event, UTC, seconds since 1970.
-        event: what happened.
         call: number of the entry that reserved the call; its own where this is it.
-        run: who spends.
-        provider: who is asked.
         item: hash of the item's id, in hex.
         price_nusd: reserved or charged, in nano-dollars; what is given back where
             the call was released.
-        price_list: version of the price list.
     """
 
     number: int
@@ -328,8 +324,6 @@ class Contents:
     """A ledger that was read to its end.
 
     Attributes:
-        file: which one.
-        spending: its totals.
         n_entries: entries before the first that does not hold.
         n_whole_bytes: bytes of the header and of these entries.
         check: checksum of the last of them.

@@ -174,7 +174,6 @@ class Forecast:
     """What some calls would cost.
 
     Attributes:
-        usd: by provider.
         n_free: calls by provider that are free, wholly or in part.
         warnings: what makes the figures doubtful.
     """

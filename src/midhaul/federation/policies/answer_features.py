@@ -152,11 +152,7 @@ def _of_boxes(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FirstAnswer(SavedFields):
-    """Describes one provider's answer.
-
-    Attributes:
-        provider: its name.
-    """
+    """Describes one provider's answer."""
 
     provider: str
 
@@ -206,7 +202,6 @@ class AfterFirstPolicy(SavedFields):
     """Asks one provider, describes its answer, and lets another policy go on.
 
     Attributes:
-        first: whose answer is described.
         inner: decides about the others; learned on ``first.widened(examples)``.
     """
 

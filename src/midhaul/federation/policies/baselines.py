@@ -58,12 +58,7 @@ _SAFE = 1e-9
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FixedPolicy(SavedFields):
-    """Asks the same providers about every item, all at once.
-
-    Attributes:
-        mask: of the providers.
-        name: short name.
-    """
+    """Asks the same providers about every item, all at once."""
 
     mask: int
     name: str = "fixed"
@@ -84,9 +79,7 @@ class FixedFamily:
     """The best fixed subset for every exchange rate.
 
     Attributes:
-        masks: ``(s,)`` the subsets that were weighed.
         qualities: ``(s,)`` of the training items.
-        prices_usd: ``(M,)`` of a call.
     """
 
     masks: Int64[np.ndarray, " s"]
@@ -305,10 +298,7 @@ class TablePolicy(SavedFields):
     """Asks what a table says about each item, all at once.
 
     Attributes:
-        items: ids.
-        masks: ``(n,)`` whom to ask about each.
         otherwise: mask for an item that is not in the table.
-        name: short name.
     """
 
     items: tuple[str, ...]
@@ -342,10 +332,7 @@ class OracleFamily:
     """What the truth says is best, for every exchange rate.
 
     Attributes:
-        items: ids of the items it knows.
-        masks: ``(s,)`` the subsets that were weighed.
         qualities: ``(n, s)`` of the fused answer of each subset to each item.
-        prices_usd: ``(M,)`` of a call.
     """
 
     items: tuple[str, ...]

@@ -72,7 +72,6 @@ class MixedPolicy(SavedFields):
 
     Attributes:
         first: who gets ``share`` of the items.
-        second: who gets the others.
         share: in [0, 1].
     """
 
@@ -210,7 +209,6 @@ class BudgetCurve:
     """A family with what its multipliers cost and reach.
 
     Attributes:
-        family: whose policies these are.
         points: by rising price.
     """
 

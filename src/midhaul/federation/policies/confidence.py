@@ -42,7 +42,6 @@ class ConfidenceCascade(SavedByKind):
     """Asks one provider after another until one is sure.
 
     Attributes:
-        order: providers by number.
         threshold: score from which a provider is sure.
     """
 
@@ -74,10 +73,8 @@ class ConfidenceFamily:
     """The best order and threshold for every exchange rate.
 
     Attributes:
-        policies: c cascades that were tried.
         qualities: ``(c,)`` mean quality of the training items.
         costs_usd: ``(c,)`` mean price of a training item.
-        prices_usd: ``(M,)`` of a call.
     """
 
     policies: tuple[ConfidenceCascade, ...]

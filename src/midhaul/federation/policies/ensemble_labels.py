@@ -34,13 +34,7 @@ SCORE_OF_BOXES = 0.3
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class ReferenceBill:
-    """What references cost.
-
-    Attributes:
-        providers: names of the M providers.
-        n_calls: ``(M,)`` calls to each.
-        usd: ``(M,)`` price of these calls.
-    """
+    """What references cost."""
 
     providers: tuple[str, ...]
     n_calls: Int64[np.ndarray, " p"]

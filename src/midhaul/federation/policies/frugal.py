@@ -177,8 +177,6 @@ class FrugalFamily:
     Attributes:
         groups: of each base that may be chosen, by its number.
         singles: ``(M,)`` mean quality of each provider alone.
-        prices_usd: ``(M,)`` of a call.
-        n_items: training items.
         n_rules: labels, and one for empty answers.
     """
 

@@ -56,7 +56,6 @@ class FrugalMctPolicy(SavedByKind):
     """A base, and a prediction for each add-on.
 
     Attributes:
-        context: how an item with the base's answer becomes numbers.
         weights: ``(M, f)`` from these to the quality with each add-on; the base's own
             row is for asking nobody else.
         multiplier: quality that one USD has to buy.
@@ -102,9 +101,6 @@ class _Learned:
     """What was learned for one base.
 
     Attributes:
-        context: how an item with its answer becomes numbers.
-        inputs: ``(n, f)`` of the training items.
-        weights: ``(M, f)``.
         qualities: ``(n, M)`` true quality with each add-on.
     """
 
@@ -116,12 +112,7 @@ class _Learned:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class FrugalMctFamily:
-    """Base and predictions, for every exchange rate.
-
-    Attributes:
-        learned: for each base that may be chosen.
-        prices_usd: ``(M,)`` of a call.
-    """
+    """Base and predictions, for every exchange rate."""
 
     learned: tuple[_Learned, ...]
     prices_usd: Float64[np.ndarray, " p"]

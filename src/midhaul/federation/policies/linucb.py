@@ -256,10 +256,6 @@ class LinUcb:
 
     The ``bank`` has the regressions of the arms, ``masks``; ``alpha`` is the width of
     the bonus, 0 to decide without exploring.
-
-    Attributes:
-        n_learned: items that it learned from.
-        spent_usd: price of the calls about them.
     """
 
     kind: ClassVar[str] = "linucb"
@@ -404,10 +400,7 @@ class LinUcbFamily:
     """A bandit for every exchange rate, each learned by its own decisions.
 
     Attributes:
-        settings: how it explores and learns.
-        recording: the training items.
         contexts: ``(n, d)`` of each.
-        context: what made them.
         masks: ``(k,)`` the arms.
         qualities: ``(n, k)`` what each arm would give.
         order: ``(t,)`` numbers of the items in the order of learning.

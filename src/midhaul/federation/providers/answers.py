@@ -64,7 +64,6 @@ class ReadAnswer:
     """An answer, as far as it can be read.
 
     Attributes:
-        answer: what can be read.
         n_dropped: entries that cannot.
         message: why the first of them cannot; empty where all can.
     """

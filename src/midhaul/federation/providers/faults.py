@@ -45,7 +45,6 @@ class Fault:
     """One thing that goes wrong for a while.
 
     Attributes:
-        kind: what.
         begins_s: from when on, in seconds of the clock.
         ends_s: until when.
         share: of the calls in that time, 0 to 1.

@@ -125,15 +125,7 @@ class Size(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImageLimits:
-    """What a vendor takes.
-
-    Attributes:
-        formats: of the file.
-        max_bytes: of the file.
-        min_side_px: of width and height.
-        max_side_px: of width and height.
-        max_pixels: width times height.
-    """
+    """What a vendor takes."""
 
     formats: tuple[str, ...]
     max_bytes: int

@@ -43,8 +43,6 @@ class CallKey(NamedTuple):
     """What a call is about.
 
     Attributes:
-        provider: name of the provider.
-        item: id of the image.
         number: of the pass over the image set.
     """
 
@@ -69,15 +67,9 @@ class JournalCall:
     """A call, as far as it is known.
 
     Attributes:
-        key: what it is about.
-        slice: of the image set.
         planned_s: when its slice was to begin, since 1970.
-        sent_s: when it was made.
         status: how it went; ``unfinished`` where nobody knows.
-        message: what went wrong.
         latency_s: from the call to the answer; None without.
-        price_usd: what was charged.
-        upload_bytes: of the image.
         found: the answer; None without.
         n_asked: how often it was asked so far.
         n_dropped: boxes or labels of the answer that could not be read.
@@ -178,8 +170,6 @@ class Asked:
 
     Attributes:
         provider: not opened yet.
-        timeout_s: of a call.
-        n_at_once: most calls at the same time.
         rate_hz: most calls per second; infinite for any number.
     """
 
@@ -195,10 +185,7 @@ class RecordTurn:
 
     Attributes:
         number: of the turn, from 0.
-        slice: of the image set.
-        pass_number: of the pass.
         after_s: when it begins, after the begin of the run.
-        items: ids of its images.
     """
 
     number: int

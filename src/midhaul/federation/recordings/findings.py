@@ -68,11 +68,8 @@ class FindingRule:
     """What a finding means to a measurement.
 
     Attributes:
-        action: what is done about it.
         what: what became of what is counted, behind *entries of* somebody.
         max_share: the share from which the measurement is not valid.
-        advice: what to do then.
-        unit: what is counted.
     """
 
     action: Action
@@ -262,9 +259,6 @@ class Finding:
 
     Attributes:
         provider: whose answers; ``truth`` for those of people.
-        reason: what is odd.
-        action: what was done about it.
-        count: how often.
         of: out of how many entries, items or files; at least ``count``.
         examples: a few of the items or words, for people.
     """
@@ -302,9 +296,7 @@ class UnknownLabel:
     """A word of a provider that the vocabulary does not know.
 
     Attributes:
-        provider: whose word.
         word: as the provider wrote it.
-        count: how often it came.
         suggestions: names of the label set that look or mean nearly the same.
     """
 

@@ -53,10 +53,7 @@ class Model:
     """A line of ``meta.csv``.
 
     Attributes:
-        folder: where its files are.
         number: as the names of its files have it.
-        provider: its name.
-        price_usd: of a call.
     """
 
     folder: Path
@@ -85,8 +82,6 @@ class FrugalRewards:
     """How good each provider was on each item, as the authors counted it.
 
     Attributes:
-        providers: names of the providers.
-        items: ids.
         rewards: ``(p, n)``: right or wrong (FrugalML), the Jaccard index of the label
             sets (FrugalMCT).
     """

@@ -60,10 +60,8 @@ class Lesson:
 
     Attributes:
         situation: at the end; its recording has a truth where people told it.
-        fused: the fused answer.
         is_audit: ``(1,)`` whether everybody was asked in order to learn; None for a
             policy without audits.
-        given_s: when it ended.
     """
 
     situation: Situation

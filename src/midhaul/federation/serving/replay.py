@@ -128,7 +128,6 @@ class Phase:
     """A time in which the same things go wrong.
 
     Attributes:
-        name: as tables and charts show it.
         begins_s: of the replay's clock.
         ends_s: of the same; the next phase begins here.
         faults: by name of the provider; their own times are of no account.
@@ -222,8 +221,6 @@ class ReplaySettings:
         federation: deadline, fallback, cache. Items come again and again; without a
             cache, as it is unless said otherwise, each request is a new image.
         limits: by provider, how it is called.
-        budgets: how much may be spent.
-        seed: of arrivals, faults and whatever else is left to chance.
     """
 
     rate_hz: float = 10.0
@@ -243,10 +240,8 @@ class FaultReplay:
     """What became of every request of one policy.
 
     Attributes:
-        policy: its name.
         items: ``(r,)`` number of the item of each request, in the recording.
         arrivals_s: ``(r,)`` when they came.
-        answers: to each of them.
         spent_usd: what the ledger says in the end.
         n_calls: calls that the ledger has, billed or not.
     """

@@ -168,11 +168,8 @@ class FederationRequest:
 
     Attributes:
         data: the encoded image, as it is sent.
-        item: its id.
         begun_s: when it came, of the federation's clock.
         deadline_s: when all calls must have ended, of the same clock.
-        purse: what it may spend.
-        calls: every attempt so far.
         round: number of the present round, from 1.
         retry_after_s: the longest time that a refused budget or an open breaker asks
             to wait.

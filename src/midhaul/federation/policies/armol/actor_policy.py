@@ -136,8 +136,6 @@ class ActorNetwork(SavedFields):
 
     Attributes:
         weights: ``(inputs, outputs)`` of each layer.
-        biases: ``(outputs,)`` of each layer.
-        activation: between layers.
     """
 
     weights: tuple[Float32[np.ndarray, "i o"], ...]

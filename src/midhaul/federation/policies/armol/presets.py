@@ -98,8 +98,6 @@ class SacSettings:
     """Of :func:`midhaul.federation.policies.armol.sac.fit_sac`.
 
     Attributes:
-        course: how items come.
-        replay: how the memory is learned from.
         entropy: weight of the entropy of the policy (alpha).
     """
 
@@ -113,8 +111,6 @@ class Td3Settings:
     """Of :func:`midhaul.federation.policies.armol.td3.fit_td3`.
 
     Attributes:
-        course: how items come.
-        replay: how the memory is learned from.
         noise: standard deviation of what is added to actions.
         target_noise: the same, to the actions of the target.
         target_clip: its limit.

@@ -47,11 +47,8 @@ class Checkpoint:
     """Where training stands at the end of an epoch.
 
     Attributes:
-        step: steps taken so far.
-        policy: the actor as it is now.
         loss: mean loss of the critics (PPO: of the value) over the epoch; NaN before
             the first update.
-        reward: mean reward of the epoch's steps.
         n_fused: different pairs of item and subset that were fused so far.
         rewards: what the learner is rewarded by, with the bill of references.
     """
@@ -86,9 +83,6 @@ class World:
 
     Attributes:
         inputs: ``(n, d)`` scaled features.
-        device: where networks that see them are.
-        scaling: that made them.
-        rewards: of subsets.
         n_providers: width of an action.
     """
 

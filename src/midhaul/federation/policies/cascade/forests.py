@@ -151,7 +151,6 @@ class ForestSettings:
     """How trees are grown.
 
     Attributes:
-        n_trees: how many.
         leaf_scale: fewest items of a leaf, over the square root of the items of a tree.
         item_share: share of the items that each tree sees.
         column_share: share of the columns that each split may look at.
@@ -172,8 +171,6 @@ class Forest(SavedFields):
         roots: ``(t,)`` first node of each tree.
         features: ``(v,)`` column that a node looks at.
         thresholds: ``(v,)`` left up to here.
-        lefts: ``(v,)`` node.
-        rights: ``(v,)`` node.
         leaves: ``(v,)`` number of the leaf; -1 where a node splits.
     """
 
@@ -209,7 +206,6 @@ class Grown:
     """A forest with where its training items ended.
 
     Attributes:
-        forest: the shape.
         members: ``(n, t)`` leaf of each item in each tree.
         is_seen: ``(n, t)`` whether the tree was grown on the item.
     """

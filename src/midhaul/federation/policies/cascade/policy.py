@@ -144,7 +144,6 @@ class Lattice(SavedFields):
     Attributes:
         masks: ``(s,)`` by rising size, the empty subset first.
         onward: numbers of the subsets that each can go on to.
-        prices_usd: ``(M,)`` of a call.
     """
 
     masks: Int64[np.ndarray, " s"]
@@ -199,7 +198,6 @@ class Described:
     """Items with what is worth knowing of every provider's answer.
 
     Attributes:
-        features: ``(n, d)`` of the items.
         blocks: ``(M, n, b)`` of each answer by itself.
         bests: ``(M, n, c)`` best score of each label in each answer.
     """
@@ -270,8 +268,6 @@ class CascadePolicy(SavedFields):
 
     Attributes:
         providers: names, in the order of the bits.
-        lattice: the subsets and the ways between them.
-        forests: of each subset.
         tables: ``(n_leaves, a)`` gain of each way onward, for each subset.
         fuser: what fuses the answers so far, to be looked at.
         n_features: columns of the items' features.

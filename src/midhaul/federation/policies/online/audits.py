@@ -39,7 +39,6 @@ class Audits:
 
     Attributes:
         recording: their answers, and a truth where somebody told it.
-        features: ``(n, d)`` of them.
         numbers: ``(n,)`` of the items in the order in which they came, from 1; 0 for
             items from before.
     """

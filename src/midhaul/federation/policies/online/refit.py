@@ -49,9 +49,7 @@ class Recipe:
 
     Attributes:
         name: of a policy in the catalogue.
-        told: its settings.
         multiplier: quality that one USD has to buy, for a family.
-        seed: of the fits.
     """
 
     name: str
@@ -213,9 +211,6 @@ class Renewal:
     Attributes:
         policy: who decides now, among any providers. Replaced as a whole, as requests
             are decided while another thread learns.
-        recipe: how it is learned anew.
-        fuser: what fuses answers.
-        settings: how many audits are needed for what.
         is_boosted: whether more is audited because something changed.
         n_refits: how often it was learned anew, whether that was better or not.
     """

@@ -34,7 +34,6 @@ class StreamAlarm:
 
     Attributes:
         item_number: items that had come until then, from 1.
-        alarm: what it says.
     """
 
     item_number: int
@@ -46,7 +45,6 @@ class StreamPoint:
     """How it went until one item.
 
     Attributes:
-        item_number: number of the item, from 1.
         regret: worth lost so far.
         quality: mean of the last items.
         cost_usd: mean price of the last items.
