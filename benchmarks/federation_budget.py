@@ -41,7 +41,7 @@ import numpy as np
 from federation_budget_ledger import compare
 from federation_budget_service import RETRY_S, TIMEOUT_S, Service, counting
 
-from midhaul.federation.money.amounts import budget_nusd
+from midhaul.federation.money.ledger_file import budget_nusd
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

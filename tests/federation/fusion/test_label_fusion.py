@@ -21,7 +21,7 @@ from tests.federation.random_recordings import (
 )
 
 from midhaul.errors import DataError
-from midhaul.federation.fusion.provider_arrays import draw_rows
+from midhaul.federation.fusion.base import draw_rows
 from midhaul.federation.fusion.stacked_labels import StackedLabels, fit_stacked_labels
 from midhaul.federation.fusion.stacked_tags import StackedTags, fit_stacked_tags
 from midhaul.federation.fusion.votes import VoteFuser

@@ -17,10 +17,15 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from midhaul.errors import ConfigError, StoreError
-from midhaul.federation.money.amounts import budget_nusd, price_nusd, usd_of
 from midhaul.federation.money.budget import BudgetGuard, Budgets, Refusal, Reservation
 from midhaul.federation.money.ledger import Ledger
-from midhaul.federation.money.ledger_file import entries_of, read_ledger
+from midhaul.federation.money.ledger_file import (
+    budget_nusd,
+    entries_of,
+    price_nusd,
+    read_ledger,
+    usd_of,
+)
 from midhaul.federation.money.prices import PriceList, ProviderPrices, Tier
 
 DAY_S = 86_400.0

@@ -11,7 +11,12 @@ from hypothesis import strategies as st
 
 from midhaul.errors import ConfigError, DataError
 from midhaul.federation.fusion import fuser_named
-from midhaul.federation.policies.base import replay
+from midhaul.federation.policies.base import (
+    best_of,
+    candidate_masks,
+    finite_multiplier,
+    replay,
+)
 from midhaul.federation.policies.baselines import (
     FixedFamily,
     FixedPolicy,
@@ -27,11 +32,6 @@ from midhaul.federation.policies.budgets import chord
 from midhaul.federation.policies.catalogue import entry_named, fit_policy
 from midhaul.federation.policies.checks import check_examples
 from midhaul.federation.policies.confidence import fit_confidence
-from midhaul.federation.policies.exchange_rate import (
-    best_of,
-    candidate_masks,
-    finite_multiplier,
-)
 from midhaul.federation.quality import item_quality, set_quality, subset_qualities
 from midhaul.federation.recordings.problem import (
     Answers,

@@ -38,9 +38,9 @@ from numba import njit
 
 from midhaul.errors import DataError
 from midhaul.federation.fusion import boxes as box_kernels
+from midhaul.federation.fusion.base import draw_masks
 from midhaul.federation.fusion.boxes import pool
 from midhaul.federation.fusion.calibration import Calibration, fit_calibration
-from midhaul.federation.fusion.provider_arrays import draw_masks
 from midhaul.federation.matching import match_items, overlap
 from midhaul.federation.npz_state import SavedFields
 from midhaul.federation.recordings.problem import Answers

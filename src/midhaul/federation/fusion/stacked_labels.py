@@ -34,14 +34,14 @@ import numpy as np
 from jaxtyping import Float64
 
 from midhaul.errors import DataError
-from midhaul.federation.fusion.provider_arrays import draw_rows, hear, places_of
+from midhaul.federation.fusion.base import draw_rows, hear, places_of
 from midhaul.federation.npz_state import SavedFields
 from midhaul.federation.recordings.problem import Answers
 
 if TYPE_CHECKING:
     from jaxtyping import Int64
 
-    from midhaul.federation.fusion.provider_arrays import Heard
+    from midhaul.federation.fusion.base import Heard
     from midhaul.federation.recordings.problem import Recording
 
 _N_KNOTS = 12

@@ -36,7 +36,7 @@ from jaxtyping import Float64, Int64
 from numba import njit
 
 from midhaul.errors import DataError
-from midhaul.federation.fusion.provider_arrays import draw_rows, has_answered, places_of
+from midhaul.federation.fusion.base import draw_rows, has_answered, places_of
 from midhaul.federation.npz_state import SavedFields
 from midhaul.federation.recordings.problem import Answers
 

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 
 from midhaul.errors import DataError
-from midhaul.federation.fusion.provider_arrays import has_answered
+from midhaul.federation.fusion.base import has_answered
 from midhaul.federation.npz_state import SavedFields
 from midhaul.federation.recordings.problem import Answers
 

@@ -20,12 +20,14 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from annotated_types import Ge, Le
 
 from midhaul.errors import ConfigError
-from midhaul.federation.money.amounts import budget_nusd, price_nusd, usd_of
 from midhaul.federation.money.ledger_file import (
     Total,
+    budget_nusd,
     entries_of,
     item_hash,
     item_totals,
+    price_nusd,
+    usd_of,
 )
 from midhaul.federation.money.prices import CHARGED
 

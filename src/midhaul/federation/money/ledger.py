@@ -23,13 +23,13 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
 from midhaul.errors import ConfigError, StoreError
-from midhaul.federation.money.amounts import usd_of
 from midhaul.federation.money.ledger_file import (
     HEADER,
     LedgerEntry,
     item_hash,
     line_of,
     read_ledger,
+    usd_of,
 )
 
 if TYPE_CHECKING:

@@ -7,7 +7,10 @@ read it as it is. The last column is the CRC-32 of the line before it, continued
 the checksum of the line above. A line that was cut off, changed, moved or removed
 breaks the chain.
 
-*Spending* is added up from the entries of a ledger.
+*Spending* is added up from the entries of a ledger. Money is in whole nano-dollars, so
+that sums are exact and budgets cannot drift. A nano-dollar (nUSD) is 10⁻⁹ USD: fine
+enough for a local model at 0.001 USD per 10,000 calls, and 2⁶³ of them are nine billion
+dollars.
 """
 
 from __future__ import annotations
@@ -17,9 +20,10 @@ import hashlib
 import math
 import zlib
 from dataclasses import dataclass
+from decimal import ROUND_CEILING, ROUND_FLOOR, Context, Decimal
 from typing import TYPE_CHECKING, Literal, cast, get_args
 
-from midhaul.errors import StoreError
+from midhaul.errors import ConfigError, StoreError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -420,3 +424,36 @@ def _opened(file: Path) -> BufferedReader:
     except (OSError, ValueError) as error:
         message = f"the ledger {file} cannot be read: {error}"
         raise StoreError(message) from error
+
+
+NUSD_PER_USD = 1_000_000_000
+
+_FLOAT_DIGITS = Decimal(1).scaleb(-6)
+"""Parts of a nano-dollar that are taken for the noise of floating point."""
+_EXACT = Context(prec=400)
+"""With digits for the largest float, which a client may give as its budget."""
+
+
+def price_nusd(usd: float) -> int:
+    """A price in nano-dollars, rounded up: what is reserved is never too little."""
+    return _whole(usd, ROUND_CEILING)
+
+
+def budget_nusd(usd: float) -> int:
+    """A budget in nano-dollars, rounded down."""
+    return _whole(usd, ROUND_FLOOR)
+
+
+def usd_of(nusd: int) -> float:
+    """Nano-dollars as USD, for tables and people."""
+    return nusd / NUSD_PER_USD
+
+
+def _whole(usd: float, rounding: str) -> int:
+    if not math.isfinite(usd) or usd < 0:
+        message = f"an amount of money is finite and not negative, found {usd} USD"
+        raise ConfigError(message)
+    nusd = _EXACT.multiply(Decimal(usd), NUSD_PER_USD).quantize(
+        _FLOAT_DIGITS, context=_EXACT
+    )
+    return int(nusd.to_integral_value(rounding))

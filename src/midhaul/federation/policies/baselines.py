@@ -35,8 +35,8 @@ from jaxtyping import Int64
 
 from midhaul.errors import DataError
 from midhaul.federation.npz_state import SavedFields
-from midhaul.federation.policies.base import SavedByKind
-from midhaul.federation.policies.exchange_rate import (
+from midhaul.federation.policies.base import (
+    SavedByKind,
     best_of,
     candidate_masks,
     finite_multiplier,

@@ -20,8 +20,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
-from midhaul.federation.policies.base import SavedByKind
-from midhaul.federation.policies.exchange_rate import best_of, finite_multiplier
+from midhaul.federation.policies.base import SavedByKind, best_of, finite_multiplier
 from midhaul.federation.recordings.problem import first_scores
 
 if TYPE_CHECKING:

@@ -39,8 +39,7 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 from jaxtyping import Float64, Int64
 
-from midhaul.federation.policies.base import SavedByKind
-from midhaul.federation.policies.exchange_rate import best_of, finite_multiplier
+from midhaul.federation.policies.base import SavedByKind, best_of, finite_multiplier
 from midhaul.federation.recordings.problem import first_label
 
 if TYPE_CHECKING:

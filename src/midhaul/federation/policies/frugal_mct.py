@@ -26,8 +26,12 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 from jaxtyping import Float64
 
-from midhaul.federation.policies.base import SavedByKind, part_of
-from midhaul.federation.policies.exchange_rate import best_of, finite_multiplier
+from midhaul.federation.policies.base import (
+    SavedByKind,
+    best_of,
+    finite_multiplier,
+    part_of,
+)
 from midhaul.federation.policies.linucb import Context, context_of
 from midhaul.federation.recordings.problem import first_label
 

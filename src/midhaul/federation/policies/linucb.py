@@ -46,11 +46,11 @@ from jaxtyping import Float64
 
 from midhaul.federation.npz_state import SavedFields
 from midhaul.federation.policies.answer_features import describe
-from midhaul.federation.policies.base import part_of
-from midhaul.federation.policies.exchange_rate import (
+from midhaul.federation.policies.base import (
     best_of,
     candidate_masks,
     finite_multiplier,
+    part_of,
 )
 from midhaul.federation.recordings.problem import members, prices_of
 

@@ -38,8 +38,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from midhaul.errors import StoreError
-from midhaul.federation.money.amounts import price_nusd
 from midhaul.federation.money.budget import Refusal
+from midhaul.federation.money.ledger_file import price_nusd
 from midhaul.federation.providers.base import was_unsent
 from midhaul.federation.serving.request import Call
 from midhaul.model import Prediction

@@ -9,7 +9,7 @@ import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, Protocol
 
-from midhaul.federation.money.amounts import budget_nusd
+from midhaul.federation.money.ledger_file import budget_nusd
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -47,6 +47,7 @@ import numpy as np
 
 from midhaul.errors import DataError
 from midhaul.federation.fusion import fit_fuser
+from midhaul.federation.policies.base import finite_multiplier
 from midhaul.federation.policies.cascade.forests import ForestSettings, Grown, grow
 from midhaul.federation.policies.cascade.policy import (
     CascadePolicy,
@@ -59,7 +60,6 @@ from midhaul.federation.policies.cascade.policy import (
     induce,
     useful_subsets,
 )
-from midhaul.federation.policies.exchange_rate import finite_multiplier
 from midhaul.federation.quality import item_quality, matches_of
 from midhaul.federation.recordings.problem import members
 from midhaul.model.display import Shown

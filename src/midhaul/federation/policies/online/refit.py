@@ -20,9 +20,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from midhaul.federation.policies.base import Among, Examples, policy_from_state, replay
+from midhaul.federation.policies.base import (
+    Among,
+    Examples,
+    finite_multiplier,
+    policy_from_state,
+    replay,
+)
 from midhaul.federation.policies.catalogue import fit_policy
-from midhaul.federation.policies.exchange_rate import finite_multiplier
 from midhaul.federation.policies.online.audits import Audits, Trust
 from midhaul.federation.policies.online.settings import OnlineSettings
 

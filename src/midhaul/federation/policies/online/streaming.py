@@ -13,8 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from midhaul.federation.policies.base import replay
-from midhaul.federation.policies.exchange_rate import candidate_masks, finite_multiplier
+from midhaul.federation.policies.base import candidate_masks, finite_multiplier, replay
 from midhaul.federation.quality import item_quality, subset_qualities
 from midhaul.federation.recordings.problem import prices_of
 from midhaul.model.display import Shown
