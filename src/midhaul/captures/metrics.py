@@ -101,10 +101,7 @@ _NO_SHARE = "nobody knows how long the requests without an answer took"
 
 
 def samples(run: Run) -> list[MetricSamples]:
-    """All metrics of a run, by configuration; the units are batches of requests.
-
-    The units are batches of requests.
-    """
+    """All metrics of a run, by configuration; the units are batches of requests."""
     requests = run.read(REQUESTS).to_pylist()
     found: list[MetricSamples] = []
     for row in run.read(CONFIGURATIONS).to_pylist():

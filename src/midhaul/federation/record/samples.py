@@ -40,10 +40,7 @@ PERCENTILES = (50, 90, 95, 99)
 
 
 def samples(run: Run) -> list[MetricSamples]:
-    """All metrics of a run, by provider; the units are batches of calls.
-
-    The units are batches of calls.
-    """
+    """All metrics of a run, by provider; the units are batches of calls."""
     return [
         replace(metric, n_stretches=len(metric.units))
         for name, (calls, timeout_s) in _by_provider(run).items()
