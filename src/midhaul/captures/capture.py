@@ -201,16 +201,10 @@ class DnsMessage(NamedTuple):
 
 
 def decode(link_type: int, frame: bytes, wire_bytes: int) -> Segment | DnsMessage | str:
-    """Read the headers of a frame.
+    """Read the headers of a frame: a segment, a name server's answer, or why neither.
 
-    Args:
-        link_type: as in the capture file: Ethernet (also with VLAN tags and PPPoE),
-            Linux cooked 1 and 2, raw IP, BSD loopback.
-        frame: what was captured.
-        wire_bytes: its length on the wire.
-
-    Returns:
-        A TCP segment, an answer of a name server, or why it is neither.
+    Link types are Ethernet (also with VLAN tags and PPPoE), Linux cooked 1 and 2, raw
+    IP and BSD loopback.
     """
     try:
         begin = _network(link_type, frame)

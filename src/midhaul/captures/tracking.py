@@ -257,13 +257,7 @@ def split(
 ) -> list[Account]:
     """All connections of some captures with their requests, by their beginning.
 
-    Args:
-        files: captures that were taken one after another.
-        limits: which requests count.
-        secrets: of a key log, as ``read_key_log`` reads it.
-
-    Raises:
-        DataError: a file is missing or is no capture.
+    Files were taken one after another. DataError where one is missing or is no capture.
     """
     tracker = Tracker(limits or SplitLimits(), secrets or {})
     for number, file in enumerate(files):

@@ -92,14 +92,7 @@ def from_state(
     flat: tuple[str, ...] = (),
     given: Mapping[str, Any] | None = None,
 ) -> T:
-    """A dataclass from its fields.
-
-    Args:
-        kind: the dataclass.
-        state: what :func:`state_of` gave.
-        flat: as it was given.
-        given: fields that were read already.
-    """
+    """A dataclass from what :func:`state_of` gave, and fields that are ``given``."""
     hints = _hints(kind)
     values: dict[str, Any] = {**(given or {})}
     for field in fields(cast("Any", kind)):

@@ -246,15 +246,8 @@ def evaluate(config: EvaluateConfig, run: Run, progress: Progress) -> None:
     """Learn every policy on some items and judge it on others, over several splits.
 
     What a policy did to the test items of a split is written as soon as it is known; a
-    run that is resumed reads it instead of learning that policy again.
-
-    Args:
-        config: the experiment.
-        run: the run to fill, new or resumed.
-        progress: where to tell how far it is.
-
-    Raises:
-        MidhaulError: the data are not what they should be, or a policy cannot be had.
+    run that is resumed reads it instead of learning that policy again. MidhaulError
+    where the data are not what they should be, or a policy cannot be had.
     """
     recording, tallies = recording_of(config.data, config.seed, progress)
     run.tally(*tallies)

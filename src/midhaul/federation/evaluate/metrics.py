@@ -204,12 +204,7 @@ def judge(
 ) -> PolicyOutcome:
     """Hold what was made of the answers against the truth.
 
-    Args:
-        part: the test items; scores calibrated as the fuser expects them.
-        fused: the answers given, fused of those that were asked for.
-        asked: ``(k,)`` mask of all providers asked.
-        first: ``(k,)`` mask of those asked in the first round.
-        n_rounds: ``(k,)`` rounds of calls.
+    Scores are calibrated as the fuser expects them.
     """
     return PolicyOutcome(
         items=part.items,

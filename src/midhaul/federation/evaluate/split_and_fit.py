@@ -96,16 +96,7 @@ def prepare(
 ) -> PreparedSplit:
     """Fit what is fitted before any policy, on the training items alone.
 
-    Args:
-        train: items to learn from.
-        calibration: items to calibrate budgets on.
-        features: of both.
-        fusion: how answers are fused.
-        reference: what is taken for the truth.
-        rng: of the fit.
-
-    Raises:
-        DataError: there is no truth, or there are too few items.
+    DataError where there is no truth, or there are too few items.
     """
     for what, part in (("training", train), ("calibration", calibration)):
         if len(part) < _FEWEST_ITEMS:
@@ -206,18 +197,8 @@ def learn(
 ) -> Learned:
     """Learn a policy by its name in the catalogue.
 
-    Args:
-        name: of the policy.
-        train: items to learn from.
-        calibration: other items, for budgets and for choosing between states.
-        learner: settings of sac, td3 and ppo.
-        seed: of the learning.
-        progress: where to tell how far a long learner is.
-        settings: of its entry in the catalogue, for those that have no others here.
-
-    Raises:
-        ConfigError: there is no such policy.
-        PrerequisiteError: a library is missing.
+    Calibration items are for budgets and for choosing between states; ``settings`` are
+    of its entry, for those that have no others here.
     """
     begin_s = time.perf_counter()
     rng = np.random.default_rng([seed, 4])

@@ -142,11 +142,7 @@ def paced_nusd(day_nusd: int, ahead: float, now_s: float) -> int:
 def wait_s(limit: Limit, lacking_nusd: int, day_nusd: int, now_s: float) -> float:
     """When a budget that refused allows more, in seconds from now.
 
-    Args:
-        limit: which budget.
-        lacking_nusd: what it lacks.
-        day_nusd: the budget of the day.
-        now_s: seconds since 1970, UTC.
+    ``lacking_nusd`` is what it lacks, ``now_s`` is UTC, since 1970.
     """
     until_tomorrow_s = _DAY_S - now_s % _DAY_S
     if limit == "pace" and day_nusd:

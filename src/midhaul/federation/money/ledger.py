@@ -145,8 +145,7 @@ def lock_file(file: Path) -> int:
 def prepare(descriptor: int, file: Path) -> Contents:
     """What the file says, once a last line that was never finished is cut off.
 
-    Raises:
-        StoreError: it is damaged, no ledger, or cannot be written.
+    StoreError where it is damaged, no ledger, or cannot be written.
     """
     if os.fstat(descriptor).st_size == 0:
         write_line(descriptor, HEADER, 0, file)

@@ -258,8 +258,7 @@ def read_vocabulary(source: ShippedTable | Path) -> Vocabulary:
 def read_table(source: ShippedTable | Path) -> tuple[str, dict[str, Any]]:
     """A synonym table as it is written, and how to call it in messages.
 
-    Raises:
-        DataError: the file is missing, or no such table.
+    DataError where there is no such table.
     """
     place, table = _load(source)
     if unknown := sorted(set(table) - _KEYS):

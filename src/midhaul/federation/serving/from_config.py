@@ -85,16 +85,8 @@ def build(
 ) -> Federation:
     """Make a federation.
 
-    Args:
-        config: of the file.
-        ledger: opened.
-        online: opened, what :func:`open_online` gave; what is learned is lost at the
-            end where it is None.
-        observer: told of every call and answer.
-        make: makes a provider of its spec.
-
-    Raises:
-        MidhaulError: a file, a library or credentials are missing, or do not fit.
+    Without ``online``, what is learned is lost at the end. MidhaulError where a file, a
+    library or credentials are missing, or do not fit.
     """
     prices = prices_of_file(config.providers)
     guard = BudgetGuard(
