@@ -41,15 +41,7 @@ class Message:
     is_whole: bool = True
 
 
-_METHODS = (
-    b"GET ",
-    b"POST ",
-    b"PUT ",
-    b"HEAD ",
-    b"PATCH ",
-    b"DELETE ",
-    b"OPTIONS ",
-)
+_METHODS = (b"GET ", b"POST ", b"PUT ", b"HEAD ", b"PATCH ", b"DELETE ", b"OPTIONS ")
 _LONGEST_HEAD = 1 << 17
 _FOREVER = 1 << 62
 _SWITCHING, _CONTINUE_BELOW = 101, 200

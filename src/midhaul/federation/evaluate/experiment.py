@@ -306,12 +306,7 @@ class _Split:
         """Part the items anew, and fit what comes before any policy."""
         seed = config.seed * _SEEDS_A_RUN + number
         prepared, part = split_three(
-            recording,
-            features,
-            config.fusion,
-            config.reference,
-            config.shares,
-            seed,
+            recording, features, config.fusion, config.reference, config.shares, seed
         )
         return cls(
             config=config,
@@ -355,9 +350,7 @@ class _Split:
         return outcome
 
     def tell_more(
-        self,
-        contenders: Sequence[Contender],
-        outcomes: dict[int, list[PolicyOutcome]],
+        self, contenders: Sequence[Contender], outcomes: dict[int, list[PolicyOutcome]]
     ) -> None:
         """Write what one split is enough for: reliability, regret, faults, images."""
         rows = tables.reliability_rows(self.part)
@@ -473,10 +466,7 @@ class _Split:
         raw = self.part.raw
         shown = raw if bundle.calibration is None else bundle.calibration.apply(raw)
         part = TestPart(
-            items=self.part.items,
-            raw=raw,
-            recording=shown,
-            features=self.part.features,
+            items=self.part.items, raw=raw, recording=shown, features=self.part.features
         )
         return part, bundle.fuser
 

@@ -507,11 +507,7 @@ def summarise(
     run.write(tables.MATCHES, summary.match_rows(), part=0)
 
 
-_COMPARED = {
-    "item_quality": "quality",
-    "cost_usd": "cost_usd",
-    "n_rounds": "n_rounds",
-}
+_COMPARED = {"item_quality": "quality", "cost_usd": "cost_usd", "n_rounds": "n_rounds"}
 """Metrics that are means over the items of ``decisions``, and their columns."""
 
 

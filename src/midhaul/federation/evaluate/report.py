@@ -272,11 +272,7 @@ def regret(view: View) -> PageSection | None:
         ),
     )
     figures = tuple(
-        Figure(
-            title=title,
-            chart=over_time(rows, x, y, series),
-            caption=caption,
-        )
+        Figure(title=title, chart=over_time(rows, x, y, series), caption=caption)
         for title, y, caption in charts
     )
     return PageSection(title="Over time", items=figures)

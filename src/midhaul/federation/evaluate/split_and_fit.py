@@ -229,9 +229,7 @@ def learn_bound(examples: Examples, seed: int) -> Learned:
     begin_s = time.perf_counter()
     family: Any = fit_policy("oracle", examples, {}, np.random.default_rng([seed, 4]))
     return Learned(
-        policy=_cheapest_best(family),
-        curve=None,
-        fit_s=time.perf_counter() - begin_s,
+        policy=_cheapest_best(family), curve=None, fit_s=time.perf_counter() - begin_s
     )
 
 

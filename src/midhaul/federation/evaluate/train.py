@@ -178,11 +178,7 @@ def _write_held_out(
     )
     begin_s = time.perf_counter()
     done = replay(
-        policy,
-        part.recording,
-        part.features,
-        prepared.fuser,
-        np.random.default_rng(0),
+        policy, part.recording, part.features, prepared.fuser, np.random.default_rng(0)
     )
     decide_s = (time.perf_counter() - begin_s) / len(items)
     first = done.rounds[0] if len(done.rounds) else np.zeros_like(done.asked)

@@ -464,11 +464,7 @@ class BoxFuser(SavedFields):
                 lowered = soften(groups, scores, boxes, self.iou, sigma)
                 keep, scores = lowered > _FLOOR, lowered.astype(np.float32)
             return _answers(
-                found,
-                found.items[keep],
-                found.labels[keep],
-                scores[keep],
-                boxes[keep],
+                found, found.items[keep], found.labels[keep], scores[keep], boxes[keep]
             )
         moves = self.method == "wbf"
         of, n = cluster(groups, scores, boxes, self.iou, moves)

@@ -523,10 +523,7 @@ def fit_stacked_boxes(
 
 
 def _examples(
-    recording: Recording,
-    calibration: Calibration,
-    rng: np.random.Generator,
-    iou: float,
+    recording: Recording, calibration: Calibration, rng: np.random.Generator, iou: float
 ) -> tuple[
     Float32[np.ndarray, "k d"], Bool[np.ndarray, " k"], Float64[np.ndarray, " c"]
 ]:

@@ -93,10 +93,7 @@ class OnlinePolicy(SubsetPolicy, Protocol):
     """A policy that goes on learning while it is used."""
 
     def learn(
-        self,
-        situation: Situation,
-        fused: Answers,
-        quality: Float64[np.ndarray, " n"],
+        self, situation: Situation, fused: Answers, quality: Float64[np.ndarray, " n"]
     ) -> None:
         """Take in how some items ended.
 

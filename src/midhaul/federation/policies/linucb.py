@@ -308,10 +308,7 @@ class LinUcb:
         return best_of(bounds, prices_of(self._masks, prices_usd), rate)
 
     def learn(
-        self,
-        situation: Situation,
-        fused: Answers,
-        quality: Float64[np.ndarray, " n"],
+        self, situation: Situation, fused: Answers, quality: Float64[np.ndarray, " n"]
     ) -> None:
         """Learn from the items whose quality is known."""
         del fused

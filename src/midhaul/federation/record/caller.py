@@ -411,10 +411,7 @@ def keys_to_ask(
     ask_again: str,
 ) -> frozenset[CallKey]:
     """What is still to be asked."""
-    again = {
-        "never": NOT_MADE,
-        "unfinished": NOT_MADE | {UNFINISHED},
-    }
+    again = {"never": NOT_MADE, "unfinished": NOT_MADE | {UNFINISHED}}
     wanted: set[CallKey] = set()
     for turn in turns:
         for key in _keys(turn, asked):

@@ -201,18 +201,14 @@ def record(config: RecordConfig, run: Run, progress: Progress) -> None:
             run.note(f"The ledger was taken up again: {ledger.recovery.sentence}.")
         ask = keys_to_ask(turns, asked, journal, config.ask_again)
         guard = BudgetGuard(
-            ledger,
-            Budgets(run_usd=config.budget_usd),
-            run=run.id,
-            prices=prices,
+            ledger, Budgets(run_usd=config.budget_usd), run=run.id, prices=prices
         )
         forecast = forecast_of(config, prices, ask, ledger)
         tell(config, forecast, guard, len(ask), progress)
         _write_configurations(config, run, prices, forecast, ask)
         if config.is_dry_run:
             run.verdict = Verdict(
-                reasons=("a dry run asks nobody",),
-                advice=("set is_dry_run = false",),
+                reasons=("a dry run asks nobody",), advice=("set is_dry_run = false",)
             )
             return
         check_budget(config, forecast, guard)

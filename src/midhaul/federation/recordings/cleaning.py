@@ -324,11 +324,7 @@ def match_items(
     which = np.flatnonzero(odd).tolist()
     shown = [recording.items[i] for i in which[:_SHOWN]]
     tally.add(
-        "items",
-        "item not answered by everybody",
-        len(which),
-        shown,
-        of=len(recording),
+        "items", "item not answered by everybody", len(which), shown, of=len(recording)
     )
     if odd.all():
         message = f"no item of {len(recording)} is answered by everybody"

@@ -404,10 +404,7 @@ def _places(
         said = [rows.items.texts[i] for i in rows.items.codes[mine].tolist()]
         of_item[mine] = index.find(said, provider, tally)
     demand_items(
-        [of_item],
-        said=rows.items.texts,
-        items=truth.items,
-        file=str(rows.columns.file),
+        [of_item], said=rows.items.texts, items=truth.items, file=str(rows.columns.file)
     )
     return of_item
 

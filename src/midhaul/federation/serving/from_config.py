@@ -65,9 +65,7 @@ def open_ledger(config: FederationFile) -> Ledger:
     return Ledger.open(config.ledger.file, sync=config.ledger.sync)
 
 
-def open_online(
-    config: FederationFile,
-) -> AbstractContextManager[OnlineState | None]:
+def open_online(config: FederationFile) -> AbstractContextManager[OnlineState | None]:
     """Open the file of what the policy learns, where it does; its owner closes it."""
     policy = config.policy
     if policy.online is None or policy.online.file is None or policy.trained is None:
@@ -90,10 +88,7 @@ def build(
     """
     prices = prices_of_file(config.providers)
     guard = BudgetGuard(
-        ledger,
-        value_of(Budgets, config.budget),
-        run=config.ledger.run,
-        prices=prices,
+        ledger, value_of(Budgets, config.budget), run=config.ledger.run, prices=prices
     )
     settings = value_of(
         FederationSettings,
@@ -187,10 +182,7 @@ def _measure_of(
 
 
 def _trained(
-    config: FederationFile,
-    file: Path,
-    rules: CleaningRules,
-    online: OnlineState | None,
+    config: FederationFile, file: Path, rules: CleaningRules, online: OnlineState | None
 ) -> Knowledge:
     from midhaul.federation.bundle import Bundle  # noqa: PLC0415 - loads learners
 

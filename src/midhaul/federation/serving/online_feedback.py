@@ -433,11 +433,7 @@ class OnlineState:
 
         OSError where it cannot be written; the one before is still there.
         """
-        state = {
-            "format": _FORMAT,
-            "trained": self._digest,
-            "policy": policy.state(),
-        }
+        state = {"format": _FORMAT, "trained": self._digest, "policy": policy.state()}
         write_state(self.file, state)
 
 

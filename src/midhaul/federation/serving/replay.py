@@ -455,9 +455,7 @@ def request_rows(
 
 
 def summary_rows(
-    replay: FaultReplay,
-    phases: Sequence[Phase],
-    qualities: Float64[np.ndarray, " r"],
+    replay: FaultReplay, phases: Sequence[Phase], qualities: Float64[np.ndarray, " r"]
 ) -> list[dict[str, object]]:
     """Rows of the table ``fault_summary``; phases without a request are left out."""
     which = _phase_of(replay, phases)

@@ -257,8 +257,7 @@ class ActorPolicy(SavedFields):
     ) -> Float64[np.ndarray, "n k"]:
         """What the critics think of each subset."""
         actions = to_actions(
-            as_vectors(near.ravel(), self.n_providers),
-            is_box_mapped=self.is_box_mapped,
+            as_vectors(near.ravel(), self.n_providers), is_box_mapped=self.is_box_mapped
         )
         repeated = np.repeat(inputs, near.shape[1], axis=0)
         pairs = np.concatenate([repeated, actions.astype(np.float32)], axis=1)

@@ -156,11 +156,7 @@ Settings = SacSettings | Td3Settings | PpoSettings
 _S = TypeVar("_S", SacSettings, Td3Settings, PpoSettings)
 
 _COURSE = Course(
-    n_steps=500,
-    gamma=0.0,
-    is_shuffled=True,
-    is_box_mapped=True,
-    is_best_kept=True,
+    n_steps=500, gamma=0.0, is_shuffled=True, is_box_mapped=True, is_best_kept=True
 )
 _REPLAY = ReplayMemorySettings(
     hidden=(64, 64),

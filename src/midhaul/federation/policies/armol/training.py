@@ -87,11 +87,7 @@ class World:
     """
 
     def __init__(
-        self,
-        examples: Examples,
-        course: Course,
-        always: int,
-        rng: np.random.Generator,
+        self, examples: Examples, course: Course, always: int, rng: np.random.Generator
     ) -> None:
         self.device = device_named(course.device)
         self.scaling = Scaling.of(examples.features)
@@ -199,10 +195,7 @@ class FitOptions(TypedDict, total=False):
 
 
 def begin(
-    examples: Examples,
-    course: Course,
-    rng: np.random.Generator,
-    options: FitOptions,
+    examples: Examples, course: Course, rng: np.random.Generator, options: FitOptions
 ) -> tuple[World, TrainingWatch]:
     """The world of a learner, and what watches it."""
     world = World(examples, course, options.get("always", 0), rng)

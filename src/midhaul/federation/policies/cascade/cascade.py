@@ -492,9 +492,7 @@ def _wider(masks: Int64[np.ndarray, " s"], number: int) -> Int64[np.ndarray, " a
     return np.flatnonzero((masks & masks[number]) == masks[number])
 
 
-def _main_directions(
-    targets: Float64[np.ndarray, "n k"],
-) -> Float64[np.ndarray, "n j"]:
+def _main_directions(targets: Float64[np.ndarray, "n k"]) -> Float64[np.ndarray, "n j"]:
     """Targets turned to their main directions, of which the first are kept.
 
     Splits reduce the total variance of the targets, which turning leaves as it is; so

@@ -306,7 +306,5 @@ def _one_leaf(n: int) -> Grown:
         leaves=zero,
     )
     return Grown(
-        forest=forest,
-        members=np.zeros((n, 1), np.int32),
-        is_seen=np.ones((n, 1), bool),
+        forest=forest, members=np.zeros((n, 1), np.int32), is_seen=np.ones((n, 1), bool)
     )

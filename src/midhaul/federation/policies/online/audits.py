@@ -59,9 +59,7 @@ class Audits:
         features = np.concatenate([self.features[keep], later.features])
         numbers = np.concatenate([self.numbers[keep], later.numbers])
         whole = Audits(
-            recording=_joined(old, later.recording),
-            features=features,
-            numbers=numbers,
+            recording=_joined(old, later.recording), features=features, numbers=numbers
         )
         return whole.last(limit)
 

@@ -168,9 +168,7 @@ class PolicyWatch:
         alarms: list[Alarm] = []
         start = 0
         while change := self._quality.watch(
-            values[:, start:],
-            judged.items[start:],
-            numbers[rows[start:]],
+            values[:, start:], judged.items[start:], numbers[rows[start:]]
         ):
             provider = ("", *self.providers)[change.row]
             alarms.append(Alarm.of(change, provider, "quality"))

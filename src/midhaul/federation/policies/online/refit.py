@@ -69,10 +69,7 @@ class Recipe:
         return fitted.at(self.multiplier) if hasattr(fitted, "at") else fitted
 
     def improve(
-        self,
-        incumbent: SubsetPolicy,
-        examples: Examples,
-        number: int,
+        self, incumbent: SubsetPolicy, examples: Examples, number: int
     ) -> SubsetPolicy | None:
         """Learn anew, if that is surely better than going on as before.
 
