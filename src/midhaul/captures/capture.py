@@ -164,7 +164,6 @@ _PROTOCOLS = {1: "ICMP", 2: "IGMP", 47: "GRE", 50: "ESP", 58: "ICMPv6", 132: "SC
 _ETHERTYPES = {0x0806: "ARP", 0x88CC: "LLDP", 0x8847: "MPLS", 0x888E: "EAPOL"}
 _DNS_PORT, _HTTPS_PORT = 53, 443
 _PORTS = struct.Struct(">HHIIBBH")
-_BYTE_ORDER_BYTES = 2
 _LENGTH_TYPE = 0x0600  # below it, the field is a length (IEEE 802.3)
 
 SHORT = "shorter than its headers"

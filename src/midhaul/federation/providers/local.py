@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from typing import Self
 
     from midhaul.federation.recordings.problem import Recording
+    from midhaul.model import PredictionStatus
     from midhaul.vision.detectors.detector import Detector
 
 
@@ -164,32 +165,23 @@ class RecordedProvider:
         del data
         place = self._places.get(item)
         if place is None:
-            return Prediction(
-                provider=self._name, item=item, status="refused", answer=None,
-                latency_s=0.0, price_usd=0.0, message=f"item {item} was not recorded",
-            )  # fmt: skip
+            return self._failed(item, "refused", f"item {item} was not recorded", 0.0)
         latency_s = self._latency_s(item, place)
         await self._sleep(min(latency_s, timeout_s))
         if latency_s > timeout_s:
-            return Prediction(
-                provider=self._name, item=item, status="timeout", answer=None,
-                latency_s=timeout_s, price_usd=0.0,
-                message=f"no answer within {timeout_s:g} s",
-            )  # fmt: skip
+            message = f"no answer within {timeout_s:g} s"
+            return self._failed(item, "timeout", message, timeout_s)
         if self._answers.is_missing[place]:
-            return Prediction(
-                provider=self._name, item=item, status="unavailable", answer=None,
-                latency_s=latency_s, price_usd=0.0,
-                message="the recorded call failed",
-            )  # fmt: skip
-        return Prediction(
-            provider=self._name,
-            item=item,
-            status="ok",
-            answer=self._answer(place),
-            latency_s=latency_s,
-            price_usd=0.0,
-        )
+            message = "the recorded call failed"
+            return self._failed(item, "unavailable", message, latency_s)
+        found = ReadAnswer(answer=self._answer(place))
+        return found.prediction(self._name, item, latency_s)
+
+    def _failed(
+        self, item: str, status: PredictionStatus, message: str, latency_s: float
+    ) -> Prediction:
+        failure = Failure(status=status, message=message)
+        return failure.prediction(self._name, item, latency_s)
 
     def _answer(self, place: int) -> Detections | Tags:
         where = self._answers.of(place)

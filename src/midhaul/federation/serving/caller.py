@@ -40,7 +40,7 @@ from typing import TYPE_CHECKING, Literal
 from midhaul.errors import StoreError
 from midhaul.federation.money.budget import Refusal
 from midhaul.federation.money.ledger_file import price_nusd
-from midhaul.federation.providers.base import was_unsent
+from midhaul.federation.providers.base import Failure, was_unsent
 from midhaul.federation.serving.request import Call
 from midhaul.model import Prediction
 
@@ -557,16 +557,8 @@ class Caller:
         *,
         is_sent: bool = False,
     ) -> Prediction:
-        return Prediction(
-            provider=self.name,
-            item=request.item,
-            status=status,
-            answer=None,
-            latency_s=0.0,
-            price_usd=0.0,
-            message=message,
-            is_sent=is_sent,
-        )
+        failure = Failure(status=status, message=message, is_sent=is_sent)
+        return failure.prediction(self.name, request.item, 0.0)
 
     def _note(
         self,
