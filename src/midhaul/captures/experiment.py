@@ -240,10 +240,8 @@ def _judge(
     waited = [row for row in requests if row["waited_s"] is not None]
     counted = sum(row["status"] == "ok" for row in requests)
     if not counted:
-        verdict += _reason(
-            "no request could be split",
-            "the table of connections says why; lower min_upload_bytes",
-        )
+        advice = "the table of connections says why; lower min_upload_bytes"
+        verdict += Verdict(reasons=("no request could be split",), advice=(advice,))
     foreign = [row for row in files if not row["is_capture"]]
     damaged = [row for row in files if row["damage"] and row["is_capture"]]
     doubtful = [
@@ -286,7 +284,3 @@ def _judge(
             places=tuple(str(row["damage"]) for row in foreign),
         ),
     )
-
-
-def _reason(reason: str, advice: str) -> Verdict:
-    return Verdict(reasons=(reason,), advice=(advice,))

@@ -210,7 +210,8 @@ def series(files: Iterable[Path]) -> list[list[Path]]:
     wrong: list[DataError] = []
     for file in files:
         try:
-            spans.append((file.parent, _first_ns(file), file))
+            first_ns = next((frame.time_ns for frame in Capture(file)), 0)
+            spans.append((file.parent, first_ns, file))
         except DataError as error:
             wrong.append(error)
             spans.append((file.parent, 0, file))
@@ -235,10 +236,6 @@ def series(files: Iterable[Path]) -> list[list[Path]]:
             found[place].append(file)
             ends[place] = end
     return found
-
-
-def _first_ns(file: Path) -> int:
-    return next((frame.time_ns for frame in Capture(file)), 0)
 
 
 def _last_ns(file: Path) -> int:

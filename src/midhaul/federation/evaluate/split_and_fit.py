@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from midhaul.federation.fusion import SavedFuser
     from midhaul.federation.fusion.calibration import Calibration
     from midhaul.federation.policies.armol.training import Checkpoint
-    from midhaul.federation.policies.base import PolicyFamily, SubsetPolicy
+    from midhaul.federation.policies.base import SubsetPolicy
     from midhaul.federation.policies.budgets import BudgetCurve
     from midhaul.federation.policies.ensemble_labels import ReferenceBill
     from midhaul.federation.recordings.problem import Recording
@@ -228,14 +228,8 @@ def learn_bound(examples: Examples, seed: int) -> Learned:
     """The oracle of the very items it is judged on."""
     begin_s = time.perf_counter()
     family: Any = fit_policy("oracle", examples, {}, np.random.default_rng([seed, 4]))
-    return Learned(
-        policy=_cheapest_best(family), curve=None, fit_s=time.perf_counter() - begin_s
-    )
-
-
-def _cheapest_best(family: PolicyFamily) -> SubsetPolicy:
-    """The best subset of each item, the cheapest of equals."""
-    return family.at(1e-9)
+    best = family.at(1e-9)  # the best subset of each item, the cheapest of equals
+    return Learned(policy=best, curve=None, fit_s=time.perf_counter() - begin_s)
 
 
 def _calibrated(

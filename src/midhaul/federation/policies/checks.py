@@ -240,7 +240,9 @@ def check_family(
         policy = family.at(multiplier)
         check_policy(policy, examples, from_state=from_state, seed=seed)
         _check(policy.name == family.name, f"{family.name} has a {policy.name}")
-        cost = float(_replayed(policy, examples, examples.recording, seed).mean())
+        recording = examples.recording
+        asked = _asked(policy, examples, recording, seed)
+        cost = float(recording.prices_of(asked).mean())
         _check(
             cost <= before + tolerance * everybody_usd + _SLACK * everybody_usd,
             f"{family.name}: {cost:g} USD at {multiplier:g} after {before:g}",
@@ -399,13 +401,6 @@ def _asked(
     rng = np.random.default_rng(seed)
     features: Float32[np.ndarray, "n d"] = examples.features
     return replay(policy, recording, features, examples.fuser, rng).asked
-
-
-def _replayed(
-    policy: SubsetPolicy, examples: Examples, recording: Recording, seed: int
-) -> np.ndarray:
-    """``(n,)`` price of each item."""
-    return recording.prices_of(_asked(policy, examples, recording, seed))
 
 
 def _stored(policy: SubsetPolicy) -> State:
