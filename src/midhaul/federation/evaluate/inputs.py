@@ -213,15 +213,11 @@ def _priced(recording: Recording, prices_usd: Mapping[str, float]) -> Recording:
 
 def _extractor(config: FeaturesConfig) -> FeatureExtractor:
     if config.kind == "embedding":
-        from midhaul.federation.features.embedding import (  # noqa: PLC0415
-            load_embedding,
-        )
+        from midhaul.federation.features.embedding import load_embedding  # noqa: PLC0415
 
         return load_embedding(cast("Path", config.model), config.output)
     if config.kind == "statistics":
-        from midhaul.federation.features.statistics import (  # noqa: PLC0415
-            ImageStatistics,
-        )
+        from midhaul.federation.features.statistics import ImageStatistics  # noqa: PLC0415
 
         return ImageStatistics()
     from midhaul.federation.features.base import NoFeatures  # noqa: PLC0415

@@ -8,18 +8,10 @@ siblings, or the role of the machine.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from midhaul.errors import PrerequisiteError, require
-from midhaul.federation.providers.answers import (
-    LastBody,
-    Words,
-    detections_of,
-    entries_of,
-    entry,
-    number,
-    tags_of,
-)
+from midhaul.federation.providers.answers import LastBody, entries_of, entry, number
 from midhaul.federation.providers.base import (
     Failure,
     MalformedAnswerError,
@@ -31,19 +23,15 @@ from midhaul.federation.providers.base import (
 )
 from midhaul.federation.providers.endpoints import checked_endpoint
 from midhaul.federation.providers.vendor import (
-    BlockingCalls,
     ImageLimits,
     VendorProvider,
+    VendorSettings,
 )
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from midhaul.federation.providers.answers import (
-        AnswerEntries,
-        AnswerEntry,
-        ReadAnswer,
-    )
+    from midhaul.federation.providers.answers import AnswerEntries, AnswerEntry
     from midhaul.federation.providers.vendor import Size
 
 LIMITS = ImageLimits(
@@ -80,29 +68,19 @@ _PERCENT = 100.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class AwsSettings:
-    """How DetectLabels is asked.
+class AwsSettings(VendorSettings):
+    """How DetectLabels is asked; ``min_score`` is of labels, not of their instances.
 
     Attributes:
-        task: ``boxes`` takes instances, ``tags`` takes labels.
         region: such as ``eu-central-1``; the environment's where empty.
-        endpoint: address instead of the region's.
-        min_score: labels below are not answered, 0 to 1.
         max_labels: most labels of an answer.
         has_parents: tags come with the parents that the answer names and does not
             list, with the score of their best child.
-        n_threads: most calls at the same time.
-        longest_s: when the SDK gives up on its own.
     """
 
-    task: Literal["boxes", "tags"] = "boxes"
     region: str = ""
-    endpoint: str = ""
-    min_score: float = 0.0
     max_labels: int = 1000
     has_parents: bool = False
-    n_threads: int = 16
-    longest_s: float = 30.0
 
 
 def aws_provider(settings: AwsSettings, *, name: str = "aws") -> VendorProvider:
@@ -113,14 +91,14 @@ def aws_provider(settings: AwsSettings, *, name: str = "aws") -> VendorProvider:
     """
     client, secrets = _client(settings)
     exceptions = require("botocore.exceptions", "aws")
-    words, bodies = Words(), LastBody()
+    bodies = LastBody()
 
     def keep(response_dict: Any, **_more: Any) -> None:
         bodies.keep(response_dict["body"])
 
     client.meta.events.register("before-parse.rekognition.DetectLabels", keep)
 
-    def ask(data: bytes, size: Size, wait_s: float) -> ReadAnswer:
+    def ask(data: bytes, size: Size, wait_s: float) -> AnswerEntries:
         del wait_s  # boto3 knows one time-out for all calls of a client
         try:
             answer = client.detect_labels(
@@ -131,24 +109,19 @@ def aws_provider(settings: AwsSettings, *, name: str = "aws") -> VendorProvider:
         except (AttributeError, KeyError, TypeError):
             # botocore's parser takes for granted that objects are objects
             answer = bodies.read()
-        if settings.task == "boxes":
-            return detections_of(boxes_of(answer, size), words, *size)
-        return tags_of(labels_of(answer, has_parents=settings.has_parents), words)
+        if settings.is_boxes:
+            return boxes_of(answer, size)
+        return labels_of(answer, has_parents=settings.has_parents)
 
     return VendorProvider(
         name,
+        settings,
         limits=LIMITS,
-        words=words,
-        calls=BlockingCalls(
-            name,
-            n_threads=settings.n_threads,
-            errors=(exceptions.BotoCoreError, exceptions.ClientError),
-            failure_of=_failure_of,
-            secrets=secrets,
-        ),
         ask=ask,
         close=client.close,
-        longest_s=settings.longest_s,
+        errors=(exceptions.BotoCoreError, exceptions.ClientError),
+        failure_of=_failure_of,
+        secrets=secrets,
     )
 
 

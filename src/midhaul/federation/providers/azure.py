@@ -8,17 +8,10 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from midhaul.errors import require
-from midhaul.federation.providers.answers import (
-    Words,
-    detections_of,
-    entries_of,
-    entry,
-    number,
-    tags_of,
-)
+from midhaul.federation.providers.answers import entries_of, entry, number
 from midhaul.federation.providers.base import (
     Failure,
     MalformedAnswerError,
@@ -29,17 +22,13 @@ from midhaul.federation.providers.base import (
 )
 from midhaul.federation.providers.endpoints import checked_endpoint, from_environment
 from midhaul.federation.providers.vendor import (
-    BlockingCalls,
     ImageLimits,
     VendorProvider,
+    VendorSettings,
 )
 
 if TYPE_CHECKING:
-    from midhaul.federation.providers.answers import (
-        AnswerEntries,
-        AnswerEntry,
-        ReadAnswer,
-    )
+    from midhaul.federation.providers.answers import AnswerEntries, AnswerEntry
     from midhaul.federation.providers.vendor import Size
 
 LIMITS = ImageLimits(
@@ -52,25 +41,15 @@ LIMITS = ImageLimits(
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class AzureSettings:
+class AzureSettings(VendorSettings):
     """How image analysis is asked.
 
     Attributes:
-        task: ``boxes`` asks for objects, ``tags`` for tags.
-        endpoint: address of the resource; the environment's where empty.
         model_version: of the vendor's model, such as ``2023-10-01``; the latest where
             empty.
-        min_score: objects and tags below are left out, 0 to 1.
-        n_threads: most calls at the same time.
-        longest_s: when the SDK gives up on its own.
     """
 
-    task: Literal["boxes", "tags"] = "boxes"
-    endpoint: str = ""
     model_version: str = ""
-    min_score: float = 0.0
-    n_threads: int = 16
-    longest_s: float = 30.0
 
 
 def azure_provider(settings: AzureSettings, *, name: str = "azure") -> VendorProvider:
@@ -85,38 +64,29 @@ def azure_provider(settings: AzureSettings, *, name: str = "azure") -> VendorPro
         "AZURE_VISION_KEY", "VISION_KEY", what="the key of Azure AI Vision"
     )
     client = _client(settings, key)
-    is_boxes = settings.task == "boxes"
     features = sdk.models.VisualFeatures
-    words = Words()
 
-    def ask(data: bytes, size: Size, wait_s: float) -> ReadAnswer:
+    def ask(data: bytes, size: Size, wait_s: float) -> AnswerEntries:
+        del size
         answer = client.analyze(
             image_data=data,
-            visual_features=[features.OBJECTS if is_boxes else features.TAGS],
+            visual_features=[features.OBJECTS if settings.is_boxes else features.TAGS],
             model_version=settings.model_version or None,
             connection_timeout=wait_s,
             read_timeout=wait_s,
         ).as_dict()
-        found = boxes_of(answer) if is_boxes else tags_in(answer)
-        kept = found.above(settings.min_score)
-        if is_boxes:
-            return detections_of(kept, words, *size)
-        return tags_of(kept, words)
+        found = boxes_of(answer) if settings.is_boxes else tags_in(answer)
+        return found.above(settings.min_score)
 
     return VendorProvider(
         name,
+        settings,
         limits=LIMITS,
-        words=words,
-        calls=BlockingCalls(
-            name,
-            n_threads=settings.n_threads,
-            errors=(core.AzureError, json.JSONDecodeError),
-            failure_of=_failure_of,
-            secrets=(key,),
-        ),
         ask=ask,
         close=client.close,
-        longest_s=settings.longest_s,
+        errors=(core.AzureError, json.JSONDecodeError),
+        failure_of=_failure_of,
+        secrets=(key,),
     )
 
 

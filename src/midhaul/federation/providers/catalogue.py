@@ -131,10 +131,7 @@ def _local(spec: ProviderSpec) -> Provider:
 
 
 def _http(spec: ProviderSpec) -> Provider:
-    from midhaul.federation.providers.http import (  # noqa: PLC0415
-        HttpProvider,
-        HttpSettings,
-    )
+    from midhaul.federation.providers.http import HttpProvider, HttpSettings  # noqa: PLC0415
 
     settings = HttpSettings(
         url=spec.spec,
@@ -146,30 +143,21 @@ def _http(spec: ProviderSpec) -> Provider:
 
 
 def _aws(spec: ProviderSpec) -> Provider:
-    from midhaul.federation.providers.aws import (  # noqa: PLC0415
-        AwsSettings,
-        aws_provider,
-    )
+    from midhaul.federation.providers.aws import AwsSettings, aws_provider  # noqa: PLC0415
 
     settings = AwsSettings(region=spec.region, **_vendor_options(spec))
     return aws_provider(settings, name=spec.name or "aws")
 
 
 def _azure(spec: ProviderSpec) -> Provider:
-    from midhaul.federation.providers.azure import (  # noqa: PLC0415
-        AzureSettings,
-        azure_provider,
-    )
+    from midhaul.federation.providers.azure import AzureSettings, azure_provider  # noqa: PLC0415
 
     settings = AzureSettings(**_vendor_options(spec))
     return azure_provider(settings, name=spec.name or "azure")
 
 
 def _google(spec: ProviderSpec) -> Provider:
-    from midhaul.federation.providers.google import (  # noqa: PLC0415
-        GoogleSettings,
-        google_provider,
-    )
+    from midhaul.federation.providers.google import GoogleSettings, google_provider  # noqa: PLC0415
 
     settings = GoogleSettings(transport=spec.transport, **_vendor_options(spec))
     return google_provider(settings, name=spec.name or "google")

@@ -14,14 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 from urllib.parse import urlsplit
 
 from midhaul.errors import PrerequisiteError, require
-from midhaul.federation.providers.answers import (
-    LastBody,
-    Words,
-    detections_of,
-    entries_of,
-    entry,
-    tags_of,
-)
+from midhaul.federation.providers.answers import LastBody, entries_of, entry
 from midhaul.federation.providers.base import (
     Failure,
     MalformedAnswerError,
@@ -32,17 +25,13 @@ from midhaul.federation.providers.base import (
 )
 from midhaul.federation.providers.endpoints import checked_endpoint
 from midhaul.federation.providers.vendor import (
-    BlockingCalls,
     ImageLimits,
     VendorProvider,
+    VendorSettings,
 )
 
 if TYPE_CHECKING:
-    from midhaul.federation.providers.answers import (
-        AnswerEntries,
-        AnswerEntry,
-        ReadAnswer,
-    )
+    from midhaul.federation.providers.answers import AnswerEntries, AnswerEntry
     from midhaul.federation.providers.vendor import Size
 
 LIMITS = ImageLimits(
@@ -64,27 +53,16 @@ _NO_CHANNEL = (
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class GoogleSettings:
-    """How Vision is asked.
+class GoogleSettings(VendorSettings):
+    """How Vision is asked; an endpoint is such as ``https://eu-vision.googleapis.com``.
 
     Attributes:
-        task: ``boxes`` asks for object localisation, ``tags`` for label detection.
         transport: of the SDK.
-        endpoint: address instead of the global one, such as
-            ``https://eu-vision.googleapis.com``.
-        min_score: objects and labels below are left out, 0 to 1.
         max_results: most entries of an answer.
-        n_threads: most calls at the same time.
-        longest_s: when the SDK gives up on its own.
     """
 
-    task: Literal["boxes", "tags"] = "boxes"
     transport: Literal["grpc", "rest"] = "grpc"
-    endpoint: str = ""
-    min_score: float = 0.0
     max_results: int = 100
-    n_threads: int = 16
-    longest_s: float = 30.0
 
 
 def google_provider(
@@ -98,45 +76,40 @@ def google_provider(
     require("google.cloud.vision_v1", "google")
     key = os.environ.get("GOOGLE_API_KEY", "").strip()
     client = _client(settings, key)
-    is_boxes = settings.task == "boxes"
-    words, bodies = Words(), LastBody()
+    bodies = LastBody()
     if settings.transport == "rest":
         _tell_bodies(client, bodies)
 
-    def ask(data: bytes, size: Size, wait_s: float) -> ReadAnswer:
+    def ask(data: bytes, size: Size, wait_s: float) -> AnswerEntries:
         try:
             answer = _annotated(client, settings, data, wait_s)
             objects = answer.localized_object_annotations
             labels = answer.label_annotations
         except require("google.protobuf.json_format", "google").Error:
             # protobuf's parser reads all of an answer or nothing
-            key = "localizedObjectAnnotations" if is_boxes else "labelAnnotations"
-            objects = labels = _entries_in(bodies.read(), key)
-        found = boxes_of(objects, size) if is_boxes else labels_of(labels)
-        kept = found.above(settings.min_score)
-        if is_boxes:
-            return detections_of(kept, words, *size)
-        return tags_of(kept, words)
+            objects = labels = _entries_in(
+                bodies.read(),
+                "localizedObjectAnnotations"
+                if settings.is_boxes
+                else "labelAnnotations",
+            )
+        found = boxes_of(objects, size) if settings.is_boxes else labels_of(labels)
+        return found.above(settings.min_score)
 
     return VendorProvider(
         name,
+        settings,
         limits=LIMITS,
-        words=words,
-        calls=BlockingCalls(
-            name,
-            n_threads=settings.n_threads,
-            errors=(
-                require("google.api_core.exceptions", "google").GoogleAPIError,
-                require("google.auth.exceptions", "google").GoogleAuthError,
-                require("requests.exceptions", "google").RequestException,
-                require("google.protobuf.json_format", "google").Error,
-            ),
-            failure_of=_failure_of,
-            secrets=(key,),
-        ),
         ask=ask,
         close=client.transport.close,
-        longest_s=settings.longest_s,
+        errors=(
+            require("google.api_core.exceptions", "google").GoogleAPIError,
+            require("google.auth.exceptions", "google").GoogleAuthError,
+            require("requests.exceptions", "google").RequestException,
+            require("google.protobuf.json_format", "google").Error,
+        ),
+        failure_of=_failure_of,
+        secrets=(key,),
     )
 
 

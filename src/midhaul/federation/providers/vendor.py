@@ -12,9 +12,10 @@ import math
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from midhaul.errors import DataError
+from midhaul.federation.providers.answers import Words, detections_of, tags_of
 from midhaul.federation.providers.base import (
     UNSENT,
     Failure,
@@ -27,10 +28,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from typing import Self
 
-    from midhaul.federation.providers.answers import ReadAnswer, Words
+    from midhaul.federation.providers.answers import AnswerEntries, ReadAnswer
     from midhaul.model import Prediction
 
-    Ask = Callable[[bytes, "Size", float], ReadAnswer]
+    Ask = Callable[[bytes, "Size", float], AnswerEntries]
     """Asks the vendor about an image of some size, and gives up after some seconds."""
 
 
@@ -173,32 +174,63 @@ def _refused(message: str) -> Failure:
     return Failure(status="refused", message=message, is_sent=False)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VendorSettings:
+    """How a vendor is asked.
+
+    Attributes:
+        task: ``boxes`` asks for objects, ``tags`` for labels of the whole image.
+        endpoint: address instead of the vendor's, or of the environment's.
+        min_score: what is below is left out, 0 to 1.
+        n_threads: most calls at the same time.
+        longest_s: when the SDK gives up on its own.
+    """
+
+    task: Literal["boxes", "tags"] = "boxes"
+    endpoint: str = ""
+    min_score: float = 0.0
+    n_threads: int = 16
+    longest_s: float = 30.0
+
+    @property
+    def is_boxes(self) -> bool:
+        """Whether objects are asked for."""
+        return self.task == "boxes"
+
+
 class VendorProvider:
     """Checks an image against the vendor's limits and asks in a thread.
 
     The vendor is sent the picture as a person sees it: one that EXIF turns is turned
     first, so that its answer is in that frame whatever it does with EXIF. ``ask``
-    blocks; ``longest_s`` is when the SDK gives up on its own.
+    blocks, ``errors`` are exceptions of the SDK, and no message shows the ``secrets``.
     """
 
     def __init__(
         self,
         name: str,
+        settings: VendorSettings,
         *,
         limits: ImageLimits,
-        words: Words,
-        calls: BlockingCalls,
         ask: Ask,
         close: Callable[[], object],
-        longest_s: float,
+        errors: tuple[type[Exception], ...],
+        failure_of: Callable[[Exception], Failure],
+        secrets: Sequence[str],
     ) -> None:
         self._name = name
+        self._settings = settings
         self._limits = limits
-        self._words = words
-        self._calls = calls
+        self._words = Words()
         self._ask = ask
         self._close = close
-        self._longest_s = longest_s
+        self._calls = BlockingCalls(
+            name,
+            n_threads=settings.n_threads,
+            errors=errors,
+            failure_of=failure_of,
+            secrets=secrets,
+        )
 
     async def __aenter__(self) -> Self:
         """Connections open with the first calls."""
@@ -226,12 +258,17 @@ class VendorProvider:
         checked = self._limits.check(upright_data, item)
         if isinstance(checked, Failure):
             return checked.prediction(self._name, item, 0.0)
-        wait_s = min(timeout_s, self._longest_s)
+        wait_s = min(timeout_s, self._settings.longest_s)
         return await self._calls.call(
-            lambda: self._ask(upright_data, checked, wait_s),
+            lambda: self._read(self._ask(upright_data, checked, wait_s), checked),
             item=item,
             timeout_s=timeout_s,
         )
+
+    def _read(self, found: AnswerEntries, size: Size) -> ReadAnswer:
+        if self._settings.is_boxes:
+            return detections_of(found, self._words, *size)
+        return tags_of(found, self._words)
 
 
 def _upright(data: bytes, item: str) -> bytes:

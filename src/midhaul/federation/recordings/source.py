@@ -196,9 +196,7 @@ def _check_labels(
 
 def _assigned(counts: Counter[tuple[int, int]]) -> dict[tuple[int, int], int]:
     """What is said for what, each label for one, so that most votes agree."""
-    from scipy.optimize import (  # noqa: PLC0415  optional
-        linear_sum_assignment,
-    )
+    from scipy.optimize import linear_sum_assignment  # noqa: PLC0415  optional
 
     labels = sorted({label for pair in counts for label in pair})
     place = {label: i for i, label in enumerate(labels)}

@@ -219,9 +219,7 @@ def _policy(
     said = config.policy.online
     if said is None:
         return bundle.policy, None
-    from midhaul.federation.serving.online_feedback import (  # noqa: PLC0415 - numba
-        online_of,
-    )
+    from midhaul.federation.serving.online_feedback import online_of  # noqa: PLC0415 - numba
 
     if online is None:
         return online_of(said, bundle, config.seed), None
@@ -234,17 +232,13 @@ def _features(bundle: Bundle, embedding: Path | None) -> FeatureExtractor:
     wanted = bundle.features
     if not wanted:
         return NoFeatures()
-    from midhaul.federation.features.statistics import (  # noqa: PLC0415 - loads OpenCV
-        ImageStatistics,
-    )
+    from midhaul.federation.features.statistics import ImageStatistics  # noqa: PLC0415 - loads OpenCV
 
     if wanted == ImageStatistics().names:
         return ImageStatistics()
     hint = "train it with features none, statistics or an embedding"
     if embedding is not None:
-        from midhaul.federation.features.embedding import (  # noqa: PLC0415
-            load_embedding,
-        )
+        from midhaul.federation.features.embedding import load_embedding  # noqa: PLC0415
 
         output = wanted[0].partition(":")[2].rpartition("[")[0]
         found = load_embedding(embedding, output)

@@ -404,9 +404,7 @@ class OnlineState:
 
         MidhaulError where the file is damaged or of another training.
         """
-        from midhaul.federation.policies.online.online import (  # noqa: PLC0415 - numba
-            OnlineRefit,
-        )
+        from midhaul.federation.policies.online.online import OnlineRefit  # noqa: PLC0415 - numba
 
         self._digest = hashlib.sha256(self._trained.read_bytes()).hexdigest()
         settings, recipe = config.settings, recipe_of(config, bundle, seed)
@@ -442,9 +440,7 @@ def online_of(config: ServedOnlineConfig, bundle: Bundle, seed: int) -> OnlineRe
 
     ConfigError where what it should learn is not learned while it serves.
     """
-    from midhaul.federation.policies.online.online import (  # noqa: PLC0415 - numba
-        OnlineRefit,
-    )
+    from midhaul.federation.policies.online.online import OnlineRefit  # noqa: PLC0415 - numba
 
     return OnlineRefit(
         bundle.policy,
