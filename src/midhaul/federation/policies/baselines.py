@@ -85,11 +85,7 @@ class FixedFamily:
     masks: Int64[np.ndarray, " s"]
     qualities: Float64[np.ndarray, " s"]
     prices_usd: Float64[np.ndarray, " p"]
-
-    @property
-    def name(self) -> str:
-        """Short name."""
-        return "fixed"
+    name: str = "fixed"
 
     @property
     def costs_usd(self) -> Float64[np.ndarray, " s"]:
@@ -339,11 +335,7 @@ class OracleFamily:
     masks: Int64[np.ndarray, " s"]
     qualities: Float64[np.ndarray, "n s"]
     prices_usd: Float64[np.ndarray, " p"]
-
-    @property
-    def name(self) -> str:
-        """Short name."""
-        return "oracle"
+    name: str = "oracle"
 
     def at(self, multiplier: float) -> TablePolicy:
         """Per item, the subset of the highest quality less multiplier times price."""

@@ -45,6 +45,7 @@ from midhaul.federation.fusion import fuser_from_state
 from midhaul.federation.fusion.base import Fuser
 from midhaul.federation.npz_state import SavedFields, from_state
 from midhaul.federation.policies.answer_features import describe, n_summary
+from midhaul.federation.policies.base import SavedByKind
 from midhaul.federation.policies.cascade.forests import Forest
 from midhaul.federation.recordings.problem import members, prices_of, sizes_of
 
@@ -263,7 +264,7 @@ def _likeness(
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class CascadePolicy(SavedFields):
+class CascadePolicy(SavedByKind):
     """The cascade at one exchange rate.
 
     Attributes:
@@ -280,14 +281,8 @@ class CascadePolicy(SavedFields):
     fuser: Fuser
     n_features: int
 
-    tag: ClassVar[str] = "policy"
     flat: ClassVar[tuple[str, ...]] = ("lattice",)
     kind: ClassVar[str] = "cascade"
-
-    @property
-    def name(self) -> str:
-        """Short name."""
-        return "cascade"
 
     def decide(
         self, situation: Situation, rng: np.random.Generator
