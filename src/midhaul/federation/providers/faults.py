@@ -12,7 +12,7 @@ import hashlib
 import math
 import time
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import numpy as np
 
@@ -135,7 +135,7 @@ class FaultyProvider:
 
     async def __aexit__(self, *how: object) -> None:
         """Close the provider."""
-        await self._inner.__aexit__(*how)
+        await self._inner.__aexit__(*cast("Any", how))
 
     @property
     def name(self) -> str:
