@@ -15,23 +15,23 @@ class OnlineSettings:
     Attributes:
         audit_share: share of the items that everybody is asked about, and paid for.
         boosted_share: the same after an alarm, until enough is known.
-        n_between_alarms: within n items, the chance of a false alarm is at most n over
-            this number.
-        window: audits that are remembered.
         n_fewest: audits that a refit needs.
         n_enough: audits after a change, with which auditing more ends.
         n_routine: audits between routine refits; 0 for never.
+        window: audits that are remembered.
+        n_between_alarms: within n items, the chance of a false alarm is at most n over
+            this number.
         n_to_leave_out: audits since a change with which leaving out who changed is
             first held against going on as before.
     """
 
     audit_share: Annotated[float, Gt(0), Le(1)] = 0.05
     boosted_share: Annotated[float, Gt(0), Le(1)] = 0.5
-    n_between_alarms: Annotated[float, Gt(0)] = 10_000
-    window: Annotated[int, Ge(1)] = 5000
     n_fewest: Annotated[int, Ge(1)] = 100
     n_enough: Annotated[int, Ge(1)] = 200
     n_routine: Annotated[int, Ge(0)] = 400
+    window: Annotated[int, Ge(1)] = 5000
+    n_between_alarms: Annotated[float, Gt(0)] = 10_000
     n_to_leave_out: Annotated[int, Ge(1)] = 20
 
     def __post_init__(self) -> None:
