@@ -5,10 +5,11 @@ from __future__ import annotations
 import io
 import os
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import aiohttp
 
+from midhaul import documents
 from midhaul.errors import DataError, NodeError
 from midhaul.wire.message import Item, pack_request, unpack_answer
 
@@ -25,6 +26,7 @@ TOKEN = "MIDHAUL_TOKEN"  # noqa: S105  the name of a variable
 _QUIET = ("Accept", "Accept-Encoding", "User-Agent")
 _PIECEWISE_BYTES = 1 << 20
 _MAX_ERROR_CHARACTERS = 500
+_MAX_ANSWER_BYTES = 1 << 26  # a node's answer has a few KB an image
 _KEEPALIVE_S = 30.0
 _OK = 200
 
@@ -80,6 +82,7 @@ class Client:
             connector=aiohttp.TCPConnector(
                 limit=self._connections, keepalive_timeout=_KEEPALIVE_S
             ),
+            auto_decompress=False,  # nodes compress nothing, bombs may come
             cookie_jar=aiohttp.DummyCookieJar(),
             skip_auto_headers=_QUIET,
             trust_env=False,
@@ -127,7 +130,7 @@ class Client:
                 headers=request.headers,
                 timeout=aiohttp.ClientTimeout(total=timeout_s),
             ) as response:
-                body = await response.read()
+                body = await _body(response)
                 code = response.status
         except TimeoutError:
             error = f"no answer from {url} within {timeout_s:g} s"
@@ -184,13 +187,33 @@ class Client:
             async with self._open.request(
                 method, url, json=body, timeout=aiohttp.ClientTimeout(total=timeout_s)
             ) as response:
-                return response.status, await response.json(content_type=None)
+                said: object = documents.parse_json(await _body(response))
+                if not isinstance(said, dict):
+                    message = "it says something else than a JSON object"
+                    raise ValueError(message)  # noqa: TRY004, TRY301 - told below
+                return response.status, cast("dict[str, Any]", said)
         except TimeoutError as error:
             message = f"no answer from {url} within {timeout_s:g} s"
             raise NodeError(message) from error
         except (aiohttp.ClientError, OSError, ValueError) as error:
             message = f"{url} does not answer: {_line(error)}"
             raise NodeError(message) from error
+
+
+async def _body(response: aiohttp.ClientResponse) -> bytes:
+    """The whole body; one that is longer than any answer breaks the connection."""
+    size = response.content_length
+    if size is not None and size <= _MAX_ANSWER_BYTES:
+        return await response.read()
+    parts: list[bytes] = []
+    n_left = _MAX_ANSWER_BYTES - (size or 0)
+    while n_left > 0 and (part := await response.content.readany()):
+        parts.append(part)
+        n_left -= len(part)
+    if n_left <= 0:
+        message = f"an answer has more than {_MAX_ANSWER_BYTES} bytes"
+        raise aiohttp.ClientPayloadError(message)
+    return b"".join(parts)
 
 
 def payload(body: bytes) -> bytes | io.BytesIO:
