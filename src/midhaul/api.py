@@ -121,8 +121,7 @@ def begin(
 ) -> Run:
     """A new run of a config, or its newest unfinished one.
 
-    Raises:
-        StoreError: the folder cannot be written.
+    StoreError if the folder cannot be written.
     """
     old = unfinished(out, config.hash()) if resume else None
     if old is not None:
@@ -350,11 +349,7 @@ def compare(
 
 
 def _file_of(source: Source) -> ExperimentFile:
-    """What a source is as an experiment file.
-
-    Raises:
-        ConfigError: it is none.
-    """
+    """What a source is as an experiment file; ConfigError if it is none."""
     if isinstance(source, Config):
         return file_of_values(source.plain(), type(source).__name__)
     if isinstance(source, Mapping):

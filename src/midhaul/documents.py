@@ -49,9 +49,8 @@ _SHOWN = 40
 def read_bytes(path: Path, *, max_bytes: int = MAX_DATA_BYTES) -> bytes:
     """The content of a file.
 
-    Raises:
-        OSError: it cannot be had.
-        ValueError: it is larger than it may be, or its name cannot be one.
+    OSError if it cannot be had; ValueError if it is larger than it may be, or its name
+    cannot be one.
     """
     with path.open("rb") as file:
         found = os.fstat(file.fileno())
@@ -67,9 +66,8 @@ def read_bytes(path: Path, *, max_bytes: int = MAX_DATA_BYTES) -> bytes:
 def read_text(path: Path, *, max_bytes: int = MAX_BYTES) -> str:
     """The content of a text file in UTF-8, without a byte order mark.
 
-    Raises:
-        OSError: it cannot be had.
-        ValueError: it is larger than it may be, no UTF-8, or has NUL bytes.
+    OSError if it cannot be had; ValueError if it is larger than it may be, no UTF-8, or
+    has NUL bytes.
     """
     text = read_bytes(path, max_bytes=max_bytes).decode("utf-8-sig")
     if "\0" in text:
@@ -81,13 +79,9 @@ def read_text(path: Path, *, max_bytes: int = MAX_BYTES) -> str:
 def parse_json(data: bytes | str, *, is_checked: bool | None = None) -> Any:
     """What a JSON text holds.
 
-    Args:
-        data: the text.
-        is_checked: whether every value is looked at, see :func:`check`; by default
-            those of texts that a person may have written, by their size.
-
-    Raises:
-        ValueError: it is no JSON, or nested too deeply.
+    Every value is looked at where ``is_checked``, see :func:`check`; by default those
+    of texts that a person may have written, by their size. ValueError if it is no JSON,
+    or nested too deeply.
     """
     value = _told(json.loads, data)
     if is_checked is None:
@@ -100,8 +94,7 @@ def parse_json(data: bytes | str, *, is_checked: bool | None = None) -> Any:
 def parse_toml(text: str) -> dict[str, Any]:
     """What a TOML text holds.
 
-    Raises:
-        ValueError: it is no TOML, or holds what :func:`check` refuses.
+    ValueError if it is no TOML, or holds what :func:`check` refuses.
     """
     value: dict[str, Any] = _told(tomllib.loads, text)
     check(value, is_config=True)
@@ -111,10 +104,8 @@ def parse_toml(text: str) -> dict[str, Any]:
 def parse_yaml(text: str) -> Any:
     """What a YAML text holds; aliases may not make more of it than a million values.
 
-    Raises:
-        ValueError: it is no YAML, grows by its aliases, or holds what :func:`check`
-            refuses.
-        PrerequisiteError: PyYAML is not installed.
+    ValueError if it is no YAML, grows by its aliases, or holds what :func:`check`
+    refuses; PrerequisiteError if PyYAML is not installed.
     """
     yaml = require("yaml", "detect")
 
@@ -139,14 +130,9 @@ def parse_yaml(text: str) -> Any:
 def check(value: object, *, is_config: bool = False) -> None:
     """Refuse values that would break what is done with them later.
 
-    Args:
-        value: lists and tables of plain values.
-        is_config: refuse, too, numbers that no key of an experiment can mean, and NUL,
-            which the name of no file has.
-
-    Raises:
-        ValueError: something is nested too deeply, or a text has halves of surrogate
-            pairs, which no file can hold; its place is named.
+    A config has, too, no numbers that no key of an experiment can mean, and no NUL,
+    which the name of no file has. ValueError if something is nested too deeply, or a
+    text has halves of surrogate pairs, which no file can hold; its place is named.
     """
     waiting: list[tuple[object, int, tuple[object, ...]]] = [(value, 0, ())]
     while waiting:

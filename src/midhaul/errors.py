@@ -97,12 +97,8 @@ class UnknownRunError(StoreError):
 def require(module: str, extra: str) -> ModuleType:
     """Import an optional library, or say in one line how to install it.
 
-    Args:
-        module: dotted module name, e.g. ``"onnxruntime"``.
-        extra: the extra of midhaul that brings it, e.g. ``"detect"``.
-
-    Raises:
-        PrerequisiteError: the library is not installed; the hint is the command.
+    ``extra`` brings it. The hint of the PrerequisiteError is the command that installs
+    it.
     """
     try:
         return importlib.import_module(module)

@@ -67,8 +67,7 @@ class Kind:
     def load_run(self) -> Experiment:
         """The function that fills a run.
 
-        Raises:
-            PrerequisiteError: a library that it needs is not installed.
+        PrerequisiteError if a library that it needs is not installed.
         """
         for library in self.needs:
             if importlib.util.find_spec(library) is None:
@@ -100,9 +99,8 @@ class Kind:
     def write_report(self, run: Run) -> ReportFile:
         """Write the report of a run into its folder.
 
-        Raises:
-            PrerequisiteError: a library of the extra ``report`` is missing.
-            StoreError: it cannot be written.
+        PrerequisiteError if a library of the extra ``report`` is missing; StoreError if
+        it cannot be written.
         """
         from midhaul.runs.store import store_errors  # noqa: PLC0415
         from midhaul.runs.summary import REPORT, ReportFile  # noqa: PLC0415
@@ -117,8 +115,7 @@ class Kind:
     def figures(self, run: Run) -> dict[str, Figure]:
         """The charts of a run's report, by their titles.
 
-        Raises:
-            PrerequisiteError: a library of the extra ``report`` is missing.
+        PrerequisiteError if a library of the extra ``report`` is missing.
         """
         of_class: type[Figure] = self._report("Figure")
         items = [i for section in self.build_page(run).sections for i in section.items]
@@ -150,8 +147,7 @@ class Kind:
     def _file(self, file: str) -> ModuleType:
         """Import a file of its folder, or the module that has all of its parts.
 
-        Raises:
-            PrerequisiteError: a library of the kind's extra is not installed.
+        PrerequisiteError if a library of the kind's extra is not installed.
         """
         try:
             found = importlib.import_module(self.folder or f"midhaul.{self.name}")
@@ -252,11 +248,7 @@ KINDS: dict[str, Kind] = {
 
 
 def kind_named(name: str) -> Kind:
-    """The kind of that name.
-
-    Raises:
-        ConfigError: there is none.
-    """
+    """The kind of that name; ConfigError if there is none."""
     if name in KINDS:
         return KINDS[name]
     message = f"expected a kind of experiment, found {name!r}{suggestion(name, KINDS)}"
@@ -274,8 +266,7 @@ def load_experiment(
 ) -> tuple[Kind, Config]:
     """The kind of an experiment file and its complete config.
 
-    Raises:
-        ConfigError: all mistakes at once.
+    ConfigError has all mistakes at once.
     """
     kind = kind_of(file, overrides)
     return kind, file.config(kind.load_config(), overrides)
@@ -284,8 +275,7 @@ def load_experiment(
 def kind_of(file: ExperimentFile, overrides: Sequence[Override]) -> Kind:
     """The kind that a file names, unless an override names another.
 
-    Raises:
-        ConfigError: neither names a kind that there is.
+    ConfigError if neither names a kind that there is.
     """
     named = [o.value for o in overrides if o.key == ("kind",)]
     return kind_named(cast("str", named[-1]) if named else file.kind)

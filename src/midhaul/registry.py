@@ -43,10 +43,7 @@ class Entry:
 class Registry(Mapping[str, Entry], Generic[T]):
     """The things of a kind by their names.
 
-    Args:
-        what: what one of them is called in messages.
-        entries: by name, where it is.
-        error: raised for a name that is not there.
+    Entries say where each is; ``error`` is raised for a name that is not there.
     """
 
     def __init__(
@@ -64,11 +61,7 @@ class Registry(Mapping[str, Entry], Generic[T]):
         }
 
     def __getitem__(self, name: str) -> Entry:
-        """The entry of a name.
-
-        Raises:
-            KeyError: there is none; :meth:`entry` says it to a user.
-        """
+        """The entry of a name; KeyError if there is none, see :meth:`entry`."""
         return self._entries[name]
 
     def __iter__(self) -> Iterator[str]:
@@ -87,8 +80,7 @@ class Registry(Mapping[str, Entry], Generic[T]):
     def entry(self, name: object, where: str = "") -> Entry:
         """The entry of a name that a user gave, in a text ``where`` if that is longer.
 
-        Raises:
-            MidhaulError: of the registry's class; there is nothing of that name.
+        The registry's error if there is nothing of that name.
         """
         if isinstance(name, str) and name in self._entries:
             return self._entries[name]
@@ -100,9 +92,8 @@ class Registry(Mapping[str, Entry], Generic[T]):
     def named(self, name: object) -> T:
         """The thing of that name, imported.
 
-        Raises:
-            MidhaulError: of the registry's class; there is nothing of that name.
-            PrerequisiteError: a library that it needs is missing.
+        The registry's error if there is none; PrerequisiteError if a library is
+        missing.
         """
         entry = self.entry(name)
         for library, extra in entry.needs:
@@ -112,9 +103,7 @@ class Registry(Mapping[str, Entry], Generic[T]):
     def called(self, name: object, *args: Any, **told: Any) -> Any:
         """What the thing of that name gives, told those options that it has.
 
-        Raises:
-            MidhaulError: of the registry's class; there is nothing of that name.
-            PrerequisiteError: a library that it needs is missing.
+        Errors as :meth:`named`.
         """
         make: Any = self.named(name)
         entry = self.entry(name)

@@ -50,11 +50,7 @@ class Gate:
 
     @classmethod
     def parse(cls, text: str) -> Gate:
-        """Read ``latency_p50_s=±5%``.
-
-        Raises:
-            ConfigError: it is written otherwise.
-        """
+        """Read ``latency_p50_s=±5%``; ConfigError if it is written otherwise."""
         from midhaul.errors import ConfigError
 
         found = _GATE.fullmatch(text.strip())

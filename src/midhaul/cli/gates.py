@@ -56,8 +56,7 @@ class Bound:
     def parse(cls, text: str) -> Bound:
         """Read ``latency_p99_s<=0.2`` or ``street-n:ap>=0.3``.
 
-        Raises:
-            ConfigError: it is written otherwise.
+        ConfigError if it is written otherwise.
         """
         from midhaul.errors import ConfigError
 
@@ -97,12 +96,7 @@ class Bound:
 def failures_of(run: Run, bounds: Sequence[Bound]) -> list[str]:
     """Why the bounds do not hold, one sentence each.
 
-    Args:
-        run: the run.
-        bounds: what is demanded.
-
-    Raises:
-        ConfigError: a bound names a metric or a configuration that the run has not.
+    ConfigError if a bound names a metric or a configuration that the run has not.
     """
     from midhaul.errors import ConfigError, suggestion
     from midhaul.runs.summary import name_of

@@ -51,8 +51,7 @@ def run_file(
 ) -> Run:
     """Run an experiment file and return the finished run.
 
-    Raises:
-        MidhaulError: the file is wrong, or the experiment failed.
+    MidhaulError if the file is wrong, or the experiment failed.
     """
     from midhaul import api
     from midhaul.cli.output import say

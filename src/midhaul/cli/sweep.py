@@ -97,8 +97,7 @@ def _plan(
 def parse_over(text: str) -> tuple[str, list[Override]]:
     """Read ``a.b=v1,v2`` as ``--over`` gives it; commas inside brackets do not part.
 
-    Raises:
-        ConfigError: it has no key or no value.
+    ConfigError if it has no key or no value.
     """
     from pathlib import Path
 

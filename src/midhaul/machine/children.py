@@ -194,11 +194,8 @@ def _send(process: ChildProcess, number: signal.Signals) -> None:
 class LoggedChild(ABC):
     """A program that says in its log when it is ready; a context manager.
 
-    Args:
-        name: in messages.
-        log: what it says is appended to this file.
-        ready: what it says when it is ready.
-        patience_s: longest wait until it is ready, and until it has ended.
+    What it says is appended to the log; it is ready when it says ``ready``. Patience is
+    the longest wait until it is ready, and until it has ended.
     """
 
     def __init__(
@@ -252,8 +249,7 @@ class LoggedChild(ABC):
     def start(self) -> None:
         """Start it where it does not run, and wait until it is ready.
 
-        Raises:
-            MidhaulError: it ends, or is not ready in time.
+        MidhaulError if it ends, or is not ready in time.
         """
         if self._process is not None:
             return
@@ -274,11 +270,7 @@ class LoggedChild(ABC):
             raise
 
     def stop(self, *, is_kill: bool = False) -> None:
-        """End it; twice is harmless.
-
-        Args:
-            is_kill: whether at once, as a crash would.
-        """
+        """End it, at once (as a crash would) where ``is_kill``; twice is harmless."""
         process, self._process = self._process, None
         if process is not None:
             if is_kill:

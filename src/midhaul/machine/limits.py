@@ -95,10 +95,7 @@ class CgroupLimit:
 class Throttle:
     """The helper process that stops and continues a node.
 
-    Args:
-        pid: of the process to hold.
-        cores: it may use.
-        is_attached: whether the helper ends with this program.
+    An attached helper ends with this program.
     """
 
     means = "stop and continue"
@@ -151,11 +148,7 @@ class AddressSpace:
 def limit_cpu(pid: int, name: str, cores: float, *, is_attached: bool = True) -> Held:
     """Hold a process to some cores, by a cgroup if possible.
 
-    Args:
-        pid: of the process.
-        name: of the node, for the name of the cgroup.
-        cores: it may use, e.g. 0.5.
-        is_attached: whether a helper process ends with this program.
+    The node's name is in that of the cgroup; an attached helper ends with this program.
     """
     quota_us = max(1000, round(cores * _PERIOD_US))
     in_files = {
@@ -167,13 +160,7 @@ def limit_cpu(pid: int, name: str, cores: float, *, is_attached: bool = True) ->
 
 
 def limit_memory(pid: int, name: str, n_bytes: int) -> Held:
-    """Hold a process to some memory, by a cgroup if possible.
-
-    Args:
-        pid: of the process.
-        name: of the node, for the name of the cgroup.
-        n_bytes: it may use.
-    """
+    """Hold a process to some memory, by a cgroup if possible."""
     in_files = {
         2: {"memory.max": str(n_bytes)},
         1: {"memory.limit_in_bytes": str(n_bytes)},
@@ -186,12 +173,7 @@ def limit_memory(pid: int, name: str, n_bytes: int) -> Held:
 
 
 def release_left(pid: int, name: str) -> None:
-    """Remove the cgroups of a process that another program had limited.
-
-    Args:
-        pid: of the process, which has ended.
-        name: of the node.
-    """
+    """Remove the cgroups of a process that ended and another program had limited."""
     for controller in ("cpu", "memory"):
         for version, parent in _parents(controller):
             folder = parent / _cgroup_name(pid, name)

@@ -21,13 +21,10 @@ _CPUCLOCK_SCHED = 2
 
 
 def cpu_s(pid: int) -> float | None:
-    """CPU seconds that a process has used, user and system, all threads.
+    """CPU seconds that a process has used in all threads; None when it is gone.
 
-    Linux gives every process a clock of its own; where there is none, the coarser
-    account of psutil is used.
-
-    Returns:
-        The seconds, or None when the process is gone.
+    User and system count. Linux gives every process a clock of its own; where there is
+    none, the coarser account of psutil is used.
     """
     if hasattr(time, "clock_gettime_ns"):
         try:

@@ -28,11 +28,7 @@ _AHEAD_S = 0.05
 
 
 class Budget:
-    """CPU seconds earned and not yet used.
-
-    Args:
-        cores: seconds earned per second.
-    """
+    """CPU seconds earned, ``cores`` per second, and not yet used."""
 
     def __init__(self, cores: float) -> None:
         self._cores = cores

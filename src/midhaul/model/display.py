@@ -120,9 +120,7 @@ class Shown:
 def short(value: object, *, is_code: bool = False) -> str:
     """A value in a few words: numbers with four digits, arrays by their shapes.
 
-    Args:
-        value: anything.
-        is_code: write texts in quotes and None as such, as a repr does.
+    Code has texts in quotes and None as such, as a repr does.
     """
     if value is None or isinstance(value, bool | np.bool_):
         words = {None: "–", True: "yes", False: "no"}

@@ -34,6 +34,8 @@ class Claim:
 class MetricSamples:
     """One metric of one configuration, as a function of its independent units.
 
+    ValueError if a unit's id is repeated.
+
     Attributes:
         metric: name of the metric, e.g. ``latency_p99_s``.
         configuration: name of the configuration it belongs to.
@@ -52,9 +54,6 @@ class MetricSamples:
             provider), so that many are less exact than as many independent ones; None
             where nothing does.
         is_model: true where stated coefficients make it, not a measurement.
-
-    Raises:
-        ValueError: a unit's id is repeated.
     """
 
     metric: str

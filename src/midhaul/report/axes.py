@@ -194,12 +194,8 @@ def interval(
 ) -> list[alt.Chart]:
     """A thin line from the lower to the upper end of each number's interval.
 
-    Args:
-        rows: the rows of ``base``; without any interval there is no layer.
-        base: chart with the encodings that the line shares with the mark.
-        channel: direction of the line.
-        axis: the number.
-        width: of the line in px.
+    Without any interval there is no layer. The chart has the encodings that the line
+    shares with the mark; the width is in px.
     """
     if not _has_interval(rows, axis):
         return []
@@ -216,10 +212,8 @@ def interval(
 def bounds(rows: Rows, base: alt.Chart, axis: Axis) -> list[alt.Chart]:
     """The sign beside each mark whose number is a bound.
 
-    Args:
-        rows: the rows of ``base``; without any bound there is no layer.
-        base: chart with the encodings that place the mark.
-        axis: the number.
+    Without any bound there is no layer. The chart has the encodings that place the
+    mark.
     """
     field = f"{axis.field}_bound"
     if not any(row.get(field) for row in rows):

@@ -33,11 +33,7 @@ if TYPE_CHECKING:
 def bars(rows: Rows, value: Axis, label: Axis, series: Series) -> Chart:
     """Horizontal bars from zero, each with its interval and its number.
 
-    Args:
-        rows: one per bar.
-        value: what the bars measure.
-        label: the category of each bar, in the order from top to bottom.
-        series: decides the colours; no legend, as the bars are labelled.
+    Bars stand in the order of ``label``; there is no legend, as they are labelled.
     """
     end = f"{value.field}_end"
     farthest = f"max(datum[{value.field!r}], datum['{value.field}_high'] || 0)"
@@ -64,11 +60,7 @@ def bars(rows: Rows, value: Axis, label: Axis, series: Series) -> Chart:
 def lines(rows: Rows, x: Axis, y: Axis, series: Series) -> Chart:
     """One line per series over an axis, each point with its interval.
 
-    Args:
-        rows: one per point; the field ``path`` parts a series into several lines.
-        x: where the points are; a category or a number.
-        y: how high they are.
-        series: the lines.
+    The field ``path`` parts a series into several lines.
     """
     click = legend_click(series)
     base = chart_of(rows).encode(x=across(x), color=series.colour())
@@ -91,12 +83,7 @@ def dots(
 ) -> Chart:
     """One row per category with one mark per series, each with its interval.
 
-    Args:
-        rows: one per mark.
-        value: where the marks are.
-        label: the rows, in the order from top to bottom.
-        series: the marks within a row.
-        step: height in px that each mark takes.
+    Each mark takes ``step`` px of height.
     """
     click = legend_click(series)
     offset = alt.YOffset(series.field, type="nominal", sort=list(series.names))
@@ -117,15 +104,7 @@ def dots(
 
 
 def tiles(rows: Rows, x: Axis, y: Axis, value: Axis, facet: Series) -> Chart:
-    """A small coloured table per series: what two settings do together.
-
-    Args:
-        rows: one per tile.
-        x: the columns.
-        y: the rows.
-        value: what colour and number show.
-        facet: one table per name.
-    """
+    """A small coloured table per series: what two settings do together."""
     values = [float(row[value.field]) for row in rows]
     middle = min(values) + 0.6 * (max(values) - min(values))
     light = alt.when(f"datum[{value.field!r}] > {middle}").then(alt.value("white"))
@@ -152,12 +131,8 @@ def tiles(rows: Rows, x: Axis, y: Axis, value: Axis, facet: Series) -> Chart:
 def stack(rows: Rows, value: Axis, label: Axis, parts: Series, total: Axis) -> Chart:
     """Horizontal bars made of parts.
 
-    Args:
-        rows: one per part of a bar, with the length of the whole bar in ``total``.
-        value: length of a part.
-        label: the bars, in the order from top to bottom.
-        parts: the parts, in the order from left to right.
-        total: the length of the whole bar, written behind it.
+    There is a row per part of a bar, with the length of the whole bar, which is written
+    behind it, in ``total``.
     """
     ruler = alt.Axis(format=TICKS, tickCount=8)
     rank = f"indexof({list(parts.names)!r}, datum[{parts.field!r}])"
@@ -201,12 +176,8 @@ def pareto(points: Sequence[tuple[float, ...]]) -> list[bool]:
 def front(rows: Rows, x: Axis, y: Axis, name: Axis, series: Series) -> Chart:
     """Marks of a trade-off, with a line through those that no other mark beats.
 
-    Args:
-        rows: one per mark; ``on_front`` is true where nothing is better in both.
-        x: what should be small.
-        y: what should be large.
-        name: what a mark is called in the tooltip.
-        series: colours of the marks.
+    ``x`` should be small, ``y`` large; ``on_front`` is true where nothing is better in
+    both. A mark is called ``name`` in its tooltip.
     """
     click = legend_click(series)
     best = chart_of([row for row in rows if row["on_front"]])
@@ -248,14 +219,10 @@ def over_time(
 def percentile_curves(rows: Rows, value: Axis, series: Series) -> Chart:
     """How large a value is at each percentile, with the tail stretched.
 
-    The axis runs over the nines: 90 %, 99 % and 99.9 % are equally far apart.
-
-    Args:
-        rows: one per point of a curve, with ``nines`` (minus the decimal logarithm of
-            the share above), ``percentile`` (0 to 100) and ``is_thin`` (true where few
-            values lie beyond, drawn dotted).
-        value: what is distributed.
-        series: one curve per name.
+    The axis runs over the nines: 90 %, 99 % and 99.9 % are equally far apart. There is
+    a row per point of a curve, with ``nines`` (minus the decimal logarithm of the share
+    above), ``percentile`` (0 to 100) and ``is_thin`` (true where few values lie beyond,
+    drawn dotted).
     """
     click = legend_click(series)
     places = (0, 0.30103, 1, 1.30103, 2, 3, 4)

@@ -27,11 +27,9 @@ def points_of(
 ) -> list[dict[str, Any]]:
     """The points of one curve of ``charts.percentile_curves``, in ms.
 
-    Args:
-        values_s: one or more; those that are only known to be larger as what they
-            exceed.
-        known_below_s: the least of these; the curve ends before it.
-        n_nines: how far out it goes: 3 is 99.9 %.
+    There is at least one value; those that are only known to be larger stand as what
+    they exceed, ``known_below_s`` is the least of these, and the curve ends before it.
+    It goes out to ``n_nines``: 3 is 99.9 %.
     """
     n = len(values_s)
     ordered = np.sort(values_s)

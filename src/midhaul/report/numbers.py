@@ -52,9 +52,7 @@ def size_text(n_bytes: float) -> str:
 def bounded(text: str, bound: str | None) -> str:
     """A number in words, with the sign of what it is a bound of.
 
-    Args:
-        text: the number.
-        bound: as the column ``bound`` of a summary has it.
+    The bound is as the column ``bound`` of a summary has it.
     """
     return f"{SIGNS[bound]} {text}" if bound else text
 

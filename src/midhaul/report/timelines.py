@@ -23,12 +23,7 @@ def area(
 ) -> Chart:
     """Steps stacked on each other over time, with a line at a limit.
 
-    Args:
-        rows: one per part and time; every part has a row at every time.
-        x: the time.
-        y: the height of a part.
-        parts: who is stacked, the first at the bottom.
-        limit: where to draw a dashed line, such as a capacity; None for none.
+    Every part has a row at every time, the first at the bottom; the line is dashed.
     """
     click = legend_click(parts)
     known = {} if limit is None else {"limit": limit}
@@ -57,13 +52,8 @@ def spans(
 ) -> Chart:
     """What was going on from when to when: one row per label, bars by series.
 
-    Args:
-        rows: one per bar; the field ``note`` is its text in the tooltip.
-        begin: where a bar begins; its title names the axis.
-        end: where it ends.
-        label: the rows, in the order from top to bottom.
-        series: the colours.
-        step: height of a row in px.
+    The field ``note`` is the text of a bar's tooltip. Rows stand in the order of
+    ``label`` and are ``step`` px high.
     """
     click = legend_click(series)
     note = alt.Tooltip("note", type="nominal", title="")
@@ -84,11 +74,7 @@ def spans(
 def steps_with_points(rows: Rows, x: Axis, y: Axis, chosen: str) -> Chart:
     """A staircase of what can be had, with rings round what was chosen.
 
-    Args:
-        rows: one per step and ``curve``; the field ``chosen`` counts who chose it.
-        x: what a step costs.
-        y: what it gives.
-        chosen: field with the number of those that chose the step; 0 for none.
+    There is a row per step and ``curve``; ``chosen`` is the field of how many chose it.
     """
     names = tuple(dict.fromkeys(str(row["curve"]) for row in rows))
     series = Series("curve", "curve", names)

@@ -48,9 +48,8 @@ class View:
     def rows(self, table: Table, order: str = "") -> list[dict[str, Any]]:
         """The rows of a table, each with number and name of its configuration.
 
-        Args:
-            table: without the column ``configuration``, all rows are of the first one.
-            order: columns to sort by, as in SQL; as written by default.
+        All rows of a table without the column ``configuration`` are of the first one.
+        ``order`` is columns to sort by, as in SQL; as written by default.
         """
         if table.name not in self.has:
             return []
@@ -95,10 +94,7 @@ def headline(
 ) -> Headline | str:
     """The best configuration of each metric.
 
-    Args:
-        view: the run.
-        metrics: of its kind.
-        wanted: title and metric.
+    ``wanted`` has a title and a metric each.
     """
     numbers: list[tuple[str, str, str]] = []
     for title, metric in wanted:

@@ -26,8 +26,7 @@ _HASH_LENGTH = 12
 def plain_values(values: Mapping[str, Any], place: str = "") -> dict[str, Any]:
     """Python's values as what TOML can hold: lists, texts, tables.
 
-    Raises:
-        ConfigError: a value is of a type that no experiment file could hold.
+    ConfigError if a value is of a type that no experiment file could hold.
     """
     found: dict[str, Any] = {}
     for key, value in values.items():

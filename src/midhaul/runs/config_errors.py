@@ -57,13 +57,7 @@ class Mistake:
 
 
 def config_error(title: str, found: Sequence[Mistake], kind: object) -> ConfigError:
-    """All mistakes of a config at once.
-
-    Args:
-        title: its file, or what else it is called.
-        found: the mistakes.
-        kind: the kind of experiment; no text where it is not known.
-    """
+    """All mistakes of a config at once."""
     count = "a mistake" if len(found) == 1 else f"{len(found)} mistakes"
     listed = "".join(f"\n  {mistake}" for mistake in found)
     name = kind if isinstance(kind, str) else "KIND"
@@ -79,11 +73,7 @@ def mistakes(
 ) -> list[Mistake]:
     """One mistake per place, in the order of the file.
 
-    Args:
-        model: what the values were held against.
-        error: what pydantic says.
-        values: the values, to tell keys from the names of union members.
-        lines: line of each key.
+    The values tell keys from the names of union members; lines are those of each key.
     """
     texts: dict[Place, list[str]] = {}
     n_more = 0

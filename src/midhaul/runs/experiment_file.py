@@ -250,14 +250,8 @@ def file_of_values(
 ) -> ExperimentFile:
     """What an experiment file would be that holds these values of Python.
 
-    Relative paths begin in the current folder.
-
-    Args:
-        values: by key, tables as mappings; lists, tuples and paths are taken.
-        name: what messages call it.
-
-    Raises:
-        ConfigError: a value is of a type that no file could hold.
+    Relative paths begin in the current folder. ConfigError if a value is of a type that
+    no file could hold.
     """
     path = Path.cwd() / "config.toml"
     found = ExperimentFile(path=path, values=plain_values(values), name=name)
@@ -284,8 +278,7 @@ def _with_sweep(file: ExperimentFile) -> ExperimentFile:
 def parse_key(text: str) -> tuple[str, ...]:
     """The steps of a dotted key; a step in quotes may have points in it.
 
-    Raises:
-        ConfigError: it is no key.
+    ConfigError if it is no key.
     """
     try:
         node: object = documents.parse_toml(f"{text.strip()} = 0")

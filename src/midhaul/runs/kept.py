@@ -21,12 +21,8 @@ if TYPE_CHECKING:
 class KeptTables:
     """Some tables of a run, in memory as well.
 
-    Args:
-        run: whose tables they are.
-        kept: the tables; others cannot be written here.
-
-    Raises:
-        StoreError: a part that is there already is damaged.
+    Others than the ``kept`` cannot be written here. StoreError if a part that is there
+    already is damaged.
     """
 
     def __init__(self, run: Run, *kept: Table) -> None:
@@ -41,9 +37,8 @@ class KeptTables:
     ) -> None:
         """Write one part and keep it; one of the same number is replaced.
 
-        Raises:
-            StoreError: it cannot be written; what was written before is kept.
-            ValueError: the rows do not fit the table.
+        StoreError if it cannot be written; what was written before is kept; ValueError
+        if the rows do not fit the table.
         """
         data = table.from_rows(rows)
         self._run.write(table, data, part=part)
@@ -56,9 +51,7 @@ class KeptTables:
     def read(self, table: Table, parts: Sequence[int] | None = None) -> pa.Table:
         """All rows of a table, or those of some parts, in the order of the parts.
 
-        Args:
-            table: one of those that are kept.
-            parts: numbers of parts; those that are not there have no rows.
+        Parts that are not there have no rows.
         """
         there = self._parts[table.name]
         chosen = sorted(there if parts is None else there.keys() & set(parts))

@@ -70,9 +70,7 @@ class Manifest(BaseModel):
     def read(cls, folder: Path) -> Manifest:
         """The manifest of the run in ``folder``.
 
-        Raises:
-            UnknownRunError: there is none.
-            StoreError: it holds something else.
+        UnknownRunError if there is none; StoreError if it holds something else.
         """
         file = folder / NAME
         try:

@@ -66,9 +66,8 @@ class Metric:
     ) -> MetricSamples:
         """This metric of a configuration, as a function of its independent units.
 
-        Raises:
-            ValueError: nothing says which direction is better, so that two of them
-                cannot be compared.
+        ValueError if nothing says which direction is better, so that two of them cannot
+        be compared.
         """
         return MetricSamples(
             metric=self.name,
@@ -134,13 +133,9 @@ def declare(
 ) -> Metrics:
     """The metrics of a kind by their names, in the order of its report.
 
-    Args:
-        metrics: each with a name of its own.
-        over: what the intervals of those rest on that do not say it.
-        headline: names of those that a run shows first, besides those that say it.
-
-    Raises:
-        ValueError: a name is declared twice, or is to be a headline and is none.
+    ``over`` is what the intervals of those rest on that do not say it; ``headline``
+    names what a run shows first, besides those that say it. ValueError if a name is
+    declared twice, or is to be a headline and is none.
     """
     found = {
         metric.name: replace(
@@ -162,14 +157,7 @@ def summary_rows(
     rng: np.random.Generator,
     n_resamples: int = 1000,
 ) -> list[Row]:
-    """Metrics of a configuration as rows of the table ``summary``, with intervals.
-
-    Args:
-        samples: its metrics.
-        configuration: its number.
-        rng: the source of chance.
-        n_resamples: bootstrap resamples.
-    """
+    """Metrics of a configuration as rows of the table ``summary``, with intervals."""
     return [
         {
             "configuration": configuration,

@@ -540,8 +540,7 @@ def is_running(manifest: Manifest) -> bool:
 def _hold(folder: Path) -> FileLock:
     """Take a run for this process, which nobody else may continue meanwhile.
 
-    Raises:
-        StoreError: another process has it.
+    StoreError if another process has it.
     """
     path = folder / LOCK
     process = machine.this_process()

@@ -46,13 +46,9 @@ def section(
 ) -> type[Any]:
     """A section with the fields of a dataclass, to be the base of one with a name.
 
-    Args:
-        value: a dataclass whose ``Attributes:`` describe each field.
-        without: fields that are no keys.
-        sections: the section in place of each dataclass that a field holds.
-
-    Returns:
-        A :class:`Section`, whose keys who checks types cannot know.
+    ``Attributes:`` of the dataclass describe each field. ``without`` are no keys;
+    ``sections`` has the section in place of each dataclass that a field holds. Who
+    checks types cannot know the keys.
     """
     held = sections or {}
     keys = {
@@ -88,10 +84,8 @@ def key(value: type[Any], name: str) -> Any:
 def value_of(value: type[T], config: Section, **more: Any) -> T:
     """The dataclass that a section fills.
 
-    Args:
-        value: the class.
-        config: has keys of the names of its fields, among others.
-        more: fields that are no keys, or are made of them.
+    The config has keys of the names of its fields, among others; ``more`` are fields
+    that are no keys, or are made of them.
     """
     names = [one.name for one in fields(value) if one.init]  # type: ignore[arg-type]
     model = type(config).model_fields

@@ -41,8 +41,7 @@ def store_errors(path: Path) -> Generator[None]:
 def write_whole(path: Path, write: Callable[[Path], None]) -> None:
     """Let ``write`` fill a temporary file, then put it in the place of ``path``.
 
-    Raises:
-        StoreError: it cannot be written; the file that was there is unchanged.
+    StoreError if it cannot be written; the file that was there is unchanged.
     """
     pid = os.getpid()
     writer = f"{pid}-{machine.start_of(pid)}-{threading.get_ident():x}"

@@ -101,14 +101,8 @@ def points_of(
 ) -> tuple[Point, ...]:
     """All combinations of the file's ``[sweep]`` and of ``--over``.
 
-    Args:
-        file: the experiment file.
-        model: the config of its kind.
-        overrides: laid over the file first.
-        over: the values of each further key; a key of ``[sweep]`` is replaced.
-
-    Raises:
-        ConfigError: a value does not fit its key, or nothing varies.
+    ``overrides`` are laid over the file first; a key of ``[sweep]`` is replaced by
+    ``over``. ConfigError if a value does not fit its key, or nothing varies.
     """
     folder = file.path.parent
     axes = {
@@ -132,19 +126,9 @@ def run_sweep(
 ) -> list[SweepOutcome]:
     """Visit every point that is not finished, in random order.
 
-    A point that fails is an outcome, and the others are visited all the same.
-
-    Args:
-        sweep: what to visit.
-        root: the folder of all runs.
-        progress: where to tell it.
-        jobs: points at once, each in a process of its own; with 1 they run in this one.
-
-    Returns:
-        One outcome per point, in the order of ``sweep.points``.
-
-    Raises:
-        StoreError: another process is at the same sweep.
+    A point that fails is an outcome, and the others are visited all the same. Outcomes
+    are in the order of ``sweep.points``; with one job they run in this process.
+    StoreError if another process is at the same sweep.
     """
     with _only_one(root, sweep), progress.task("points", len(sweep.points)) as task:
         outcomes: dict[str, SweepOutcome] = {}

@@ -111,11 +111,7 @@ def write(
 
 
 def read(file: Path, table: Table) -> pa.Table:
-    """The rows of one part.
-
-    Raises:
-        StoreError: it is damaged, or of another table.
-    """
+    """The rows of one part; StoreError if it is damaged, or of another table."""
     try:
         data = documents.read_parquet(file)
         for column in table.columns:
@@ -131,8 +127,7 @@ def read(file: Path, table: Table) -> pa.Table:
 def read_undeclared(files: Sequence[Path]) -> pa.Table:
     """The rows of all parts of a table whose columns nobody declares.
 
-    Raises:
-        StoreError: a part is damaged.
+    StoreError if a part is damaged.
     """
     try:
         found = [documents.read_parquet(file) for file in files]
@@ -145,8 +140,7 @@ def read_undeclared(files: Sequence[Path]) -> pa.Table:
 def count(file: Path) -> int:
     """The number of rows of one part, from the file's end.
 
-    Raises:
-        StoreError: it is damaged.
+    StoreError if it is damaged.
     """
     try:
         return pq.read_metadata(file).num_rows
@@ -159,14 +153,9 @@ def query(text: str, files: Mapping[str, Sequence[Path]]) -> pa.Table:
     """The answer of DuckDB to a query.
 
     A column that a query names again gets a number behind its name, ``gateway_1``, as
-    DuckDB does in a subquery: names of columns are the keys of rows.
-
-    Args:
-        text: SQL.
-        files: the parts of each table, by the name that the query knows it by.
-
-    Raises:
-        ValueError: the query is wrong, gives no rows, or a part is damaged.
+    DuckDB does in a subquery: names of columns are the keys of rows. ``files`` are the
+    parts of each table, by the name that the query knows it by. ValueError if the query
+    is wrong, gives no rows, or a part is damaged.
     """
     try:
         with duckdb.connect() as database:

@@ -42,16 +42,9 @@ def parallel(
 ) -> Iterator[tuple[int, _Result]]:
     """Do some work on every task and hand out results as they come.
 
-    Args:
-        work: a function of a module, so that another process can import it.
-        tasks: its arguments.
-        jobs: processes; with 1, all is done in this one.
-
-    Yields:
-        The number of the task and its result, in any order.
-
-    Raises:
-        MidhaulError: a process was killed, by want of memory for example.
+    ``work`` is a function of a module, so that another process can import it. It yields
+    the number of each task and its result, in any order. MidhaulError if a process was
+    killed, by want of memory for example.
     """
     if jobs == 1 or len(tasks) < 2:  # noqa: PLR2004 - nothing to share out
         for number, task in enumerate(tasks):
@@ -84,14 +77,9 @@ def run_apart(
 ) -> Iterator[tuple[str, str | None]]:
     """Call ``function(*arguments, progress)`` per entry, ``jobs`` at once.
 
-    Args:
-        function: importable by name; its arguments can be pickled.
-        calls: the arguments by key.
-        jobs: processes at once.
-
-    Yields:
-        Each key when its process has ended, with what the call raised; a process
-        that was killed says nothing.
+    The function is importable by name, its arguments can be pickled. It yields each key
+    when its process has ended, with what the call raised; a process that was killed
+    says nothing.
     """
     context = multiprocessing.get_context("spawn")
     waiting = list(calls.items())

@@ -27,11 +27,7 @@ _SECRETS = {
 def serve(file: Path) -> None:
     """Run a bridge until it is told to stop by SIGTERM or SIGINT.
 
-    Args:
-        file: as :class:`midhaul.deploy.enforcement.bridge_config.BridgeConfig` says.
-
-    Raises:
-        MidhaulError: the file or its rate map is wrong, or a library is missing.
+    MidhaulError if the file or its rate map is wrong, or a library is missing.
     """
     config = read_bridge(file)
     from midhaul.deploy.enforcement.bridge import Bridge  # noqa: PLC0415  slow

@@ -26,15 +26,10 @@ _BACKLOG = 16_384
 def serve(file: Path) -> None:
     """Serve a federation until it is told to stop by SIGTERM or SIGINT.
 
-    Requests under way are answered first, for as long as the file allows; then calls
-    in flight are settled, and the ledger is closed.
-
-    Args:
-        file: TOML as :class:`midhaul.federation.serving.config.FederationFile` says.
-
-    Raises:
-        MidhaulError: the file is wrong, something that it names is missing, its port
-            or its ledger is in use, or a provider cannot be opened.
+    Requests under way are answered first, for as long as the file allows; then calls in
+    flight are settled, and the ledger is closed. MidhaulError if the file is wrong,
+    something that it names is missing, its port or its ledger is in use, or a provider
+    cannot be opened.
     """
     config = read_federation(file)
     require("prometheus_client", "federation")

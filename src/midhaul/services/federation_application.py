@@ -354,11 +354,7 @@ class FederationApplication:
 
 
 def _feedback_of(body: bytes, knowledge: Knowledge) -> tuple[str, Answers]:
-    """Id of the answer and what is right about it.
-
-    Raises:
-        DataError: it is no feedback.
-    """
+    """Id of the answer and what is right about it; DataError if it is no feedback."""
     try:
         said = documents.parse_json(body)
     except ValueError as error:
@@ -378,8 +374,7 @@ def _feedback_of(body: bytes, knowledge: Knowledge) -> tuple[str, Answers]:
 def options_of(scope: Scope) -> dict[str, Any]:
     """Item, deadline and budget of a request: in its query, or in its headers.
 
-    Raises:
-        HttpError: one is unknown or cannot be read.
+    HttpError if one is unknown or cannot be read.
     """
     try:
         query = parse_qsl(

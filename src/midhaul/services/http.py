@@ -35,11 +35,8 @@ async def read_body(
     """The whole body of a request.
 
     A body that is too long is read on and thrown away for a while, because a client
-    that is still sending would not see the answer.
-
-    Raises:
-        HttpError: it is too long (413) or too slow (408).
-        Disconnected: the client went away in the middle.
+    that is still sending would not see the answer. HttpError if it is too long (413) or
+    too slow (408); Disconnected if the client went away in the middle.
     """
     pieces: list[bytes | bytearray] = []
     size = 0

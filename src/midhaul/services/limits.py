@@ -274,11 +274,8 @@ class _Body:
 class AdmissionControl:
     """Stands before an application: asks for the token, counts bodies in flight.
 
-    Args:
-        application: an ASGI application that answers an ``HttpError`` which is raised
-            while it reads a body.
-        limits: on what clients may cost.
-        token: that requests must bear, save ``GET /health``; empty for none.
+    The application answers an ``HttpError`` which is raised while it reads a body. All
+    requests must bear the token, save ``GET /health``; empty for none.
     """
 
     def __init__(
@@ -389,8 +386,7 @@ def _too_many(limits: ServerLimits) -> HttpError:
 def token_for(host: str) -> str:
     """The token that a server on an address asks for; empty for none.
 
-    Raises:
-        ConfigError: the address can be reached from elsewhere, and there is no token.
+    ConfigError if the address can be reached from elsewhere, and there is no token.
     """
     token = os.environ.get(TOKEN, "")
     try:

@@ -31,12 +31,8 @@ _LINGER_S = 0.5
 def serve(file: Path) -> None:
     """Serve a node until it is told to stop by SIGTERM or SIGINT.
 
-    Args:
-        file: JSON as :class:`midhaul.testbed.nodes.settings.NodeFile` writes it.
-
-    Raises:
-        MidhaulError: the file is wrong, its port is in use, or its detector cannot be
-            loaded.
+    MidhaulError if the file is wrong, its port is in use, or its detector cannot be
+    loaded.
     """
     signal.signal(signal.SIGTERM, _leave)
     allow_connections()

@@ -92,8 +92,7 @@ _WARM_PX = (480, 640, 3)
 def load_and_warm(settings: NodeSettings) -> Detector | None:
     """Load the detector of some settings and run it once.
 
-    Raises:
-        MidhaulError: it cannot be loaded, or fails on a plain gray image.
+    MidhaulError if it cannot be loaded, or fails on a plain gray image.
     """
     if settings.detector is None:
         return None

@@ -82,15 +82,9 @@ class _Process:
 def up(config: TestbedConfig, state: Path, progress: Progress) -> None:
     """Start the nodes and links of an experiment and leave them running.
 
-    Args:
-        config: the experiment.
-        state: folder for what is running and for the logs.
-        progress: where every node that is ready is told.
-
-    Raises:
-        NodeError: nodes are running there already, or one does not start; those that
-            did are stopped again.
-        DataError: the folder cannot be written.
+    ``state`` is the folder of what is running and of its logs. NodeError if nodes are
+    running there already, or one does not start (those that did are stopped again);
+    DataError if the folder cannot be written.
     """
     if any(process.found() for process in _read(state)):
         message = f"the nodes of {state} are running already"
@@ -123,26 +117,15 @@ def up(config: TestbedConfig, state: Path, progress: Progress) -> None:
 def status(state: Path) -> list[NodeStatus]:
     """Ask every node that was started how it is; empty when none was.
 
-    Args:
-        state: the folder given to :func:`up`.
-
-    Raises:
-        DataError: what was written there cannot be read.
+    DataError if what was written there cannot be read.
     """
     return [_status(process) for process in _read(state) if process.role != _LINKS]
 
 
 def down(state: Path) -> list[str]:
-    """Stop the nodes and links that were started.
+    """Stop the nodes and links that were started; names of those that still ran.
 
-    Args:
-        state: the folder given to :func:`up`.
-
-    Returns:
-        Names of those that were still running.
-
-    Raises:
-        DataError: what was written there cannot be read.
+    DataError if what was written there cannot be read.
     """
     processes = _read(state)
     found = [(process, process.found()) for process in processes]

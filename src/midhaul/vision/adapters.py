@@ -72,15 +72,10 @@ def as_predictions(
 ) -> dict[str, Detections]:
     """Detections for the images of a data set, by image id.
 
-    Args:
-        found: detections by image id, or a list of COCO's results: there, an image
-            without an entry is one on which nothing was found.
-        dataset: the images.
-        names: the label of each class number or category id; the data set's own
-            category ids by default.
-
-    Raises:
-        DataError: an entry is none, or no entry is of the data set.
+    That is detections by image id, or a list of COCO's results, in which an image
+    without an entry is one on which nothing was found. ``names`` has the label of each
+    class number or category id; the data set's own category ids by default. DataError
+    if an entry is none, or no entry is of the data set.
     """
     known = names if names is not None else (dataset.categories or None)
     if isinstance(found, Mapping):
@@ -106,11 +101,7 @@ _N_NUMBERS = 4
 
 
 def _entries(found: object) -> list[_Entry]:
-    """The entries of a list of COCO's results.
-
-    Raises:
-        DataError: it is something else.
-    """
+    """The entries of a list of COCO's results; DataError if it is something else."""
     if not isinstance(found, Sequence) or isinstance(found, str | bytes):
         message = (
             "expected Detections, supervision.Detections or a list of COCO's results, "
@@ -166,11 +157,7 @@ def _of_supervision(found: SupervisionDetections, names: Names | None) -> Detect
 def _labels(
     classes: Sequence[object], names: Names | None
 ) -> tuple[np.ndarray, tuple[str, ...]]:
-    """The label of each box, and the label set.
-
-    Raises:
-        DataError: a class has no name.
-    """
+    """The label of each box, and the label set; DataError if a class has no name."""
     if names is None:
         known = {_text(one): _text(one) for one in classes}
     elif isinstance(names, Mapping):

@@ -57,15 +57,9 @@ def check_path(
 ) -> Checked:
     """Check a data set, a model, a file of recorded answers or a folder of images.
 
-    Args:
-        path: a folder, a COCO JSON file, a ``data.yaml``, an ONNX or TensorFlow Lite
-            model, or a Parquet file of detections.
-        kind: of the data set; found out when absent.
-        images: folder of the images of a COCO file; looked for when absent.
-        advance: called after each image.
-
-    Raises:
-        DataError: there is nothing of the sort.
+    That is a folder, a COCO JSON file, a ``data.yaml``, an ONNX or TensorFlow Lite
+    model, or a Parquet file of detections. The kind of a data set and the images of a
+    COCO file are found out when absent. DataError if there is nothing of the sort.
     """
     if not path.exists():
         message = f"there is nothing at {path}"
@@ -96,10 +90,7 @@ def check_dataset(
 ) -> Checked:
     """Check a data set: its annotations, its files, and every pixel of its images.
 
-    Args:
-        what: the data set in words.
-        opened: opens it, and leaves mistakes of single images with what it is given.
-        advance: called after each image.
+    ``opened`` leaves mistakes of single images with the faults that it is given.
     """
     faults = Faults("list")
     try:
@@ -126,8 +117,7 @@ def check_dataset(
 def check_model(spec: str) -> Checked:
     """Check a detector: its file, its card, and that it answers.
 
-    Raises:
-        PrerequisiteError: a library is missing; the hint says how to install it.
+    PrerequisiteError if a library is missing; the hint says how to install it.
     """
     what = f"detector {spec}"
     try:

@@ -79,13 +79,7 @@ def answer(
 ) -> dict[str, Detections]:
     """A detector's answers to all images of a data set, as they are stored.
 
-    Args:
-        detector: what answers.
-        dataset: the images.
-        advance: called after each of them.
-
-    Raises:
-        DataError: an image cannot be read.
+    ``advance`` is called after each of them. DataError if an image cannot be read.
     """
     from midhaul.vision.images.image import decode  # noqa: PLC0415  needs OpenCV
 

@@ -89,8 +89,7 @@ def unpack(
 ) -> tuple[dict[str, Any], list[memoryview]]:
     """The JSON part and the binary parts of a framed message, without copying.
 
-    Raises:
-        DataError: the bytes are no whole framed message.
+    DataError if the bytes are no whole framed message.
     """
     view = memoryview(data)
     if len(view) < _HEAD.size:
@@ -131,8 +130,7 @@ def pack_detections(detections: Detections) -> tuple[bytes, list[str]]:
 def unpack_detections(part: bytes | memoryview, names: Sequence[str]) -> Detections:
     """The detections that :func:`pack_detections` packed.
 
-    Raises:
-        DataError: the bytes are no whole rows, or a label has no name.
+    DataError if the bytes are no whole rows, or a label has no name.
     """
     rows = unpack_rows(part)
     if not np.isfinite(rows).all():
@@ -153,8 +151,7 @@ def unpack_detections(part: bytes | memoryview, names: Sequence[str]) -> Detecti
 def unpack_rows(part: bytes | memoryview) -> Float32[np.ndarray, "n 6"]:
     """Corners, score and label of packed detections, whatever these are.
 
-    Raises:
-        DataError: the bytes are no whole rows.
+    DataError if the bytes are no whole rows.
     """
     if len(part) % (4 * _ROW):
         message = f"packed detections are rows of {4 * _ROW} bytes, got {len(part)}"
@@ -192,13 +189,8 @@ def unpack_request(
 ) -> list[Item]:
     """The items of a request.
 
-    Args:
-        body: the HTTP body.
-        content_type: its content type; anything but :data:`FRAMES` is one image.
-        image: the value of :data:`IMAGE_HEADER`.
-
-    Raises:
-        DataError: the body is empty, or a framed message that does not fit.
+    Any content type but :data:`FRAMES` is one image, called as :data:`IMAGE_HEADER`
+    says. DataError if the body is empty, or a framed message that does not fit.
     """
     if not body:
         message = "a request carries an image, got an empty body"
@@ -220,10 +212,7 @@ def pack_answer(
 ) -> bytes:
     """An answer: what is said of the request, of each image, and the boxes.
 
-    Args:
-        meta: durations and byte counts of the request.
-        images: what is said of each image, in the order asked.
-        detections: the boxes on each image, in the same order.
+    Images and detections are in the order asked.
     """
     packed = [pack_detections(found) for found in detections]
     entries = [
@@ -236,8 +225,7 @@ def pack_answer(
 def unpack_answer(body: bytes) -> tuple[dict[str, Any], tuple[Detections, ...]]:
     """What was said of the request, with the boxes of each image.
 
-    Raises:
-        DataError: the body is no answer.
+    DataError if the body is no answer.
     """
     meta, parts = unpack_parts(body)
     return meta, tuple(unpack_detections(part, names) for part, names in parts)
@@ -248,8 +236,7 @@ def unpack_parts(
 ) -> tuple[dict[str, Any], list[tuple[memoryview, list[str]]]]:
     """What was said of the request, with packed detections and labels of each image.
 
-    Raises:
-        DataError: the body is no answer.
+    DataError if the body is no answer.
     """
     meta, parts = unpack(body)
     entries = _entries(meta)

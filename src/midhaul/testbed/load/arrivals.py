@@ -58,14 +58,10 @@ _HINT = (
 def read_arrivals(file: Path, *, loops: bool = False, speed: float = 1.0) -> Recorded:
     """Read planned sends from a file.
 
-    Args:
-        file: ``.csv`` with a header, ``.parquet``, or text with a number per line
-            (blank lines and lines that begin with ``#`` are skipped).
-        loops: start again at its end.
-        speed: how many times as fast as recorded.
-
-    Raises:
-        DataError: the file cannot be read or holds something else.
+    That is ``.csv`` with a header, ``.parquet``, or text with a number per line (blank
+    lines and lines that begin with ``#`` are skipped). ``speed`` is how many times as
+    fast as recorded they come; ``loops`` starts again at the end. DataError if the file
+    cannot be read or holds something else.
     """
     try:
         times = _READERS.get(file.suffix.lower(), _read_text)(file)

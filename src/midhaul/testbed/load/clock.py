@@ -60,10 +60,8 @@ class SpinClock:
 class TimerClock:
     """The monotonic clock with a timer of the Linux kernel; for one sleeper at a time.
 
-    To be made inside the event loop that will use it, and closed there.
-
-    Raises:
-        OSError: the kernel gives no timer.
+    To be made inside the event loop that will use it, and closed there. OSError if the
+    kernel gives no timer.
     """
 
     def __init__(self) -> None:

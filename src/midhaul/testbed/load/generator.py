@@ -58,15 +58,8 @@ class Guard:
 class RunningLoad:
     """Sends requests one by one and keeps their records.
 
-    Args:
-        scenario: how the workload behaves.
-        target: where requests go.
-        images: ids, in the order in which they are asked.
-        nodes: names of the nodes, which take turns.
-        clock: of all times.
-        timeout_s: after which a request counts as failed.
-        guard: when to end early.
-        on_done: called with each finished request and its reply.
+    Images are ids in the order in which they are asked; ``on_done`` is called with each
+    finished request and its reply.
 
     Attributes:
         is_warmup: true while what is sent belongs to the warm-up.
@@ -127,11 +120,7 @@ class RunningLoad:
         task.add_done_callback(self._finish)
 
     async def drain(self) -> None:
-        """Wait for everything that still runs.
-
-        Raises:
-            BaseException: what the target or ``on_done`` raised.
-        """
+        """Wait for all that runs; what the target or ``on_done`` raised is raised."""
         while self._tasks and self._fault is None:
             await asyncio.wait(self._tasks, return_when=asyncio.FIRST_EXCEPTION)
         if self._fault is not None:
@@ -310,10 +299,7 @@ async def _send_all(
 ) -> None:
     """One phase of a load: send until it is over or the guard ends it.
 
-    Args:
-        running: the load.
-        rng: chance of the arrivals.
-        is_over: of the number sent and the seconds they were planned over.
+    ``is_over`` is asked with the number sent and the seconds they were planned over.
     """
     match running.scenario:
         case Server():
@@ -370,10 +356,7 @@ async def _send_pile(running: RunningLoad, scenario: Offline, is_over: IsOver) -
 class HttpTarget:
     """Nodes that answer over HTTP, and the images to ask them about.
 
-    Args:
-        client: an open client.
-        urls: address by name of the node.
-        images: encoded bytes by id.
+    Addresses by name of the node, encoded bytes by id of the image.
     """
 
     def __init__(

@@ -48,13 +48,7 @@ class Target(Protocol):
     async def send(
         self, node: str, images: Sequence[str], *, timeout_s: float
     ) -> Reply:
-        """Ask a node about some images; time-outs and failures are replies.
-
-        Args:
-            node: name of the node.
-            images: ids of the images.
-            timeout_s: after which the reply is a time-out.
-        """
+        """Ask a node about some images; time-outs and failures are replies."""
         ...
 
 
@@ -129,12 +123,7 @@ class RequestRecord:
         return self.sent_ns - self.planned_ns
 
     def row(self, *, configuration: int, block: int) -> dict[str, object]:
-        """The record as a row of the table ``requests``.
-
-        Args:
-            configuration: number of the configuration measured.
-            block: number of its block.
-        """
+        """The record as a row of the table ``requests``."""
         node_ns = self.meta.get("node_ns")
         return {
             "configuration": configuration,

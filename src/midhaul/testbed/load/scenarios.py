@@ -37,11 +37,10 @@ class SingleStream:
 class MultiStream:
     """Some images at a time, the next when the answer to all is there.
 
+    ValueError if there is less than one image per request.
+
     Attributes:
         images_per_request: images in each request.
-
-    Raises:
-        ValueError: there is less than one image per request.
     """
 
     images_per_request: int = 8
@@ -71,11 +70,10 @@ class Server:
 class Offline:
     """All images are there at the begin; how fast is the pile gone?
 
+    ValueError if nothing would be in flight.
+
     Attributes:
         in_flight: requests on their way at once; enough to keep every node busy.
-
-    Raises:
-        ValueError: nothing would be in flight.
     """
 
     in_flight: int = 16
@@ -92,12 +90,11 @@ class Offline:
 class Bursts:
     """The workload of the thesis: one node gets a burst, then the next, for ever.
 
+    ValueError if a burst would be empty.
+
     Attributes:
         requests: requests in a row to one node, each when the previous was answered.
         images_per_request: images in each request.
-
-    Raises:
-        ValueError: a burst would be empty.
     """
 
     requests: int = 5
@@ -115,13 +112,7 @@ Scenario = SingleStream | MultiStream | Server | Offline | Bursts
 
 
 def node_of(scenario: Scenario, request: int, n_nodes: int) -> int:
-    """Number of the node that a request goes to: nodes take turns, bursts at a time.
-
-    Args:
-        scenario: how the workload behaves.
-        request: number of the request, from 0.
-        n_nodes: how many nodes there are.
-    """
+    """Number of the node that a request goes to: nodes take turns, bursts at a time."""
     return request // _in_a_row(scenario) % n_nodes
 
 
@@ -139,13 +130,11 @@ class Stop:
     """When a load has asked enough, not counting its warm-up.
 
     Given both, both must be reached: MLPerf's smallest count and shortest duration.
+    ValueError if neither is given, or one is not positive.
 
     Attributes:
         count: requests.
         duration_s: seconds over which requests are planned.
-
-    Raises:
-        ValueError: neither is given, or one is not positive.
     """
 
     count: int | None = None

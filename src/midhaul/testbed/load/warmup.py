@@ -20,16 +20,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Warmup:
-    """When a cell counts as steady.
+    """When a cell counts as steady; ValueError if a number is out of its range.
 
     Attributes:
         window: answered requests in a window, at least 2; the generator rounds it up to
             whole turns over the nodes.
         tolerance: relative difference of two medians that always agrees.
         max_requests: requests after which waiting for steadiness is given up.
-
-    Raises:
-        ValueError: a number is out of its range.
     """
 
     window: int = 10
@@ -57,10 +54,7 @@ def agree(
 ) -> bool:
     """True when two windows of latencies may come from the same steady state.
 
-    Args:
-        first_s: ``(n,)`` latencies of one window in seconds.
-        second_s: ``(m,)`` latencies of the next.
-        tolerance: relative difference of the medians that always agrees.
+    Latencies in s; medians that differ by ``tolerance`` relatively always agree.
     """
     medians = np.median(first_s), np.median(second_s)
     if abs(medians[1] - medians[0]) <= tolerance * min(medians):
@@ -73,9 +67,8 @@ def agree(
 class SteadyWatch:
     """Follows the latencies of a warm-up until two windows in a row agree.
 
-    Args:
-        warmup: when a cell counts as steady.
-        cycle: requests until every node had its turn; the window becomes a multiple.
+    The window becomes a multiple of ``cycle``, the requests until every node had its
+    turn.
     """
 
     def __init__(self, warmup: Warmup, *, cycle: int = 1) -> None:

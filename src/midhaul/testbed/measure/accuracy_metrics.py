@@ -75,11 +75,7 @@ def accuracy_metrics(
 ) -> list[MetricSamples]:
     """The metrics of accuracy that have an interval.
 
-    Args:
-        judgement: the answers, matched with the ground truth.
-        calibration: the thresholds chosen.
-        threshold: score from which a detection counts, for all detectors alike.
-        configuration: its name.
+    From the score ``threshold`` a detection counts, for all detectors alike.
     """
     found: dict[str, Statistic] = {
         name: judgement.statistic(name) for name in ("ap", "ap50", "ap75")
@@ -93,12 +89,7 @@ def accuracy_metrics(
 
 
 def byte_metrics(detections: pa.Table, configuration: str) -> list[MetricSamples]:
-    """Bytes per image before and after preprocessing, and the share that is left.
-
-    Args:
-        detections: rows of the table ``detections`` of one configuration.
-        configuration: its name.
-    """
+    """Bytes per image before and after preprocessing, and the share that is left."""
     received = detections["received_bytes"].to_numpy().astype(np.float64)
     prepared = detections["prepared_bytes"].to_numpy().astype(np.float64)
     forwarded = detections["forwarded"].to_numpy(zero_copy_only=False)
@@ -124,12 +115,6 @@ def class_rows(
     """Rows of the table ``classes``, without their configuration.
 
     Classes that neither the ground truth nor the answers show are left out.
-
-    Args:
-        judgement: the answers, matched with the ground truth.
-        coco: their scores.
-        calibration: the thresholds chosen.
-        threshold: score from which a detection counts, for all detectors alike.
     """
     scores = judgement.per_class(threshold)
     calibrated = _class_f1(calibration.counts)

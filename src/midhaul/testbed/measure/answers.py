@@ -88,13 +88,6 @@ def plan_tasks(
 
     Where a testbed has edges that differ, they share the images out in turns, as the
     load does.
-
-    Args:
-        configurations: what is compared.
-        images: ids of the images.
-        data: where they come from.
-        max_detections: boxes kept per image and class.
-        seed: of the experiment.
     """
     users: dict[Pipeline, dict[int, list[str]]] = {}
     for configuration in configurations:
@@ -152,9 +145,7 @@ def answering(pipeline: Pipeline) -> list[str]:
 def answer(task: AnswerTask) -> list[dict[str, object]]:
     """Rows of the table ``detections`` for the images of a task.
 
-    Raises:
-        DataError: an image cannot be read.
-        NodeError: a detector failed.
+    DataError if an image cannot be read; NodeError if a detector failed.
     """
     dataset = _dataset(task.data.model_dump_json(), task.seed)
     edge = _station(task.pipeline.edge)
@@ -242,9 +233,7 @@ TOLERANCE_PX = 2.0
 class Agreement:
     """Collects what nodes answered in a cell, and compares it when the cell is over.
 
-    Args:
-        judged: the judged answer by image; images that are not in it are not compared.
-        max_detections: boxes per image and class that were judged.
+    It has the judged answer by image; images that are not in it are not compared.
     """
 
     def __init__(self, judged: Mapping[str, Detections], max_detections: int) -> None:

@@ -89,8 +89,7 @@ def measure_blocks(
 ) -> None:
     """Measure blocks until every median latency is known, or all blocks are spent.
 
-    Raises:
-        NodeError: nodes end again and again, or do not start.
+    NodeError if nodes end again and again, or do not start.
     """
     precision = float(config.precision.rstrip("%")) / 100
     total = config.n_blocks * len(configurations)
@@ -202,11 +201,7 @@ def _measure_cell(
     link_errors: Mapping[str, float],
     bench: Bench,
 ) -> dict[str, str]:
-    """Measure one configuration once and write its rows.
-
-    Returns:
-        How nodes ended, by name, of those that did.
-    """
+    """Measure one configuration once and write its rows; how nodes ended, by name."""
     load = configuration.load
     scenario = scenario_of(load)
     images = list(bench.images)
@@ -250,11 +245,8 @@ def _measure_cell(
 def _configure(configuration: Configuration, bench: Bench) -> dict[str, str]:
     """Give the nodes their settings; those that ended since the last cell live again.
 
-    Returns:
-        How nodes had ended, by name; the cell that follows is not valid.
-
-    Raises:
-        NodeError: a node that lives refuses them.
+    It returns how nodes had ended, by name; the cell that follows is not valid.
+    NodeError if a node that lives refuses them.
     """
     try:
         bench.rig.configure(configuration.nodes)
@@ -284,11 +276,6 @@ def overall_verdict(
     """Whether a run may be believed: its cells' reasons, each kind of them said once.
 
     Percentiles are claimed for a configuration over all of its blocks.
-
-    Args:
-        measured: with the table ``cells``.
-        configurations: what was measured.
-        names: their names.
     """
     cells: list[dict[str, Any]] = measured.read(CELLS).to_pylist()
     if not cells:

@@ -31,14 +31,11 @@ _BYTES_PER_GB = 1e9
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Prices:
-    """What nodes and links cost.
+    """What nodes and links cost; ValueError if a price is negative.
 
     Attributes:
         usd_per_node_hour: price of a node being there, by its name.
         usd_per_gb: price of 10⁹ bytes over a link, by its name.
-
-    Raises:
-        ValueError: a price is negative.
     """
 
     usd_per_node_hour: Mapping[str, float] = field(default_factory=dict[str, float])
@@ -52,14 +49,11 @@ class Prices:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Energy:
-    """What work takes.
+    """What work takes; ValueError if a coefficient is negative.
 
     Attributes:
         j_per_cpu_s: joule per second of CPU time, by node.
         j_per_byte: joule per byte carried, by link.
-
-    Raises:
-        ValueError: a coefficient is negative.
     """
 
     j_per_cpu_s: Mapping[str, float] = field(default_factory=dict[str, float])
@@ -73,16 +67,13 @@ class Energy:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Usage:
-    """What requests used.
+    """What requests used; ValueError if there was no request.
 
     Attributes:
         n_requests: how many they were.
         duration_s: how long the nodes were there for them.
         cpu_s: CPU seconds by node.
         link_bytes: bytes carried by link.
-
-    Raises:
-        ValueError: there was no request.
     """
 
     n_requests: int
@@ -100,9 +91,7 @@ class Usage:
 def usd_per_request(usage: Usage, prices: Prices) -> float:
     """Model: what one request costs.
 
-    Args:
-        usage: what requests used; links without a price are free.
-        prices: of nodes and links; all nodes with a price count, busy or idle.
+    Links without a price are free; all nodes with a price count, busy or idle.
     """
     hours = usage.duration_s / _SECONDS_PER_HOUR
     nodes = sum(prices.usd_per_node_hour.values()) * hours
@@ -113,9 +102,7 @@ def usd_per_request(usage: Usage, prices: Prices) -> float:
 def j_per_request(usage: Usage, energy: Energy) -> float:
     """Model: what one request takes, idle machines not counted.
 
-    Args:
-        usage: what requests used; what has no coefficient takes nothing.
-        energy: of CPU time and bytes.
+    What has no coefficient takes nothing.
     """
     nodes = _dot(usage.cpu_s, energy.j_per_cpu_s)
     links = _dot(usage.link_bytes, energy.j_per_byte)
@@ -147,14 +134,8 @@ def cost_metrics(
     """Dollars per thousand requests and joule per request; the unit is the block.
 
     What a request without an answer sent over the backhaul is not known, so where that
-    costs anything these are known from below only.
-
-    Args:
-        tables: ``requests``, ``usage`` and ``cells`` of a run.
-        configuration: number of the configuration.
-        name: its name.
-        nodes: the nodes it ran on.
-        cost: the coefficients.
+    costs anything these are known from below only. The tables are ``requests``,
+    ``usage`` and ``cells`` of a run.
     """
     mine = {table: _rows_of(rows, configuration) for table, rows in tables.items()}
     usages = {

@@ -70,16 +70,7 @@ def tally_fit(
 ) -> None:
     """Count what no detector can find, by its name or by its number.
 
-    Args:
-        run: whose verdict counts it.
-        configurations: what is compared.
-        dataset: the images.
-        detections: what was answered, as in the table of that name.
-        max_detections: detections per image and class that are judged.
-        seed: of the experiment.
-
-    Raises:
-        MidhaulError: a model's card cannot be read.
+    MidhaulError if a model's card cannot be read.
     """
     truths = [dataset.truth[image] for image in dataset.image_ids]
     shown = {t.names[n] for t in truths for n in t.labels[~t.is_crowd].tolist()}
@@ -137,13 +128,7 @@ MAX_LOAD_IMAGES = 500
 def accuracy(config: AccuracyConfig, run: Run, progress: Progress) -> None:
     """Judge detectors by preprocessings over a data set, without nodes.
 
-    Args:
-        config: the experiment.
-        run: the run to fill, new or resumed.
-        progress: where to tell how far it is.
-
-    Raises:
-        MidhaulError: an image or a detector cannot be loaded, or a detector fails.
+    MidhaulError if an image or a detector cannot be loaded, or a detector fails.
     """
     dataset = dataset_of(config.data, config.seed)
     _answer_and_judge(config, accuracy_configurations(config), dataset, run, progress)
@@ -177,13 +162,7 @@ def accuracy_configurations(config: AccuracyConfig) -> tuple[Configuration, ...]
 def measure(config: MeasureConfig, run: Run, progress: Progress) -> None:
     """Measure running nodes: accuracy, latency, bytes and cost.
 
-    Args:
-        config: the experiment.
-        run: the run to fill, new or resumed.
-        progress: where to tell how far it is.
-
-    Raises:
-        MidhaulError: an image or a detector cannot be loaded, or nodes do not live.
+    MidhaulError if an image or a detector cannot be loaded, or nodes do not live.
     """
     dataset = dataset_of(config.data, config.seed)
     configurations = configurations_of(config)
@@ -197,13 +176,7 @@ def measure(config: MeasureConfig, run: Run, progress: Progress) -> None:
 def overhead(config: OverheadConfig, run: Run, progress: Progress) -> None:
     """Measure what midhaul itself costs: every detector is replaced by null.
 
-    Args:
-        config: the experiment.
-        run: the run to fill, new or resumed.
-        progress: where to tell how far it is.
-
-    Raises:
-        MidhaulError: an image cannot be loaded, or nodes do not live.
+    MidhaulError if an image cannot be loaded, or nodes do not live.
     """
     nodes = tuple(
         node.model_copy(update={"detector": Spec("null" if node.detector else "")})

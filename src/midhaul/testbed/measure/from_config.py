@@ -49,13 +49,9 @@ WORKLOAD = "workload"
 def dataset_of(data: DataConfig, seed: int, faults: Faults | None = None) -> Dataset:
     """Open a data set and draw the images that are used.
 
-    Args:
-        data: what the experiment file says.
-        seed: which scenes are made, and which images are drawn.
-        faults: takes in mistakes of single images, instead of ``data.on_bad_item``.
-
-    Raises:
-        DataError: something is missing or is not what it should be.
+    The seed says which scenes are made and which images are drawn; ``faults`` takes in
+    mistakes of single images, instead of ``data.on_bad_item``. DataError if something
+    is missing or is not what it should be.
     """
     dataset = open_dataset(
         data.kind,
@@ -116,11 +112,7 @@ def links_of(links: Sequence[LinkConfig]) -> tuple[Link, ...]:
 
 
 def scenario_of(load: LoadConfig) -> Scenario:
-    """How the workload behaves.
-
-    Raises:
-        DataError: a recorded arrival file cannot be used.
-    """
+    """How the workload behaves; DataError if a recorded arrival file cannot be used."""
     if load.scenario == "single stream":
         return SingleStream()
     if load.scenario == "multi stream":

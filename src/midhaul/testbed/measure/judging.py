@@ -56,13 +56,8 @@ def write_examples(
     """Write a few images under a few configurations, as small JPEG files.
 
     The images are those with the most boxes, so that there is something to see; human
-    boxes are white, detections amber with their label and score.
-
-    Args:
-        folder: where to, made when missing.
-        dataset: the images with their ground truth.
-        answers: detections by image, by the name of a configuration.
-        threshold: score from which a detection is drawn.
+    boxes are white, detections amber with their label and score. What scores below the
+    threshold is not drawn.
     """
     folder.mkdir(parents=True, exist_ok=True)
     busiest = sorted(dataset.image_ids, key=lambda i: -len(dataset.truth[i]))
@@ -109,11 +104,7 @@ def write_frame(
 ) -> ComparisonFrame:
     """Write what is compared, and on what: configurations, images, ground truth.
 
-    Args:
-        run: to write to; what it has already is written again, the same.
-        configurations: what is compared.
-        dataset: the images.
-        seed: of the experiment.
+    What a run has already is written again, the same.
     """
     rows = [configuration_row(configuration) for configuration in configurations]
     frame = ComparisonFrame(
@@ -144,13 +135,10 @@ def answer_all(
     jobs: int,
     progress: Progress,
 ) -> pa.Table:
-    """Fill the table ``detections``, a part per task; parts that are there stay.
+    """Fill the table ``detections``, a part per task, and return it whole.
 
-    Returns:
-        The whole table.
-
-    Raises:
-        MidhaulError: a detector or an image cannot be loaded, or a detector fails.
+    Parts that are there stay. MidhaulError if a detector or an image cannot be loaded,
+    or a detector fails.
     """
     tasks = plan_tasks(configurations, images, data, max_detections, seed)
     answered = KeptTables(run, DETECTIONS)
@@ -180,8 +168,7 @@ def judge_all(
 ) -> list[dict[str, object]]:
     """Fill the accuracy part of ``summary`` and ``classes``, a part a configuration.
 
-    Returns:
-        The rows of ``summary``.
+    It returns the rows of ``summary``.
     """
     tasks = judge_tasks(frame, detections, judge, seed)
     rows: list[dict[str, object]] = []

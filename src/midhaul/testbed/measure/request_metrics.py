@@ -57,13 +57,7 @@ def stages_of(
     latency_ns: Float64[np.ndarray, " n"],
     is_ok: Bool[np.ndarray, " n"],
 ) -> dict[str, Float64[np.ndarray, " n"]]:
-    """The stages of each request, ns; in every row they sum up to the latency.
-
-    Args:
-        table: rows of the table ``requests``.
-        latency_ns: latency of each.
-        is_ok: true where the answer is one.
-    """
+    """The stages of each request, ns; in every row they sum up to the latency."""
 
     def told(name: str) -> Float64[np.ndarray, " n"]:
         return np.where(is_ok, np.nan_to_num(column(table, f"{name}_ns")), 0.0)
@@ -129,13 +123,7 @@ class Requests:
 
 
 def requests_of(table: pa.Table, configuration: int, timeout_s: float) -> Requests:
-    """Pick the judged requests of a configuration and cut its cells into batches.
-
-    Args:
-        table: the table ``requests`` of a run.
-        configuration: number of the configuration.
-        timeout_s: the time that each request was given.
-    """
+    """Pick the judged requests of a configuration and cut its cells into batches."""
     is_mine = table["configuration"].to_numpy() == configuration
     is_warmup = table["is_warmup"].to_numpy(zero_copy_only=False)
     chosen = table.filter(pa.array(is_mine & ~is_warmup))
@@ -183,13 +171,9 @@ def request_metrics(
 ) -> list[MetricSamples]:
     """All metrics that the requests of one configuration give.
 
-    Times and bytes of requests that were not answered are known from below only, and
-    so is every number that rests on them.
-
-    Args:
-        requests: its requests.
-        configuration: its name.
-        may_forward: whether an edge of it sends anything to its cloud.
+    Times and bytes of requests that were not answered are known from below only, and so
+    is every number that rests on them. ``may_forward`` says whether an edge sends
+    anything to its cloud.
     """
     if not requests.batches:
         return []
@@ -290,15 +274,7 @@ def _mean(
     *,
     is_open: bool = False,
 ) -> MetricSamples:
-    """The mean over all judged requests.
-
-    Args:
-        name: of the metric.
-        values: of each request.
-        requests: of the configuration.
-        configuration: its name.
-        is_open: true where requests without an answer are known from below only.
-    """
+    """Mean over judged requests; a bound where some lack answers, if ``is_open``."""
     statistic = mean_statistic(values, requests.batch, len(requests.batches))
     is_bound = is_open and not requests.is_ok.all()
     return METRICS[name].samples(
@@ -310,12 +286,7 @@ def _mean(
 
 
 def goodput(requests: Requests, bound_s: float) -> Statistic:
-    """Answers within a latency bound, as a share of all requests.
-
-    Args:
-        requests: the requests of one configuration.
-        bound_s: latency that is still good.
-    """
+    """Answers within a latency bound, as a share of all requests."""
     good = requests.is_ok & (requests.latency_ns * _NS <= bound_s)
     n = len(requests.batches)
     return mean_statistic(good.astype(np.float64), requests.batch, n)

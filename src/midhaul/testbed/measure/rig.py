@@ -137,12 +137,7 @@ _CONFIGURE_S = 120.0
 class Rig:
     """Starts the nodes and links of an experiment and holds them; a context manager.
 
-    Args:
-        config: the experiment.
-        folder: for logs of the nodes.
-
-    Raises:
-        NodeError: a node does not start.
+    The folder is for logs of the nodes. NodeError if a node does not start.
     """
 
     def __init__(self, config: TestbedConfig, folder: Path) -> None:
@@ -176,8 +171,7 @@ class Rig:
     def configure(self, nodes: Sequence[NodeConfig]) -> None:
         """Give running nodes the settings of a configuration, where they differ.
 
-        Raises:
-            NodeError: a node refuses them.
+        NodeError if a node refuses them.
         """
         changed: dict[str, dict[str, Any]] = {}
         for node in nodes:

@@ -41,8 +41,7 @@ _CONFIGS = {
 def samples(run: Run) -> list[MetricSamples]:
     """All metrics of a run that have independent units.
 
-    Args:
-        run: finished, or killed: what it has is what there is.
+    A killed run has those of what is there.
     """
     config = _config_of(run)
     found: list[MetricSamples] = []
@@ -60,11 +59,7 @@ def samples(run: Run) -> list[MetricSamples]:
 
 
 def judged_requests(run: Run) -> dict[int, Requests]:
-    """The judged requests of each configuration that sent any, by its number.
-
-    Args:
-        run: of a kind that runs nodes.
-    """
+    """The judged requests of each configuration that sent any, by its number."""
     config = _config_of(run)
     if isinstance(config, AccuracyConfig):
         return {}
@@ -93,10 +88,7 @@ def measured(
 ) -> list[MetricSamples]:
     """The metrics of a configuration that its requests and their costs give.
 
-    Args:
-        tables: ``requests``, ``usage`` and ``cells`` of a run.
-        config: the experiment.
-        configuration: one of its configurations.
+    The tables are ``requests``, ``usage`` and ``cells`` of a run.
     """
     name = name_of(configuration)
     load = configuration.load

@@ -248,12 +248,7 @@ TABLES = (
 
 
 def image_rows(dataset: Dataset, seed: int) -> list[dict[str, object]]:
-    """Rows of the table ``images``.
-
-    Args:
-        dataset: the images used.
-        seed: decides, with an image's id, into which half it falls.
-    """
+    """Rows of the table ``images``; the seed and an image's id decide its half."""
     half, _ = dataset.split(0.5, np.random.default_rng([seed, 2]))
     first = set(half.image_ids)
     rows: list[dict[str, object]] = []
@@ -277,13 +272,7 @@ def image_rows(dataset: Dataset, seed: int) -> list[dict[str, object]]:
 
 
 def stored_dataset(images: pa.Table, name: str, names: tuple[str, ...]) -> Dataset:
-    """The data set that a run kept, without its pictures.
-
-    Args:
-        images: the table ``images``.
-        name: of the data set, for titles.
-        names: its label set.
-    """
+    """The data set that a run kept, without its pictures."""
     rows: list[dict[str, Any]] = images.to_pylist()
     numbers = {label: number for number, label in enumerate(names)}
     return Dataset(
@@ -303,11 +292,7 @@ def folds(images: pa.Table) -> dict[str, int]:
 
 
 def stored_detections(detections: pa.Table) -> dict[str, Detections]:
-    """Answers by image.
-
-    Args:
-        detections: rows of the table ``detections``, of one configuration.
-    """
+    """Answers by image."""
     columns = ["image", "boxes", "scores", "labels"]
     rows: list[dict[str, Any]] = detections.select(columns).to_pylist()
     names = tuple(sorted({label for row in rows for label in row["labels"]}))

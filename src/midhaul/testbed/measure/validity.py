@@ -50,14 +50,7 @@ class CellFacts:
     def row(
         self, verdict: Verdict, *, configuration: int, block: int, position: int
     ) -> dict[str, object]:
-        """The cell as a row of the table ``cells``.
-
-        Args:
-            verdict: whether the cell may be believed.
-            configuration: number of the configuration measured.
-            block: number of its block.
-            position: its place in the block.
-        """
+        """The cell as a row of the table ``cells``."""
         return {
             "configuration": configuration,
             "block": block,
@@ -81,10 +74,6 @@ def cell_facts(load: Load, scenario: Scenario) -> CellFacts:
     The rate of an open loop is that of its sends, first to last; the rate planned is
     that of the plan that was drawn, so that the chance of Poisson arrivals is no error.
     Of any other scenario it is requests over the whole duration.
-
-    Args:
-        load: what the cell's load came to.
-        scenario: how its workload behaved.
     """
     judged = load.judged
     sent = np.array([record.sent_ns for record in judged], np.float64) / 1e9
@@ -175,14 +164,7 @@ def judge_cell(
     limits: CellLimits | None = None,
     conditions: Conditions | None = None,
 ) -> Verdict:
-    """Hold a cell to its limits.
-
-    Args:
-        load: what the cell's load came to.
-        scenario: how its workload behaved.
-        limits: what is demanded.
-        conditions: under what conditions it was measured.
-    """
+    """Hold a cell to its limits."""
     limits = limits or CellLimits()
     facts = cell_facts(load, scenario)
     findings = [

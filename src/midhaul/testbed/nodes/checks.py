@@ -19,15 +19,9 @@ _NAMES = ("cloud-check", "edge-check")
 def check_launcher(launcher: Launcher) -> None:
     """Hold a launcher to what the testbed expects of it.
 
-    Starts a cloud and an edge with null detectors, and stops them.
-
-    Args:
-        launcher: with nothing started yet.
-
-    Raises:
-        ValueError: a node is not ready when ``start`` returns, is another one than was
-            asked for, does not know its cloud, or outlives ``stop``.
-        NodeError: a node does not start.
+    Starts a cloud and an edge with null detectors, and stops them. ValueError if a node
+    is not ready when ``start`` returns, is another one than was asked for, does not
+    know its cloud, or outlives ``stop``; NodeError if one does not start.
     """
     cloud = NodeSettings(name=_NAMES[0], role="cloud", detector="null")
     edge = NodeSettings(name=_NAMES[1], cloud=_NAMES[0], forward="image")

@@ -115,8 +115,7 @@ class LocalNode:
     def wait_ready(self, timeout_s: float) -> None:
         """Ask for its health until it is ready.
 
-        Raises:
-            NodeError: it ended, or was not ready in time.
+        NodeError if it ended, or was not ready in time.
         """
         limit = self._settings.memory_limit_bytes
         if limit is not None:

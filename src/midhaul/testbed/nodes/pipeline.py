@@ -118,9 +118,7 @@ class Settled:
 def look(station: Station, item: Item) -> Look:
     """Prepare an image and show it to the node's detector.
 
-    Raises:
-        DataError: the bytes hold no whole image.
-        NodeError: the detector failed on it.
+    DataError if the bytes hold no whole image; NodeError if the detector failed on it.
     """
     if item.data is None:
         return Look(item=item, prepared=None, detections=None)
@@ -181,11 +179,7 @@ def settle(
 ) -> Settled:
     """Whose boxes are the answer, scaled back to the image received.
 
-    Args:
-        station: the node that answers.
-        looked: what it made of the image.
-        sent: what went to its cloud; None for nothing.
-        reply: what came back; None for nothing.
+    ``sent`` went to its cloud and ``reply`` came back; None for nothing.
     """
     settings = station.settings
     own = looked.detections
@@ -228,18 +222,8 @@ def durations(looks: Sequence[Look]) -> dict[str, int]:
 def process(edge: Station, cloud: Station | None, image: str, data: bytes) -> Settled:
     """Take one image through an edge and its cloud, all in this process.
 
-    Args:
-        edge: the node asked.
-        cloud: the node it forwards to; None where it forwards nothing.
-        image: id of the image.
-        data: its bytes as received.
-
-    Returns:
-        The same answer that running nodes give.
-
-    Raises:
-        DataError: the bytes hold no whole image.
-        NodeError: a detector failed on it, or the edge forwards but has no cloud.
+    It gives the answer that running nodes give. DataError if the bytes hold no whole
+    image; NodeError if a detector failed on it, or the edge forwards but has no cloud.
     """
     looked = look(edge, Item(image=image, data=data))
     sent = parcel(edge, looked)
@@ -261,12 +245,7 @@ def replies(
 ) -> list[PipelineReply]:
     """What the cloud's answer says of each image.
 
-    Args:
-        images: the entries of its answer.
-        detections: the boxes of its answer.
-
-    Raises:
-        DataError: an entry is not what :meth:`Settled.entry` writes.
+    DataError if an entry is not what :meth:`Settled.entry` writes.
     """
     try:
         return [

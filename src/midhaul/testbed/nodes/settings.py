@@ -186,9 +186,8 @@ class NodeFile:
     def read(cls, file: Path) -> NodeFile:
         """Read a file that :meth:`write` or a person wrote.
 
-        Raises:
-            DataError: it is missing or no JSON object.
-            ConfigError: the settings in it do not fit.
+        DataError if it is missing or no JSON object; ConfigError if the settings in it
+        do not fit.
         """
         try:
             found: object = documents.parse_json(documents.read_text(file))

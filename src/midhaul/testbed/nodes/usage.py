@@ -90,10 +90,7 @@ def watch_workload(period_s: float) -> Watched:
 class Monitor:
     """Looks at processes from :meth:`start` to :meth:`stop`.
 
-    Args:
-        watched: the processes.
-        links: whose bytes count; None for none.
-        clock: nanoseconds, the clock of the cell.
+    The clock is that of the cell, in ns.
     """
 
     def __init__(
@@ -112,11 +109,7 @@ class Monitor:
         self._thread: threading.Thread | None = None
 
     def start(self, begin_ns: int | None = None) -> None:
-        """Begin to look.
-
-        Args:
-            begin_ns: when the cell began; now where it is not given.
-        """
+        """Begin to look, at a cell that began at ``begin_ns`` or begins now."""
         self._begin_ns = self._clock() if begin_ns is None else begin_ns
         self._rows = []
         self._end.clear()
@@ -127,15 +120,9 @@ class Monitor:
         self._thread.start()
 
     def stop(self, *, configuration: int = 0, block: int = 0) -> list[dict[str, Any]]:
-        """End, after a last look.
+        """End, after a last look: rows of the table ``usage``, one per node and period.
 
-        Args:
-            configuration: that was measured.
-            block: in which it was measured.
-
-        Returns:
-            Rows of the table ``usage``, one per node and period; CPU and memory of a
-            node that has died are null.
+        CPU and memory of a node that has died are null.
         """
         self._end.set()
         if self._thread is not None:

@@ -19,13 +19,8 @@ def builtin_dataset(
 ) -> Dataset:
     """Scenes 0..n_images-1 of a seed; each is drawn once, when it is first used.
 
-    Args:
-        n_images: how many.
-        seed: which series of scenes.
-        split: which of the three disjoint sets of scenes.
-
-    Raises:
-        DataError: fewer than one image is asked for, or the seed is negative.
+    ``split`` is one of three disjoint sets of scenes. DataError if fewer than one image
+    is asked for, or the seed is negative.
     """
     if n_images < 1 or seed < 0:
         message = (

@@ -36,9 +36,6 @@ class Located:
     (``images/1.jpg``), Windows' separators, or a whole path of another machine: a name
     that leads to nothing is looked for by its end, longest first, and counted.
 
-    Args:
-        folder: of the images.
-
     Attributes:
         paths: file of every image id.
         missing: ids of the images that are not there.
@@ -54,15 +51,9 @@ class Located:
         self.missing: dict[str, str] = {}
 
     def find(self, image_id: str, place: str, file_name: str) -> Path | None:
-        """The file of an image; None where there is none.
+        """The file of an image, or None; ``place`` is that of its entry.
 
-        Args:
-            image_id: the image.
-            place: where its entry stands, for messages.
-            file_name: as the entry has it.
-
-        Raises:
-            DataError: it leads out of the folder, or to the file of another image.
+        DataError if it leads out of the folder, or to the file of another image.
         """
         self._n += 1
         path = self._at(file_name)
@@ -210,14 +201,9 @@ def read_coco(
 ) -> Dataset:
     """Read a data set in COCO's format.
 
-    Args:
-        images: folder that ``file_name`` is relative to.
-        annotations: the JSON file (``instances_val2017.json`` and the like).
-        on_size_mismatch: see :func:`midhaul.vision.data.opening.open_dataset`.
-        faults: takes in mistakes of single images; all are an error when absent.
-
-    Raises:
-        DataError: with file, place and the way to mend it.
+    ``file_name`` is relative to the folder of the images. ``faults`` takes in mistakes
+    of single images; without it, all are a DataError with file, place and the way to
+    mend it.
     """
     faults = faults or Faults()
     check_folder(images, "images", "data.images")
@@ -261,12 +247,7 @@ def read_coco(
 def read_annotations(annotations: Path, faults: Faults | None = None) -> Annotations:
     """Read the annotations alone, which need no images.
 
-    Args:
-        annotations: the JSON file (``instances_val2017.json`` and the like).
-        faults: takes in mistakes of single images; all are an error when absent.
-
-    Raises:
-        DataError: with file, place and the way to mend it.
+    ``faults`` takes in mistakes of single images; without it, all are a DataError.
     """
     asked, faults = faults, faults or Faults()
     document = _load(annotations)

@@ -31,10 +31,9 @@ class DataFault:
 class Faults:
     """Takes in what readers find, and decides what becomes of it.
 
-    Args:
-        on_bad_item: ``error`` ends the reading with all mistakes at once, ``skip``
-            leaves images with a mistake out, ``list`` does the same for who asks for
-            ``found`` afterwards, and takes in what else ends a reading.
+    ``error`` ends the reading with all mistakes at once, ``skip`` leaves images with a
+    mistake out, ``list`` does the same for who asks for ``found`` afterwards, and takes
+    in what else ends a reading.
     """
 
     def __init__(self, on_bad_item: OnBadItem | Literal["list"] = "error") -> None:
@@ -55,10 +54,8 @@ class Faults:
     def missing(self, files: Mapping[str, str], n: int, folder: object) -> None:
         """Take in that images are not there: one mistake each, or one for all.
 
-        Args:
-            files: name by which each image was looked for, by its id.
-            n: how many were looked for.
-            folder: where.
+        ``files`` has the name by which each image was looked for, by its id, ``n`` how
+        many were looked for.
         """
         names = list(files.values())
         hint = "complete the folder, or set data.images to another"
@@ -81,11 +78,7 @@ class Faults:
         return tuple(i for i in image_ids if i not in self._bad)
 
     def settle(self) -> None:
-        """End the reading where it is to end.
-
-        Raises:
-            DataError: something was found, and it is an error.
-        """
+        """End the reading where it is to end; DataError if what was found is one."""
         if self._mode != "error" or not self.found:
             return
         first = self.found[0]

@@ -43,20 +43,15 @@ class ImageFiles:
     paths: Mapping[str, Path]
 
     def __call__(self, image_id: str) -> bytes:
-        """The bytes of the file.
-
-        Raises:
-            DataError: the file cannot be read.
-        """
+        """The bytes of the file; DataError if the file cannot be read."""
         return read_bytes(self.paths[image_id])
 
 
 def list_images(folder: Path) -> dict[str, Path]:
     """Image files below a folder by relative path without suffix, sorted.
 
-    Raises:
-        DataError: there is no such folder, it holds no image, or two files differ in
-            their suffix only.
+    DataError if there is no such folder, it holds no image, or two files differ in
+    their suffix only.
     """
     check_folder(folder, "images", "data.images")
     found: dict[str, Path] = {}
@@ -98,8 +93,7 @@ def unread_images(folder: Path, n_read: int) -> list[Tally]:
 def stored_size_of(path: Path) -> tuple[tuple[int, int], int]:
     """Width and height in px as stored, and the orientation, from a file's head.
 
-    Raises:
-        DataError: the file is no image.
+    DataError if the file is no image.
     """
     try:
         with Image.open(path) as image:
@@ -112,8 +106,7 @@ def stored_size_of(path: Path) -> tuple[tuple[int, int], int]:
 def check_folder(folder: Path, what: str, key: str) -> None:
     """Say which folder is missing, and which key names it.
 
-    Raises:
-        DataError: there is no such folder.
+    DataError if there is no such folder.
     """
     if not os.path.isdir(folder):  # noqa: PTH112  a name that cannot be one is none
         found = "found a file" if os.path.isfile(folder) else "nothing is there"  # noqa: PTH113
@@ -124,8 +117,7 @@ def check_folder(folder: Path, what: str, key: str) -> None:
 def check_all_found(missing: Sequence[str], n_expected: int, folder: Path) -> None:
     """Name the first few of the images that are missing.
 
-    Raises:
-        DataError: an image is missing.
+    DataError if an image is missing.
     """
     if missing:
         message = f"{name_some('image', missing)} of {n_expected} not found in {folder}"
@@ -133,11 +125,7 @@ def check_all_found(missing: Sequence[str], n_expected: int, folder: Path) -> No
 
 
 def read_bytes(path: Path) -> bytes:
-    """The bytes of a file.
-
-    Raises:
-        DataError: it cannot be read.
-    """
+    """The bytes of a file; DataError if it cannot be read."""
     try:
         return documents.read_bytes(path)
     except (OSError, ValueError) as error:
@@ -146,11 +134,7 @@ def read_bytes(path: Path) -> bytes:
 
 
 def read_json(path: Path) -> object:
-    """What a JSON file holds.
-
-    Raises:
-        DataError: it cannot be read, or holds no JSON.
-    """
+    """What a JSON file holds; DataError if it cannot be read, or holds no JSON."""
     try:
         return documents.parse_json(read_bytes(path))
     except ValueError as error:
@@ -161,8 +145,7 @@ def read_json(path: Path) -> object:
 def read_text(path: Path) -> str:
     """The text of a UTF-8 file, with or without a byte order mark.
 
-    Raises:
-        DataError: it cannot be read, or holds no UTF-8.
+    DataError if it cannot be read, or holds no UTF-8.
     """
     try:
         return read_bytes(path).decode("utf-8-sig")
@@ -174,14 +157,9 @@ def read_text(path: Path) -> str:
 def select_images(paths: dict[str, Path], select: Path | None) -> dict[str, Path]:
     """The images that a file names, one per line, in its order.
 
-    Args:
-        paths: files by image id.
-        select: the first word of a line is an image id, or a path whose end is one;
-            a second word (the flag in Pascal VOC's lists per class) is not read. All
-            images when absent.
-
-    Raises:
-        DataError: the list is empty, repeats an image or names one that is missing.
+    The first word of a line is an image id, or a path whose end is one; a second word
+    (the flag in Pascal VOC's lists per class) is not read. All images without a file.
+    DataError if the list is empty, repeats an image or names one that is missing.
     """
     if select is None:
         return paths

@@ -95,8 +95,7 @@ class NameMatch:
 def names_given(names: Sequence[str], where: str = "data.names") -> tuple[str, ...]:
     """A label set, checked: not empty, no name twice.
 
-    Raises:
-        DataError: it is empty, or a name is repeated.
+    DataError if it is empty, or a name is repeated.
     """
     cleaned = tuple(n.strip() for n in names)
     if not cleaned or not all(cleaned):
@@ -111,8 +110,7 @@ def names_given(names: Sequence[str], where: str = "data.names") -> tuple[str, .
 def names_from_file(file: Path) -> tuple[str, ...]:
     """A label set from a file with one name per line; blank ends do not count.
 
-    Raises:
-        DataError: the file cannot be read or holds no label set.
+    DataError if the file cannot be read or holds no label set.
     """
     return names_given(read_text(file).strip().splitlines(), str(file))
 
@@ -124,11 +122,8 @@ def match_names(known: tuple[str, ...], names: tuple[str, ...]) -> NameMatch:
     The same text comes first, then the same letters and digits whatever their case and
     what parts them, then the usual synonyms (tv and tvmonitor), then singular and
     plural. A name that stands for two classes, or that would be a second one for a
-    class that has its own, stands for none.
-
-    Args:
-        known: the label set to be matched, a detector's.
-        names: the label set wanted, a data set's.
+    class that has its own, stands for none. The label set to be matched is a
+    detector's, the one wanted a data set's.
     """
     index: dict[str, int] = {}
     for is_same in (_is_equal, _is_spelled_alike, _is_synonym, _is_plural):
@@ -152,17 +147,9 @@ def match_names(known: tuple[str, ...], names: tuple[str, ...]) -> NameMatch:
 def map_labels(
     detections: Detections, names: tuple[str, ...]
 ) -> tuple[Detections, dict[str, int]]:
-    """Detections with a data set's labels, and what it has no label for.
+    """Detections whose label a data set knows, and how many had each other label.
 
-    Labels are matched by name, see :func:`match_names`.
-
-    Args:
-        detections: with the detector's own labels.
-        names: the label set of the data set.
-
-    Returns:
-        The detections whose label the data set knows, in the same order, and how many
-        there were of each other label.
+    Labels are matched by name, see :func:`match_names`; the order stays.
     """
     if detections.names == names:
         return detections, {}

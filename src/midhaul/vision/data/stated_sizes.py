@@ -71,9 +71,8 @@ class _Fit:
 class StatedSizes:
     """Looks at each image file of a data set once, and says what it found at the end.
 
-    Args:
-        on_mismatch: what becomes of an image that has the shape that is stated and
-            another size: ``error``, or ``rescale`` its boxes.
+    An image that has the shape that is stated and another size is an ``error``, or its
+    boxes are to ``rescale``.
     """
 
     def __init__(self, on_mismatch: OnSizeMismatch = "error") -> None:
@@ -89,20 +88,10 @@ class StatedSizes:
     def add(
         self, image_id: str, file: Path, stated: _Size | None = None, where: str = ""
     ) -> _Size:
-        """Look at an image.
+        """Look at an image: width and height of what its boxes were drawn on.
 
-        Args:
-            image_id: the image.
-            file: its file.
-            stated: width and height in px that the annotations say; None where they
-                say nothing, and the picture is taken as a person sees it.
-            where: they say it, for messages.
-
-        Returns:
-            Width and height of the picture that its boxes were drawn on.
-
-        Raises:
-            DataError: the file is no image.
+        ``stated`` is what the annotations say, at ``where``; where they say nothing,
+        the picture is taken as a person sees it. DataError if the file is no image.
         """
         stored, orientation = stored_size_of(file)
         shown = turned_size(stored, orientation)
@@ -139,8 +128,7 @@ class StatedSizes:
     def check(self) -> None:
         """Refuse images that are not those that were labelled, all at once.
 
-        Raises:
-            DataError: how many they are, and the first of each kind.
+        The DataError says how many they are, and the first of each kind.
         """
         wrong = len(self._wrong_size) + len(self._wrong_shape)
         if not wrong:

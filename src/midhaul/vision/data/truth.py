@@ -69,17 +69,9 @@ class TruthBuilder:
     ) -> None:
         """Take in one box.
 
-        Args:
-            image_id: the image that it is on.
-            box: x1, y1, x2, y2 in px.
-            label: index into the names.
-            size: width and height of the image in px.
-            where: file and place, for messages.
-            is_crowd: true for a region that is not judged.
-            area_px: area that decides its size class; that of the box when absent.
-
-        Raises:
-            DataError: no such box can be on the image.
+        The box is x1, y1, x2, y2 in px; its own area decides its size class where
+        ``area_px`` is absent. A crowd is a region that is not judged. DataError if no
+        such box can be on the image.
         """
         mended = _clip(box, size, where)
         width, height = mended[2] - mended[0], mended[3] - mended[1]

@@ -52,9 +52,6 @@ class Origin:
     is 1, 1, width, height. Tools that count from 0 write 0, 0, width, height and leave
     the last one out. A corner at 0 can only be the latter; where boxes touch the left
     or upper edge at 1 and none lies at 0, it looks like the former.
-
-    Args:
-        first: number of the first pixel, 0 or 1.
     """
 
     def __init__(self, first: Literal[0, 1]) -> None:
@@ -65,13 +62,7 @@ class Origin:
         self._at_one: list[str] = []
 
     def box(self, corners: _Box, size: tuple[int, int], where: str) -> _Box:
-        """A box by its corners, from those of the file.
-
-        Args:
-            corners: xmin, ymin, xmax, ymax as the file has them.
-            size: width and height of the image in px.
-            where: file and place.
-        """
+        """A box by its corners, from xmin, ymin, xmax, ymax as the file has them."""
         x1, y1, x2, y2 = corners
         self._n += 1
         if x1 == 0 or y1 == 0:
@@ -145,20 +136,12 @@ def read_voc(
 ) -> Dataset:
     """Read a folder of images and its folder of XML files.
 
-    Args:
-        images: ``JPEGImages``, or the folder above it.
-        annotations: folder of the XML files, named like the images; ``Annotations``
-            beside the images when absent.
-        names: label set, or a file with one name per line; the names that occur,
-            sorted, when absent.
-        select: file with one image per line (``ImageSets/Main/val.txt``); all images
-            that have an XML file when absent.
-        on_size_mismatch: see :func:`midhaul.vision.data.opening.open_dataset`.
-        origin: number of the first pixel of a row and of a column.
-        faults: takes in mistakes of single images; all are an error when absent.
-
-    Raises:
-        DataError: with file, place and the way to mend it.
+    ``images`` is ``JPEGImages``, or the folder above it; ``annotations`` has XML files
+    of the same names, ``Annotations`` beside the images when absent. ``names`` is a
+    label set, or a file with one name per line; by default the names that occur,
+    sorted. ``select`` is a file with one image per line (``ImageSets/Main/val.txt``).
+    The first pixel has the number ``origin``. ``faults`` takes in mistakes of single
+    images; without it, all are a DataError with file, place and the way to mend it.
     """
     if (images / "JPEGImages").is_dir():
         images = images / "JPEGImages"

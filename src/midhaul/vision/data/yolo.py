@@ -41,10 +41,8 @@ def yaml_images(file: Path) -> tuple[Path, Path | None]:
 
     Its ``val`` is taken, else ``test``, else ``train``. Paths are relative to its key
     ``path``, to the file, or to the file without the ``../`` that exports put there.
-
-    Raises:
-        DataError: it names none, several, or one that is not there.
-        PrerequisiteError: PyYAML is not installed.
+    DataError if it names none, several, or one that is not there; PrerequisiteError if
+    PyYAML is not installed.
     """
     document = _load(file)
     split = next((s for s in _SPLITS if document.get(s)), None)
@@ -94,9 +92,8 @@ def _load(file: Path) -> dict[str, Any]:
 def names_in(file: Path) -> tuple[str, ...]:
     """The label set that a file holds: under ``names`` in YAML, else one name a line.
 
-    Raises:
-        DataError: it holds none.
-        PrerequisiteError: it is a YAML file and PyYAML is not installed.
+    DataError if it holds none; PrerequisiteError if it is a YAML file and PyYAML is not
+    installed.
     """
     if file.suffix.lower() not in YAML:
         return names_from_file(file)
@@ -139,20 +136,14 @@ def read_yolo(
 ) -> Dataset:
     """Read a folder of images and its folder of label files.
 
-    Args:
-        images: folder of the images, or the folder above ``images`` and ``labels``, or
-            the ``data.yaml`` that names it (its ``val``, else ``test``, else
-            ``train``) and the classes.
-        labels: folder of the label files, laid out like that of the images; found by
-            replacing the last ``images`` in the path by ``labels`` when absent.
-        names: label set in the order of its numbers, or a file that holds it (a
-            ``data.yaml``, or one name per line); by default looked for near the labels.
-        select: file with one image per line; all images when absent.
-        faults: takes in mistakes of single images; all are an error when absent.
-
-    Raises:
-        DataError: with file, place and the way to mend it.
-        PrerequisiteError: the names are in a YAML file and PyYAML is not installed.
+    ``images`` is their folder, or the folder above ``images`` and ``labels``, or the
+    ``data.yaml`` that names it (its ``val``, else ``test``, else ``train``) and the
+    classes. ``labels`` is laid out like it; by default it is found by replacing the
+    last ``images`` in the path by ``labels``. ``names`` is the label set in the order
+    of its numbers, or a file that holds it (a ``data.yaml``, or one name per line); by
+    default looked for near the labels. ``select`` is a file with one image per line.
+    ``faults`` takes in mistakes of single images; without it, all are a DataError with
+    file, place and the way to mend it.
     """
     faults = faults or Faults()
     if images.suffix.lower() in YAML and images.is_file():

@@ -32,8 +32,7 @@ def builtin_cards() -> tuple[Card, ...]:
 def stated(location: str, options: Mapping[str, str]) -> Stated:
     """What the card of a detector says, by its name.
 
-    Raises:
-        ConfigError: there is none of this name.
+    ConfigError if there is none of this name.
     """
     return stated_by(_card(location, options))
 
@@ -43,8 +42,7 @@ def load(
 ) -> OnnxDetector:
     """Load a detector by its name. ``seed`` is not used.
 
-    Raises:
-        ConfigError: there is none of this name.
+    ConfigError if there is none of this name.
     """
     del seed
     card = _card(location, options)

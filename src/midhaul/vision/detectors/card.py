@@ -141,8 +141,7 @@ class Card:
 def read_card(file: Path | Traversable) -> Card:
     """Read a card.
 
-    Raises:
-        DataError: it is missing, no TOML, or does not fit; every mistake is named.
+    DataError if it is missing, no TOML, or does not fit; every mistake is named.
     """
     try:
         values = documents.parse_toml(file.read_text(encoding="utf-8"))
@@ -158,8 +157,8 @@ def read_card(file: Path | Traversable) -> Card:
 def parse_card(values: Mapping[str, Any], *, where: str) -> Card:
     """Check the values of a card.
 
-    Raises:
-        DataError: every mistake with its key, and what was meant where that is clear.
+    The DataError names every mistake with its key, and what was meant where that is
+    clear.
     """
     try:  # as JSON, because there strictness still takes a list for a tuple
         card = _adapter().validate_json(json.dumps(values, default=str))
@@ -177,13 +176,8 @@ def parse_card(values: Mapping[str, Any], *, where: str) -> Card:
 def find_card(model: Path, card: str | None = None) -> Card:
     """The card of a model file.
 
-    Args:
-        model: the model's file.
-        card: a card named by the user; None looks beside the model, then among the
-            cards that ship with midhaul.
-
-    Raises:
-        DataError: there is none, or it is wrong.
+    Without a named card it is looked for beside the model, then among those that ship
+    with midhaul. DataError if there is none, or it is wrong.
     """
     if card is not None:
         return read_card(Path(card))
@@ -205,8 +199,7 @@ def find_card(model: Path, card: str | None = None) -> Card:
 def with_options(card: Card, options: Mapping[str, str]) -> Card:
     """A card with what a detector's spec says otherwise: ``max_detections``.
 
-    Raises:
-        ConfigError: the number is none.
+    ConfigError if the number is none.
     """
     text = options.get("max_detections")
     if text is None:

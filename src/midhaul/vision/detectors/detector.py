@@ -133,8 +133,7 @@ RUNTIMES: Registry[Any] = Registry(
 def parse_spec(spec: str) -> DetectorSpec:
     """Take a spec apart and check its kind and its options' names.
 
-    Raises:
-        ConfigError: the kind or an option is unknown, or the location is missing.
+    ConfigError if the kind or an option is unknown, or the location is missing.
     """
     head, has_options, query = spec.partition("?")
     kind, _, location = head.partition(":")
@@ -180,10 +179,8 @@ def load_detector(spec: str, *, threads: int = 1, seed: int = 0) -> Detector:
 def stated(spec: str) -> Stated:
     """What can be said of a detector's answers without loading it.
 
-    Raises:
-        ConfigError: the spec is wrong.
-        DataError: a file is missing or holds something else.
-        PrerequisiteError: a library is missing; the hint says how to install it.
+    ConfigError if the spec is wrong; DataError if a file is missing or holds something
+    else; PrerequisiteError if a library is missing; the hint says how to install it.
     """
     parsed = parse_spec(spec)
     return RUNTIMES.named(parsed.kind).stated(parsed.location, parsed.options)
@@ -192,8 +189,7 @@ def stated(spec: str) -> Stated:
 def short_name(spec: str) -> str:
     """The spec in one word, for tables and charts; reads no file.
 
-    Raises:
-        ConfigError: the spec is wrong.
+    ConfigError if the spec is wrong.
     """
     parsed = parse_spec(spec)
     if parsed.kind in ("builtin", "onnx", "tflite"):

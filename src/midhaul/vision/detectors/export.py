@@ -54,22 +54,11 @@ def export_torchvision(name: str, weights: str, file: Path, *, seed: int = 0) ->
     """Write a torchvision detector as ONNX, and its model card beside it.
 
     The graph takes an image of any size and ends in boxes, labels and scores; masks and
-    keypoints are left out, and with them their cost.
-
-    Args:
-        name: of the builder.
-        weights: ``DEFAULT``, ``none`` or a state dict.
-        file: to write, ending in ``.onnx``; the card is written beside it.
-        seed: of random weights.
-
-    Returns:
-        The card's file.
-
-    Raises:
-        ConfigError: there is no such builder.
-        DataError: the weights do not fit, or the file cannot be written.
-        PrerequisiteError: torch, torchvision or onnx is missing, or the weights
-            cannot be downloaded.
+    keypoints are left out, and with them their cost. ``weights`` is ``DEFAULT``,
+    ``none`` (random by the seed) or a state dict; the file ends in ``.onnx``. The
+    card's file is returned. ConfigError if there is no such builder; DataError if the
+    weights do not fit, or the file cannot be written; PrerequisiteError if torch,
+    torchvision or onnx is missing, or the weights cannot be downloaded.
     """
     if file.suffix != ".onnx":
         message = f"the file to export to must end in .onnx, found {file}"

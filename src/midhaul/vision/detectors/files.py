@@ -16,9 +16,8 @@ _SUFFIXES = {"onnx": ".onnx", "tflite": ".tflite"}
 def model_file(location: str, *, kind: str) -> Path:
     """The file of a model, after a look at its ending.
 
-    Raises:
-        ConfigError: the ending is not that of the kind.
-        DataError: there is no such file.
+    ConfigError if the ending is not that of the kind; DataError if there is no such
+    file.
     """
     file = Path(location)
     if file.suffix.lower() != _SUFFIXES[kind]:
@@ -35,8 +34,7 @@ def model_file(location: str, *, kind: str) -> Path:
 def read_float(options: Mapping[str, str], key: str, default: float) -> float:
     """An option that is a number and not negative.
 
-    Raises:
-        ConfigError: it is something else.
+    ConfigError if it is something else.
     """
     text = options.get(key)
     if text is None:

@@ -57,11 +57,7 @@ class Geometry:
 
 
 class InputBuffer:
-    """The input of one model, refilled for every image; one image at a time.
-
-    Args:
-        card: says how large it is and what is in it.
-    """
+    """The input of one model, refilled for every image; one image at a time."""
 
     def __init__(self, card: Card) -> None:
         self._card = card
@@ -72,11 +68,9 @@ class InputBuffer:
             self._canvas = np.full(shape, card.pad_value, np.uint8)
 
     def fill(self, pixels: Pixels) -> tuple[np.ndarray, Geometry]:
-        """Write an image into the buffer.
+        """Write an image into the buffer, and say where in it the image lies.
 
-        Returns:
-            The buffer in the card's layout and type (valid until the next call), and
-            where the image lies in it.
+        The buffer has the card's layout and type, and is valid until the next call.
         """
         fitted, geometry = self._fit(pixels)
         height, width = fitted.shape[:2]

@@ -18,9 +18,7 @@ if TYPE_CHECKING:
 class NullDetector:
     """Waits for a fixed time, if any, and finds nothing.
 
-    Args:
-        service_s: time that an answer takes; the CPU is free meanwhile.
-        sleep: how to wait.
+    ``service_s`` is the time that an answer takes; the CPU is free meanwhile.
     """
 
     name = "null"
@@ -51,8 +49,7 @@ def load(
 ) -> NullDetector:
     """The null detector; ``service_s`` is how long it takes, ``load_s`` loading it.
 
-    Raises:
-        ConfigError: one is not a time.
+    ConfigError if one is not a time.
     """
     del location, threads, seed
     time.sleep(read_float(options, "load_s", 0.0))

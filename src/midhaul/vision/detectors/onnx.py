@@ -30,14 +30,9 @@ _LOG_ERRORS_ONLY = 3
 class OnnxDetector:
     """A model run by ONNX Runtime on the CPU; takes one image at a time.
 
-    Args:
-        file: the model.
-        card: how to feed it.
-        threads: threads of one operator; they sleep between operators, because
-            spinning threads take the CPU from the other nodes of a machine.
-
-    Raises:
-        DataError: the file is no ONNX model, or the card does not fit it.
+    Its threads are those of one operator; they sleep between operators, because
+    spinning threads take the CPU from the other nodes of a machine. DataError if the
+    file is no ONNX model, or the card does not fit it.
     """
 
     def __init__(self, file: Path, card: Card, *, threads: int) -> None:
@@ -110,9 +105,8 @@ class OnnxDetector:
 def stated(location: str, options: Mapping[str, str]) -> Stated:
     """What the card of the model at a path says.
 
-    Raises:
-        ConfigError: the path is not that of an ONNX file.
-        DataError: the model or the card is missing or wrong.
+    ConfigError if the path is not that of an ONNX file; DataError if the model or the
+    card is missing or wrong.
     """
     file = model_file(location, kind="onnx")
     return stated_by(_card(file, options))
@@ -123,9 +117,8 @@ def load(
 ) -> OnnxDetector:
     """Load the model at a path; ``card`` may name its card. ``seed`` is not used.
 
-    Raises:
-        ConfigError: the path is not that of an ONNX file.
-        DataError: the model or the card is missing or wrong.
+    ConfigError if the path is not that of an ONNX file; DataError if the model or the
+    card is missing or wrong.
     """
     del seed
     file = model_file(location, kind="onnx")

@@ -319,17 +319,8 @@ def suppress(
     Boxes are visited from the best score down (the first of equals first); one that
     overlaps a kept box of its label by more than ``iou`` goes. Chunks of sorted boxes
     are compared as a matrix, and the visit ends as soon as ``limit`` boxes are kept, so
-    the time grows with what is kept, not with the square of what is given.
-
-    Args:
-        boxes: corners x1, y1, x2, y2.
-        scores: any finite numbers.
-        labels: boxes with different labels never suppress each other.
-        iou: the overlap allowed, intersection over union; 1 keeps all.
-        limit: the number of boxes kept at most.
-
-    Returns:
-        Indices of the kept boxes, best score first.
+    the time grows with what is kept, not with the square of what is given. It gives
+    indices of the kept boxes, best score first. Scores are any finite numbers.
     """
     order = np.argsort(-scores, kind="stable")
     if iou >= 1:
@@ -372,11 +363,7 @@ class _Boxes:
 
 
 class OutputDecoder:
-    """Turns the outputs of one model into detections.
-
-    Args:
-        card: says how.
-    """
+    """Turns the outputs of one model into detections."""
 
     def __init__(self, card: Card) -> None:
         self._card = card
@@ -394,8 +381,7 @@ class OutputDecoder:
     def __call__(self, outputs: Sequence[np.ndarray], geometry: Geometry) -> Detections:
         """Decode, suppress, and carry the boxes back to the image.
 
-        Raises:
-            DataError: the outputs do not fit the card.
+        DataError if the outputs do not fit the card.
         """
         card = self._card
         found = self._decode(outputs, card)

@@ -56,13 +56,9 @@ class RecordedDetections:
 class RecordedDetector:
     """Looks an image's answer up by its id.
 
-    Args:
-        recording: the answers.
-        service_s: mean time that an answer takes; the CPU is free meanwhile.
-        cv: standard deviation of that time over its mean; it follows a gamma
-            distribution, and is constant where 0.
-        rng: draws the times.
-        sleep: how to wait.
+    ``service_s`` is the mean time that an answer takes, with the CPU free; ``cv`` its
+    standard deviation over that. It follows a gamma distribution drawn by ``rng``, and
+    is constant where 0.
     """
 
     def __init__(
@@ -100,8 +96,7 @@ class RecordedDetector:
     def detect(self, pixels: Pixels, *, image_id: str = "") -> Detections:
         """Replay the answer to ``image_id``, on an image of the size of ``pixels``.
 
-        Raises:
-            DataError: the image is not in the file, or was recorded at another size.
+        DataError if the image is not in the file, or was recorded at another size.
         """
         found = self._recording.answers.get(image_id)
         if found is None:
@@ -147,13 +142,9 @@ class RecordedDetector:
 def read_recording(file: Path, provider: str | None) -> RecordedDetections:
     """Read the answers of one provider.
 
-    Args:
-        file: a Parquet file; ids of images may be integers.
-        provider: whose answers; None where the file holds one provider only.
-
-    Raises:
-        DataError: the file is missing or holds something else.
-        ConfigError: there is no such provider in it, or none was named.
+    Ids of images may be integers. Without a provider, the file holds one only.
+    DataError if the file is missing or holds something else; ConfigError if there is no
+    such provider in it, or none was named.
     """
     table = _read(file)
     ids: list[str] = pc.unique(table["image_id"]).to_pylist()
@@ -181,8 +172,7 @@ def read_recording(file: Path, provider: str | None) -> RecordedDetections:
 def providers_of(file: Path) -> list[str]:
     """The providers whose answers a file holds.
 
-    Raises:
-        DataError: the file is missing or holds something else.
+    DataError if the file is missing or holds something else.
     """
     return sorted(pc.unique(_read(file)["provider"]).to_pylist())
 
@@ -198,9 +188,8 @@ def load(
 ) -> RecordedDetector:
     """Load the recording of one ``provider``, with ``service_s`` and ``cv``.
 
-    Raises:
-        ConfigError: an option is wrong.
-        DataError: the file is missing or holds something else.
+    ConfigError if an option is wrong; DataError if the file is missing or holds
+    something else.
     """
     del threads
     return RecordedDetector(

@@ -26,14 +26,8 @@ if TYPE_CHECKING:
 class TfliteDetector:
     """A model run by LiteRT on the CPU; takes one image at a time.
 
-    Args:
-        file: the model.
-        card: how to feed it.
-        threads: threads of the interpreter.
-
-    Raises:
-        DataError: the file is no TensorFlow Lite model, or the card does not fit it.
-        PrerequisiteError: LiteRT is not installed.
+    DataError if the file is no TensorFlow Lite model, or the card does not fit it;
+    PrerequisiteError if LiteRT is not installed.
     """
 
     def __init__(self, file: Path, card: Card, *, threads: int) -> None:
@@ -100,9 +94,8 @@ class TfliteDetector:
 def stated(location: str, options: Mapping[str, str]) -> Stated:
     """What the card of the model at a path says.
 
-    Raises:
-        ConfigError: the path is not that of a TensorFlow Lite file.
-        DataError: the model or the card is missing or wrong.
+    ConfigError if the path is not that of a TensorFlow Lite file; DataError if the
+    model or the card is missing or wrong.
     """
     file = model_file(location, kind="tflite")
     return stated_by(_card(file, options))
@@ -113,10 +106,8 @@ def load(
 ) -> TfliteDetector:
     """Load the model at a path; ``card`` may name its card. ``seed`` is not used.
 
-    Raises:
-        ConfigError: the path is not that of a TensorFlow Lite file.
-        DataError: the model or the card is missing or wrong.
-        PrerequisiteError: LiteRT is not installed.
+    ConfigError if the path is not that of a TensorFlow Lite file; DataError if the
+    model or the card is missing or wrong; PrerequisiteError if LiteRT is not installed.
     """
     del seed
     file = model_file(location, kind="tflite")

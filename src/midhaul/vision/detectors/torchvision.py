@@ -77,17 +77,10 @@ class Published:
 class TorchvisionDetector:
     """A torchvision model on the CPU; takes one image at a time.
 
-    Args:
-        name: of its builder.
-        weights: ``DEFAULT``, ``none`` or the path of a state dict.
-        threads: threads of torch; the setting holds for the process.
-        seed: of random weights.
-
-    Raises:
-        ConfigError: there is no such builder.
-        DataError: the file of weights is missing or does not fit.
-        PrerequisiteError: torch or torchvision is missing or broken, or the weights
-            cannot be downloaded.
+    The setting of threads holds for the process; ``weights`` as :func:`build_model` has
+    it. ConfigError if there is no such builder; DataError if the file of weights is
+    missing or does not fit; PrerequisiteError if torch or torchvision is missing or
+    broken, or the weights cannot be downloaded.
     """
 
     def __init__(self, name: str, *, weights: str, threads: int, seed: int) -> None:
@@ -129,9 +122,8 @@ class TorchvisionDetector:
 def published(name: str) -> Published:
     """What torchvision's metadata says about a builder's default weights.
 
-    Raises:
-        ConfigError: there is no such builder.
-        PrerequisiteError: torchvision is missing or broken.
+    ConfigError if there is no such builder; PrerequisiteError if torchvision is missing
+    or broken.
     """
     weights = _weights_enum(name).DEFAULT
     meta = weights.meta
@@ -149,14 +141,9 @@ def published(name: str) -> Published:
 def build_model(name: str, weights: str, *, seed: int = 0) -> Any:
     """A torchvision model in evaluation mode.
 
-    Args:
-        name: of its builder.
-        weights: ``DEFAULT`` (downloaded once, then from torch's cache), ``none``, or
-            the path of a state dict; only tensors are read from it, never code.
-        seed: of random weights.
-
-    Raises:
-        ConfigError, DataError, PrerequisiteError: as :class:`TorchvisionDetector`.
+    ``weights`` is ``DEFAULT`` (downloaded once, then from torch's cache), ``none``
+    (random by the seed), or the path of a state dict; only tensors are read from it,
+    never code. Errors as of :class:`TorchvisionDetector`.
     """
     enum = _weights_enum(name)
     torch: Any = require("torch", "learn")

@@ -50,8 +50,7 @@ _HINT = "save it with 8 bits a sample, or scaled to the full range of 16"
 def stated_bits(image: Any, data: bytes, where: str) -> int:
     """Bits of a sample, as the file states them.
 
-    Raises:
-        DataError: samples are signed, floating point or of 32 bits.
+    DataError if samples are signed, floating point or of 32 bits.
     """
     bits, formats = _BYTE, (1,)
     if image.format == "PNG":
@@ -73,8 +72,7 @@ def upper_bits(
 ) -> UInt8[np.ndarray, "h w 3"]:
     """Gray samples of 9 to 16 bits as RGB.
 
-    Raises:
-        DataError: all are dark enough to be of fewer bits than stated, and not black.
+    DataError if all are dark enough to be of fewer bits than stated, and not black.
     """
     deep = samples.astype(np.uint16)
     top = int(deep.max())
@@ -89,8 +87,7 @@ def upper_bits(
 def check_range(pixels: UInt8[np.ndarray, "h w 3"], bits: int, where: str) -> None:
     """Refuse colours that Pillow took the upper bytes of, and that are all dark.
 
-    Raises:
-        DataError: no sample reaches a quarter of the range.
+    DataError if no sample reaches a quarter of the range.
     """
     if bits > _BYTE and int(pixels.max()) >> (_BYTE - 2) == 0:
         raise _too_dark(where, bits, f"less than a quarter of {(1 << bits) - 1:,}")
@@ -223,10 +220,8 @@ def write_like(source: bytes, pixels: Pixels, *, one_channel: bool = False) -> b
 
     A JPEG keeps its quantisation tables, subsampling and scan order; a WebP is written
     at quality 80 unless it was lossless; everything else becomes a PNG. What came with
-    one channel is written with one.
-
-    Raises:
-        DataError: the format cannot hold an image of this size.
+    one channel is written with one. DataError if the format cannot hold an image of
+    this size.
     """
     received: Any
     received, _ = _open(source, where="image", limits=_NONE)  # it was decoded before

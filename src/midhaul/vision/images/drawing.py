@@ -28,11 +28,8 @@ def draw(
 ) -> Pixels:
     """An image of at most 480 px width with human boxes and detections on it.
 
-    Args:
-        pixels: the image, which is not changed.
-        truth: ``(n, 4)`` human boxes, drawn in white.
-        found: detections, drawn in amber with label and score.
-        threshold: score from which a detection is drawn.
+    Human boxes are white, detections from the threshold on amber with label and score;
+    the pixels are not changed.
     """
     scale = min(1.0, _WIDTH_PX / pixels.shape[1])
     size = (round(pixels.shape[1] * scale), round(pixels.shape[0] * scale))

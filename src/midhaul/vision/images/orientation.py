@@ -103,10 +103,7 @@ def turned_boxes(
 ) -> Float[np.ndarray, "n 4"]:
     """Boxes on stored pixels as boxes on the picture that a person sees.
 
-    Args:
-        boxes: x1, y1, x2, y2 in px of the stored picture.
-        orientation: of the file.
-        size: width and height of the stored picture in px.
+    Boxes are corners in px of the stored picture, which has ``size``.
     """
     width, height = size
     x1, y1, x2, y2 = boxes.T

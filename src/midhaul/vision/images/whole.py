@@ -93,14 +93,9 @@ class _Walk:
 def read_scans(data: bytes, *, most: int, where: str) -> Scans:
     """Walk through the markers of a JPEG; no pixel is decoded.
 
-    Args:
-        data: the file.
-        most: scans after which to stop, one more than are borne.
-        where: name of the image, for messages.
-
-    Raises:
-        DataError: the file has so many segments that reading them takes long. What
-            cannot be understood otherwise is left to the decoder.
+    It stops after ``most`` scans, one more than are borne. DataError if the file has so
+    many segments that reading them takes long; what cannot be understood otherwise is
+    left to the decoder.
     """
     walk = _Walk()
     # Of a marker that is not whole the decoder speaks in its own words.
@@ -141,14 +136,8 @@ def _walk(walk: _Walk, data: bytes, most: int, where: str) -> None:
 def decode_jpeg(data: bytes, scans: Scans, colours: str, where: str) -> np.ndarray:
     """Decode a JPEG as libjpeg-turbo stores it, if it is whole.
 
-    Args:
-        data: the file.
-        scans: of it.
-        colours: ``RGB``, or ``CMYK`` for a file of four components.
-        where: name of the image, for messages.
-
-    Raises:
-        DataError: the file is cut off or damaged, as far as can be told.
+    ``colours`` is ``RGB``, or ``CMYK`` for a file of four components. DataError if the
+    file is cut off or damaged, as far as can be told.
     """
     try:
         pixels = simplejpeg.decode_jpeg(data, colours)
@@ -286,8 +275,7 @@ def declared_size(data: bytes) -> tuple[int, int] | None:
 def check_pieces(data: bytes, where: str) -> None:
     """Refuse a PNG or GIF of so many small parts that reading its head takes long.
 
-    Raises:
-        DataError: it has more than 20,000.
+    DataError if it has more than 20,000.
     """
     if data[:4] == b"GIF8":
         pieces: Iterator[object] = _gif_blocks(data)
@@ -302,8 +290,7 @@ def check_pieces(data: bytes, where: str) -> None:
 def check_png(image: Image.Image, data: bytes, where: str) -> None:
     """Refuse a PNG whose data do not fill its picture; it is decoded already.
 
-    Raises:
-        DataError: rows are missing, or the file ends before its end chunk.
+    DataError if rows are missing, or the file ends before its end chunk.
     """
     chunks = list(png_chunks(io.BytesIO(data)))
     kind, place, length = chunks[-1]
@@ -325,11 +312,7 @@ def check_png(image: Image.Image, data: bytes, where: str) -> None:
 
 
 def check_tiff(image: Any, data: bytes, where: str) -> None:
-    """Refuse a TIFF of which strips or tiles are missing, or cannot be checked.
-
-    Raises:
-        DataError: of either kind.
-    """
+    """Refuse a TIFF of which strips or tiles are missing, or cannot be checked."""
     tags = image.tag_v2
     compression = tags.get(_COMPRESSION, 1)
     if compression not in _CHECKED:

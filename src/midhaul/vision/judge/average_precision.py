@@ -36,14 +36,9 @@ def average_precision(
 ) -> Statistic:
     """AP over classes and IoU thresholds, as a function of the images' weights.
 
-    Args:
-        matches: of a data set and a detector.
-        thresholds: which IoU thresholds of the matches, by index; all when absent. Of
-            COCO's ten, ``[0]`` is AP50 and ``[5]`` AP75.
-
-    Returns:
-        Weights to AP: the mean over classes that have boxes of positive weight; NaN
-        where no class has.
+    ``thresholds`` are IoU thresholds of the matches by index, all when absent: of
+    COCO's ten, ``[0]`` is AP50 and ``[5]`` AP75. It is the mean over classes that have
+    boxes of positive weight; NaN where no class has.
     """
     every = range(len(matches.is_true))
     chosen = tuple(every if thresholds is None else thresholds)

@@ -58,10 +58,7 @@ def coco_scores(
 ) -> CocoScores:
     """Score the answers for images.
 
-    Args:
-        truths: of each image, at least one, with one label set.
-        answers: for each image in the same order, with the same label set.
-        rules: thresholds, areas and how many detections count; COCO's when absent.
+    Both are in the order of the images, at least one, and have one label set.
     """
     rules = rules or JudgeRules()
     names = truths[0].names

@@ -54,13 +54,9 @@ def name_tallies(
 ) -> tuple[Tally, ...]:
     """How far the names of a detector's classes are those of a data set.
 
-    Args:
-        detector: what it is called.
-        known: its label set; an empty one is not judged.
-        names: the label set of the data set.
-        shown: the part of it that has boxes.
-        is_complete: true where ``known`` is all that the detector could say, false
-            where it is what it happened to say.
+    ``known`` is the detector's label set, and an empty one is not judged; ``shown`` is
+    the part of the data set's that has boxes. ``is_complete`` says that the detector
+    could say no more, not that it happened to say no more.
     """
     if not known or not shown:
         return ()
@@ -98,12 +94,7 @@ def name_tallies(
 
 
 def answer_tallies(judgement: Judgement, detector: str) -> tuple[Tally, ...]:
-    """What in a detector's answers suggests that something is mixed up.
-
-    Args:
-        judgement: the answers, matched with the ground truth.
-        detector: what it is called.
-    """
+    """What in a detector's answers suggests that something is mixed up."""
     found: list[Tally] = []
     n_foreign = sum(judgement.unknown.values())
     if n_foreign:
@@ -133,10 +124,8 @@ def limit_tallies(
 ) -> tuple[Tally, ...]:
     """Objects that cannot be found, because no more detections count or are given.
 
-    Args:
-        truths: of each image.
-        max_detections: detections per image and class that are judged.
-        detectors: how many boxes each detector gives an image at most.
+    ``max_detections`` are judged per image and class; ``detectors`` says how many boxes
+    each gives an image at most.
     """
     counts = [np.bincount(truth.labels[~truth.is_crowd]) for truth in truths]
     n = sum(int(count.sum()) for count in counts)

@@ -83,11 +83,7 @@ _SIZE_DECIMALS = 10
 
 
 def as_double(values: Float[np.ndarray, ...]) -> Float64[np.ndarray, ...]:
-    """Numbers in double precision; of single ones the shortest decimals they stand for.
-
-    Args:
-        values: of any shape.
-    """
+    """Numbers in double precision, of single ones the shortest decimals for them."""
     if values.dtype != np.float32:
         return values.astype(np.float64, copy=False)
     double = values.astype(np.float64)
@@ -109,11 +105,7 @@ def as_double(values: Float[np.ndarray, ...]) -> Float64[np.ndarray, ...]:
 
 
 def corner_and_size(boxes: Float[np.ndarray, "n 4"]) -> Float64[np.ndarray, "n 4"]:
-    """x, y, width and height of boxes given by two corners.
-
-    Args:
-        boxes: ``(n, 4)`` x1, y1, x2, y2.
-    """
+    """x, y, width and height of boxes given by two corners."""
     corners = as_double(boxes)
     begin, end = corners[:, :2], corners[:, 2:]
     size = end - begin
@@ -170,10 +162,8 @@ def match(
 ) -> Matches:
     """Match the answers for images with their ground truth.
 
-    Args:
-        truths: of each image, with one label set.
-        answers: for each image in the same order, with the same label set.
-        rules: thresholds and how many detections count; COCO's when absent.
+    Both are in the order of the images and have one label set; COCO's rules when
+    absent.
     """
     rules = rules or JudgeRules()
     n_classes = len(truths[0].names) if truths else 0

@@ -139,11 +139,9 @@ def averages(matches: Matches, threshold: float) -> Averages:
 def of_weights(counts: Counts, metric: str, *, is_macro: bool) -> Statistic:
     """Precision, recall or F1 as a function of how often each image counts.
 
-    Args:
-        counts: at the threshold wanted.
-        metric: ``precision``, ``recall`` or ``f1``.
-        is_macro: mean over the classes that have boxes, instead of one value for all
-            detections; a class of which nothing is detected then has precision 0.
+    The metric is ``precision``, ``recall`` or ``f1``. Macro is the mean over the
+    classes that have boxes, instead of one value for all detections; a class of which
+    nothing is detected then has precision 0.
     """
 
     def sums(values: Float64[np.ndarray, "n c"]) -> Float64[np.ndarray, "n k"]:
@@ -172,9 +170,8 @@ def of_weights(counts: Counts, metric: str, *, is_macro: bool) -> Statistic:
 def best_threshold(matches: Matches) -> float:
     """The score threshold of the highest F1 over all classes.
 
-    Returns:
-        A value midway between the last score that counts and the next lower one; 0.5
-        where no threshold gives an F1 above 0. Of equal ones the highest.
+    It lies midway between the last score that counts and the next lower one; 0.5 where
+    no threshold gives an F1 above 0. Of equal ones the highest.
     """
     judged = ~matches.is_ignored[matches.main]
     scores = matches.scores[judged]

@@ -280,10 +280,7 @@ def backdrop(
 ) -> UInt8[np.ndarray, "h w 3"]:
     """The empty street, before anything stands on it.
 
-    Args:
-        rng: source of chance.
-        view: how the ground is seen.
-        size: width and height of the image in px.
+    The size is width and height in px.
     """
     width, height = size
     image = np.empty((height, width, 3), np.uint8)

@@ -141,9 +141,7 @@ class Sketch:
     ) -> tuple[UInt8[np.ndarray, "h w 3"], np.ndarray]:
         """Colours and coverage at a scale, anti-aliased by oversampling.
 
-        Returns:
-            RGB colours ``(h, w, 3)`` and coverage ``(h, w)``, both uint8; the lower
-            left corner of the sketch is the lower left corner of the arrays.
+        The lower left corner of the sketch is that of the arrays.
         """
         width = max(math.ceil(self.width_m * px_per_m), 2)
         height = max(math.ceil(self.height_m * px_per_m), 2)

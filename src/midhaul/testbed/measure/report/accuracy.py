@@ -103,10 +103,7 @@ def only(
 ) -> list[ConfigurationView]:
     """The configurations that differ from the reference in one step alone.
 
-    Args:
-        view: the run.
-        what: the step that varies.
-        fixed: attributes that must equal those of the mildest preprocessing.
+    Attributes in ``fixed`` must equal those of the mildest preprocessing.
     """
     reference = view.at(view.reference)[0]
     chosen = [

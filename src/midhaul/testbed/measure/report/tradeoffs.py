@@ -181,12 +181,8 @@ def undoubted(
 ) -> list[bool]:
     """Which rows no other beats, as far as that is known.
 
-    A price that is known from below only is on no front, and beats nobody.
-
-    Args:
-        rows: of a chart.
-        price: field of what should be small.
-        quality: field of what should be large.
+    A price that is known from below only is on no front, and beats nobody. Fields
+    ``price`` should be small, ``quality`` large.
     """
     is_known = [not row.get(f"{price}_bound") for row in rows]
     known = [row for row, is_one in zip(rows, is_known, strict=True) if is_one]

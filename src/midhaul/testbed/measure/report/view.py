@@ -139,9 +139,7 @@ class GridView:
     ) -> list[dict[str, Any]]:
         """Rows for a chart: one per configuration that has all the numbers.
 
-        Args:
-            configurations: which ones.
-            fields: field of the row to metric and factor, the latter for the unit.
+        A field of the row is a metric and a factor for its unit.
         """
         rows: list[dict[str, Any]] = []
         for c in configurations:
