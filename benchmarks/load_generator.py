@@ -30,8 +30,7 @@ from loadgen_driver import compare
 from PIL import Image
 
 from midhaul.testbed.load.arrivals import Constant, Poisson
-from midhaul.testbed.load.clock import precise_clock
-from midhaul.testbed.load.generator import generate, run_load
+from midhaul.testbed.load.generator import generate, precise_clock, run_load
 from midhaul.testbed.load.scenarios import Server, Stop
 from midhaul.testbed.measure.validity import CellLimits, cell_facts, judge_cell
 from midhaul.testbed.nodes.launcher import LocalLauncher

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import uvloop
 
-from midhaul.testbed.load.clock import Clock, SpinClock, precise_clock
+from midhaul.testbed.load.generator import Clock, SpinClock, precise_clock
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -22,8 +22,8 @@ from midhaul.testbed.load.scenarios import (
     Server,
     SingleStream,
     Stop,
+    Warmup,
 )
-from midhaul.testbed.load.warmup import Warmup
 from midhaul.testbed.measure.tables import REQUESTS
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from midhaul.testbed.load.warmup import SteadyWatch, Warmup, agree
+from midhaul.testbed.load.scenarios import SteadyWatch, Warmup, agree
 
 
 def fed(latencies_s: list[float], warmup: Warmup, cycle: int = 1) -> int | None:

@@ -21,7 +21,7 @@ from midhaul.testbed.measure.blocks import (
     widest_interval,
 )
 from midhaul.testbed.measure.config import MeasureConfig
-from midhaul.testbed.measure.grid import Configuration, expand
+from midhaul.testbed.measure.from_config import Configuration, expand
 from midhaul.testbed.measure.tables import REQUESTS
 
 if TYPE_CHECKING:

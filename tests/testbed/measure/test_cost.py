@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from midhaul.testbed.measure.cost import (
+from midhaul.testbed.measure.samples import (
     Energy,
     Prices,
     Usage,

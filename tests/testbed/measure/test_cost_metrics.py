@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from midhaul.testbed.measure.config import CostConfig, NodeConfig
-from midhaul.testbed.measure.cost import cost_metrics
+from midhaul.testbed.measure.samples import cost_metrics
 from midhaul.testbed.measure.tables import CELLS, REQUESTS, USAGE
 
 NODES = (

@@ -7,7 +7,7 @@ import pytest
 from midhaul.errors import ConfigError
 from midhaul.runs.spec import Spec
 from midhaul.testbed.measure.config import LoadConfig, NodeConfig
-from midhaul.testbed.measure.grid import expand
+from midhaul.testbed.measure.from_config import expand
 
 CLOUD = NodeConfig(name="cloud", role="cloud", detector=Spec("null"))
 EDGES = tuple(

@@ -23,7 +23,7 @@ from midhaul.testbed.measure.config import (
     LoadConfig,
     NodeConfig,
 )
-from midhaul.testbed.measure.grid import expand
+from midhaul.testbed.measure.from_config import expand
 
 if TYPE_CHECKING:
     from pathlib import Path

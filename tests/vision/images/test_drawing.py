@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from tests.tiny import four_images
 
-from midhaul.vision.images.drawing import draw, jpeg
+from midhaul.vision.images.image import draw, jpeg
 
 
 def test_sure_boxes_are_drawn_and_the_image_is_left_alone() -> None:

@@ -11,18 +11,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from midhaul.vision.scenes.canvas import Canvas, SceneItem
+from midhaul.vision.scenes.backdrop import STREET_FURNITURE, round_sign
 from midhaul.vision.scenes.objects import SKETCHES
 from midhaul.vision.scenes.scene import (
     HEIGHT,
     LABELS,
     WIDTH,
+    Canvas,
+    SceneItem,
     _truth,
     builtin_scene_bytes,
     encode_scene,
     make_scene,
 )
-from midhaul.vision.scenes.scenery import STREET_FURNITURE, round_sign
 from midhaul.vision.scenes.sketch import Sketch
 
 SERIES = 40

@@ -52,8 +52,7 @@ from midhaul.federation.serving.replay import (
     summary_rows,
 )
 from midhaul.model import Detections, Verdict
-from midhaul.vision.images.drawing import draw, jpeg
-from midhaul.vision.images.image import decode
+from midhaul.vision.images.image import decode, draw, jpeg
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence

@@ -3,5 +3,5 @@ from .config import (
     MeasureConfig as MeasureConfig,
     OverheadConfig as OverheadConfig,
 )
-from .grid import Configuration as Configuration, expand as expand
+from .from_config import Configuration as Configuration, expand as expand
 from .validity import judge_percentile as judge_percentile

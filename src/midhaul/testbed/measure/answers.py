@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     from midhaul.model import Detections
     from midhaul.testbed.load.records import Reply, RequestRecord
-    from midhaul.testbed.measure.grid import Configuration
+    from midhaul.testbed.measure.from_config import Configuration
     from midhaul.testbed.nodes.pipeline import Settled
     from midhaul.testbed.nodes.settings import NodeSettings
     from midhaul.vision.data.dataset import Dataset

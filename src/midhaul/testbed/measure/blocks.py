@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from midhaul.runs.kept import KeptTables
     from midhaul.runs.progress import Progress
     from midhaul.testbed.measure.config import TestbedConfig
-    from midhaul.testbed.measure.grid import Configuration
+    from midhaul.testbed.measure.from_config import Configuration
     from midhaul.testbed.measure.rig import Rig
 
 MEASURED = (REQUESTS, USAGE, CELLS, LINKS)

@@ -25,8 +25,12 @@ from midhaul.testbed.measure.blocks import (
     overall_verdict,
 )
 from midhaul.testbed.measure.config import LoadConfig, NodeConfig
-from midhaul.testbed.measure.from_config import configuration_row, dataset_of, name_of
-from midhaul.testbed.measure.grid import expand
+from midhaul.testbed.measure.from_config import (
+    configuration_row,
+    dataset_of,
+    expand,
+    name_of,
+)
 from midhaul.testbed.measure.judging import (
     answer_all,
     judge_all,
@@ -54,7 +58,7 @@ if TYPE_CHECKING:
         OverheadConfig,
         TestbedConfig,
     )
-    from midhaul.testbed.measure.grid import Configuration
+    from midhaul.testbed.measure.from_config import Configuration
     from midhaul.vision.data.dataset import Dataset
     from midhaul.vision.detectors.detector import Stated
 

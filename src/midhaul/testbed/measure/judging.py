@@ -17,9 +17,9 @@ import pyarrow as pa
 
 from midhaul.runs.kept import KeptTables
 from midhaul.runs.workers import n_jobs, parallel
+from midhaul.testbed.measure.accuracy_metrics import JudgeTask, judge_configuration
 from midhaul.testbed.measure.answers import answer, pipelines_of, plan_tasks
 from midhaul.testbed.measure.from_config import configuration_row, name_of, rules_of
-from midhaul.testbed.measure.summary import JudgeTask, judge_configuration
 from midhaul.testbed.measure.tables import (
     CLASSES,
     CONFIGURATIONS,
@@ -29,8 +29,7 @@ from midhaul.testbed.measure.tables import (
     image_rows,
     stored_detections,
 )
-from midhaul.vision.images.drawing import draw, jpeg
-from midhaul.vision.images.image import decode
+from midhaul.vision.images.image import decode, draw, jpeg
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -40,7 +39,7 @@ if TYPE_CHECKING:
     from midhaul.runs.progress import Progress
     from midhaul.runs.run import Run
     from midhaul.testbed.measure.config import DataConfig, JudgeConfig
-    from midhaul.testbed.measure.grid import Configuration
+    from midhaul.testbed.measure.from_config import Configuration
     from midhaul.vision.data.dataset import Dataset
 
 N_IMAGES = 3

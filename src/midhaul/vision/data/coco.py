@@ -16,15 +16,14 @@ from midhaul.model import Tally
 from midhaul.vision.data.dataset import Dataset
 from midhaul.vision.data.faults import Faults
 from midhaul.vision.data.files import ImageFiles, check_folder, read_json
-from midhaul.vision.data.stated_sizes import StatedSizes
-from midhaul.vision.data.truth import TruthBuilder
+from midhaul.vision.data.truth import StatedSizes, TruthBuilder
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
     from pathlib import Path
 
     from midhaul.model import GroundTruth
-    from midhaul.vision.data.stated_sizes import OnSizeMismatch
+    from midhaul.vision.data.truth import OnSizeMismatch
 
 _PLACES = 20
 

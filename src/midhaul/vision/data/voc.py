@@ -29,14 +29,13 @@ from midhaul.vision.data.files import (
     unread_images,
 )
 from midhaul.vision.data.names import names_from_file, names_given
-from midhaul.vision.data.stated_sizes import StatedSizes
-from midhaul.vision.data.truth import TruthBuilder
+from midhaul.vision.data.truth import StatedSizes, TruthBuilder
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import Literal
 
-    from midhaul.vision.data.stated_sizes import OnSizeMismatch
+    from midhaul.vision.data.truth import OnSizeMismatch
 
     _Box = tuple[float, float, float, float]
 

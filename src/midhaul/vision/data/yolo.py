@@ -26,8 +26,7 @@ from midhaul.vision.data.files import (
     unread_images,
 )
 from midhaul.vision.data.names import names_from_file, names_given
-from midhaul.vision.data.stated_sizes import StatedSizes
-from midhaul.vision.data.truth import TruthBuilder
+from midhaul.vision.data.truth import StatedSizes, TruthBuilder
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

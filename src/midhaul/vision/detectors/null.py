@@ -6,8 +6,7 @@ import time
 from typing import TYPE_CHECKING
 
 from midhaul.model import Detections
-from midhaul.vision.detectors.detector import Stated
-from midhaul.vision.detectors.files import read_float
+from midhaul.vision.detectors.detector import Stated, read_float
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

@@ -21,8 +21,7 @@ import pyarrow.parquet as pq
 from midhaul import documents
 from midhaul.errors import ConfigError, DataError, choice_hint
 from midhaul.model import Detections
-from midhaul.vision.detectors.detector import Stated
-from midhaul.vision.detectors.files import read_float
+from midhaul.vision.detectors.detector import Stated, read_float
 from midhaul.vision.images.orientation import has_same_shape
 from midhaul.vision.judge.matching import as_double
 

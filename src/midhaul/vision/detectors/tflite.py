@@ -9,7 +9,7 @@ import numpy as np
 
 from midhaul.errors import DataError, require
 from midhaul.vision.detectors.card import find_card, stated_by, with_options
-from midhaul.vision.detectors.files import model_file
+from midhaul.vision.detectors.detector import model_file
 from midhaul.vision.detectors.geometry import InputBuffer
 from midhaul.vision.detectors.outputs import OutputDecoder
 

@@ -8,11 +8,9 @@ from midhaul.report import Page, PageSection
 from midhaul.report.common_chapters import environment, subtitle, verdict_of
 from midhaul.report.page import gallery
 from midhaul.testbed.measure.report.accuracy import accuracy, classes
-from midhaul.testbed.measure.report.overview import overview
-from midhaul.testbed.measure.report.resources import resources
-from midhaul.testbed.measure.report.speed import speed
+from midhaul.testbed.measure.report.overview import overview, validity
+from midhaul.testbed.measure.report.speed import resources, speed
 from midhaul.testbed.measure.report.tradeoffs import size, tradeoffs
-from midhaul.testbed.measure.report.validity import validity
 from midhaul.testbed.measure.report.view import GridView
 
 if TYPE_CHECKING:
