@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from armol_rows import Done
 
     from midhaul.model import Estimate
-    from midhaul.model.samples import Statistic
+    from midhaul.model.estimate import Statistic
 
 N_RESAMPLES = 400
 

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     from midhaul.federation.fusion.base import Fuser
     from midhaul.federation.recordings.problem import Recording
-    from midhaul.model.samples import Statistic
+    from midhaul.model.estimate import Statistic
 
 DATA = Path(__file__).parent.parent.parent / "shared" / "data"
 RULES = ("nms", "soft_nms", "nmw", "wbf")

@@ -79,7 +79,7 @@ def test_the_api_and_the_command_line_make_the_same_config(
 
 def config_text(config: Any) -> str:
     """A config as the file of its run holds it."""
-    from midhaul.runs.template import dump_config  # noqa: PLC0415
+    from midhaul.runs.schema import dump_config  # noqa: PLC0415
 
     return dump_config(config)
 
@@ -283,7 +283,7 @@ def test_a_script_needs_no_guard_around_its_run(tmp_path: Path) -> None:
     """Processes that share the work do not run the file that asked for it again."""
     script = tmp_path / "five_lines.py"
     script.write_text(
-        "from midhaul.runs.workers import parallel\n"
+        "from midhaul.runs.perform import parallel\n"
         "print('begun')\n"
         "print(sorted(r for _, r in parallel(abs, [-1, -2, -3], jobs=2)))\n"
     )

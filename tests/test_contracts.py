@@ -15,9 +15,8 @@ from pydantic import BaseModel
 import midhaul
 from midhaul.kinds import KINDS, Kind
 from midhaul.runs.config import Config, Section
-from midhaul.runs.schema import models
+from midhaul.runs.schema import keys, models
 from midhaul.runs.tables import Table
-from midhaul.runs.template import keys
 
 _SENTENCE = re.compile(r"([A-Z]|[\w:-]+([:;,]| \()).* .*\.", re.DOTALL)
 """It begins with a capital, or with a value of the key and what that one means."""

@@ -23,8 +23,8 @@ from tools import reference
 from midhaul.kinds import KINDS, load_experiment
 from midhaul.runs.experiment_file import read_file
 from midhaul.runs.listing import list_runs
+from midhaul.runs.schema import keys
 from midhaul.runs.sweep import points_of
-from midhaul.runs.template import keys
 from midhaul.vision.detectors.card import parse_card
 
 ROOT = Path(__file__).parent.parent

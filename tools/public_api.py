@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from reference import facades, public_value, signature_text
 
 from midhaul.runs.config import Config, Section
-from midhaul.runs.template import keys
+from midhaul.runs.schema import keys
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 import midhaul
 from midhaul.kinds import KINDS
 from midhaul.runs.manifest import Manifest
-from midhaul.runs.template import keys
+from midhaul.runs.schema import keys
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -31,8 +31,8 @@ if TYPE_CHECKING:
 
     from midhaul.kinds import Kind
     from midhaul.runs.metric import Metric
+    from midhaul.runs.schema import ConfigKey
     from midhaul.runs.tables import Table
-    from midhaul.runs.template import ConfigKey
 
 FOLDER = Path(__file__).parent.parent / "docs" / "reference"
 _END = "<!-- Written by tools/reference.py: change the code, then run that. -->\n"

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from types import ModuleType
 
-    from midhaul.model.samples import MetricSamples
+    from midhaul.model.estimate import MetricSamples
     from midhaul.report import Figure, Page
     from midhaul.runs.config import Config
     from midhaul.runs.experiment_file import ExperimentFile, Override

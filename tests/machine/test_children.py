@@ -26,7 +26,7 @@ ROOT = Path(__file__).parents[2]
 _STARTS = """
 import subprocess, sys, threading, time
 from midhaul.machine.children import watched
-from midhaul.runs.workers import parallel
+from midhaul.runs.perform import parallel
 from tests.machine.test_children import idle, said
 def deadline():
     said("deadline")

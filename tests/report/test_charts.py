@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import vl_convert
 
-from midhaul.report import charts, timelines
+from midhaul.report import charts
 from midhaul.report.axes import Axis, Chart, ChartChoice, Series
 from midhaul.report.theme import LANGUAGE_VERSION, specification
 
@@ -56,16 +56,16 @@ CHARTS: dict[str, Callable[[list[dict[str, Any]]], Chart]] = {
     ),
     "over_time": lambda rows: charts.over_time(rows, VALUE, OTHER, SERIES),
     "percentile_curves": lambda rows: charts.percentile_curves(rows, VALUE, SERIES),
-    "area": lambda rows: timelines.area(
+    "area": lambda rows: charts.area(
         rows, Axis("nines", "time"), VALUE, SERIES, limit=30.0
     ),
-    "spans": lambda rows: timelines.spans(
+    "spans": lambda rows: charts.spans(
         rows, VALUE, Axis("total", "end"), LABEL, SERIES
     ),
-    "steps_with_points": lambda rows: timelines.steps_with_points(
+    "steps_with_points": lambda rows: charts.steps_with_points(
         rows, VALUE, OTHER, "chosen"
     ),
-    "against": lambda rows: timelines.against(rows, VALUE, OTHER, SERIES),
+    "against": lambda rows: charts.against(rows, VALUE, OTHER, SERIES),
 }
 
 

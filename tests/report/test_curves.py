@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from midhaul.report.curves import points_of
+from midhaul.report.charts import points_of
 
 
 def test_curves_end_where_values_do() -> None:

@@ -7,7 +7,7 @@ import os
 import pytest
 
 from midhaul.errors import MidhaulError
-from midhaul.runs.workers import n_jobs, parallel
+from midhaul.runs.perform import n_jobs, parallel
 
 
 def square(number: int) -> int:

@@ -20,8 +20,8 @@ from midhaul.federation.serving.settings import (
     RetrySettings,
 )
 from midhaul.runs.config import Section
+from midhaul.runs.schema import keys
 from midhaul.runs.section import attributes_of, key, section, value_of
-from midhaul.runs.template import keys
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from tests.support.toy_kind import ToyConfig, Worker
 
 from midhaul.runs.experiment_file import read_file
-from midhaul.runs.template import dump_config, keys, template
+from midhaul.runs.schema import dump_config, keys, template
 
 if TYPE_CHECKING:
     from pathlib import Path

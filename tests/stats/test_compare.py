@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from midhaul.model.samples import MetricSamples
+from midhaul.model.estimate import MetricSamples
 from midhaul.stats import percentile_samples
 from midhaul.stats.compare import MetricComparison, compare
 

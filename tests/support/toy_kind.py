@@ -23,7 +23,7 @@ from midhaul.runs.tables import Column, Table
 from midhaul.stats import mean_statistic
 
 if TYPE_CHECKING:
-    from midhaul.model.samples import MetricSamples
+    from midhaul.model.estimate import MetricSamples
     from midhaul.report import Page
     from midhaul.runs.progress import Progress
     from midhaul.runs.run import Run

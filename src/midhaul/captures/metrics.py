@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from jaxtyping import Float64, Int64
 
-    from midhaul.model.samples import MetricSamples
+    from midhaul.model.estimate import MetricSamples
     from midhaul.runs.run import Run
 
 N_BATCHES = 20

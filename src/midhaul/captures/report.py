@@ -10,11 +10,18 @@ from midhaul.captures import tables
 from midhaul.captures.metrics import METRICS
 from midhaul.report import Cell, DataTable, Figure, Notice, Page, PageSection
 from midhaul.report.axes import Axis, ChartChoice, Series
-from midhaul.report.charts import lines, percentile_curves, stack
-from midhaul.report.common_chapters import environment, gather, subtitle, verdict_of
-from midhaul.report.curves import CAPTION, points_of
+from midhaul.report.charts import CAPTION, lines, percentile_curves, points_of, stack
 from midhaul.report.numbers import duration, size_text
-from midhaul.report.view import View, headline, metric_bars, summary_table
+from midhaul.report.view import (
+    View,
+    environment,
+    gather,
+    headline,
+    metric_bars,
+    subtitle,
+    summary_table,
+    verdict_of,
+)
 from midhaul.stats import fewest_values
 
 if TYPE_CHECKING:

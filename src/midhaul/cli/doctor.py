@@ -68,13 +68,13 @@ def doctor(*, out: Out = RUNS, json: Json = False) -> None:
 
 def _system(out: Path) -> Iterator[Check]:
     import midhaul
-    from midhaul.runs import machine
+    from midhaul.runs.manifest import memory_bytes, n_cores
 
     version = ".".join(map(str, sys.version_info[:3]))
     yield Check("midhaul", "ok", midhaul.__version__)
     yield Check("python", "ok", f"{version}, {sys.executable}")
-    yield Check("cores", "ok", str(machine.n_cores()))
-    memory = machine.memory_bytes()
+    yield Check("cores", "ok", str(n_cores()))
+    memory = memory_bytes()
     yield Check("memory", "ok", "unknown" if memory is None else _gib(memory))
     yield _disk(out)
     yield _open_files()

@@ -29,7 +29,7 @@ def new(
     from midhaul.cli import output
     from midhaul.errors import ConfigError
     from midhaul.kinds import KINDS, kind_named
-    from midhaul.runs.template import keys, template
+    from midhaul.runs.schema import keys, template
 
     if kind is None:
         listed = [{"kind": k.name, "summary": k.summary} for k in KINDS.values()]

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from midhaul.federation.fusion.base import Fuser
     from midhaul.federation.recordings.problem import Answers, Recording
-    from midhaul.model.samples import Statistic
+    from midhaul.model.estimate import Statistic
 
 _HALF = np.array([0.5])
 

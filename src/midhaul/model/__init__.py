@@ -3,9 +3,14 @@
 Frozen, slotted, keyword-only dataclasses on plain numpy. Units are in the names.
 """
 
-from midhaul.model.detections import Detections, GroundTruth
+from midhaul.model.detections import (
+    Detections,
+    GroundTruth,
+    Prediction,
+    PredictionStatus,
+    Tags,
+)
 from midhaul.model.estimate import Estimate
-from midhaul.model.prediction import Prediction, PredictionStatus, Tags
 from midhaul.model.topology import Link, Topology
 from midhaul.model.verdict import Tally, Verdict
 

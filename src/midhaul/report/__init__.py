@@ -1,6 +1,5 @@
 """Reports: tables and figures from runs, as one HTML file that needs nothing else."""
 
-from midhaul.report.html import render, write
 from midhaul.report.page import (
     Cell,
     Code,
@@ -14,6 +13,8 @@ from midhaul.report.page import (
     PageSection,
     Picture,
     figure_png,
+    render,
+    write,
 )
 
 __all__ = [

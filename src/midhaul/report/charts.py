@@ -1,13 +1,16 @@
 """The charts of a report, each from plain rows (see :mod:`midhaul.report.axes`).
 
-Every chart with series dims the others when a name in its legend is clicked.
+Every chart with series dims the others when a name in its legend is clicked. Over time
+there are stacked areas, and what was going on when.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import math
+from typing import TYPE_CHECKING, Any
 
 import altair as alt
+import numpy as np
 
 from midhaul.report.axes import (
     TICKS,
@@ -28,6 +31,8 @@ from midhaul.report.theme import FAINT, INK, WIDTH
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from jaxtyping import Float64
 
 
 def bars(rows: Rows, value: Axis, label: Axis, series: Series) -> Chart:
@@ -246,3 +251,156 @@ def percentile_curves(rows: Rows, value: Axis, series: Series) -> Chart:
     )
     layers = (thin, solid.add_params(click), touch)
     return alt.layer(*layers).properties(width=WIDTH, height=340)
+
+
+_MS = 1e3
+_PER_DECADE, _FEW = 16, 10
+
+CAPTION = (
+    "Dotted where fewer than ten values lie beyond, too few for a claim. A curve ends "
+    "where the first wait without an answer would stand."
+)
+
+
+def points_of(
+    values_s: Float64[np.ndarray, " n"],
+    known_below_s: float = math.inf,
+    *,
+    n_nines: int = 3,
+) -> list[dict[str, Any]]:
+    """The points of one curve of ``charts.percentile_curves``, in ms.
+
+    There is at least one value; those that are only known to be larger stand as what
+    they exceed, ``known_below_s`` is the least of these, and the curve ends before it.
+    It goes out to ``n_nines``: 3 is 99.9 %.
+    """
+    n = len(values_s)
+    ordered = np.sort(values_s)
+    points: list[dict[str, Any]] = []
+    for k in range(n_nines * _PER_DECADE + 1):
+        beyond = n * 10 ** (-k / _PER_DECADE)
+        if beyond < 1 - 1e-9:
+            break
+        share = 1 - beyond / n
+        value_s = float(ordered[max(math.ceil(share * n - 1e-9), 1) - 1])
+        if value_s >= known_below_s:
+            break
+        is_thin = beyond < _FEW - 1e-6
+        if is_thin and points and not points[-1]["is_thin"]:
+            points[-1]["is_seam"] = True
+        points.append(
+            {
+                "nines": k / _PER_DECADE,
+                "percentile": share * 100,
+                "ms": value_s * _MS,
+                "is_thin": is_thin,
+            }
+        )
+    return points
+
+
+def area(
+    rows: Rows, x: Axis, y: Axis, parts: Series, *, limit: float | None = None
+) -> Chart:
+    """Steps stacked on each other over time, with a line at a limit.
+
+    Every part has a row at every time, the first at the bottom; the line is dashed.
+    """
+    click = legend_click(parts)
+    known = {} if limit is None else {"limit": limit}
+    ranked = [
+        {**row, **known, "rank": parts.names.index(row[parts.field])} for row in rows
+    ]
+    base = chart_of(ranked)
+    stacked = base.mark_area(interpolate="step-after", opacity=0.85).encode(
+        x=across(x),
+        y=upwards(y).stack("zero"),
+        color=parts.colour(),
+        opacity=dimmed(click),
+        order=alt.Order("rank", type="quantitative"),
+        tooltip=[parts.tooltip, x.tooltip, y.tooltip],
+    )
+    layers: list[alt.Chart] = [stacked.add_params(click)]
+    if limit is not None:
+        line = base.mark_rule(strokeDash=[6, 4], color=INK, strokeWidth=1.4)
+        height = alt.Y("limit", type="quantitative", aggregate="max")
+        layers.append(line.encode(y=height))
+    return alt.layer(*layers).properties(width=WIDTH, height=260)
+
+
+def spans(
+    rows: Rows, begin: Axis, end: Axis, label: Axis, series: Series, *, step: int = 16
+) -> Chart:
+    """What was going on from when to when: one row per label, bars by series.
+
+    The field ``note`` is the text of a bar's tooltip. Rows stand in the order of
+    ``label`` and are ``step`` px high.
+    """
+    click = legend_click(series)
+    note = alt.Tooltip("note", type="nominal", title="")
+    bar = chart_of(rows).mark_bar(height={"band": 0.7}, cornerRadius=2)
+    bars = bar.encode(
+        x=across(begin),
+        x2=alt.X2(end.field),
+        y=upwards(label),
+        color=series.colour(),
+        opacity=dimmed(click),
+        tooltip=[label.tooltip, series.tooltip, begin.tooltip, end.tooltip, note],
+    )
+    return alt.layer(bars.add_params(click)).properties(
+        width=WIDTH - 60, height=alt.Step(step)
+    )
+
+
+def steps_with_points(rows: Rows, x: Axis, y: Axis, chosen: str) -> Chart:
+    """A staircase of what can be had, with rings round what was chosen.
+
+    There is a row per step and ``curve``; ``chosen`` is the field of how many chose it.
+    """
+    names = tuple(dict.fromkeys(str(row["curve"]) for row in rows))
+    series = Series("curve", "curve", names)
+    click = legend_click(series)
+    base = chart_of(rows).encode(
+        x=across(x), y=upwards(y), color=series.colour(), opacity=dimmed(click)
+    )
+    line = base.mark_line(interpolate="step-after", strokeWidth=1.6)
+    dots = base.mark_point(size=24, filled=True)
+    count = alt.Tooltip(chosen, type="quantitative", title="chosen by")
+    ring = base.transform_filter(f"datum[{chosen!r}] > 0").mark_point(
+        filled=False, strokeWidth=2
+    )
+    rings = ring.encode(
+        size=alt.Size(
+            chosen,
+            type="quantitative",
+            legend=None,
+            scale=alt.Scale(range=[120, 500], zero=True),
+        ),
+        tooltip=[series.tooltip, x.tooltip, y.tooltip, count],
+    )
+    layers = (line, dots.add_params(click), rings)
+    return alt.layer(*layers).properties(width=WIDTH, height=300)
+
+
+def against(rows: Rows, x: Axis, y: Axis, series: Series) -> Chart:
+    """Points of what was promised against what came true, with the line of equality."""
+    click = legend_click(series)
+    top = max([float(row[x.field]) for row in rows] + [float(r[y.field]) for r in rows])
+    ends = [{x.field: 0.0, y.field: 0.0}, {x.field: top, y.field: top}]
+    line = chart_of(ends).mark_line(strokeDash=[5, 4], color=FAINT)
+    equal = line.encode(
+        x=alt.X(x.field, type="quantitative"), y=alt.Y(y.field, type="quantitative")
+    )
+    points = (
+        chart_of(rows)
+        .mark_point(size=60, filled=True)
+        .encode(
+            x=across(x),
+            y=upwards(y),
+            color=series.colour(),
+            shape=series.shape(),
+            opacity=dimmed(click),
+            tooltip=[series.tooltip, x.tooltip, y.tooltip],
+        )
+    )
+    return alt.layer(equal, points.add_params(click)).properties(width=420, height=320)

@@ -8,8 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from midhaul.errors import StoreError, UnknownRunError, nearest
-from midhaul.runs import machine
-from midhaul.runs.manifest import NAME
+from midhaul.runs.manifest import NAME, code_version
 from midhaul.runs.run import Run
 
 if TYPE_CHECKING:
@@ -76,7 +75,7 @@ def find_run(root: Path, name: str) -> Run:
 
 def runs_of(root: Path, config_hash: str) -> list[Run]:
     """The runs of a config by this very code, oldest first."""
-    code = machine.code_version()
+    code = code_version()
     return [
         run
         for run in list_runs(root, f"*-{config_hash}*")

@@ -11,7 +11,7 @@ import math
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
-from midhaul.model.samples import MetricSamples
+from midhaul.model.estimate import MetricSamples
 from midhaul.stats import estimate_row, known, percentile_samples
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from jaxtyping import Float64, Int
 
     from midhaul.model import Estimate
-    from midhaul.model.samples import Statistic
+    from midhaul.model.estimate import Statistic
 
     Metrics = Mapping[str, "Metric"]
     Row = dict[str, object]

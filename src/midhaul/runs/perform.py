@@ -1,19 +1,37 @@
-"""Running one experiment: its log, its end and its errors."""
+"""Running one experiment: its log, its end and its errors.
+
+Worker processes: calls in processes of their own, a few at a time.
+
+Each call has a fresh process, so that one that dies takes no other with it, and every
+process ends when the one that started it does, however that ends.
+
+``parallel`` does the same work on many things in several of them.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import logging
+import multiprocessing
+import os
+import signal
 import traceback
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from multiprocessing import connection
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from midhaul.errors import MidhaulError, StoreError
-from midhaul.runs.progress import Progress
+from midhaul.machine import children
+from midhaul.machine.children import end_with_parent, without_main
+from midhaul.runs.progress import Progress, SilentProgress
 from midhaul.runs.run import Run
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
+    from collections.abc import Generator, Iterator, Mapping, Sequence
+    from multiprocessing.context import SpawnProcess
+    from types import FrameType
 
     from midhaul.runs.manifest import Status
 
@@ -85,3 +103,118 @@ def _logged(run: Run) -> Generator[None]:
     finally:
         logger.removeHandler(handler)
         logger.setLevel(level)
+
+
+_Task = TypeVar("_Task")
+_Result = TypeVar("_Result")
+
+
+def n_jobs(asked: int) -> int:
+    """How many processes to use: what was asked, or one per core for 0."""
+    return asked or len(os.sched_getaffinity(0))
+
+
+def parallel(
+    work: Callable[[_Task], _Result], tasks: Sequence[_Task], *, jobs: int
+) -> Iterator[tuple[int, _Result]]:
+    """Do some work on every task and hand out results as they come.
+
+    ``work`` is a function of a module, so that another process can import it. It yields
+    the number of each task and its result, in any order. MidhaulError if a process was
+    killed, by want of memory for example.
+    """
+    if jobs == 1 or len(tasks) < 2:  # noqa: PLR2004 - nothing to share out
+        for number, task in enumerate(tasks):
+            yield number, work(task)
+        return
+    pool = ProcessPoolExecutor(
+        min(jobs, len(tasks)),
+        mp_context=multiprocessing.get_context("spawn"),
+        initializer=end_with_parent,
+    )
+    try:
+        with without_main():
+            numbers = {pool.submit(work, task): n for n, task in enumerate(tasks)}
+        for future in as_completed(numbers):
+            yield numbers.pop(future), future.result()
+    except BrokenProcessPool as error:
+        message = "a worker process was killed, perhaps for want of memory"
+        raise MidhaulError(message, "use fewer processes: --set jobs=1") from error
+    except BaseException:
+        # Nobody wants what they are at, and it may take long.
+        for process in pool._processes.values():  # noqa: SLF001 - public from 3.14 on
+            process.kill()
+        raise
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def run_apart(
+    function: Callable[..., None], calls: Mapping[str, tuple[object, ...]], jobs: int
+) -> Iterator[tuple[str, str | None]]:
+    """Call ``function(*arguments, progress)`` per entry, ``jobs`` at once.
+
+    The function is importable by name, its arguments can be pickled. It yields each key
+    when its process has ended, with what the call raised; a process that was killed
+    says nothing.
+    """
+    context = multiprocessing.get_context("spawn")
+    waiting = list(calls.items())
+    active: dict[int, tuple[str, SpawnProcess, connection.Connection]] = {}
+    try:
+        while waiting or active:
+            while waiting and len(active) < jobs:
+                key, arguments = waiting.pop(0)
+                receiver, sender = context.Pipe(duplex=False)
+                target = (function, arguments, sender)
+                process = context.Process(target=_work, args=target)
+                with children.without_main():
+                    process.start()
+                sender.close()
+                active[process.sentinel] = (key, process, receiver)
+            for sentinel in connection.wait(list(active)):
+                key, process, receiver = active.pop(cast("int", sentinel))
+                process.join()
+                yield key, _answer(receiver)
+    finally:
+        children.stop(_Worker(process) for _, process, _ in active.values())
+
+
+class _Worker:
+    """A process of multiprocessing, to be stopped like any other."""
+
+    def __init__(self, process: SpawnProcess) -> None:
+        self._process = process
+        self.pid = process.pid or 0
+
+    def poll(self) -> int | None:
+        return self._process.exitcode
+
+
+def _answer(receiver: connection.Connection) -> str | None:
+    with receiver:
+        try:
+            return receiver.recv()
+        except EOFError:
+            return None
+
+
+def _work(
+    function: Callable[..., None],
+    arguments: tuple[object, ...],
+    sender: connection.Connection,
+) -> None:
+    children.end_with_parent()
+    signal.signal(signal.SIGTERM, _interrupt)
+    with sender, contextlib.suppress(KeyboardInterrupt):
+        try:
+            function(*arguments, SilentProgress())
+        except Exception as error:  # noqa: BLE001  the parent tells it
+            sender.send(in_words(error))
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    """Treat SIGTERM like Ctrl-C, once, so that a run ends as interrupted."""
+    del frame
+    signal.signal(number, signal.SIG_IGN)
+    raise KeyboardInterrupt

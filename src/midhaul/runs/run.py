@@ -16,10 +16,20 @@ from midhaul.errors import DataError, PrerequisiteError, StoreError, suggestion
 from midhaul.machine.locks import FileLock
 from midhaul.model import Verdict
 from midhaul.model.display import MOST_ROWS, Display
-from midhaul.runs import machine, store, tables
-from midhaul.runs.manifest import NAME, Manifest, Status
+from midhaul.runs import store, tables
+from midhaul.runs.manifest import (
+    NAME,
+    Manifest,
+    Status,
+    code_version,
+    commit,
+    is_alive,
+    machine,
+    this_process,
+    versions,
+)
+from midhaul.runs.schema import dump_config
 from midhaul.runs.summary import SUMMARY, Summary
-from midhaul.runs.template import dump_config
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence
@@ -119,13 +129,13 @@ class Run:
             kind=kind,
             status="running",
             created=created,
-            process=machine.this_process(),
+            process=this_process(),
             seed=config.seed,
             config_hash=config.hash(),
-            code_version=machine.code_version(),
-            commit=machine.commit(),
-            versions=machine.versions(),
-            machine=machine.machine(),
+            code_version=code_version(),
+            commit=commit(),
+            versions=versions(),
+            machine=machine(),
             group=group,
             point=dict(point) if point is not None else None,
         )
@@ -170,7 +180,7 @@ class Run:
             "error": None,
             "verdict": None,
             "resumed": (*old.resumed, clock()),
-            "process": machine.this_process(),
+            "process": this_process(),
         }
         store.remove_leftovers(folder)
         run = cls(folder, old.model_copy(update=change), clock)
@@ -534,7 +544,7 @@ class Run:
 
 def is_running(manifest: Manifest) -> bool:
     """Whether a process is still at the run."""
-    return manifest.status == "running" and machine.is_alive(manifest.process)
+    return manifest.status == "running" and is_alive(manifest.process)
 
 
 def _hold(folder: Path) -> FileLock:
@@ -543,7 +553,7 @@ def _hold(folder: Path) -> FileLock:
     StoreError if another process has it.
     """
     path = folder / LOCK
-    process = machine.this_process()
+    process = this_process()
     with store.store_errors(path):
         try:
             return FileLock(path, f"process {process.pid} on {process.host}")

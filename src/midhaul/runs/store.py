@@ -9,7 +9,7 @@ import threading
 from typing import TYPE_CHECKING
 
 from midhaul.errors import StoreError
-from midhaul.runs import machine
+from midhaul.runs.manifest import start_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
@@ -44,7 +44,7 @@ def write_whole(path: Path, write: Callable[[Path], None]) -> None:
     StoreError if it cannot be written; the file that was there is unchanged.
     """
     pid = os.getpid()
-    writer = f"{pid}-{machine.start_of(pid)}-{threading.get_ident():x}"
+    writer = f"{pid}-{start_of(pid)}-{threading.get_ident():x}"
     temporary = path.with_name(f".{path.name}.{writer}{_TEMPORARY}")
     with store_errors(path):
         try:
@@ -67,7 +67,7 @@ def remove_leftovers(folder: Path) -> None:
         for path in folder.rglob(f".*{_TEMPORARY}"):
             writer = path.name.removesuffix(_TEMPORARY).rpartition(".")[2]
             pid, _, started = writer.rpartition("-")[0].partition("-")
-            if not pid.isdigit() or machine.start_of(int(pid)) != started:
+            if not pid.isdigit() or start_of(int(pid)) != started:
                 path.unlink(missing_ok=True)
 
 

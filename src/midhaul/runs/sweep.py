@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING, Literal, TypeVar
 
 from midhaul.errors import ConfigError, StoreError
 from midhaul.machine.locks import FileLock
-from midhaul.runs import listing, machine, store
+from midhaul.runs import listing, store
 from midhaul.runs.config import Config
 from midhaul.runs.experiment_file import Override, parse_key
-from midhaul.runs.perform import Experiment, in_words, perform
+from midhaul.runs.manifest import this_process
+from midhaul.runs.perform import Experiment, in_words, perform, run_apart
 from midhaul.runs.run import Run
-from midhaul.runs.workers import run_apart
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator, Mapping, Sequence
@@ -220,7 +220,7 @@ def _only_one(root: Path, sweep: Sweep) -> Generator[None]:
     path = root / f".sweep-{sweep.group}.lock"
     with store.store_errors(path):
         root.mkdir(parents=True, exist_ok=True)
-        process = machine.this_process()
+        process = this_process()
         try:
             lock = FileLock(path, f"process {process.pid} on {process.host}")
         except BlockingIOError as error:

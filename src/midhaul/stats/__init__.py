@@ -1,6 +1,6 @@
 """Quantiles, bootstrap intervals, corrections and distances, on plain numpy."""
 
-from midhaul.model.samples import Statistic
+from midhaul.model.estimate import Statistic
 from midhaul.stats.bootstrap import (
     Difference,
     bootstrap,

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from jaxtyping import Float64, Int
 
-    from midhaul.model.samples import Statistic
+    from midhaul.model.estimate import Statistic
 
 _CHUNK = 4_000_000
 """Weights drawn at once."""

@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from jaxtyping import Float64
 
     from midhaul.model import Estimate
-    from midhaul.model.samples import MetricSamples, Statistic
+    from midhaul.model.estimate import MetricSamples, Statistic
 
 
 def holm(

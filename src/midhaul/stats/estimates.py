@@ -11,7 +11,7 @@ from midhaul.stats.bootstrap import bootstrap
 if TYPE_CHECKING:
     import numpy as np
 
-    from midhaul.model.samples import MetricSamples
+    from midhaul.model.estimate import MetricSamples
 
 
 def estimate_row(

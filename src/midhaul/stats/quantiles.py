@@ -34,13 +34,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from midhaul.model import Estimate
-from midhaul.model.samples import Claim, MetricSamples
+from midhaul.model.estimate import Claim, MetricSamples
 from midhaul.stats.statistics import quantile_statistic
 
 if TYPE_CHECKING:
     from jaxtyping import Float64, Int
 
-    from midhaul.model.samples import Statistic
+    from midhaul.model.estimate import Statistic
 
 
 def quantile(

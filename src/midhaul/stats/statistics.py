@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from jaxtyping import Float64, Int
 
-    from midhaul.model.samples import Statistic
+    from midhaul.model.estimate import Statistic
 
 _CHUNK = 2_000_000
 """Numbers held at once, so that many values do not fill the memory."""

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from jaxtyping import Int64
 
-    from midhaul.model.samples import MetricSamples
+    from midhaul.model.estimate import MetricSamples
 
     Cells = Int64[np.ndarray, "blocks requests"]
 

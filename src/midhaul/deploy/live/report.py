@@ -13,12 +13,23 @@ from midhaul.deploy.report import overtime, overuse
 from midhaul.deploy.report.overtime import algorithm_times
 from midhaul.report import Cell, DataTable, Figure, Notice, Page, PageSection
 from midhaul.report.axes import Axis, Series
-from midhaul.report.charts import bars, percentile_curves
-from midhaul.report.common_chapters import environment, gather, subtitle, verdict_of
-from midhaul.report.curves import CAPTION, points_of
+from midhaul.report.charts import (
+    CAPTION,
+    bars,
+    percentile_curves,
+    points_of,
+    steps_with_points,
+)
 from midhaul.report.numbers import duration_text, size_text
-from midhaul.report.timelines import steps_with_points
-from midhaul.report.view import View, headline, summary_cell
+from midhaul.report.view import (
+    View,
+    environment,
+    gather,
+    headline,
+    subtitle,
+    summary_cell,
+    verdict_of,
+)
 from midhaul.stats import claimed_quantile
 
 if TYPE_CHECKING:

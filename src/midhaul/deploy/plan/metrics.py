@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from jaxtyping import Float64
 
     from midhaul.deploy.rates.base import RateAllocation
-    from midhaul.model.samples import MetricSamples
+    from midhaul.model.estimate import MetricSamples
     from midhaul.runs.run import Run
 
 _QOS = Metric(

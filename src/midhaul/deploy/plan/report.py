@@ -14,12 +14,18 @@ from midhaul.deploy.plan import tables
 from midhaul.deploy.plan.metrics import ALLOCATE_METRICS, PLAN_METRICS
 from midhaul.report import Cell, Code, DataTable, Figure, Notice, Page, PageSection
 from midhaul.report.axes import Axis, ChartChoice, Series
-from midhaul.report.charts import bars, lines, stack
-from midhaul.report.common_chapters import environment, gather, subtitle, verdict_of
+from midhaul.report.charts import bars, lines, spans, stack, steps_with_points
 from midhaul.report.numbers import rate, size_text
 from midhaul.report.theme import NEUTRAL, SECOND_PALETTE
-from midhaul.report.timelines import spans, steps_with_points
-from midhaul.report.view import View, headline, summary_table
+from midhaul.report.view import (
+    View,
+    environment,
+    gather,
+    headline,
+    subtitle,
+    summary_table,
+    verdict_of,
+)
 
 if TYPE_CHECKING:
     from midhaul.report import Item

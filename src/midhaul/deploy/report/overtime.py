@@ -12,9 +12,8 @@ import numpy as np
 
 from midhaul.report import Cell, DataTable, Figure
 from midhaul.report.axes import Axis, ChartChoice, Series
-from midhaul.report.charts import over_time
+from midhaul.report.charts import against, area, over_time, spans
 from midhaul.report.numbers import duration, size_text
-from midhaul.report.timelines import against, area, spans
 from midhaul.stats import claimed_quantile
 
 if TYPE_CHECKING:

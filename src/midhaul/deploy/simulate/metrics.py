@@ -19,7 +19,7 @@ from midhaul.stats import ratio_statistic
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from midhaul.model.samples import MetricSamples
+    from midhaul.model.estimate import MetricSamples
     from midhaul.runs.run import Run
 
 

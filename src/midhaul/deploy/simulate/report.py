@@ -9,8 +9,16 @@ from midhaul.deploy.report.overtime import algorithm_times
 from midhaul.deploy.simulate import tables
 from midhaul.deploy.simulate.metrics import METRICS
 from midhaul.report import Notice, Page, PageSection
-from midhaul.report.common_chapters import environment, gather, subtitle, verdict_of
-from midhaul.report.view import View, headline, metric_bars, summary_table
+from midhaul.report.view import (
+    View,
+    environment,
+    gather,
+    headline,
+    metric_bars,
+    subtitle,
+    summary_table,
+    verdict_of,
+)
 
 if TYPE_CHECKING:
     from midhaul.runs.run import Run

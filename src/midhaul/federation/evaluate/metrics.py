@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from midhaul.federation.quality import QualityOfSet
     from midhaul.federation.recordings.problem import Answers, Recording
     from midhaul.model import Estimate
-    from midhaul.model.samples import MetricSamples, Statistic
+    from midhaul.model.estimate import MetricSamples, Statistic
     from midhaul.runs.progress import Progress
     from midhaul.runs.run import Run
 

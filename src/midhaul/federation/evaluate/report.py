@@ -16,8 +16,7 @@ from midhaul.federation.evaluate.tables import FAULT_PHASES, FAULT_SUMMARY
 from midhaul.model.estimate import AT_LEAST, SIGNS
 from midhaul.report import Cell, DataTable, Figure, Notice, Page, PageSection
 from midhaul.report.axes import Axis, Series
-from midhaul.report.charts import dots, lines, over_time, stack
-from midhaul.report.common_chapters import environment, gather, subtitle, verdict_of
+from midhaul.report.charts import against, dots, lines, over_time, stack
 from midhaul.report.numbers import (
     PER,
     duration_text,
@@ -26,8 +25,15 @@ from midhaul.report.numbers import (
     usd_of_1000_text,
 )
 from midhaul.report.page import gallery
-from midhaul.report.timelines import against
-from midhaul.report.view import View, headline, summary_table
+from midhaul.report.view import (
+    View,
+    environment,
+    gather,
+    headline,
+    subtitle,
+    summary_table,
+    verdict_of,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

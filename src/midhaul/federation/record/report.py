@@ -9,11 +9,18 @@ from midhaul.federation.record.metrics import METRICS
 from midhaul.federation.record.samples import waits_of
 from midhaul.report import Cell, DataTable, Figure, Notice, Page, PageSection
 from midhaul.report.axes import Axis, Series
-from midhaul.report.charts import lines, percentile_curves, stack
-from midhaul.report.common_chapters import environment, gather, subtitle, verdict_of
-from midhaul.report.curves import CAPTION, points_of
+from midhaul.report.charts import CAPTION, lines, percentile_curves, points_of, stack
 from midhaul.report.numbers import duration, usd_text
-from midhaul.report.view import View, headline, metric_bars, summary_table
+from midhaul.report.view import (
+    View,
+    environment,
+    gather,
+    headline,
+    metric_bars,
+    subtitle,
+    summary_table,
+    verdict_of,
+)
 
 if TYPE_CHECKING:
     from midhaul.runs.run import Run

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     from midhaul.federation.record.caller import Journal, RecordTurn
     from midhaul.federation.record.config import RecordConfig
-    from midhaul.model.samples import MetricSamples
+    from midhaul.model.estimate import MetricSamples
     from midhaul.runs.run import Run
 
 N_BATCHES = 20

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from jaxtyping import Bool, Float64
 
     from midhaul.model import Tally
-    from midhaul.model.samples import MetricSamples
+    from midhaul.model.estimate import MetricSamples
     from midhaul.stats import Statistic
     from midhaul.vision.judge.accuracy import Judgement, Metric
     from midhaul.vision.judge.coco_scores import CocoScores

@@ -16,7 +16,7 @@ import numpy as np
 import pyarrow as pa
 
 from midhaul.runs.kept import KeptTables
-from midhaul.runs.workers import n_jobs, parallel
+from midhaul.runs.perform import n_jobs, parallel
 from midhaul.testbed.measure.accuracy_metrics import JudgeTask, judge_configuration
 from midhaul.testbed.measure.answers import answer, pipelines_of, plan_tasks
 from midhaul.testbed.measure.from_config import configuration_row, name_of, rules_of

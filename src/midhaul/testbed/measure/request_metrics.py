@@ -36,7 +36,7 @@ from midhaul.testbed.measure.metrics import METRICS
 if TYPE_CHECKING:
     from jaxtyping import Bool, Float64, Int64
 
-    from midhaul.model.samples import MetricSamples
+    from midhaul.model.estimate import MetricSamples
     from midhaul.stats import Statistic
 
 _EDGE = ("queue", "decode", "preprocess", "encode", "inference")

@@ -40,7 +40,7 @@ from midhaul.testbed.measure.tables import CELLS, DETECTIONS, REQUESTS, USAGE
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from midhaul.model.samples import MetricSamples
+    from midhaul.model.estimate import MetricSamples
     from midhaul.runs.run import Run
     from midhaul.testbed.measure.config import CostConfig, NodeConfig, TestbedConfig
     from midhaul.testbed.measure.from_config import Configuration

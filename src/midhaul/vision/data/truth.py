@@ -197,8 +197,6 @@ def _clip(
 
 OnSizeMismatch: TypeAlias = Literal["error", "rescale"]
 
-_DECIMALS = 20
-"""Places that a tally keeps."""
 _SHOWN = 3
 """Files of each kind that an error names."""
 
@@ -363,7 +361,7 @@ class StatedSizes:
                 of=len(self._fits),
                 max_share=1.0,
                 advice=advice,
-                places=tuple(files[:_DECIMALS]),
+                places=tuple(files[:_PLACES]),
             )
             for what, files, advice in kinds
             if files

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from midhaul.model import Detections, GroundTruth, Tally
-    from midhaul.model.samples import Statistic
+    from midhaul.model.estimate import Statistic
     from midhaul.vision.adapters import CocoResults, DetectionsLike, Names
     from midhaul.vision.data.dataset import Dataset
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from jaxtyping import Bool, Float64
 
-    from midhaul.model.samples import Statistic
+    from midhaul.model.estimate import Statistic
     from midhaul.vision.judge.matching import Matches
 
 _RECALLS = np.linspace(0.0, 1.0, 101)

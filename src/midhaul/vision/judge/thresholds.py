@@ -18,7 +18,7 @@ from midhaul.model.display import Shown
 if TYPE_CHECKING:
     from jaxtyping import Float64, Int32
 
-    from midhaul.model.samples import Statistic
+    from midhaul.model.estimate import Statistic
     from midhaul.vision.judge.matching import Matches
 
 DEFAULT_THRESHOLD = 0.5

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from midhaul.report import Page, PageSection
-from midhaul.report.common_chapters import environment, subtitle, verdict_of
 from midhaul.report.page import gallery
+from midhaul.report.view import environment, subtitle, verdict_of
 from midhaul.testbed.measure.report.accuracy import accuracy, classes
 from midhaul.testbed.measure.report.overview import overview, validity
 from midhaul.testbed.measure.report.speed import resources, speed

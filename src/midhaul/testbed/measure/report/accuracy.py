@@ -9,8 +9,8 @@ import altair as alt
 from midhaul.report import Figure, Notice, PageSection
 from midhaul.report.axes import Axis, Series, chart_of, dimmed, legend_click
 from midhaul.report.charts import bars, dots, lines, tiles
-from midhaul.report.common_chapters import gather
 from midhaul.report.theme import SECOND_PALETTE
+from midhaul.report.view import gather
 from midhaul.testbed.measure import tables
 from midhaul.testbed.measure.report.view import (
     ConfigurationView,

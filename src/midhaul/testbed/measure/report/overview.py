@@ -7,7 +7,6 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from midhaul.report import Cell, DataTable, Headline, Notice, PageSection
-from midhaul.report.common_chapters import gather
 from midhaul.report.numbers import (
     between,
     bounded,
@@ -17,6 +16,7 @@ from midhaul.report.numbers import (
     rate,
     text_of,
 )
+from midhaul.report.view import gather
 from midhaul.testbed.measure import tables
 from midhaul.testbed.measure.metrics import METRICS
 

@@ -7,10 +7,17 @@ from typing import TYPE_CHECKING, Any
 
 from midhaul.report import Figure, PageSection
 from midhaul.report.axes import Axis, ChartChoice, Series
-from midhaul.report.charts import bars, dots, over_time, percentile_curves, stack
-from midhaul.report.common_chapters import gather
-from midhaul.report.curves import CAPTION, points_of
+from midhaul.report.charts import (
+    CAPTION,
+    bars,
+    dots,
+    over_time,
+    percentile_curves,
+    points_of,
+    stack,
+)
 from midhaul.report.theme import SECOND_PALETTE
+from midhaul.report.view import gather
 from midhaul.testbed.measure.report.view import detector_axis, ordered
 from midhaul.testbed.measure.request_metrics import stages_of
 from midhaul.testbed.measure.samples import judged_requests

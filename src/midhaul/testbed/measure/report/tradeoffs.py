@@ -13,8 +13,8 @@ import altair as alt
 from midhaul.report import Cell, DataTable, Figure, PageSection
 from midhaul.report.axes import Axis, Series
 from midhaul.report.charts import bars, dots, front, pareto
-from midhaul.report.common_chapters import gather
 from midhaul.report.theme import NEUTRAL, SECOND_PALETTE
+from midhaul.report.view import gather
 from midhaul.testbed.measure.report.accuracy import encoding_axis, only, resize_axis
 
 if TYPE_CHECKING:
