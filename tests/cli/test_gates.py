@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from midhaul.cli.gates import Bound
+from midhaul.cli.compare import Bound
 from midhaul.errors import ConfigError
 
 if TYPE_CHECKING:

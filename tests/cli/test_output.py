@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from midhaul.cli.doctor import extras
 from midhaul.cli.guard import EXTRAS
-from midhaul.cli.ls import age_text
 from midhaul.cli.output import number, print_json, print_table, shown
+from midhaul.cli.show import age_text
 from midhaul.runs.progress import LineProgress
 
 

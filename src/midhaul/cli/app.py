@@ -11,14 +11,11 @@ from midhaul.cli import (
     check,
     compare,
     doctor,
-    ls,
     models,
-    report,
     run,
     serve,
     show,
     sweep,
-    testbed,
 )
 from midhaul.cli import models as new
 from midhaul.cli import run as demo
@@ -69,11 +66,11 @@ app.command()(new.new)
 app.command()(check.check)
 app.command()(run.run)
 app.command()(sweep.sweep)
-app.command()(ls.ls)
+app.command()(show.ls)
 app.command()(show.show)
 app.command()(compare.compare)
-app.command()(report.report)
+app.command()(show.report)
 app.command()(doctor.doctor)
 app.add_typer(serve.app, name="serve")
-app.add_typer(testbed.app, name="testbed")
+app.add_typer(serve.testbed_app, name="testbed")
 app.add_typer(models.app, name="models")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from midhaul.cli.gates import GATE, Bound, Bounds, Strict, failures_of
+from midhaul.cli.compare import GATE, Bound, Bounds, Strict, failures_of
 from midhaul.cli.options import RUNS, File, Json, NoReport, Open, Out, Resume, Set
 
 if TYPE_CHECKING:
@@ -32,8 +32,7 @@ def run(
     json: Json = False,
 ) -> None:
     """Run an experiment file: a folder with tables, a summary and a report."""
-    from midhaul.cli.output import say
-    from midhaul.cli.results import print_result
+    from midhaul.cli.output import print_result, say
 
     bounds = [Bound.parse(text) for text in gate or ()]
     done = run_file(file, set_ or (), out, resume=resume)
@@ -117,7 +116,7 @@ def demo(
     """Run a testbed of two edges and a cloud over built-in scenes, to a report."""
     from importlib import resources
 
-    from midhaul.cli.results import print_result
+    from midhaul.cli.output import print_result
 
     packaged = resources.files("midhaul.cli").joinpath("demo.toml")
     with resources.as_file(packaged) as file:

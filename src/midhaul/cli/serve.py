@@ -1,11 +1,14 @@
-"""``midhaul serve``: one long-running process in the foreground."""
+"""``midhaul serve`` and ``testbed``: long-running processes, and nodes by hand."""
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
 import typer
+
+from midhaul.cli.options import File, Json, Set
 
 app = typer.Typer(
     help="Serve a node, a bridge or a federation in the foreground.",
@@ -57,3 +60,68 @@ def federation(
     from midhaul.services.federation import serve
 
     serve(file)
+
+
+testbed_app = typer.Typer(
+    help="Start, look at and stop nodes by hand.", no_args_is_help=True
+)
+
+State = Annotated[
+    Path, typer.Option("--state", metavar="DIR", help="Folder of what is running.")
+]
+STATE = Path(".midhaul-testbed")
+
+
+@testbed_app.command()
+def up(
+    file: File, *, set_: Set = None, state: State = STATE, json: Json = False
+) -> None:
+    """Start the nodes and links of an experiment file and leave them running."""
+    from midhaul.cli.progress import shown_progress
+    from midhaul.errors import ConfigError
+    from midhaul.kinds import load_experiment
+    from midhaul.runs.experiment_file import Override, read_file
+    from midhaul.testbed import interactive
+    from midhaul.testbed.measure.config import TestbedConfig
+
+    overrides = [Override.parse(text) for text in set_ or ()]
+    kind, config = load_experiment(read_file(file), overrides)
+    if not isinstance(config, TestbedConfig):
+        message = f"expected an experiment with nodes, found {kind.name} in {file}"
+        raise ConfigError(message, "midhaul new testbed.measure prints one")
+    with shown_progress() as progress:
+        interactive.up(config, state, progress)
+    _print(state, as_json=json)
+
+
+@testbed_app.command()
+def status(*, state: State = STATE, json: Json = False) -> None:
+    """Say which nodes are running, and where they listen."""
+    _print(state, as_json=json)
+
+
+@testbed_app.command()
+def down(*, state: State = STATE, json: Json = False) -> None:
+    """Stop the nodes."""
+    from midhaul.cli import output
+    from midhaul.testbed import interactive
+
+    stopped = interactive.down(state)
+    if json:
+        output.print_json({"stopped": stopped})
+        return
+    for name in stopped:
+        output.print_line(f"stopped {name}")
+
+
+def _print(state: Path, *, as_json: bool) -> None:
+    from midhaul.cli import output
+    from midhaul.testbed import interactive
+
+    rows = [asdict(node) for node in interactive.status(state)]
+    if as_json:
+        output.print_json(rows)
+    elif rows:
+        output.print_table(list(rows[0]), [row.values() for row in rows])
+    else:
+        output.say("no nodes are running")

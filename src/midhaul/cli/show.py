@@ -1,4 +1,4 @@
-"""``midhaul show``: what a run is and what it found."""
+"""``midhaul ls``, ``show`` and ``report``: the runs there are, and what they found."""
 
 from __future__ import annotations
 
@@ -6,9 +6,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from midhaul.cli.options import RUNS, Json, Out
+from midhaul.cli.options import RUNS, Json, Open, Out
 
 if TYPE_CHECKING:
+    from datetime import timedelta
+
     from midhaul.runs.run import Run
 
 Table = Annotated[
@@ -102,7 +104,7 @@ def _lines(run: Run, name: str) -> list[str]:
 
 def _show_run(run: Run, *, as_json: bool) -> None:
     from midhaul.cli import output
-    from midhaul.cli.results import print_summary, print_verdict
+    from midhaul.cli.output import print_summary, print_verdict
     from midhaul.runs.summary import REPORT
 
     summary = run.summary
@@ -136,3 +138,95 @@ def _show_run(run: Run, *, as_json: bool) -> None:
         output.print_line(f"{key:8} {value}")
     print_summary(summary)
     print_verdict(run.verdict, manifest.notes)
+
+
+def ls(
+    *,
+    out: Out = RUNS,
+    kind: Annotated[
+        str | None, typer.Option("--kind", help="Only runs of this kind.")
+    ] = None,
+    group: Annotated[
+        str | None, typer.Option("--group", help="Only runs of this sweep.")
+    ] = None,
+    json: Json = False,
+) -> None:
+    """List the runs, newest first."""
+    from midhaul.cli import output
+    from midhaul.runs.listing import damaged_runs, list_runs
+    from midhaul.runs.run import utc_now
+
+    runs = [
+        run
+        for run in reversed(list(list_runs(out)))
+        if kind in {None, run.manifest.kind} and group in {None, run.manifest.group}
+    ]
+    for text in damaged_runs(out).values():
+        output.say(f"left out: {text}")
+    if json:
+        output.print_json(
+            [
+                {**r.manifest.plain(), "status": r.status, "dir": str(r.dir)}
+                for r in runs
+            ]
+        )
+        return
+    if not runs:
+        output.say(f"no runs in {out}; begin with: midhaul demo")
+        return
+    now = utc_now()
+    columns = ["run", "kind", "status", "verdict", "age", "group", "point"]
+    output.print_table(columns, [_row(r, now - r.manifest.created) for r in runs])
+
+
+def _row(run: Run, age: timedelta) -> list[object]:
+    manifest = run.manifest
+    point = ", ".join(f"{k}={v}" for k, v in (manifest.point or {}).items())
+    return [
+        run.id,
+        manifest.kind,
+        run.status,
+        run.verdict_word,
+        age_text(age.total_seconds()),
+        manifest.group,
+        point or None,
+    ]
+
+
+def age_text(seconds: float) -> str:
+    """A time that has passed, in its largest unit."""
+    for unit, length in (("d", 86_400), ("h", 3600), ("min", 60)):
+        if seconds >= length:
+            return f"{seconds / length:.0f} {unit}"
+    return f"{max(seconds, 0):.0f} s"
+
+
+def report(
+    names: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="RUN...",
+            help="Runs: folder, id, beginning of an id, or last.",
+            show_default=False,
+        ),
+    ],
+    *,
+    out: Out = RUNS,
+    open_: Open = False,
+    json: Json = False,
+) -> None:
+    """Write the report of runs from their tables, and print where it is."""
+    from midhaul import api
+    from midhaul.cli import output
+
+    runs = [api.open_run(name, out=out) for name in names]
+    files = [run.report() for run in runs]
+    if json:
+        pairs = zip(runs, files, strict=True)
+        output.print_json([{"run": r.id, "report": str(f)} for r, f in pairs])
+    else:
+        for file in files:
+            output.print_line(str(file))
+    if open_:
+        for file in files:
+            file.open()

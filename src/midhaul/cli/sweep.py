@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
-from midhaul.cli.gates import GATE, Strict
+from midhaul.cli.compare import GATE, Strict
 from midhaul.cli.options import RUNS, File, Json, NoReport, Out, Set
 
 if TYPE_CHECKING:

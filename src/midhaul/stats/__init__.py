@@ -4,12 +4,12 @@ from midhaul.model.estimate import Statistic
 from midhaul.stats.bootstrap import (
     Difference,
     bootstrap,
+    estimate_row,
     independent_bootstrap,
+    known,
     paired_bootstrap,
 )
 from midhaul.stats.compare import holm
-from midhaul.stats.distances import kolmogorov_smirnov, wasserstein
-from midhaul.stats.estimates import estimate_row, known
 from midhaul.stats.quantiles import (
     claimed_level,
     claimed_quantile,
@@ -21,9 +21,11 @@ from midhaul.stats.quantiles import (
     required_samples,
 )
 from midhaul.stats.statistics import (
+    kolmogorov_smirnov,
     mean_statistic,
     quantile_statistic,
     ratio_statistic,
+    wasserstein,
 )
 
 __all__ = [
