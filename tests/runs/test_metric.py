@@ -11,7 +11,7 @@ import pytest
 
 from midhaul.kinds import KINDS
 from midhaul.report.numbers import text_of
-from midhaul.runs.metric import Metric, declare, summary_rows
+from midhaul.runs.metric import Metric, declare, metric_table, summary_rows
 from midhaul.stats import mean_statistic
 
 RATE = Metric("ok_rate", "answers", unit="Hz", better="higher", over="blocks")
@@ -76,3 +76,33 @@ from midhaul.kinds import KINDS
 assert all(kind.headline for kind in KINDS.values())
 """
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_a_table_says_of_each_metric_what_a_declaration_says() -> None:
+    """Every word of an entry, in any order, and what the table says for all."""
+    text = """
+    n_calls, lower, "calls: all" as {:,.2f}: mean number: of providers
+        asked
+    bound_usd [USD/1], headline, model, over "items, in comparisons": none is cheaper
+    rest, as share: the rest
+    """
+    calls, bound, rest = metric_table(text, over="items")
+    assert calls == Metric(
+        "n_calls",
+        "mean number: of providers asked",
+        better="lower",
+        heading="calls: all",
+        form="{:,.2f}",
+        over="items",
+    )
+    assert (bound.unit, bound.over) == ("USD/1", "items, in comparisons")
+    assert bound.is_model
+    assert bound.is_headline
+    assert (rest.form, rest.better, rest.is_model) == ("share", "", False)
+
+
+@pytest.mark.parametrize("entry", ["a", "a, highr: b", "a, as: b", "a , lower: b"])
+def test_a_word_that_means_nothing_in_a_table_is_refused(entry: str) -> None:
+    """A slip of the pen is no unit, heading or part of the text."""
+    with pytest.raises(ValueError, match="expected 'name"):
+        metric_table(entry)

@@ -3,13 +3,26 @@
 Every kind of experiment declares its metrics in ``metrics.py``. The table ``summary``,
 the headline, the overview of the report, units and directions of ``midhaul compare``
 and the page ``docs/reference/metrics.md`` are made from that.
+
+Most are written as a text, an entry each, which :func:`metric_table` reads::
+
+    n_calls, lower, "calls" as {:.2f}: mean number of providers asked about an item
+    cost_usd [USD], lower, "price of 1,000" as usd_of_1000: mean price of the calls
+        made for an item
+    bound_usd [USD], model, over "items, in comparisons": no policy is cheaper
+
+A kind's ``metrics.py`` has ``METRICS = declare(*metric_table(text, over="items"),
+headline="n_calls cost_usd")``; what several kinds share is a table that each of them
+declares.
 """
 
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Literal
+from textwrap import dedent
+from typing import TYPE_CHECKING, Any, Literal
 
 from midhaul.model.estimate import MetricSamples
 from midhaul.stats import estimate_row, known, percentile_samples
@@ -128,15 +141,48 @@ class Metric:
         return self.better
 
 
+_ENTRY = re.compile(r"(\w+)(?: \[(.+?)\])?((?:, (?:\"[^\"]+\"|[^\"])+?)?): (.+)")
+_WORD = re.compile(
+    r", (?:(higher|lower)|(model)|(headline)|over (?:\"([^\"]+)\"|([^,\"]+))"
+    r"|(?:\"([^\"]+)\")?(?: ?as (\S+?))?)(?=, |$)"
+)
+_FIELDS = ("better", "is_model", "is_headline", "over", "over", "heading", "form")
+
+
+def metric_table(text: str, **defaults: Any) -> tuple[Metric, ...]:
+    """Metrics from entries ``name [unit], higher, over items, "heading" as form: doc``.
+
+    All but name and doc may be left out; ``model`` and ``headline`` are further words,
+    and indented lines go on with an entry. The defaults are of those that say nothing
+    else. ValueError if a word is none of these.
+    """
+    found: list[Metric] = []
+    for lines in re.split(r"\n(?=\S)", dedent(text).strip()):
+        entry = _ENTRY.fullmatch(" ".join(lines.split()))
+        rest = entry[3] if entry else lines
+        told = dict(defaults)
+        while entry and (word := _WORD.match(rest)) and word[0]:
+            said = zip(_FIELDS, word.groups(), strict=True)
+            told |= {k: k.startswith("is_") or it for k, it in said if it}
+            rest = rest[word.end() :]
+        if entry is None or rest:
+            message = f"expected 'name [unit], higher, …: doc', found {lines!r}"
+            raise ValueError(message)
+        told |= {"unit": entry[2]} if entry[2] else {}
+        found.append(Metric(entry[1], entry[4], **told))
+    return tuple(found)
+
+
 def declare(
-    *metrics: Metric, over: str = "", headline: Collection[str] = ()
+    *metrics: Metric, over: str = "", headline: Collection[str] | str = ()
 ) -> Metrics:
     """The metrics of a kind by their names, in the order of its report.
 
     ``over`` is what the intervals of those rest on that do not say it; ``headline``
-    names what a run shows first, besides those that say it. ValueError if a name is
-    declared twice, or is to be a headline and is none.
+    names what a run shows first (words of a text, too), besides those that say it.
+    ValueError if a name is declared twice, or is to be a headline and is none.
     """
+    headline = headline.split() if isinstance(headline, str) else headline
     found = {
         metric.name: replace(
             metric,
