@@ -17,6 +17,7 @@ import sys
 import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -53,44 +54,34 @@ _ALLOCATING = {
 }
 
 
+@dataclass(slots=True, kw_only=True, eq=False)
 class LocalNode:
-    """A node as a process on this machine."""
+    """A node as a process on this machine.
 
-    def __init__(
-        self, settings: NodeSettings, url: str, process: subprocess.Popen[bytes],
-        log_file: Path, *, is_attached: bool,
-    ) -> None:  # fmt: skip
-        self._settings = settings
-        self._url = url
-        self._process = process
-        self._log_file = log_file
-        self._is_attached = is_attached
-        self._held: dict[str, Held] = {}
+    Attributes:
+        settings: what it was started with.
+        url: where it listens, without any link in between.
+        process: to be stopped together with others.
+        log_file: what it writes to.
+        is_attached: true when its helpers end with this program.
+    """
+
+    settings: NodeSettings
+    url: str
+    process: subprocess.Popen[bytes]
+    log_file: Path
+    is_attached: bool
+    _held: dict[str, Held] = field(default_factory=dict[str, Held])
 
     @property
     def name(self) -> str:
         """Name of the node."""
-        return self._settings.name
-
-    @property
-    def url(self) -> str:
-        """Where it listens, without any link in between."""
-        return self._url
-
-    @property
-    def process(self) -> subprocess.Popen[bytes]:
-        """Its process, to be stopped together with others."""
-        return self._process
+        return self.settings.name
 
     @property
     def pid(self) -> int:
         """Number of its process."""
-        return self._process.pid
-
-    @property
-    def log_file(self) -> Path:
-        """What it writes to."""
-        return self._log_file
+        return self.process.pid
 
     @property
     def limits(self) -> Mapping[str, str]:
@@ -99,7 +90,7 @@ class LocalNode:
 
     def is_alive(self) -> bool:
         """True while its process runs."""
-        return self._process.poll() is None
+        return self.process.poll() is None
 
     def throttled_s(self) -> float:
         """Seconds for which a CPU limit held it back so far."""
@@ -108,7 +99,7 @@ class LocalNode:
     def log(self) -> str:
         """The last lines that it wrote."""
         with contextlib.suppress(OSError):
-            lines = self._log_file.read_text(errors="replace").splitlines()
+            lines = self.log_file.read_text(errors="replace").splitlines()
             return "\n".join(lines[-_LOG_LINES:])
         return ""
 
@@ -117,39 +108,39 @@ class LocalNode:
 
         NodeError if it ended, or was not ready in time.
         """
-        limit = self._settings.memory_limit_bytes
+        limit = self.settings.memory_limit_bytes
         if limit is not None:
             self._held["memory"] = limit_memory(self.pid, self.name, limit)
         deadline = time.monotonic() + timeout_s
-        while not is_ready(self._url, timeout_s=_ASK_S):
+        while not is_ready(self.url, timeout_s=_ASK_S):
             if not self.is_alive():
                 raise self._ended()
             if time.monotonic() > deadline:
                 message = f"node {self.name} was not ready within {timeout_s:g} s"
-                raise NodeError(message, f"its log: {self._log_file}")
+                raise NodeError(message, f"its log: {self.log_file}")
             time.sleep(_POLL_S)
-        if self._settings.cpu_limit is not None:
+        if self.settings.cpu_limit is not None:
             self._held["cpu"] = limit_cpu(
-                self.pid, self.name, self._settings.cpu_limit,
-                is_attached=self._is_attached,
+                self.pid, self.name, self.settings.cpu_limit,
+                is_attached=self.is_attached,
             )  # fmt: skip
 
     def stop(self) -> None:
         """End it, first gently; doing it twice is harmless."""
-        children.stop([self._process])
-        if self._process.stdin is not None:
-            self._process.stdin.close()
+        children.stop([self.process])
+        if self.process.stdin is not None:
+            self.process.stdin.close()
         for held in self._held.values():
             held.release()
         self._held.clear()
 
     def _ended(self) -> NodeError:
-        code = self._process.returncode
+        code = self.process.returncode
         lines = [line for line in self.log().splitlines() if line.strip()]
         how = f"code {code}" if code >= 0 else signal.Signals(-code).name
         said = f": {lines[-1]}" if lines else ""
         message = f"node {self.name} ended with {how} before it was ready{said}"
-        return NodeError(message, f"its log: {self._log_file}")
+        return NodeError(message, f"its log: {self.log_file}")
 
 
 def is_ready(url: str, *, timeout_s: float) -> bool:
@@ -340,7 +331,11 @@ class LocalLauncher:
             )
             url = f"http://{_HOST}:{listening.getsockname()[1]}"
         return LocalNode(
-            settings, url, process, log_file, is_attached=self._is_attached
+            settings=settings,
+            url=url,
+            process=process,
+            log_file=log_file,
+            is_attached=self._is_attached,
         )
 
 

@@ -12,6 +12,7 @@ from annotated_types import Ge, Gt, Le
 from midhaul import documents
 from midhaul.errors import ConfigError, DataError
 from midhaul.vision.images.limits import DecodingLimits
+from midhaul.wire.limits import ServerLimits
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -42,8 +43,8 @@ def _as_received() -> Preprocessing:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class NodeSettings:
-    """One node of the testbed.
+class NodeSettings(ServerLimits):
+    """One node of the testbed, with what it lets its clients cost.
 
     Attributes:
         name: unique in its topology.
@@ -65,12 +66,6 @@ class NodeSettings:
         port: TCP port; 0 for a free one.
         seed: for detectors that draw numbers.
         max_body_bytes: largest request it accepts.
-        max_head_bytes: longest head of a request that it accepts.
-        max_url_bytes: longest URL.
-        head_timeout_s: how long the head of a request may take.
-        max_flight_bytes: bodies of all requests together.
-        max_connections: open at once.
-        answer_timeout_s: how long a client may take nothing of its answer.
         max_pixels: images of more px, by their head, are refused before they are
             decoded.
         max_scans: JPEGs of more scans are refused.
@@ -98,12 +93,6 @@ class NodeSettings:
     port: Annotated[int, Ge(0), Le(65535)] = 0
     seed: int = 0
     max_body_bytes: int = 64 << 20
-    max_head_bytes: int = 32_768
-    max_url_bytes: int = 8192
-    head_timeout_s: float = 10.0
-    max_flight_bytes: int = 150_000_000
-    max_connections: int = 10_000
-    answer_timeout_s: float = 30.0
     max_pixels: Annotated[int, Ge(1)] = 25_000_000
     max_scans: Annotated[int, Ge(1)] = 100
     max_decode_s: Annotated[float, Gt(0)] = 10.0
