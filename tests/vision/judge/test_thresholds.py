@@ -13,9 +13,9 @@ from midhaul.model import Detections, GroundTruth
 from midhaul.vision.judge.matching import match
 from midhaul.vision.judge.thresholds import (
     averages,
-    best_threshold,
     class_scores,
     count,
+    f1_threshold,
     of_weights,
     thesis_f1,
 )
@@ -37,26 +37,26 @@ def test_filtering_first_changes_nothing(case: Judged, threshold: float) -> None
 
 @settings(max_examples=50, deadline=None)
 @given(judged_images())
-def test_best_threshold_is_best(case: Judged) -> None:
+def test_f1_threshold_is_best(case: Judged) -> None:
     """No threshold gives a higher F1 than the one chosen."""
     matches = match(*case)
     if not matches.support.any():
         return
-    chosen = averages(matches, best_threshold(matches)).f1
+    chosen = averages(matches, f1_threshold(matches)).f1
     tried = [averages(matches, s).f1 for s in [0.0, *np.unique(matches.scores)]]
     assert chosen == pytest.approx(max(tried))
 
 
-def test_best_threshold_lies_between() -> None:
+def test_f1_threshold_lies_between() -> None:
     """The threshold stands midway between what counts and what does not."""
     dataset, answers = four_images()
     ids = ["a", "d"]
     matches = match([dataset.truth[i] for i in ids], [answers[i] for i in ids])
     # Falling: 0.95 right, 0.9 right, 0.8 right, 0.6 wrong.
-    assert best_threshold(matches) == pytest.approx(0.7)
+    assert f1_threshold(matches) == pytest.approx(0.7)
     truth = ground_truth([("car", (0, 0, 10, 10), False)])
     wrong = match([truth], [detections([("car", (50, 50, 60, 60), 0.9)])])
-    assert best_threshold(wrong) == 0.5
+    assert f1_threshold(wrong) == 0.5
 
 
 @settings(max_examples=30, deadline=None)

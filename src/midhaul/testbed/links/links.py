@@ -317,11 +317,11 @@ class Links:
 
     def _start(self) -> None:
         ours, theirs = socket.socketpair()
-        mode = "attached" if self._is_attached else "detached"
+        tie = "attached" if self._is_attached else "detached"
         fd = theirs.fileno()
         with theirs:
             self._process = subprocess.Popen(  # noqa: S603 - our own module
-                [sys.executable, "-m", "midhaul.testbed.links.shaper", str(fd), mode],
+                [sys.executable, "-m", "midhaul.testbed.links.shaper", str(fd), tie],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=None if self._is_attached else subprocess.DEVNULL,

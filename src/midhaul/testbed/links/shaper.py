@@ -272,7 +272,7 @@ async def obey_all(control: socket.socket, *, is_attached: bool) -> None:
 
 def main() -> None:
     """Serve the socket that the arguments name."""
-    fd, mode = sys.argv[1:]
+    fd, tie = sys.argv[1:]
     control = socket.socket(fileno=int(fd))
     with (
         asyncio.Runner(
@@ -281,7 +281,7 @@ def main() -> None:
         prompt(),
         contextlib.suppress(KeyboardInterrupt),
     ):
-        runner.run(obey_all(control, is_attached=mode == "attached"))
+        runner.run(obey_all(control, is_attached=tie == "attached"))
 
 
 if __name__ == "__main__":

@@ -21,7 +21,7 @@ from midhaul.testbed.measure.metrics import METRICS
 from midhaul.testbed.measure.tables import folds, stored_dataset, stored_detections
 from midhaul.vision.judge.accuracy import judge
 from midhaul.vision.judge.doubts import answer_tallies
-from midhaul.vision.judge.thresholds import best_threshold, count, of_weights
+from midhaul.vision.judge.thresholds import count, f1_threshold, of_weights
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -62,7 +62,7 @@ def calibrate(judgement: Judgement, folds: Mapping[str, int]) -> HeldOutThreshol
     """
     fold = np.array([folds[image] for image in judgement.image_ids])
     chosen = tuple(
-        best_threshold(_of_images(judgement.matches, fold == half)) for half in (0, 1)
+        f1_threshold(_of_images(judgement.matches, fold == half)) for half in (0, 1)
     )
     counts = [count(judgement.matches, threshold) for threshold in chosen]
     is_first = (fold == 0)[:, None]

@@ -89,16 +89,16 @@ def plan_tasks(
     Where a testbed has edges that differ, they share the images out in turns, as the
     load does.
     """
-    users: dict[Pipeline, dict[int, list[str]]] = {}
+    askers: dict[Pipeline, dict[int, list[str]]] = {}
     for configuration in configurations:
         pipelines = pipelines_of(configuration, seed)
         for place, image in enumerate(images):
             pipeline = pipelines[place % len(pipelines)]
-            users.setdefault(pipeline, {}).setdefault(configuration.index, []).append(
+            askers.setdefault(pipeline, {}).setdefault(configuration.index, []).append(
                 image
             )
     tasks: list[AnswerTask] = []
-    for pipeline, asked in users.items():
+    for pipeline, asked in askers.items():
         for wanted, group in itertools.groupby(
             sorted(asked.items(), key=lambda pair: pair[1]), key=lambda pair: pair[1]
         ):

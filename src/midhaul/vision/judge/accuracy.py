@@ -21,9 +21,9 @@ from midhaul.vision.judge.thresholds import (
     Averages,
     ClassScores,
     averages,
-    best_threshold,
     class_scores,
     count,
+    f1_threshold,
     of_weights,
     thesis_f1,
 )
@@ -227,7 +227,7 @@ def calibrate_threshold(judgement: Judgement) -> float:
 
     Judge by it on *other* images (``Dataset.split``): on the same ones it flatters.
     """
-    return best_threshold(judgement.matches)
+    return f1_threshold(judgement.matches)
 
 
 def in_order(image_ids: Sequence[str]) -> tuple[str, ...]:

@@ -160,10 +160,10 @@ def _mixed_labels(judgement: Judgement, detector: str) -> Iterator[Tally]:
     """Objects that were found, in classes that go by another class's name."""
     pairs: Counter[tuple[int, int]] = Counter()
     for truth, answer in zip(judgement.truths, judgement.answers, strict=True):
-        objects, boxes = _found(truth, answer)
+        truths, boxes = _found(truth, answer)
         pairs.update(
             zip(
-                truth.labels[objects].tolist(),
+                truth.labels[truths].tolist(),
                 answer.labels[boxes].tolist(),
                 strict=True,
             )
@@ -204,20 +204,20 @@ def _next_images(judgement: Judgement, detector: str) -> Iterator[Tally]:
         return
     truths = [judgement.truths[i] for i in order]
     answers = [judgement.answers[i] for i in order]
-    n_objects = sum(int(np.count_nonzero(~truth.is_crowd)) for truth in truths)
+    n_boxes = sum(int(np.count_nonzero(~truth.is_crowd)) for truth in truths)
     own = _n_found(truths, answers)
-    if not n_objects or own > n_objects * _OWN_SHARE:
+    if not n_boxes or own > n_boxes * _OWN_SHARE:
         return
     for where, shown, said in (
         ("before", truths[1:], answers[:-1]),
         ("behind", truths[:-1], answers[1:]),
     ):
         n = _n_found(shown, said)
-        if n > n_objects * _NEXT_SHARE:
+        if n > n_boxes * _NEXT_SHARE:
             yield Tally(
                 what=f"objects were found by {detector} on the image {where} theirs",
                 n=n,
-                of=n_objects,
+                of=n_boxes,
                 max_share=0.0,
                 advice="Compare the ids of the images in the data set and in the "
                 "recorded answers: they are shifted by one.",

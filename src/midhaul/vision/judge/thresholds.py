@@ -167,7 +167,7 @@ def of_weights(counts: Counts, metric: str, *, is_macro: bool) -> Statistic:
     return statistic
 
 
-def best_threshold(matches: Matches) -> float:
+def f1_threshold(matches: Matches) -> float:
     """The score threshold of the highest F1 over all classes.
 
     It lies midway between the last score that counts and the next lower one; 0.5 where
