@@ -57,6 +57,16 @@ def _plain(value: Any, place: str) -> Any:
     raise ConfigError(message, "use numbers, texts, paths, lists and tables")
 
 
+def setting(default: Any, said: str, **bounds: Any) -> Any:
+    """A key: its default, what it means, and further words of pydantic's ``Field``.
+
+    The default is ``...`` where there is none, and a class where one is made of it.
+    """
+    if isinstance(default, type):
+        return Field(default_factory=default, description=said, **bounds)
+    return Field(default, description=said, **bounds)
+
+
 class Section(BaseModel):
     """A part of a config: strict, frozen and without unknown keys."""
 

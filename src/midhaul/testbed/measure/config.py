@@ -10,7 +10,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from midhaul.runs.config import Config, Section
+from midhaul.runs.config import Config, Section, setting
 from midhaul.runs.section import key
 from midhaul.runs.spec import Spec
 from midhaul.testbed.nodes.settings import Forward, NodeSettings
@@ -32,47 +32,40 @@ GridValue = Spec | bool | int | float
 class DataConfig(Section):
     """Images and their ground truth."""
 
-    kind: DatasetKind = Field(default="builtin", description="Format of the data set.")
-    images: Path | None = Field(
-        default=None,
-        description="Folder of the images (coco, yolo, voc), or the data.yaml of "
-        "Ultralytics (yolo).",
+    kind: DatasetKind = setting("builtin", "Format of the data set.")
+    images: Path | None = setting(
+        None,
+        "Folder of the images (coco, yolo, voc), or the data.yaml of Ultralytics "
+        "(yolo).",
     )
-    annotations: Path | None = Field(
-        default=None,
-        description="COCO JSON file, or folder of YOLO labels or VOC XML files; those "
-        "are found beside the images where it is not given.",
+    annotations: Path | None = setting(
+        None,
+        "COCO JSON file, or folder of YOLO labels or VOC XML files; those are found "
+        "beside the images where it is not given.",
     )
-    names: tuple[str, ...] = Field(
-        default=(),
-        description="Labels of a YOLO folder, in the order of their numbers.",
+    names: tuple[str, ...] = setting(
+        (), "Labels of a YOLO folder, in the order of their numbers."
     )
-    select: Path | None = Field(
-        default=None,
-        description="File with one image name a line, to use only those (yolo, voc).",
+    select: Path | None = setting(
+        None, "File with one image name a line, to use only those (yolo, voc)."
     )
-    on_size_mismatch: Literal["error", "rescale"] = Field(
-        default="error",
-        description="What becomes of images that have the shape that their annotations "
-        "say and another size: an error, or boxes are rescaled and counted (coco, "
-        "voc).",
+    on_size_mismatch: Literal["error", "rescale"] = setting(
+        "error",
+        "What becomes of images that have the shape that their annotations say and "
+        "another size: an error, or boxes are rescaled and counted (coco, voc).",
     )
-    on_bad_item: OnBadItem = Field(
-        default="error",
-        description="What becomes of images with a mistake in their file or labels: "
-        "error ends the run and names them, skip leaves them out and counts them.",
+    on_bad_item: OnBadItem = setting(
+        "error",
+        "What becomes of images with a mistake in their file or labels: error ends "
+        "the run and names them, skip leaves them out and counts them.",
     )
-    voc_origin: Literal[0, 1] = Field(
-        default=1,
-        description="Number of the first pixel of a row in VOC's files: 1 as the VOC "
-        "devkit has it, 0 for tools that count from 0.",
+    voc_origin: Literal[0, 1] = setting(
+        1,
+        "Number of the first pixel of a row in VOC's files: 1 as the VOC devkit has "
+        "it, 0 for tools that count from 0.",
     )
-    n_images: int = Field(
-        default=0, ge=0, description="Images to use, drawn with the seed; 0 for all."
-    )
-    n_scenes: int = Field(
-        default=64, ge=1, description="Scenes to generate (builtin only)."
-    )
+    n_images: int = setting(0, "Images to use, drawn with the seed; 0 for all.", ge=0)
+    n_scenes: int = setting(64, "Scenes to generate (builtin only).", ge=1)
 
     @model_validator(mode="after")
     def _folders_are_given(self) -> Self:
@@ -88,21 +81,16 @@ class DataConfig(Section):
 class NodeConfig(Section):
     """One node: an HTTP server in a process of its own."""
 
-    name: str = Field(pattern=r"^[a-z][a-z0-9-]*$", description="Unique name.")
-    role: Literal["edge", "cloud"] = Field(description="Where it stands.")
-    cloud: str | None = Field(
-        default=None, description="The cloud that an edge forwards to."
+    name: str = setting(..., "Unique name.", pattern=r"^[a-z][a-z0-9-]*$")
+    role: Literal["edge", "cloud"] = setting(..., "Where it stands.")
+    cloud: str | None = setting(None, "The cloud that an edge forwards to.")
+    detector: Spec = setting(
+        Spec(""),
+        "What it runs, e.g. builtin:street-s or onnx:model.onnx; empty for nothing.",
     )
-    detector: Spec = Field(
-        default=Spec(""),
-        description="What it runs, e.g. builtin:street-s or onnx:model.onnx; empty for "
-        "nothing.",
-    )
-    gray: bool = Field(default=False, description="Reduce images to one channel.")
-    resize: Resize = Field(default=1.0, description="Factor on width and height.")
-    encode: Encode = Field(
-        default="keep", description="keep, jpeg:QUALITY or webp:QUALITY."
-    )
+    gray: bool = setting(False, "Reduce images to one channel.")
+    resize: Resize = setting(1.0, "Factor on width and height.")
+    encode: Encode = setting("keep", "keep, jpeg:QUALITY or webp:QUALITY.")
     forward: Forward = key(NodeSettings, "forward")
     forward_below: float = key(NodeSettings, "forward_below")
     max_head_bytes: int = key(ServerLimits, "max_head_bytes")
@@ -119,8 +107,8 @@ class NodeConfig(Section):
     cpu_limit: float | None = key(NodeSettings, "cpu_limit")
     memory_limit_bytes: int | None = key(NodeSettings, "memory_limit_bytes")
     monitor_period_s: float = key(NodeSettings, "monitor_period_s")
-    workdir: Path | None = Field(
-        default=None, description="Working directory; the run's folder by default."
+    workdir: Path | None = setting(
+        None, "Working directory; the run's folder by default."
     )
     port: int = key(NodeSettings, "port")
 
@@ -144,74 +132,55 @@ class NodeConfig(Section):
 class LinkConfig(Section):
     """A shaped link; without one, two nodes talk over bare loopback."""
 
-    source: str = Field(description="Sending node, or workload.")
-    target: str = Field(description="Receiving node.")
-    rate_bps: float | None = Field(
-        default=None,
-        gt=0,
-        description="Bits per second from source to target; unlimited without.",
+    source: str = setting(..., "Sending node, or workload.")
+    target: str = setting(..., "Receiving node.")
+    rate_bps: float | None = setting(
+        None, "Bits per second from source to target; unlimited without.", gt=0
     )
-    back_rate_bps: float | None = Field(
-        default=None,
-        gt=0,
-        description="Bits per second from target to source; the same without.",
+    back_rate_bps: float | None = setting(
+        None, "Bits per second from target to source; the same without.", gt=0
     )
-    delay_s: float = Field(default=0.0, ge=0, description="Delay of one way.")
+    delay_s: float = setting(0.0, "Delay of one way.", ge=0)
 
 
 class LoadConfig(Section):
     """What the workload sends, and when."""
 
-    scenario: Scenario = Field(
-        default="single stream",
-        description="Arrival pattern, in MLPerf's words; bursts is the thesis's.",
+    scenario: Scenario = setting(
+        "single stream", "Arrival pattern, in MLPerf's words; bursts is the thesis's."
     )
-    arrivals: ArrivalKind = Field(
-        default="poisson", description="Arrival process (server)."
+    arrivals: ArrivalKind = setting("poisson", "Arrival process (server).")
+    rate_hz: float = setting(10.0, "Requests a second (server).", gt=0)
+    cv: float = setting(2.0, "Coefficient of variation of the gaps (gamma).", gt=0)
+    file: Path | None = setting(None, "Recorded arrivals, seconds (arrivals = file).")
+    n_samples: int = setting(8, "Images a query (multi stream).", ge=1)
+    images_per_request: int = setting(1, "Images a request (bursts).", ge=1)
+    requests_per_burst: int = setting(
+        5, "Requests to one edge before the next (bursts).", ge=1
     )
-    rate_hz: float = Field(
-        default=10.0, gt=0, description="Requests a second (server)."
+    n_requests: int = setting(64, "Requests a cell, when no duration is given.", ge=1)
+    duration_s: float | None = setting(
+        None, "Length of a cell, instead of a count.", gt=0
     )
-    cv: float = Field(
-        default=2.0, gt=0, description="Coefficient of variation of the gaps (gamma)."
-    )
-    file: Path | None = Field(
-        default=None, description="Recorded arrivals, seconds (arrivals = file)."
-    )
-    n_samples: int = Field(
-        default=8, ge=1, description="Images a query (multi stream)."
-    )
-    images_per_request: int = Field(
-        default=1, ge=1, description="Images a request (bursts)."
-    )
-    requests_per_burst: int = Field(
-        default=5, ge=1, description="Requests to one edge before the next (bursts)."
-    )
-    n_requests: int = Field(
-        default=64, ge=1, description="Requests a cell, when no duration is given."
-    )
-    duration_s: float | None = Field(
-        default=None, gt=0, description="Length of a cell, instead of a count."
-    )
-    timeout_s: float = Field(default=30.0, gt=0, description="Time a request may take.")
-    percentile: float = Field(
-        default=90.0,
+    timeout_s: float = setting(30.0, "Time a request may take.", gt=0)
+    percentile: float = setting(
+        90.0,
+        "Highest percentile to be claimed; too few requests for it make the run "
+        "invalid (p50 needs 11 over all blocks, p90 64, p99 662).",
         gt=0,
         lt=100,
-        description="Highest percentile to be claimed; too few requests for it make "
-        "the run invalid (p50 needs 11 over all blocks, p90 64, p99 662).",
     )
-    latency_bound_s: float | None = Field(
-        default=None, gt=0, description="Latency that is good enough; gives goodput."
+    latency_bound_s: float | None = setting(
+        None, "Latency that is good enough; gives goodput.", gt=0
     )
-    max_error_rate: float = Field(
-        default=0.0, ge=0, le=1, description="Share of failed requests that is borne."
+    max_error_rate: float = setting(
+        0.0, "Share of failed requests that is borne.", ge=0, le=1
     )
-    warmup_window: int = Field(
-        default=10, ge=2, description="Requests in a warm-up window; two must agree."
+    warmup_window: int = setting(
+        10, "Requests in a warm-up window; two must agree.", ge=2
     )
-    max_warmup: int = Field(
-        default=200, ge=0, description="Requests after which warm-up gives up; 0: none."
+    max_warmup: int = setting(
+        200, "Requests after which warm-up gives up; 0: none.", ge=0
     )
 
     @model_validator(mode="after")
@@ -225,51 +194,41 @@ class LoadConfig(Section):
 class CostConfig(Section):
     """Coefficients of the cost and energy models."""
 
-    edge_usd_per_hour: float = Field(
-        default=0.0, ge=0, description="Price of an edge node."
+    edge_usd_per_hour: float = setting(0.0, "Price of an edge node.", ge=0)
+    cloud_usd_per_hour: float = setting(
+        0.126, "Price of a cloud node (2 vCPU, 16 GiB).", ge=0
     )
-    cloud_usd_per_hour: float = Field(
-        default=0.126, ge=0, description="Price of a cloud node (2 vCPU, 16 GiB)."
+    usd_per_gb: float = setting(
+        0.09, "Price of a gigabyte between edge and cloud.", ge=0
     )
-    usd_per_gb: float = Field(
-        default=0.09, ge=0, description="Price of a gigabyte between edge and cloud."
-    )
-    joule_per_cpu_s: float = Field(
-        default=10.0, ge=0, description="Energy of a CPU second."
-    )
-    joule_per_byte: float = Field(
-        default=2e-7, ge=0, description="Energy of a byte over a link."
-    )
+    joule_per_cpu_s: float = setting(10.0, "Energy of a CPU second.", ge=0)
+    joule_per_byte: float = setting(2e-7, "Energy of a byte over a link.", ge=0)
 
 
 class JudgeConfig(Section):
     """How answers are judged."""
 
-    threshold: float = Field(
-        default=0.5, ge=0, le=1, description="Score from which a detection counts."
+    threshold: float = setting(0.5, "Score from which a detection counts.", ge=0, le=1)
+    n_resamples: int = setting(
+        1000, "Bootstrap resamples behind each interval.", ge=100
     )
-    n_resamples: int = Field(
-        default=1000, ge=100, description="Bootstrap resamples behind each interval."
-    )
-    max_detections: int = Field(
-        default=100,
+    max_detections: int = setting(
+        100,
+        "Detections per image and class that count, best first; raise it for scenes "
+        "with more objects.",
         ge=1,
-        description="Detections per image and class that count, best first; raise it "
-        "for scenes with more objects.",
     )
-    iou: tuple[Iou, ...] = Field(
-        default=(0.5, 0.55, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95),
+    iou: tuple[Iou, ...] = setting(
+        (0.5, 0.55, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95),
+        "IoU thresholds that ap is the mean over.",
         min_length=1,
-        description="IoU thresholds that ap is the mean over.",
     )
-    match_iou: Iou = Field(
-        default=0.5,
-        description="IoU from which a detection is right for precision, recall and F1.",
+    match_iou: Iou = setting(
+        0.5, "IoU from which a detection is right for precision, recall and F1."
     )
-    area_limits_px: tuple[Area, Area] = Field(
-        default=(1024.0, 9216.0),
-        description="Areas that part small boxes from medium ones, and medium from "
-        "large ones.",
+    area_limits_px: tuple[Area, Area] = setting(
+        (1024.0, 9216.0),
+        "Areas that part small boxes from medium ones, and medium from large ones.",
     )
 
     @model_validator(mode="after")
@@ -283,30 +242,22 @@ class JudgeConfig(Section):
 class AccuracyConfig(Config):
     """Detectors by preprocessing over a data set: accuracy and bytes, no nodes."""
 
-    kind: str = Field(default="testbed.accuracy", description="Kind of the experiment.")
-    data: DataConfig = Field(
-        default_factory=DataConfig, description="Images and their ground truth."
-    )
-    detectors: tuple[Spec, ...] = Field(
-        default=(Spec("builtin:street-n"), Spec("builtin:street-s")),
+    kind: str = setting("testbed.accuracy", "Kind of the experiment.")
+    data: DataConfig = setting(DataConfig, "Images and their ground truth.")
+    detectors: tuple[Spec, ...] = setting(
+        (Spec("builtin:street-n"), Spec("builtin:street-s")),
+        "Detectors to compare.",
         min_length=1,
-        description="Detectors to compare.",
     )
-    encode: tuple[Encode, ...] = Field(
-        default=("keep",), min_length=1, description="Encodings to compare."
+    encode: tuple[Encode, ...] = setting(
+        ("keep",), "Encodings to compare.", min_length=1
     )
-    resize: tuple[Resize, ...] = Field(
-        default=(1.0,), min_length=1, description="Sizes to compare."
+    resize: tuple[Resize, ...] = setting((1.0,), "Sizes to compare.", min_length=1)
+    gray: tuple[bool, ...] = setting(
+        (False,), "With colour, without, or both.", min_length=1
     )
-    gray: tuple[bool, ...] = Field(
-        default=(False,), min_length=1, description="With colour, without, or both."
-    )
-    judge: JudgeConfig = Field(
-        default_factory=JudgeConfig, description="How answers are judged."
-    )
-    jobs: int = Field(
-        default=0, ge=0, description="Processes to use; 0 for one per core."
-    )
+    judge: JudgeConfig = setting(JudgeConfig, "How answers are judged.")
+    jobs: int = setting(0, "Processes to use; 0 for one per core.", ge=0)
 
 
 class TestbedConfig(Config):
@@ -314,41 +265,28 @@ class TestbedConfig(Config):
 
     __test__ = False  # the name is no test's
 
-    data: DataConfig = Field(
-        default_factory=DataConfig, description="Images and their ground truth."
-    )
-    nodes: tuple[NodeConfig, ...] = Field(
-        default=(
+    data: DataConfig = setting(DataConfig, "Images and their ground truth.")
+    nodes: tuple[NodeConfig, ...] = setting(
+        (
             NodeConfig(name="cloud", role="cloud", detector=Spec("builtin:street-m")),
             NodeConfig(name="edge1", role="edge", cloud="cloud", forward="image"),
             NodeConfig(name="edge2", role="edge", cloud="cloud", forward="image"),
         ),
+        "The nodes, at least one edge.",
         min_length=1,
-        description="The nodes, at least one edge.",
     )
-    links: tuple[LinkConfig, ...] = Field(default=(), description="The shaped links.")
-    load: LoadConfig = Field(
-        default_factory=LoadConfig, description="What the workload sends, and when."
-    )
-    n_blocks: int = Field(
-        default=3, ge=1, description="Most blocks that are spent on latency."
-    )
-    precision: str = Field(
-        default="5%",
+    links: tuple[LinkConfig, ...] = setting((), "The shaped links.")
+    load: LoadConfig = setting(LoadConfig, "What the workload sends, and when.")
+    n_blocks: int = setting(3, "Most blocks that are spent on latency.", ge=1)
+    precision: str = setting(
+        "5%",
+        "From the third on, blocks end when half the interval of every median latency "
+        "is below this share of it and load.percentile has its requests.",
         pattern=r"^[0-9]+(\.[0-9]+)?%$",
-        description="From the third on, blocks end when half the interval of every "
-        "median latency is below this share of it and load.percentile has its "
-        "requests.",
     )
-    cost: CostConfig = Field(
-        default_factory=CostConfig, description="Coefficients of the cost models."
-    )
-    judge: JudgeConfig = Field(
-        default_factory=JudgeConfig, description="How answers are judged."
-    )
-    jobs: int = Field(
-        default=0, ge=0, description="Processes that judge accuracy; 0 for all cores."
-    )
+    cost: CostConfig = setting(CostConfig, "Coefficients of the cost models.")
+    judge: JudgeConfig = setting(JudgeConfig, "How answers are judged.")
+    jobs: int = setting(0, "Processes that judge accuracy; 0 for all cores.", ge=0)
 
     @model_validator(mode="after")
     def _topology_holds(self) -> Self:
@@ -379,24 +317,24 @@ class TestbedConfig(Config):
 class MeasureConfig(TestbedConfig):
     """The running testbed: accuracy, latency, bytes and cost of every configuration."""
 
-    kind: str = Field(default="testbed.measure", description="Kind of the experiment.")
-    grid: dict[str, tuple[GridValue, ...]] = Field(
-        default_factory=dict,
-        description="Settings to vary, all combinations: ROLE.KEY or NODE.KEY of a "
-        "node, or load.KEY, each with its values.",
+    kind: str = setting("testbed.measure", "Kind of the experiment.")
+    grid: dict[str, tuple[GridValue, ...]] = setting(
+        dict,
+        "Settings to vary, all combinations: ROLE.KEY or NODE.KEY of a node, or "
+        "load.KEY, each with its values.",
     )
 
 
 class OverheadConfig(TestbedConfig):
     """What midhaul itself costs: the testbed with detectors that do nothing."""
 
-    kind: str = Field(default="testbed.overhead", description="Kind of the experiment.")
-    nodes: tuple[NodeConfig, ...] = Field(
-        default=(
+    kind: str = setting("testbed.overhead", "Kind of the experiment.")
+    nodes: tuple[NodeConfig, ...] = setting(
+        (
             NodeConfig(name="cloud", role="cloud", detector=Spec("null")),
             NodeConfig(name="edge1", role="edge", cloud="cloud", detector=Spec("null")),
         ),
+        "The nodes; every detector is replaced by null.",
         min_length=1,
-        description="The nodes; every detector is replaced by null.",
     )
-    n_blocks: int = Field(default=5, ge=1, description="Blocks to measure.")
+    n_blocks: int = setting(5, "Blocks to measure.", ge=1)
