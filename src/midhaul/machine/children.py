@@ -31,7 +31,7 @@ from midhaul.machine.warden import VARIABLE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable, Sequence
-    from types import FrameType, TracebackType
+    from types import FrameType
     from typing import Self
 
 _WARDEN = Path(__file__).with_name("warden.py")
@@ -225,12 +225,7 @@ class LoggedChild(ABC):
         self.start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         """Stop it."""
         self.stop()
 

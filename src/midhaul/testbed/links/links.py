@@ -28,7 +28,6 @@ from midhaul.model import Link
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from types import TracebackType
     from typing import Self
 
 _LOG = logging.getLogger(__name__)
@@ -184,12 +183,7 @@ class Links:
         """The shaper is started with the first link that needs it."""
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         """End the shaper."""
         self.stop()
 

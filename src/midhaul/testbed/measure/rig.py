@@ -22,7 +22,6 @@ from midhaul.wire import Client
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-    from types import TracebackType
     from typing import Self
 
     from midhaul.testbed.measure.config import NodeConfig, TestbedConfig
@@ -79,12 +78,7 @@ class CellWatch:
         self._monitor.start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         """Stop watching and add up."""
         if self._monitor is None:
             return
@@ -154,12 +148,7 @@ class Rig:
         self._start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         """Stop everything."""
         self._stack.close()
 

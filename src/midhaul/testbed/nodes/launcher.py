@@ -28,7 +28,6 @@ from midhaul.testbed.nodes.settings import NodeFile
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
-    from types import TracebackType
     from typing import Self
 
     from midhaul.testbed.nodes.settings import NodeSettings
@@ -268,12 +267,7 @@ class LocalLauncher:
         """Nothing is started yet."""
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         """Stop all nodes."""
         self.stop()
 

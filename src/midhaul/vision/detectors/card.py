@@ -20,7 +20,7 @@ from pydantic import ConfigDict, Field, TypeAdapter, ValidationError, with_confi
 
 from midhaul import documents
 from midhaul.errors import ConfigError, DataError, choice_hint
-from midhaul.vision.detectors.detector import Stated
+from midhaul.vision.detectors.detector import Stated, model_file
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -208,6 +208,18 @@ def with_options(card: Card, options: Mapping[str, str]) -> Card:
         message = f"option max_detections must be a whole number from 1, found {text!r}"
         raise ConfigError(message, "for example max_detections=300")
     return replace(card, max_detections=int(text))
+
+
+def card_at(
+    location: str, options: Mapping[str, str], *, kind: str
+) -> tuple[Path, Card]:
+    """The file of a model at a path, and its card, which ``card`` may name.
+
+    ConfigError if the path is not that of the kind; DataError if the model or the card
+    is missing or wrong.
+    """
+    file = model_file(location, kind=kind)
+    return file, with_options(find_card(file, options.get("card")), options)
 
 
 def stated_by(card: Card) -> Stated:

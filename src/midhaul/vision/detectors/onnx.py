@@ -5,29 +5,26 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import cv2
-import numpy as np
 import onnxruntime as ort
 
 from midhaul.errors import DataError
-from midhaul.vision.detectors.card import find_card, stated_by, with_options
-from midhaul.vision.detectors.detector import model_file
-from midhaul.vision.detectors.geometry import InputBuffer
-from midhaul.vision.detectors.outputs import OutputDecoder
+from midhaul.vision.detectors.card import card_at, stated_by
+from midhaul.vision.detectors.outputs import CardDetector
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-    from midhaul.model import Detections
+    import numpy as np
+
     from midhaul.vision.detectors.card import Card
     from midhaul.vision.detectors.detector import Stated
-    from midhaul.vision.images.image import Pixels
 
 _TYPES = {"tensor(float)": "float32", "tensor(uint8)": "uint8"}
 _LOG_ERRORS_ONLY = 3
 
 
-class OnnxDetector:
+class OnnxDetector(CardDetector):
     """A model run by ONNX Runtime on the CPU; takes one image at a time.
 
     Its threads are those of one operator; they sleep between operators, because
@@ -37,36 +34,16 @@ class OnnxDetector:
 
     def __init__(self, file: Path, card: Card, *, threads: int) -> None:
         cv2.setNumThreads(threads)
-        self._card = card
+        super().__init__(card)
         self._session = _session(file, threads)
         self._input = self._check_input(file)
-        self._outputs = self._check_outputs(file)
-        self._buffer = InputBuffer(card)
-        self._decoder = OutputDecoder(card)
-        if card.fit != "as-is":  # the card must fit before the first image comes
-            shape = (card.input_height, card.input_width, 3)
-            self.detect(np.zeros(shape, np.uint8))
+        known = [str(output.name) for output in self._session.get_outputs()]
+        self._names = self._check_outputs(known, file)
+        if card.fit != "as-is":
+            self._try_out()
 
-    @property
-    def name(self) -> str:
-        """What tables and charts call it."""
-        return self._card.name
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """The label set."""
-        return self._decoder.names
-
-    @property
-    def caveat(self) -> str:
-        """What reports must say beside its numbers."""
-        return self._card.caveat
-
-    def detect(self, pixels: Pixels, *, image_id: str = "") -> Detections:  # noqa: ARG002
-        """Find boxes on one image; see :class:`Detector`."""
-        array, geometry = self._buffer.fill(pixels)
-        outputs: Any = self._session.run(self._outputs, {self._input: array})
-        return self._decoder(outputs, geometry)
+    def _run(self, array: np.ndarray) -> Sequence[np.ndarray]:
+        return self._session.run(self._names, {self._input: array})
 
     def _check_input(self, file: Path) -> str:
         inputs: list[Any] = self._session.get_inputs()
@@ -90,43 +67,18 @@ class OnnxDetector:
             raise DataError(message, "correct input size, layout or dtype in the card")
         return inputs[0].name
 
-    def _check_outputs(self, file: Path) -> list[str]:
-        known = [str(output.name) for output in self._session.get_outputs()]
-        missing = [name for name in self._card.outputs if name not in known]
-        if missing:
-            message = (
-                f"the card of {self._card.name} names output {missing[0]}, but {file} "
-                f"has {', '.join(known)}"
-            )
-            raise DataError(message, "correct outputs in the card")
-        return list(self._card.outputs) or known
-
 
 def stated(location: str, options: Mapping[str, str]) -> Stated:
-    """What the card of the model at a path says.
-
-    ConfigError if the path is not that of an ONNX file; DataError if the model or the
-    card is missing or wrong.
-    """
-    file = model_file(location, kind="onnx")
-    return stated_by(_card(file, options))
+    """What the card of the model at a path says; errors as of :func:`card_at`."""
+    return stated_by(card_at(location, options, kind="onnx")[1])
 
 
 def load(
     location: str, options: Mapping[str, str], *, threads: int, seed: int
 ) -> OnnxDetector:
-    """Load the model at a path; ``card`` may name its card. ``seed`` is not used.
-
-    ConfigError if the path is not that of an ONNX file; DataError if the model or the
-    card is missing or wrong.
-    """
+    """Load the model at a path; ``seed`` is not used, errors as of :func:`card_at`."""
     del seed
-    file = model_file(location, kind="onnx")
-    return OnnxDetector(file, _card(file, options), threads=threads)
-
-
-def _card(file: Path, options: Mapping[str, str]) -> Card:
-    return with_options(find_card(file, options.get("card")), options)
+    return OnnxDetector(*card_at(location, options, kind="onnx"), threads=threads)
 
 
 def _session(file: Path, threads: int) -> Any:

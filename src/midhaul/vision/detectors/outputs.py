@@ -8,11 +8,14 @@ px of the network's input.
 
 *Non-maximum suppression* (NMS): of boxes that overlap and share a label, the best
 stays.
+
+What runtimes of models with cards share is :class:`CardDetector`.
 """
 
 from __future__ import annotations
 
 import functools
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -21,12 +24,15 @@ from jaxtyping import Float32, Int32, Int64
 
 from midhaul.errors import DataError
 from midhaul.model import Detections
+from midhaul.vision.detectors.geometry import InputBuffer
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Collection, Sequence
+    from pathlib import Path
 
     from midhaul.vision.detectors.card import Card
     from midhaul.vision.detectors.geometry import Geometry
+    from midhaul.vision.images.image import Pixels
 
 # Candidates that go into the suppression at most, the best ones.
 _MAX_CANDIDATES = 1000
@@ -406,3 +412,40 @@ class OutputDecoder:
             labels=labels[keep],
             names=self._names,
         )
+
+
+class CardDetector(ABC):
+    """A model that is fed and read as its card says; takes one image at a time."""
+
+    def __init__(self, card: Card) -> None:
+        self._card = card
+        self._buffer = InputBuffer(card)
+        self._decoder = OutputDecoder(card)
+        self.name = card.name
+        self.names = self._decoder.names
+        self.caveat = card.caveat
+
+    @abstractmethod
+    def _run(self, array: np.ndarray) -> Sequence[np.ndarray]:
+        """The outputs of the model for its input."""
+
+    def detect(self, pixels: Pixels, *, image_id: str = "") -> Detections:  # noqa: ARG002
+        """Find boxes on one image; see :class:`Detector`."""
+        array, geometry = self._buffer.fill(pixels)
+        return self._decoder(self._run(array), geometry)
+
+    def _try_out(self) -> None:
+        """See before the first image comes whether the card fits the model."""
+        shape = (self._card.input_height, self._card.input_width, 3)
+        self.detect(np.zeros(shape, np.uint8))
+
+    def _check_outputs(self, known: Collection[str], file: Path) -> list[str]:
+        """The outputs that the card names, or all; DataError if the file lacks one."""
+        missing = [name for name in self._card.outputs if name not in known]
+        if missing:
+            message = (
+                f"the card of {self._card.name} names output {missing[0]}, but {file} "
+                f"has {', '.join(known)}"
+            )
+            raise DataError(message, "correct outputs in the card")
+        return list(self._card.outputs or known)
