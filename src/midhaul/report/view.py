@@ -40,11 +40,7 @@ class View:
         self.has = frozenset(run.tables())
         rows = run.read(configurations).to_pylist()
         self.names = {int(row["configuration"]): str(row["name"]) for row in rows}
-        self._metrics: dict[tuple[int, str], Mapping[str, Any]] = {
-            (int(row["configuration"]), str(row["metric"])): row
-            for row in run.read(SUMMARY).to_pylist()
-            if row["value"] is not None
-        }
+        self._metrics = metrics_of(run)
 
     @property
     def series(self) -> Series:
@@ -77,6 +73,15 @@ class View:
     def knows(self, name: str) -> bool:
         """Whether some configuration has this metric."""
         return any(metric == name for _, metric in self._metrics)
+
+
+def metrics_of(run: Run) -> dict[tuple[int, str], Mapping[str, Any]]:
+    """The rows of the summary that have a number, by configuration and metric."""
+    return {
+        (int(row["configuration"]), str(row["metric"])): row
+        for row in run.read(SUMMARY).to_pylist()
+        if row["value"] is not None
+    }
 
 
 def summary_table(view: View, metrics: Metrics, caption: str) -> DataTable | str:
@@ -144,15 +149,17 @@ def metric_bars(
     return Figure(title=title, chart=chart, caption=caption)
 
 
-def summary_cell(found: Mapping[str, Any] | None, metric: Metric) -> Cell | None:
-    """A row of the summary as a number with its interval below."""
+def summary_cell(
+    found: Mapping[str, Any] | None, metric: Metric, unit: str = ""
+) -> Cell | None:
+    """A row of the summary as a number, ``unit`` behind it, and its interval below."""
     if found is None:
         return None
     form = text_of(metric.form)
     note = ""
     if found["low"] is not None and found["high"] is not None:
-        note = between(form(found["low"]), form(found["high"]))
-    text = bounded(form(found["value"]), found["bound"])
+        note = between(form(found["low"]) + unit, form(found["high"]) + unit)
+    text = bounded(form(found["value"]) + unit, found["bound"])
     return Cell(text, float(found["value"]), note=note)
 
 

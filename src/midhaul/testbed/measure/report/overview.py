@@ -2,28 +2,23 @@
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from midhaul.report import Cell, DataTable, Headline, Notice, PageSection
 from midhaul.report.numbers import (
-    between,
-    bounded,
     duration,
     duration_text,
     percent,
     rate,
-    text_of,
 )
-from midhaul.report.view import gather
+from midhaul.report.view import gather, summary_cell
 from midhaul.testbed.measure import tables
 from midhaul.testbed.measure.metrics import METRICS
 
 if TYPE_CHECKING:
     from midhaul.report import Item
-    from midhaul.runs.metric import Metric
-    from midhaul.testbed.measure.report.view import GridView, ReportMetric
+    from midhaul.testbed.measure.report.view import GridView
 
 _MOST_ROWS = 400
 
@@ -201,14 +196,14 @@ def _numbers(view: GridView) -> list[tuple[str, str, str]]:
         metric = METRICS[name]
         found = [(m, c) for c in view.configurations if (m := view.metric(c, name))]
         # A bound is not the best while there is a number that is known.
-        found = [pair for pair in found if not pair[0].bound] or found
+        found = [pair for pair in found if not pair[0]["bound"]] or found
         if found:
             pick = max if metric.better == "higher" else min
-            m, c = pick(found, key=lambda pair: pair[0].estimate.value)
-            kind = " (model)" if m.is_model else ""
-            remark = "; ".join(filter(None, (_interval(m, metric, unit), c.name)))
-            text = bounded(_text(m.estimate.value, metric, unit), m.bound)
-            numbers.append((title + kind, text, remark))
+            m, c = pick(found, key=lambda pair: pair[0]["value"])
+            kind = " (model)" if m["is_model"] else ""
+            if cell := summary_cell(m, metric, unit):
+                remark = "; ".join(filter(None, (cell.note, c.name)))
+                numbers.append((title + kind, cell.text, remark))
     return numbers + _counts(view)
 
 
@@ -234,17 +229,6 @@ def _counted(n: int, word: str) -> str:
     return f"{n} {word}" if n == 1 else f"{n} {word}s"
 
 
-def _text(value: float, metric: Metric, unit: str = "") -> str:
-    return text_of(metric.form)(value) + unit
-
-
-def _interval(found: ReportMetric, metric: Metric, unit: str = "") -> str:
-    low, high = found.estimate.low, found.estimate.high
-    if math.isnan(low) or math.isnan(high):
-        return ""
-    return between(_text(low, metric, unit), _text(high, metric, unit))
-
-
 def _table(view: GridView) -> DataTable | str:
     known = [m for m in METRICS.values() if m.heading and view.knows(m.name)]
     if not known:
@@ -260,7 +244,7 @@ def _table(view: GridView) -> DataTable | str:
             (
                 c.series,
                 c.preprocessing,
-                *(_cell(view.metric(c, m.name), m) for m in known),
+                *(summary_cell(view.metric(c, m.name), m) for m in known),
             )
             for c in view.configurations
         ),
@@ -273,12 +257,4 @@ def _table(view: GridView) -> DataTable | str:
 
 def _model(view: GridView, metric: str) -> str:
     found = (view.metric(c, metric) for c in view.configurations)
-    return " (model)" if any(m and m.is_model for m in found) else ""
-
-
-def _cell(found: ReportMetric | None, metric: Metric) -> Cell | None:
-    if found is None:
-        return None
-    value = found.estimate.value
-    text = bounded(_text(value, metric), found.bound)
-    return Cell(text, value, note=_interval(found, metric))
+    return " (model)" if any(m and m["is_model"] for m in found) else ""

@@ -220,7 +220,7 @@ def _front(view: GridView, price: _Price) -> Figure | str:
         caption="Left and up is better."
         + (" Logarithmic scale." if is_log else "")
         + _absent(view, len(rows)),
-        is_model=found.is_model,
+        is_model=found["is_model"],
     )
 
 

@@ -7,9 +7,9 @@ from collections import defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from midhaul.model import Estimate
 from midhaul.model.estimate import SIGNS
 from midhaul.report.axes import Axis, Series
+from midhaul.report.view import metrics_of
 from midhaul.testbed.measure import tables
 
 if TYPE_CHECKING:
@@ -61,21 +61,6 @@ class ConfigurationView:
         return (self.gray, -self.resize, codec, -(self.quality or 101))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ReportMetric:
-    """A number of the summary.
-
-    Attributes:
-        estimate: value and interval; the ends are NaN where there is no interval.
-        is_model: True where stated coefficients make it.
-        bound: ``>=`` or ``<=`` where the true number is at least or at most that.
-    """
-
-    estimate: Estimate
-    is_model: bool
-    bound: str | None = None
-
-
 class GridView:
     """The tables of a run, read once.
 
@@ -102,7 +87,7 @@ class GridView:
             dict.fromkeys(c.preprocessing for c in mildest_first)
         )
         self.reference = self.preprocessings[0] if self.preprocessings else ""
-        self._metrics = _metrics(run.read(tables.SUMMARY).to_pylist())
+        self._metrics = metrics_of(run)
 
     @property
     def series(self) -> Series:
@@ -116,14 +101,14 @@ class GridView:
 
     def metric(
         self, configuration: ConfigurationView, name: str
-    ) -> ReportMetric | None:
-        """A number of the summary; None where it is not there or is no number."""
+    ) -> Mapping[str, Any] | None:
+        """A row of the summary; None where it is not there or has no number."""
         return self._metrics.get((configuration.index, name))
 
     def value(self, configuration: ConfigurationView, name: str) -> float | None:
         """The point estimate of a number of the summary."""
         found = self.metric(configuration, name)
-        return None if found is None else found.estimate.value
+        return None if found is None else found["value"]
 
     def knows(self, *names: str) -> bool:
         """Whether some configuration has all of these numbers."""
@@ -152,11 +137,12 @@ class GridView:
                 found = self.metric(c, metric)
                 if found is None:
                     break
-                e = found.estimate
-                row[field] = e.value * factor
-                row |= _ends(field, e, factor)
-                if found.bound:
-                    row[f"{field}_bound"] = SIGNS[found.bound]
+                row[field] = found["value"] * factor
+                for end in ("low", "high"):
+                    if found[end] is not None:
+                        row[f"{field}_{end}"] = found[end] * factor
+                if found["bound"]:
+                    row[f"{field}_bound"] = SIGNS[found["bound"]]
             else:
                 rows.append(row)
         return rows
@@ -173,33 +159,6 @@ def ordered(
 def detector_axis(rows: Sequence[Mapping[str, Any]], value: str) -> Axis:
     """Detectors from top to bottom, the one with the largest value first."""
     return Axis("series", "detector", order=ordered(rows, "series", value))
-
-
-def _ends(field: str, estimate: Estimate, factor: float) -> dict[str, float]:
-    ends = {f"{field}_low": estimate.low, f"{field}_high": estimate.high}
-    return {key: end * factor for key, end in ends.items() if end == end}  # noqa: PLR0124 - NaN differs from itself
-
-
-def _metrics(rows: Iterable[Mapping[str, Any]]) -> dict[tuple[int, str], ReportMetric]:
-    nan = float("nan")
-    metrics: dict[tuple[int, str], ReportMetric] = {}
-    for row in rows:
-        value = row["value"]
-        if value is None or value != value:  # noqa: PLR0124 - NaN differs from itself
-            continue
-        low, high = row["low"], row["high"]
-        estimate = Estimate(
-            value=value,
-            low=nan if low is None else low,
-            high=nan if high is None else high,
-            n=row["n"] or 0,
-            unit=row["unit"] or "",
-        )
-        key = (int(row["configuration"]), str(row["metric"]))
-        metrics[key] = ReportMetric(
-            estimate=estimate, is_model=bool(row["is_model"]), bound=row["bound"]
-        )
-    return metrics
 
 
 def _configuration(row: Mapping[str, Any], series: str) -> ConfigurationView:
