@@ -52,12 +52,7 @@ class Held(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class CgroupLimit:
-    """A cgroup of the process's own.
-
-    Attributes:
-        folder: of the cgroup.
-        version: 1 or 2.
-    """
+    """A cgroup of the process's own."""
 
     folder: Path
     version: int
@@ -129,11 +124,7 @@ class Throttle:
 
 @dataclass(frozen=True, slots=True)
 class AddressSpace:
-    """A limit that the kernel keeps with the process itself.
-
-    Attributes:
-        means: ``RLIMIT_AS``.
-    """
+    """A limit that the kernel keeps with the process itself."""
 
     means: str = "RLIMIT_AS"
 

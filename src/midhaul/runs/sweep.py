@@ -35,12 +35,7 @@ _Config = TypeVar("_Config", bound=Config)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Point:
-    """One combination of a sweep's values.
-
-    Attributes:
-        settings: its value of each varied key.
-        config: the complete config.
-    """
+    """One combination of a sweep's values."""
 
     settings: Mapping[str, object]
     config: Config

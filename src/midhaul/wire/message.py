@@ -59,12 +59,7 @@ class Item:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
-    """A request as HTTP carries it.
-
-    Attributes:
-        body: the HTTP body.
-        headers: content type and, for a single image, its id.
-    """
+    """A request as HTTP carries it."""
 
     body: bytes
     headers: dict[str, str]

@@ -136,13 +136,7 @@ class Channel:
 
 @dataclass(slots=True)
 class Shaper:
-    """Everything that the process holds.
-
-    Attributes:
-        channels: in the order in which they were added.
-        servers: that listen.
-        carrying: tasks of open connections.
-    """
+    """Everything that the process holds."""
 
     channels: list[Channel] = field(default_factory=list[Channel])
     servers: set[asyncio.Server] = field(default_factory=set[asyncio.Server])

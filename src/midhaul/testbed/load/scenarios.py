@@ -49,9 +49,6 @@ class MultiStream:
     """Some images at a time, the next when the answer to all is there.
 
     ValueError if there is less than one image per request.
-
-    Attributes:
-        images_per_request: images in each request.
     """
 
     images_per_request: int = 8

@@ -169,20 +169,7 @@ def _class_f1(counts: Counts) -> Float64[np.ndarray, " c"]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JudgeTask:
-    """What it takes to judge one configuration, in any process.
-
-    Attributes:
-        configuration: its number.
-        name: its name.
-        detector: whose answers they are.
-        detections: its rows of the table ``detections``.
-        images: the table ``images``.
-        names: label set of the data set.
-        threshold: score from which a detection counts.
-        rules: how answers are judged otherwise.
-        n_resamples: bootstrap resamples.
-        seed: of the experiment.
-    """
+    """What it takes to judge one configuration, in any process."""
 
     configuration: int
     name: str

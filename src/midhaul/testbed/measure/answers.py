@@ -45,12 +45,7 @@ CHUNK = 40
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pipeline:
-    """All that an answer depends on, beside the image.
-
-    Attributes:
-        edge: settings of the edge.
-        cloud: settings of its cloud; None where no image gets there.
-    """
+    """All that an answer depends on, beside the image."""
 
     edge: NodeSettings
     cloud: NodeSettings | None

@@ -76,13 +76,7 @@ _LABELS = "labels.json"
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class ComparisonFrame:
-    """What is compared, and on what.
-
-    Attributes:
-        configurations: the table of that name.
-        images: the table of that name, ground truth included.
-        names: label set of the data set.
-    """
+    """What is compared, and on what."""
 
     configurations: pa.Table
     images: pa.Table

@@ -69,12 +69,7 @@ class Prices:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Energy:
-    """What work takes; ValueError if a coefficient is negative.
-
-    Attributes:
-        j_per_cpu_s: joule per second of CPU time, by node.
-        j_per_byte: joule per byte carried, by link.
-    """
+    """What work takes; ValueError if a coefficient is negative."""
 
     j_per_cpu_s: Mapping[str, float] = field(default_factory=dict[str, float])
     j_per_byte: Mapping[str, float] = field(default_factory=dict[str, float])

@@ -174,13 +174,7 @@ _BACKLOG = 2048
 
 
 class RunningNode(Protocol):
-    """A node that was started.
-
-    Attributes:
-        name: of the node.
-        url: where it listens, without any link in between.
-        pid: of its process on this machine; None for one elsewhere.
-    """
+    """A node that was started."""
 
     @property
     def name(self) -> str:

@@ -28,12 +28,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Station:
-    """A node with its detector loaded.
-
-    Attributes:
-        settings: of the node.
-        detector: what it runs; None where it runs none.
-    """
+    """A node with its detector loaded."""
 
     settings: NodeSettings
     detector: Detector | None
