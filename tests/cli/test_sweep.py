@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from midhaul.cli.sweep import parse_over
+from midhaul.cli.run import parse_over
 from midhaul.errors import ConfigError
 
 if TYPE_CHECKING:

@@ -15,7 +15,6 @@ from midhaul.cli import (
     run,
     serve,
     show,
-    sweep,
 )
 from midhaul.cli import models as new
 from midhaul.cli import run as demo
@@ -65,7 +64,7 @@ app.command()(demo.demo)
 app.command()(new.new)
 app.command()(check.check)
 app.command()(run.run)
-app.command()(sweep.sweep)
+app.command()(run.sweep)
 app.command()(show.ls)
 app.command()(show.show)
 app.command()(compare.compare)

@@ -77,7 +77,7 @@ def _check(
 ) -> list[Checked]:
     from midhaul.errors import ConfigError, DataError
     from midhaul.vision.checking import Checked, check_model, check_path, is_spec
-    from midhaul.vision.data.faults import DataFault
+    from midhaul.vision.data.dataset import DataFault
 
     path = Path(target)
     try:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
 from midhaul.errors import DataError, MidhaulError
-from midhaul.vision.data.faults import DataFault, Faults
+from midhaul.vision.data.dataset import DataFault, Faults
 from midhaul.vision.data.files import list_images, read_bytes, read_json, unread_images
 from midhaul.vision.data.opening import open_dataset
 from midhaul.vision.data.yolo import YAML

@@ -6,7 +6,7 @@ import numpy as np
 
 from midhaul.model import Detections
 from midhaul.testbed.load.records import RequestRecord
-from midhaul.testbed.measure.answers import Agreement, are_same
+from midhaul.testbed.measure.judging import Agreement, are_same
 from midhaul.wire import Answer
 
 

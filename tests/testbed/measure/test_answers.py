@@ -9,9 +9,9 @@ import pytest
 
 from midhaul.model import Detections
 from midhaul.runs.spec import Spec
-from midhaul.testbed.measure.answers import answer, best, plan_tasks
 from midhaul.testbed.measure.config import DataConfig, LoadConfig, NodeConfig
 from midhaul.testbed.measure.from_config import expand
+from midhaul.testbed.measure.judging import answer, best, plan_tasks
 
 CLOUD = NodeConfig(name="cloud", role="cloud", detector=Spec("null"))
 IMAGES = tuple(f"scene-0-evaluation-{n:05d}" for n in range(100))

@@ -8,7 +8,7 @@ import time
 from typing import TYPE_CHECKING
 
 from midhaul.testbed.links.links import Links
-from midhaul.testbed.measure.rig import CellWatch
+from midhaul.testbed.measure.blocks import CellWatch
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -12,7 +12,7 @@ from tests.tiny import SIZE, jpeg
 
 from midhaul.errors import DataError
 from midhaul.vision.checking import check_path
-from midhaul.vision.data.faults import Faults
+from midhaul.vision.data.dataset import Faults
 from midhaul.vision.data.opening import open_dataset
 
 if TYPE_CHECKING:

@@ -10,8 +10,7 @@ from pydantic import Field, model_validator
 from midhaul.federation.serving.config import AskedConfig
 from midhaul.runs.config import Config, Section
 from midhaul.runs.spec import Spec
-from midhaul.vision.data.dataset import DatasetKind
-from midhaul.vision.data.faults import OnBadItem
+from midhaul.vision.data.dataset import DatasetKind, OnBadItem
 
 
 class RecordImagesConfig(Section):

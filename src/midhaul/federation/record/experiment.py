@@ -38,7 +38,7 @@ from midhaul.federation.record.tables import write_recording
 from midhaul.machine.children import LoggedChild
 from midhaul.machine.coroutines import run_coroutine
 from midhaul.model import Verdict
-from midhaul.vision.data.faults import Faults
+from midhaul.vision.data.dataset import Faults
 from midhaul.vision.data.opening import open_dataset
 
 if TYPE_CHECKING:

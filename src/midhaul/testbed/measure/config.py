@@ -14,8 +14,7 @@ from midhaul.runs.config import Config, Section, setting
 from midhaul.runs.section import key
 from midhaul.runs.spec import Spec
 from midhaul.testbed.nodes.settings import Forward, NodeSettings
-from midhaul.vision.data.dataset import DatasetKind
-from midhaul.vision.data.faults import OnBadItem
+from midhaul.vision.data.dataset import DatasetKind, OnBadItem
 from midhaul.wire.limits import ServerLimits
 
 Encode = Annotated[

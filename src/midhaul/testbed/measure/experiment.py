@@ -17,10 +17,10 @@ from midhaul.model.estimate import AT_MOST
 from midhaul.runs.kept import KeptTables
 from midhaul.runs.metric import summary_rows
 from midhaul.runs.spec import Spec
-from midhaul.testbed.measure.answers import answering, pipelines_of
 from midhaul.testbed.measure.blocks import (
     MEASURED,
     Bench,
+    Rig,
     measure_blocks,
     overall_verdict,
 )
@@ -33,13 +33,14 @@ from midhaul.testbed.measure.from_config import (
 )
 from midhaul.testbed.measure.judging import (
     answer_all,
+    answering,
     judge_all,
     known_answers,
     picture,
+    pipelines_of,
     write_frame,
 )
 from midhaul.testbed.measure.metrics import METRICS
-from midhaul.testbed.measure.rig import Rig
 from midhaul.testbed.measure.samples import configurations_of, measured
 from midhaul.testbed.measure.tables import CELLS, REQUESTS, SUMMARY, USAGE
 from midhaul.vision.detectors.detector import stated

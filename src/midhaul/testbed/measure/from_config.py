@@ -33,7 +33,7 @@ from midhaul.testbed.load.scenarios import (
 )
 from midhaul.testbed.measure.config import GridValue, LoadConfig, NodeConfig
 from midhaul.testbed.nodes.settings import NodeSettings
-from midhaul.vision.data.faults import Faults
+from midhaul.vision.data.dataset import Faults
 from midhaul.vision.data.opening import open_dataset
 from midhaul.vision.detectors.detector import short_name
 from midhaul.vision.images.image import Preprocessing

@@ -13,8 +13,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from midhaul.errors import DataError, name_some
 from midhaul.model import Tally
-from midhaul.vision.data.dataset import Dataset
-from midhaul.vision.data.faults import Faults
+from midhaul.vision.data.dataset import Dataset, Faults
 from midhaul.vision.data.files import ImageFiles, check_folder, read_json
 from midhaul.vision.data.truth import StatedSizes, TruthBuilder
 

@@ -10,8 +10,7 @@ from midhaul.errors import DataError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from midhaul.vision.data.dataset import Dataset, DatasetKind
-    from midhaul.vision.data.faults import Faults
+    from midhaul.vision.data.dataset import Dataset, DatasetKind, Faults
 
 
 def open_dataset(  # noqa: PLR0913 - one for each key of the section

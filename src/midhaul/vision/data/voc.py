@@ -18,8 +18,7 @@ from xml.parsers import expat
 
 from midhaul.errors import DataError
 from midhaul.model import Tally
-from midhaul.vision.data.dataset import Dataset
-from midhaul.vision.data.faults import Faults
+from midhaul.vision.data.dataset import Dataset, Faults
 from midhaul.vision.data.files import (
     ImageFiles,
     check_folder,

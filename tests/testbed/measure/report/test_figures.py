@@ -27,7 +27,7 @@ from midhaul.runs.run import Run
 from midhaul.testbed.measure import tables
 from midhaul.testbed.measure.config import AccuracyConfig
 from midhaul.testbed.measure.report import build
-from midhaul.testbed.measure.report.tradeoffs import undoubted
+from midhaul.testbed.measure.report.accuracy import undoubted
 from midhaul.testbed.measure.report.view import GridView
 
 if TYPE_CHECKING:

@@ -7,10 +7,9 @@ from typing import TYPE_CHECKING
 from midhaul.report import Page, PageSection
 from midhaul.report.page import gallery
 from midhaul.report.view import environment, subtitle, verdict_of
-from midhaul.testbed.measure.report.accuracy import accuracy, classes
+from midhaul.testbed.measure.report.accuracy import accuracy, classes, size, tradeoffs
 from midhaul.testbed.measure.report.overview import overview, validity
 from midhaul.testbed.measure.report.speed import resources, speed
-from midhaul.testbed.measure.report.tradeoffs import size, tradeoffs
 from midhaul.testbed.measure.report.view import GridView
 
 if TYPE_CHECKING:
