@@ -4,6 +4,12 @@ Every step is a part of a table that is there as a whole or not at all, numbered
 it holds, so an experiment that was killed goes on where it stopped.
 
 Worked examples for the report are images with what was detected on them.
+
+Accuracy depends on the image, the detectors, the preprocessing and the rule of
+forwarding, not on time. So it is computed once per such *pipeline*, in this machine's
+processes, by the very functions that the nodes run. That is only honest as long as the
+nodes answer the same (*agreement*), so the first answer of running nodes to every image
+in a cell is compared with the judged one.
 """
 
 from __future__ import annotations
