@@ -42,7 +42,7 @@ from werkzeug.serving import make_server
 
 from midhaul.model import Detections
 from midhaul.services.http import read_body, write
-from midhaul.services.node_application import Application
+from midhaul.services.node import Application
 from midhaul.services.server import server_of
 from midhaul.stats import bootstrap, quantile_statistic
 from midhaul.testbed.nodes.launcher import environment

@@ -13,8 +13,8 @@ import numpy as np
 from PIL import Image
 
 from midhaul.model import Detections
-from midhaul.services.limits import ServerLimits
-from midhaul.services.node_application import Application
+from midhaul.services.http import ServerLimits
+from midhaul.services.node import Application
 from midhaul.services.server import PacedServer, server_of
 
 if TYPE_CHECKING:

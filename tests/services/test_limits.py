@@ -18,8 +18,7 @@ from tests.services.test_application import ask, raw
 from tests.support.raw_http import request
 
 from midhaul.errors import ConfigError
-from midhaul.services.http import write
-from midhaul.services.limits import ServerLimits, token_for
+from midhaul.services.http import ServerLimits, token_for, write
 from midhaul.services.server import server_of
 from midhaul.testbed.nodes.launcher import LocalLauncher
 from midhaul.testbed.nodes.settings import NodeSettings

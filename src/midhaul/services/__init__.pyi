@@ -1,4 +1,3 @@
 from .federation_application import FederationApplication as FederationApplication
-from .http import HttpError as HttpError
-from .limits import ServerLimits as ServerLimits
-from .node_application import Application as Application
+from .http import HttpError as HttpError, ServerLimits as ServerLimits
+from .node import Application as Application

@@ -33,7 +33,7 @@ def serve(file: Path) -> None:
     """
     config = read_federation(file)
     require("prometheus_client", "federation")
-    from midhaul.services.limits import (  # noqa: PLC0415 - optional
+    from midhaul.services.http import (  # noqa: PLC0415 - optional
         ServerLimits,
         allow_connections,
         keep_no_large_memory,

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import uvicorn
 
-from midhaul.services.limits import AdmissionControl, protocol_of
+from midhaul.services.http import AdmissionControl, protocol_of
 from midhaul.wire.limits import ServerLimits
 
 if TYPE_CHECKING:
