@@ -19,7 +19,6 @@ WIDTH = 720
 
 INK = "#1f2933"
 FAINT = "#52606d"
-LINE = "#d9e2ec"
 FONT = 'system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", sans-serif'
 
 PALETTE = (

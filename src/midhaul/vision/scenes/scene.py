@@ -307,11 +307,6 @@ def encode_scene(scene: Scene) -> bytes:
     return file.getvalue()
 
 
-def builtin_scene_bytes(seed: int, index: int, split: Split = "evaluation") -> bytes:
-    """One scene of the usual size as a JPEG file."""
-    return encode_scene(make_scene(seed, index, split))
-
-
 def _view(rng: np.random.Generator, width: int, height: int) -> StreetView:
     horizon = height * rng.uniform(0.26, 0.42)
     nearest = height * rng.uniform(0.13, 0.2)
