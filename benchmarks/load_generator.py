@@ -29,9 +29,8 @@ import uvloop
 from loadgen_driver import compare
 from PIL import Image
 
-from midhaul.testbed.load.arrivals import Constant, Poisson
 from midhaul.testbed.load.generator import generate, precise_clock, run_load
-from midhaul.testbed.load.scenarios import Server, Stop
+from midhaul.testbed.load.scenarios import Constant, Poisson, Server, Stop
 from midhaul.testbed.measure.validity import CellLimits, cell_facts, judge_cell
 from midhaul.testbed.nodes.launcher import LocalLauncher
 from midhaul.testbed.nodes.settings import NodeSettings

@@ -27,9 +27,8 @@ import pyarrow.parquet as pq
 import uvloop
 
 from midhaul.stats import paired_bootstrap, quantile, quantile_statistic
-from midhaul.testbed.load.arrivals import Poisson
 from midhaul.testbed.load.generator import run_load
-from midhaul.testbed.load.scenarios import Server, Stop
+from midhaul.testbed.load.scenarios import Poisson, Server, Stop
 from midhaul.testbed.nodes.launcher import LocalLauncher
 from midhaul.testbed.nodes.settings import NodeSettings
 from midhaul.wire import Client

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
-from midhaul.cli.doctor import extras
+from midhaul.cli.check import extras
 
 if TYPE_CHECKING:
     from tests.cli.conftest import Midhaul

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from midhaul.cli.doctor import extras
+from midhaul.cli.check import extras
 from midhaul.cli.guard import EXTRAS
 from midhaul.cli.output import number, print_json, print_table, shown
 from midhaul.cli.show import age_text

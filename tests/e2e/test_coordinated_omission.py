@@ -13,9 +13,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from midhaul.testbed.load.arrivals import Constant, Poisson
 from midhaul.testbed.load.generator import run_load
-from midhaul.testbed.load.scenarios import Scenario, Server, SingleStream, Stop
+from midhaul.testbed.load.scenarios import (
+    Constant,
+    Poisson,
+    Scenario,
+    Server,
+    SingleStream,
+    Stop,
+)
 from midhaul.testbed.measure.tables import REQUESTS
 from midhaul.testbed.nodes.launcher import LocalLauncher
 from midhaul.testbed.nodes.settings import NodeSettings

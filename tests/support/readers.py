@@ -29,7 +29,7 @@ from midhaul.runs.experiment_file import read_file
 from midhaul.runs.listing import list_runs
 from midhaul.runs.run import Run
 from midhaul.services.node import _json_object
-from midhaul.testbed.load.arrivals import read_arrivals
+from midhaul.testbed.load.scenarios import read_arrivals
 from midhaul.testbed.nodes.settings import NodeFile
 from midhaul.vision.data.names import names_from_file
 from midhaul.vision.data.opening import open_dataset

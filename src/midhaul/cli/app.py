@@ -10,7 +10,6 @@ import midhaul
 from midhaul.cli import (
     check,
     compare,
-    doctor,
     models,
     run,
     serve,
@@ -69,7 +68,7 @@ app.command()(show.ls)
 app.command()(show.show)
 app.command()(compare.compare)
 app.command()(show.report)
-app.command()(doctor.doctor)
+app.command()(check.doctor)
 app.add_typer(serve.app, name="serve")
 app.add_typer(serve.testbed_app, name="testbed")
 app.add_typer(models.app, name="models")

@@ -1,17 +1,24 @@
-"""``midhaul check``: all that is wrong with experiment files, data sets and models."""
+"""``midhaul check`` and ``doctor``: whether files will do, and what is installed."""
 
 from __future__ import annotations
 
+import os
+import re
+import resource
+import shutil
+import sys
+from dataclasses import asdict, dataclass
 from enum import StrEnum
+from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from midhaul.cli.options import Json
+from midhaul.cli.options import RUNS, Json, Out
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from midhaul.runs.config import Config
     from midhaul.vision.checking import Checked
@@ -160,3 +167,181 @@ def _print(checked: Checked) -> None:
             output.print_line(f"    {fault.hint}")
     for note in checked.notes:
         output.print_line(f"note    {note}")
+
+
+_GIB = 1024**3
+_LOW_DISK_BYTES = 2 * _GIB
+_LOW_FILES = 1024
+_REQUIREMENT = re.compile(r"(?P<name>[\w.-]+)(\[(?P<extras>[\w,-]+)\])?.*")
+_EXTRA = re.compile(r"extra == ['\"](?P<extra>[\w-]+)['\"]")
+
+_TOOLS = {
+    "git": ("records the commit of a checkout", "apt-get install git"),
+    "wrk": ("the benchmark of the load generator", "apt-get install wrk"),
+    "chromium": ("the browser tests of reports", "apt-get install chromium"),
+    "ip": ("deploy.live's namespaces and links", "apt-get install iproute2"),
+    "tc": ("deploy.live's shaped links", "apt-get install iproute2"),
+    "docker-registry": ("deploy.live's pulls", "apt-get install docker-registry"),
+    "mosquitto": ("deploy.live's messages", "apt-get install mosquitto"),
+    "tcpdump": ("captures of federation.record", "apt-get install tcpdump"),
+    "skopeo": ("a check of the registry in the tests", "apt-get install skopeo"),
+}
+"""Programs that some part can use: for what, and where they come from."""
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One thing looked at.
+
+    Attributes:
+        what: its name.
+        status: missing is a lack of something that some part needs; note is a hint.
+        found: what was found.
+        fix: the command or advice that mends it; empty when nothing needs to.
+    """
+
+    what: str
+    status: Literal["ok", "missing", "note"]
+    found: str
+    fix: str = ""
+
+
+def doctor(*, out: Out = RUNS, json: Json = False) -> None:
+    """Say what is installed and reachable, and what mends what is not."""
+    from midhaul.cli import output
+
+    checks = [*_system(out), *_extras(), *_tools()]
+    if json:
+        output.print_json([asdict(check) for check in checks])
+        return
+    rows = [[c.what, c.status, c.found, c.fix or None] for c in checks]
+    output.print_table(["what", "status", "found", "fix"], rows)
+
+
+def _system(out: Path) -> Iterator[Check]:
+    import midhaul
+    from midhaul.runs.manifest import memory_bytes, n_cores
+
+    version = ".".join(map(str, sys.version_info[:3]))
+    yield Check("midhaul", "ok", midhaul.__version__)
+    yield Check("python", "ok", f"{version}, {sys.executable}")
+    yield Check("cores", "ok", str(n_cores()))
+    memory = memory_bytes()
+    yield Check("memory", "ok", "unknown" if memory is None else _gib(memory))
+    yield _disk(out)
+    yield _open_files()
+    yield _clock()
+    yield _pressure()
+    yield _cgroup()
+
+
+def _disk(out: Path) -> Check:
+    folder = next(p for p in (out.absolute(), *out.absolute().parents) if p.is_dir())
+    if not os.access(folder, os.W_OK):
+        return Check("disk", "missing", f"{folder} cannot be written", "--out DIR")
+    free = shutil.disk_usage(folder).free
+    found = f"{_gib(free)} free in {folder}"
+    if free < _LOW_DISK_BYTES:
+        return Check("disk", "note", found, "make room, or use --out DIR")
+    return Check("disk", "ok", found)
+
+
+def _open_files() -> Check:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    found = f"{soft} of at most {hard}"
+    if soft < _LOW_FILES:
+        return Check("open files", "note", found, f"ulimit -n {_LOW_FILES}")
+    return Check("open files", "ok", found)
+
+
+def _clock() -> Check:
+    folder = Path("/sys/devices/system/clocksource/clocksource0")
+    source = _text(folder / "current_clocksource")
+    if source is None:
+        return Check("clock source", "note", "unknown")
+    slow = source in {"hpet", "acpi_pm", "jiffies"}
+    fix = "short durations are coarse; see clocksource= of the kernel" if slow else ""
+    return Check("clock source", "note" if slow else "ok", source, fix)
+
+
+def _pressure() -> Check:
+    if Path("/proc/pressure/cpu").exists():
+        return Check("pressure (PSI)", "ok", "available")
+    fix = "a kernel with CONFIG_PSI, booted with psi=1, shows who waits for the CPU"
+    return Check("pressure (PSI)", "note", "not available", fix)
+
+
+def _cgroup() -> Check:
+    root = Path("/sys/fs/cgroup")
+    if not (root / "cgroup.controllers").exists():
+        fix = "CPU limits of nodes are kept by midhaul itself"
+        return Check("cgroup v2", "note", "not mounted", fix)
+    if os.access(root / "cgroup.procs", os.W_OK):
+        return Check("cgroup v2", "ok", "writable")
+    fix = "CPU limits of nodes are kept by midhaul itself"
+    return Check("cgroup v2", "note", "read only", fix)
+
+
+def _extras() -> Iterator[Check]:
+    needs = extras()
+    for extra, names in needs.items():
+        missing = [name for name in names if not _is_installed(name)]
+        what = f"extra {extra}"
+        if missing:
+            found = f"not installed: {', '.join(missing)}"
+            yield Check(what, "missing", found, f"pip install 'midhaul[{extra}]'")
+        else:
+            yield Check(what, "ok", f"{len(names)} libraries installed")
+
+
+def extras() -> dict[str, list[str]]:
+    """The libraries of each extra, extras inside of extras resolved."""
+    direct: dict[str, list[str]] = {}
+    inner: dict[str, list[str]] = {}
+    for line in metadata.requires("midhaul") or ():
+        found, extra = _REQUIREMENT.fullmatch(line), _EXTRA.search(line)
+        if found is None or extra is None:
+            continue
+        into = direct.setdefault(extra["extra"], [])
+        if found["name"] == "midhaul":
+            inner.setdefault(extra["extra"], []).extend(found["extras"].split(","))
+        else:
+            into.append(found["name"])
+    return {extra: _resolved(extra, direct, inner) for extra in direct}
+
+
+def _resolved(
+    extra: str, direct: dict[str, list[str]], inner: dict[str, list[str]]
+) -> list[str]:
+    names = list(direct.get(extra, []))
+    for other in inner.get(extra, []):
+        names += _resolved(other, direct, inner)
+    return list(dict.fromkeys(names))
+
+
+def _is_installed(name: str) -> bool:
+    try:
+        metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return False
+    return True
+
+
+def _tools() -> Iterator[Check]:
+    for name, (purpose, fix) in _TOOLS.items():
+        path = shutil.which(name)
+        if path is None:
+            yield Check(name, "note", f"not found; only for {purpose}", fix)
+        else:
+            yield Check(name, "ok", path)
+
+
+def _gib(n_bytes: int) -> str:
+    return f"{n_bytes / _GIB:.1f} GiB"
+
+
+def _text(file: Path) -> str | None:
+    try:
+        return file.read_text().strip()
+    except OSError:
+        return None

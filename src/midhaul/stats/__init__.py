@@ -10,21 +10,19 @@ from midhaul.stats.bootstrap import (
     paired_bootstrap,
 )
 from midhaul.stats.compare import holm
-from midhaul.stats.quantiles import (
+from midhaul.stats.statistics import (
     claimed_level,
     claimed_quantile,
     fewest_values,
+    kolmogorov_smirnov,
+    mean_statistic,
     n_beyond,
     percentile_samples,
     quantile,
     quantile_interval,
-    required_samples,
-)
-from midhaul.stats.statistics import (
-    kolmogorov_smirnov,
-    mean_statistic,
     quantile_statistic,
     ratio_statistic,
+    required_samples,
     wasserstein,
 )
 

@@ -5,7 +5,7 @@ from .measure.config import (
     MeasureConfig as MeasureConfig,
     OverheadConfig as OverheadConfig,
 )
-from .measure.grid import Configuration as Configuration, expand as expand
+from .measure.from_config import Configuration as Configuration, expand as expand
 from .nodes.launcher import (
     Launcher as Launcher,
     LocalLauncher as LocalLauncher,

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from scipy import stats as scipy_stats
 
 from midhaul.errors import DataError
-from midhaul.testbed.load.arrivals import (
+from midhaul.testbed.load.checks import check_arrivals
+from midhaul.testbed.load.scenarios import (
     Arrivals,
     Constant,
     Gamma,
@@ -22,7 +23,6 @@ from midhaul.testbed.load.arrivals import (
     Recorded,
     read_arrivals,
 )
-from midhaul.testbed.load.checks import check_arrivals
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

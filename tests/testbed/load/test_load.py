@@ -12,12 +12,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.testbed.virtual import FakeNodes, FakeReply, VirtualClock, run_virtually
 
-from midhaul.testbed.load.arrivals import Constant, Poisson, Recorded
 from midhaul.testbed.load.generator import Guard, generate
 from midhaul.testbed.load.scenarios import (
     Bursts,
+    Constant,
     MultiStream,
     Offline,
+    Poisson,
+    Recorded,
     Scenario,
     Server,
     SingleStream,

@@ -8,9 +8,8 @@ import socket
 import numpy as np
 import pytest
 
-from midhaul.testbed.load.arrivals import Poisson
 from midhaul.testbed.load.generator import Guard, run_load
-from midhaul.testbed.load.scenarios import Scenario, Server, SingleStream, Stop
+from midhaul.testbed.load.scenarios import Poisson, Scenario, Server, SingleStream, Stop
 
 
 @pytest.fixture

@@ -8,11 +8,14 @@ import numpy as np
 import pytest
 
 from midhaul.runs.spec import Spec
-from midhaul.testbed.load.arrivals import Constant, Gamma, Poisson, Recorded
 from midhaul.testbed.load.scenarios import (
     Bursts,
+    Constant,
+    Gamma,
     MultiStream,
     Offline,
+    Poisson,
+    Recorded,
     Server,
     SingleStream,
 )

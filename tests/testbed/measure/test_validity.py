@@ -7,10 +7,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from midhaul.testbed.load.arrivals import Poisson
 from midhaul.testbed.load.generator import Load
 from midhaul.testbed.load.records import RequestRecord
-from midhaul.testbed.load.scenarios import Offline, Server, SingleStream
+from midhaul.testbed.load.scenarios import Offline, Poisson, Server, SingleStream
 from midhaul.testbed.measure.tables import CELLS
 from midhaul.testbed.measure.validity import (
     CellLimits,

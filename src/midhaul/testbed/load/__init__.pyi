@@ -1,4 +1,4 @@
-from .arrivals import (
+from .scenarios import (
     Arrivals as Arrivals,
     Constant as Constant,
     Gamma as Gamma,

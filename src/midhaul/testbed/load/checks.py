@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 if TYPE_CHECKING:
-    from midhaul.testbed.load.arrivals import Arrivals
+    from midhaul.testbed.load.scenarios import Arrivals
 
 
 def check_arrivals(arrivals: Arrivals, *, n: int = 20_000, seed: int = 0) -> None:

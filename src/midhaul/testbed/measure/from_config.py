@@ -21,15 +21,18 @@ from pydantic import BaseModel, ValidationError
 from midhaul.errors import ConfigError
 from midhaul.model import Link
 from midhaul.runs.section import value_of
-from midhaul.testbed.load.arrivals import Constant, Gamma, Poisson, read_arrivals
 from midhaul.testbed.load.scenarios import (
     Bursts,
+    Constant,
+    Gamma,
     MultiStream,
     Offline,
+    Poisson,
     Server,
     SingleStream,
     Stop,
     Warmup,
+    read_arrivals,
 )
 from midhaul.testbed.measure.config import GridValue, LoadConfig, NodeConfig
 from midhaul.testbed.nodes.settings import NodeSettings
@@ -42,8 +45,7 @@ from midhaul.vision.judge.matching import COCO_IOU, JudgeRules
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from midhaul.testbed.load.arrivals import Arrivals
-    from midhaul.testbed.load.scenarios import Scenario
+    from midhaul.testbed.load.scenarios import Arrivals, Scenario
     from midhaul.testbed.measure.config import DataConfig, JudgeConfig, LinkConfig
     from midhaul.vision.data.dataset import Dataset
 
