@@ -112,12 +112,7 @@ def prepare(source: Source, overrides: Sequence[Override] = ()) -> tuple[Kind, C
 
 
 def begin(
-    kind: Kind,
-    config: Config,
-    out: Path,
-    *,
-    resume: bool,
-    say: Callable[[str], None],
+    kind: Kind, config: Config, out: Path, *, resume: bool, say: Callable[[str], None]
 ) -> Run:
     """A new run of a config, or its newest unfinished one.
 

@@ -7,14 +7,7 @@ from typing import Annotated
 import typer
 
 import midhaul
-from midhaul.cli import (
-    check,
-    compare,
-    models,
-    run,
-    serve,
-    show,
-)
+from midhaul.cli import check, compare, models, run, serve, show
 from midhaul.cli import models as new
 from midhaul.cli import run as demo
 from midhaul.cli.guard import Verbs

@@ -77,10 +77,7 @@ def check(
 
 
 def _check(
-    target: str,
-    kind: DataKind | None,
-    images: Path | None,
-    advance: Callable[[], None],
+    target: str, kind: DataKind | None, images: Path | None, advance: Callable[[], None]
 ) -> list[Checked]:
     from midhaul.errors import ConfigError, DataError
     from midhaul.vision.checking import Checked, check_model, check_path, is_spec
@@ -114,10 +111,7 @@ def _check_file(path: Path, advance: Callable[[], None]) -> list[Checked]:
         message = f"there is no file {path}"
         raise DataError(message)
     kind, config = load_experiment(source, [])
-    return [
-        Checked(what=f"experiment {path} ({kind.name})"),
-        *_inputs(config, advance),
-    ]
+    return [Checked(what=f"experiment {path} ({kind.name})"), *_inputs(config, advance)]
 
 
 def _inputs(config: Config, advance: Callable[[], None]) -> list[Checked]:

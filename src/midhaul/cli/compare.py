@@ -24,8 +24,7 @@ GATE = 4
 """Exit code of a gate, or of ``--strict``, that says no."""
 
 Strict = Annotated[
-    bool,
-    typer.Option("--strict", help="Exit with 4 when the run is not valid."),
+    bool, typer.Option("--strict", help="Exit with 4 when the run is not valid.")
 ]
 Bounds = Annotated[
     list[str] | None,

@@ -160,11 +160,7 @@ def across(axis: Axis) -> alt.X:
         )
     look = alt.Axis(format=TICKS, tickCount=8)
     return alt.X(
-        axis.field,
-        type="quantitative",
-        title=axis.title,
-        scale=axis.scale,
-        axis=look,
+        axis.field, type="quantitative", title=axis.title, scale=axis.scale, axis=look
     )
 
 
@@ -176,11 +172,7 @@ def upwards(axis: Axis) -> alt.Y:
         return alt.Y(axis.field, type="nominal", title=None, sort=order, axis=look)
     look = alt.Axis(format=TICKS)
     return alt.Y(
-        axis.field,
-        type="quantitative",
-        title=axis.title,
-        scale=axis.scale,
-        axis=look,
+        axis.field, type="quantitative", title=axis.title, scale=axis.scale, axis=look
     )
 
 

@@ -427,10 +427,6 @@ async def _write_answer(send: Send, answer: FederatedAnswer) -> None:
         *headers_of(answer),
     ]
     await send(
-        {
-            "type": "http.response.start",
-            "status": status_of(answer),
-            "headers": headers,
-        }
+        {"type": "http.response.start", "status": status_of(answer), "headers": headers}
     )
     await send({"type": "http.response.body", "body": body})

@@ -57,13 +57,7 @@ from midhaul.testbed.nodes.pipeline import (
 from midhaul.testbed.nodes.settings import NodeFile
 from midhaul.vision.detectors.detector import load_detector, parse_spec
 from midhaul.wire import Client
-from midhaul.wire.message import (
-    FRAMES,
-    IMAGE_HEADER,
-    Item,
-    pack_answer,
-    unpack_request,
-)
+from midhaul.wire.message import FRAMES, IMAGE_HEADER, Item, pack_answer, unpack_request
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -317,10 +311,7 @@ class Application:
     async def _change(self, scope: Scope, receive: Receive, send: Send) -> None:
         settings = self._settings
         body = await read_body(
-            scope,
-            receive,
-            max_bytes=_SETTINGS_BYTES,
-            timeout_s=settings.timeout_s,
+            scope, receive, max_bytes=_SETTINGS_BYTES, timeout_s=settings.timeout_s
         )
         if self._changing.locked():
             text = f"node {settings.name} is still loading a detector; ask again later"

@@ -33,11 +33,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from midhaul.model.estimate import AT_LEAST
-from midhaul.stats.bootstrap import (
-    bootstrap,
-    independent_bootstrap,
-    paired_bootstrap,
-)
+from midhaul.stats.bootstrap import bootstrap, independent_bootstrap, paired_bootstrap
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -258,11 +254,7 @@ def _over(samples: MetricSamples, shared: Sequence[str]) -> Statistic:
 
 
 def _paired(
-    a: Statistic,
-    b: Statistic,
-    n: int,
-    rng: np.random.Generator,
-    resample: _Resampling,
+    a: Statistic, b: Statistic, n: int, rng: np.random.Generator, resample: _Resampling
 ) -> tuple[Estimate, Estimate, float]:
     found = paired_bootstrap(b, a, n, rng, **asdict(resample))
 

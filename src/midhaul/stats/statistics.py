@@ -211,11 +211,7 @@ def quantile(
 
 
 def quantile_interval(
-    values: Float64[np.ndarray, " n"],
-    q: float,
-    level: float = 0.95,
-    *,
-    unit: str = "",
+    values: Float64[np.ndarray, " n"], q: float, level: float = 0.95, *, unit: str = ""
 ) -> Estimate:
     """A quantile with an interval between two of the values themselves.
 

@@ -268,10 +268,7 @@ class Links:
     def _calibrate(self, channel: int, near: socket.socket, far: socket.socket) -> None:
         """Find what the shaper adds to delays, and have it let go that much earlier."""
         road = self._roads[channel]
-        early_s = [
-            added_s(road.up, near, far),
-            added_s(road.down, far, near),
-        ]
+        early_s = [added_s(road.up, near, far), added_s(road.down, far, near)]
         self._order(do="early", channel=channel, early_s=early_s)
         self._calibrated.add(channel)
 

@@ -400,9 +400,7 @@ async def _warm_up(
 
 
 async def _send_all(
-    running: RunningLoad,
-    rng: np.random.Generator,
-    is_over: IsOver,
+    running: RunningLoad, rng: np.random.Generator, is_over: IsOver
 ) -> None:
     """One phase of a load: send until it is over or the guard ends it.
 
@@ -418,10 +416,7 @@ async def _send_all(
 
 
 async def _send_open(
-    running: RunningLoad,
-    scenario: Server,
-    rng: np.random.Generator,
-    is_over: IsOver,
+    running: RunningLoad, scenario: Server, rng: np.random.Generator, is_over: IsOver
 ) -> None:
     """Send when the arrivals say so, whatever was answered."""
     begin_ns = running.clock.now_ns()

@@ -201,11 +201,7 @@ def request_metrics(
         values = np.nan_to_num(column(requests.table, name))
         found.append(
             _mean(
-                name,
-                values,
-                requests,
-                configuration,
-                is_open=is_open and may_forward,
+                name, values, requests, configuration, is_open=is_open and may_forward
             )
         )
     return found

@@ -309,9 +309,7 @@ def stored_detections(detections: pa.Table) -> dict[str, Detections]:
 
 
 def _truth(
-    row: Mapping[str, Any],
-    numbers: Mapping[str, int],
-    names: tuple[str, ...],
+    row: Mapping[str, Any], numbers: Mapping[str, int], names: tuple[str, ...]
 ) -> GroundTruth:
     return GroundTruth(
         boxes=np.array(row["boxes"], np.float64).reshape(-1, 4),

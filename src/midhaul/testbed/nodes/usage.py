@@ -73,10 +73,7 @@ def watch(node: RunningNode, period_s: float) -> Watched | None:
     if node.pid is None:
         return None
     return Watched(
-        name=node.name,
-        pid=node.pid,
-        period_s=period_s,
-        throttled_s=node.throttled_s,
+        name=node.name, pid=node.pid, period_s=period_s, throttled_s=node.throttled_s
     )
 
 

@@ -123,9 +123,7 @@ def decode_gfl(outputs: Sequence[np.ndarray], card: Card) -> Candidates:
     low, high = centre - distances[:, :2], centre + distances[:, 2:]
     boxes = np.concatenate([low, high], axis=1)
     return Candidates(
-        boxes=boxes.astype(np.float32),
-        scores=scores,
-        numbers=numbers.astype(np.int32),
+        boxes=boxes.astype(np.float32), scores=scores, numbers=numbers.astype(np.int32)
     )
 
 

@@ -264,10 +264,7 @@ _FOUND = (255, 176, 0)
 
 
 def draw(
-    pixels: Pixels,
-    truth: Float[np.ndarray, "n 4"],
-    found: Detections,
-    threshold: float,
+    pixels: Pixels, truth: Float[np.ndarray, "n 4"], found: Detections, threshold: float
 ) -> Pixels:
     """An image of at most 480 px width with human boxes and detections on it.
 

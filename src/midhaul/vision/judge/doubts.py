@@ -236,11 +236,7 @@ def _found(
     objects = np.flatnonzero(~truth.is_crowd)
     if not len(objects) or not len(answer):
         return np.zeros(0, np.int64), np.zeros(0, np.int64)
-    overlaps = iou(
-        truth.boxes[objects],
-        answer.boxes,
-        np.zeros(len(answer), np.bool_),
-    )
+    overlaps = iou(truth.boxes[objects], answer.boxes, np.zeros(len(answer), np.bool_))
     reached = overlaps >= _IOU
     surest = np.where(reached, answer.scores[None, :], -1.0).argmax(axis=1)
     is_found = reached.any(axis=1)

@@ -256,13 +256,7 @@ def _truck_side(
         sketch.box(cab * 0.2, high * 0.5, cab * 0.8, high * 0.82, panel)
     top = high * 0.86
     sketch.polygon(
-        [
-            (cab, 0.42),
-            (long, 0.42),
-            (long, top * 0.62),
-            (long - 0.4, top),
-            (cab, top),
-        ],
+        [(cab, 0.42), (long, 0.42), (long, top * 0.62), (long - 0.4, top), (cab, top)],
         paint,
     )
     sketch.polygon(
@@ -340,12 +334,7 @@ def person(rng: np.random.Generator) -> Sketch:
 def _cycle_frame(sketch: Sketch, paint: Colour) -> None:
     rear, front, crank = (0.36, 0.36), (1.4, 0.36), (0.82, 0.34)
     seat, head = (0.68, 0.88), (1.24, 0.9)
-    for path in (
-        [rear, crank, seat, rear],
-        [crank, head],
-        [seat, head],
-        [head, front],
-    ):
+    for path in ([rear, crank, seat, rear], [crank, head], [seat, head], [head, front]):
         sketch.stroke(path, 0.055, paint)
     sketch.stroke([(0.56, 0.95), (0.8, 0.95)], 0.08, TYRE)
     sketch.stroke([head, (1.2, 1.04), (1.34, 1.06)], 0.05, TYRE)

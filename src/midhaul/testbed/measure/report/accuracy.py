@@ -525,9 +525,7 @@ def _best_table(view: GridView) -> DataTable | str:
         (p, m) for p in _PRICES if p.is_in_table and (m := _metric(view, p)) is not None
     ]
     rows: list[dict[str, Any]] = view.rows(
-        view.configurations,
-        f1=("f1", 1),
-        **{m: (m, p.factor) for p, m in known},
+        view.configurations, f1=("f1", 1), **{m: (m, p.factor) for p, m in known}
     )
     rows = [r for r in rows if not any(r.get(f"{m}_bound") for _, m in known)]
     if len(rows) < 2 or len(known) < 2:  # noqa: PLR2004 - nothing to choose from

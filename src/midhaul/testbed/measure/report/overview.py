@@ -6,12 +6,7 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from midhaul.report import Cell, DataTable, Headline, Notice, PageSection
-from midhaul.report.numbers import (
-    duration,
-    duration_text,
-    percent,
-    rate,
-)
+from midhaul.report.numbers import duration, duration_text, percent, rate
 from midhaul.report.view import gather, summary_cell
 from midhaul.testbed.measure import tables
 from midhaul.testbed.measure.metrics import METRICS

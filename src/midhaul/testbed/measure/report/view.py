@@ -118,9 +118,7 @@ class GridView:
         )
 
     def rows(
-        self,
-        configurations: Iterable[ConfigurationView],
-        **fields: tuple[str, float],
+        self, configurations: Iterable[ConfigurationView], **fields: tuple[str, float]
     ) -> list[dict[str, Any]]:
         """Rows for a chart: one per configuration that has all the numbers.
 
