@@ -10,7 +10,7 @@ from annotated_types import Ge, Gt
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServerLimits:
-    """What a server lets clients cost; a base of its settings, if these are a value.
+    """What a server lets clients cost.
 
     Attributes:
         max_head_bytes: longer heads of requests are refused. A head is the request line

@@ -36,6 +36,9 @@ VARIABLE = ("detector", "preprocessing", "forward", "forward_below")
 """Settings that a running node takes over from ``PUT /settings``."""
 
 
+_SERVER = ServerLimits()
+
+
 def _as_received() -> Preprocessing:
     from midhaul.vision.images.image import Preprocessing  # noqa: PLC0415 - needs an extra
 
@@ -43,8 +46,8 @@ def _as_received() -> Preprocessing:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class NodeSettings(ServerLimits):
-    """One node of the testbed, with what it lets its clients cost.
+class NodeSettings:
+    """One node of the testbed.
 
     Attributes:
         name: unique in its topology.
@@ -66,6 +69,12 @@ class NodeSettings(ServerLimits):
         port: TCP port; 0 for a free one.
         seed: for detectors that draw numbers.
         max_body_bytes: largest request it accepts.
+        max_head_bytes: longest head of a request that it accepts.
+        max_url_bytes: longest URL.
+        head_timeout_s: how long the head of a request may take.
+        max_flight_bytes: bodies of all requests together.
+        max_connections: open at once.
+        answer_timeout_s: how long a client may take nothing of its answer.
         max_pixels: images of more px, by their head, are refused before they are
             decoded.
         max_scans: JPEGs of more scans are refused.
@@ -93,6 +102,12 @@ class NodeSettings(ServerLimits):
     port: Annotated[int, Ge(0), Le(65535)] = 0
     seed: int = 0
     max_body_bytes: int = 64 << 20
+    max_head_bytes: int = _SERVER.max_head_bytes
+    max_url_bytes: int = _SERVER.max_url_bytes
+    head_timeout_s: float = _SERVER.head_timeout_s
+    max_flight_bytes: int = _SERVER.max_flight_bytes
+    max_connections: int = _SERVER.max_connections
+    answer_timeout_s: float = _SERVER.answer_timeout_s
     max_pixels: Annotated[int, Ge(1)] = 25_000_000
     max_scans: Annotated[int, Ge(1)] = 100
     max_decode_s: Annotated[float, Gt(0)] = 10.0
