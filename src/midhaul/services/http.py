@@ -40,6 +40,7 @@ Send = Callable[[Message], Awaitable[None]]
 Application = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 _DRAINED_TIMES = 4
+_TINY_BYTES = 1 << 13
 _PIECE_BYTES = 1 << 18
 
 
@@ -90,24 +91,27 @@ async def read_body(
     if is_long:
         text = f"a body has at most {max_bytes} bytes, got {max(announced, size)}"
         raise HttpError(413, text)
+    whole = [bytes(piece) for piece in pieces]  # those that are bytes are not copied
     if size <= _PIECE_BYTES:
-        return b"".join(pieces)
-    return await asyncio.to_thread(b"".join, pieces)  # others go on meanwhile
+        return b"".join(whole)
+    return await asyncio.to_thread(b"".join, whole)  # without the interpreter's lock
 
 
 def _append(pieces: list[bytes | bytearray], chunk: bytes) -> None:
     """Keep a chunk.
 
     Tiny ones in a list would take far more than their bytes, and one array of all would
-    be copied as it grows: so there are pieces, of a size at which neither matters. A
-    whole one is made of bytes, which can be joined without the interpreter's lock.
+    be copied as it grows: so tiny ones are put together, to pieces of a size at which
+    neither matters.
     """
-    if not pieces or isinstance(pieces[-1], bytes):
-        pieces.append(bytearray())
-    last = pieces[-1]
+    if len(chunk) >= _TINY_BYTES:
+        pieces.append(chunk)
+        return
+    last = pieces[-1] if pieces else b""
+    if isinstance(last, bytes) or len(last) >= _PIECE_BYTES:
+        last = bytearray()
+        pieces.append(last)
     last += chunk
-    if len(last) >= _PIECE_BYTES:
-        pieces[-1] = bytes(last)
 
 
 def header(scope: Scope, name: bytes) -> str:
