@@ -13,7 +13,7 @@ from midhaul.report import Cell, Figure, Headline
 from midhaul.report.axes import Axis, Series
 from midhaul.report.charts import bars
 from midhaul.report.numbers import between, bounded, size_text, text_of
-from midhaul.report.page import Code, DataTable, Notice, PageSection
+from midhaul.report.page import Code, DataTable, Notice, Page, PageSection
 from midhaul.runs.summary import SUMMARY
 
 if TYPE_CHECKING:
@@ -161,6 +161,22 @@ def summary_cell(
         note = between(form(found["low"]) + unit, form(found["high"]) + unit)
     text = bounded(form(found["value"]) + unit, found["bound"])
     return Cell(text, float(found["value"]), note=note)
+
+
+def page_of(run: Run, title: str, *chapters: PageSection | None) -> Page:
+    """The report of a run, whatever it got to: the chapters it has, and environment."""
+    return Page(
+        title=title,
+        subtitle=subtitle(run),
+        verdict=verdict_of(run),
+        notes=run.manifest.notes,
+        sections=(*(one for one in chapters if one is not None), environment(run)),
+    )
+
+
+def nothing_yet(text: str) -> PageSection:
+    """The overview of a run that has nothing to show, and why."""
+    return PageSection(title="Overview", items=(Notice(text=text, tone="warning"),))
 
 
 def gather(items: Iterable[Item | str]) -> tuple[Item, ...]:

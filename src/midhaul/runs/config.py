@@ -60,9 +60,10 @@ def _plain(value: Any, place: str) -> Any:
 def setting(default: Any, said: str, **bounds: Any) -> Any:
     """A key: its default, what it means, and further words of pydantic's ``Field``.
 
-    The default is ``...`` where there is none, and a class where one is made of it.
+    The default is ``...`` where there is none, and a class or a function where one is
+    made of it.
     """
-    if isinstance(default, type):
+    if callable(default):
         return Field(default_factory=default, description=said, **bounds)
     return Field(default, description=said, **bounds)
 

@@ -23,6 +23,10 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
+BOOL, FLOAT, STRING = pa.bool_(), pa.float64(), pa.string()
+INT, INT32 = pa.int64(), pa.int32()
+
+
 @dataclass(frozen=True, slots=True)
 class Column:
     """One column.
