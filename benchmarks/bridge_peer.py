@@ -34,7 +34,7 @@ from bridge_peer_site import (
 )
 
 from midhaul.deploy.curves.transport import publish_bytes
-from midhaul.deploy.enforcement.broker import Broker
+from midhaul.deploy.enforcement.lab import Broker
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator

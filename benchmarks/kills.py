@@ -33,7 +33,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from midhaul.deploy.live.validity import check_machine
+from midhaul.deploy.live.experiment import check_machine
 from midhaul.errors import MidhaulError, PrerequisiteError
 from midhaul.federation.record.config import RecordConfig
 from midhaul.federation.record.samples import sum_up

@@ -33,7 +33,7 @@ import pyarrow.parquet as pq
 from midhaul.deploy.catalogue import builtin_images
 from midhaul.deploy.networks import PACKET_BYTES, read_mahimahi
 from midhaul.deploy.simulate.config import SimulateConfig, SimulatedPolicyConfig
-from midhaul.deploy.simulate.inputs import policy_of, scenario_of
+from midhaul.deploy.simulate.experiment import policy_of, scenario_of
 from midhaul.deploy.simulate.tables import totals_of
 from midhaul.deploy.simulate.world import simulate_gateway
 from midhaul.deploy.uplink_control import forecast_named

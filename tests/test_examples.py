@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from midhaul.deploy.live.validity import check_machine
+from midhaul.deploy.live.experiment import check_machine
 from midhaul.errors import PrerequisiteError
 from midhaul.kinds import KINDS
 from midhaul.runs.experiment_file import read_file

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from paho.mqtt import publish
 
-from midhaul.deploy.enforcement.broker import Broker
+from midhaul.deploy.enforcement.lab import Broker
 from midhaul.deploy.enforcement.rate_map import RateMap
 
 if TYPE_CHECKING:

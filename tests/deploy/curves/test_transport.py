@@ -16,8 +16,7 @@ from hypothesis import strategies as st
 from midhaul.deploy.curves.qos_curve import QosCurve
 from midhaul.deploy.curves.seed_curves import seed_curve
 from midhaul.deploy.curves.transport import MqttTransport, charged
-from midhaul.deploy.enforcement.broker import Broker
-from midhaul.deploy.enforcement.lab import Lab
+from midhaul.deploy.enforcement.lab import Broker, Lab
 from midhaul.errors import DataError
 
 if TYPE_CHECKING:

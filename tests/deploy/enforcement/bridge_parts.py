@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Mapping
     from pathlib import Path
 
-    from midhaul.deploy.enforcement.broker import Broker
+    from midhaul.deploy.enforcement.lab import Broker
     from midhaul.deploy.enforcement.rate_map import RateMap
 
 _PATH = "/usr/bin:/bin:/usr/sbin:/usr/local/sbin"

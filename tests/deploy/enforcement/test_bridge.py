@@ -19,9 +19,8 @@ from tests.deploy.enforcement.bridge_parts import (
 )
 
 from midhaul.deploy.enforcement.bridge_config import read_bridge
-from midhaul.deploy.enforcement.broker import Broker
-from midhaul.deploy.enforcement.rate_map import RateMap, read_rate_map
-from midhaul.deploy.enforcement.topics import is_filter
+from midhaul.deploy.enforcement.lab import Broker
+from midhaul.deploy.enforcement.rate_map import RateMap, is_filter, read_rate_map
 from midhaul.errors import ConfigError, DataError
 
 if TYPE_CHECKING:

@@ -23,7 +23,7 @@ from tests.deploy.enforcement.bridge_parts import (
 )
 
 from midhaul.deploy.enforcement.bridge_store import IN_MEMORY, BridgeStore, Stored
-from midhaul.deploy.enforcement.broker import Broker
+from midhaul.deploy.enforcement.lab import Broker
 from midhaul.deploy.enforcement.rate_map import RateMap
 from midhaul.errors import StoreError
 

@@ -20,7 +20,7 @@ from tests.deploy.enforcement.bridge_parts import (
 
 from midhaul.deploy.enforcement.bridge_config import TopicRule
 from midhaul.deploy.enforcement.bridge_loops import LoopError, Neighbours, Reach
-from midhaul.deploy.enforcement.broker import Broker
+from midhaul.deploy.enforcement.lab import Broker
 from midhaul.deploy.enforcement.rate_map import RateMap
 
 if TYPE_CHECKING:

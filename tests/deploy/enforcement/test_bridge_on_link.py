@@ -16,8 +16,7 @@ import pytest
 from tests.deploy.enforcement.bridge_parts import needs_mosquitto
 
 from midhaul.deploy.curves.transport import publish_bytes
-from midhaul.deploy.enforcement.broker import Broker
-from midhaul.deploy.enforcement.lab import Lab
+from midhaul.deploy.enforcement.lab import Broker, Lab
 from midhaul.deploy.enforcement.rate_map import RateMap
 
 if TYPE_CHECKING:

@@ -22,7 +22,7 @@ from tests.deploy.enforcement.certificates import PASSWORD, write_certificates
 
 from midhaul.deploy.enforcement.bridge import Bridge
 from midhaul.deploy.enforcement.bridge_config import BridgeConfig, Endpoint, read_bridge
-from midhaul.deploy.enforcement.broker import Broker
+from midhaul.deploy.enforcement.lab import Broker
 from midhaul.deploy.enforcement.rate_map import RateMap
 from midhaul.errors import ConfigError
 

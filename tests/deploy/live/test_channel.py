@@ -14,7 +14,7 @@ from tests.deploy.enforcement.bridge_parts import (
 )
 
 from midhaul.deploy.enforcement.bridge_config import Endpoint
-from midhaul.deploy.enforcement.broker import Broker
+from midhaul.deploy.enforcement.lab import Broker
 from midhaul.deploy.live.channel import WorkerChannel
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from midhaul.deploy.live.config import LiveConfig
-from midhaul.deploy.live.experiment import live
+from midhaul.deploy.live.experiment import live, missing_here
 from midhaul.deploy.live.metrics import samples
 from midhaul.deploy.live.tables import (
     CURVES,
@@ -27,7 +27,6 @@ from midhaul.deploy.live.tables import (
     REPEATS,
     SUMMARY,
 )
-from midhaul.deploy.live.validity import missing_here
 from midhaul.runs.perform import perform
 from midhaul.runs.progress import SilentProgress
 from midhaul.runs.run import Run

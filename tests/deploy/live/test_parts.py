@@ -13,11 +13,10 @@ from pydantic import ValidationError
 from midhaul.deploy.curves.qos_curve import QosCurve
 from midhaul.deploy.live.channel import Header
 from midhaul.deploy.live.config import LiveConfig
-from midhaul.deploy.live.decision_log import Records
+from midhaul.deploy.live.experiment import check_machine, missing_here
 from midhaul.deploy.live.inputs import requests_of
 from midhaul.deploy.live.situation import IDLE_BPS, GatewaySituation, Grant
-from midhaul.deploy.live.tables import MESSAGES
-from midhaul.deploy.live.validity import check_machine, missing_here
+from midhaul.deploy.live.tables import MESSAGES, Records
 from midhaul.deploy.problem import Analytic
 from midhaul.deploy.rates import ExactKnapsack
 from midhaul.deploy.rates.base import Demands

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from midhaul.deploy.enforcement.broker import Broker
+from midhaul.deploy.enforcement.lab import Broker
 from midhaul.deploy.live.config import WorkloadConfig
 from midhaul.deploy.live.site import Child
 from midhaul.errors import NodeError

@@ -11,7 +11,6 @@ import pytest
 
 from midhaul.deploy.live.channel import Header, content_of, pack, unpack
 from midhaul.deploy.live.config import WorkloadConfig
-from midhaul.deploy.live.curves import MeasuredCurves, link_bps, measure_curves
 from midhaul.deploy.live.workload import (
     CLASSES,
     CLIP_S,
@@ -19,9 +18,12 @@ from midhaul.deploy.live.workload import (
     SOUND_KNOBS,
     WORKLOADS,
     Images,
+    MeasuredCurves,
     Sounds,
     Workload,
     best_threshold,
+    link_bps,
+    measure_curves,
     resample,
     workload_named,
 )

@@ -21,8 +21,7 @@ from midhaul.deploy.simulate.world import simulate_gateway
 from midhaul.errors import DataError
 
 if TYPE_CHECKING:
-    from midhaul.deploy.simulate.records import History
-    from midhaul.deploy.simulate.scenario import Scenario
+    from midhaul.deploy.simulate.scenario import History, Scenario
 
 
 def test_a_move_takes_its_pull_and_its_start() -> None:

@@ -26,11 +26,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from midhaul.deploy.enforcement.bridge_ends import (
-    BridgeEnd,
-    login_of,
-    stay_connected,
-)
+from midhaul.deploy.enforcement.bridge_ends import BridgeEnd, login_of, stay_connected
 from midhaul.deploy.enforcement.bridge_loops import (
     Neighbours,
     Reach,
@@ -59,12 +55,9 @@ _CLOSES_S = 1.0
 class Bridge:
     """A pacing bridge; :meth:`run` is its life.
 
-    Args:
-        config: which brokers, which bounds; its rate map is read here.
-        clock: seconds on a monotonic clock.
-        rng: draws the pauses between attempts to connect.
-        secrets: passwords by ``local`` and ``remote``, and those of private keys by
-            ``local_key`` and ``remote_key``.
+    Its rate map is read here; ``rng`` draws the pauses between attempts to connect.
+    ``secrets`` has passwords by ``local`` and ``remote``, and those of private keys by
+    ``local_key`` and ``remote_key``.
 
     Raises:
         DataError: there is no usable rate map.
@@ -145,8 +138,7 @@ class Bridge:
     def _adopt(self, rate_map: RateMap) -> None:
         """Take over a rate map.
 
-        Raises:
-            LoopError: messages would go round in circles.
+        A LoopError where messages would go round in circles.
         """
         taken, down = tuple(rate_map.rates_bps), tuple(self._down.rate_map.rates_bps)
         local = Reach(takes=taken, gives=self._down.gives(down))
@@ -182,9 +174,8 @@ class Bridge:
     async def run(self, stop: asyncio.Event) -> None:
         """Forward until told to stop, then send what waits for up to ``drain_s``.
 
-        Raises:
-            LoopError: messages would go round in circles.
-            StoreError: its queue cannot be written.
+        A LoopError where messages would go round, a StoreError where its queue is not
+        written.
         """
         tasks = [asyncio.create_task(self._stay(one)) for one in self._ends]
         tasks.append(asyncio.create_task(self._watch()))

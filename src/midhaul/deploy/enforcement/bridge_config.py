@@ -15,9 +15,9 @@ from pydantic_core import to_json
 
 from midhaul import documents
 from midhaul.deploy.enforcement.bridge_store import IN_MEMORY
-from midhaul.deploy.enforcement.topics import check_filter
+from midhaul.deploy.enforcement.rate_map import check_filter
 from midhaul.errors import ConfigError, DataError
-from midhaul.runs.config import Section
+from midhaul.runs.config import Section, setting
 from midhaul.runs.config_errors import mistakes
 
 if TYPE_CHECKING:
@@ -30,106 +30,91 @@ _LONGEST_FIELD = 65_535
 class Endpoint(Section):
     """A broker, as a client finds it."""
 
-    host: str = Field(default="127.0.0.1", min_length=1, description="Name or address.")
-    port: int = Field(default=1883, ge=1, le=65535, description="TCP port.")
-    fallback: list[str] = Field(
-        default_factory=list,
-        description="Other addresses of it, HOST:PORT, tried in turn after this one.",
+    host: str = setting("127.0.0.1", "Name or address.", min_length=1)
+    port: int = setting(1883, "TCP port.", ge=1, le=65535)
+    fallback: list[str] = setting(
+        list, "Other addresses of it, HOST:PORT, tried in turn after this one."
     )
-    bind_address: str = Field(
-        default="",
-        description="Address of this machine to connect from; the system's choice "
-        "where empty.",
+    bind_address: str = setting(
+        "", "Address of this machine to connect from; the system's choice where empty."
     )
-    client_id: str = Field(
-        default="",
+    client_id: str = setting(
+        "",
+        "Client identifier; the bridge's name, with -out at the remote broker, where "
+        "empty.",
         pattern=r"^[^\x00]{0,128}$",
-        description="Client identifier; the bridge's name, with -out at the remote "
-        "broker, where empty.",
     )
-    username: str = Field(
-        default="",
-        description="User; the password is in the environment, "
-        "MIDHAUL_BRIDGE_LOCAL_PASSWORD or MIDHAUL_BRIDGE_REMOTE_PASSWORD.",
+    username: str = setting(
+        "",
+        "User; the password is in the environment, MIDHAUL_BRIDGE_LOCAL_PASSWORD or "
+        "MIDHAUL_BRIDGE_REMOTE_PASSWORD.",
     )
-    password_file: str = Field(
-        default="",
-        description="File whose first line is the password; the environment goes "
-        "before.",
+    password_file: str = setting(
+        "", "File whose first line is the password; the environment goes before."
     )
-    protocol: Literal["auto", "5", "3.1.1"] = Field(
-        default="auto",
-        description="Version of MQTT; auto tries 5, then 3.1.1 as brokers' bridges "
-        "speak it, then plain 3.1.1.",
+    protocol: Literal["auto", "5", "3.1.1"] = setting(
+        "auto",
+        "Version of MQTT; auto tries 5, then 3.1.1 as brokers' bridges speak it, then "
+        "plain 3.1.1.",
     )
-    transport: Literal["tcp", "websockets"] = Field(
-        default="tcp", description="What MQTT travels in, over TLS or without."
+    transport: Literal["tcp", "websockets"] = setting(
+        "tcp", "What MQTT travels in, over TLS or without."
     )
-    path: str = Field(
-        default="/mqtt", pattern=r"^/", description="Of the address, for websockets."
-    )
-    has_tls: bool = Field(default=False, description="Whether to use TLS.")
-    ca_file: str = Field(
-        default="", description="Its certificate authority; the system's where empty."
-    )
-    cert_file: str = Field(
-        default="", description="Certificate that this client shows, PEM."
-    )
-    key_file: str = Field(
-        default="",
-        description="Its private key, PEM; in cert_file where empty. The password of "
-        "one that is encrypted is in MIDHAUL_BRIDGE_LOCAL_KEY_PASSWORD or "
+    path: str = setting("/mqtt", "Of the address, for websockets.", pattern=r"^/")
+    has_tls: bool = setting(False, "Whether to use TLS.")
+    ca_file: str = setting("", "Its certificate authority; the system's where empty.")
+    cert_file: str = setting("", "Certificate that this client shows, PEM.")
+    key_file: str = setting(
+        "",
+        "Its private key, PEM; in cert_file where empty. The password of one that is "
+        "encrypted is in MIDHAUL_BRIDGE_LOCAL_KEY_PASSWORD or "
         "MIDHAUL_BRIDGE_REMOTE_KEY_PASSWORD.",
     )
-    tls_version: Literal["1.2", "1.3"] = Field(
-        default="1.2", description="The lowest version of TLS that is accepted."
+    tls_version: Literal["1.2", "1.3"] = setting(
+        "1.2", "The lowest version of TLS that is accepted."
     )
-    server_name: str = Field(
-        default="",
-        description="Name that its certificate must have, and that is asked for; the "
-        "host where empty.",
+    server_name: str = setting(
+        "",
+        "Name that its certificate must have, and that is asked for; the host where "
+        "empty.",
     )
-    alpn: str = Field(
-        default="",
-        description="Protocol to agree on in TLS, such as x-amzn-mqtt-ca on port 443.",
+    alpn: str = setting(
+        "", "Protocol to agree on in TLS, such as x-amzn-mqtt-ca on port 443."
     )
-    is_insecure: bool = Field(
-        default=False,
-        description="Refused: a certificate is always checked; name the authority "
-        "in ca_file and the name in server_name.",
+    is_insecure: bool = setting(
+        False,
+        "Refused: a certificate is always checked; name the authority in ca_file and "
+        "the name in server_name.",
     )
-    psk_identity: str = Field(
-        default="",
-        description="Refused: Python's TLS has no pre-shared keys before 3.13; use a "
-        "client certificate, or a TLS proxy beside the bridge.",
+    psk_identity: str = setting(
+        "",
+        "Refused: Python's TLS has no pre-shared keys before 3.13; use a client "
+        "certificate, or a TLS proxy beside the bridge.",
     )
-    psk_file: str = Field(default="", description="Refused like psk_identity.")
-    keepalive_s: int = Field(
-        default=60, ge=5, le=65535, description="Silence after which it is asked."
+    psk_file: str = setting("", "Refused like psk_identity.")
+    keepalive_s: int = setting(60, "Silence after which it is asked.", ge=5, le=65535)
+    has_retain: bool = setting(
+        True,
+        "Whether it keeps messages; where not, the flag RETAIN is taken off. MQTT 5 "
+        "tells by itself.",
     )
-    has_retain: bool = Field(
-        default=True,
-        description="Whether it keeps messages; where not, the flag RETAIN is taken "
-        "off. MQTT 5 tells by itself.",
+    is_clean_start: bool = setting(
+        False,
+        "Whether the broker forgets this client at each connection; what is published "
+        "meanwhile is then lost, and not known.",
     )
-    is_clean_start: bool = Field(
-        default=False,
-        description="Whether the broker forgets this client at each connection; what "
-        "is published meanwhile is then lost, and not known.",
-    )
-    session_expiry_s: int = Field(
-        default=604_800,
+    session_expiry_s: int = setting(
+        604_800,
+        "How long the broker keeps messages for an absent client, MQTT 5; 4294967295 "
+        "is for ever.",
         ge=0,
         le=0xFFFF_FFFF,
-        description="How long the broker keeps messages for an absent client, MQTT 5; "
-        "4294967295 is for ever.",
     )
 
     def addresses(self) -> list[tuple[str, int]]:
         """Where it may be found, in the order in which that is tried.
 
-        Raises:
-            ConfigError: a fallback is not ``HOST:PORT``.
+        A ConfigError is a fallback that is not ``HOST:PORT``.
         """
         found = [(self.host, self.port)]
         for one in self.fallback:
@@ -144,14 +129,9 @@ class Endpoint(Section):
         return found
 
     def resolved(self, folder: Path, name: str) -> Endpoint:
-        """The same with absolute paths.
+        """The same with absolute paths; messages call it ``local`` or ``remote``.
 
-        Args:
-            folder: that its files are relative to.
-            name: ``local`` or ``remote``, for messages.
-
-        Raises:
-            ConfigError: a file is not there, or keys contradict each other.
+        A ConfigError where a file is not there, or keys contradict each other.
         """
         self._check(name)
         changes: dict[str, Any] = {}
@@ -194,15 +174,10 @@ class Endpoint(Section):
             raise ConfigError(message, f"set has_tls = true in [{name}], or remove it")
 
     def context(self, name: str, key_password: str | None) -> ssl.SSLContext | None:
-        """How TLS is set up; None without it.
+        """How TLS is set up, None without it; messages call it ``local`` or ``remote``.
 
-        Args:
-            name: ``local`` or ``remote``, for messages.
-            key_password: of the private key, where it is encrypted.
-
-        Raises:
-            ConfigError: a certificate or a key cannot be read, or do not belong
-                together.
+        A ConfigError where a certificate or a key, which may be encrypted, cannot be
+        read, or they do not belong together.
         """
         if not self.has_tls:
             return None
@@ -250,8 +225,7 @@ class Endpoint(Section):
     def password(self, given: str | None) -> str | None:
         """The password: what is given, or the first line of its file.
 
-        Raises:
-            ConfigError: the file cannot be read.
+        A ConfigError if none.
         """
         if given is not None or not self.password_file:
             return given
@@ -276,146 +250,119 @@ class TopicRule(Section):
     topic: str = Field(
         description="Filter: of local topics in up, of remote topics in down."
     )
-    local_prefix: str | None = Field(
-        default=None,
-        pattern=_NAME,
-        description="As that of the bridge, for these topics.",
+    local_prefix: str | None = setting(
+        None, "As that of the bridge, for these topics.", pattern=_NAME
     )
-    remote_prefix: str | None = Field(
-        default=None,
-        pattern=_NAME,
-        description="As that of the bridge, for these topics.",
+    remote_prefix: str | None = setting(
+        None, "As that of the bridge, for these topics.", pattern=_NAME
     )
-    qos: Literal[0, 1, 2] = Field(
-        default=2, description="Highest quality of service of these topics."
-    )
+    qos: Literal[0, 1, 2] = setting(2, "Highest quality of service of these topics.")
 
 
 class BridgeConfig(Section):
     """A bridge from one broker to another."""
 
-    name: str = Field(
-        default="midhaul-bridge",
+    name: str = setting(
+        "midhaul-bridge",
+        "Client identifier; the local broker keeps its messages under it.",
         pattern=r"^[\w.-]{1,64}$",
-        description="Client identifier; the local broker keeps its messages under it.",
     )
-    rates: str = Field(
-        default="rates.json",
-        description="The rate map, JSON or TOML; read again when it changes.",
+    rates: str = setting(
+        "rates.json", "The rate map, JSON or TOML; read again when it changes."
     )
-    local: Endpoint = Field(
-        default_factory=Endpoint, description="Broker whose topics are forwarded."
+    local: Endpoint = setting(Endpoint, "Broker whose topics are forwarded.")
+    remote: Endpoint = setting(lambda: Endpoint(port=1884), "Broker they go to.")
+    local_prefix: str = setting(
+        "", "Begin of local topics that is replaced.", pattern=_NAME
     )
-    remote: Endpoint = Field(
-        default_factory=lambda: Endpoint(port=1884), description="Broker they go to."
+    remote_prefix: str = setting(
+        "", "What stands in its place at the remote broker.", pattern=_NAME
     )
-    local_prefix: str = Field(
-        default="",
-        pattern=_NAME,
-        description="Begin of local topics that is replaced.",
+    up: list[TopicRule] = setting(
+        list[TopicRule],
+        "Topics of the rate map that are renamed otherwise; the first rule that "
+        "matches holds.",
     )
-    remote_prefix: str = Field(
-        default="",
-        pattern=_NAME,
-        description="What stands in its place at the remote broker.",
+    down: list[TopicRule] = setting(
+        list[TopicRule],
+        "Topics of the remote broker that are published at the local one, as fast as "
+        "they come.",
     )
-    up: list[TopicRule] = Field(
-        default_factory=list[TopicRule],
-        description="Topics of the rate map that are renamed otherwise; the first "
-        "rule that matches holds.",
+    qos: Literal[0, 1, 2] = setting(
+        2, "Highest quality of service; messages keep their own below it."
     )
-    down: list[TopicRule] = Field(
-        default_factory=list[TopicRule],
-        description="Topics of the remote broker that are published at the local one, "
-        "as fast as they come.",
+    least_qos: Literal[0, 1, 2] = setting(
+        0, "Lowest quality of service; messages below it are raised to it."
     )
-    qos: Literal[0, 1, 2] = Field(
-        default=2,
-        description="Highest quality of service; messages keep their own below it.",
+    max_message_bytes: int = setting(16_000_000, "Larger payloads are dropped.", ge=1)
+    max_queue_messages: int = setting(
+        1000, "Messages that may wait in each lane.", ge=1
     )
-    least_qos: Literal[0, 1, 2] = Field(
-        default=0,
-        description="Lowest quality of service; messages below it are raised to it.",
+    max_queue_bytes: int = setting(
+        64_000_000, "Bytes that may wait in each lane.", ge=1
     )
-    max_message_bytes: int = Field(
-        default=16_000_000, ge=1, description="Larger payloads are dropped."
+    drop: Literal["oldest", "newest"] = setting(
+        "oldest", "Which message goes when a lane is full."
     )
-    max_queue_messages: int = Field(
-        default=1000, ge=1, description="Messages that may wait in each lane."
+    queue_file: str = setting(
+        "",
+        "File that holds what waits, through restarts; NAME.queue beside this file "
+        "where empty, :memory: for none.",
     )
-    max_queue_bytes: int = Field(
-        default=64_000_000, ge=1, description="Bytes that may wait in each lane."
+    queue_survives: Literal["kill", "power"] = setting(
+        "kill",
+        "What a message that was acknowledged survives: the end of the process, or a "
+        "loss of power as well, for a write to the medium per message.",
     )
-    drop: Literal["oldest", "newest"] = Field(
-        default="oldest", description="Which message goes when a lane is full."
-    )
-    queue_file: str = Field(
-        default="",
-        description="File that holds what waits, through restarts; NAME.queue beside "
-        "this file where empty, :memory: for none.",
-    )
-    queue_survives: Literal["kill", "power"] = Field(
-        default="kill",
-        description="What a message that was acknowledged survives: the end of the "
-        "process, or a loss of power as well, for a write to the medium per message.",
-    )
-    idle_s: float = Field(
-        default=3600.0,
+    idle_s: float = setting(
+        3600.0,
+        "After which silent topics are counted together, and messages that no filter "
+        "has any more are dropped.",
         gt=0,
-        description="After which silent topics are counted together, and messages that "
-        "no filter has any more are dropped.",
     )
-    max_in_flight: int = Field(
-        default=20, ge=1, le=1000, description="Messages sent and not acknowledged yet."
+    max_in_flight: int = setting(
+        20, "Messages sent and not acknowledged yet.", ge=1, le=1000
     )
-    max_in_flight_s: float | None = Field(
-        default=None,
+    max_in_flight_s: float | None = setting(
+        None,
+        "Time's worth of the rate map's uplink that may be sent and not acknowledged "
+        "yet, at least a round trip; what is more waits in its lane, where it can "
+        "expire and make room for what is newer.",
         gt=0,
-        description="Time's worth of the rate map's uplink that may be sent and not "
-        "acknowledged yet, at least a round trip; what is more waits in its lane, "
-        "where it can expire and make room for what is newer.",
     )
-    is_work_conserving: bool = Field(
-        default=False, description="Whether lanes share what others leave."
+    is_work_conserving: bool = setting(False, "Whether lanes share what others leave.")
+    is_loop_checked: bool = setting(
+        True,
+        "Whether it says hello to other bridges on $midhaul/hello at both brokers, and "
+        "marks messages, to find loops.",
     )
-    is_loop_checked: bool = Field(
-        default=True,
-        description="Whether it says hello to other bridges on $midhaul/hello at "
-        "both brokers, and marks messages, to find loops.",
-    )
-    stats: str = Field(
-        default="", description="File for the counters, JSON; none where empty."
-    )
-    stats_topic: str = Field(
-        default="midhaul/bridge/stats",
+    stats: str = setting("", "File for the counters, JSON; none where empty.")
+    stats_topic: str = setting(
+        "midhaul/bridge/stats",
+        "Local topic for the counters; none where empty.",
         pattern=_NAME,
-        description="Local topic for the counters; none where empty.",
     )
-    state_topic: str = Field(
-        default="",
+    state_topic: str = setting(
+        "",
+        "Topic at both brokers that says 1 while the remote broker is reached and 0 "
+        "else, retained; none where empty.",
         pattern=_NAME,
-        description="Topic at both brokers that says 1 while the remote broker is "
-        "reached and 0 else, retained; none where empty.",
     )
-    watch_s: float = Field(
-        default=1.0,
+    watch_s: float = setting(
+        1.0,
+        "How often the rate map is looked at and counters are written.",
         ge=0.05,
         le=60,
-        description="How often the rate map is looked at and counters are written.",
     )
-    drain_s: float = Field(
-        default=1.0,
-        ge=0,
-        le=600,
-        description="How long waiting messages are still sent after SIGTERM.",
+    drain_s: float = setting(
+        1.0, "How long waiting messages are still sent after SIGTERM.", ge=0, le=600
     )
 
 
 def read_bridge(file: Path) -> BridgeConfig:
     """Read a bridge's file, JSON or TOML; files in it are relative to its folder.
 
-    Raises:
-        ConfigError: it cannot be read, or a key is wrong.
+    A ConfigError says what cannot be read, and which keys are wrong.
     """
     try:
         text = documents.read_text(file)
@@ -438,11 +385,7 @@ def read_bridge(file: Path) -> BridgeConfig:
 
 
 def _resolved(config: BridgeConfig, file: Path) -> BridgeConfig:
-    """The same with absolute paths.
-
-    Raises:
-        ConfigError: a file is not there, or keys contradict each other.
-    """
+    """The same with absolute paths; a ConfigError where a file is not there."""
     folder = file.resolve().parent
     queue = config.queue_file or f"{config.name}.queue"
     paths = {"rates": config.rates, "stats": config.stats}

@@ -13,6 +13,7 @@ import contextlib
 import json
 import logging
 import time
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
 from midhaul.deploy.enforcement.bridge_loops import (
@@ -20,7 +21,6 @@ from midhaul.deploy.enforcement.bridge_loops import (
     OWN_TOPICS,
     check_without_no_local,
 )
-from midhaul.deploy.enforcement.bridge_stats import EndCounts
 from midhaul.deploy.enforcement.mqtt.connection import Login, Will, connect
 from midhaul.deploy.enforcement.mqtt.packets import (
     PacketKind,
@@ -28,7 +28,7 @@ from midhaul.deploy.enforcement.mqtt.packets import (
     Publish,
     ReplyPacket,
 )
-from midhaul.deploy.enforcement.topics import needed, overlap
+from midhaul.deploy.enforcement.rate_map import needed, overlap
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Collection, Mapping
@@ -71,18 +71,33 @@ _WITHOUT_IDS = (
 )
 
 
-class BridgeEnd:
-    """One end of a bridge.
+@dataclass(slots=True, kw_only=True)
+class EndCounts:
+    """How the connection to one broker went.
 
-    Args:
-        name: ``local`` or ``remote``.
-        config: of the bridge.
-        login: who connects.
-        takes: what is received here goes there.
-        gives: what is published here comes from there.
-        store: of the bridge.
-        neighbours: other bridges, and what this one does at both brokers.
-        on_change: called when the connection is there, and when it is gone.
+    ``n_sessions_lost`` is how often the broker had forgotten what it kept for this
+    client: what was published meanwhile is lost, and not known. ``n_copies`` are copies
+    of one message that came because filters overlap; only the first one is counted as a
+    message. ``error`` is why it is not up, or was not last time, ``cannot`` what cannot
+    be had from this broker, and ``refused`` the filters that it refuses.
+    """
+
+    is_connected: bool = False
+    n_connects: int = 0
+    n_sessions_lost: int = 0
+    n_copies: int = 0
+    error: str = ""
+    protocol: str = ""
+    cannot: list[str] = field(default_factory=list[str])
+    refused: list[str] = field(default_factory=list[str])
+
+
+class BridgeEnd:
+    """One end of a bridge, ``local`` or ``remote``.
+
+    What is received here goes to ``takes``, what is published here comes from
+    ``gives``. ``on_change`` is called when the connection is there, and when it is
+    gone.
     """
 
     def __init__(
@@ -117,9 +132,8 @@ class BridgeEnd:
     async def session(self, attempt: int) -> None:
         """Connect, and use the connection until it is lost.
 
-        Raises:
-            OSError: it cannot be had, or is lost; alone or in a group.
-            MidhaulError: the bridge cannot go on; in a group.
+        That is an OSError, alone or in a group; a MidhaulError, in a group, is that the
+        bridge cannot go on.
         """
         connection = await connect(self._endpoint, self._login, attempt=attempt)
         self._connection = connection
@@ -272,8 +286,7 @@ class BridgeEnd:
                 return
             self._received.add(message.mid)
             self._store.ask(
-                "INSERT OR IGNORE INTO received VALUES (?, ?)",
-                (self.name, message.mid),
+                "INSERT OR IGNORE INTO received VALUES (?, ?)", (self.name, message.mid)
             )
         if message.topic == HELLO_TOPIC:
             if self._neighbours.hear(self.name, message.payload):
@@ -365,13 +378,8 @@ class BridgeEnd:
 def login_of(config: BridgeConfig, name: EndName, secrets: Mapping[str, str]) -> Login:
     """Who connects at one end.
 
-    Args:
-        config: of the bridge.
-        name: of the end.
-        secrets: passwords by end, and those of private keys by end and ``_key``.
-
-    Raises:
-        ConfigError: a certificate or a password cannot be read.
+    A ConfigError where a certificate or password is not read. ``secrets`` has passwords
+    by end, and those of private keys by end and ``_key``.
     """
     is_local = name == "local"
     endpoint = config.local if is_local else config.remote
@@ -397,15 +405,9 @@ async def stay_connected(
     """Have a session, and another one when it is lost, until cancelled.
 
     Pauses double from 0.1 s to 10 s; each is drawn between its half and its whole, so
-    that many bridges do not all come back to a broker in the same moment.
-
-    Args:
-        session: connects and uses the connection; called with the number of attempts
-            since the last connection that held.
-        counts: of the connection.
-        name: of the broker, for the log.
-        rng: draws the pauses.
-        clock: seconds on a monotonic clock.
+    that many bridges do not all come back to a broker in the same moment. ``session``
+    connects and uses the connection; it is told the number of attempts since the last
+    connection that held. ``name`` is the broker's, for the log.
     """
     pause_s, attempt = _LEAST_PAUSE_S, 0
     while True:

@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
 from midhaul.deploy.enforcement.mqtt.packets import Prop
-from midhaul.deploy.enforcement.topics import overlap_any
+from midhaul.deploy.enforcement.rate_map import overlap_any
 from midhaul.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -57,12 +57,7 @@ class LoopError(ConfigError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reach:
-    """What a bridge does at one broker.
-
-    Attributes:
-        takes: filters that it subscribes to.
-        gives: filters that hold all topics which it publishes.
-    """
+    """What a bridge does at one broker: filters that it takes, and of what it gives."""
 
     takes: tuple[str, ...]
     gives: tuple[str, ...]
@@ -81,13 +76,7 @@ def hops(properties: Properties) -> list[str]:
 def passed_on(
     properties: Properties, identity: str, *, is_marked: bool
 ) -> list[tuple[int, Value]]:
-    """The properties with which a message goes on.
-
-    Args:
-        properties: with which it came.
-        identity: of this bridge.
-        is_marked: whether that is added.
-    """
+    """The properties with which a message goes on, marked by this bridge or not."""
     kept = [
         (key, value)
         for key, value in properties
@@ -111,11 +100,7 @@ def _addresses(endpoint: Endpoint) -> set[tuple[str, int]]:
 
 
 def check_one_broker(local: Reach, remote: Reach) -> None:
-    """Refuse what would go round where both ends are one broker.
-
-    Raises:
-        LoopError: something that is published would be taken again.
-    """
+    """Refuse what would go round where both ends are one broker, with a LoopError."""
     taken = (*local.takes, *remote.takes)
     if (pair := overlap_any((*local.gives, *remote.gives), taken)) is not None:
         message = (
@@ -127,11 +112,7 @@ def check_one_broker(local: Reach, remote: Reach) -> None:
 
 
 def check_without_no_local(name: str, reach: Reach) -> None:
-    """Refuse both ways over a broker that returns what is published.
-
-    Raises:
-        LoopError: something that is published there would be taken again.
-    """
+    """Refuse both ways over a broker that returns what is published: a LoopError."""
     if (pair := overlap_any(reach.gives, reach.takes)) is not None:
         message = (
             f"the {name} broker speaks plain MQTT 3.1.1 and would return what is "
@@ -143,13 +124,9 @@ def check_without_no_local(name: str, reach: Reach) -> None:
 class Neighbours:
     """Other bridges at the two brokers, as far as they are heard.
 
-    Args:
-        identity: of this bridge.
-        name: of this bridge, for others.
-        began: when it was started, seconds since 1970; the younger one gives up.
-
-    Attributes:
-        reaches: what this bridge does at ``local`` and ``remote``, to be filled in.
+    ``began`` is when this bridge was started, seconds since 1970; the younger one gives
+    up. ``reaches`` has what it does at ``local`` and ``remote``, and is to be filled
+    in.
     """
 
     def __init__(self, identity: str, name: str, began: float) -> None:
@@ -172,17 +149,9 @@ class Neighbours:
         return json.dumps(said).encode()
 
     def hear(self, end: str, payload: bytes) -> bool:
-        """Another bridge, or this one, has said hello at one of the brokers.
+        """Another bridge, or this one, has said hello: whether that has to be answered.
 
-        Args:
-            end: where it was heard.
-            payload: what it said.
-
-        Returns:
-            True when it has to be answered.
-
-        Raises:
-            LoopError: messages would go round in a circle.
+        A LoopError where messages would go round in a circle.
         """
         said = _read(payload)
         if said is None:

@@ -30,8 +30,7 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 
 from midhaul.deploy.curves.transport import publish_bytes
 from midhaul.deploy.enforcement.bridge_loops import MOST_HOPS, hops, passed_on
-from midhaul.deploy.enforcement.bridge_stats import OTHERS, FlowStats
-from midhaul.deploy.enforcement.bridge_store import Stored
+from midhaul.deploy.enforcement.bridge_store import OTHERS, FlowStats, Stored
 from midhaul.deploy.enforcement.mqtt.connection import FAILED, MOST_MID
 from midhaul.deploy.enforcement.mqtt.packets import (
     Prop,
@@ -40,9 +39,9 @@ from midhaul.deploy.enforcement.mqtt.packets import (
     properties_bytes,
 )
 from midhaul.deploy.enforcement.pacer import Bounds, LaneCounts, Pacer, Waiting
-from midhaul.deploy.enforcement.rate_map import RateMap
-from midhaul.deploy.enforcement.topics import (
+from midhaul.deploy.enforcement.rate_map import (
     LONGEST_TOPIC,
+    RateMap,
     covers,
     matches,
     overlap,
@@ -54,20 +53,17 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from midhaul.deploy.enforcement.bridge_config import BridgeConfig, TopicRule
-    from midhaul.deploy.enforcement.bridge_stats import Cause
-    from midhaul.deploy.enforcement.bridge_store import BridgeStore
+    from midhaul.deploy.enforcement.bridge_store import BridgeStore, Cause
     from midhaul.deploy.enforcement.mqtt.connection import Connection
 
 
 def has_room(n_bytes: int, uplink_bps: float, window_s: float | None) -> bool:
     """Whether one more message may leave.
 
-    Args:
-        n_bytes: on the wire, of all messages that are not acknowledged; one may always
-            be on its way, however large.
-        uplink_bps: what was granted together; infinite for no bound.
-        window_s: time's worth of it that may be on its way, at least a round trip; None
-            for no bound.
+    ``n_bytes`` is on the wire, of all messages that are not acknowledged; one may
+    always be on its way, however large. ``window_s`` is the time's worth of what was
+    granted together that may be, at least a round trip; None and an infinite rate are
+    no bound.
     """
     if not n_bytes or window_s is None or math.isinf(uplink_bps):
         return True
@@ -93,19 +89,9 @@ _BATCH_BYTES = 1_000_000
 class BridgeQueue:
     """The messages of a bridge in one direction.
 
-    Args:
-        config: bounds and prefixes.
-        flow: which direction.
-        store: what it keeps them in.
-        identity: of the bridge.
-        numbers: counts messages, in both directions.
-        clock: seconds on a monotonic clock.
-        calendar: seconds since 1970.
-
-    Attributes:
-        stats: counters by topic.
-        rate_map: the present one.
-        gone_lanes: what happened in lanes that are not there any more.
+    ``numbers`` counts messages, in both directions; ``clock`` is monotonic,
+    ``calendar`` seconds since 1970. ``gone_lanes`` is what happened in lanes that are
+    not there any more.
     """
 
     def __init__(
@@ -211,9 +197,7 @@ class BridgeQueue:
         most = self._config.qos if rule is None else min(self._config.qos, rule.qos)
         qos = cast("Qos", max(min(message.qos, most), self._config.least_qos))
         properties = passed_on(
-            message.properties,
-            self._identity,
-            is_marked=self._config.is_loop_checked,
+            message.properties, self._identity, is_marked=self._config.is_loop_checked
         )
         expiry_s = first_of(message.properties, Prop.MESSAGE_EXPIRY, -1)
         n_more = len(properties_bytes(properties)) + _EXPIRY_BYTES * (expiry_s >= 0)
@@ -289,9 +273,7 @@ class BridgeQueue:
     @property
     def _has_room(self) -> bool:
         return len(self._taken) < self._most_in_flight and has_room(
-            self.bytes_in_flight,
-            self.rate_map.uplink_bps,
-            self._config.max_in_flight_s,
+            self.bytes_in_flight, self.rate_map.uplink_bps, self._config.max_in_flight_s
         )
 
     def ready(
@@ -407,13 +389,9 @@ class BridgeQueue:
         self._progress.set()
 
     def resume(self, *, is_present: bool) -> list[int]:
-        """The other broker is back.
+        """The other broker is back: packet ids for which PUBREL has to be sent.
 
-        Args:
-            is_present: whether it has kept the session, and knows packet ids.
-
-        Returns:
-            Packet ids for which PUBREL has to be sent.
+        Where it has kept the session it knows packet ids.
         """
         self._progress.set()
         if is_present:

@@ -9,20 +9,21 @@ millisecond to another thread takes many.
 
 A message counts as taken when it is committed, and only then is it acknowledged to the
 broker that it came from. It goes when the other broker has acknowledged it. What is
-held in between, and under which packet id, is here: a restart loses nothing.
+held in between, and under which packet id, is here: a restart loses nothing. So are the
+counters of what came, left and was dropped, by lane and topic.
 """
 
 from __future__ import annotations
 
 import json
 import sqlite3
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from midhaul.errors import StoreError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
 IN_MEMORY = ":memory:"
 
@@ -50,18 +51,9 @@ CREATE TABLE IF NOT EXISTS fact (name TEXT PRIMARY KEY, value TEXT NOT NULL);
 class Stored:
     """A message that waits, without its payload.
 
-    Attributes:
-        number: in the order in which messages came.
-        flow: its direction, ``up`` or ``down``.
-        topic: under which it came.
-        qos: under which it leaves.
-        is_retained: the flag RETAIN.
-        came_s: when it came, seconds since 1970.
-        expiry_s: when it may be dropped, the same clock; None for never.
-        n_bytes: on the wire.
-        n_payload_bytes: of the payload.
-        mid: packet id under which it was sent; None where it was not.
-        is_released: whether only the end of QoS 2's handshake is missing.
+    ``n_bytes`` is on the wire; ``came_s`` and ``expiry_s``, None for never, are seconds
+    since 1970. ``mid`` is the packet id under which it was sent, and ``is_released``
+    says that only the end of QoS 2's handshake is missing.
     """
 
     number: int
@@ -80,12 +72,8 @@ class Stored:
 class BridgeStore:
     """The file of one bridge; one process at a time has it.
 
-    Args:
-        file: its path, or :data:`IN_MEMORY` for none.
-        survives: what a commit survives.
-
-    Raises:
-        StoreError: it cannot be opened, is another program's, or another bridge has it.
+    A StoreError where it cannot be opened, is another program's, or another bridge has
+    it.
     """
 
     def __init__(self, file: str, *, survives: Literal["kill", "power"]) -> None:
@@ -140,8 +128,7 @@ class BridgeStore:
     def commit(self) -> None:
         """Keep all that was asked for, as a whole.
 
-        Raises:
-            StoreError: it cannot be kept, because the disk is full for instance.
+        A StoreError on a full disk for instance.
         """
         for more in self._more:
             self._asked.extend(more())
@@ -194,8 +181,7 @@ class BridgeStore:
     def contents(self, number: int) -> tuple[list[Any], bytes]:
         """Properties and payload of a message that was committed.
 
-        Raises:
-            StoreError: it cannot be read.
+        A StoreError where it cannot be read.
         """
         try:
             found = self._db.execute(
@@ -261,8 +247,7 @@ class BridgeStore:
     def tidy(self) -> None:
         """Give pages that are free back to the file system.
 
-        Raises:
-            StoreError: it cannot be written.
+        A StoreError if it fails.
         """
         try:
             self._db.execute("PRAGMA incremental_vacuum(256)").fetchall()
@@ -276,8 +261,7 @@ class BridgeStore:
     def close(self) -> None:
         """Write what was asked for, and let others have the file.
 
-        Raises:
-            StoreError: it cannot be written.
+        A StoreError if it fails.
         """
         try:
             self.commit()
@@ -295,3 +279,142 @@ def _hex(value: object) -> dict[str, str]:
 
 def _unhex(found: dict[str, str]) -> bytes:
     return bytes.fromhex(found["hex"])
+
+
+OTHERS = "(others)"
+"""Where topics are counted that are silent, or come after :data:`MAX_TOPICS`."""
+
+MAX_TOPICS = 1000
+
+Cause = Literal[
+    "full", "too_large", "expired", "looped", "refused", "no_lane", "no_name", "stopped"
+]
+"""Why a message was dropped, see :class:`TopicCounts`."""
+
+
+@dataclass(slots=True, kw_only=True)
+class TopicCounts:
+    """What happened to the messages of one topic; bytes are payloads.
+
+    At every time, ``n_in = n_out + n_dropped + n_queued``, and ``n_dropped`` is the sum
+    of what follows it up to ``n_stopped``.
+
+    Attributes:
+        n_in: messages that came.
+        n_out: messages that the other broker has acknowledged; of QoS 0, that were
+            handed to the connection.
+        n_queued: messages that wait, or were sent and are not acknowledged.
+        n_dropped: messages that were dropped, for whatever cause.
+        n_full: dropped because a queue was full.
+        n_too_large: dropped because they were larger than allowed.
+        n_expired: dropped because their own message expiry has passed.
+        n_looped: dropped because they had been here before.
+        n_refused: dropped because the other broker refused them.
+        n_no_lane: dropped because no filter of the rate map has them any more.
+        n_no_name: dropped because their new topic is none.
+        n_stopped: dropped because the bridge was stopped, without a queue on disk.
+        n_resent: messages that had to be sent again after a lost connection.
+        n_maybe_twice: messages that may have arrived twice: sent again by this bridge,
+            or to it.
+        bytes_in: of those that came.
+        bytes_out: of those that were acknowledged.
+        delay_s: sum of the times from coming to acknowledgement.
+        max_delay_s: the longest.
+    """
+
+    n_in: int = 0
+    n_out: int = 0
+    n_queued: int = 0
+    n_dropped: int = 0
+    n_full: int = 0
+    n_too_large: int = 0
+    n_expired: int = 0
+    n_looped: int = 0
+    n_refused: int = 0
+    n_no_lane: int = 0
+    n_no_name: int = 0
+    n_stopped: int = 0
+    n_resent: int = 0
+    n_maybe_twice: int = 0
+    bytes_in: int = 0
+    bytes_out: int = 0
+    delay_s: float = 0.0
+    max_delay_s: float = 0.0
+
+    def plain(self) -> dict[str, float]:
+        """As what JSON can hold; causes of drops only where they occurred."""
+        found = {name: getattr(self, name) for name in _NAMES}
+        return {k: v for k, v in found.items() if v or k not in _CAUSES}
+
+    def drop(self, cause: Cause) -> None:
+        """One of those that were queued is dropped."""
+        self.n_queued -= 1
+        self.n_dropped += 1
+        name = f"n_{cause}"
+        setattr(self, name, getattr(self, name) + 1)
+
+    def add(self, other: TopicCounts) -> None:
+        """Count together."""
+        for name in _NAMES:
+            mine, theirs = getattr(self, name), getattr(other, name)
+            is_longest = name == "max_delay_s"
+            setattr(self, name, max(mine, theirs) if is_longest else mine + theirs)
+
+
+_NAMES = tuple(one.name for one in fields(TopicCounts))
+_CAUSES = {f"n_{cause}" for cause in get_args(Cause)}
+
+
+class FlowStats:
+    """The counters of one direction, by topic, and which have changed.
+
+    ``before`` was counted before the bridge was started, which is ``now_s``.
+    """
+
+    def __init__(self, before: Mapping[str, Mapping[str, float]], now_s: float) -> None:
+        self.topics: dict[str, TopicCounts] = {
+            topic: TopicCounts(**{k: v for k, v in counts.items() if k in _NAMES})  # type: ignore[arg-type]
+            for topic, counts in before.items()
+        }
+        self._changed: dict[str, None] = {}
+        self._touched_s = dict.fromkeys(self.topics, now_s)
+
+    def of(self, topic: str, now_s: float) -> TopicCounts:
+        """The counts of a topic, to be changed; strange ones are kept together."""
+        if topic not in self.topics and len(self.topics) >= MAX_TOPICS:
+            topic = OTHERS
+        self._changed[topic] = None
+        self._touched_s[topic] = now_s
+        return self.topics.setdefault(topic, TopicCounts())
+
+    def fold(self, before_s: float) -> list[str]:
+        """Count silent topics of which nothing waits with the others; their names."""
+        gone = [
+            topic
+            for topic, counts in self.topics.items()
+            if topic != OTHERS
+            and not counts.n_queued
+            and self._touched_s[topic] < before_s
+        ]
+        for topic in gone:
+            self.of(OTHERS, before_s).add(self.topics.pop(topic))
+            del self._touched_s[topic]
+            self._changed.pop(topic, None)
+        return gone
+
+    def changed(self) -> dict[str, TopicCounts]:
+        """What has changed since this was asked last."""
+        found = {topic: self.topics[topic] for topic in self._changed}
+        self._changed.clear()
+        return found
+
+    def plain(self) -> dict[str, Any]:
+        """Totals and topics, as what JSON can hold; causes only where they occurred."""
+        topics = {topic: counts.plain() for topic, counts in self.topics.items()}
+        total = TopicCounts().plain()
+        for counts in topics.values():
+            for name, value in counts.items():
+                before = total.get(name, 0)
+                is_longest = name == "max_delay_s"
+                total[name] = max(before, value) if is_longest else before + value
+        return {"total": total, "topics": topics}

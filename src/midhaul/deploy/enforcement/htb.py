@@ -384,12 +384,9 @@ _CLASS = re.compile(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClassCounts:
-    """What the kernel has counted for a class.
+    """What the kernel has counted for a class, Ethernet headers included.
 
-    Attributes:
-        n_bytes: sent, Ethernet headers included.
-        n_packets: sent.
-        n_dropped: packets dropped because its queue was full.
+    ``n_dropped`` are packets dropped because its queue was full.
     """
 
     n_bytes: int
@@ -398,15 +395,10 @@ class ClassCounts:
 
 
 def apply(plan: HtbPlan, *, command: Sequence[str] = ()) -> None:
-    """Put a plan into force, in place of the one before.
+    """Put a plan into force in place of the one before.
 
-    Args:
-        plan: what to do.
-        command: what stands before ``tc``, such as a namespace's.
-
-    Raises:
-        PrerequisiteError: ``tc`` is missing.
-        NodeError: the kernel refuses; nothing is in force then.
+    ``command`` stands before ``tc``. A PrerequisiteError where ``tc`` is missing; a
+    NodeError where the kernel refuses, and nothing is in force then.
     """
     remove(plan, command=command)
     try:
@@ -418,11 +410,7 @@ def apply(plan: HtbPlan, *, command: Sequence[str] = ()) -> None:
 
 
 def remove(plan: HtbPlan, *, command: Sequence[str] = ()) -> None:
-    """Take a plan out of force; harmless where none is.
-
-    Raises:
-        PrerequisiteError: ``tc`` is missing.
-    """
+    """Take a plan out of force; harmless where none is."""
     _run(down_command(plan), command)
 
 
@@ -431,12 +419,8 @@ def change_rates(
 ) -> HtbPlan:
     """Give the classes of a plan in force new rates; what waits keeps its place.
 
-    Returns:
-        The plan that is in force now.
-
-    Raises:
-        DataError: a class is unknown, or rates are impossible.
-        NodeError: the kernel refuses.
+    The plan that is in force now is returned. A DataError where a class is unknown, or
+    rates are impossible; a NodeError where the kernel refuses.
     """
     if unknown := set(rates_bps) - {one.name for one in plan.classes}:
         message = f"expected rates of classes of the plan, found {sorted(unknown)}"
@@ -457,8 +441,7 @@ def read_counts(
 ) -> dict[str, ClassCounts]:
     """What the kernel has counted, by analytic; ``""`` is everything else.
 
-    Raises:
-        NodeError: the plan is not in force.
+    A NodeError where the plan is not in force.
     """
     said = _call(["tc", "-s", "class", "show", "dev", plan.device], command)
     blocks = said.split("\n\n")

@@ -5,16 +5,22 @@ holds both directions to their rates, which can be changed while traffic flows. 
 are started inside with :meth:`Lab.command`; they see nothing but their own loopback and
 the link. Everything is removed at the end, on SIGTERM too, and what a killed run has
 left is removed by the next one.
+
+Its *broker* is mosquitto. It listens on loopback unless told otherwise, lets nobody
+send more than a stated size, keeps bounded queues, and writes what it holds for absent
+clients to its folder, so that a restart loses nothing that it has acknowledged.
 """
 
 from __future__ import annotations
 
 import contextlib
+import getpass
 import itertools
 import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -23,6 +29,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from midhaul.errors import DataError, NodeError, PrerequisiteError
+from midhaul.machine.children import LoggedChild
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -50,13 +57,8 @@ _COUNTER = itertools.count()
 class Traffic:
     """What the link has carried since it was made, Ethernet headers included.
 
-    Attributes:
-        up_bytes: gateway to cloud.
-        up_packets: the same, in packets.
-        down_bytes: cloud to gateway.
-        down_packets: the same, in packets.
-        up_dropped: packets that the full queue of the gateway has dropped.
-        down_dropped: the same for the cloud.
+    Up is gateway to cloud; dropped are packets that the full queue of a side has
+    dropped.
     """
 
     up_bytes: int
@@ -70,16 +72,9 @@ class Traffic:
 class Lab:
     """Two namespaces and the link between them; a context manager.
 
-    Args:
-        uplink_bps: rate from gateway to cloud, headers of packets included; zero
-        carries
-            nothing.
-        downlink_bps: rate from cloud to gateway.
-        queue_s: how long a packet may wait for the link, as in a modem's buffer.
-
-    Raises:
-        PrerequisiteError: this is not Linux, not root, or ``ip`` or ``tc`` is missing.
-        NodeError: the kernel refuses.
+    An uplink of zero carries nothing; a packet may wait ``queue_s`` for the link, as in
+    a modem's buffer. A PrerequisiteError where this is not Linux, not root, or ``ip``
+    or ``tc`` is missing; a NodeError where the kernel refuses.
     """
 
     def __init__(
@@ -128,9 +123,7 @@ class Lab:
     def set_uplink(self, rate_bps: float) -> None:
         """Change the rate from gateway to cloud; what waits already keeps its place.
 
-        Raises:
-            DataError: the rate is negative, infinite or NaN.
-            NodeError: the kernel refuses.
+        A DataError is a rate that is negative, infinite or NaN.
         """
         self._shape("gateway", rate_bps)
 
@@ -217,11 +210,7 @@ class Lab:
 
 
 def check_prerequisites() -> None:
-    """Refuse, in words, where no lab can be built.
-
-    Raises:
-        PrerequisiteError: this is not Linux, not root, or a program is missing.
-    """
+    """Refuse, with a PrerequisiteError, where no lab can be built."""
     if sys.platform != "linux":
         message = f"the lab needs Linux, this is {sys.platform}"
         raise PrerequisiteError(message, _SIMULATE)
@@ -281,3 +270,82 @@ def _call(*argv: str) -> str:
         message = f"{' '.join(argv)} failed: {done.stderr.strip()}"
         raise NodeError(message, "network namespaces need root and CAP_NET_ADMIN")
     return done.stdout
+
+
+LOOPBACK = "127.0.0.1"
+
+_SEARCHED = "/usr/local/sbin:/usr/sbin:/sbin"
+
+
+class Broker(LoggedChild):
+    """One mosquitto; a context manager.
+
+    Its config, log and store are in ``folder``. Port 0 is one that is free in this
+    namespace; ``command`` stands before the program, such as :meth:`Lab.command` of a
+    side. A payload larger than ``max_message_bytes`` is refused; further messages than
+    ``max_queued`` for an absent client are dropped. ``more`` are lines of its config. A
+    PrerequisiteError where mosquitto is not installed.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        host: str = LOOPBACK,
+        port: int = 0,
+        command: Sequence[str] = (),
+        max_message_bytes: int = 16_000_000,
+        max_queued: int = 1000,
+        max_queued_bytes: int = 64_000_000,
+        more: Sequence[str] = (),
+    ) -> None:
+        self._program = _found()
+        port = port or _free_port(host)
+        super().__init__(
+            f"mosquitto on {host}:{port}", folder / "mosquitto.log", ready=" running"
+        )
+        self.host = host
+        self.port = port
+        self._prefix = list(command)
+        self._folder = folder
+        self._limits = {
+            "message_size_limit": max_message_bytes,
+            "max_queued_messages": max_queued,
+            "max_queued_bytes": max_queued_bytes,
+        }
+        self._more = "".join(f"{line}\n" for line in more)
+
+    def config(self) -> str:
+        """The text of its config."""
+        limits = "".join(f"{name} {value}\n" for name, value in self._limits.items())
+        return (
+            f"listener {self.port} {self.host}\n"
+            "allow_anonymous true\n"
+            f"user {getpass.getuser()}\n"
+            "persistence true\n"
+            f"persistence_location {self._folder.resolve()}/\n"
+            "set_tcp_nodelay true\n"
+            "log_dest stderr\n"
+            "log_type error\nlog_type warning\nlog_type notice\nlog_type information\n"
+            f"{limits}"
+            f"{self._more}"
+        )
+
+    def _command(self) -> list[str]:
+        self._folder.mkdir(parents=True, exist_ok=True)
+        file = self._folder / "mosquitto.conf"
+        file.write_text(self.config(), encoding="utf-8")
+        return [*self._prefix, self._program, "-c", str(file)]
+
+
+def _found() -> str:
+    program = shutil.which("mosquitto") or shutil.which("mosquitto", path=_SEARCHED)
+    if program is None:
+        message = "this needs the MQTT broker mosquitto, which is not installed"
+        raise PrerequisiteError(message, "apt install mosquitto")
+    return program
+
+
+def _free_port(host: str) -> int:
+    with socket.create_server((host, 0)) as probe:
+        return probe.getsockname()[1]

@@ -52,15 +52,10 @@ _TOLERANCE_BITS = 0.5  # clocks are floats: it is empty a hair before it is
 
 
 class Bucket:
-    """A leaky bucket.
+    """A leaky bucket; an infinite rate is one that is always empty.
 
-    Args:
-        rate_bps: at which it drains; infinite for one that is always empty.
-        now_s: the time; it does not run backwards.
-        slack_s: by how much a timer may be late without loss of rate; zero is exact.
-
-    Attributes:
-        rate_bps: the present rate.
+    Time does not run backwards. A timer may be late by ``slack_s`` without loss of
+    rate; zero is exact.
     """
 
     __slots__ = ("_at_s", "_level_bits", "_slack_s", "rate_bps")
@@ -112,16 +107,10 @@ Drop = Literal["oldest", "newest"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bounds:
-    """What may wait in each lane.
+    """What may wait in each lane; ``drop`` goes when there is no room.
 
-    Attributes:
-        n_messages: at most so many.
-        n_bytes: at most so many bytes on the wire together; a larger message has no
-            room at all.
-        drop: which one goes when there is no room.
-
-    Raises:
-        DataError: no message fits.
+    Bytes are on the wire, together; a larger message has no room at all. A DataError
+    where no message fits.
     """
 
     n_messages: int = 100
@@ -140,14 +129,9 @@ class Bounds:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Waiting(Generic[T]):
-    """A message in a queue.
+    """A message in a queue, whatever it is, and what it takes on the wire.
 
-    Attributes:
-        lane: where it waits.
-        number: counts all messages that came, so that order can be restored.
-        message: whatever it is.
-        n_bytes: what it takes on the wire.
-        came_s: when it came.
+    ``number`` counts all messages that came, so that order can be restored.
     """
 
     lane: str
@@ -161,15 +145,8 @@ class Waiting(Generic[T]):
 class LaneCounts:
     """What happened in one lane; bytes are those on the wire.
 
-    Attributes:
-        n_in: messages that came.
-        n_out: messages that left; one that was put back and left again counts twice.
-        n_dropped: messages that were dropped.
-        bytes_in: of those that came.
-        bytes_out: of those that left.
-        bytes_dropped: of those that were dropped.
-        delay_s: sum of the times in the queue, of those that left.
-        max_delay_s: the longest.
+    A message that was put back and left again counts twice in ``n_out``; delays are of
+    those that left, in the queue.
     """
 
     n_in: int = 0
@@ -262,16 +239,10 @@ class Lane(Generic[T]):
 class Pacer(Generic[T]):
     """Queues of many lanes, and when each message may leave.
 
-    Args:
-        uplink_bps: what all lanes together may send; infinite for no cap.
-        now_s: the time, on the clock of all other calls.
-        bounds: of each lane's queue.
-        lateness_s: by how much a timer may be late without loss of rate.
-        is_work_conserving: whether lanes share what others leave of the uplink. A lane
-            may then exceed its own rate, all together still never the uplink.
-
-    Raises:
-        DataError: the uplink is negative or NaN.
+    All lanes together send at most ``uplink_bps``, which may be infinite; a DataError
+    where it is negative or NaN. A timer may be late by ``lateness_s`` without loss of
+    rate. Where it is work-conserving, lanes share what others leave of the uplink: one
+    may then exceed its own rate, all together still never the uplink.
     """
 
     def __init__(
@@ -302,11 +273,8 @@ class Pacer(Generic[T]):
     ) -> None:
         """Change the rates, and the uplink where it is given, from now on.
 
-        A lane that is not named any more gets a rate of zero; its messages wait.
-
-        Raises:
-            DataError: a rate is negative, infinite or NaN, or the uplink is negative or
-                NaN.
+        A lane that is not named any more gets a rate of zero; its messages wait. A
+        DataError is a rate that is negative, infinite or NaN.
         """
         for name, rate_bps in rates_bps.items():
             _check(f"lane {name}", rate_bps)
@@ -329,19 +297,14 @@ class Pacer(Generic[T]):
             self._lanes[name].bucket.set_rate(rate_bps * scale, now_s)
 
     def remove(self, lane: str) -> tuple[LaneCounts, list[Waiting[T]]]:
-        """Take a lane away.
-
-        Returns:
-            What happened in it so far, and what waits in it, the oldest first.
-        """
+        """Take a lane away: what happened and what waits in it, the oldest first."""
         gone = self._lanes.pop(lane)
         return gone.counts, list(gone.queue)
 
     def discard(self, is_gone: Callable[[T], bool]) -> list[Waiting[T]]:
         """Take messages out of all queues that need not be sent any more.
 
-        Returns:
-            Those messages; they count as dropped, and take nothing of the rates.
+        These are returned. They count as dropped, and take nothing of the rates.
         """
         return [gone for lane in self._lanes.values() for gone in lane.discard(is_gone)]
 
@@ -371,17 +334,10 @@ class Pacer(Generic[T]):
     def offer(
         self, lane: str, message: T, n_bytes: int, now_s: float
     ) -> list[Waiting[T]]:
-        """Put a message into a lane's queue.
+        """Put a message into a lane's queue, which :meth:`set_rates` has named.
 
-        Args:
-            lane: a name that :meth:`set_rates` knows.
-            message: what to send.
-            n_bytes: what it takes on the wire.
-            now_s: when it came.
-
-        Returns:
-            What was dropped to keep the bounds; the message itself, where there was no
-            room for it.
+        What was dropped to keep the bounds is returned: the message itself, where there
+        was no room for it.
         """
         self._number += 1
         waiting = Waiting(
@@ -396,10 +352,8 @@ class Pacer(Generic[T]):
     def put_back(self, unsent: Iterable[Waiting[T]]) -> list[Waiting[T]]:
         """Return messages that left but did not arrive to the heads of their queues.
 
-        What they took of the rates is spent. Of messages in a full queue one goes.
-
-        Returns:
-            What was dropped to keep the bounds.
+        What they took of the rates is spent. Of messages in a full queue one goes; what
+        was dropped is returned.
         """
         for waiting in sorted(unsent, key=lambda one: -one.number):
             self._lanes[waiting.lane].return_head(waiting)

@@ -18,8 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from midhaul.deploy.enforcement.bridge_ends import stay_connected
-from midhaul.deploy.enforcement.bridge_stats import EndCounts
+from midhaul.deploy.enforcement.bridge_ends import EndCounts, stay_connected
 from midhaul.deploy.enforcement.mqtt.connection import (
     MOST_MID,
     ConnectionLostError,
@@ -48,17 +47,10 @@ N_CONTENTS = 96
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Header:
-    """Which message this is.
+    """Which message this is, of those of its analytic, and what content it shows.
 
-    Attributes:
-        analytic: whose.
-        workload: of what sort it is.
-        number: its number among those of the analytic.
-        content: what it shows.
-        place: where its analytic runs, ``cloud`` or ``gateway``.
-        knob: how much of it is sent; None where no rate was granted.
-        planned_ns: planned send, on the machine's monotonic clock.
-        sent_ns: actual send; None where there was none.
+    ``knob`` says how much of it is sent, None where no rate was granted; ``sent_ns`` is
+    None where it was not. Times are on the machine's monotonic clock.
     """
 
     analytic: str
@@ -83,11 +75,7 @@ def pack(header: Header, body: bytes) -> bytes:
 
 
 def unpack(payload: bytes) -> tuple[Header, bytes]:
-    """Header and body of a message.
-
-    Raises:
-        DataError: this is none of ours.
-    """
+    """Header and body of a message; a DataError where it is none of ours."""
     head, _, body = payload.partition(b"\n")
     try:
         return Header(**json.loads(head)), body
@@ -121,15 +109,28 @@ def tell(**fields: object) -> None:
     sys.stdout.flush()
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Assignment:
+    """What one analytic's sensor does until it is told otherwise.
+
+    ``lane`` is the last level of its topics; ``knob`` is None where it has no rate.
+    """
+
+    lane: int
+    workload: str
+    place: str
+    knob: float | None
+    first_ns: int
+    period_ns: int
+    until_ns: int
+
+
 class WorkerChannel:
     """A connection to a broker that comes back; what is sent meanwhile waits.
 
-    Args:
-        endpoint: the broker.
-        name: under which it keeps messages while the connection is away.
-        filters: topics to subscribe to.
-        take: called with the topic and payload of each message that comes.
-        expiry_s: after which nobody need forward what was sent; None for never.
+    The broker keeps messages under ``name`` while the connection is away; ``take`` is
+    called with the topic and payload of each. Nobody need forward what was sent after
+    ``expiry_s``.
     """
 
     def __init__(

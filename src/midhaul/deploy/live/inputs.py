@@ -23,13 +23,14 @@ from midhaul.deploy.requests import (
     read_requests_csv,
 )
 from midhaul.errors import DataError
+from midhaul.runs.section import value_of
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
 
-    from midhaul.deploy.live.calibration import PullModel
     from midhaul.deploy.live.config import LiveConfig
-    from midhaul.deploy.live.curves import MeasuredCurves
+    from midhaul.deploy.live.pulls import PullModel
+    from midhaul.deploy.live.workload import MeasuredCurves
     from midhaul.deploy.problem import Analytic, ContainerImage
     from midhaul.deploy.requests import AnalyticRequest
 
@@ -38,11 +39,7 @@ _PLANS = 0.2  # share of a slot that its placement may take
 
 
 def images_of(config: LiveConfig) -> dict[str, ContainerImage]:
-    """The container images at their full sizes; those that are made are scaled.
-
-    Raises:
-        DataError: the file cannot be read or holds no images.
-    """
+    """The container images at their full sizes; those that are made are scaled."""
     if config.images.file is not None:
         return read_images(config.images.file)
     return builtin_images(seed=config.seed)
@@ -53,8 +50,7 @@ def requests_of(
 ) -> list[AnalyticRequest]:
     """Who asks for what when, in real seconds after the begin of a repetition.
 
-    Raises:
-        DataError: the file cannot be read, or names an image that is not there.
+    A DataError where the file cannot be read, or names an image that is not there.
     """
     wanted, scale = config.requests, config.time_scale
     if wanted.file is None:
@@ -111,8 +107,7 @@ def analytics_from(
 def network_of(config: LiveConfig) -> Network:
     """The link, with its trace where there is one.
 
-    Raises:
-        DataError: the trace cannot be read.
+    A DataError if that is unreadable.
     """
     link = config.link
     if link.uplink_trace is None:
@@ -143,23 +138,18 @@ def policy_of(config: LiveConfig, model: PullModel) -> Policy:
     """How the gateway decides, in real seconds."""
     planning, slot_s = config.planning, config.slot_s / config.time_scale
     horizon_s = planning.horizon_s
-    return Policy(
+    return value_of(
+        Policy,
+        planning,
         name=policy_name(config),
         placer=placer_named(planning.placer, time_limit_s=_PLANS * slot_s),
         allocator=allocator_named(planning.allocator),
         eviction=eviction_named(planning.eviction),
         slot_s=slot_s,
         rate_period_s=config.rate_period_s / config.time_scale,
-        sees_lifetimes=planning.sees_lifetimes,
         horizon_s=None if horizon_s is None else horizon_s / config.time_scale,
         startup=Startup(fixed_s=model.fixed_s + model.start_s),
-        high_water=planning.high_water,
-        low_water=planning.low_water,
         downlink_share=planning.pull_share,
-        uplink_share=planning.uplink_share,
-        forecast=planning.forecast,
-        max_over_share=planning.max_over_share,
-        has_back_pressure=planning.has_back_pressure,
     )
 
 

@@ -5,196 +5,228 @@ slot the placement is planned and its pulls are queued, and then the uplink is d
 Pulls and moves happen in between. A placement that takes long is followed from the rate
 period on in which it is there: the uplink is divided meanwhile.
 
-Its pulls happen one after another, and moves follow from them.
+Of the uplink a forecast is counted on, and the *backlog*, which is what waits for it as
+the bridge counts it, takes some of that back.
 """
 
 from __future__ import annotations
 
 import asyncio
+import json
 import time
-from collections import deque
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from midhaul.deploy.control import State, make_room, plan_rates, plan_slot
-from midhaul.deploy.live.decision_log import Mark, Notes
-from midhaul.deploy.live.pending import PendingPlacement
-from midhaul.deploy.live.tables import EVICTIONS, LIVE_PULLS
-from midhaul.deploy.live.uplink import LiveUplink
+from midhaul.deploy.live.pulls import Pulls
+from midhaul.deploy.live.tables import EVICTIONS, Mark, Notes
 from midhaul.deploy.store.store_index import StoreState, load_index
+from midhaul.deploy.uplink_control import BackPressure, EwmaForecast, forecast_named
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Coroutine, Mapping, Sequence
+    from pathlib import Path
 
     from midhaul.deploy.control import Policy
     from midhaul.deploy.enforcement.lab import Traffic
     from midhaul.deploy.enforcement.rate_map import RateMap
-    from midhaul.deploy.live.calibration import PullModel
-    from midhaul.deploy.live.decision_log import Records
+    from midhaul.deploy.live.pulls import PullModel
     from midhaul.deploy.live.site import Site
     from midhaul.deploy.live.situation import GatewaySituation
+    from midhaul.deploy.live.tables import Records
     from midhaul.deploy.networks import Network
     from midhaul.deploy.placement.base import Placement
     from midhaul.deploy.problem import Analytic, ContainerImage, Gateway
     from midhaul.runs.progress import Task
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Job:
-    """A pull that a placement asks for; times on the experiment's clock.
+class PendingPlacement:
+    """At most one placement that is being planned, of the slot that asked for it.
 
-    Attributes:
-        image: what.
-        slot_s: begin of the slot.
-        planned_begins_s: planned begin.
-        planned_ends_s: planned end.
-        planned_bytes: what it carries, as planned.
+    A slot waits ``patience_s`` for its placement.
     """
 
-    image: str
-    slot_s: float
-    planned_begins_s: float
-    planned_ends_s: float
-    planned_bytes: int
+    def __init__(self, patience_s: float) -> None:
+        self._patience_s = patience_s
+        self._task: asyncio.Task[Placement] | None = None
+        self._slot_s = 0.0
 
-    @property
-    def planned_s(self) -> float:
-        """How long it takes, as planned."""
-        return self.planned_ends_s - self.planned_begins_s
+    async def ask(
+        self, slot_s: float, plan: Callable[[], Coroutine[Any, Any, Placement]]
+    ) -> None:
+        """Begin to plan, and wait a little; while one is planned, no other is."""
+        if self._task is None:
+            self._task, self._slot_s = asyncio.create_task(plan()), slot_s
+            await asyncio.wait({self._task}, timeout=self._patience_s)
+
+    def take(self) -> tuple[Placement, float] | None:
+        """The placement and the begin of its slot, once; None while there is none."""
+        if self._task is None or not self._task.done():
+            return None
+        task, self._task = self._task, None
+        return task.result(), self._slot_s
+
+    async def close(self) -> None:
+        """Give up what is being planned."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.wait({self._task})
 
 
-class Pulls:
-    """Carries out jobs in order, until cancelled.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Backlog:
+    """What waits in the bridge's lanes or was sent but not acknowledged.
 
-    Args:
-        site: whose puller does it.
-        situation: who waits for what.
-        records: where pulls are noted.
-        clock: seconds on the experiment's clock.
-        start: what starts an analytic on the gateway once its image is there.
+    ``left_bps`` is the rate at which messages were acknowledged since the last look.
+    """
+
+    waiting_bits: float
+    left_bps: float
+
+
+class BacklogMeter:
+    """Reads the counters that the bridge writes to a file."""
+
+    def __init__(self, file: Path) -> None:
+        self._file = file
+        self._up_s = self._bytes_out = 0.0
+
+    def read(self) -> Backlog | None:
+        """What waits now; None where the counters cannot be read or are old."""
+        try:
+            stats = json.loads(self._file.read_text(encoding="utf-8"))
+            up_s, bytes_out = float(stats["up_s"]), float(stats["total"]["bytes_out"])
+            n_bytes = stats["bytes_waiting"] + stats["bytes_in_flight"]
+        except (OSError, ValueError, KeyError):
+            return None
+        passed_s, before = up_s - self._up_s, self._bytes_out
+        if passed_s == 0:
+            return None
+        self._up_s, self._bytes_out = up_s, bytes_out
+        left_bps = 8 * (bytes_out - before) / passed_s if passed_s > 0 else 0.0
+        return Backlog(waiting_bits=8.0 * n_bytes, left_bps=max(0.0, left_bps))
+
+
+_MOST_RESERVED = 0.5  # share of the uplink; with less, pulls slow down by themselves
+_SEEN_S = 1.0
+_TRIED = 0.25  # share of the usual rate that a link which carried nothing is tried with
+
+
+class LiveUplink:
+    """The uplink as the loop knows it: the rate periods that have ended, and the queue.
+
+    Of the period that goes on, ``assumed_bps`` was forecast, ``reserved_bps`` of it is
+    kept free for acknowledgements of pulls, and ``free_bps`` all messages together may
+    send.
     """
 
     def __init__(
         self,
-        site: Site,
-        situation: GatewaySituation,
-        records: Records,
+        network: Network,
+        policy: Policy,
         *,
-        clock: Callable[[], float],
-        start: Callable[[Analytic], Awaitable[None]],
+        duration_s: float,
+        deadline_s: float,
+        stats_file: Path,
     ) -> None:
-        self._site = site
-        self._situation = situation
-        self._records = records
-        self._clock = clock
-        self._start = start
-        self._jobs: deque[Job] = deque()
-        self._news = asyncio.Event()
-        self._now: Job | None = None
-        self._now_begins_s = 0.0
+        self._network, self._policy = network, policy
+        self._pressure = BackPressure(deadline_s)
+        self._meter = BacklogMeter(stats_file)
+        self._waiting_bits = 0.0
+        self.assumed_bps = self.reserved_bps = self.free_bps = 0.0
+        period_s = policy.rate_period_s
+        first_bps = network.mean_uplink_bps(0.0, _SEEN_S)
+
+        def coming_bps(number: int) -> float:
+            ends_s = min((number + 1) * period_s, duration_s)
+            return network.mean_uplink_bps(number * period_s, ends_s)
+
+        self._usual = EwmaForecast(first_bps)
+        self._last_bps = first_bps
+        self._forecast = forecast_named(
+            policy.forecast,
+            max_over_share=policy.max_over_share,
+            first_bps=first_bps,
+            coming_bps=coming_bps,
+        )
 
     @property
-    def is_busy(self) -> bool:
-        """Whether something is pulled or about to be."""
-        return self._now is not None or bool(self._jobs)
+    def n_steps_down(self) -> int:
+        """How often knobs went down within the period."""
+        return self._pressure.n_steps_down
 
-    def backlog_s(self, now_s: float) -> float:
-        """How long it takes, about, until the link down is free."""
-        rest_s = sum(job.planned_s for job in self._jobs)
-        if self._now is not None:
-            ends_s = self._now_begins_s + self._now.planned_s
-            rest_s += max(0.2, ends_s - now_s)
-        return rest_s
+    @property
+    def drained_bps(self) -> float:
+        """What messages may leave at together, those that wait included.
 
-    def planned_end_s(self, image: str, otherwise_s: float) -> float:
-        """When the job of an image ends, as planned; else what is given."""
-        jobs = [*self._jobs, *([] if self._now is None else [self._now])]
-        ends = [job.planned_ends_s for job in jobs if job.image == image]
-        return ends[0] if ends else otherwise_s
-
-    def add(
-        self,
-        placement: Placement,
-        images: Iterable[str],
-        now_s: float,
-        begins_s: float,
-    ) -> None:
-        """Queue the pulls of a placement.
-
-        An image whose layers are all present is asked for as well, before the others:
-        the store has to know it before it can be held.
-
-        Args:
-            placement: its pulls come in their order.
-            images: all that it needs.
-            now_s: begin of the slot.
-            begins_s: when the link down is free.
+        A promise bounds what is offered, not how fast leaves what was offered before:
+        that follows acknowledgements, so no queue grows of it beyond the window of the
+        bridge. After a fall the forecast is a small part of what the link carries, and
+        messages would outlive their deadline beside a link that is free.
         """
-        jobs = [
-            Job(
-                image=pull.image,
-                slot_s=now_s,
-                planned_begins_s=begins_s + pull.begins_s,
-                planned_ends_s=begins_s + pull.ends_s,
-                planned_bytes=pull.compressed_bytes,
-            )
-            for pull in placement.pulls
-        ]
-        known = {job.image for job in [*jobs, *self._jobs]}
-        known |= set() if self._now is None else {self._now.image}
-        at_once = [
-            Job(
-                image=image,
-                slot_s=now_s,
-                planned_begins_s=begins_s,
-                planned_ends_s=begins_s,
-                planned_bytes=0,
-            )
-            for image in images
-            if image not in known
-        ]
-        self._jobs.extend([*at_once, *jobs])
-        self._news.set()
+        if not self._policy.has_back_pressure:
+            return self.free_bps
+        usual_bps = self._usual.next_bps
+        carries_bps = max(min(self._last_bps, usual_bps), _TRIED * usual_bps)
+        given_bps = carries_bps * self._policy.uplink_share
+        return max(self.free_bps, given_bps - self.reserved_bps)
 
-    async def live(self) -> None:
-        """Pull, and start who waits; until cancelled."""
-        while True:
-            while self._jobs:
-                self._now = self._jobs.popleft()
-                self._now_begins_s = self._clock()
-                try:
-                    await self._carry_out(self._now)
-                finally:
-                    self._now = None
-            self._news.clear()
-            await self._news.wait()
+    def ended(self, begins_s: float, ends_s: float) -> None:
+        """A rate period has ended: what it could carry is known now."""
+        carried_bps = self._network.mean_uplink_bps(begins_s, ends_s)
+        self._forecast.observe(carried_bps)
+        self._usual.observe(carried_bps)
+        self._last_bps = carried_bps
 
-    async def _carry_out(self, job: Job) -> None:
-        row: dict[str, Any] = {
-            "image": job.image,
-            "slot_s": job.slot_s,
-            "planned_begins_s": job.planned_begins_s,
-            "planned_ends_s": job.planned_ends_s,
-            "planned_bytes": job.planned_bytes,
-            "error": "",
-            "is_wasted": True,
-            "pulled_bytes": 0,
-        }
-        if not self._situation.waiting_for(job.image):
-            self._records.add(LIVE_PULLS, **row)  # they left before it began
-            return
-        row["begins_s"] = self._now_begins_s
-        found = await self._site.puller.call(do="pull", image=job.image)
-        if "error" in found:
-            row["error"] = found["error"]
-            self._situation.give_up(job.image)
-        else:
-            names = ("ends_s", "pulled_bytes", "resumed_bytes", "n_retries")
-            row |= {name: found[name] for name in names}
-            for analytic in self._situation.waiting_for(job.image):
-                row["is_wasted"] = False
-                await self._start(analytic)
-        self._records.add(LIVE_PULLS, **row)
+    def begin(self) -> None:
+        """Begin a rate period: say what to count on."""
+        is_steady = self._network.trace is None
+        self.assumed_bps = (
+            self._network.uplink_bps if is_steady else self._forecast.next_bps
+        )
+        self._pressure.begin()
+
+    def reserve(self, acks_bps: float) -> None:
+        """Keep free what acknowledgements take, if the uplink has it.
+
+        Messages get the rest.
+        """
+        policy = self._policy
+        self.reserved_bps = min(acks_bps, _MOST_RESERVED * self.assumed_bps)
+        claim_bps = 0.0
+        if policy.has_back_pressure:
+            claim_bps = self._pressure.claim_bps(
+                self._waiting_bits, policy.rate_period_s
+            )
+        given_bps = self.assumed_bps * policy.uplink_share
+        self.free_bps = max(0.0, given_bps - self.reserved_bps - claim_bps)
+
+    def look(self, granted_bps: float) -> float | None:
+        """The share of the grant that may be offered now.
+
+        None where that is as it was.
+        """
+        backlog = self._meter.read()
+        if backlog is None or not self._policy.has_back_pressure:
+            return None
+        self._waiting_bits = backlog.waiting_bits
+        before = self._pressure.share
+        share = self._pressure.look(
+            granted_bps=granted_bps,
+            waiting_bits=backlog.waiting_bits,
+            left_bps=backlog.left_bps,
+        )
+        return None if share == before else share
+
+    def pullable_bps(self, pull_bps: float, ack_share: float) -> float:
+        """How fast a pull goes whose acknowledgements share the uplink with messages.
+
+        Otherwise it goes at ``pull_bps``; ``ack_share`` is bytes up for each byte down.
+        """
+        carries_bps = min(self._last_bps, self._usual.next_bps)
+        given_bps = (1 - _MOST_RESERVED) * self.assumed_bps * self._policy.uplink_share
+        acks_bps = max(0.0, carries_bps - given_bps)
+        return max(1.0, min(pull_bps, acks_bps / ack_share))
 
 
 _LOOK_S = 1.0  # how often the loop looks at what waits
@@ -203,19 +235,10 @@ _PATIENCE_S = 0.5  # for a placement, before the uplink is divided without it
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RepetitionSetting:
-    """What a repetition is given.
+    """What a repetition is given: images with their real digests, and who comes when.
 
-    Attributes:
-        policy: how to decide.
-        model: how pulls behave here.
-        gateway: the whole of it.
-        network: the link.
-        images: with their real digests.
-        analytics: who comes when.
-        duration_s: when it ends.
-        slack_s: from the begin of a slot until its pulls can begin.
-        has_ack_reserve: whether acknowledgements of pulls are reserved for.
-        deadline_s: a message that is scored later is late.
+    Pulls can begin ``slack_s`` after the begin of a slot; ``has_ack_reserve`` says
+    whether acknowledgements of pulls are reserved for.
     """
 
     policy: Policy
@@ -231,15 +254,7 @@ class RepetitionSetting:
 
 
 class Loop:
-    """One repetition.
-
-    Args:
-        setting: what it is given.
-        site: where it happens.
-        situation: who is there; nobody at first.
-        records: where it is noted.
-        clock: seconds on the experiment's clock.
-    """
+    """One repetition; nobody is there at first."""
 
     def __init__(
         self,
@@ -271,8 +286,7 @@ class Loop:
     async def run(self, task: Task) -> None:
         """Decide until the end of the repetition.
 
-        Raises:
-            NodeError: a process has ended.
+        A NodeError if a process has ended.
         """
         setting = self._setting
         period_s = setting.policy.rate_period_s
@@ -351,11 +365,7 @@ class Loop:
         placement = await asyncio.to_thread(plan_slot, state, policy)
         took_s = time.perf_counter() - begin
         self._notes.decided(
-            "placement",
-            took_s,
-            len(state.in_cloud),
-            placement.value,
-            placement.bound,
+            "placement", took_s, len(state.in_cloud), placement.value, placement.bound
         )
         return placement
 

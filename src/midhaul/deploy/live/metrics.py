@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -35,57 +36,53 @@ if TYPE_CHECKING:
     Row = Mapping[str, Any]
 
 
+_by_slot = partial(Metric, over="slots")
+
 METRICS = declare(
-    Metric(
+    _by_slot(
         "weighted_qos",
         "mean quality of all messages; 0 for those that came late, are missing, or "
         "whose analytic was granted nothing",
         better="higher",
         heading="weighted quality, measured, late and missing as 0",
         form="{:.3f}",
-        over="slots",
     ),
-    Metric(
+    _by_slot(
         "weighted_qos_in_time",
         "the same without the late and the missing",
         better="higher",
         heading="weighted quality of what came in time",
         form="{:.3f}",
-        over="slots",
     ),
-    Metric(
+    _by_slot(
         "planned_qos",
         "what the QoS curves promised for all of them",
         better="higher",
         heading="weighted quality, as the curves promised",
         form="{:.3f}",
-        over="slots",
     ),
-    Metric(
+    _by_slot(
         "late_share",
         "messages that were scored after their deadline, of those that were sent",
         better="lower",
         heading="messages late",
         form="share",
-        over="slots",
     ),
-    Metric(
+    _by_slot(
         "missing_share",
         "messages that were not scored at all, of those that were sent",
         better="lower",
         heading="messages missing",
         form="share",
-        over="slots",
     ),
-    Metric(
+    _by_slot(
         "not_granted_share",
         "planned messages of analytics that were granted no rate",
         better="lower",
         heading="messages without any rate",
         form="share",
-        over="slots",
     ),
-    Metric(
+    _by_slot(
         "latency_p50_s",
         "median of planned send until scored, of all messages that were sent; what is "
         "late or missing took the deadline at least, so the number may be `>=`",
@@ -93,66 +90,58 @@ METRICS = declare(
         better="lower",
         heading="message latency, median",
         form="duration",
-        over="slots",
     ),
-    Metric(
+    _by_slot(
         "latency_p95_s",
         "95th percentile of the same",
         unit="s",
         better="lower",
         heading="message latency, 95 %",
         form="duration",
-        over="slots",
     ),
-    Metric(
+    _by_slot(
         "overshoot_share",
         "rate periods in which allocated and reserved, or sent, was more than the "
         "uplink carried",
         better="lower",
         heading="rate periods over the uplink",
         form="share",
-        over="slots",
     ),
     Metric("n_overshoot", "rate periods with an overshoot", better="lower"),
-    Metric(
+    _by_slot(
         "uplink_allocated_share",
         "granted rates over what the uplink carries",
         better="higher",
         heading="uplink granted",
         form="share",
-        over="slots",
     ),
-    Metric(
+    _by_slot(
         "uplink_sent_share",
         "bits that left the gateway's device over what the uplink carries",
         better="higher",
         heading="uplink in use, at the device",
         form="share",
-        over="slots",
     ),
-    Metric(
+    _by_slot(
         "uplink_reserved_share",
         "what was kept free for the acknowledgements of pulls",
         better="higher",
         heading="uplink kept for acknowledgements",
         form="share",
-        over="slots",
     ),
-    Metric(
+    _by_slot(
         "realised_saving",
         "upload saved over upload that the planned moves promised",
         better="higher",
         heading="planned saving realised",
         form="share",
-        over="slots",
     ),
-    Metric(
+    _by_slot(
         "realised_moves",
         "moves that happened over moves that were planned",
         better="higher",
         heading="planned moves realised",
         form="share",
-        over="slots",
     ),
     Metric(
         "n_moves_planned",
@@ -170,30 +159,27 @@ METRICS = declare(
         heading="upload saved",
         form="bits",
     ),
-    Metric(
+    _by_slot(
         "mean_saved_bps",
         "upload rate that those on the gateway save",
         unit="bit/s",
         better="higher",
         heading="upload saved, mean",
         form="rate",
-        over="slots",
     ),
-    Metric(
+    _by_slot(
         "mean_on_gateway",
         "analytics on the gateway, mean over time",
         better="higher",
         heading="analytics on the gateway, mean",
         form="{:,.4g}",
-        over="slots",
     ),
-    Metric(
+    _by_slot(
         "mean_in_cloud",
         "analytics in the cloud",
         better="higher",
         heading="analytics in the cloud, mean",
         form="{:,.4g}",
-        over="slots",
     ),
     Metric(
         "pulled_bytes",
@@ -203,30 +189,27 @@ METRICS = declare(
         heading="pulled",
         form="size",
     ),
-    Metric(
+    _by_slot(
         "wasted_pull_share",
         "bytes of pulls that no analytic could use, over all pulled",
         better="lower",
         heading="pulled in vain",
         form="share",
-        over="slots",
     ),
-    Metric(
+    _by_slot(
         "pull_time_ratio",
         "time that pulls took over the time planned for them",
         better="lower",
         heading="pull time over planned",
         form="{:,.4g}",
-        over="slots",
     ),
-    Metric(
+    _by_slot(
         "mean_stored_bytes",
         "layers on the disk, uncompressed",
         unit="B",
         better="higher",
         heading="layers on the disk, mean",
         form="size",
-        over="slots",
     ),
     Metric(
         "n_messages",
@@ -256,11 +239,7 @@ METRICS = declare(
 
 
 def samples(run: Run) -> list[MetricSamples]:
-    """All metrics of a live run that have independent units.
-
-    Args:
-        run: of deploy.live; what it has is what there is.
-    """
+    """All metrics of a live run that have independent units."""
     names = [str(row["name"]) for row in run.read(CONFIGURATIONS).to_pylist()]
     slots = Slots(run, names[0] if names else "")
     if not slots.units:
@@ -275,12 +254,7 @@ def samples(run: Run) -> list[MetricSamples]:
 
 
 class Slots:
-    """The slots of a run, and the numbers that belong to them.
-
-    Args:
-        run: with its config and its periods.
-        name: of the configuration.
-    """
+    """The slots of a run, and the numbers that belong to them."""
 
     def __init__(self, run: Run, name: str) -> None:
         config = run.config_values()
@@ -410,11 +384,7 @@ def move_metrics(rows: Sequence[Row], slots: Slots) -> list[MetricSamples]:
     return [
         slots.ratio("realised_saving", rows, "slot_s", saved, planned),
         slots.ratio(
-            "realised_moves",
-            rows,
-            "slot_s",
-            column(rows, "is_realised"),
-            ones,
+            "realised_moves", rows, "slot_s", column(rows, "is_realised"), ones
         ),
     ]
 

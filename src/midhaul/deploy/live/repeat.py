@@ -14,8 +14,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from midhaul.deploy.control import State, plan_rates, plan_slot
-from midhaul.deploy.live.calibration import calibrate
-from midhaul.deploy.live.decision_log import Records
 from midhaul.deploy.live.inputs import (
     analytics_from,
     gateway_of,
@@ -24,9 +22,10 @@ from midhaul.deploy.live.inputs import (
     workload_of,
 )
 from midhaul.deploy.live.loop import Loop, RepetitionSetting
+from midhaul.deploy.live.pulls import calibrate
 from midhaul.deploy.live.site import Site
 from midhaul.deploy.live.situation import GatewaySituation
-from midhaul.deploy.live.tables import REPEATS
+from midhaul.deploy.live.tables import REPEATS, Records
 from midhaul.deploy.networks import replay
 from midhaul.deploy.placement.mincut import load_kernels
 from midhaul.machine.processes import cpu_time
@@ -36,9 +35,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from midhaul.deploy.enforcement.lab import Lab
-    from midhaul.deploy.live.calibration import PullModel
     from midhaul.deploy.live.config import FaultConfig, LiveConfig
-    from midhaul.deploy.live.curves import MeasuredCurves
+    from midhaul.deploy.live.pulls import PullModel
+    from midhaul.deploy.live.workload import MeasuredCurves
     from midhaul.deploy.networks import Network
     from midhaul.deploy.problem import Analytic, ContainerImage
     from midhaul.deploy.store.server import RegistryServer
@@ -49,16 +48,7 @@ if TYPE_CHECKING:
 async def break_things(
     faults: Sequence[FaultConfig], site: Site, clock: Callable[[], float]
 ) -> int:
-    """Let every fault happen at its time.
-
-    Args:
-        faults: what, when, for how long.
-        site: whose processes.
-        clock: seconds on the experiment's clock.
-
-    Returns:
-        How many there were.
-    """
+    """Let every fault happen at its time on the experiment's clock, and count them."""
     for fault in sorted(faults, key=lambda one: one.at_s):
         await asyncio.sleep(max(0.0, fault.at_s - clock()))
         if fault.what == "registry":
@@ -79,15 +69,9 @@ _POLL_S = 0.1
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Place:
-    """What all repetitions share.
+    """What all repetitions share: the link, the registry, which runs, and its images.
 
-    Attributes:
-        lab: the link, built.
-        registry: in the cloud, running.
-        scratch: folder for what goes at the end.
-        images: with their real digests.
-        curves: of the workloads, by name.
-        network: the link as it is planned with.
+    ``scratch`` is for what goes at the end, ``network`` the link as it is planned with.
     """
 
     lab: Lab
@@ -103,8 +87,7 @@ async def run_repeat(
 ) -> None:
     """Run one repetition and write its rows.
 
-    Raises:
-        NodeError: a process does not start, or ends.
+    A NodeError where a process does not live.
     """
     lines = _Lines()
     site = Site(

@@ -9,26 +9,18 @@ import numpy as np
 
 from midhaul.deploy.live import tables
 from midhaul.deploy.live.metrics import METRICS
-from midhaul.deploy.report import overtime, overuse
-from midhaul.deploy.report.overtime import algorithm_times
-from midhaul.report import Cell, DataTable, Figure, Notice, Page, PageSection
+from midhaul.deploy.report import over_time_chapters, promises, replayed, staircases
+from midhaul.report import Cell, DataTable, Figure, Page, PageSection
 from midhaul.report.axes import Axis, Series
-from midhaul.report.charts import (
-    CAPTION,
-    bars,
-    percentile_curves,
-    points_of,
-    steps_with_points,
-)
+from midhaul.report.charts import CAPTION, bars, percentile_curves, points_of
 from midhaul.report.numbers import duration_text, size_text
 from midhaul.report.view import (
     View,
-    environment,
     gather,
     headline,
-    subtitle,
+    nothing_yet,
+    page_of,
     summary_cell,
-    verdict_of,
 )
 from midhaul.stats import claimed_quantile
 
@@ -43,25 +35,14 @@ if TYPE_CHECKING:
 def build(run: Run) -> Page:
     """The report of a live run, whatever the run got to."""
     view = View(run, tables.CONFIGURATIONS)
-    chapters = (
-        _overview(view),
-        _messages(view),
-        *_over_time(view),
-        environment(run),
-    )
-    return Page(
-        title="Live: a gateway and its cloud, measured",
-        subtitle=subtitle(run),
-        verdict=verdict_of(run),
-        notes=run.manifest.notes,
-        sections=tuple(part for part in chapters if part is not None),
-    )
+    title = "Live: a gateway and its cloud, measured"
+    return page_of(run, title, _overview(view), _messages(view), *_over_time(view))
 
 
 def _overview(view: View) -> PageSection:
     if not view.names:
         text = "This run has not begun to measure, so there is nothing to show."
-        return PageSection(title="Overview", items=(Notice(text=text, tone="warning"),))
+        return nothing_yet(text)
     wanted = (
         ("Weighted quality", "weighted_qos"),
         ("Planned saving realised", "realised_saving"),
@@ -162,18 +143,8 @@ def _curves(view: View) -> Figure | str:
         (f"{row['workload']} {row['place']}", round(row["knob"], 6)): row["n"]
         for row in view.run.sql(query).to_pylist()
     }
-    rows = [
-        {
-            "curve": step["curve"],
-            "kbps": step["rate_bps"] / 1e3,
-            "quality": step["quality"],
-            "chosen": sent.get((step["curve"], round(step["knob"], 6)), 0),
-        }
-        for step in steps
-        if step["is_on_frontier"]
-    ]
-    chart = steps_with_points(
-        rows, Axis("kbps", "kbit/s"), Axis("quality", "quality"), "chosen"
+    chart = staircases(
+        steps, lambda step: sent.get((step["curve"], round(step["knob"], 6)), 0)
     )
     caption = (
         "Measured before the first repetition, on scenes and sounds held out. Rings: "
@@ -236,28 +207,14 @@ def _maybe(value: float | None, form: Callable[[float], str]) -> Cell | None:
     return None if value is None else Cell(form(value), value)
 
 
-def _over_time(view: View) -> tuple[PageSection | None, ...]:
+def _over_time(view: View) -> tuple[PageSection, ...]:
     if "periods" not in view.has:
         return ()
     config = view.run.config_values()
-    period_s = float(config["rate_period_s"]) / float(config["time_scale"])
-    rows = view.rows(tables.PERIODS)
-    steady = {row["uplink_bps"] for row in rows}
-    limit = steady.pop() if len(steady) == 1 else None
-    quality = (
-        overtime.quality(view, tables.PERIODS),
-        overtime.stacked_rates(view, tables.RATES, limit),
-        overtime.uplink(view, tables.PERIODS),
-        overuse.replayed(view, tables.PERIODS),
-    )
-    where = (
-        overtime.promises(view, tables.MOVES),
-        overtime.places(view, tables.RATES, period_s),
-        overtime.pulls(view, tables.LIVE_PULLS),
-        overtime.storage(view, tables.PERIODS),
-    )
-    return (
-        PageSection(title="Quality and rates", items=gather(quality)),
-        PageSection(title="Places, pulls and layers", items=gather(where)),
-        PageSection(title="Algorithms", items=gather((algorithm_times(view),))),
+    return over_time_chapters(
+        view,
+        (tables.PERIODS, tables.RATES, tables.LIVE_PULLS),
+        float(config["rate_period_s"]) / float(config["time_scale"]),
+        quality_too=(replayed(view, tables.PERIODS),),
+        where_first=(promises(view, tables.MOVES),),
     )

@@ -16,8 +16,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from midhaul.deploy.enforcement.broker import Broker
-from midhaul.deploy.enforcement.lab import ADDRESSES
+from midhaul.deploy.enforcement.lab import ADDRESSES, Broker
 from midhaul.deploy.enforcement.rate_map import RateMap
 from midhaul.deploy.store.client import RegistryClient
 from midhaul.deploy.store.making import make_images, push_image
@@ -40,14 +39,10 @@ _STOP_S = 10.0
 
 
 class Child:
-    """One worker.
+    """One worker; ``take`` is called with each line of it that is no reply.
 
-    Args:
-        role: its role and name.
-        options: for it.
-        command: what stands before the program, such as a namespace's.
-        log: file for what it writes to stderr.
-        take: called with each line that is no reply.
+    ``role`` is also its name, ``command`` what stands before the program, such as a
+    namespace's, and ``log`` the file for what it writes to stderr.
     """
 
     def __init__(
@@ -74,8 +69,7 @@ class Child:
     async def start(self) -> None:
         """Start it and wait until it is ready.
 
-        Raises:
-            NodeError: it ends, or is not ready in time.
+        A NodeError if it does not get so far.
         """
         with self.log.open("ab") as log:
             self._process = await asyncio.create_subprocess_exec(
@@ -98,11 +92,7 @@ class Child:
             raise self._failure("is not ready")  # noqa: EM101  it is a part of it
 
     def send(self, order: dict[str, Any]) -> None:
-        """Give an order that has no reply.
-
-        Raises:
-            NodeError: the process has ended.
-        """
+        """Give an order that has no reply; a NodeError where the process has ended."""
         process = self._process
         if process is None or process.stdin is None or self.ended.is_set():
             raise self._failure("takes no orders")  # noqa: EM101  it is a part of it
@@ -111,8 +101,7 @@ class Child:
     async def call(self, **order: Any) -> dict[str, Any]:
         """Give an order and wait for its reply.
 
-        Raises:
-            NodeError: the process ends before.
+        A NodeError if the process ends before.
         """
         self._n_calls += 1
         number = self._n_calls
@@ -122,11 +111,7 @@ class Child:
         return await future
 
     def check(self) -> None:
-        """Refuse to go on without it.
-
-        Raises:
-            NodeError: it has ended.
-        """
+        """Refuse to go on without it, with a NodeError."""
         if self.ended.is_set():
             raise self._failure("has ended")  # noqa: EM101  it is a part of it
 
@@ -212,12 +197,9 @@ async def publish_images(
     seed: int,
     progress: Progress,
 ) -> dict[str, ContainerImage]:
-    """Make images and push them into a registry's folder.
+    """Make images and push them into a registry's folder: their real digests and sizes.
 
     The registry listens on loopback meanwhile; later it is started inside the cloud.
-
-    Returns:
-        The images with their real digests and sizes.
     """
     shared: dict[str, str] = {}
     made: dict[str, ContainerImage] = {}
@@ -243,15 +225,8 @@ async def publish_images(
 class Site:
     """The processes of one repetition.
 
-    Args:
-        config: the experiment.
-        lab: the link, built.
-        registry: in the cloud, running.
-        folder: for what goes at the end.
-        logs: for logs and the rate map, which stay.
-        seed: of the messages.
-        threshold: score from which a detection counts.
-        take: called with each line of the publisher and of the cloud's consumer.
+    What is in ``folder`` goes at the end, ``logs`` and the rate map there stay.
+    ``take`` is called with each line of the publisher and of the cloud's consumer.
     """
 
     def __init__(
@@ -275,10 +250,7 @@ class Site:
             logs / "gateway-broker", port=MQTT_PORT, command=near
         )
         self.cloud_broker = Broker(
-            logs / "cloud-broker",
-            host=ADDRESSES["cloud"],
-            port=MQTT_PORT,
-            command=far,
+            logs / "cloud-broker", host=ADDRESSES["cloud"], port=MQTT_PORT, command=far
         )
         inside = {"host": "127.0.0.1", "port": MQTT_PORT}
         outside = {"host": ADDRESSES["cloud"], "port": MQTT_PORT}
@@ -327,11 +299,7 @@ class Site:
         self.puller = child("puller", "pull", store, near)
 
     async def start(self) -> None:
-        """Start brokers and workers, and wait until all are ready.
-
-        Raises:
-            NodeError: one does not start.
-        """
+        """Start brokers and workers, until all are ready; a NodeError if one is not."""
         await asyncio.to_thread(self.gateway_broker.start)
         await asyncio.to_thread(self.cloud_broker.start)
         RateMap(rates_bps={}).write(self.map_file)
@@ -346,11 +314,7 @@ class Site:
         await asyncio.to_thread(self.cloud_broker.stop)
 
     def check(self) -> None:
-        """Refuse to go on without one of the workers.
-
-        Raises:
-            NodeError: one has ended.
-        """
+        """Refuse to go on without one of the workers, with a NodeError."""
         for child in self._children:
             child.check()
 

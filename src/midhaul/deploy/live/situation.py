@@ -6,8 +6,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from midhaul.deploy.enforcement.rate_map import RateMap
-from midhaul.deploy.live.channel import RESULT, UP
-from midhaul.deploy.live.publisher import Assignment
+from midhaul.deploy.live.channel import RESULT, UP, Assignment
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -23,14 +22,7 @@ _NS = 1_000_000_000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Grant:
-    """What one analytic was given.
-
-    Attributes:
-        place: ``cloud`` or ``gateway``.
-        rate_bps: upload rate.
-        knob: setting that it buys; None for none.
-        quality: what the curve says of it.
-    """
+    """What one analytic was given: a rate, the setting it buys, and its quality."""
 
     place: str
     rate_bps: float
@@ -40,14 +32,7 @@ class Grant:
 
 @dataclass(slots=True, kw_only=True)
 class LiveMove:
-    """A move that a placement asks for.
-
-    Attributes:
-        analytic: who.
-        slot_s: begin of the slot.
-        planned_starts_s: when it is to start on the gateway.
-        starts_s: when it did; None as long as it did not.
-    """
+    """A move that a placement asks for; ``starts_s`` is None until it happens."""
 
     analytic: Analytic
     slot_s: float
@@ -55,11 +40,7 @@ class LiveMove:
     starts_s: float | None = None
 
     def row(self, end_s: float) -> dict[str, Any]:
-        """A row of the table ``moves``.
-
-        Args:
-            end_s: end of the repetition.
-        """
+        """A row of the table ``moves``, at the end of the repetition."""
         one = self.analytic
         leaves_s = min(one.departure_s, end_s)
         planned_s = max(0.0, leaves_s - self.planned_starts_s)
@@ -79,13 +60,10 @@ class LiveMove:
 
 
 class GatewaySituation:
-    """The analytics that are there.
+    """The analytics that are there; the experiment's clock is zero at ``begin_ns``.
 
-    Args:
-        begin_ns: when the experiment's clock is zero, on the machine's.
-        phases_s: by analytic, from its arrival to its first message.
-        workloads: by analytic.
-        deadline_s: until when a message that was sent may come.
+    ``phases_s`` is from an analytic's arrival to its first message; a message that was
+    sent may come until its deadline.
     """
 
     def __init__(
@@ -190,11 +168,7 @@ class GatewaySituation:
         }
 
     def rate_map(self, uplink_bps: float) -> RateMap:
-        """What every lane gets: each has one topic for messages and one for results.
-
-        Args:
-            uplink_bps: what all of them together may send.
-        """
+        """What every lane gets: each has one topic for messages and one for results."""
         rates = {
             f"{topic}/{lane}": IDLE_BPS
             for topic in (UP, RESULT)

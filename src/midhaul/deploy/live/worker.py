@@ -12,6 +12,10 @@ bridge    the pacing bridge from the gateway's broker to the cloud's
 pull      the gateway's layer store and its puller
 ========  =========================================================
 
+The *sensors* send messages at planned times, at the knobs granted. Plans are absolute:
+message *k* of an analytic is planned at ``first + k * period``, whatever happened to
+those before. A message without a rate is planned and not sent.
+
 The *analytics* answer messages in the cloud, and send answers from the gateway.
 
 The cloud's consumer also scores, because it alone may know the truth. Detection runs in
@@ -34,6 +38,7 @@ import logging
 import sys
 import time
 from dataclasses import asdict
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -45,8 +50,10 @@ from midhaul.deploy.live.channel import (
     HERE,
     RESULT,
     UP,
+    Assignment,
     Header,
     WorkerChannel,
+    content_of,
     encode_answer,
     orders,
     pack,
@@ -65,15 +72,104 @@ from midhaul.errors import DataError, MidhaulError
 if TYPE_CHECKING:
     from collections.abc import Coroutine
 
+_N_CACHED = 2048
+_NS = 1_000_000_000
+
+
+class Publisher:
+    """All sensors, over one connection to the gateway's broker."""
+
+    def __init__(self, workloads: dict[str, Workload], channel: WorkerChannel) -> None:
+        self._channel = channel
+        self._assigned: dict[str, Assignment] = {}
+        self._numbers: dict[str, int] = {}
+        self._news = asyncio.Event()
+
+        @lru_cache(_N_CACHED)
+        def body(workload: str, content: int, knob: float) -> bytes:
+            return workloads[workload].message(content, knob)
+
+        self._body = body
+
+    def assign(self, assigned: dict[str, dict[str, Any]]) -> None:
+        """Take over what every sensor does; those that are not named stop."""
+        self._assigned = {name: Assignment(**one) for name, one in assigned.items()}
+        self._news.set()
+
+    async def live(self) -> None:
+        """Send what is due, until cancelled."""
+        while True:
+            name, planned_ns = self._next()
+            self._news.clear()
+            wait_s = (planned_ns - time.monotonic_ns()) / _NS if name else None
+            if wait_s is None or wait_s > 0:
+                try:
+                    async with asyncio.timeout(wait_s):
+                        await self._news.wait()
+                except TimeoutError:
+                    pass
+                else:
+                    continue
+            if name in self._assigned:
+                self._send(name, self._assigned[name])
+                await asyncio.sleep(0)
+
+    def _next(self) -> tuple[str, int]:
+        """Whose message comes next, and when; no name where none does."""
+        found = ("", 0)
+        for name, one in self._assigned.items():
+            number = self._numbers.get(name, 0)
+            planned_ns = one.first_ns + number * one.period_ns
+            is_over = planned_ns >= one.until_ns
+            if not is_over and (not found[0] or planned_ns < found[1]):
+                found = (name, planned_ns)
+        return found
+
+    def _send(self, name: str, one: Assignment) -> None:
+        number = self._numbers.get(name, 0)
+        self._numbers[name] = number + 1
+        content = content_of(name, number)
+        header = Header(
+            analytic=name,
+            workload=one.workload,
+            number=number,
+            content=content,
+            place=one.place,
+            knob=one.knob,
+            planned_ns=one.first_ns + number * one.period_ns,
+            sent_ns=None if one.knob is None else time.monotonic_ns(),
+        )
+        n_bytes = None
+        if one.knob is not None:
+            payload = pack(header, self._body(one.workload, content, one.knob))
+            n_bytes = len(payload)
+            topic = UP if one.place == "cloud" else HERE
+            self._channel.send(f"{topic}/{one.lane}", payload)
+        tell(planned=asdict(header), n_bytes=n_bytes)
+
+
+async def publish(
+    endpoint: Endpoint, config: WorkloadConfig, seed: int, expiry_s: float | None
+) -> None:
+    """The life of the process: obeys ``{"do": "assign", "assigned": {…}}``."""
+    workloads = {name: workload_named(name, config, seed) for name in WORKLOADS}
+    for workload in workloads.values():
+        workload.message(0, workload.knobs[0])
+    channel = WorkerChannel(endpoint, "publisher", expiry_s=expiry_s)
+    publisher = Publisher(workloads, channel)
+    tasks = [asyncio.create_task(channel.live())]
+    tasks.append(asyncio.create_task(publisher.live()))
+    await channel.is_up.wait()
+    tell(ready=True)
+    async for order in orders():
+        if order["do"] == "assign":
+            publisher.assign(order["assigned"])
+    for task in tasks:
+        task.cancel()
+
 
 class Consumer:
-    """Answers messages one after another.
-
-    Args:
-        endpoint: the broker beside it.
-        place: ``cloud`` or ``gateway``.
-        workloads: by name.
-    """
+    """Answers messages one after another; it is at the broker of its place."""
 
     def __init__(
         self, endpoint: Endpoint, place: str, workloads: dict[str, Workload]
@@ -131,11 +227,7 @@ class Consumer:
 
 
 async def consume(
-    endpoint: Endpoint,
-    place: str,
-    config: WorkloadConfig,
-    seed: int,
-    threshold: float,
+    endpoint: Endpoint, place: str, config: WorkloadConfig, seed: int, threshold: float
 ) -> None:
     """The life of the process: obeys ``start`` and ``end`` of an analytic."""
     workloads = {name: workload_named(name, config, seed) for name in WORKLOADS}
@@ -174,21 +266,10 @@ class RunClock:
 
 
 class GatewayWorker:
-    """What the orders act on.
-
-    Args:
-        store: of the layers.
-        puller: into it.
-        registry: ``host:port``.
-        clock: seconds on the clock of the experiment.
-    """
+    """What the orders act on; the registry is ``host:port``."""
 
     def __init__(
-        self,
-        store: LayerStore,
-        puller: Puller,
-        registry: str,
-        clock: RunClock,
+        self, store: LayerStore, puller: Puller, registry: str, clock: RunClock
     ) -> None:
         self._store = store
         self._puller = puller
@@ -238,13 +319,7 @@ class GatewayWorker:
 
 
 async def pull(folder: Path, registry: str, seed: int) -> None:
-    """The life of the process.
-
-    Args:
-        folder: of the layer store.
-        registry: ``host:port``.
-        seed: of the waits between attempts.
-    """
+    """The life of the process; the seed is of the waits between attempts."""
     clock = RunClock()
     rng = np.random.default_rng([seed, 7])
     with LayerStore(folder, clock=clock) as store:
@@ -263,11 +338,7 @@ async def pull(folder: Path, registry: str, seed: int) -> None:
 
 
 def main(argv: list[str]) -> None:
-    """Run one role until stdin is closed.
-
-    Args:
-        argv: name of the role, and its options as JSON.
-    """
+    """Run one role, whose options are JSON, until stdin is closed."""
     logging.basicConfig(stream=sys.stderr, level=logging.INFO)
     options: dict[str, Any] = json.loads(argv[1])
     with contextlib.suppress(KeyboardInterrupt):
@@ -275,11 +346,8 @@ def main(argv: list[str]) -> None:
 
 
 def _role(name: str, options: dict[str, Any]) -> Coroutine[Any, Any, None]:
-    # Imported here, so that each process loads only what it needs.
     match name:
         case "publish":
-            from midhaul.deploy.live.publisher import publish  # noqa: PLC0415
-
             return publish(
                 _endpoint(options),
                 _workload(options),
@@ -295,11 +363,7 @@ def _role(name: str, options: dict[str, Any]) -> Coroutine[Any, Any, None]:
                 options["threshold"],
             )
         case "pull":
-            return pull(
-                Path(options["folder"]),
-                options["registry"],
-                options["seed"],
-            )
+            return pull(Path(options["folder"]), options["registry"], options["seed"])
         case _:
             return bridge(Path(options["file"]))
 
@@ -307,7 +371,6 @@ def _role(name: str, options: dict[str, Any]) -> Coroutine[Any, Any, None]:
 async def bridge(file: Path) -> None:
     """Run a pacing bridge."""
     from midhaul.deploy.enforcement.bridge import Bridge  # noqa: PLC0415  optional
-    from midhaul.deploy.live.channel import orders, tell  # noqa: PLC0415  optional
 
     stop = asyncio.Event()
     one = Bridge(read_bridge(file), clock=time.monotonic, rng=np.random.default_rng())

@@ -12,18 +12,28 @@ chirp, clicks or a band of noise. The knob is the share of the sampling rate tha
 is left; a clip is resampled by cutting its spectrum, so that nothing is aliased. What
 lies above half the rate that is left is gone, and with it the difference between
 classes. The quality of an answer is 1 where the class is right and 0 otherwise.
+
+*QoS curves* of both are measured before the loop begins. For each knob, messages that
+are never sent afterwards are made, answered and scored. The rate of a step is the 90th
+percentile of their sizes, with what the transport adds and 5 % more, so that no lane is
+loaded to its last bit. On the gateway an analytic sees whole messages and uploads its
+answers alone: one step.
 """
 
 from __future__ import annotations
 
 import io
 import wave
+from dataclasses import dataclass
 from functools import lru_cache
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
+from midhaul.deploy.curves.qos_curve import QosCurve
+from midhaul.deploy.curves.transport import publish_bytes
+from midhaul.deploy.live.channel import UP, Header, encode_answer, pack
 from midhaul.model import Detections
 from midhaul.vision.data.names import map_labels
 from midhaul.vision.detectors.detector import load_detector
@@ -37,6 +47,7 @@ if TYPE_CHECKING:
 
     from midhaul.deploy.live.config import WorkloadConfig
     from midhaul.model import GroundTruth
+    from midhaul.runs.progress import Task
     from midhaul.vision.scenes.scene import Scene, Split
 
 IMAGE_KNOBS = (0.04, 0.08, 0.15, 0.25, 0.4, 0.6, 0.8, 1.0)
@@ -46,13 +57,10 @@ _N_CACHED = 512
 
 
 class Images:
-    """Scenes of a seed, and a detector for them.
+    """Scenes of a seed, and a detector for them; curves use the split ``calibration``.
 
-    Args:
-        detector: its spec.
-        seed: of the scenes.
-        split: ``calibration`` for those that nothing but QoS curves is measured on.
-        threshold: score from which a detection counts; see :func:`best_threshold`.
+    ``threshold`` is the score from which a detection counts; see
+    :func:`best_threshold`.
     """
 
     def __init__(
@@ -141,12 +149,7 @@ def _hits(truth: GroundTruth, found: Detections, threshold: float) -> dict[str, 
 
 
 def best_threshold(images: Images, n: int) -> float:
-    """The score from which detections should count, on whole scenes.
-
-    Args:
-        images: the scenes to look at; use those of the split ``calibration``.
-        n: how many.
-    """
+    """The score from which detections should count, on ``n`` scenes of calibration."""
     grid = np.round(np.arange(0.1, 0.75, 0.05), 2)
     images.threshold = float(grid[0])
     answers = [images.answer(images.message(i, 1.0)) for i in range(n)]
@@ -163,16 +166,7 @@ SOUND_KNOBS = (0.1, 0.2, 0.3, 0.4, 4 / 7, 0.7, 6 / 7, 1.0)
 """Shares of the rate whose clips have lengths that are quick to transform."""
 RATE_HZ = 22_050
 CLIP_S = 4
-CLASSES = (
-    "engine",
-    "horn",
-    "siren",
-    "saw",
-    "glass",
-    "brakes",
-    "steam",
-    "bat",
-)
+CLASSES = ("engine", "horn", "siren", "saw", "glass", "brakes", "steam", "bat")
 """In the order of the frequencies that tell them."""
 
 _N = RATE_HZ * CLIP_S
@@ -189,9 +183,7 @@ _PEAK = 32_000
 class Sounds:
     """Sound events of a seed, and a classifier that was fitted on others.
 
-    Args:
-        seed: of the events.
-        stream: which of several disjoint series of events: 0 to send, 1 for curves.
+    ``stream`` chooses among disjoint series of events: 0 to send, 1 for curves.
     """
 
     def __init__(self, *, seed: int, stream: int = 0) -> None:
@@ -333,12 +325,7 @@ def _fit() -> tuple[Float64[np.ndarray, "c f"], Float64[np.ndarray, " f"]]:
 
 
 class Workload(Protocol):
-    """Messages of one sort, the program that answers them, and who knows the truth.
-
-    Attributes:
-        name: what tables call it.
-        knobs: settings from the cheapest to the best; the last is 1.
-    """
+    """Messages of one sort, the program that answers them, and who knows the truth."""
 
     @property
     def name(self) -> str:
@@ -351,12 +338,7 @@ class Workload(Protocol):
         ...
 
     def message(self, content: int, knob: float) -> bytes:
-        """A message as a file.
-
-        Args:
-            content: which one; every number stands for another.
-            knob: how much of it is sent.
-        """
+        """A message as a file: which one, and how much of it is sent."""
         ...
 
     def answer(self, message: bytes) -> Any:
@@ -377,13 +359,7 @@ WORKLOADS = ("images", "sounds")
 
 
 def workload_named(name: str, config: WorkloadConfig, seed: int) -> Workload:
-    """One of the two workloads, made from a seed.
-
-    Args:
-        name: ``images`` or ``sounds``.
-        config: which detector answers images.
-        seed: of the messages.
-    """
+    """``images`` or ``sounds``, made from a seed."""
     if name == "images":
         return Images(str(config.detector), seed=seed)
 
@@ -394,3 +370,160 @@ def message_hz(name: str, config: WorkloadConfig) -> float:
     """Messages per second of one analytic."""
     period_s = config.image_period_s if name == "images" else config.sound_period_s
     return 1 / period_s
+
+
+USUAL_NAME = "yolo-12.1000"
+"""An analytic whose name is as long as most."""
+
+_HEADROOM = 1.05
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MeasuredCurves:
+    """The two curves of a workload, quality by upload rate, and payloads of the steps.
+
+    ``n`` messages are behind each step; ``threshold`` is the score from which a
+    detection counts, 0 for sounds.
+    """
+
+    workload: str
+    threshold: float
+    n: int
+    cloud: QosCurve
+    gateway: QosCurve
+    cloud_bytes: tuple[float, ...]
+    gateway_bytes: tuple[float, ...]
+
+    @property
+    def saved_bps(self) -> float:
+        """What the best quality in the cloud costs more than on the gateway."""
+        return float(self.cloud.rates_bps[-1] - self.gateway.rates_bps[-1])
+
+    def plain(self) -> dict[str, Any]:
+        """As what JSON can hold."""
+        return {
+            "workload": self.workload,
+            "threshold": self.threshold,
+            "n": self.n,
+            "hz": self.cloud.message_hz,
+            "knobs": self.cloud.knobs.tolist(),
+            "bytes": list(self.cloud_bytes),
+            "qualities": self.cloud.qualities.tolist(),
+            "result_bytes": self.gateway_bytes[0],
+        }
+
+    @classmethod
+    def of(cls, plain: dict[str, Any]) -> MeasuredCurves:
+        """What :meth:`plain` gave."""
+        name, hz, sizes = plain["workload"], plain["hz"], plain["bytes"]
+        best = plain["qualities"][-1]
+        return cls(
+            workload=name,
+            threshold=plain["threshold"],
+            n=plain["n"],
+            cloud=_curve(name, "cloud", plain["knobs"], sizes, plain["qualities"], hz),
+            gateway=_curve(name, "gateway", [1.0], [plain["result_bytes"]], [best], hz),
+            cloud_bytes=tuple(sizes),
+            gateway_bytes=(plain["result_bytes"],),
+        )
+
+    def rows(self) -> list[dict[str, object]]:
+        """Rows of the table ``curves``."""
+        pairs = (("cloud", self.cloud, self.cloud_bytes),)
+        pairs += (("gateway", self.gateway, self.gateway_bytes),)
+        return [
+            {
+                "curve": f"{self.workload} {place}",
+                "knob": float(curve.knobs[step]),
+                "message_bytes": sizes[step],
+                "rate_bps": float(curve.rates_bps[step]),
+                "quality": float(curve.qualities[step]),
+                "n": self.n,
+                "is_on_frontier": bool(curve.on_frontier[step]),
+            }
+            for place, curve, sizes in pairs
+            for step in range(len(curve))
+        ]
+
+
+def link_bps(payload_bytes: float, hz: float) -> float:
+    """What messages of a size are granted: MQTT, TCP, IP and Ethernet, and 5 %."""
+    topic = f"{UP}/10"
+    return _HEADROOM * 8 * hz * publish_bytes(round(payload_bytes), topic, qos=1)
+
+
+def _curve(
+    workload: str,
+    place: str,
+    knobs: list[float],
+    sizes: list[float],
+    qualities: list[float],
+    hz: float,
+) -> QosCurve:
+    return QosCurve.of(
+        f"{workload} {place}",
+        np.array(knobs),
+        np.array([link_bps(size, hz) for size in sizes]),
+        np.array(qualities),
+        message_hz=hz,
+    )
+
+
+_PERCENTILE = 90
+
+
+def measure_curves(
+    config: WorkloadConfig, seed: int, task: Task
+) -> tuple[MeasuredCurves, ...]:
+    """Measure both workloads on messages of which none is sent later."""
+    images = Images(str(config.detector), seed=seed, split="calibration")
+    threshold = best_threshold(images, config.n_curve_images)
+    sounds = Sounds(seed=seed, stream=1)
+    return (
+        _measure(images, config.n_curve_images, threshold, config, task),
+        _measure(sounds, config.n_curve_sounds, 0.0, config, task),
+    )
+
+
+def _measure(
+    workload: Workload, n: int, threshold: float, config: WorkloadConfig, task: Task
+) -> MeasuredCurves:
+    sizes: list[float] = []
+    qualities: list[float] = []
+    results: list[int] = []
+    for knob in workload.knobs:
+        bodies = [workload.message(content, knob) for content in range(n)]
+        answers = [workload.answer(body) for body in bodies]
+        scores = [workload.score(i, answer) for i, answer in enumerate(answers)]
+        header = _header(workload.name, knob)
+        found = [len(pack(header, body)) for body in bodies]
+        sizes.append(float(np.percentile(found, _PERCENTILE)))
+        qualities.append(float(np.mean(scores)))
+        results = [len(pack(header, encode_answer(answer))) for answer in answers]
+        task.advance()
+    return MeasuredCurves.of(
+        {
+            "workload": workload.name,
+            "threshold": threshold,
+            "n": n,
+            "hz": message_hz(workload.name, config),
+            "knobs": list(workload.knobs),
+            "bytes": sizes,
+            "qualities": qualities,
+            "result_bytes": float(np.percentile(results, _PERCENTILE)),
+        }
+    )
+
+
+def _header(workload: str, knob: float) -> Header:
+    """A header of the usual length."""
+    return Header(
+        analytic=USUAL_NAME,
+        workload=workload,
+        number=10,
+        content=10,
+        place="gateway",
+        knob=knob,
+        planned_ns=10**13,
+        sent_ns=10**13,
+    )

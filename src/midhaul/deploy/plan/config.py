@@ -14,7 +14,7 @@ from midhaul.deploy.exports.plan import ExportSite, Toleration
 from midhaul.deploy.plan.choices import PlanAllocatorName, is_planner
 from midhaul.deploy.store.manifests import parse_platform
 from midhaul.errors import DataError
-from midhaul.runs.config import Config, Section
+from midhaul.runs.config import Config, Section, setting
 from midhaul.runs.section import section
 from midhaul.runs.spec import Spec
 
@@ -44,49 +44,45 @@ PlatformName = Annotated[str, AfterValidator(_platform)]
 class ImagesConfig(Section):
     """Where container images and the sizes of their layers come from."""
 
-    kind: Literal["builtin", "file", "registry", "engine"] = Field(
-        default="builtin",
-        description="builtin: 24 made-up images; file: a Parquet table of layers; "
-        "registry: manifests of any OCI registry; engine: the local Docker engine.",
+    kind: Literal["builtin", "file", "registry", "engine"] = setting(
+        "builtin",
+        "builtin: 24 made-up images; file: a Parquet table of layers; registry: "
+        "manifests of any OCI registry; engine: the local Docker engine.",
     )
-    file: Path | None = Field(
-        default=None,
-        description="Parquet file with the columns image, position, digest and "
-        "compressed_bytes, uncompressed_bytes or size_bytes (file).",
+    file: Path | None = setting(
+        None,
+        "Parquet file with the columns image, position, digest and compressed_bytes, "
+        "uncompressed_bytes or size_bytes (file).",
     )
-    scale: float = Field(
-        default=1.0, gt=0, description="Factor on the sizes of the built-in images."
+    scale: float = setting(1.0, "Factor on the sizes of the built-in images.", gt=0)
+    platform: PlatformName = setting(
+        "linux/amd64",
+        "Which image of an index to take where a gateway names none: linux/arm64, "
+        "linux/arm/v7, or the names that Debian and the kernel have, such as aarch64, "
+        "x86_64 and armhf (registry, file).",
     )
-    platform: PlatformName = Field(
-        default="linux/amd64",
-        description="Which image of an index to take where a gateway names none: "
-        "linux/arm64, linux/arm/v7, or the names that Debian and the kernel have, such "
-        "as aarch64, x86_64 and armhf (registry, file).",
+    plain_http: tuple[str, ...] = setting(
+        (),
+        "Registries, HOST:PORT, that are asked without TLS; those on loopback are "
+        "asked by what they speak (registry).",
     )
-    plain_http: tuple[str, ...] = Field(
-        default=(),
-        description="Registries, HOST:PORT, that are asked without TLS; those on "
-        "loopback are asked by what they speak (registry).",
+    ca_file: Path | None = setting(
+        None,
+        "PEM file of a certificate authority, beside those of the system and of "
+        "/etc/docker/certs.d (registry).",
     )
-    ca_file: Path | None = Field(
-        default=None,
-        description="PEM file of a certificate authority, beside those of the system "
-        "and of /etc/docker/certs.d (registry).",
+    mirrors: dict[str, tuple[str, ...]] = setting(
+        dict[str, tuple[str, ...]],
+        "By registry, such as docker.io, mirrors HOST[:PORT][/PATH] that are asked "
+        "before it (registry).",
     )
-    mirrors: dict[str, tuple[str, ...]] = Field(
-        default_factory=dict[str, tuple[str, ...]],
-        description="By registry, such as docker.io, mirrors HOST[:PORT][/PATH] that "
-        "are asked before it (registry).",
+    reader: Literal["midhaul", "skopeo"] = setting(
+        "midhaul",
+        "Who asks registries; skopeo knows registries.conf, and no sizes on a disk "
+        "(registry).",
     )
-    reader: Literal["midhaul", "skopeo"] = Field(
-        default="midhaul",
-        description="Who asks registries; skopeo knows registries.conf, and no sizes "
-        "on a disk (registry).",
-    )
-    uncompressed_ratio: float = Field(
-        default=1.85,
-        ge=1,
-        description="Uncompressed over compressed bytes, where only these are known.",
+    uncompressed_ratio: float = setting(
+        1.85, "Uncompressed over compressed bytes, where only these are known.", ge=1
     )
 
     @model_validator(mode="after")
@@ -100,24 +96,19 @@ class ImagesConfig(Section):
 class CurveConfig(Section):
     """A QoS curve: what quality each upload rate buys."""
 
-    source: Spec = Field(
-        default=Spec("seed:audio-cloud"),
-        description="seed:NAME (audio-cloud, audio-gateway, yolo-cloud, yolo-gateway), "
-        "table:FILE (columns knob, rate_bps, quality), awstream:FILE, or run:FOLDER of "
-        "a testbed run.",
+    source: Spec = setting(
+        Spec("seed:audio-cloud"),
+        "seed:NAME (audio-cloud, audio-gateway, yolo-cloud, yolo-gateway), table:FILE "
+        "(columns knob, rate_bps, quality), awstream:FILE, or run:FOLDER of a testbed "
+        "run.",
     )
-    configuration: str = Field(
-        default="",
-        description="Which curve of the file, or which detector of the run; the first "
-        "by default.",
+    configuration: str = setting(
+        "",
+        "Which curve of the file, or which detector of the run; the first by default.",
     )
-    metric: str = Field(
-        default="f1", description="Metric of the run that is the quality (run)."
-    )
-    message_hz: float = Field(
-        default=0.0,
-        ge=0,
-        description="Messages per second: the image rate of a run; 0 for the file's.",
+    metric: str = setting("f1", "Metric of the run that is the quality (run).")
+    message_hz: float = setting(
+        0.0, "Messages per second: the image rate of a run; 0 for the file's.", ge=0
     )
 
 
@@ -128,63 +119,55 @@ class AnalyticConfig(Section):
         pattern=r"^[a-z0-9][a-z0-9.-]*$", description="Unique name, fit for DNS."
     )
     image: str = Field(description="Its container image.")
-    n: int = Field(default=1, ge=1, description="How many of it there are.")
-    weight: float = Field(default=1.0, ge=0, description="How much each counts.")
-    cloud_curve: str = Field(
-        default="", description="Curve while it runs in the cloud, one of [curves]."
+    n: int = setting(1, "How many of it there are.", ge=1)
+    weight: float = setting(1.0, "How much each counts.", ge=0)
+    cloud_curve: str = setting("", "Curve while it runs in the cloud, one of [curves].")
+    gateway_curve: str = setting(
+        "", "Curve while it runs on a gateway, one of [curves]."
     )
-    gateway_curve: str = Field(
-        default="", description="Curve while it runs on a gateway, one of [curves]."
-    )
-    saved_bps: float | None = Field(
-        default=None,
+    saved_bps: float | None = setting(
+        None,
+        "Upload rate saved on a gateway; by default the difference of the last steps "
+        "of its curves.",
         ge=0,
-        description="Upload rate saved on a gateway; by default the difference of the "
-        "last steps of its curves.",
     )
-    n_cores: float = Field(default=0.0, ge=0, description="CPU cores it keeps busy.")
-    memory_bytes: float = Field(default=0.0, ge=0, description="Memory it holds.")
-    lifetime_s: float | None = Field(
-        default=None, gt=0, description="How long it stays; for ever without."
+    n_cores: float = setting(0.0, "CPU cores it keeps busy.", ge=0)
+    memory_bytes: float = setting(0.0, "Memory it holds.", ge=0)
+    lifetime_s: float | None = setting(
+        None, "How long it stays; for ever without.", gt=0
     )
-    sites: tuple[str, ...] = Field(
-        default=(),
-        description="Gateways it may go to, all by default; its sensor stands at the "
-        "first and uploads over its uplink.",
+    sites: tuple[str, ...] = setting(
+        (),
+        "Gateways it may go to, all by default; its sensor stands at the first and "
+        "uploads over its uplink.",
     )
 
 
 class GatewayConfig(Section):
     """One gateway and its links."""
 
-    name: str = Field(
-        default="gateway", pattern=r"^[a-z0-9][a-z0-9.-]*$", description="Unique name."
+    name: str = setting("gateway", "Unique name.", pattern=r"^[a-z0-9][a-z0-9.-]*$")
+    platform: PlatformName | None = setting(
+        None,
+        "PlatformName whose images it runs, with layers and sizes of their own; that "
+        "of images without.",
     )
-    platform: PlatformName | None = Field(
-        default=None,
-        description="PlatformName whose images it runs, with layers and sizes of their "
-        "own; that of images without.",
-    )
-    disk_bytes: float = Field(
-        default=3e9, ge=0, description="Disk for layers, uncompressed."
-    )
-    n_cores: float = Field(default=4.0, ge=0, description="CPU cores for analytics.")
-    memory_bytes: float = Field(default=8e9, ge=0, description="Memory for analytics.")
-    downlink_bps: float = Field(default=100e6, ge=0, description="Rate of its pulls.")
-    uplink_bps: float = Field(default=5e6, ge=0, description="Rate of its uploads.")
-    images: tuple[str, ...] = Field(
-        default=(), description="Container images whose layers it has already."
+    disk_bytes: float = setting(3e9, "Disk for layers, uncompressed.", ge=0)
+    n_cores: float = setting(4.0, "CPU cores for analytics.", ge=0)
+    memory_bytes: float = setting(8e9, "Memory for analytics.", ge=0)
+    downlink_bps: float = setting(100e6, "Rate of its pulls.", ge=0)
+    uplink_bps: float = setting(5e6, "Rate of its uploads.", ge=0)
+    images: tuple[str, ...] = setting(
+        (), "Container images whose layers it has already."
     )
 
 
 class DrawConfig(Section):
     """Analytics that are drawn where none is listed: the seed's two kinds."""
 
-    n: int = Field(default=35, ge=0, description="How many analytics to draw.")
-    max_lifetime_s: float | None = Field(
-        default=None,
-        gt=0,
-        description="Lifetimes are drawn up to this, in minutes; for ever without.",
+    n: int = setting(35, "How many analytics to draw.", ge=0)
+    max_lifetime_s: float | None = setting(
+        None, "Lifetimes are drawn up to this, in minutes; for ever without.", gt=0
     )
 
 
@@ -205,31 +188,26 @@ class SiteConfig(
 class AllocateConfig(Config):
     """Rates alone: one uplink, several allocators."""
 
-    kind: str = Field(default="deploy.allocate", description="Kind of the experiment.")
-    curves: dict[str, CurveConfig] = Field(
-        default_factory=dict[str, CurveConfig],
-        description="QoS curves by name.",
+    kind: str = setting("deploy.allocate", "Kind of the experiment.")
+    curves: dict[str, CurveConfig] = setting(
+        dict[str, CurveConfig], "QoS curves by name."
     )
-    analytics: tuple[AnalyticConfig, ...] = Field(
-        default=(), description="Who wants upload rate; drawn when empty."
+    analytics: tuple[AnalyticConfig, ...] = setting(
+        (), "Who wants upload rate; drawn when empty."
     )
-    draw: DrawConfig = Field(
-        default_factory=DrawConfig, description="What is drawn when none is listed."
+    draw: DrawConfig = setting(DrawConfig, "What is drawn when none is listed.")
+    uplink_bps: tuple[float, ...] = setting(
+        (2.5e6, 5e6, 7.5e6, 10e6), "Uplinks to divide.", min_length=1
     )
-    uplink_bps: tuple[float, ...] = Field(
-        default=(2.5e6, 5e6, 7.5e6, 10e6),
+    allocators: tuple[PlanAllocatorName, ...] = setting(
+        ("even", "weighted", "raa", "hull", "exact"),
+        "Allocators to compare.",
         min_length=1,
-        description="Uplinks to divide.",
     )
-    allocators: tuple[PlanAllocatorName, ...] = Field(
-        default=("even", "weighted", "raa", "hull", "exact"),
-        min_length=1,
-        description="Allocators to compare.",
+    with_transport: bool = setting(
+        True, "Charge what MQTT and TCP add to each message."
     )
-    with_transport: bool = Field(
-        default=True, description="Charge what MQTT and TCP add to each message."
-    )
-    alpha: float = Field(default=0.01, gt=0, le=1, description="Step of raa.")
+    alpha: float = setting(0.01, "Step of raa.", gt=0, le=1)
 
     @model_validator(mode="after")
     def _uplinks_are_rates(self) -> Self:
@@ -243,60 +221,48 @@ class AllocateConfig(Config):
 class PlanConfig(Config):
     """Placement and rates for a moment: what to move where, and who gets how much."""
 
-    kind: str = Field(default="deploy.plan", description="Kind of the experiment.")
-    images: ImagesConfig = Field(
-        default_factory=ImagesConfig, description="The container images."
+    kind: str = setting("deploy.plan", "Kind of the experiment.")
+    images: ImagesConfig = setting(ImagesConfig, "The container images.")
+    curves: dict[str, CurveConfig] = setting(
+        dict[str, CurveConfig], "QoS curves by name."
     )
-    curves: dict[str, CurveConfig] = Field(
-        default_factory=dict[str, CurveConfig], description="QoS curves by name."
+    analytics: tuple[AnalyticConfig, ...] = setting(
+        (), "The analytics; drawn when empty."
     )
-    analytics: tuple[AnalyticConfig, ...] = Field(
-        default=(), description="The analytics; drawn when empty."
+    draw: DrawConfig = setting(DrawConfig, "What is drawn when none is listed.")
+    gateways: tuple[GatewayConfig, ...] = setting(
+        (GatewayConfig(),), "The gateways.", min_length=1
     )
-    draw: DrawConfig = Field(
-        default_factory=DrawConfig, description="What is drawn when none is listed."
-    )
-    gateways: tuple[GatewayConfig, ...] = Field(
-        default=(GatewayConfig(),), min_length=1, description="The gateways."
-    )
-    slot_s: float = Field(
-        default=300.0, gt=0, description="Time in which the pulls must end."
-    )
-    startup_s_per_gb: float = Field(
-        default=0.0,
+    slot_s: float = setting(300.0, "Time in which the pulls must end.", gt=0)
+    startup_s_per_gb: float = setting(
+        0.0,
+        "Time from the end of a pull to the first answer, per uncompressed gigabyte of "
+        "the image.",
         ge=0,
-        description="Time from the end of a pull to the first answer, per uncompressed "
-        "gigabyte of the image.",
     )
-    backhaul_bps: float | None = Field(
-        default=None, gt=0, description="Rate that all pulls share; unlimited without."
+    backhaul_bps: float | None = setting(
+        None, "Rate that all pulls share; unlimited without.", gt=0
     )
-    has_peer_pulls: bool = Field(
-        default=False, description="Whether gateways take layers from each other."
+    has_peer_pulls: bool = setting(
+        False, "Whether gateways take layers from each other."
     )
-    planners: tuple[str, ...] = Field(
-        default=("joint", "mincut+exact"),
-        min_length=1,
-        description="joint (whichever fits the size), joint-milp, joint-lagrangian, or "
+    planners: tuple[str, ...] = setting(
+        ("joint", "mincut+exact"),
+        "joint (whichever fits the size), joint-milp, joint-lagrangian, or "
         "PLACER+ALLOCATOR: first places, then rates.",
+        min_length=1,
     )
-    time_limit_s: float = Field(
-        default=60.0, gt=0, description="Time that each exact search may take."
+    time_limit_s: float = setting(60.0, "Time that each exact search may take.", gt=0)
+    with_transport: bool = setting(
+        True, "Charge what MQTT and TCP add to each message."
     )
-    with_transport: bool = Field(
-        default=True, description="Charge what MQTT and TCP add to each message."
+    with_prices: bool = setting(True, "Say what one more Mbit/s, GB or core is worth.")
+    with_export: bool = setting(
+        True,
+        "Write manifests, pre-pull jobs, tc script and rate map of the first planner "
+        "into the run's files.",
     )
-    with_prices: bool = Field(
-        default=True, description="Say what one more Mbit/s, GB or core is worth."
-    )
-    with_export: bool = Field(
-        default=True,
-        description="Write manifests, pre-pull jobs, tc script and rate map of the "
-        "first planner into the run's files.",
-    )
-    site: SiteConfig = Field(
-        default_factory=SiteConfig, description="Where the plan will be applied."
-    )
+    site: SiteConfig = setting(SiteConfig, "Where the plan will be applied.")
 
     @model_validator(mode="after")
     def _names_lead_somewhere(self) -> Self:

@@ -11,7 +11,6 @@ import numpy as np
 
 from midhaul.deploy.joint import price_resources
 from midhaul.deploy.plan import tables
-from midhaul.deploy.plan import tables as plan_rows
 from midhaul.deploy.plan.choices import allocator_named, planner_named
 from midhaul.deploy.plan.inputs import (
     cloud_curve_of,
@@ -42,16 +41,7 @@ _PART = 0
 
 
 def plan(config: PlanConfig, run: Run, progress: Progress) -> None:
-    """Plan placement and rates by each planner.
-
-    Args:
-        config: the experiment.
-        run: the run to fill, new or resumed.
-        progress: where to tell how far it is.
-
-    Raises:
-        MidhaulError: an image, a curve or a name is wrong.
-    """
+    """Plan placement and rates by each planner; a MidhaulError names what is wrong."""
     with progress.task("reading images and curves"):
         found = images_for(config, run.file("images.parquet"))
         problem = problem_of(config, found)
@@ -60,9 +50,9 @@ def plan(config: PlanConfig, run: Run, progress: Progress) -> None:
         run.note(text)
     for analytic in problem.analytics:
         cloud_curve_of(analytic)
-    rows = plan_rows.curve_rows(problem.analytics)
+    rows = tables.curve_rows(problem.analytics)
     run.write(tables.CURVES, rows, part=_PART)
-    plan_rows.note_dominated(problem.analytics, run)
+    tables.note_dominated(problem.analytics, run)
     plans: dict[int, JointPlan] = {}
     done = set(run.parts(tables.SUMMARY.name))
     with progress.task("planning", total=len(config.planners)) as task:
@@ -89,24 +79,13 @@ def _write_plan(
     number: int, name: str, problem: PlacementProblem, found: JointPlan, run: Run
 ) -> None:
     uplink = sum(gateway.uplink_bps for gateway in problem.gateways)
-    starts_s = plan_rows.start_times(problem, found)
-    run.write(
-        tables.CONFIGURATIONS,
-        [
-            {
-                "configuration": number,
-                "name": name,
-                "planner": name,
-                "uplink_bps": uplink,
-                "settings": "{}",
-            }
-        ],
-        part=number,
-    )
+    starts_s = tables.start_times(problem, found)
+    row = tables.configuration_row(number, name, name, uplink)
+    run.write(tables.CONFIGURATIONS, [row], part=number)
     for table, rows in (
         (
             tables.DECISIONS,
-            plan_rows.decision_rows(
+            tables.decision_rows(
                 number,
                 problem.analytics,
                 found.rates,
@@ -114,9 +93,9 @@ def _write_plan(
                 starts_s,
             ),
         ),
-        (tables.PULLS, plan_rows.pull_rows(number, found)),
-        (tables.LAYERS, plan_rows.layer_rows(number, problem, found)),
-        (tables.USES, plan_rows.use_rows(number, problem, found)),
+        (tables.PULLS, tables.pull_rows(number, found)),
+        (tables.LAYERS, tables.layer_rows(number, problem, found)),
+        (tables.USES, tables.use_rows(number, problem, found)),
     ):
         run.write(table, rows, part=number)
     run.write(tables.SUMMARY, _plan_metrics(number, problem, found), part=number)
@@ -216,19 +195,13 @@ _EXACT_STREAMS = 1000
 def allocate(config: AllocateConfig, run: Run, progress: Progress) -> None:
     """Divide each uplink by each allocator.
 
-    Args:
-        config: the experiment.
-        run: the run to fill, new or resumed.
-        progress: where to tell how far it is.
-
-    Raises:
-        MidhaulError: a curve cannot be read, or an analytic has none.
+    A MidhaulError names what cannot be read.
     """
     analytics = _streams(config)
     curves = [cloud_curve_of(analytic) for analytic in analytics]
     weights = [analytic.weight for analytic in analytics]
     demands = Demands.of([a.name for a in analytics], weights, curves)
-    run.write(tables.CURVES, plan_rows.curve_rows(analytics), part=0)
+    run.write(tables.CURVES, tables.curve_rows(analytics), part=0)
     pairs = [(up, name) for up in config.uplink_bps for name in config.allocators]
     done = set(run.parts(tables.SUMMARY.name))
     with progress.task("dividing", total=len(pairs)) as task:
@@ -237,7 +210,7 @@ def allocate(config: AllocateConfig, run: Run, progress: Progress) -> None:
                 one = _Division(number=number, name=name, uplink=uplink)
                 _divide(config, one, analytics, demands, run)
             task.advance()
-    plan_rows.note_dominated(analytics, run)
+    tables.note_dominated(analytics, run)
     run.verdict = Verdict()
 
 
@@ -262,20 +235,10 @@ def _divide(
     rates = allocator.allocate(demands, one.uplink)
     solve_s = time.perf_counter() - begin_s
     bound = min(rates.bound, _bound(demands, one.uplink))
-    run.write(
-        tables.CONFIGURATIONS,
-        [
-            {
-                "configuration": one.number,
-                "name": f"{one.name}, {one.uplink / 1e6:g} Mbit/s",
-                "planner": one.name,
-                "uplink_bps": one.uplink,
-                "settings": "{}",
-            }
-        ],
-        part=one.number,
-    )
-    rows = plan_rows.decision_rows(one.number, analytics, rates, {}, {})
+    name = f"{one.name}, {one.uplink / 1e6:g} Mbit/s"
+    row = tables.configuration_row(one.number, name, one.name, one.uplink)
+    run.write(tables.CONFIGURATIONS, [row], part=one.number)
+    rows = tables.decision_rows(one.number, analytics, rates, {}, {})
     run.write(tables.DECISIONS, rows, part=one.number)
     found = rate_rows(one.number, demands.weights, rates, bound, one.uplink)
     found += decided_rows(one.number, {"solve_s": solve_s}, 1)

@@ -12,11 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from midhaul.deploy.catalogue import (
-    builtin_images,
-    conflicting_digests,
-    read_platforms,
-)
+from midhaul.deploy.catalogue import builtin_images, conflicting_digests, read_platforms
 from midhaul.deploy.curves.readers import read_awstream, read_run, read_table
 from midhaul.deploy.curves.seed_curves import seed_curve
 from midhaul.deploy.curves.transport import MqttTransport, charged
@@ -30,6 +26,7 @@ from midhaul.deploy.requests import (
 from midhaul.deploy.store.manifests import parse_platform
 from midhaul.errors import ConfigError, DataError
 from midhaul.model import Tally
+from midhaul.runs.section import value_of
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -57,13 +54,10 @@ _ON_NETWORK, _ON_DISK = "on the network", "on a disk"
 class FoundImages:
     """Container images for a plan, and what is to be said of them.
 
-    Attributes:
-        images: by name, for the usual platform, or for the first that has it.
-        by_platform: by platform as it was wanted and by name; None for an image that is
-            not offered for it. A platform or a name is missing where ``images`` holds.
-        tallies: what was estimated, assumed or ruled out.
-        notes: what else was odd.
-        private: registries that wanted to know who asks.
+    ``images`` has each for the usual platform, or for the first that has it.
+    ``by_platform`` has them by platform as it was wanted and by name, and None for an
+    image that is not offered for it; a platform or a name is missing where ``images``
+    holds. ``private`` are registries that wanted to know who asks.
     """
 
     images: Mapping[str, ContainerImage]
@@ -74,25 +68,15 @@ class FoundImages:
 
 
 def find_images(
-    config: ImagesConfig,
-    wanted: Iterable[Wanted],
-    seed: int,
-    keep: Path | None = None,
+    config: ImagesConfig, wanted: Iterable[Wanted], seed: int, keep: Path | None = None
 ) -> FoundImages:
     """Find container images, each for the platforms that it is wanted for.
 
-    Args:
-        config: where they are.
-        wanted: names and platforms; a registry is asked for nothing else.
-        seed: of the experiment, for what is made up.
-        keep: where to write what a registry said, so that the plan can be made again
-            when its tags have moved on. What is there from an earlier attempt is not
-            asked for again. None for nowhere.
-
-    Raises:
-        DataError: images are missing or wrong; all are named.
-        NodeError: a registry does not answer as it should.
-        PrerequisiteError: an engine or a password is missing.
+    A registry is asked for nothing else. What it said is written to ``keep``, so that
+    the plan can be made again when its tags have moved on; what is there from an
+    earlier attempt is not asked for again. ``seed`` is for what is made up. A DataError
+    names all images that are missing or wrong, a NodeError is a registry that does not
+    answer as it should, a PrerequisiteError a missing engine or password.
     """
     pairs = list(dict.fromkeys(wanted))
     if config.kind == "registry":
@@ -205,11 +189,7 @@ def _chosen(
     tallies: tuple[Tally, ...],
     where: str,
 ) -> FoundImages:
-    """What is wanted of what is offered.
-
-    Raises:
-        DataError: images are offered for none of the platforms they are wanted for.
-    """
+    """What is wanted of what is offered; a DataError where that is none of them."""
     by_platform: dict[str | None, dict[str, ContainerImage | None]] = {}
     for name, platform in wanted:
         if name in offers:
@@ -314,9 +294,8 @@ _SEED_IMAGES = tuple(f"{kind}{n}" for kind in _SEED_KINDS for n in range(1, 13))
 def curves_of(configs: Mapping[str, CurveConfig]) -> dict[str, QosCurve]:
     """The QoS curves that a config names, payload only.
 
-    Raises:
-        ConfigError: a source is none of those that there are.
-        DataError: a file or run cannot be read or holds no curve.
+    A ConfigError is a source that there is not, a DataError a file or run without a
+    curve.
     """
     return {name: _curve(name, config) for name, config in configs.items()}
 
@@ -356,11 +335,7 @@ def with_transport(analytic: Analytic, transport: MqttTransport | None) -> Analy
 
 
 def cloud_curve_of(analytic: Analytic) -> QosCurve:
-    """The curve of an analytic in the cloud.
-
-    Raises:
-        ConfigError: it has none.
-    """
+    """The curve of an analytic in the cloud; a ConfigError where it has none."""
     if analytic.cloud_curve is None:
         message = f"analytic {analytic.name} has no QoS curve, so it can get no rate"
         raise ConfigError(message, "give it cloud_curve and gateway_curve of [curves]")
@@ -382,21 +357,17 @@ def listed_analytics(
     for config in configs:
         cloud = curves.get(config.cloud_curve)
         gateway = curves.get(config.gateway_curve)
-        one = Analytic(
-            name=config.name,
-            image=config.image,
-            weight=config.weight,
-            n_cores=config.n_cores,
-            memory_bytes=config.memory_bytes,
+        one = value_of(
+            Analytic,
+            config,
             cloud_curve=cloud,
             gateway_curve=gateway,
+            saved_bps=config.saved_bps or 0.0,
             lifetime_s=math.inf if config.lifetime_s is None else config.lifetime_s,
         )
         one = with_transport(one, transport)
-        saved_bps = config.saved_bps
-        if saved_bps is None:
-            saved_bps = _saved_bps(one)
-        one = replace(one, saved_bps=saved_bps)
+        if config.saved_bps is None:
+            one = replace(one, saved_bps=_saved_bps(one))
         found += [replace(one, name=name) for name in _names_of(config)]
     return found
 
@@ -420,12 +391,8 @@ def drawn_analytics(
 ) -> list[Analytic]:
     """Analytics of the seed's two kinds: images uniform, weights uniform by image.
 
-    Args:
-        draw: how many, and for how long.
-        names: container images to draw from; ``yolo`` in a name makes it an object
-            detector, any other is an audio classifier.
-        transport: what their curves are charged.
-        rng: the source of chance.
+    ``yolo`` in the name of an image makes an object detector of it, any other is an
+    audio classifier.
     """
     chosen = rng.integers(0, len(names), draw.n)
     lasting = np.full(draw.n, math.inf)
@@ -465,12 +432,7 @@ def _seed_kind(kind: str, images: str) -> AnalyticKind:
 def images_for(config: PlanConfig, keep: Path | None = None) -> FoundImages:
     """The container images of a plan, for the platforms of its gateways.
 
-    Args:
-        config: the experiment.
-        keep: as of :func:`midhaul.deploy.plan.inputs.find_images`.
-
-    Raises:
-        MidhaulError: images are missing or wrong, or a registry does not answer.
+    ``keep`` and errors are those of :func:`find_images`.
     """
     if not config.analytics and config.images.kind in {"registry", "engine"}:
         message = "analytics: expected some, because their images are to be looked up"
@@ -485,15 +447,7 @@ def images_for(config: PlanConfig, keep: Path | None = None) -> FoundImages:
 
 
 def problem_of(config: PlanConfig, found: FoundImages) -> PlacementProblem:
-    """The placement problem of a config.
-
-    Args:
-        config: the experiment.
-        found: its container images.
-
-    Raises:
-        MidhaulError: an image, a curve or a name is wrong.
-    """
+    """The placement problem of a config; a MidhaulError names what is wrong with it."""
     rng = np.random.default_rng([config.seed, 1])
     transport = transport_of(is_charged=config.with_transport)
     images = found.images
@@ -545,13 +499,9 @@ def _gateway(config: GatewayConfig, found: FoundImages) -> Gateway:
         if image != found.images[name]
     }
     there = [images.get(name, found.images[name]) for name in config.images]
-    return Gateway(
-        name=config.name,
-        disk_bytes=config.disk_bytes,
-        n_cores=config.n_cores,
-        memory_bytes=config.memory_bytes,
-        downlink_bps=config.downlink_bps,
-        uplink_bps=config.uplink_bps,
+    return value_of(
+        Gateway,
+        config,
         layers=frozenset(x.digest for image in there if image for x in image.layers),
         images=images,
     )

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -26,7 +27,9 @@ if TYPE_CHECKING:
     from midhaul.model.estimate import MetricSamples
     from midhaul.runs.run import Run
 
-_QOS = Metric(
+_model = partial(Metric, is_model=True)
+
+_QOS = _model(
     "weighted_qos",
     "mean over analytics of the quality that the granted rate buys, by weight; 0 for "
     "who gets none",
@@ -34,48 +37,39 @@ _QOS = Metric(
     heading="weighted quality",
     form="{:.4f}",
     over="analytics, in comparisons",
-    is_model=True,
     is_headline=True,
 )
-_BOUND = Metric(
+_BOUND = _model(
     "weighted_qos_bound",
     "no decision has more; missing where nobody gives a guarantee",
     heading="no plan can exceed",
     form="{:.4f}",
-    is_model=True,
 )
-_BOUND_SHARE = Metric(
-    "bound_share", "value over bound", better="higher", form="share", is_model=True
-)
-_USED = Metric(
+_BOUND_SHARE = _model("bound_share", "value over bound", better="higher", form="share")
+_USED = _model(
     "uplink_used",
     "granted rates over the uplinks together",
     heading="uplink used",
     form="rounded_share",
-    is_model=True,
 )
-_SERVED = Metric(
+_SERVED = _model(
     "n_served",
     "analytics that get at least the first step of their curve",
     better="higher",
     form="{:.0f}",
-    is_model=True,
 )
-_PRICE = Metric(
+_PRICE = _model(
     "qos_per_mbps",
     "what one more Mbit/s would add to `weighted_qos`, by the price at the margin; "
-    "left "
-    "out by allocators that know none",
+    "left out by allocators that know none",
     unit="s/Mbit",
     form="{:+.4f}",
-    is_model=True,
 )
-_JAIN = Metric(
+_JAIN = _model(
     "jain_index",
     "fairness of the qualities (Jain), 1/n to 1",
     better="higher",
     form="{:.4f}",
-    is_model=True,
 )
 _SOLVE = Metric(
     "solve_s",
@@ -87,78 +81,71 @@ _SOLVE = Metric(
     is_headline=True,
 )
 _COMPARED = (
-    Metric(
+    _model(
         "mean_rate_bps",
         "rate granted to an analytic, mean; compared only",
         unit="bit/s",
         better="lower",
         over="analytics, in comparisons",
-        is_model=True,
     ),
-    Metric(
+    _model(
         "mean_saved_bps",
         "upload rate that an analytic saves by where it runs, mean; compared only",
         unit="bit/s",
         better="higher",
         over="analytics, in comparisons",
-        is_model=True,
     ),
 )
 
 PLAN_METRICS = declare(
     _QOS,
     replace(_BOUND, is_headline=True),
-    Metric(
+    _model(
         "gap",
         "how far the plan may be from the best one: 1 less `bound_share`",
         better="lower",
         heading="gap at most",
         form="rounded_share",
-        is_model=True,
         is_headline=True,
     ),
     _BOUND_SHARE,
-    Metric(
+    _model(
         "n_on_gateways",
         "analytics that run on a gateway",
         better="higher",
         heading="on gateways",
         form="{:,.0f}",
-        is_model=True,
         is_headline=True,
     ),
-    Metric(
+    _model(
         "saved_bps",
         "upload rate that these no longer need",
         unit="bit/s",
         better="higher",
         heading="upload saved",
         form="rate",
-        is_model=True,
         is_headline=True,
     ),
     _USED,
     _SERVED,
     _PRICE,
     _JAIN,
-    Metric(
+    _model(
         "pulled_bytes",
         "compressed bytes that the plan pulls",
         unit="B",
         better="lower",
         heading="to pull",
         form="size",
-        is_model=True,
         is_headline=True,
     ),
-    Metric(
+    _model(
         "last_pull_s",
         "when its last pull ends, after the begin of the slot",
         unit="s",
         better="lower",
         heading="pulls end after",
         form="duration",
-        is_model=True,
         is_headline=True,
     ),
     _SOLVE,
@@ -187,14 +174,9 @@ def rate_rows(
     bound: float,
     uplink: float,
 ) -> list[dict[str, object]]:
-    """Rows of ``summary`` that every division of an uplink has.
+    """Rows of ``summary`` that every division of an uplink, in bit/s, has.
 
-    Args:
-        number: of the configuration.
-        weights: of the analytics.
-        rates: what each is granted.
-        bound: no decision is worth more; infinite where nobody knows.
-        uplink: what could be granted, bit/s.
+    No decision is worth more than ``bound``, which is infinite where nobody knows.
     """
     total = float(weights.sum())
     share = 1 / total if total > 0 else 0.0
@@ -230,11 +212,7 @@ def jain_index(qualities: Float64[np.ndarray, " n"]) -> float:
 
 
 def samples(run: Run) -> list[MetricSamples]:
-    """Weighted quality, granted and saved rate of each configuration, by analytic.
-
-    Args:
-        run: of deploy.plan or deploy.allocate; what it has is what there is.
-    """
+    """Weighted quality, granted and saved rate of each configuration, by analytic."""
     decisions = run.read(DECISIONS).to_pylist()
     found: list[MetricSamples] = []
     for configuration in run.read(CONFIGURATIONS).to_pylist():

@@ -12,19 +12,19 @@ from typing import TYPE_CHECKING, Any
 
 from midhaul.deploy.plan import tables
 from midhaul.deploy.plan.metrics import ALLOCATE_METRICS, PLAN_METRICS
+from midhaul.deploy.report import staircases
 from midhaul.report import Cell, Code, DataTable, Figure, Notice, Page, PageSection
 from midhaul.report.axes import Axis, ChartChoice, Series
-from midhaul.report.charts import bars, lines, spans, stack, steps_with_points
+from midhaul.report.charts import bars, lines, spans, stack
 from midhaul.report.numbers import rate, size_text
 from midhaul.report.theme import NEUTRAL, SECOND_PALETTE
 from midhaul.report.view import (
     View,
-    environment,
     gather,
     headline,
-    subtitle,
+    nothing_yet,
+    page_of,
     summary_table,
-    verdict_of,
 )
 
 if TYPE_CHECKING:
@@ -79,19 +79,7 @@ def curves_figure(view: View, rows: list[dict[str, Any]]) -> Figure | str:
         if row["configuration"] == first and row["knob"] is not None:
             key = (str(row["curve"]), float(row["knob"]))
             bought[key] = bought.get(key, 0) + 1
-    shown = [
-        {
-            "curve": step["curve"],
-            "kbps": step["rate_bps"] / 1e3,
-            "quality": step["quality"],
-            "chosen": bought.get((step["curve"], step["knob"]), 0),
-        }
-        for step in steps
-        if step["is_on_frontier"]
-    ]
-    chart = steps_with_points(
-        shown, Axis("kbps", "kbit/s"), Axis("quality", "quality"), "chosen"
-    )
+    chart = staircases(steps, lambda step: bought.get((step["curve"], step["knob"]), 0))
     caption = (
         f"Steps that nobody could better for the price. Rings: how many bought a step, "
         f"by {view.names[first]}."
@@ -148,28 +136,23 @@ _MOST_ROWS = 60  # of a chart with a row for each thing
 def build_plan(run: Run) -> Page:
     """The report of a plan, whatever the run got to."""
     view = View(run, tables.CONFIGURATIONS)
-    chapters = (
+    title = "Plan: what runs where, and who gets how much uplink"
+    return page_of(
+        run,
+        title,
         _plan_overview(view),
         _places(view),
         _plan_rates(view),
         _pulls(view),
         _layers(view),
         _exports(run),
-        environment(run),
-    )
-    return Page(
-        title="Plan: what runs where, and who gets how much uplink",
-        subtitle=subtitle(run),
-        verdict=verdict_of(run),
-        notes=run.manifest.notes,
-        sections=tuple(part for part in chapters if part is not None),
     )
 
 
 def _plan_overview(view: View) -> PageSection:
     if not view.names:
         text = "This run has written no plan yet, so there is nothing to show."
-        return PageSection(title="Overview", items=(Notice(text=text, tone="warning"),))
+        return nothing_yet(text)
     wanted = (
         ("Weighted quality", "weighted_qos"),
         ("Proven gap at most", "gap"),
@@ -362,20 +345,14 @@ def _exports(run: Run) -> PageSection | None:
 def build_allocate(run: Run) -> Page:
     """The report of an allocation, whatever the run got to."""
     view = View(run, tables.CONFIGURATIONS)
-    chapters = (_allocate_overview(view), _allocate_rates(view), environment(run))
-    return Page(
-        title="Rates: how an uplink is divided",
-        subtitle=subtitle(run),
-        verdict=verdict_of(run),
-        notes=run.manifest.notes,
-        sections=tuple(part for part in chapters if part is not None),
-    )
+    title = "Rates: how an uplink is divided"
+    return page_of(run, title, _allocate_overview(view), _allocate_rates(view))
 
 
 def _allocate_overview(view: View) -> PageSection:
     if not view.names:
         text = "This run has divided no uplink yet, so there is nothing to show."
-        return PageSection(title="Overview", items=(Notice(text=text, tone="warning"),))
+        return nothing_yet(text)
     wanted = (
         ("Highest weighted quality", "weighted_qos"),
         ("Closest to its bound", "bound_share"),

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from midhaul.runs.summary import CONFIGURATION, SUMMARY
-from midhaul.runs.tables import Column, Table
+from midhaul.runs.tables import BOOL, FLOAT, INT, INT32, STRING, Column, Table
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -21,23 +21,18 @@ if TYPE_CHECKING:
     from midhaul.deploy.rates.base import RateAllocation
     from midhaul.runs.run import Run
 
-_INT = pa.int64()
-_FLOAT = pa.float64()
-_STRING = pa.string()
-_BOOL = pa.bool_()
-
-_ANALYTIC = Column("analytic", _STRING, "Name of the analytic.")
-_GATEWAY = Column("gateway", _STRING, "Name of the gateway.")
+ANALYTIC = Column("analytic", STRING, "Name of the analytic.")
+GATEWAY = Column("gateway", STRING, "Name of the gateway.")
 
 CONFIGURATIONS = Table(
     "configurations",
     "One way to decide that the run compares with the others.",
     (
         CONFIGURATION,
-        Column("name", _STRING, "Its short name, unique in the run."),
-        Column("planner", _STRING, "Who decides: joint, or PLACER+ALLOCATOR."),
-        Column("uplink_bps", _FLOAT, "Uplink that is divided, of all gateways."),
-        Column("settings", _STRING, "What else tells it from the others, as JSON."),
+        Column("name", STRING, "Its short name, unique in the run."),
+        Column("planner", STRING, "Who decides: joint, or PLACER+ALLOCATOR."),
+        Column("uplink_bps", FLOAT, "Uplink that is divided, of all gateways."),
+        Column("settings", STRING, "What else tells it from the others, as JSON."),
     ),
 )
 
@@ -45,12 +40,12 @@ CURVES = Table(
     "curves",
     "One step of a QoS curve, as it is charged.",
     (
-        Column("curve", _STRING, "Name of the curve."),
-        Column("step", pa.int32(), "Number of the step, from 0, by rising rate."),
-        Column("knob", _FLOAT, "Setting of the step."),
-        Column("rate_bps", _FLOAT, "Upload rate, with what transports add."),
-        Column("quality", _FLOAT, "Measured quality."),
-        Column("is_on_frontier", _BOOL, "False where a cheaper step is as good."),
+        Column("curve", STRING, "Name of the curve."),
+        Column("step", INT32, "Number of the step, from 0, by rising rate."),
+        Column("knob", FLOAT, "Setting of the step."),
+        Column("rate_bps", FLOAT, "Upload rate, with what transports add."),
+        Column("quality", FLOAT, "Measured quality."),
+        Column("is_on_frontier", BOOL, "False where a cheaper step is as good."),
     ),
 )
 
@@ -59,16 +54,16 @@ DECISIONS = Table(
     "What one way to decide gives one analytic.",
     (
         CONFIGURATION,
-        _ANALYTIC,
-        Column("image", _STRING, "Its container image; null where none matters."),
-        Column("place", _STRING, "cloud, or the name of its gateway."),
-        Column("weight", _FLOAT, "How much it counts."),
-        Column("curve", _STRING, "Curve that holds where it runs."),
-        Column("knob", _FLOAT, "Setting that its rate buys; null for none."),
-        Column("rate_bps", _FLOAT, "Upload rate that it is granted."),
-        Column("quality", _FLOAT, "Quality of that setting; 0 for none."),
-        Column("saved_bps", _FLOAT, "Upload rate that a gateway would save."),
-        Column("starts_s", _FLOAT, "When it can answer from the gateway; null else."),
+        ANALYTIC,
+        Column("image", STRING, "Its container image; null where none matters."),
+        Column("place", STRING, "cloud, or the name of its gateway."),
+        Column("weight", FLOAT, "How much it counts."),
+        Column("curve", STRING, "Curve that holds where it runs."),
+        Column("knob", FLOAT, "Setting that its rate buys; null for none."),
+        Column("rate_bps", FLOAT, "Upload rate that it is granted."),
+        Column("quality", FLOAT, "Quality of that setting; 0 for none."),
+        Column("saved_bps", FLOAT, "Upload rate that a gateway would save."),
+        Column("starts_s", FLOAT, "When it can answer from the gateway; null else."),
     ),
 )
 
@@ -77,12 +72,12 @@ PULLS = Table(
     "One pull of an image's missing layers.",
     (
         CONFIGURATION,
-        _GATEWAY,
-        Column("image", _STRING, "Container image that can start after it."),
-        Column("n_layers", _INT, "Layers that it carries."),
-        Column("compressed_bytes", _INT, "Bytes that it carries."),
-        Column("begins_s", _FLOAT, "Begin, after the begin of the slot."),
-        Column("ends_s", _FLOAT, "End, after the begin of the slot."),
+        GATEWAY,
+        Column("image", STRING, "Container image that can start after it."),
+        Column("n_layers", INT, "Layers that it carries."),
+        Column("compressed_bytes", INT, "Bytes that it carries."),
+        Column("begins_s", FLOAT, "Begin, after the begin of the slot."),
+        Column("ends_s", FLOAT, "End, after the begin of the slot."),
     ),
 )
 
@@ -91,13 +86,13 @@ LAYERS = Table(
     "One layer that a placement needs on a gateway.",
     (
         CONFIGURATION,
-        _GATEWAY,
-        Column("digest", _STRING, "The layer."),
-        Column("compressed_bytes", _INT, "What a pull of it carries."),
-        Column("uncompressed_bytes", _INT, "What it takes on the disk."),
-        Column("is_estimated", _BOOL, "True where one of its sizes is an estimate."),
-        Column("is_present", _BOOL, "True where it needs no pull."),
-        Column("images", pa.list_(_STRING), "Placed container images that share it."),
+        GATEWAY,
+        Column("digest", STRING, "The layer."),
+        Column("compressed_bytes", INT, "What a pull of it carries."),
+        Column("uncompressed_bytes", INT, "What it takes on the disk."),
+        Column("is_estimated", BOOL, "True where one of its sizes is an estimate."),
+        Column("is_present", BOOL, "True where it needs no pull."),
+        Column("images", pa.list_(STRING), "Placed container images that share it."),
     ),
 )
 
@@ -106,10 +101,10 @@ USES = Table(
     "What a placement takes of one resource of one gateway.",
     (
         CONFIGURATION,
-        _GATEWAY,
-        Column("resource", _STRING, "disk_bytes, n_cores, memory_bytes or uplink_bps."),
-        Column("used", _FLOAT, "What it takes."),
-        Column("capacity", _FLOAT, "What there is; infinite without a limit."),
+        GATEWAY,
+        Column("resource", STRING, "disk_bytes, n_cores, memory_bytes or uplink_bps."),
+        Column("used", FLOAT, "What it takes."),
+        Column("capacity", FLOAT, "What there is; infinite without a limit."),
     ),
 )
 
@@ -118,29 +113,28 @@ PRICES = Table(
     "What one more unit of a resource would bring.",
     (
         CONFIGURATION,
-        Column("resource", _STRING, "GATEWAY.RESOURCE."),
-        Column("step", _STRING, "The unit: 1 Mbit/s, 1 GB or 1 core."),
-        Column("gain", _FLOAT, "Weighted quality that planning anew with it gains."),
-        Column("dual", _FLOAT, "What the dual price promises; null when unknown."),
-        Column("sentence", _STRING, "The same, in words."),
+        Column("resource", STRING, "GATEWAY.RESOURCE."),
+        Column("step", STRING, "The unit: 1 Mbit/s, 1 GB or 1 core."),
+        Column("gain", FLOAT, "Weighted quality that planning anew with it gains."),
+        Column("dual", FLOAT, "What the dual price promises; null when unknown."),
+        Column("sentence", STRING, "The same, in words."),
     ),
 )
 
-PLAN_TABLES = (
-    CONFIGURATIONS,
-    CURVES,
-    DECISIONS,
-    PULLS,
-    LAYERS,
-    USES,
-    PRICES,
-    SUMMARY,
-)
+PLAN_TABLES = (CONFIGURATIONS, CURVES, DECISIONS, PULLS, LAYERS, USES, PRICES, SUMMARY)
 
 ALLOCATE_TABLES = (CONFIGURATIONS, CURVES, DECISIONS, SUMMARY)
 
 
 Rows = list[dict[str, Any]]
+
+
+def configuration_row(
+    number: int, name: str, planner: str, uplink_bps: float
+) -> dict[str, Any]:
+    """A row of ``configurations``, which differ in nothing else."""
+    row = {"configuration": number, "name": name, "planner": planner}
+    return row | {"uplink_bps": uplink_bps, "settings": "{}"}
 
 
 def curves_in(analytics: Iterable[Analytic]) -> dict[str, QosCurve]:
@@ -190,14 +184,10 @@ def decision_rows(
     gateway_of: Mapping[str, str],
     starts_s: Mapping[str, float],
 ) -> Rows:
-    """Rows of ``decisions``.
+    """Rows of ``decisions``, in the order of the analytics, as the allocation has them.
 
-    Args:
-        number: of the configuration.
-        analytics: in the order of the allocation.
-        rates: what each is granted.
-        gateway_of: by name, where it runs; the cloud where missing.
-        starts_s: by name, when it can answer from its gateway.
+    Who is not in ``gateway_of`` runs in the cloud; ``starts_s`` is when one can answer
+    from its gateway.
     """
     rows: Rows = []
     for place, analytic in enumerate(analytics):

@@ -37,9 +37,6 @@ class RaaAsCoded:
     together the rates exceed the uplink by all those starts. Here the allocator is
     given that much more uplink. Where even the smallest rates do not fit, that also
     drops fewer analytics than the seed does.
-
-    Attributes:
-        raa: the greedy, with what it believes of each analytic.
     """
 
     raa: Raa = field(default_factory=Raa)
@@ -52,8 +49,7 @@ class RaaAsCoded:
     def allocate(self, demands: Demands, uplink_bps: float) -> RateAllocation:
         """Rates that together may exceed the uplink.
 
-        Raises:
-            DataError: the uplink is negative or NaN.
+        A DataError if it is negative or NaN.
         """
         extra_bps = sum(
             self._start_bps(demands, analytic) for analytic in range(len(demands))
@@ -68,9 +64,5 @@ class RaaAsCoded:
 
 
 def raa_as_coded(*, alpha: float) -> RaaAsCoded:
-    """The seed's greedy with all that the seed believes of its two kinds.
-
-    Args:
-        alpha: step of a knob.
-    """
+    """The seed's greedy with all that the seed believes of its two kinds."""
     return RaaAsCoded(raa=Raa(alpha=alpha, model_of=seed_model))

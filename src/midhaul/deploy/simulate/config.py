@@ -19,40 +19,34 @@ from midhaul.deploy.plan.config import (
     Forecasts,
     ImagesConfig,
 )
-from midhaul.runs.config import Config, Section
+from midhaul.runs.config import Config, Section, setting
 from midhaul.runs.spec import Spec
 
 
 class RequestsConfig(Section):
     """Who asks for an analytic when."""
 
-    kind: Literal["poisson", "csv", "parquet"] = Field(
-        default="poisson",
-        description="poisson: drawn anew for each repetition; csv: a file in the "
-        "seed's form, one version for each repetition; parquet: the same for all.",
+    kind: Literal["poisson", "csv", "parquet"] = setting(
+        "poisson",
+        "poisson: drawn anew for each repetition; csv: a file in the seed's form, one "
+        "version for each repetition; parquet: the same for all.",
     )
-    file: Path | None = Field(
-        default=None,
-        description="version,analytic,arrival_min,lifetime_min (csv), or columns "
-        "image, arrival_s, lifetime_s (parquet).",
+    file: Path | None = setting(
+        None,
+        "version,analytic,arrival_min,lifetime_min (csv), or columns image, arrival_s, "
+        "lifetime_s (parquet).",
     )
-    versions: tuple[str, ...] = Field(
-        default=("1", "2", "3", "4", "5"),
+    versions: tuple[str, ...] = setting(
+        ("1", "2", "3", "4", "5"),
+        "Versions of the file, in the order of the repetitions (csv).",
         min_length=1,
-        description="Versions of the file, in the order of the repetitions (csv).",
     )
-    rate_per_min: float = Field(
-        default=3.0, ge=0, description="Mean number of arrivals in a minute (poisson)."
+    rate_per_min: float = setting(
+        3.0, "Mean number of arrivals in a minute (poisson).", ge=0
     )
-    min_lifetime_min: int = Field(
-        default=1, ge=0, description="Shortest lifetime, in minutes (poisson)."
-    )
-    max_lifetime_min: int = Field(
-        default=10, ge=0, description="Longest lifetime, in minutes (poisson)."
-    )
-    is_distinct: bool = Field(
-        default=True, description="No image twice within one minute (poisson)."
-    )
+    min_lifetime_min: int = setting(1, "Shortest lifetime, in minutes (poisson).", ge=0)
+    max_lifetime_min: int = setting(10, "Longest lifetime, in minutes (poisson).", ge=0)
+    is_distinct: bool = setting(True, "No image twice within one minute (poisson).")
 
     @model_validator(mode="after")
     def _requests_can_be(self) -> Self:
@@ -77,44 +71,37 @@ class AnalyticKindConfig(Section):
         description="Curve while one runs in the cloud, of [curves]."
     )
     gateway_curve: str = Field(description="Curve while one runs on a gateway.")
-    saved_bps: float | None = Field(
-        default=None,
+    saved_bps: float | None = setting(
+        None,
+        "Upload rate saved on a gateway; by default the difference of the last steps "
+        "of its curves.",
         ge=0,
-        description="Upload rate saved on a gateway; by default the difference of the "
-        "last steps of its curves.",
     )
-    n_cores: float = Field(
-        default=0.0, ge=0, description="CPU cores each keeps busy on a gateway."
-    )
-    memory_bytes: float = Field(
-        default=0.0, ge=0, description="Memory each holds on a gateway."
-    )
+    n_cores: float = setting(0.0, "CPU cores each keeps busy on a gateway.", ge=0)
+    memory_bytes: float = setting(0.0, "Memory each holds on a gateway.", ge=0)
 
 
 class NetworkConfig(Section):
     """The links of the gateway."""
 
-    name: str = Field(
-        default="optical",
-        description="optical (100/5 Mbit/s), optical50 (50/5), up10 (100/10), up75 "
-        "(100/7.5), up25 (100/2.5), 4G (22.67/16.97) or 3G (9.6/2.9).",
+    name: str = setting(
+        "optical",
+        "optical (100/5 Mbit/s), optical50 (50/5), up10 (100/10), up75 (100/7.5), up25 "
+        "(100/2.5), 4G (22.67/16.97) or 3G (9.6/2.9).",
     )
-    downlink_bps: float | None = Field(
-        default=None, gt=0, description="Downlink, instead of the named one's."
+    downlink_bps: float | None = setting(
+        None, "Downlink, instead of the named one's.", gt=0
     )
-    uplink_bps: float | None = Field(
-        default=None, ge=0, description="Uplink, instead of the named one's."
+    uplink_bps: float | None = setting(
+        None, "Uplink, instead of the named one's.", ge=0
     )
-    uplink_trace: Path | None = Field(
-        default=None,
-        description="Mahimahi trace (*.up) that the uplink follows; of it, the policy "
-        "knows the rate periods that have ended.",
+    uplink_trace: Path | None = setting(
+        None,
+        "Mahimahi trace (*.up) that the uplink follows; of it, the policy knows the "
+        "rate periods that have ended.",
     )
-    goodput: float = Field(
-        default=1.0,
-        gt=0,
-        le=1,
-        description="Share of the downlink that carries layers.",
+    goodput: float = setting(
+        1.0, "Share of the downlink that carries layers.", gt=0, le=1
     )
 
     @model_validator(mode="after")
@@ -128,84 +115,65 @@ class NetworkConfig(Section):
 class HostConfig(Section):
     """What the gateway has for analytics."""
 
-    disk_bytes: float = Field(default=6e9, ge=0, description="Disk for layers.")
-    disk_unit: Literal["uncompressed", "compressed"] = Field(
-        default="uncompressed",
-        description="What a layer takes on the disk. compressed is wrong, and what the "
-        "seed charges.",
+    disk_bytes: float = setting(6e9, "Disk for layers.", ge=0)
+    disk_unit: Literal["uncompressed", "compressed"] = setting(
+        "uncompressed",
+        "What a layer takes on the disk. compressed is wrong, and what the seed "
+        "charges.",
     )
-    n_cores: float = Field(default=4.0, ge=0, description="CPU cores for analytics.")
-    memory_bytes: float = Field(default=8e9, ge=0, description="Memory for analytics.")
+    n_cores: float = setting(4.0, "CPU cores for analytics.", ge=0)
+    memory_bytes: float = setting(8e9, "Memory for analytics.", ge=0)
 
 
 class StartupConfig(Section):
     """Time from the end of a pull to the first answer: unpacking and starting."""
 
-    fixed_s: float = Field(default=2.0, ge=0, description="The same for every image.")
-    s_per_gb: float = Field(
-        default=10.0, ge=0, description="Seconds per uncompressed gigabyte."
-    )
+    fixed_s: float = setting(2.0, "The same for every image.", ge=0)
+    s_per_gb: float = setting(10.0, "Seconds per uncompressed gigabyte.", ge=0)
 
 
 class SimulatedPolicyConfig(Section):
     """One way to decide."""
 
-    name: str = Field(
-        default="", description="Its short name; PLACER+ALLOCATOR+EVICTION by default."
+    name: str = setting("", "Its short name; PLACER+ALLOCATOR+EVICTION by default.")
+    placer: PlacerName = setting("mincut", "What moves each slot.")
+    allocator: AllocatorName = setting("exact", "Who gets how much of the uplink.")
+    eviction: EvictionName = setting("value-per-byte", "Which layers are deleted.")
+    sees_lifetimes: bool = setting(
+        True, "Whether the placer knows when analytics leave."
     )
-    placer: PlacerName = Field(default="mincut", description="What moves each slot.")
-    allocator: AllocatorName = Field(
-        default="exact", description="Who gets how much of the uplink."
-    )
-    eviction: EvictionName = Field(
-        default="value-per-byte", description="Which layers are deleted."
-    )
-    sees_lifetimes: bool = Field(
-        default=True, description="Whether the placer knows when analytics leave."
-    )
-    horizon_s: float | None = Field(
-        default=None,
+    horizon_s: float | None = setting(
+        None,
+        "Time ahead over which saved upload counts; without, saved rates count, "
+        "however soon an analytic leaves.",
         gt=0,
-        description="Time ahead over which saved upload counts; without, saved rates "
-        "count, however soon an analytic leaves.",
     )
-    sees_startup: bool = Field(
-        default=True,
-        description="Whether it knows how long unpacking and starting take.",
+    sees_startup: bool = setting(
+        True, "Whether it knows how long unpacking and starting take."
     )
-    high_water: float = Field(
-        default=0.8,
-        gt=0,
-        le=1,
-        description="Share of the disk beyond which layers are deleted.",
+    high_water: float = setting(
+        0.8, "Share of the disk beyond which layers are deleted.", gt=0, le=1
     )
-    low_water: float = Field(
-        default=0.6, gt=0, le=1, description="Share of the disk down to which they are."
+    low_water: float = setting(
+        0.6, "Share of the disk down to which they are.", gt=0, le=1
     )
-    downlink_share: float = Field(
-        default=1.0, gt=0, le=1, description="Share of the downlink it counts on."
+    downlink_share: float = setting(
+        1.0, "Share of the downlink it counts on.", gt=0, le=1
     )
-    uplink_share: float = Field(
-        default=1.0,
-        gt=0,
-        le=1,
-        description="Share of what is forecast of the uplink that it gives away.",
+    uplink_share: float = setting(
+        1.0, "Share of what is forecast of the uplink that it gives away.", gt=0, le=1
     )
-    forecast: Forecasts = Field(default="conformal", description=FORECAST)
-    max_over_share: float = Field(default=0.05, gt=0, lt=1, description=MAX_OVER_SHARE)
-    has_back_pressure: bool = Field(
-        default=True,
-        description="Whether knobs go down within a rate period while messages wait, "
-        "and messages past their deadline are dropped rather than sent.",
+    forecast: Forecasts = setting("conformal", FORECAST)
+    max_over_share: float = setting(0.05, MAX_OVER_SHARE, gt=0, lt=1)
+    has_back_pressure: bool = setting(
+        True,
+        "Whether knobs go down within a rate period while messages wait, and messages "
+        "past their deadline are dropped rather than sent.",
     )
-    epsilon: float = Field(
-        default=0.1, gt=0, lt=1, description="Guarantee of the placer fptas."
-    )
-    alpha: float = Field(
-        default=0.1, gt=0, le=1, description="Step of raa and raa-as-coded."
-    )
-    time_limit_s: float = Field(
-        default=10.0, gt=0, description="Time that milp and mincut may take each slot."
+    epsilon: float = setting(0.1, "Guarantee of the placer fptas.", gt=0, lt=1)
+    alpha: float = setting(0.1, "Step of raa and raa-as-coded.", gt=0, le=1)
+    time_limit_s: float = setting(
+        10.0, "Time that milp and mincut may take each slot.", gt=0
     )
 
     @property
@@ -259,61 +227,40 @@ _POLICIES = (
 class SimulateConfig(Config):
     """A gateway over time, in simulated time, under one or more policies."""
 
-    kind: str = Field(default="deploy.simulate", description="Kind of the experiment.")
-    duration_s: float = Field(
-        default=1800.0, gt=0, description="Simulated time of one repetition."
+    kind: str = setting("deploy.simulate", "Kind of the experiment.")
+    duration_s: float = setting(1800.0, "Simulated time of one repetition.", gt=0)
+    n_repeats: int = setting(5, "How often, each time with other requests.", ge=1)
+    slot_s: float = setting(300.0, "Time between two placements.", gt=0)
+    rate_period_s: float = setting(60.0, "Time between two allocations.", gt=0)
+    images: ImagesConfig = setting(ImagesConfig, "The container images.")
+    requests: RequestsConfig = setting(RequestsConfig, "Who comes when.")
+    curves: dict[str, CurveConfig] = setting(_seed_curves, "QoS curves by name.")
+    kinds: tuple[AnalyticKindConfig, ...] = setting(
+        _KINDS, "Kinds of analytic.", min_length=1
     )
-    n_repeats: int = Field(
-        default=5, ge=1, description="How often, each time with other requests."
-    )
-    slot_s: float = Field(
-        default=300.0, gt=0, description="Time between two placements."
-    )
-    rate_period_s: float = Field(
-        default=60.0, gt=0, description="Time between two allocations."
-    )
-    images: ImagesConfig = Field(
-        default_factory=ImagesConfig, description="The container images."
-    )
-    requests: RequestsConfig = Field(
-        default_factory=RequestsConfig, description="Who comes when."
-    )
-    curves: dict[str, CurveConfig] = Field(
-        default_factory=_seed_curves, description="QoS curves by name."
-    )
-    kinds: tuple[AnalyticKindConfig, ...] = Field(
-        default=_KINDS, min_length=1, description="Kinds of analytic."
-    )
-    gateway: HostConfig = Field(default_factory=HostConfig, description="The gateway.")
-    network: NetworkConfig = Field(
-        default_factory=NetworkConfig, description="Its links."
-    )
-    startup: StartupConfig = Field(
-        default_factory=StartupConfig, description="How long analytics take to start."
-    )
-    deadline_s: float = Field(
-        default=10.0,
+    gateway: HostConfig = setting(HostConfig, "The gateway.")
+    network: NetworkConfig = setting(NetworkConfig, "Its links.")
+    startup: StartupConfig = setting(StartupConfig, "How long analytics take to start.")
+    deadline_s: float = setting(
+        10.0,
+        "A message that waits longer for the uplink is late, and late is no quality.",
         gt=0,
-        description="A message that waits longer for the uplink is late, and late is "
-        "no quality.",
     )
-    max_late_share: float = Field(
-        default=0.02,
+    max_late_share: float = setting(
+        0.02,
+        "Share of late messages above which a policy that promises a share of periods "
+        "is not valid.",
         ge=0,
         le=1,
-        description="Share of late messages above which a policy that promises a share "
-        "of periods is not valid.",
     )
-    with_transport: bool = Field(
-        default=True, description="Charge what MQTT and TCP add to each message."
+    with_transport: bool = setting(
+        True, "Charge what MQTT and TCP add to each message."
     )
-    policies: tuple[SimulatedPolicyConfig, ...] = Field(
-        default=_POLICIES,
-        min_length=1,
-        description="Ways to decide, compared on the same requests.",
+    policies: tuple[SimulatedPolicyConfig, ...] = setting(
+        _POLICIES, "Ways to decide, compared on the same requests.", min_length=1
     )
-    n_resamples: int = Field(
-        default=1000, ge=100, description="Bootstrap resamples behind each interval."
+    n_resamples: int = setting(
+        1000, "Bootstrap resamples behind each interval.", ge=100
     )
 
     @model_validator(mode="after")

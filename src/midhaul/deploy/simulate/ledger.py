@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from midhaul.deploy.control import plan_rates
-from midhaul.deploy.simulate.records import Period, Rate
+from midhaul.deploy.simulate.scenario import Period, Rate
 from midhaul.deploy.uplink_control import BackPressure, forecast_named
 
 if TYPE_CHECKING:
@@ -30,22 +30,15 @@ if TYPE_CHECKING:
 
     from midhaul.deploy.control import Policy, State
     from midhaul.deploy.rates.base import Demands, RateAllocation
-    from midhaul.deploy.simulate.records import History
-    from midhaul.deploy.simulate.scenario import Scenario
+    from midhaul.deploy.simulate.scenario import History, Scenario
     from midhaul.deploy.uplink_control import UplinkForecast
 
 
 @dataclass(slots=True)
 class _Chunk:
-    """Bits that came in one interval.
+    """Bits that came in one interval: ``bits`` of ``n_bits`` still wait.
 
-    Attributes:
-        period: number of the rate period that it belongs to.
-        came_s: begin of its interval.
-        bits: those of them that still wait.
-        n_bits: all of them.
-        n_messages: messages that they are.
-        quality: what they are worth together.
+    ``quality`` is what its messages are worth together.
     """
 
     period: int
@@ -58,13 +51,7 @@ class _Chunk:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LateBits:
-    """Bits that were late.
-
-    Attributes:
-        period: number of the rate period in which they came.
-        n_messages: messages that they are.
-        quality: what they would have been worth.
-    """
+    """Bits that were late, the rate period in which they came, and what they lose."""
 
     period: int
     n_messages: float
@@ -74,9 +61,7 @@ class LateBits:
 class FluidUplink:
     """The queue before an uplink.
 
-    Args:
-        deadline_s: bits that wait longer are late.
-        has_expiry: whether what is late is dropped.
+    Bits that wait longer than ``deadline_s`` are late; with expiry they are dropped.
     """
 
     def __init__(self, *, deadline_s: float, has_expiry: bool) -> None:
@@ -96,19 +81,10 @@ class FluidUplink:
         n_messages: float,
         quality: float,
     ) -> tuple[float, list[LateBits]]:
-        """Let an interval pass.
+        """Let an interval pass: bits that left, and what turned out to be late.
 
-        Args:
-            period: number of the rate period.
-            at_s: begin of the interval.
-            width_s: its width.
-            demand_bps: what is sent to the uplink all the time.
-            rate_bps: what it carries.
-            n_messages: messages that come.
-            quality: what they are worth together, if they are not late.
-
-        Returns:
-            Bits that left, and what turned out to be late.
+        ``demand_bps`` is sent all the time; ``quality`` is what the messages that come
+        are worth together, if they are not late.
         """
         late: list[LateBits] = []
         if self._has_expiry:
@@ -167,13 +143,7 @@ _LOOK_S = 1.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Offer:
-    """What the chosen steps send together.
-
-    Attributes:
-        bps: bit/s.
-        message_hz: messages in a second.
-        quality: weighted mean quality.
-    """
+    """What the chosen steps send together, and its weighted mean quality."""
 
     bps: float
     message_hz: float
@@ -184,12 +154,8 @@ class _Offer:
 class _Flow:
     """What came of a period's bits.
 
-    Attributes:
-        most_bits: the most that waited.
-        sent_bits: that left.
-        n_messages: that were sent.
-        quality: of these times its seconds, as if none were late.
-        late: what turned out to be late, of this period and of those before.
+    ``quality`` is that of the messages sent times its seconds, as if none were late;
+    ``late`` is of this period and of those before.
     """
 
     most_bits: float
@@ -212,13 +178,7 @@ class _Open:
 
 
 class PeriodLedger:
-    """Opens a rate period, adds up what happens in it, and closes it.
-
-    Args:
-        scenario: what is simulated.
-        policy: how it decides.
-        history: where finished periods go.
-    """
+    """Opens a rate period, adds up what happens in it, and closes it to the history."""
 
     def __init__(self, scenario: Scenario, policy: Policy, history: History) -> None:
         self._scenario, self._policy, self._history = scenario, policy, history

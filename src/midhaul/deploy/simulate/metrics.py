@@ -8,6 +8,7 @@ count as long as they are. Only times of algorithms are measured.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -25,13 +26,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ratio:
-    """A metric as the ratio of two columns of ``repeats``, each summed.
+    """A metric as the ratio of two columns of ``repeats``, each summed, times a factor.
 
-    Attributes:
-        metric: what it is.
-        above: the column above.
-        below: the column below; the number of repetitions when empty.
-        factor: on the ratio.
+    Without a column below it is over the number of repetitions.
     """
 
     metric: Metric
@@ -67,6 +64,10 @@ def _ratio(  # noqa: PLR0913 - the parts of a metric
     return Ratio(metric=metric, above=above, below=below, factor=factor)
 
 
+_share = partial(_ratio, form="share")
+_less_bytes = partial(_ratio, unit="B", better="lower")
+_time = partial(_ratio, unit="s", better="lower", is_model=False)
+
 RATIOS = (
     _ratio(
         "weighted_qos",
@@ -85,13 +86,12 @@ RATIOS = (
         heading="quality as planned",
         form="{:.3f}",
     ),
-    _ratio(
+    _share(
         "bound_share",
         "that over its bound, in periods whose bound is known",
         "bounded_qos",
         "bound_qos",
         heading="share of the bound",
-        form="share",
     ),
     _ratio("n_requests", "analytics that came", "n_requests"),
     _ratio(
@@ -129,21 +129,19 @@ RATIOS = (
     _ratio(
         "realised_bps", "that of the moves which happened", "realised_bps", unit="bit/s"
     ),
-    _ratio(
+    _share(
         "realised_share",
         "the second over the first",
         "realised_bps",
         "planned_bps",
         heading="saved rate realised",
-        form="share",
     ),
-    _ratio(
+    _share(
         "realised_bits_share",
         "upload saved over upload promised, which also counts moves that happened late",
         "realised_saved_bits",
         "planned_saved_bits",
         heading="saved bits realised",
-        form="share",
     ),
     _ratio(
         "saved_bps",
@@ -161,137 +159,94 @@ RATIOS = (
         unit="B",
         factor=1 / 8,
     ),
-    _ratio(
+    _less_bytes(
         "up_bytes",
         "what crossed the uplink",
         "sent_bits",
-        unit="B",
-        better="lower",
         heading="uploaded",
         form="size",
         factor=1 / 8,
     ),
-    _ratio(
+    _less_bytes(
         "down_bytes",
         "compressed bytes that were pulled",
         "pulled_bytes",
-        unit="B",
-        better="lower",
         heading="pulled",
         form="size",
     ),
-    _ratio(
-        "wasted_bytes",
-        "those whose pull no analytic used",
-        "wasted_bytes",
-        unit="B",
-        better="lower",
-    ),
-    _ratio(
+    _less_bytes("wasted_bytes", "those whose pull no analytic used", "wasted_bytes"),
+    _share(
         "wasted_share",
         "wasted over pulled",
         "wasted_bytes",
         "pulled_bytes",
         better="lower",
         heading="pulled in vain",
-        form="share",
     ),
-    _ratio(
-        "deleted_bytes",
-        "uncompressed bytes deleted to make room",
-        "deleted_bytes",
-        unit="B",
-        better="lower",
+    _less_bytes(
+        "deleted_bytes", "uncompressed bytes deleted to make room", "deleted_bytes"
     ),
-    _ratio(
+    _less_bytes(
         "stored_bytes",
         "layers on the disk, mean over time",
         "stored_byte_s",
         "duration_s",
-        unit="B",
-        better="lower",
         heading="on the disk",
         form="size",
     ),
-    _ratio(
+    _share(
         "overshoot_share",
         "rate periods in which more was granted than the uplink carried",
         "n_overshoot",
         "n_allocations",
         better="lower",
         heading="periods over the uplink",
-        form="share",
     ),
-    _ratio(
+    _share(
         "late_share",
         "messages that waited for the uplink beyond their deadline, or to the end",
         "n_late",
         "n_messages",
         better="lower",
         heading="messages late",
-        form="share",
     ),
-    _ratio(
+    _share(
         "uplink_sent_share",
         "bits that crossed the uplink over what it could have carried",
         "sent_bits",
         "carried_bits",
         heading="uplink used",
-        form="share",
     ),
-    _ratio(
+    _share(
         "max_overshoot",
         "largest excess, as a share of the uplink",
         "max_overshoot",
         better="lower",
         heading="largest excess",
-        form="share",
     ),
-    _ratio(
+    _less_bytes(
         "max_late_bytes",
         "most bytes that waited for the uplink at any time",
         "max_late_bytes",
-        unit="B",
-        better="lower",
     ),
-    _ratio(
+    _time(
         "placement_s",
         "time of a placement, mean",
         "placement_s",
         "n_placements",
-        unit="s",
-        better="lower",
         heading="time to place",
         form="duration",
-        is_model=False,
     ),
-    _ratio(
-        "max_placement_s",
-        "longest time of one",
-        "max_placement_s",
-        unit="s",
-        better="lower",
-        is_model=False,
-    ),
-    _ratio(
+    _time("max_placement_s", "longest time of one", "max_placement_s"),
+    _time(
         "allocation_s",
         "time of a division of the uplink, mean",
         "allocation_s",
         "n_allocations",
-        unit="s",
-        better="lower",
         heading="time to divide",
         form="duration",
-        is_model=False,
     ),
-    _ratio(
-        "max_allocation_s",
-        "longest time of one",
-        "max_allocation_s",
-        unit="s",
-        better="lower",
-        is_model=False,
-    ),
+    _time("max_allocation_s", "longest time of one", "max_allocation_s"),
 )
 
 METRICS = declare(
@@ -311,11 +266,7 @@ METRICS = declare(
 
 
 def samples(run: Run) -> list[MetricSamples]:
-    """All metrics of a run, by policy; the units are its repetitions.
-
-    Args:
-        run: finished, or killed: what it has is what there is.
-    """
+    """All metrics of a run, by policy; the units are its repetitions."""
     rows = run.read(CONFIGURATIONS).to_pylist()
     repeats = run.read(REPEATS).to_pylist()
     found: list[MetricSamples] = []
@@ -328,12 +279,7 @@ def samples(run: Run) -> list[MetricSamples]:
 def metric_samples(
     repeats: Sequence[Mapping[str, float]], configuration: str
 ) -> list[MetricSamples]:
-    """The metrics of one policy.
-
-    Args:
-        repeats: its rows of the table ``repeats``.
-        configuration: its name.
-    """
+    """The metrics of a policy of this name, of its rows of the table ``repeats``."""
     if not repeats:
         return []
     ordered = sorted(repeats, key=lambda row: row["repeat"])

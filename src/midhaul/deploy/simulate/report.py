@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from midhaul.deploy.report import overtime, overuse
-from midhaul.deploy.report.overtime import algorithm_times
+from midhaul.deploy.report import fronts, over_time_chapters, promises
 from midhaul.deploy.simulate import tables
 from midhaul.deploy.simulate.metrics import METRICS
-from midhaul.report import Notice, Page, PageSection
+from midhaul.report import Page, PageSection
 from midhaul.report.view import (
     View,
-    environment,
     gather,
     headline,
     metric_bars,
-    subtitle,
+    nothing_yet,
+    page_of,
     summary_table,
-    verdict_of,
 )
 
 if TYPE_CHECKING:
@@ -27,20 +25,14 @@ if TYPE_CHECKING:
 def build(run: Run) -> Page:
     """The report of a simulation, whatever the run got to."""
     view = View(run, tables.CONFIGURATIONS)
-    chapters = (_overview(view), *_over_time(view), environment(run))
-    return Page(
-        title="Simulation: a gateway over time",
-        subtitle=subtitle(run),
-        verdict=verdict_of(run),
-        notes=run.manifest.notes,
-        sections=tuple(part for part in chapters if part is not None),
-    )
+    title = "Simulation: a gateway over time"
+    return page_of(run, title, _overview(view), *_over_time(view))
 
 
 def _overview(view: View) -> PageSection:
     if not view.names:
         text = "This run has written no policy yet, so there is nothing to show."
-        return PageSection(title="Overview", items=(Notice(text=text, tone="warning"),))
+        return nothing_yet(text)
     wanted = (
         ("Weighted quality", "weighted_qos"),
         ("Upload saved", "saved_bps"),
@@ -71,32 +63,16 @@ def _overview(view: View) -> PageSection:
             "starts take, promises more than it keeps.",
             factor=100,
         ),
-        overtime.promises(view, tables.MOVES),
-        *overuse.fronts(view),
+        promises(view, tables.MOVES),
+        *fronts(view),
         summary_table(view, METRICS, caption),
     )
     return PageSection(title="Overview", items=gather(items))
 
 
-def _over_time(view: View) -> tuple[PageSection | None, ...]:
+def _over_time(view: View) -> tuple[PageSection, ...]:
     if "periods" not in view.has:
         return ()
-    config = view.run.config_values()
-    rows: list[dict[str, Any]] = view.rows(tables.PERIODS)
-    steady = {row["uplink_bps"] for row in rows}
-    limit = steady.pop() if len(steady) == 1 else None
-    quality = (
-        overtime.quality(view, tables.PERIODS),
-        overtime.stacked_rates(view, tables.RATES, limit),
-        overtime.uplink(view, tables.PERIODS),
-    )
-    where = (
-        overtime.places(view, tables.RATES, float(config["rate_period_s"])),
-        overtime.pulls(view, tables.PULLS),
-        overtime.storage(view, tables.PERIODS),
-    )
-    return (
-        PageSection(title="Quality and rates", items=gather(quality)),
-        PageSection(title="Places, pulls and layers", items=gather(where)),
-        PageSection(title="Algorithms", items=gather((algorithm_times(view),))),
-    )
+    shown = (tables.PERIODS, tables.RATES, tables.PULLS)
+    period_s = float(view.run.config_values()["rate_period_s"])
+    return over_time_chapters(view, shown, period_s)

@@ -11,10 +11,9 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-import pyarrow as pa
-
+from midhaul.deploy.plan.tables import ANALYTIC
 from midhaul.runs.summary import CONFIGURATION, SUMMARY
-from midhaul.runs.tables import Column, Table
+from midhaul.runs.tables import BOOL, FLOAT, INT, INT32, STRING, Column, Table
 from midhaul.stats import known
 
 if TYPE_CHECKING:
@@ -22,31 +21,24 @@ if TYPE_CHECKING:
 
     from midhaul.deploy.problem import Analytic
     from midhaul.deploy.simulate.config import SimulateConfig
-    from midhaul.deploy.simulate.records import History, Move, Period
-    from midhaul.deploy.simulate.scenario import Scenario
+    from midhaul.deploy.simulate.scenario import History, Move, Period, Scenario
     from midhaul.runs.run import Run
 
-_INT = pa.int64()
-_FLOAT = pa.float64()
-_STRING = pa.string()
-_BOOL = pa.bool_()
-
-_REPEAT = Column("repeat", pa.int32(), "Number of the repetition, from 0.")
-_ANALYTIC = Column("analytic", _STRING, "Name of the analytic.")
-_IMAGE = Column("image", _STRING, "Name of the container image.")
-_PERIOD = Column("begins_s", _FLOAT, "Begin of the rate period.")
-_SLOT = Column("slot_s", _FLOAT, "Begin of the slot that planned it.")
+REPEAT = Column("repeat", INT32, "Number of the repetition, from 0.")
+IMAGE = Column("image", STRING, "Name of the container image.")
+PERIOD = Column("begins_s", FLOAT, "Begin of the rate period.")
+SLOT = Column("slot_s", FLOAT, "Begin of the slot that planned it.")
 
 CONFIGURATIONS = Table(
     "configurations",
     "One policy.",
     (
         CONFIGURATION,
-        Column("name", _STRING, "Its short name, unique in the run."),
-        Column("placer", _STRING, "What moves each slot."),
-        Column("allocator", _STRING, "Who gets how much of the uplink."),
-        Column("eviction", _STRING, "Which layers are deleted."),
-        Column("settings", _STRING, "All its settings, as JSON."),
+        Column("name", STRING, "Its short name, unique in the run."),
+        Column("placer", STRING, "What moves each slot."),
+        Column("allocator", STRING, "Who gets how much of the uplink."),
+        Column("eviction", STRING, "Which layers are deleted."),
+        Column("settings", STRING, "All its settings, as JSON."),
     ),
 )
 
@@ -54,13 +46,13 @@ REQUESTS = Table(
     "requests",
     "One analytic that came; the same for all policies.",
     (
-        _REPEAT,
-        _ANALYTIC,
-        _IMAGE,
-        Column("arrival_s", _FLOAT, "When it came."),
-        Column("lifetime_s", _FLOAT, "How long it stayed."),
-        Column("weight", _FLOAT, "How much it counts."),
-        Column("saved_bps", _FLOAT, "Upload rate that it saves on the gateway."),
+        REPEAT,
+        ANALYTIC,
+        IMAGE,
+        Column("arrival_s", FLOAT, "When it came."),
+        Column("lifetime_s", FLOAT, "How long it stayed."),
+        Column("weight", FLOAT, "How much it counts."),
+        Column("saved_bps", FLOAT, "Upload rate that it saves on the gateway."),
     ),
 )
 
@@ -69,32 +61,32 @@ PERIODS = Table(
     "One rate period.",
     (
         CONFIGURATION,
-        _REPEAT,
-        _PERIOD,
-        Column("lasts_s", _FLOAT, "Length."),
-        Column("n_cloud", _INT, "Analytics in the cloud at its begin."),
-        Column("n_moving", _INT, "Those of them on their way to the gateway."),
-        Column("n_gateway", _INT, "Analytics on the gateway at its begin."),
-        Column("uplink_bps", _FLOAT, "What the uplink carried at most, mean."),
-        Column("assumed_bps", _FLOAT, "What was forecast that it carries."),
-        Column("allocated_bps", _FLOAT, "Sum of the rates granted."),
-        Column("demanded_bps", _FLOAT, "What the steps send that these rates buy."),
-        Column("sent_bps", _FLOAT, "What crossed the uplink, mean."),
-        Column("received_bps", _FLOAT, "What was pulled, mean."),
-        Column("late_bytes", _FLOAT, "Most bytes that waited for the uplink."),
-        Column("is_overshoot", _BOOL, "True where more was granted than it carried."),
-        Column("stored_bytes", _INT, "Layers on the disk at its end."),
-        Column("n_steps_down", _INT, "How often knobs went down within it."),
-        Column("n_messages", _FLOAT, "Messages sent; one a second where not known."),
-        Column("n_late", _FLOAT, "Those that waited beyond their deadline."),
+        REPEAT,
+        PERIOD,
+        Column("lasts_s", FLOAT, "Length."),
+        Column("n_cloud", INT, "Analytics in the cloud at its begin."),
+        Column("n_moving", INT, "Those of them on their way to the gateway."),
+        Column("n_gateway", INT, "Analytics on the gateway at its begin."),
+        Column("uplink_bps", FLOAT, "What the uplink carried at most, mean."),
+        Column("assumed_bps", FLOAT, "What was forecast that it carries."),
+        Column("allocated_bps", FLOAT, "Sum of the rates granted."),
+        Column("demanded_bps", FLOAT, "What the steps send that these rates buy."),
+        Column("sent_bps", FLOAT, "What crossed the uplink, mean."),
+        Column("received_bps", FLOAT, "What was pulled, mean."),
+        Column("late_bytes", FLOAT, "Most bytes that waited for the uplink."),
+        Column("is_overshoot", BOOL, "True where more was granted than it carried."),
+        Column("stored_bytes", INT, "Layers on the disk at its end."),
+        Column("n_steps_down", INT, "How often knobs went down within it."),
+        Column("n_messages", FLOAT, "Messages sent; one a second where not known."),
+        Column("n_late", FLOAT, "Those that waited beyond their deadline."),
         Column(
             "planned_qos",
-            _FLOAT,
+            FLOAT,
             "Weighted mean quality by the curves; null without analytics.",
         ),
-        Column("qos", _FLOAT, "The same of what was sent, late messages as 0."),
-        Column("bound_qos", _FLOAT, "No allocation has more; null when unknown."),
-        Column("saved_bps", _FLOAT, "Upload rate saved by the gateway, mean."),
+        Column("qos", FLOAT, "The same of what was sent, late messages as 0."),
+        Column("bound_qos", FLOAT, "No allocation has more; null when unknown."),
+        Column("saved_bps", FLOAT, "Upload rate saved by the gateway, mean."),
     ),
 )
 
@@ -103,13 +95,13 @@ RATES = Table(
     "What one analytic was granted in one rate period.",
     (
         CONFIGURATION,
-        _REPEAT,
-        _PERIOD,
-        _ANALYTIC,
-        Column("place", _STRING, "cloud or gateway."),
-        Column("rate_bps", _FLOAT, "Upload rate granted."),
-        Column("knob", _FLOAT, "Setting it buys; null for none."),
-        Column("quality", _FLOAT, "Quality that the curve says; 0 for none."),
+        REPEAT,
+        PERIOD,
+        ANALYTIC,
+        Column("place", STRING, "cloud or gateway."),
+        Column("rate_bps", FLOAT, "Upload rate granted."),
+        Column("knob", FLOAT, "Setting it buys; null for none."),
+        Column("quality", FLOAT, "Quality that the curve says; 0 for none."),
     ),
 )
 
@@ -118,22 +110,22 @@ PULLS = Table(
     "One pull of an image's missing layers.",
     (
         CONFIGURATION,
-        _REPEAT,
-        _IMAGE,
-        _SLOT,
-        Column("planned_begins_s", _FLOAT, "Begin as planned."),
-        Column("planned_ends_s", _FLOAT, "End as planned."),
-        Column("planned_bytes", _INT, "Compressed bytes as planned."),
-        Column("begins_s", _FLOAT, "Real begin; null where there was none."),
-        Column("ends_s", _FLOAT, "Real end; null where it did not end."),
-        Column("pulled_bytes", _INT, "Compressed bytes that came."),
+        REPEAT,
+        IMAGE,
+        SLOT,
+        Column("planned_begins_s", FLOAT, "Begin as planned."),
+        Column("planned_ends_s", FLOAT, "End as planned."),
+        Column("planned_bytes", INT, "Compressed bytes as planned."),
+        Column("begins_s", FLOAT, "Real begin; null where there was none."),
+        Column("ends_s", FLOAT, "Real end; null where it did not end."),
+        Column("pulled_bytes", INT, "Compressed bytes that came."),
         Column(
             "outcome",
-            _STRING,
+            STRING,
             "done, cut (by the end of its slot), skipped (nobody wanted it any more) "
             "or open (the experiment ended).",
         ),
-        Column("is_wasted", _BOOL, "True where bytes came and no analytic used them."),
+        Column("is_wasted", BOOL, "True where bytes came and no analytic used them."),
     ),
 )
 
@@ -142,27 +134,25 @@ MOVES = Table(
     "One analytic that a placement moves to the gateway.",
     (
         CONFIGURATION,
-        _REPEAT,
-        _ANALYTIC,
-        _IMAGE,
-        _SLOT,
-        Column("planned_starts_s", _FLOAT, "When it was to start on the gateway."),
-        Column("starts_s", _FLOAT, "When it did; null where it never did."),
-        Column("leaves_s", _FLOAT, "When it leaves, or the repetition ends."),
-        Column("saved_bps", _FLOAT, "Upload rate that it saves on the gateway."),
+        REPEAT,
+        ANALYTIC,
+        IMAGE,
+        SLOT,
+        Column("planned_starts_s", FLOAT, "When it was to start on the gateway."),
+        Column("starts_s", FLOAT, "When it did; null where it never did."),
+        Column("leaves_s", FLOAT, "When it leaves, or the repetition ends."),
+        Column("saved_bps", FLOAT, "Upload rate that it saves on the gateway."),
         Column(
             "planned_saved_bits",
-            _FLOAT,
+            FLOAT,
             "Saved from the planned start to its leave; without lifetimes, to the end "
             "of the slot.",
         ),
-        Column("saved_bits", _FLOAT, "Saved within that time from the real start."),
-        Column(
-            "is_realised", _BOOL, "Whether it moved; null where the end came first."
-        ),
+        Column("saved_bits", FLOAT, "Saved within that time from the real start."),
+        Column("is_realised", BOOL, "Whether it moved; null where the end came first."),
         Column(
             "outcome",
-            _STRING,
+            STRING,
             "started, left before the pull ended, left while starting, cut (by the end "
             "of its slot) or open (the experiment ended).",
         ),
@@ -174,10 +164,10 @@ EVICTIONS = Table(
     "One layer that was deleted to make room.",
     (
         CONFIGURATION,
-        _REPEAT,
-        Column("at_s", _FLOAT, "When."),
-        Column("digest", _STRING, "The layer."),
-        Column("uncompressed_bytes", _INT, "What became free."),
+        REPEAT,
+        Column("at_s", FLOAT, "When."),
+        Column("digest", STRING, "The layer."),
+        Column("uncompressed_bytes", INT, "What became free."),
     ),
 )
 
@@ -186,13 +176,13 @@ DECISIONS = Table(
     "One decision and how long it took.",
     (
         CONFIGURATION,
-        _REPEAT,
-        Column("at_s", _FLOAT, "When it was taken."),
-        Column("what", _STRING, "placement, eviction or rates."),
-        Column("took_s", _FLOAT, "Time it took, measured."),
-        Column("n", _INT, "Analytics that it was about; layers for an eviction."),
-        Column("value", _FLOAT, "Value of the decision; null for evictions."),
-        Column("bound", _FLOAT, "No decision has a higher value; null when unknown."),
+        REPEAT,
+        Column("at_s", FLOAT, "When it was taken."),
+        Column("what", STRING, "placement, eviction or rates."),
+        Column("took_s", FLOAT, "Time it took, measured."),
+        Column("n", INT, "Analytics that it was about; layers for an eviction."),
+        Column("value", FLOAT, "Value of the decision; null for evictions."),
+        Column("bound", FLOAT, "No decision has a higher value; null when unknown."),
     ),
 )
 
@@ -201,42 +191,42 @@ REPEATS = Table(
     "One repetition under one policy: the sums that the summary is made of.",
     (
         CONFIGURATION,
-        _REPEAT,
-        Column("n_requests", _INT, "Analytics that came."),
-        Column("n_periods", _INT, "Rate periods with an analytic."),
-        Column("qos", _FLOAT, "Sum over these of the quality, late messages as 0."),
-        Column("planned_qos", _FLOAT, "Sum over these of the quality as planned."),
-        Column("n_bounded", _INT, "Those of them whose bound is known."),
-        Column("bounded_qos", _FLOAT, "Sum of the quality of those."),
-        Column("bound_qos", _FLOAT, "Sum of their bounds."),
-        Column("analytic_s", _FLOAT, "Analytics times the time they were there."),
-        Column("gateway_s", _FLOAT, "The same on the gateway."),
-        Column("duration_s", _FLOAT, "Simulated time."),
-        Column("n_planned", _INT, "Moves planned whose end is known."),
-        Column("n_realised", _INT, "Those that happened."),
-        Column("n_open", _INT, "Moves that the end of the experiment cut off."),
-        Column("planned_bps", _FLOAT, "Saved rate of the moves planned."),
-        Column("realised_bps", _FLOAT, "Saved rate of those that happened."),
-        Column("planned_saved_bits", _FLOAT, "Upload that they promised to save."),
-        Column("realised_saved_bits", _FLOAT, "What was saved of it."),
-        Column("saved_bits", _FLOAT, "All upload saved by the gateway."),
-        Column("sent_bits", _FLOAT, "What crossed the uplink."),
-        Column("carried_bits", _FLOAT, "What the uplink could have carried."),
-        Column("n_messages", _FLOAT, "Messages sent."),
-        Column("n_late", _FLOAT, "Those that waited beyond their deadline."),
-        Column("n_overshoot", _INT, "Rate periods with more granted than carried."),
-        Column("max_overshoot", _FLOAT, "Largest excess, as a share of the uplink."),
-        Column("max_late_bytes", _FLOAT, "Most bytes that waited for the uplink."),
-        Column("pulled_bytes", _INT, "Compressed bytes pulled."),
-        Column("wasted_bytes", _INT, "Those that no analytic used."),
-        Column("deleted_bytes", _INT, "Bytes deleted to make room."),
-        Column("stored_byte_s", _FLOAT, "Bytes on the disk times their time there."),
-        Column("n_placements", _INT, "Slots."),
-        Column("placement_s", _FLOAT, "Time that placing took together."),
-        Column("max_placement_s", _FLOAT, "Longest time of one."),
-        Column("n_allocations", _INT, "Rate periods, all."),
-        Column("allocation_s", _FLOAT, "Time that dividing the uplink took together."),
-        Column("max_allocation_s", _FLOAT, "Longest time of one."),
+        REPEAT,
+        Column("n_requests", INT, "Analytics that came."),
+        Column("n_periods", INT, "Rate periods with an analytic."),
+        Column("qos", FLOAT, "Sum over these of the quality, late messages as 0."),
+        Column("planned_qos", FLOAT, "Sum over these of the quality as planned."),
+        Column("n_bounded", INT, "Those of them whose bound is known."),
+        Column("bounded_qos", FLOAT, "Sum of the quality of those."),
+        Column("bound_qos", FLOAT, "Sum of their bounds."),
+        Column("analytic_s", FLOAT, "Analytics times the time they were there."),
+        Column("gateway_s", FLOAT, "The same on the gateway."),
+        Column("duration_s", FLOAT, "Simulated time."),
+        Column("n_planned", INT, "Moves planned whose end is known."),
+        Column("n_realised", INT, "Those that happened."),
+        Column("n_open", INT, "Moves that the end of the experiment cut off."),
+        Column("planned_bps", FLOAT, "Saved rate of the moves planned."),
+        Column("realised_bps", FLOAT, "Saved rate of those that happened."),
+        Column("planned_saved_bits", FLOAT, "Upload that they promised to save."),
+        Column("realised_saved_bits", FLOAT, "What was saved of it."),
+        Column("saved_bits", FLOAT, "All upload saved by the gateway."),
+        Column("sent_bits", FLOAT, "What crossed the uplink."),
+        Column("carried_bits", FLOAT, "What the uplink could have carried."),
+        Column("n_messages", FLOAT, "Messages sent."),
+        Column("n_late", FLOAT, "Those that waited beyond their deadline."),
+        Column("n_overshoot", INT, "Rate periods with more granted than carried."),
+        Column("max_overshoot", FLOAT, "Largest excess, as a share of the uplink."),
+        Column("max_late_bytes", FLOAT, "Most bytes that waited for the uplink."),
+        Column("pulled_bytes", INT, "Compressed bytes pulled."),
+        Column("wasted_bytes", INT, "Those that no analytic used."),
+        Column("deleted_bytes", INT, "Bytes deleted to make room."),
+        Column("stored_byte_s", FLOAT, "Bytes on the disk times their time there."),
+        Column("n_placements", INT, "Slots."),
+        Column("placement_s", FLOAT, "Time that placing took together."),
+        Column("max_placement_s", FLOAT, "Longest time of one."),
+        Column("n_allocations", INT, "Rate periods, all."),
+        Column("allocation_s", FLOAT, "Time that dividing the uplink took together."),
+        Column("max_allocation_s", FLOAT, "Longest time of one."),
     ),
 )
 
@@ -327,13 +317,7 @@ def _times(history: History) -> dict[str, float]:
 
 
 def write_frame(config: SimulateConfig, scenarios: list[Scenario], run: Run) -> None:
-    """Write what is known before anything happened.
-
-    Args:
-        config: the experiment.
-        scenarios: one for each repetition.
-        run: where to.
-    """
+    """Write what is known before anything happened; a scenario is of a repetition."""
     run.write(
         CONFIGURATIONS,
         [
@@ -375,18 +359,9 @@ def write_history(
     n_requests: int,
     part: int,
 ) -> Mapping[str, object]:
-    """Write all that happened in one repetition.
+    """Write all that happened in one repetition, as one part of each table.
 
-    Args:
-        run: where to.
-        history: what happened.
-        configuration: number of the policy.
-        repeat: number of the repetition.
-        n_requests: how many analytics came.
-        part: number of the part in each table.
-
-    Returns:
-        Its row in the table ``repeats``, which is to be written last.
+    Its row in the table ``repeats`` is returned, which is to be written last.
     """
     common = {"configuration": configuration, "repeat": repeat}
 

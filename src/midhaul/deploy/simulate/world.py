@@ -31,7 +31,7 @@ from typing import TYPE_CHECKING
 
 from midhaul.deploy.control import State, make_room, plan_rates, plan_slot
 from midhaul.deploy.simulate.ledger import PeriodLedger
-from midhaul.deploy.simulate.records import (
+from midhaul.deploy.simulate.scenario import (
     Decision,
     Eviction,
     History,
@@ -53,8 +53,7 @@ if TYPE_CHECKING:
     from midhaul.deploy.control import Policy
     from midhaul.deploy.placement.base import Placement
     from midhaul.deploy.problem import Analytic, ContainerImage, Layer
-    from midhaul.deploy.simulate.records import MoveOutcome
-    from midhaul.deploy.simulate.scenario import Scenario
+    from midhaul.deploy.simulate.scenario import MoveOutcome, Scenario
     from midhaul.deploy.store.store_index import StoreState
 
 
@@ -70,13 +69,9 @@ class What(IntEnum):
 
 @dataclass(order=True, slots=True, frozen=True)
 class Event:
-    """One thing that happens.
+    """One thing that happens, to an analytic or to nobody in particular.
 
-    Attributes:
-        at_s: when.
-        what: what it is.
-        number: tells events of one moment and sort apart, in the order of their entry.
-        analytic: whom it happens to; None where nobody in particular.
+    ``number`` tells events of one moment and sort apart, in the order of their entry.
     """
 
     at_s: float
@@ -113,12 +108,7 @@ class Agenda:
 
 
 class SimulatedPuller:
-    """Carries out pulls; the world asks it what comes next and when.
-
-    Args:
-        images: container images by name.
-        pull_bps: rate at which layers come.
-    """
+    """Carries out pulls; the world asks it what comes next and when."""
 
     def __init__(self, images: Mapping[str, ContainerImage], pull_bps: float) -> None:
         self._images = images
@@ -146,15 +136,9 @@ class SimulatedPuller:
     def begin_next(
         self, now_s: float, store: StoreState, wanted: frozenset[str]
     ) -> tuple[StoreState, list[SimulatedPull]]:
-        """Begin the next pull that somebody still wants.
+        """Begin the next pull that somebody of those in ``wanted`` still waits for.
 
-        Args:
-            now_s: the time.
-            store: the disk.
-            wanted: names of the analytics that are still on their way.
-
-        Returns:
-            The disk, and pulls that ended at once, as nothing was missing.
+        Returned are the disk, and pulls that ended at once, as nothing was missing.
         """
         ended: list[SimulatedPull] = []
         while self._queue and self._current is None:
@@ -177,11 +161,7 @@ class SimulatedPuller:
     def layer_arrives(
         self, now_s: float, store: StoreState
     ) -> tuple[StoreState, SimulatedPull | None]:
-        """Keep the layer that came.
-
-        Returns:
-            The disk, and the pull if that was its last layer.
-        """
+        """Keep the layer that came; the disk, and the pull if that was its last one."""
         pull = self._current
         if pull is None:
             return store, None
@@ -266,15 +246,7 @@ def begin_slot(
 ) -> tuple[State, list[SimulatedPull], list[Move]]:
     """Decide what to move, delete what must go, and put those who move on their way.
 
-    Args:
-        state: at the begin of the slot.
-        policy: how to decide.
-        history: where everything is written down.
-        end_s: when the experiment ends.
-        clock: seconds on any monotonic clock.
-
-    Returns:
-        The state after that, the pulls in their order, and the moves.
+    Returned are the state after that, the pulls in their order, and the moves.
     """
     begun_s = clock()
     placement = plan_slot(state, policy)
@@ -369,16 +341,10 @@ def simulate_gateway(
     *,
     clock: Callable[[], float] = time.perf_counter,
 ) -> History:
-    """What happens to a gateway under a policy.
+    """What happens to a gateway under a policy; the clock times the algorithms.
 
-    Args:
-        scenario: what comes.
-        policy: how it decides.
-        clock: seconds on any monotonic clock, to time the algorithms.
-
-    Raises:
-        DataError: a slot is no whole number of rate periods, or an analytic has no QoS
-            curves.
+    A DataError where a slot is no whole number of rate periods, or an analytic has no
+    QoS curves.
     """
     n = policy.slot_s / policy.rate_period_s
     if n < 1 or abs(n - round(n)) > _TIME * n:

@@ -106,14 +106,9 @@ class Publish:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReplyPacket:
-    """Any other packet that a broker sends.
+    """Any other packet that a broker sends; without a packet id that is 0.
 
-    Attributes:
-        kind: its type.
-        mid: packet id; 0 where it has none.
-        reasons: its reason codes; 0 is success.
-        properties: of MQTT 5.
-        is_session_present: of CONNACK.
+    ``reasons`` are its reason codes, of which 0 is success.
     """
 
     kind: PacketKind
@@ -129,11 +124,7 @@ class ReplyPacket:
 
 
 def varint(number: int) -> bytes:
-    """A variable byte integer.
-
-    Raises:
-        MalformedPacketError: it is negative or has no place in four bytes.
-    """
+    """A variable byte integer; a MalformedPacketError if four bytes do not hold it."""
     if not 0 <= number < 1 << 28:
         message = f"expected a length of 0 to {(1 << 28) - 1}, found {number}"
         raise MalformedPacketError(message)
@@ -215,9 +206,7 @@ def unsubscribe_packet(mid: int, filters: Iterable[str], *, is_five: bool) -> by
 class Splitter:
     """Cuts a stream of bytes into packets.
 
-    Args:
-        most_bytes: of a packet; a larger message is cut.
-        is_five: whether packets are those of MQTT 5.
+    A larger message than ``most_bytes`` is cut.
     """
 
     def __init__(self, most_bytes: int, *, is_five: bool) -> None:
@@ -229,8 +218,7 @@ class Splitter:
     def feed(self, data: bytes) -> list[Publish | ReplyPacket]:
         """The packets that are complete now.
 
-        Raises:
-            MalformedPacketError: they are none of MQTT's.
+        A MalformedPacketError if they are none.
         """
         if self._skip:
             n = min(self._skip, len(data))
@@ -274,11 +262,7 @@ class Splitter:
 
 
 def decoded(first: int, body: bytes, *, is_five: bool) -> Publish | ReplyPacket:
-    """A packet of its first byte and its body.
-
-    Raises:
-        MalformedPacketError: it is none of MQTT's.
-    """
+    """A packet of its first byte and its body; a MalformedPacketError if it is none."""
     try:
         kind = PacketKind(first >> 4)
         if kind is PacketKind.PUBLISH:

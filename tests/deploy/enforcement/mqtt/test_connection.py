@@ -10,12 +10,12 @@ import sys
 import pytest
 
 from midhaul.deploy.enforcement.bridge_config import Endpoint
-from midhaul.deploy.enforcement.mqtt.wire import open_wire
+from midhaul.deploy.enforcement.mqtt.connection import open_wire
 
 _STOPS = """
 import asyncio, socket, time
 from midhaul.deploy.enforcement.bridge_config import Endpoint
-from midhaul.deploy.enforcement.mqtt.wire import open_wire
+from midhaul.deploy.enforcement.mqtt.connection import open_wire
 socket.getaddrinfo = lambda *_, **__: time.sleep(3600)
 async def main():
     try:

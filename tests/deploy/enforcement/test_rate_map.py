@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from paho.mqtt.client import topic_matches_sub
 
-from midhaul.deploy.enforcement.rate_map import RateMap
-from midhaul.deploy.enforcement.topics import (
+from midhaul.deploy.enforcement.rate_map import (
+    RateMap,
     covers,
     matches,
     needed,

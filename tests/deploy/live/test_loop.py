@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from typing import TYPE_CHECKING, Any
 
@@ -13,10 +14,11 @@ from hypothesis import strategies as st
 from midhaul.deploy.control import Policy
 from midhaul.deploy.enforcement.bridge_queue import has_room
 from midhaul.deploy.live.config import LiveConfig
+from midhaul.deploy.live.experiment import judge_run
+from midhaul.deploy.live.loop import BacklogMeter, LiveUplink, PendingPlacement
 from midhaul.deploy.live.tables import MESSAGES, MOVES, PERIODS, REPEATS
-from midhaul.deploy.live.uplink import BacklogMeter, LiveUplink
-from midhaul.deploy.live.validity import judge_run
 from midhaul.deploy.networks import Network, Trace
+from midhaul.deploy.placement.base import Placement
 from midhaul.deploy.plan.choices import allocator_named, eviction_named, placer_named
 from midhaul.runs.run import Run
 
@@ -241,3 +243,32 @@ def test_promises_that_were_broken_make_a_run_not_valid(
     verdict = judged(tmp_path, n_over, n_late, saved)
     assert len(verdict.reasons) == 1
     assert words in verdict.reasons[0]
+
+
+NOTHING = Placement(status="optimal", value=0.0, bound=0.0, gateway_of={})
+
+
+def test_the_loop_goes_on_while_a_placement_is_planned() -> None:
+    """What is there late is taken once, for the slot that asked for it."""
+
+    async def body() -> None:
+        ready, pending = asyncio.Event(), PendingPlacement(0.01)
+        n_asked = 0
+
+        async def plan() -> Placement:
+            nonlocal n_asked
+            n_asked += 1
+            await ready.wait()
+            return NOTHING
+
+        for slot_s in (15.0, 30.0):
+            await pending.ask(slot_s, plan)
+            assert pending.take() is None
+        ready.set()
+        await pending.ask(45.0, plan)
+        await asyncio.sleep(0)  # the plan ends
+        await asyncio.sleep(0)
+        assert pending.take() == (NOTHING, 15.0)
+        assert (pending.take(), n_asked) == (None, 1)
+
+    asyncio.run(body())
