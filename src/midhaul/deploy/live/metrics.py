@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -22,7 +21,7 @@ from midhaul.deploy.live.tables import (
     MOVES,
     PERIODS,
 )
-from midhaul.runs.metric import Metric, declare, summary_rows
+from midhaul.runs.metric import declare, metric_table, summary_rows
 from midhaul.stats import ratio_statistic
 
 if TYPE_CHECKING:
@@ -36,204 +35,67 @@ if TYPE_CHECKING:
     Row = Mapping[str, Any]
 
 
-_by_slot = partial(Metric, over="slots")
-
+_ALL = metric_table(
+    """
+    weighted_qos, higher, over slots, "weighted quality, measured, late and missing as
+        0" as {:.3f}: mean quality of all messages; 0 for those that came late, are
+        missing, or whose analytic was granted nothing
+    weighted_qos_in_time, higher, over slots, "weighted quality of what came in time" as
+        {:.3f}: the same without the late and the missing
+    planned_qos, higher, over slots, "weighted quality, as the curves promised" as
+        {:.3f}: what the QoS curves promised for all of them
+    late_share, lower, over slots, "messages late" as share: messages that were scored
+        after their deadline, of those that were sent
+    missing_share, lower, over slots, "messages missing" as share: messages that were
+        not scored at all, of those that were sent
+    not_granted_share, lower, over slots, "messages without any rate" as share: planned
+        messages of analytics that were granted no rate
+    latency_p50_s [s], lower, over slots, "message latency, median" as duration: median
+        of planned send until scored, of all messages that were sent; what is late or
+        missing took the deadline at least, so the number may be `>=`
+    latency_p95_s [s], lower, over slots, "message latency, 95 %" as duration: 95th
+        percentile of the same
+    overshoot_share, lower, over slots, "rate periods over the uplink" as share: rate
+        periods in which allocated and reserved, or sent, was more than the uplink
+        carried
+    n_overshoot, lower: rate periods with an overshoot
+    uplink_allocated_share, higher, over slots, "uplink granted" as share: granted rates
+        over what the uplink carries
+    uplink_sent_share, higher, over slots, "uplink in use, at the device" as share: bits
+        that left the gateway's device over what the uplink carries
+    uplink_reserved_share, higher, over slots, "uplink kept for acknowledgements" as
+        share: what was kept free for the acknowledgements of pulls
+    realised_saving, higher, over slots, "planned saving realised" as share: upload
+        saved over upload that the planned moves promised
+    realised_moves, higher, over slots, "planned moves realised" as share: moves that
+        happened over moves that were planned
+    n_moves_planned, "moves planned" as {:,.4g}: moves that were planned
+    n_moves: those that happened
+    planned_saved_bits [bit]: upload that the moves promised to save
+    saved_bits [bit], higher, "upload saved" as bits: what they saved of it
+    mean_saved_bps [bit/s], higher, over slots, "upload saved, mean" as rate: upload
+        rate that those on the gateway save
+    mean_on_gateway, higher, over slots, "analytics on the gateway, mean" as {:,.4g}:
+        analytics on the gateway, mean over time
+    mean_in_cloud, higher, over slots, "analytics in the cloud, mean" as {:,.4g}:
+        analytics in the cloud
+    pulled_bytes [B], lower, "pulled" as size: bytes that came over the downlink for
+        pulls
+    wasted_pull_share, lower, over slots, "pulled in vain" as share: bytes of pulls that
+        no analytic could use, over all pulled
+    pull_time_ratio, lower, over slots, "pull time over planned" as {:,.4g}: time that
+        pulls took over the time planned for them
+    mean_stored_bytes [B], higher, over slots, "layers on the disk, mean" as size:
+        layers on the disk, uncompressed
+    n_messages, "messages" as {:,.4g}: messages that were to be sent
+    n_dropped_packets, lower, "packets dropped before the uplink" as {:,.4g}: packets
+        dropped before the uplink
+    """
+)
 METRICS = declare(
-    _by_slot(
-        "weighted_qos",
-        "mean quality of all messages; 0 for those that came late, are missing, or "
-        "whose analytic was granted nothing",
-        better="higher",
-        heading="weighted quality, measured, late and missing as 0",
-        form="{:.3f}",
-    ),
-    _by_slot(
-        "weighted_qos_in_time",
-        "the same without the late and the missing",
-        better="higher",
-        heading="weighted quality of what came in time",
-        form="{:.3f}",
-    ),
-    _by_slot(
-        "planned_qos",
-        "what the QoS curves promised for all of them",
-        better="higher",
-        heading="weighted quality, as the curves promised",
-        form="{:.3f}",
-    ),
-    _by_slot(
-        "late_share",
-        "messages that were scored after their deadline, of those that were sent",
-        better="lower",
-        heading="messages late",
-        form="share",
-    ),
-    _by_slot(
-        "missing_share",
-        "messages that were not scored at all, of those that were sent",
-        better="lower",
-        heading="messages missing",
-        form="share",
-    ),
-    _by_slot(
-        "not_granted_share",
-        "planned messages of analytics that were granted no rate",
-        better="lower",
-        heading="messages without any rate",
-        form="share",
-    ),
-    _by_slot(
-        "latency_p50_s",
-        "median of planned send until scored, of all messages that were sent; what is "
-        "late or missing took the deadline at least, so the number may be `>=`",
-        unit="s",
-        better="lower",
-        heading="message latency, median",
-        form="duration",
-    ),
-    _by_slot(
-        "latency_p95_s",
-        "95th percentile of the same",
-        unit="s",
-        better="lower",
-        heading="message latency, 95 %",
-        form="duration",
-    ),
-    _by_slot(
-        "overshoot_share",
-        "rate periods in which allocated and reserved, or sent, was more than the "
-        "uplink carried",
-        better="lower",
-        heading="rate periods over the uplink",
-        form="share",
-    ),
-    Metric("n_overshoot", "rate periods with an overshoot", better="lower"),
-    _by_slot(
-        "uplink_allocated_share",
-        "granted rates over what the uplink carries",
-        better="higher",
-        heading="uplink granted",
-        form="share",
-    ),
-    _by_slot(
-        "uplink_sent_share",
-        "bits that left the gateway's device over what the uplink carries",
-        better="higher",
-        heading="uplink in use, at the device",
-        form="share",
-    ),
-    _by_slot(
-        "uplink_reserved_share",
-        "what was kept free for the acknowledgements of pulls",
-        better="higher",
-        heading="uplink kept for acknowledgements",
-        form="share",
-    ),
-    _by_slot(
-        "realised_saving",
-        "upload saved over upload that the planned moves promised",
-        better="higher",
-        heading="planned saving realised",
-        form="share",
-    ),
-    _by_slot(
-        "realised_moves",
-        "moves that happened over moves that were planned",
-        better="higher",
-        heading="planned moves realised",
-        form="share",
-    ),
-    Metric(
-        "n_moves_planned",
-        "moves that were planned",
-        heading="moves planned",
-        form="{:,.4g}",
-    ),
-    Metric("n_moves", "those that happened"),
-    Metric("planned_saved_bits", "upload that the moves promised to save", unit="bit"),
-    Metric(
-        "saved_bits",
-        "what they saved of it",
-        unit="bit",
-        better="higher",
-        heading="upload saved",
-        form="bits",
-    ),
-    _by_slot(
-        "mean_saved_bps",
-        "upload rate that those on the gateway save",
-        unit="bit/s",
-        better="higher",
-        heading="upload saved, mean",
-        form="rate",
-    ),
-    _by_slot(
-        "mean_on_gateway",
-        "analytics on the gateway, mean over time",
-        better="higher",
-        heading="analytics on the gateway, mean",
-        form="{:,.4g}",
-    ),
-    _by_slot(
-        "mean_in_cloud",
-        "analytics in the cloud",
-        better="higher",
-        heading="analytics in the cloud, mean",
-        form="{:,.4g}",
-    ),
-    Metric(
-        "pulled_bytes",
-        "bytes that came over the downlink for pulls",
-        unit="B",
-        better="lower",
-        heading="pulled",
-        form="size",
-    ),
-    _by_slot(
-        "wasted_pull_share",
-        "bytes of pulls that no analytic could use, over all pulled",
-        better="lower",
-        heading="pulled in vain",
-        form="share",
-    ),
-    _by_slot(
-        "pull_time_ratio",
-        "time that pulls took over the time planned for them",
-        better="lower",
-        heading="pull time over planned",
-        form="{:,.4g}",
-    ),
-    _by_slot(
-        "mean_stored_bytes",
-        "layers on the disk, uncompressed",
-        unit="B",
-        better="higher",
-        heading="layers on the disk, mean",
-        form="size",
-    ),
-    Metric(
-        "n_messages",
-        "messages that were to be sent",
-        heading="messages",
-        form="{:,.4g}",
-    ),
-    Metric(
-        "n_dropped_packets",
-        "packets dropped before the uplink",
-        better="lower",
-        heading="packets dropped before the uplink",
-        form="{:,.4g}",
-    ),
-    headline=(
-        "weighted_qos",
-        "late_share",
-        "missing_share",
-        "latency_p50_s",
-        "latency_p95_s",
-        "overshoot_share",
-        "realised_saving",
-        "wasted_pull_share",
-    ),
+    *_ALL,
+    headline="weighted_qos late_share missing_share latency_p50_s "
+    "latency_p95_s overshoot_share realised_saving wasted_pull_share",
 )
 """What a live run finds, in the order of its report."""
 

@@ -7,14 +7,12 @@ count as long as they are. Only times of algorithms are measured.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from functools import partial
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from midhaul.deploy.simulate.tables import CONFIGURATIONS, REPEATS
-from midhaul.runs.metric import Metric, declare
+from midhaul.runs.metric import declare, metric_table
 from midhaul.stats import ratio_statistic
 
 if TYPE_CHECKING:
@@ -24,245 +22,100 @@ if TYPE_CHECKING:
     from midhaul.runs.run import Run
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Ratio:
-    """A metric as the ratio of two columns of ``repeats``, each summed, times a factor.
-
-    Without a column below it is over the number of repetitions.
+_MODELLED = metric_table(
     """
-
-    metric: Metric
-    above: str
-    below: str = ""
-    factor: float = 1.0
-
-
-def _ratio(  # noqa: PLR0913 - the parts of a metric
-    name: str,
-    doc: str,
-    above: str,
-    below: str = "",
-    *,
-    unit: str = "",
-    better: Literal["higher", "lower"] = "higher",
-    heading: str = "",
-    form: str = "{:.3g}",
-    factor: float = 1.0,
-    is_model: bool = True,
-) -> Ratio:
-    """A metric over repetitions, by default one of which more is better."""
-    metric = Metric(
-        name,
-        doc,
-        unit=unit,
-        better=better,
-        heading=heading,
-        form=form,
-        over="repetitions",
-        is_model=is_model,
-    )
-    return Ratio(metric=metric, above=above, below=below, factor=factor)
-
-
-_share = partial(_ratio, form="share")
-_less_bytes = partial(_ratio, unit="B", better="lower")
-_time = partial(_ratio, unit="s", better="lower", is_model=False)
-
-RATIOS = (
-    _ratio(
-        "weighted_qos",
-        "mean over rate periods with an analytic of the weighted quality; messages "
-        "that waited beyond their deadline count as 0",
-        "qos",
-        "n_periods",
-        heading="weighted quality",
-        form="{:.3f}",
-    ),
-    _ratio(
-        "planned_qos",
-        "the same as planned, late or not",
-        "planned_qos",
-        "n_periods",
-        heading="quality as planned",
-        form="{:.3f}",
-    ),
-    _share(
-        "bound_share",
-        "that over its bound, in periods whose bound is known",
-        "bounded_qos",
-        "bound_qos",
-        heading="share of the bound",
-    ),
-    _ratio("n_requests", "analytics that came", "n_requests"),
-    _ratio(
-        "n_analytics",
-        "analytics that were there, mean over time",
-        "analytic_s",
-        "duration_s",
-        heading="analytics",
-    ),
-    _ratio(
-        "n_gateway",
-        "those of them that ran on the gateway",
-        "gateway_s",
-        "duration_s",
-        heading="on the gateway",
-    ),
-    _ratio(
-        "n_planned_moves",
-        "moves to the gateway that were planned and whose end is known",
-        "n_planned",
-        heading="moves planned",
-    ),
-    _ratio(
-        "n_realised_moves",
-        "those that happened",
-        "n_realised",
-        heading="moves realised",
-    ),
-    _ratio(
-        "planned_bps",
-        "upload rate that the planned moves would save together",
-        "planned_bps",
-        unit="bit/s",
-    ),
-    _ratio(
-        "realised_bps", "that of the moves which happened", "realised_bps", unit="bit/s"
-    ),
-    _share(
-        "realised_share",
-        "the second over the first",
-        "realised_bps",
-        "planned_bps",
-        heading="saved rate realised",
-    ),
-    _share(
-        "realised_bits_share",
-        "upload saved over upload promised, which also counts moves that happened late",
-        "realised_saved_bits",
-        "planned_saved_bits",
-        heading="saved bits realised",
-    ),
-    _ratio(
-        "saved_bps",
-        "upload rate saved by the gateway, mean over time",
-        "saved_bits",
-        "duration_s",
-        unit="bit/s",
-        heading="upload saved",
-        form="rate",
-    ),
-    _ratio(
-        "saved_bytes",
-        "the same in bytes, of a repetition",
-        "saved_bits",
-        unit="B",
-        factor=1 / 8,
-    ),
-    _less_bytes(
-        "up_bytes",
-        "what crossed the uplink",
-        "sent_bits",
-        heading="uploaded",
-        form="size",
-        factor=1 / 8,
-    ),
-    _less_bytes(
-        "down_bytes",
-        "compressed bytes that were pulled",
-        "pulled_bytes",
-        heading="pulled",
-        form="size",
-    ),
-    _less_bytes("wasted_bytes", "those whose pull no analytic used", "wasted_bytes"),
-    _share(
-        "wasted_share",
-        "wasted over pulled",
-        "wasted_bytes",
-        "pulled_bytes",
-        better="lower",
-        heading="pulled in vain",
-    ),
-    _less_bytes(
-        "deleted_bytes", "uncompressed bytes deleted to make room", "deleted_bytes"
-    ),
-    _less_bytes(
-        "stored_bytes",
-        "layers on the disk, mean over time",
-        "stored_byte_s",
-        "duration_s",
-        heading="on the disk",
-        form="size",
-    ),
-    _share(
-        "overshoot_share",
-        "rate periods in which more was granted than the uplink carried",
-        "n_overshoot",
-        "n_allocations",
-        better="lower",
-        heading="periods over the uplink",
-    ),
-    _share(
-        "late_share",
-        "messages that waited for the uplink beyond their deadline, or to the end",
-        "n_late",
-        "n_messages",
-        better="lower",
-        heading="messages late",
-    ),
-    _share(
-        "uplink_sent_share",
-        "bits that crossed the uplink over what it could have carried",
-        "sent_bits",
-        "carried_bits",
-        heading="uplink used",
-    ),
-    _share(
-        "max_overshoot",
-        "largest excess, as a share of the uplink",
-        "max_overshoot",
-        better="lower",
-        heading="largest excess",
-    ),
-    _less_bytes(
-        "max_late_bytes",
-        "most bytes that waited for the uplink at any time",
-        "max_late_bytes",
-    ),
-    _time(
-        "placement_s",
-        "time of a placement, mean",
-        "placement_s",
-        "n_placements",
-        heading="time to place",
-        form="duration",
-    ),
-    _time("max_placement_s", "longest time of one", "max_placement_s"),
-    _time(
-        "allocation_s",
-        "time of a division of the uplink, mean",
-        "allocation_s",
-        "n_allocations",
-        heading="time to divide",
-        form="duration",
-    ),
-    _time("max_allocation_s", "longest time of one", "max_allocation_s"),
+    weighted_qos, "weighted quality" as {:.3f}: mean over rate periods with an analytic
+        of the weighted quality; messages that waited beyond their deadline count as 0
+    planned_qos, "quality as planned" as {:.3f}: the same as planned, late or not
+    bound_share, "share of the bound" as share: that over its bound, in periods whose
+        bound is known
+    n_requests: analytics that came
+    n_analytics, "analytics": analytics that were there, mean over time
+    n_gateway, "on the gateway": those of them that ran on the gateway
+    n_planned_moves, "moves planned": moves to the gateway that were planned and whose
+        end is known
+    n_realised_moves, "moves realised": those that happened
+    planned_bps [bit/s]: upload rate that the planned moves would save together
+    realised_bps [bit/s]: that of the moves which happened
+    realised_share, "saved rate realised" as share: the second over the first
+    realised_bits_share, "saved bits realised" as share: upload saved over upload
+        promised, which also counts moves that happened late
+    saved_bps [bit/s], "upload saved" as rate: upload rate saved by the gateway, mean
+        over time
+    saved_bytes [B]: the same in bytes, of a repetition
+    up_bytes [B], lower, "uploaded" as size: what crossed the uplink
+    down_bytes [B], lower, "pulled" as size: compressed bytes that were pulled
+    wasted_bytes [B], lower: those whose pull no analytic used
+    wasted_share, lower, "pulled in vain" as share: wasted over pulled
+    deleted_bytes [B], lower: uncompressed bytes deleted to make room
+    stored_bytes [B], lower, "on the disk" as size: layers on the disk, mean over time
+    overshoot_share, lower, "periods over the uplink" as share: rate periods in which
+        more was granted than the uplink carried
+    late_share, lower, "messages late" as share: messages that waited for the uplink
+        beyond their deadline, or to the end
+    uplink_sent_share, "uplink used" as share: bits that crossed the uplink over what it
+        could have carried
+    max_overshoot, lower, "largest excess" as share: largest excess, as a share of the
+        uplink
+    max_late_bytes [B], lower: most bytes that waited for the uplink at any time
+    """,
+    better="higher",
+    is_model=True,
+)
+_TIMES = metric_table(
+    """
+    placement_s, "time to place" as duration: time of a placement, mean
+    max_placement_s: longest time of one
+    allocation_s, "time to divide" as duration: time of a division of the uplink, mean
+    max_allocation_s: longest time of one
+    """,
+    unit="s",
+    better="lower",
 )
 
 METRICS = declare(
-    *(ratio.metric for ratio in RATIOS),
-    headline=(
-        "weighted_qos",
-        "n_gateway",
-        "realised_bits_share",
-        "saved_bps",
-        "wasted_share",
-        "overshoot_share",
-        "late_share",
-        "placement_s",
-    ),
+    *_MODELLED,
+    *_TIMES,
+    over="repetitions",
+    headline="weighted_qos n_gateway realised_bits_share saved_bps wasted_share "
+    "overshoot_share late_share placement_s",
 )
 """All metrics of the kind, in the order of the summary."""
+
+_COLUMNS = {
+    "weighted_qos": ("qos", "n_periods"),
+    "planned_qos": ("planned_qos", "n_periods"),
+    "bound_share": ("bounded_qos", "bound_qos"),
+    "n_requests": ("n_requests", ""),
+    "n_analytics": ("analytic_s", "duration_s"),
+    "n_gateway": ("gateway_s", "duration_s"),
+    "n_planned_moves": ("n_planned", ""),
+    "n_realised_moves": ("n_realised", ""),
+    "planned_bps": ("planned_bps", ""),
+    "realised_bps": ("realised_bps", ""),
+    "realised_share": ("realised_bps", "planned_bps"),
+    "realised_bits_share": ("realised_saved_bits", "planned_saved_bits"),
+    "saved_bps": ("saved_bits", "duration_s"),
+    "saved_bytes": ("saved_bits", ""),
+    "up_bytes": ("sent_bits", ""),
+    "down_bytes": ("pulled_bytes", ""),
+    "wasted_bytes": ("wasted_bytes", ""),
+    "wasted_share": ("wasted_bytes", "pulled_bytes"),
+    "deleted_bytes": ("deleted_bytes", ""),
+    "stored_bytes": ("stored_byte_s", "duration_s"),
+    "overshoot_share": ("n_overshoot", "n_allocations"),
+    "late_share": ("n_late", "n_messages"),
+    "uplink_sent_share": ("sent_bits", "carried_bits"),
+    "max_overshoot": ("max_overshoot", ""),
+    "max_late_bytes": ("max_late_bytes", ""),
+    "placement_s": ("placement_s", "n_placements"),
+    "max_placement_s": ("max_placement_s", ""),
+    "allocation_s": ("allocation_s", "n_allocations"),
+    "max_allocation_s": ("max_allocation_s", ""),
+}
+"""Each sums a column of ``repeats``, over that of another or over their number."""
+
+_OF_BITS = {"saved_bytes", "up_bytes"}
 
 
 def samples(run: Run) -> list[MetricSamples]:
@@ -285,9 +138,11 @@ def metric_samples(
     ordered = sorted(repeats, key=lambda row: row["repeat"])
     units = tuple(f"repeat {row['repeat']}" for row in ordered)
     found: list[MetricSamples] = []
-    for one in RATIOS:
-        above = np.array([row[one.above] for row in ordered], np.float64)
-        below = [row[one.below] if one.below else 1.0 for row in ordered]
-        statistic = ratio_statistic(above * one.factor, np.array(below, np.float64))
-        found.append(one.metric.samples(configuration, units, statistic))
+    for metric in METRICS.values():
+        above, below = _COLUMNS[metric.name]
+        factor = 1 / 8 if metric.name in _OF_BITS else 1.0
+        summed = np.array([row[above] for row in ordered], np.float64)
+        under = [row[below] if below else 1.0 for row in ordered]
+        statistic = ratio_statistic(summed * factor, np.array(under, np.float64))
+        found.append(metric.samples(configuration, units, statistic))
     return found
