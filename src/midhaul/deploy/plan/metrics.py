@@ -9,13 +9,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
-from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from midhaul.deploy.plan.tables import CONFIGURATIONS, DECISIONS
-from midhaul.runs.metric import Metric, declare
+from midhaul.runs.metric import declare, metric_table
 from midhaul.stats import ratio_statistic
 
 if TYPE_CHECKING:
@@ -27,127 +26,67 @@ if TYPE_CHECKING:
     from midhaul.model.estimate import MetricSamples
     from midhaul.runs.run import Run
 
-_model = partial(Metric, is_model=True)
-
-_QOS = _model(
-    "weighted_qos",
-    "mean over analytics of the quality that the granted rate buys, by weight; 0 for "
-    "who gets none",
-    better="higher",
-    heading="weighted quality",
-    form="{:.4f}",
+_QOS, _BOUND, _BOUND_SHARE, _USED, _SERVED, _PRICE, _JAIN = metric_table(
+    """
+    weighted_qos, higher, headline, over "analytics, in comparisons", "weighted quality"
+        as {:.4f}: mean over analytics of the quality that the granted rate buys, by
+        weight; 0 for who gets none
+    weighted_qos_bound, "no plan can exceed" as {:.4f}: no decision has more; missing
+        where nobody gives a guarantee
+    bound_share, higher, as share: value over bound
+    uplink_used, "uplink used" as rounded_share: granted rates over the uplinks together
+    n_served, higher, as {:.0f}: analytics that get at least the first step of their
+        curve
+    qos_per_mbps [s/Mbit], as {:+.4f}: what one more Mbit/s would add to `weighted_qos`,
+        by the price at the margin; left out by allocators that know none
+    jain_index, higher, as {:.4f}: fairness of the qualities (Jain), 1/n to 1
+    """,
+    is_model=True,
+)
+(_SOLVE,) = metric_table(
+    """
+    solve_s [s], lower, headline, "time to plan" as duration: time that deciding took,
+        by the clock
+    """
+)
+_COMPARED = metric_table(
+    """
+    mean_rate_bps [bit/s], lower: rate granted to an analytic, mean; compared only
+    mean_saved_bps [bit/s], higher: upload rate that an analytic saves by where it runs,
+        mean; compared only
+    """,
     over="analytics, in comparisons",
-    is_headline=True,
+    is_model=True,
 )
-_BOUND = _model(
-    "weighted_qos_bound",
-    "no decision has more; missing where nobody gives a guarantee",
-    heading="no plan can exceed",
-    form="{:.4f}",
-)
-_BOUND_SHARE = _model("bound_share", "value over bound", better="higher", form="share")
-_USED = _model(
-    "uplink_used",
-    "granted rates over the uplinks together",
-    heading="uplink used",
-    form="rounded_share",
-)
-_SERVED = _model(
-    "n_served",
-    "analytics that get at least the first step of their curve",
-    better="higher",
-    form="{:.0f}",
-)
-_PRICE = _model(
-    "qos_per_mbps",
-    "what one more Mbit/s would add to `weighted_qos`, by the price at the margin; "
-    "left out by allocators that know none",
-    unit="s/Mbit",
-    form="{:+.4f}",
-)
-_JAIN = _model(
-    "jain_index",
-    "fairness of the qualities (Jain), 1/n to 1",
-    better="higher",
-    form="{:.4f}",
-)
-_SOLVE = Metric(
-    "solve_s",
-    "time that deciding took, by the clock",
-    unit="s",
-    better="lower",
-    heading="time to plan",
-    form="duration",
-    is_headline=True,
-)
-_COMPARED = (
-    _model(
-        "mean_rate_bps",
-        "rate granted to an analytic, mean; compared only",
-        unit="bit/s",
-        better="lower",
-        over="analytics, in comparisons",
-    ),
-    _model(
-        "mean_saved_bps",
-        "upload rate that an analytic saves by where it runs, mean; compared only",
-        unit="bit/s",
-        better="higher",
-        over="analytics, in comparisons",
-    ),
+_GAP, _ON_GATEWAYS, _SAVED, _PULLED, _LAST_PULL = metric_table(
+    """
+    gap, lower, headline, "gap at most" as rounded_share: how far the plan may be from
+        the best one: 1 less `bound_share`
+    n_on_gateways, higher, headline, "on gateways" as {:,.0f}: analytics that run on a
+        gateway
+    saved_bps [bit/s], higher, headline, "upload saved" as rate: upload rate that these
+        no longer need
+    pulled_bytes [B], lower, headline, "to pull" as size: compressed bytes that the plan
+        pulls
+    last_pull_s [s], lower, headline, "pulls end after" as duration: when its last pull
+        ends, after the begin of the slot
+    """,
+    is_model=True,
 )
 
 PLAN_METRICS = declare(
     _QOS,
     replace(_BOUND, is_headline=True),
-    _model(
-        "gap",
-        "how far the plan may be from the best one: 1 less `bound_share`",
-        better="lower",
-        heading="gap at most",
-        form="rounded_share",
-        is_headline=True,
-    ),
+    _GAP,
     _BOUND_SHARE,
-    _model(
-        "n_on_gateways",
-        "analytics that run on a gateway",
-        better="higher",
-        heading="on gateways",
-        form="{:,.0f}",
-        is_headline=True,
-    ),
-    _model(
-        "saved_bps",
-        "upload rate that these no longer need",
-        unit="bit/s",
-        better="higher",
-        heading="upload saved",
-        form="rate",
-        is_headline=True,
-    ),
+    _ON_GATEWAYS,
+    _SAVED,
     _USED,
     _SERVED,
     _PRICE,
     _JAIN,
-    _model(
-        "pulled_bytes",
-        "compressed bytes that the plan pulls",
-        unit="B",
-        better="lower",
-        heading="to pull",
-        form="size",
-        is_headline=True,
-    ),
-    _model(
-        "last_pull_s",
-        "when its last pull ends, after the begin of the slot",
-        unit="s",
-        better="lower",
-        heading="pulls end after",
-        form="duration",
-        is_headline=True,
-    ),
+    _PULLED,
+    _LAST_PULL,
     _SOLVE,
     *_COMPARED,
 )
