@@ -159,6 +159,17 @@ def test_it_says_where_it_listens(steady: Service) -> None:
     assert steady.line.endswith("/detect asks a, b (all)\n")
 
 
+def test_it_says_where_it_listens_on_ipv6(tmp_path: Path) -> None:
+    """A URL that can be asked; its port has brackets before it."""
+    try:
+        socket.create_server(("::1", 0), family=socket.AF_INET6).close()
+    except OSError:
+        pytest.skip("there is no IPv6 here")
+    with service_of(tmp_path, file_of([9], top='host = "::1"')) as service:
+        assert service.line.startswith("federation: http://[::1]:")
+        assert get(f"{service.url}/health")[0] in {200, 503}
+
+
 def test_an_answer_tells_everything(steady: Service, image: bytes) -> None:
     """Fused boxes, who was asked, how each call went, and what it cost."""
     code, said = steady.detect(image + b"1", "?item=street%201")

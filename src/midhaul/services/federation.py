@@ -58,6 +58,7 @@ def serve(file: Path) -> None:
 
     def say() -> None:
         host, port = listening.getsockname()[:2]
+        host = f"[{host}]" if ":" in host else host
         asked = ", ".join(federation.providers)
         how = federation.knowledge.policy.name
         sys.stdout.write(

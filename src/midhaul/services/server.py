@@ -97,6 +97,9 @@ class PacedServer(uvicorn.Server):
             loop.remove_reader(listening)
             if listening in self._pauses:
                 self._pauses.pop(listening).cancel()
+        self.is_listening = False
+        if self._beginning:  # else they would not be ended, and be waited for
+            await asyncio.wait(self._beginning)
         await super().shutdown(sockets)
 
     def _listen(self, listening: socket.socket) -> None:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import io
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import pytest
 from PIL import Image
@@ -33,3 +36,48 @@ def test_images_are_measured_within_the_limits_of_the_file() -> None:
     assert small is not None
     with pytest.raises(DataError, match="64x48 px, more than 3,000 px"):
         asyncio.run(small(photo()))  # type: ignore[arg-type]
+
+
+class _Held(ThreadPoolExecutor):
+    """Threads that begin nothing before they may."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.n_given = 0
+        self.may_begin = threading.Event()
+
+    def submit(self, fn: Any, /, *args: Any, **named: Any) -> Any:
+        """As it does, but held."""
+
+        def held() -> Any:
+            self.may_begin.wait(60)
+            return fn(*args, **named)
+
+        self.n_given += 1
+        return super().submit(held)
+
+
+def test_a_large_image_that_nobody_waits_for_is_still_the_only_one() -> None:
+    """A thread goes on decoding when its client has left."""
+    one = ProviderConfig(spec=Spec("local:null"), name="a", price_usd=0.0)
+    measure: Any = knowledge_of(FederationFile(providers=(one,))).measure
+    file = io.BytesIO()
+    Image.new("RGB", (2_500, 2_000)).save(file, "PNG")
+
+    async def ask() -> tuple[float, float]:
+        held = _Held()
+        asyncio.get_running_loop().set_default_executor(held)
+        left = asyncio.create_task(measure(file.getvalue()))
+        await asyncio.sleep(0)
+        assert held.n_given == 1
+        left.cancel()
+        await asyncio.wait([left])
+        waiting = [asyncio.create_task(measure(file.getvalue())) for _ in range(2)]
+        waiting[0].cancel()
+        for _ in range(10):
+            await asyncio.sleep(0)
+        assert held.n_given == 1
+        held.may_begin.set()
+        return await waiting[1]
+
+    assert asyncio.run(ask()) == (2_500, 2_000)

@@ -6,6 +6,7 @@ import asyncio
 import hashlib
 import math
 from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, cast, get_args
 
@@ -52,6 +53,7 @@ if TYPE_CHECKING:
         ServedOnlineConfig,
     )
     from midhaul.federation.serving.request import Observer
+    from midhaul.vision.images.codecs import Pixels
 
 _VERSION_LENGTH = 12
 _LARGE_PX = 4_000_000
@@ -170,10 +172,20 @@ def _measure_of(
 
     one_large = asyncio.Semaphore(1)
 
+    def end(decoding: asyncio.Future[Pixels]) -> None:
+        one_large.release()
+        decoding.exception()  # is seen, though nobody may wait for it any more
+
     async def measure(data: bytes) -> tuple[float, float]:
         width, height = size(data, limits=limits)
-        is_large = width * height > _LARGE_PX
-        async with one_large if is_large else nullcontext():
+        if width * height > _LARGE_PX:
+            await one_large.acquire()
+            loop = asyncio.get_running_loop()
+            work = partial(decode, data, limits=limits)
+            decoding = loop.run_in_executor(None, work)
+            decoding.add_done_callback(end)
+            pixels = await asyncio.shield(decoding)  # a thread cannot be cancelled
+        else:
             pixels = await asyncio.to_thread(decode, data, limits=limits)
         height, width = pixels.shape[:2]
         return float(width), float(height)
