@@ -8,42 +8,41 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-from midhaul.runs.config import Config, Section
+from midhaul.runs.config import Config, Section, setting
 
 
 class CaptureConfig(Section):
     """The packet captures."""
 
-    kind: Literal["builtin", "files"] = Field(
-        default="builtin",
-        description="builtin: a day that midhaul draws, to see how it looks; files: "
+    kind: Literal["builtin", "files"] = setting(
+        "builtin",
+        "builtin: a day that midhaul draws, to see how it looks; files: "
         "pcap or pcapng files, also gzipped.",
     )
-    folder: Path | None = Field(
-        default=None,
-        description="Folder of the captures, with those below it, or one file; for a "
+    folder: Path | None = setting(
+        None,
+        "Folder of the captures, with those below it, or one file; for a "
         "run of federation.record, its folder files/captures (files).",
     )
-    n_requests: int = Field(
-        default=12, ge=1, description="Requests to each server in each hour (builtin)."
+    n_requests: int = setting(
+        12, "Requests to each server in each hour (builtin).", ge=1
     )
-    key_log: Path | None = Field(
-        default=None,
-        description="Key log of the client (SSLKEYLOGFILE), to see every HTTP message "
+    key_log: Path | None = setting(
+        None,
+        "Key log of the client (SSLKEYLOGFILE), to see every HTTP message "
         "instead of inferring it; must be as secret as what was sent.",
     )
-    region_pair: str = Field(
-        default="",
-        description="Where client and servers stand, such as us2sg, for all captures.",
+    region_pair: str = setting(
+        "", "Where client and servers stand, such as us2sg, for all captures."
     )
-    region_pattern: str = Field(
-        default=r"(?<=[^a-z])(?P<pair>[a-z]{2,4}2[a-z]{2,4})(?![a-z])",
-        description="Regular expression with a group pair that finds the region pair "
+    region_pattern: str = setting(
+        r"(?<=[^a-z])(?P<pair>[a-z]{2,4}2[a-z]{2,4})(?![a-z])",
+        "Regular expression with a group pair that finds the region pair "
         "in a capture's path, where region_pair does not give it.",
     )
-    clock_offset_s: float = Field(
-        default=0.0,
-        description="Seconds to add to the times of the captures, for a clock that was "
+    clock_offset_s: float = setting(
+        0.0,
+        "Seconds to add to the times of the captures, for a clock that was "
         "wrong; captures count in UTC.",
     )
 
@@ -86,33 +85,23 @@ VENDORS = (
 class LatencyConfig(Config):
     """Split captured requests into transmission and inference."""
 
-    kind: str = Field(
-        default="federation.latency", description="Kind of the experiment."
+    kind: str = setting("federation.latency", "Kind of the experiment.")
+    capture: CaptureConfig = setting(CaptureConfig, "The packet captures.")
+    providers: tuple[ServersConfig, ...] = setting(
+        VENDORS, "Providers by their servers; others are called like their server."
     )
-    capture: CaptureConfig = Field(
-        default_factory=CaptureConfig, description="The packet captures."
+    is_named_only: bool = setting(False, "Leave out servers that no pattern names.")
+    min_upload_bytes: int = setting(
+        512, "Smaller requests are listed, not counted.", ge=0
     )
-    providers: tuple[ServersConfig, ...] = Field(
-        default=VENDORS,
-        description="Providers by their servers; others are called like their server.",
+    min_answer_bytes: int = setting(
+        0, "Answers that are smaller on the wire count as failed.", ge=0
     )
-    is_named_only: bool = Field(
-        default=False, description="Leave out servers that no pattern names."
+    time_zone: str = setting(
+        "UTC", "Time zone of the hours of the day, such as Asia/Singapore."
     )
-    min_upload_bytes: int = Field(
-        default=512, ge=0, description="Smaller requests are listed, not counted."
-    )
-    min_answer_bytes: int = Field(
-        default=0,
-        ge=0,
-        description="Answers that are smaller on the wire count as failed.",
-    )
-    time_zone: str = Field(
-        default="UTC",
-        description="Time zone of the hours of the day, such as Asia/Singapore.",
-    )
-    n_resamples: int = Field(
-        default=1000, ge=100, description="Bootstrap resamples behind each interval."
+    n_resamples: int = setting(
+        1000, "Bootstrap resamples behind each interval.", ge=100
     )
 
     @model_validator(mode="after")

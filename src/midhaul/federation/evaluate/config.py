@@ -8,11 +8,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import model_validator
 
 from midhaul.federation.recordings.layouts import RecordingKind
 from midhaul.federation.serving.config import OnlineConfig
-from midhaul.runs.config import Config, Section
+from midhaul.runs.config import Config, Section, setting
 from midhaul.runs.spec import Spec
 
 BUILTIN_DETECTORS = (
@@ -27,60 +27,50 @@ BUILTIN_DETECTORS = (
 class RecordingConfig(Section):
     """Recorded answers of all providers to the same items."""
 
-    kind: RecordingKind = Field(
-        default="builtin",
-        description="builtin: detectors of midhaul are asked about scenes that it "
+    kind: RecordingKind = setting(
+        "builtin",
+        "builtin: detectors of midhaul are asked about scenes that it "
         "draws; parquet: one row per label or box; armol: its text files; "
         "frugalml, frugalmct: their folders; coco: one results file per provider.",
     )
-    file: Path | None = Field(
-        default=None, description="File (parquet) or folder (all others) of answers."
+    file: Path | None = setting(
+        None, "File (parquet) or folder (all others) of answers."
     )
-    truth: Path | None = Field(
-        default=None,
-        description="File of the truth, where the answers do not have it: Parquet, or "
-        "COCO's JSON.",
+    truth: Path | None = setting(
+        None,
+        "File of the truth, where the answers do not have it: Parquet, or COCO's JSON.",
     )
-    task: Literal["boxes", "tags", "labels"] = Field(
-        default="boxes",
-        description="What an answer is: boxes, several labels, or one label.",
+    task: Literal["boxes", "tags", "labels"] = setting(
+        "boxes", "What an answer is: boxes, several labels, or one label."
     )
-    split: str = Field(default="test", description="Which part of it (armol).")
-    labels: Literal["class", "word"] = Field(
-        default="class",
-        description="Whether a box is what its class says, or the provider's word "
-        "(armol).",
+    split: str = setting("test", "Which part of it (armol).")
+    labels: Literal["class", "word"] = setting(
+        "class", "Whether a box is what its class says, or the provider's word (armol)."
     )
-    vocabulary: str = Field(
-        default="",
-        description="coco80, voc20 or a TOML file: what the providers' words mean; "
+    vocabulary: str = setting(
+        "",
+        "coco80, voc20 or a TOML file: what the providers' words mean; "
         "as they are when empty.",
     )
-    percent_providers: tuple[str, ...] = Field(
-        default=(), description="Providers whose scores run from 0 to 100."
+    percent_providers: tuple[str, ...] = setting(
+        (), "Providers whose scores run from 0 to 100."
     )
-    mismatch: Literal["keep", "intersection", "error"] = Field(
-        default="keep",
-        description="What becomes of items that not everybody was asked about.",
+    mismatch: Literal["keep", "intersection", "error"] = setting(
+        "keep", "What becomes of items that not everybody was asked about."
     )
-    providers: tuple[str, ...] = Field(
-        default=(), description="Only these providers, in this order; all when empty."
+    providers: tuple[str, ...] = setting(
+        (), "Only these providers, in this order; all when empty."
     )
-    price_usd: float | None = Field(
-        default=None, ge=0, description="Price of a call of a provider without another."
+    price_usd: float | None = setting(
+        None, "Price of a call of a provider without another.", ge=0
     )
-    prices_usd: dict[str, float] = Field(
-        default_factory=dict[str, float],
-        description="Prices of a call by provider, instead of the recorded ones.",
+    prices_usd: dict[str, float] = setting(
+        dict[str, float], "Prices of a call by provider, instead of the recorded ones."
     )
-    n_items: int | None = Field(
-        default=None, ge=4, description="Only so many items, drawn by hash."
-    )
-    n_scenes: int = Field(default=240, ge=8, description="Scenes to draw (builtin).")
-    detectors: tuple[Spec, ...] = Field(
-        default=BUILTIN_DETECTORS,
-        min_length=1,
-        description="Who is asked about the scenes (builtin).",
+    n_items: int | None = setting(None, "Only so many items, drawn by hash.", ge=4)
+    n_scenes: int = setting(240, "Scenes to draw (builtin).", ge=8)
+    detectors: tuple[Spec, ...] = setting(
+        BUILTIN_DETECTORS, "Who is asked about the scenes (builtin).", min_length=1
     )
 
     @model_validator(mode="after")
@@ -97,18 +87,14 @@ class RecordingConfig(Section):
 class FeaturesConfig(Section):
     """What is known of an item before anybody is asked."""
 
-    kind: Literal["none", "statistics", "embedding"] = Field(
-        default="none",
-        description="none; statistics of the image's colours and edges; embedding by "
+    kind: Literal["none", "statistics", "embedding"] = setting(
+        "none",
+        "none; statistics of the image's colours and edges; embedding by "
         "an ONNX model.",
     )
-    images: Path | None = Field(
-        default=None, description="Folder of the images, found by item id."
-    )
-    model: Path | None = Field(default=None, description="ONNX file (embedding).")
-    output: str = Field(
-        default="", description="Output or inner tensor of the model to take."
-    )
+    images: Path | None = setting(None, "Folder of the images, found by item id.")
+    model: Path | None = setting(None, "ONNX file (embedding).")
+    output: str = setting("", "Output or inner tensor of the model to take.")
 
     @model_validator(mode="after")
     def _files_are_given(self) -> Self:
@@ -121,42 +107,37 @@ class FeaturesConfig(Section):
 class FusionConfig(Section):
     """How several answers become one."""
 
-    name: str = Field(
-        default="stacked",
-        description="stacked (learned), wbf, nms, soft_nms, nmw for boxes with "
+    name: str = setting(
+        "stacked",
+        "stacked (learned), wbf, nms, soft_nms, nmw for boxes with "
         "/affirmative, /consensus or /unanimous behind it; vote for labels and tags.",
     )
-    iou: float = Field(
-        default=0.55,
-        gt=0,
-        lt=1,
-        description="Overlap of boxes that mean the same object.",
+    iou: float = setting(
+        0.55, "Overlap of boxes that mean the same object.", gt=0, lt=1
     )
-    calibration: Literal["none", "isotonic", "platt"] = Field(
-        default="isotonic",
-        description="How each provider's scores are made comparable.",
+    calibration: Literal["none", "isotonic", "platt"] = setting(
+        "isotonic", "How each provider's scores are made comparable."
     )
 
 
 class LearnerConfig(Section):
     """How SAC, TD3 and PPO are trained."""
 
-    preset: Literal["armol", "corrected"] = Field(
-        default="corrected",
-        description="armol: the released settings; corrected: a bandit that stores "
-        "what was done.",
+    preset: Literal["armol", "corrected"] = setting(
+        "corrected",
+        "armol: the released settings; corrected: a bandit that stores what was done.",
     )
-    n_steps: int | None = Field(
-        default=None, ge=1, description="Steps of the environment; the preset's else."
+    n_steps: int | None = setting(
+        None, "Steps of the environment; the preset's else.", ge=1
     )
-    first: str = Field(
-        default="",
-        description="Provider that is asked about every item, and whose answer is part "
+    first: str = setting(
+        "",
+        "Provider that is asked about every item, and whose answer is part "
         "of the features by which the others are chosen; nobody when empty.",
     )
-    device: Literal["cpu", "cuda", "auto"] = Field(
-        default="cpu",
-        description="Where networks learn; auto: cuda where torch sees it. Large "
+    device: Literal["cpu", "cuda", "auto"] = setting(
+        "cpu",
+        "Where networks learn; auto: cuda where torch sees it. Large "
         "batches are worth a GPU, the corrected preset's are not.",
     )
 
@@ -164,41 +145,27 @@ class LearnerConfig(Section):
 class FaultsConfig(Section):
     """A replay in virtual time, in which the best provider fails in several ways."""
 
-    is_on: bool = Field(default=True, description="Whether there is such a replay.")
-    phase_s: float = Field(
-        default=20.0, gt=0, description="Length of each of its ten phases."
-    )
-    rate_hz: float = Field(
-        default=5.0, gt=0, description="Mean number of requests in a second."
-    )
+    is_on: bool = setting(True, "Whether there is such a replay.")
+    phase_s: float = setting(20.0, "Length of each of its ten phases.", gt=0)
+    rate_hz: float = setting(5.0, "Mean number of requests in a second.", gt=0)
 
 
 class StreamedOnlineConfig(OnlineConfig):
     """A stream in which a provider gets worse, for policies that go on learning."""
 
-    is_on: bool = Field(
-        default=False,
-        description="Whether families of policies are also streamed kept up to date.",
+    is_on: bool = setting(
+        False, "Whether families of policies are also streamed kept up to date."
     )
-    worse: Literal["swapped", "failing", "unsure", "none"] = Field(
-        default="swapped",
-        description="swapped: it answers what it said to another item; failing: not "
+    worse: Literal["swapped", "failing", "unsure", "none"] = setting(
+        "swapped",
+        "swapped: it answers what it said to another item; failing: not "
         "at all; unsure: with half its scores; none: nobody gets worse.",
     )
-    provider: str = Field(
-        default="", description="Who gets worse; the best one alone where empty."
-    )
-    worse_share: float = Field(
-        default=0.7, gt=0, le=1, description="Share of its answers that are hit."
-    )
-    worse_from: float = Field(
-        default=1 / 3, ge=0, lt=1, description="Share of the stream before that."
-    )
-    feedback_share: float = Field(
-        default=1.0,
-        ge=0,
-        le=1,
-        description="Share of the items of which people say what is right.",
+    provider: str = setting("", "Who gets worse; the best one alone where empty.")
+    worse_share: float = setting(0.7, "Share of its answers that are hit.", gt=0, le=1)
+    worse_from: float = setting(1 / 3, "Share of the stream before that.", ge=0, lt=1)
+    feedback_share: float = setting(
+        1.0, "Share of the items of which people say what is right.", ge=0, le=1
     )
 
 
@@ -210,44 +177,30 @@ Reference = Literal["truth", "ensemble"]
 class TrainConfig(Config):
     """Learn whom to ask, from recorded answers, and save it to be served."""
 
-    kind: str = Field(default="federation.train", description="Kind of the experiment.")
-    data: RecordingConfig = Field(
-        default_factory=RecordingConfig, description="The recorded answers."
-    )
-    features: FeaturesConfig = Field(
-        default_factory=FeaturesConfig, description="What is known before a call."
-    )
-    fusion: FusionConfig = Field(
-        default_factory=FusionConfig, description="How answers are fused."
-    )
-    policy: str = Field(default="cascade", description="Which policy to learn.")
-    providers: tuple[str, ...] = Field(
-        default=(),
-        description="Whom the policies that are told so ask: subset all of these, "
+    kind: str = setting("federation.train", "Kind of the experiment.")
+    data: RecordingConfig = setting(RecordingConfig, "The recorded answers.")
+    features: FeaturesConfig = setting(FeaturesConfig, "What is known before a call.")
+    fusion: FusionConfig = setting(FusionConfig, "How answers are fused.")
+    policy: str = setting("cascade", "Which policy to learn.")
+    providers: tuple[str, ...] = setting(
+        (),
+        "Whom the policies that are told so ask: subset all of these, "
         "single this one, or the best on the items to learn from when empty.",
     )
-    budget_usd: float | None = Field(
-        default=None,
-        gt=0,
-        description="Mean price of an item that the policy may spend.",
+    budget_usd: float | None = setting(
+        None, "Mean price of an item that the policy may spend.", gt=0
     )
-    budget_share: float = Field(
-        default=0.5,
-        gt=0,
-        le=1,
-        description="The same as a share of asking everybody, without budget_usd.",
+    budget_share: float = setting(
+        0.5, "The same as a share of asking everybody, without budget_usd.", gt=0, le=1
     )
-    reference: Reference = Field(
-        default="truth",
-        description="What is right: the truth of people, or without labels the fused "
+    reference: Reference = setting(
+        "truth",
+        "What is right: the truth of people, or without labels the fused "
         "answer of all providers, whose calls are charged.",
     )
-    learner: LearnerConfig = Field(
-        default_factory=LearnerConfig, description="For sac, td3 and ppo."
-    )
-    shares: tuple[float, float] = Field(
-        default=(0.8, 0.2),
-        description="Shares of the items to learn from and to calibrate on.",
+    learner: LearnerConfig = setting(LearnerConfig, "For sac, td3 and ppo.")
+    shares: tuple[float, float] = setting(
+        (0.8, 0.2), "Shares of the items to learn from and to calibrate on."
     )
 
     @model_validator(mode="after")
@@ -259,20 +212,12 @@ class TrainConfig(Config):
 class EvaluateConfig(Config):
     """Compare policies on items that none of them has seen."""
 
-    kind: str = Field(
-        default="federation.evaluate", description="Kind of the experiment."
-    )
-    data: RecordingConfig = Field(
-        default_factory=RecordingConfig, description="The recorded answers."
-    )
-    features: FeaturesConfig = Field(
-        default_factory=FeaturesConfig, description="What is known before a call."
-    )
-    fusion: FusionConfig = Field(
-        default_factory=FusionConfig, description="How answers are fused."
-    )
-    policies: tuple[str, ...] = Field(
-        default=(
+    kind: str = setting("federation.evaluate", "Kind of the experiment.")
+    data: RecordingConfig = setting(RecordingConfig, "The recorded answers.")
+    features: FeaturesConfig = setting(FeaturesConfig, "What is known before a call.")
+    fusion: FusionConfig = setting(FusionConfig, "How answers are fused.")
+    policies: tuple[str, ...] = setting(
+        (
             "single",
             "random-1",
             "random-n",
@@ -282,43 +227,34 @@ class EvaluateConfig(Config):
             "cascade",
             "oracle",
         ),
+        "Policies to compare; single stands for each provider alone.",
         min_length=1,
-        description="Policies to compare; single stands for each provider alone.",
     )
-    trained: tuple[Path, ...] = Field(
-        default=(), description="Federations that federation.train saved, to compare."
+    trained: tuple[Path, ...] = setting(
+        (), "Federations that federation.train saved, to compare."
     )
-    budget_shares: tuple[float, ...] = Field(
-        default=(0.2, 0.3, 0.4, 0.6, 0.8, 1.0),
+    budget_shares: tuple[float, ...] = setting(
+        (0.2, 0.3, 0.4, 0.6, 0.8, 1.0),
+        "Budgets for policies that keep one: shares of asking everybody.",
         min_length=1,
-        description="Budgets for policies that keep one: shares of asking everybody.",
     )
-    reference: Reference = Field(
-        default="truth",
-        description="What policies learn from: the truth, or the fused answer of all "
+    reference: Reference = setting(
+        "truth",
+        "What policies learn from: the truth, or the fused answer of all "
         "providers. Judged is always by the truth.",
     )
-    learner: LearnerConfig = Field(
-        default_factory=LearnerConfig, description="For sac, td3 and ppo."
+    learner: LearnerConfig = setting(LearnerConfig, "For sac, td3 and ppo.")
+    faults: FaultsConfig = setting(FaultsConfig, "What else is tried: a bad day.")
+    online: StreamedOnlineConfig = setting(
+        StreamedOnlineConfig,
+        "What else is tried: learning while a provider gets worse.",
     )
-    faults: FaultsConfig = Field(
-        default_factory=FaultsConfig, description="What else is tried: a bad day."
+    n_seeds: int = setting(5, "How many splits to average.", ge=1)
+    shares: tuple[float, float, float] = setting(
+        (0.4, 0.1, 0.5), "Shares of the items for training, calibration and test."
     )
-    online: StreamedOnlineConfig = Field(
-        default_factory=StreamedOnlineConfig,
-        description="What else is tried: learning while a provider gets worse.",
-    )
-    n_seeds: int = Field(default=5, ge=1, description="How many splits to average.")
-    shares: tuple[float, float, float] = Field(
-        default=(0.4, 0.1, 0.5),
-        description="Shares of the items for training, calibration and test.",
-    )
-    n_resamples: int = Field(
-        default=400, ge=50, description="Resamples behind each interval."
-    )
-    n_examples: int = Field(
-        default=3, ge=0, description="Items to show with everybody's boxes."
-    )
+    n_resamples: int = setting(400, "Resamples behind each interval.", ge=50)
+    n_examples: int = setting(3, "Items to show with everybody's boxes.", ge=0)
 
     @model_validator(mode="after")
     def _shares_are_whole(self) -> Self:

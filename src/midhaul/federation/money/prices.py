@@ -29,7 +29,7 @@ from pydantic import Field, ValidationError, model_validator
 
 from midhaul import documents
 from midhaul.errors import ConfigError, DataError, suggestion
-from midhaul.runs.config import Section
+from midhaul.runs.config import Section, setting
 from midhaul.runs.config_errors import mistakes
 
 if TYPE_CHECKING:
@@ -372,8 +372,8 @@ class TierSection(Section):
     """One tier of a provider."""
 
     price: float = Field(ge=0, description="Price of a unit, in the currency.")
-    up_to: int | None = Field(
-        default=None, ge=1, description="Last unit of the month; none in the last tier."
+    up_to: int | None = setting(
+        None, "Last unit of the month; none in the last tier.", ge=1
     )
 
 
@@ -381,18 +381,14 @@ class PricesSection(Section):
     """What one provider charges."""
 
     tiers: tuple[TierSection, ...] = Field(description="Prices by tier.")
-    free_units: int = Field(default=0, ge=0, description="Free units of a month.")
-    units_per_call: int = Field(default=1, ge=1, description="Units of one call.")
-    unit: str = Field(default="image", description="What a unit is.")
-    currency: str = Field(default="USD", pattern="^[A-Z]{3}$", description="ISO 4217.")
-    usd_per_currency: float = Field(default=1.0, gt=0, description="Exchange rate.")
-    rate_date: str = Field(default="", description="Day of the exchange rate.")
-    charged: tuple[Billable, ...] = Field(
-        default=CHARGED, description="How calls went that are billed."
-    )
-    date: str = Field(
-        default="", pattern=_DAY, description="Day of the prices; none from memory."
-    )
+    free_units: int = setting(0, "Free units of a month.", ge=0)
+    units_per_call: int = setting(1, "Units of one call.", ge=1)
+    unit: str = setting("image", "What a unit is.")
+    currency: str = setting("USD", "ISO 4217.", pattern="^[A-Z]{3}$")
+    usd_per_currency: float = setting(1.0, "Exchange rate.", gt=0)
+    rate_date: str = setting("", "Day of the exchange rate.")
+    charged: tuple[Billable, ...] = setting(CHARGED, "How calls went that are billed.")
+    date: str = setting("", "Day of the prices; none from memory.", pattern=_DAY)
     source: str = Field(min_length=1, description="Where they stand.")
     is_checked: bool = Field(description="Whether anybody has looked them up there.")
 

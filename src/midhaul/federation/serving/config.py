@@ -25,7 +25,7 @@ from midhaul.federation.serving.settings import (
     ProviderSettings,
     RetrySettings,
 )
-from midhaul.runs.config import Section
+from midhaul.runs.config import Section, setting
 from midhaul.runs.config_errors import mistakes
 from midhaul.runs.experiment_file import key_lines
 from midhaul.runs.section import key, section, value_of
@@ -58,43 +58,35 @@ class AskedConfig(Section):
         "aws:detect_labels, azure:objects or google:object_localization."
     )
     name: str = Field(pattern=NAME, description="Its name in all tables.")
-    price_usd: float | None = Field(
-        default=None,
-        ge=0,
-        description="Price of a call in USD; else its price_list must say it.",
+    price_usd: float | None = setting(
+        None, "Price of a call in USD; else its price_list must say it.", ge=0
     )
-    charged: tuple[Billable, ...] | None = Field(
-        default=None,
-        description="How calls went that are billed, such as ok, timeout, 5xx, "
+    charged: tuple[Billable, ...] | None = setting(
+        None,
+        "How calls went that are billed, such as ok, timeout, 5xx, "
         "malformed (which are the default where no price list says otherwise); what "
         "never reached the provider is not billed.",
     )
-    price_list: str = Field(
-        default="",
-        description="Name of a price list that comes with midhaul, or a file of one, "
+    price_list: str = setting(
+        "",
+        "Name of a price list that comes with midhaul, or a file of one, "
         "from the working directory.",
     )
-    price_name: str = Field(
-        default="", description="Its name in that list; its spec where empty."
+    price_name: str = setting("", "Its name in that list; its spec where empty.")
+    timeout_s: float = setting(30.0, "Of one call.", gt=0)
+    n_at_once: int = setting(1, "Most calls to it at the same time.", ge=1, le=256)
+    rate_hz: float | None = setting(
+        None, "Most calls per second; any number if absent.", gt=0
     )
-    timeout_s: float = Field(default=30.0, gt=0, description="Of one call.")
-    n_at_once: int = Field(
-        default=1, ge=1, le=256, description="Most calls to it at the same time."
-    )
-    rate_hz: float | None = Field(
-        default=None, gt=0, description="Most calls per second; any number if absent."
-    )
-    region: str = Field(default="", description="Of the vendor (aws).")
-    endpoint: str = Field(default="", description="Address instead of the vendor's.")
-    token_env: str = Field(
-        default="",
-        pattern=r"^([A-Za-z_]\w*)?$",
-        description="Environment variable with a token that is sent as "
+    region: str = setting("", "Of the vendor (aws).")
+    endpoint: str = setting("", "Address instead of the vendor's.")
+    token_env: str = setting(
+        "",
+        "Environment variable with a token that is sent as "
         "Authorization: Bearer (http, https).",
+        pattern=r"^([A-Za-z_]\w*)?$",
     )
-    is_trusted: bool = Field(
-        default=False, description="Whether plain HTTP to another machine is meant."
-    )
+    is_trusted: bool = setting(False, "Whether plain HTTP to another machine is meant.")
 
     @field_validator("spec", "endpoint")
     @classmethod
@@ -120,33 +112,26 @@ class ProviderConfig(AskedConfig):
     name: str = Field(
         pattern=NAME, description="Its name in answers, ledger and metrics."
     )
-    price_list: str = Field(
-        default="",
-        description="File of a price list, or the name of one that comes with midhaul.",
+    price_list: str = setting(
+        "", "File of a price list, or the name of one that comes with midhaul."
     )
     timeout_s: float = key(ProviderSettings, "timeout_s")
     n_at_once: int = key(ProviderSettings, "n_at_once")
-    percent_scores: bool = Field(
-        default=False, description="Whether its scores are percentages."
-    )
+    percent_scores: bool = setting(False, "Whether its scores are percentages.")
     burst: int = key(ProviderSettings, "burst")
     hedge_after_s: float | None = key(ProviderSettings, "hedge_after_s")
-    retry: RetryConfig = Field(
-        default_factory=RetryConfig, description="When a failed call is made again."
-    )
-    breaker: BreakerConfig = Field(
-        default_factory=BreakerConfig, description="When it is left alone."
-    )
+    retry: RetryConfig = setting(RetryConfig, "When a failed call is made again.")
+    breaker: BreakerConfig = setting(BreakerConfig, "When it is left alone.")
 
 
 class OnlineConfig(section(OnlineSettings)):
     """How a policy is kept up to date: audits, alarms, and learning anew."""
 
-    worth_of_all: float = Field(
-        default=0.1,
-        ge=0,
-        description="Quality that the price of asking everybody has to buy: by it "
+    worth_of_all: float = setting(
+        0.1,
+        "Quality that the price of asking everybody has to buy: by it "
         "refits weigh quality against price.",
+        ge=0,
     )
 
     @model_validator(mode="after")
@@ -170,26 +155,21 @@ class OnlineConfig(section(OnlineSettings)):
 class ServedOnlineConfig(OnlineConfig):
     """How the policy of a served federation goes on learning."""
 
-    refit: str = Field(
-        default="",
-        description="Policy that is learned anew: the trained one where empty.",
+    refit: str = setting(
+        "", "Policy that is learned anew: the trained one where empty."
     )
-    file: Path | None = Field(
-        default=None,
-        description="What was learned (.npz); beside the ledger, with its name, if "
-        "absent.",
+    file: Path | None = setting(
+        None, "What was learned (.npz); beside the ledger, with its name, if absent."
     )
     save_s: float = key(LearningSettings, "save_s")
-    feedback_wait_s: float = Field(
-        default=600.0,
-        ge=0,
-        description="How long answers wait for feedback before they are learned from "
+    feedback_wait_s: float = setting(
+        600.0,
+        "How long answers wait for feedback before they are learned from "
         "without; 0 takes none.",
+        ge=0,
     )
     n_waiting: int = key(LearningSettings, "n_waiting")
-    max_feedback_bytes: int = Field(
-        default=1_000_000, ge=1, description="Longer feedback is refused."
-    )
+    max_feedback_bytes: int = setting(1_000_000, "Longer feedback is refused.", ge=1)
 
     @field_validator("file")
     @classmethod
@@ -203,39 +183,36 @@ class ServedOnlineConfig(OnlineConfig):
 class PolicyConfig(Section):
     """Who is asked, and how answers are fused."""
 
-    trained: Path | None = Field(
-        default=None,
-        description="A federation that federation.train saved: policy, fuser, label "
+    trained: Path | None = setting(
+        None,
+        "A federation that federation.train saved: policy, fuser, label "
         "set and calibration. Its providers must be those of this file, in its order.",
     )
-    name: Literal["all", "cheapest-first", "single"] = Field(
-        default="all",
-        description="Without trained. all: everybody at once; cheapest-first: one "
+    name: Literal["all", "cheapest-first", "single"] = setting(
+        "all",
+        "Without trained. all: everybody at once; cheapest-first: one "
         "after another until one answers; single: only the first of the file.",
     )
-    fuser: str = Field(
-        default="",
-        description="Without trained: wbf, nms, soft_nms, nmw (boxes), vote (labels "
+    fuser: str = setting(
+        "",
+        "Without trained: wbf, nms, soft_nms, nmw (boxes), vote (labels "
         "and tags), with /consensus or /unanimous; wbf or vote where empty.",
     )
-    iou: float = Field(
-        default=0.55, gt=0, lt=1, description="Overlap of boxes that mean the same."
+    iou: float = setting(0.55, "Overlap of boxes that mean the same.", gt=0, lt=1)
+    task: Literal["boxes", "tags", "labels"] = setting(
+        "boxes", "Without trained: what an answer is."
     )
-    task: Literal["boxes", "tags", "labels"] = Field(
-        default="boxes", description="Without trained: what an answer is."
-    )
-    vocabulary: str = Field(
-        default="",
-        description="Label set and synonyms: coco80, voc20, or a TOML file. Where "
+    vocabulary: str = setting(
+        "",
+        "Label set and synonyms: coco80, voc20, or a TOML file. Where "
         "empty, coco80, or the labels of trained without synonyms.",
     )
-    embedding: Path | None = Field(
-        default=None,
-        description="ONNX file, where trained wants features that come from one.",
+    embedding: Path | None = setting(
+        None, "ONNX file, where trained wants features that come from one."
     )
     fallback: tuple[str, ...] | None = key(FederationSettings, "fallback")
-    online: ServedOnlineConfig | None = Field(
-        default=None, description="How trained goes on learning; not at all if absent."
+    online: ServedOnlineConfig | None = setting(
+        None, "How trained goes on learning; not at all if absent."
     )
 
     @model_validator(mode="after")
@@ -253,13 +230,11 @@ class BudgetConfig(section(Budgets)):
 class LedgerConfig(Section):
     """Where every call is written down before it is made."""
 
-    file: Path = Field(
-        default=Path("ledger.tsv"), validate_default=False, description="The file."
-    )
-    run: str = Field(default="service", pattern=NAME, description="Name of who spends.")
-    sync: Literal["never", "interval", "always"] = Field(
-        default="interval",
-        description="When lines must be on the disk: when the kernel likes, every "
+    file: Path = setting(Path("ledger.tsv"), "The file.", validate_default=False)
+    run: str = setting("service", "Name of who spends.", pattern=NAME)
+    sync: Literal["never", "interval", "always"] = setting(
+        "interval",
+        "When lines must be on the disk: when the kernel likes, every "
         "second, or before each call. All of them survive a killed process.",
     )
 
@@ -271,34 +246,25 @@ class CacheConfig(section(CacheSettings)):
 class FederationFile(Section):
     """A served federation."""
 
-    name: str = Field(default="federation", pattern=NAME, description="Its name.")
-    host: str = Field(
-        default="127.0.0.1", description="Address to listen on; loopback unless said."
-    )
-    port: int = Field(
-        default=8080, ge=0, le=65535, description="TCP port; 0 for a free one."
-    )
+    name: str = setting("federation", "Its name.", pattern=NAME)
+    host: str = setting("127.0.0.1", "Address to listen on; loopback unless said.")
+    port: int = setting(8080, "TCP port; 0 for a free one.", ge=0, le=65535)
     deadline_s: float = key(FederationSettings, "deadline_s")
     margin_s: float = key(FederationSettings, "margin_s")
-    max_body_bytes: int = Field(
-        default=20_000_000, ge=1, description="Larger images are refused."
-    )
-    max_pixels: int = Field(
-        default=25_000_000,
+    max_body_bytes: int = setting(20_000_000, "Larger images are refused.", ge=1)
+    max_pixels: int = setting(
+        25_000_000,
+        "Images of more px, by their head, are refused before they are decoded.",
         ge=1,
         le=1 << 26,
-        description="Images of more px, by their head, are refused before they are "
-        "decoded.",
     )
-    max_scans: int = Field(
-        default=100, ge=1, le=100, description="JPEGs of more scans are refused."
-    )
-    max_decode_s: float = Field(
-        default=10.0,
+    max_scans: int = setting(100, "JPEGs of more scans are refused.", ge=1, le=100)
+    max_decode_s: float = setting(
+        10.0,
+        "Images that would take longer to decode are refused; estimated "
+        "as their px times scans at 100 million a second.",
         gt=0,
         le=10,
-        description="Images that would take longer to decode are refused; estimated "
-        "as their px times scans at 100 million a second.",
     )
     max_head_bytes: int = key(ServerLimits, "max_head_bytes")
     max_url_bytes: int = key(ServerLimits, "max_url_bytes")
@@ -306,36 +272,20 @@ class FederationFile(Section):
     max_flight_bytes: int = key(ServerLimits, "max_flight_bytes")
     max_connections: int = key(ServerLimits, "max_connections")
     answer_timeout_s: float = key(ServerLimits, "answer_timeout_s")
-    body_timeout_s: float = Field(
-        default=10.0, gt=0, description="How long an image may take to arrive."
-    )
+    body_timeout_s: float = setting(10.0, "How long an image may take to arrive.", gt=0)
     n_at_once: int | None = key(FederationSettings, "n_at_once")
-    max_requests: int = Field(
-        default=20_000,
-        ge=1,
-        description="Requests at a time, waiting ones too; else 503.",
+    max_requests: int = setting(
+        20_000, "Requests at a time, waiting ones too; else 503.", ge=1
     )
-    drain_s: float = Field(
-        default=10.0,
-        ge=0,
-        description="How long requests under way may take after SIGTERM.",
+    drain_s: float = setting(
+        10.0, "How long requests under way may take after SIGTERM.", ge=0
     )
-    is_image: bool = Field(
-        default=True, description="Whether bodies must be whole images."
-    )
+    is_image: bool = setting(True, "Whether bodies must be whole images.")
     seed: int = key(FederationSettings, "seed")
-    policy: PolicyConfig = Field(
-        default_factory=PolicyConfig, description="Who is asked, how it is fused."
-    )
-    budget: BudgetConfig = Field(
-        default_factory=BudgetConfig, description="How much may be spent."
-    )
-    ledger: LedgerConfig = Field(
-        default_factory=LedgerConfig, description="Where calls are written down."
-    )
-    cache: CacheConfig = Field(
-        default_factory=CacheConfig, description="How answers are kept."
-    )
+    policy: PolicyConfig = setting(PolicyConfig, "Who is asked, how it is fused.")
+    budget: BudgetConfig = setting(BudgetConfig, "How much may be spent.")
+    ledger: LedgerConfig = setting(LedgerConfig, "Where calls are written down.")
+    cache: CacheConfig = setting(CacheConfig, "How answers are kept.")
     providers: tuple[ProviderConfig, ...] = Field(
         min_length=1, max_length=62, description="Who can be asked."
     )
