@@ -14,13 +14,12 @@ from midhaul.report.charts import CAPTION, lines, percentile_curves, points_of, 
 from midhaul.report.numbers import duration, size_text
 from midhaul.report.view import (
     View,
-    environment,
     gather,
     headline,
     metric_bars,
-    subtitle,
+    nothing_yet,
+    page_of,
     summary_table,
-    verdict_of,
 )
 from midhaul.stats import fewest_values
 
@@ -236,27 +235,16 @@ _ESTIMATES = (
 def build(run: Run) -> Page:
     """The report of a run, whatever it got to."""
     view = View(run, tables.CONFIGURATIONS)
-    chapters = (
-        _overview(view),
-        _day(view),
-        _requests(view),
-        _captures(view),
-        environment(run),
-    )
-    return Page(
-        title="Transmission and inference of captured requests",
-        subtitle=subtitle(run),
-        verdict=verdict_of(run),
-        notes=run.manifest.notes,
-        sections=tuple(part for part in chapters if part is not None),
+    title = "Transmission and inference of captured requests"
+    return page_of(
+        run, title, _overview(view), _day(view), _requests(view), _captures(view)
     )
 
 
 def _overview(view: View) -> PageSection:
     if not view.names:
         text = "No request was found in the captures."
-        items = (Notice(text=text, tone="warning"),)
-        return PageSection(title="Overview", items=items)
+        return nothing_yet(text)
     wanted = (
         ("Median inference", "inference_p50_s"),
         ("95 % of inferences below", "inference_p95_s"),

@@ -27,12 +27,11 @@ from midhaul.report.numbers import (
 from midhaul.report.page import gallery
 from midhaul.report.view import (
     View,
-    environment,
     gather,
     headline,
-    subtitle,
+    nothing_yet,
+    page_of,
     summary_table,
-    verdict_of,
 )
 
 if TYPE_CHECKING:
@@ -419,7 +418,10 @@ def build_evaluate(run: Run) -> Page:
     """The report of an evaluation, whatever the run got to."""
     view = View(run, tables.CONFIGURATIONS)
     best, base = _pair(view)
-    parts = (
+    title = "Federation: quality against price"
+    return page_of(
+        run,
+        title,
         _evaluate_overview(view),
         calls(view),
         classes(view, best, base) if best else None,
@@ -430,21 +432,13 @@ def build_evaluate(run: Run) -> Page:
         calibration(view),
         gallery(run),
         _times(view),
-        environment(run),
-    )
-    return Page(
-        title="Federation: quality against price",
-        subtitle=subtitle(run),
-        verdict=verdict_of(run),
-        notes=run.manifest.notes,
-        sections=tuple(part for part in parts if part is not None),
     )
 
 
 def _evaluate_overview(view: View) -> PageSection:
     if not view.knows("quality"):
         text = "This run has judged no policy to its end, so there is nothing to show."
-        return PageSection(title="Overview", items=(Notice(text=text, tone="warning"),))
+        return nothing_yet(text)
     wanted = (
         ("Most over the best single provider", "gain_on_best_single"),
         ("Most over asking everybody", "gain_on_all"),
@@ -523,26 +517,21 @@ def _times(view: View) -> PageSection | None:
 def build_train(run: Run) -> Page:
     """The report of a training, whatever the run got to."""
     view = View(run, tables.CONFIGURATIONS)
-    parts = (
+    title = "Federation: a policy is learned"
+    return page_of(
+        run,
+        title,
         _train_overview(view),
         calls(view),
         learning(view),
         calibration(view),
-        environment(run),
-    )
-    return Page(
-        title="Federation: a policy is learned",
-        subtitle=subtitle(run),
-        verdict=verdict_of(run),
-        notes=run.manifest.notes,
-        sections=tuple(part for part in parts if part is not None),
     )
 
 
 def _train_overview(view: View) -> PageSection:
     if not view.knows("quality"):
         text = "This run has learned no policy yet, so there is nothing to show."
-        return PageSection(title="Overview", items=(Notice(text=text, tone="warning"),))
+        return nothing_yet(text)
     text = (
         "Numbers are of the calibration items, which chose the budget's exchange rate: "
         "a guide. `federation.evaluate` judges on items that nothing has seen. The "

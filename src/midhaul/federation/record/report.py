@@ -13,13 +13,11 @@ from midhaul.report.charts import CAPTION, lines, percentile_curves, points_of, 
 from midhaul.report.numbers import duration, usd_text
 from midhaul.report.view import (
     View,
-    environment,
     gather,
     headline,
     metric_bars,
-    subtitle,
+    page_of,
     summary_table,
-    verdict_of,
 )
 
 if TYPE_CHECKING:
@@ -44,14 +42,8 @@ _STATUSES = {
 def build(run: Run) -> Page:
     """The report of a recording, whatever it got to."""
     view = View(run, tables.CONFIGURATIONS)
-    chapters = (_overview(view), _calls(view), environment(run))
-    return Page(
-        title="Recording of live providers",
-        subtitle=subtitle(run),
-        verdict=verdict_of(run),
-        notes=run.manifest.notes,
-        sections=tuple(part for part in chapters if part is not None),
-    )
+    title = "Recording of live providers"
+    return page_of(run, title, _overview(view), _calls(view))
 
 
 def _overview(view: View) -> PageSection:

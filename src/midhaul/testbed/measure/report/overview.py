@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from midhaul.report import Cell, DataTable, Headline, Notice, PageSection
 from midhaul.report.numbers import duration, duration_text, percent, rate
-from midhaul.report.view import gather, summary_cell
+from midhaul.report.view import gather, nothing_yet, summary_cell
 from midhaul.testbed.measure import tables
 from midhaul.testbed.measure.metrics import METRICS
 
@@ -170,7 +170,7 @@ def overview(view: GridView) -> PageSection:
     items: list[Item | str] = []
     if not view.configurations:
         text = "This run has written no configuration yet, so there is nothing to show."
-        return PageSection(title="Overview", items=(Notice(text=text, tone="warning"),))
+        return nothing_yet(text)
     if numbers := _numbers(view):
         items.append(Headline(numbers=tuple(numbers)))
     items.append(_table(view))
