@@ -13,11 +13,9 @@ from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-import pyarrow as pa
-
 from midhaul.errors import ConfigError
 from midhaul.runs.summary import CONFIGURATION, SUMMARY
-from midhaul.runs.tables import Column, Table
+from midhaul.runs.tables import BOOL, FLOAT, INT, INT32, STRING, Column, Table
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -76,25 +74,19 @@ def hour_of(time_ns: int, where: tzinfo) -> int:
     return datetime.fromtimestamp(time_ns / 1e9, where).hour
 
 
-_INT = pa.int64()
-_SMALL = pa.int32()
-_FLOAT = pa.float64()
-_STRING = pa.string()
-_BOOL = pa.bool_()
-
-_SERIES = Column("series", _SMALL, "Number of the series of captures, from 0.")
-_PROVIDER = Column("provider", _STRING, "Provider, or the name of its server.")
+_SERIES = Column("series", INT32, "Number of the series of captures, from 0.")
+_PROVIDER = Column("provider", STRING, "Provider, or the name of its server.")
 _REGIONS = Column(
-    "region_pair", _STRING, "Where client and server stand; empty when not known."
+    "region_pair", STRING, "Where client and server stand; empty when not known."
 )
-_CONNECTION = Column("connection", _SMALL, "Number of the connection in its series.")
+_CONNECTION = Column("connection", INT32, "Number of the connection in its series.")
 
 CONFIGURATIONS = Table(
     "configurations",
     "A provider, asked from and at one pair of regions.",
     (
         CONFIGURATION,
-        Column("name", _STRING, "Provider and region pair."),
+        Column("name", STRING, "Provider and region pair."),
         _PROVIDER,
         _REGIONS,
     ),
@@ -105,15 +97,15 @@ CAPTURES = Table(
     "A capture file.",
     (
         _SERIES,
-        Column("file", _STRING, "Its path below the folder."),
+        Column("file", STRING, "Its path below the folder."),
         _REGIONS,
-        Column("begins_s", _FLOAT, "Time of its first packet, since 1970 UTC."),
-        Column("ends_s", _FLOAT, "Time of its last packet."),
-        Column("n_packets", _INT, "Packets read."),
-        Column("n_tcp", _INT, "Those of TCP."),
-        Column("n_cut", _INT, "Packets that were not captured as a whole."),
-        Column("damage", _STRING, "What is wrong with the file; empty for nothing."),
-        Column("is_capture", _BOOL, "Whether anything of it could be read."),
+        Column("begins_s", FLOAT, "Time of its first packet, since 1970 UTC."),
+        Column("ends_s", FLOAT, "Time of its last packet."),
+        Column("n_packets", INT, "Packets read."),
+        Column("n_tcp", INT, "Those of TCP."),
+        Column("n_cut", INT, "Packets that were not captured as a whole."),
+        Column("damage", STRING, "What is wrong with the file; empty for nothing."),
+        Column("is_capture", BOOL, "Whether anything of it could be read."),
     ),
 )
 
@@ -122,9 +114,9 @@ IGNORED = Table(
     "Packets of a capture that are not TCP, and so are not split.",
     (
         _SERIES,
-        Column("file", _STRING, "Path of the capture."),
-        Column("what", _STRING, "What they are."),
-        Column("n", _INT, "How many."),
+        Column("file", STRING, "Path of the capture."),
+        Column("what", STRING, "What they are."),
+        Column("n", INT, "How many."),
     ),
 )
 
@@ -136,25 +128,25 @@ CONNECTIONS = Table(
         _CONNECTION,
         _PROVIDER,
         _REGIONS,
-        Column("server_name", _STRING, "As the client asked for it; else by DNS."),
-        Column("client", _STRING, "Address and port."),
-        Column("server", _STRING, "Address and port."),
-        Column("begins_s", _FLOAT, "Time of its first packet, since 1970 UTC."),
-        Column("status", _STRING, "ok, cut or unsupported."),
-        Column("reason", _STRING, "Why it is not ok; empty when it is."),
-        Column("protocol", _STRING, "tls, http/1.1, http/2, or empty."),
-        Column("tls", _STRING, "Version of TLS; empty where there is none."),
-        Column("http", _STRING, "Version of HTTP, inferred below TLS."),
-        Column("is_resumed", _BOOL, "Whether a TLS session was resumed."),
-        Column("is_opened", _BOOL, "Whether the key log opened its records."),
-        Column("early_bytes", _INT, "Application data sent in 0-RTT."),
-        Column("connect_s", _FLOAT, "SYN to SYN-ACK; null when not seen."),
-        Column("tls_s", _FLOAT, "TLS handshake; null when not seen."),
-        Column("rtt_s", _FLOAT, "Least round trip; null when not known."),
-        Column("n_packets", _INT, "Packets."),
-        Column("n_requests", _INT, "Requests found."),
-        Column("n_repeated", _INT, "Segments that brought nothing new."),
-        Column("missing_bytes", _INT, "Bytes acknowledged but not captured."),
+        Column("server_name", STRING, "As the client asked for it; else by DNS."),
+        Column("client", STRING, "Address and port."),
+        Column("server", STRING, "Address and port."),
+        Column("begins_s", FLOAT, "Time of its first packet, since 1970 UTC."),
+        Column("status", STRING, "ok, cut or unsupported."),
+        Column("reason", STRING, "Why it is not ok; empty when it is."),
+        Column("protocol", STRING, "tls, http/1.1, http/2, or empty."),
+        Column("tls", STRING, "Version of TLS; empty where there is none."),
+        Column("http", STRING, "Version of HTTP, inferred below TLS."),
+        Column("is_resumed", BOOL, "Whether a TLS session was resumed."),
+        Column("is_opened", BOOL, "Whether the key log opened its records."),
+        Column("early_bytes", INT, "Application data sent in 0-RTT."),
+        Column("connect_s", FLOAT, "SYN to SYN-ACK; null when not seen."),
+        Column("tls_s", FLOAT, "TLS handshake; null when not seen."),
+        Column("rtt_s", FLOAT, "Least round trip; null when not known."),
+        Column("n_packets", INT, "Packets."),
+        Column("n_requests", INT, "Requests found."),
+        Column("n_repeated", INT, "Segments that brought nothing new."),
+        Column("missing_bytes", INT, "Bytes acknowledged but not captured."),
     ),
 )
 
@@ -164,35 +156,35 @@ REQUESTS = Table(
     (
         _SERIES,
         _CONNECTION,
-        Column("request", _SMALL, "Number of the request on its connection."),
-        Column("stream", _INT, "HTTP/2 stream where known; 0 else."),
+        Column("request", INT32, "Number of the request on its connection."),
+        Column("stream", INT, "HTTP/2 stream where known; 0 else."),
         _PROVIDER,
         _REGIONS,
-        Column("started_s", _FLOAT, "When its first byte was sent, since 1970 UTC."),
-        Column("hour", _SMALL, "Hour of the day, in the time zone of the config."),
+        Column("started_s", FLOAT, "When its first byte was sent, since 1970 UTC."),
+        Column("hour", INT32, "Hour of the day, in the time zone of the config."),
         Column(
             "status",
-            _STRING,
+            STRING,
             "ok, small, failed, aborted, cut, early or ambiguous; ok counts, and the "
             "others only where waited_s says how long they took at least.",
         ),
-        Column("reason", _STRING, "Why it is not ok; empty when it is."),
-        Column("code", _SMALL, "HTTP status where it is in the clear; 0 else."),
-        Column("upload_bytes", _INT, "Bytes sent, heads and sealing included."),
-        Column("answer_bytes", _INT, "Bytes of the answer, likewise."),
-        Column("is_first", _BOOL, "Whether it is the first of its connection."),
-        Column("upload_s", _FLOAT, "From its first to its last byte sent."),
-        Column("rtt_s", _FLOAT, "Round trip of its last byte, estimated."),
-        Column("inference_s", _FLOAT, "From its arrival to the answer, estimated."),
-        Column("inference_low_s", _FLOAT, "Least inference that the packets allow."),
-        Column("inference_high_s", _FLOAT, "Most inference that they allow."),
-        Column("download_s", _FLOAT, "From the first to the last byte of the answer."),
-        Column("transmission_s", _FLOAT, "Upload, round trip and download."),
-        Column("total_s", _FLOAT, "Transmission and inference."),
-        Column("n_repeated", _INT, "Segments of it that were sent again."),
+        Column("reason", STRING, "Why it is not ok; empty when it is."),
+        Column("code", INT32, "HTTP status where it is in the clear; 0 else."),
+        Column("upload_bytes", INT, "Bytes sent, heads and sealing included."),
+        Column("answer_bytes", INT, "Bytes of the answer, likewise."),
+        Column("is_first", BOOL, "Whether it is the first of its connection."),
+        Column("upload_s", FLOAT, "From its first to its last byte sent."),
+        Column("rtt_s", FLOAT, "Round trip of its last byte, estimated."),
+        Column("inference_s", FLOAT, "From its arrival to the answer, estimated."),
+        Column("inference_low_s", FLOAT, "Least inference that the packets allow."),
+        Column("inference_high_s", FLOAT, "Most inference that they allow."),
+        Column("download_s", FLOAT, "From the first to the last byte of the answer."),
+        Column("transmission_s", FLOAT, "Upload, round trip and download."),
+        Column("total_s", FLOAT, "Transmission and inference."),
+        Column("n_repeated", INT, "Segments of it that were sent again."),
         Column(
             "waited_s",
-            _FLOAT,
+            FLOAT,
             "How long an answer was waited for that did not come, from its last byte "
             "to the end of its connection or of the captures; null for all others.",
             is_newer=True,
@@ -205,20 +197,18 @@ HOURS = Table(
     "A percentile in one hour of the day.",
     (
         CONFIGURATION,
-        Column("hour", _SMALL, "Hour of the day, 0 to 23."),
-        Column("what", _STRING, "inference, transmission or total."),
-        Column("percentile", _SMALL, "50, 90, 95 or 99."),
+        Column("hour", INT32, "Hour of the day, 0 to 23."),
+        Column("what", STRING, "inference, transmission or total."),
+        Column("percentile", INT32, "50, 90, 95 or 99."),
         Column(
-            "value_s",
-            _FLOAT,
-            "The percentile; null where the requests do not carry it.",
+            "value_s", FLOAT, "The percentile; null where the requests do not carry it."
         ),
-        Column("low", _FLOAT, "Lower end of its 95 % interval; null without one."),
-        Column("high", _FLOAT, "Upper end of its 95 % interval; null without one."),
-        Column("n", _INT, "Requests."),
+        Column("low", FLOAT, "Lower end of its 95 % interval; null without one."),
+        Column("high", FLOAT, "Upper end of its 95 % interval; null without one."),
+        Column("n", INT, "Requests."),
         Column(
             "is_bound",
-            _BOOL,
+            BOOL,
             "Whether the percentile is at least value_s, as it lies among requests "
             "without an answer.",
             is_newer=True,

@@ -10,24 +10,19 @@ import html
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import pyarrow as pa
-
 from midhaul.errors import DataError, suggestion
 from midhaul.model import Estimate
 from midhaul.model.display import MOST_ROWS, Display, Shown, counted, number
 from midhaul.model.estimate import SIGNS
-from midhaul.runs.tables import Column, Table
+from midhaul.runs.tables import BOOL, FLOAT, INT, INT32, STRING, Column, Table
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-_FLOAT = pa.float64()
-_STRING = pa.string()
+    import pyarrow as pa
 
-CONFIGURATION = Column(
-    "configuration", pa.int32(), "Number of the configuration, from 0."
-)
+CONFIGURATION = Column("configuration", INT32, "Number of the configuration, from 0.")
 """What tells the configurations of a run apart; ``configurations`` names them."""
 
 SUMMARY = Table(
@@ -35,27 +30,27 @@ SUMMARY = Table(
     "One metric of one configuration over all blocks, with its interval.",
     (
         CONFIGURATION,
-        Column("metric", _STRING, "Name of the metric, see the reference."),
-        Column("value", _FLOAT, "Point estimate."),
-        Column("low", _FLOAT, "Lower end of the 95 % interval; null without one."),
-        Column("high", _FLOAT, "Upper end of the 95 % interval; null without one."),
-        Column("n", pa.int64(), "Independent units behind it."),
-        Column("unit", _STRING, "SI unit, or empty."),
+        Column("metric", STRING, "Name of the metric, see the reference."),
+        Column("value", FLOAT, "Point estimate."),
+        Column("low", FLOAT, "Lower end of the 95 % interval; null without one."),
+        Column("high", FLOAT, "Upper end of the 95 % interval; null without one."),
+        Column("n", INT, "Independent units behind it."),
+        Column("unit", STRING, "SI unit, or empty."),
         Column(
             "is_model",
-            pa.bool_(),
+            BOOL,
             "True where stated coefficients make the number, not a measurement.",
         ),
         Column(
             "bound",
-            _STRING,
+            STRING,
             "Null where value is exact; >= where the true number is at least that, as "
             "it lies among requests that were not answered; <= where at most.",
             is_newer=True,
         ),
         Column(
             "remark",
-            _STRING,
+            STRING,
             "Why there is no value, or what it must be read with; null for nothing.",
             is_newer=True,
         ),

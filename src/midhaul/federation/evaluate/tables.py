@@ -8,25 +8,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import pyarrow as pa
-
 from midhaul.federation.fusion.calibration import reliability
 from midhaul.runs.summary import CONFIGURATION, SUMMARY
-from midhaul.runs.tables import Column, Table
+from midhaul.runs.tables import BOOL, FLOAT, INT, INT32, STRING, Column, Table
 
 if TYPE_CHECKING:
     from midhaul.federation.evaluate.split_and_fit import TestPart
     from midhaul.federation.recordings.problem import Recording
 
-_INT = pa.int64()
-_FLOAT = pa.float64()
-_STRING = pa.string()
-_BOOL = pa.bool_()
-
-_POLICY = Column("policy", _STRING, "Name of the policy.")
-_PHASE = Column("phase", _STRING, "Name of the phase.")
-_BEGINS = Column("begins_s", _FLOAT, "Begin of the phase.")
-_ENDS = Column("ends_s", _FLOAT, "End of the phase.")
+_POLICY = Column("policy", STRING, "Name of the policy.")
+_PHASE = Column("phase", STRING, "Name of the phase.")
+_BEGINS = Column("begins_s", FLOAT, "Begin of the phase.")
+_ENDS = Column("ends_s", FLOAT, "End of the phase.")
 
 FAULT_PHASES = Table(
     "fault_phases",
@@ -35,10 +28,10 @@ FAULT_PHASES = Table(
         _PHASE,
         _BEGINS,
         _ENDS,
-        Column("provider", _STRING, "Who is hit; empty for nobody."),
-        Column("fault", _STRING, "What goes wrong; empty for nothing."),
-        Column("share", _FLOAT, "Share of the provider's calls that are hit."),
-        Column("price_usd", _FLOAT, "New price of a call of the provider."),
+        Column("provider", STRING, "Who is hit; empty for nobody."),
+        Column("fault", STRING, "What goes wrong; empty for nothing."),
+        Column("share", FLOAT, "Share of the provider's calls that are hit."),
+        Column("price_usd", FLOAT, "New price of a call of the provider."),
     ),
 )
 
@@ -48,18 +41,18 @@ FAULT_REQUESTS = Table(
     (
         _POLICY,
         _PHASE,
-        Column("number", _INT, "Number of the request, from 0."),
-        Column("item", _STRING, "Id of the item."),
-        Column("arrival_s", _FLOAT, "When it came."),
-        Column("latency_s", _FLOAT, "From its arrival to its answer or refusal."),
-        Column("status", _STRING, "complete, partial, failed, no_budget or late."),
-        Column("reason", _STRING, "Why it is not complete; empty where it is."),
-        Column("n_rounds", _INT, "Rounds of calls."),
-        Column("n_calls", _INT, "Calls that were made, retries included."),
-        Column("n_failed", _INT, "Of these, calls without an answer."),
-        Column("asked", _STRING, "Names of the providers asked, with + between."),
-        Column("cost_usd", _FLOAT, "What the calls cost."),
-        Column("quality", _FLOAT, "Quality of the fused answer; null without one."),
+        Column("number", INT, "Number of the request, from 0."),
+        Column("item", STRING, "Id of the item."),
+        Column("arrival_s", FLOAT, "When it came."),
+        Column("latency_s", FLOAT, "From its arrival to its answer or refusal."),
+        Column("status", STRING, "complete, partial, failed, no_budget or late."),
+        Column("reason", STRING, "Why it is not complete; empty where it is."),
+        Column("n_rounds", INT, "Rounds of calls."),
+        Column("n_calls", INT, "Calls that were made, retries included."),
+        Column("n_failed", INT, "Of these, calls without an answer."),
+        Column("asked", STRING, "Names of the providers asked, with + between."),
+        Column("cost_usd", FLOAT, "What the calls cost."),
+        Column("quality", FLOAT, "Quality of the fused answer; null without one."),
     ),
 )
 
@@ -71,52 +64,49 @@ FAULT_SUMMARY = Table(
         _PHASE,
         _BEGINS,
         _ENDS,
-        Column("n_requests", _INT, "Requests that came in the phase."),
-        Column("answered", _FLOAT, "Share of them that were answered."),
-        Column("complete", _FLOAT, "Share whose answer has all that was wanted."),
+        Column("n_requests", INT, "Requests that came in the phase."),
+        Column("answered", FLOAT, "Share of them that were answered."),
+        Column("complete", FLOAT, "Share whose answer has all that was wanted."),
         Column(
             "latency_p50_s",
-            _FLOAT,
+            FLOAT,
             "Median latency; null where the requests are too few. One without an "
             "answer counts as at least the longest.",
         ),
-        Column("latency_p95_s", _FLOAT, "95th percentile, likewise."),
-        Column("latency_p99_s", _FLOAT, "99th percentile, likewise."),
+        Column("latency_p95_s", FLOAT, "95th percentile, likewise."),
+        Column("latency_p99_s", FLOAT, "99th percentile, likewise."),
         Column(
             "latency_known_below_s",
-            _FLOAT,
+            FLOAT,
             "The longest latency, where requests were not answered: a percentile that "
             "is this is at least this; null where all were answered.",
             is_newer=True,
         ),
-        Column("quality", _FLOAT, "Mean quality; a request without answer has 0."),
-        Column("quality_answered", _FLOAT, "Mean quality of the answered ones."),
-        Column("cost_usd", _FLOAT, "Mean cost of a request."),
-        Column("n_calls", _FLOAT, "Mean number of calls of a request."),
-        Column("failed_calls", _FLOAT, "Share of the calls that failed."),
+        Column("quality", FLOAT, "Mean quality; a request without answer has 0."),
+        Column("quality_answered", FLOAT, "Mean quality of the answered ones."),
+        Column("cost_usd", FLOAT, "Mean cost of a request."),
+        Column("n_calls", FLOAT, "Mean number of calls of a request."),
+        Column("failed_calls", FLOAT, "Share of the calls that failed."),
     ),
 )
 
 TABLES = (FAULT_PHASES, FAULT_REQUESTS, FAULT_SUMMARY)
 
 
-_SMALL = pa.int32()
-
-
-_PROVIDER = Column("provider", _STRING, "Name of the provider.")
-_LOW = Column("low", _FLOAT, "Lower end of its 95 % interval; null without one.")
-_HIGH = Column("high", _FLOAT, "Upper end of its 95 % interval; null without one.")
+_PROVIDER = Column("provider", STRING, "Name of the provider.")
+_LOW = Column("low", FLOAT, "Lower end of its 95 % interval; null without one.")
+_HIGH = Column("high", FLOAT, "Upper end of its 95 % interval; null without one.")
 
 CONFIGURATIONS = Table(
     "configurations",
     "A policy at one budget.",
     (
         CONFIGURATION,
-        Column("name", _STRING, "Its short name, unique in the run."),
-        Column("policy", _STRING, "Policy, or the family it belongs to."),
-        Column("budget_share", _FLOAT, "Budget over the price of all; null for none."),
-        Column("budget_usd", _FLOAT, "Mean price of an item that it may spend."),
-        Column("settings", _STRING, "What else it was told, as JSON."),
+        Column("name", STRING, "Its short name, unique in the run."),
+        Column("policy", STRING, "Policy, or the family it belongs to."),
+        Column("budget_share", FLOAT, "Budget over the price of all; null for none."),
+        Column("budget_usd", FLOAT, "Mean price of an item that it may spend."),
+        Column("settings", STRING, "What else it was told, as JSON."),
     ),
 )
 
@@ -125,9 +115,9 @@ PROVIDERS = Table(
     "A provider of the recording.",
     (
         _PROVIDER,
-        Column("price_usd", _FLOAT, "Price of a call."),
-        Column("n_missing", _INT, "Items that it has no answer to."),
-        Column("n_empty", _INT, "Items that it found nothing in."),
+        Column("price_usd", FLOAT, "Price of a call."),
+        Column("n_missing", INT, "Items that it has no answer to."),
+        Column("n_empty", INT, "Items that it found nothing in."),
     ),
 )
 
@@ -136,13 +126,13 @@ DECISIONS = Table(
     "What a policy did to one item of the test part.",
     (
         CONFIGURATION,
-        Column("split", _SMALL, "Number of the split, from 0."),
-        Column("item", _STRING, "Id of the item."),
-        Column("asked", _INT, "Providers asked, bit p for provider p."),
-        Column("first", _INT, "The same of the first round."),
-        Column("n_rounds", _SMALL, "Rounds of calls, one after another."),
-        Column("cost_usd", _FLOAT, "Price of the calls."),
-        Column("quality", _FLOAT, "Quality of the fused answer to this item alone."),
+        Column("split", INT32, "Number of the split, from 0."),
+        Column("item", STRING, "Id of the item."),
+        Column("asked", INT, "Providers asked, bit p for provider p."),
+        Column("first", INT, "The same of the first round."),
+        Column("n_rounds", INT32, "Rounds of calls, one after another."),
+        Column("cost_usd", FLOAT, "Price of the calls."),
+        Column("quality", FLOAT, "Quality of the fused answer to this item alone."),
     ),
 )
 
@@ -151,9 +141,9 @@ FITS = Table(
     "How long a policy took to learn and to decide.",
     (
         CONFIGURATION,
-        Column("split", _SMALL, "Number of the split, from 0."),
-        Column("fit_s", _FLOAT, "Learning it, its whole family included."),
-        Column("decide_s", _FLOAT, "Deciding about one item, many at once."),
+        Column("split", INT32, "Number of the split, from 0."),
+        Column("fit_s", FLOAT, "Learning it, its whole family included."),
+        Column("decide_s", FLOAT, "Deciding about one item, many at once."),
     ),
 )
 
@@ -163,9 +153,9 @@ CALLS = Table(
     (
         CONFIGURATION,
         _PROVIDER,
-        Column("n_calls", _INT, "Calls to it."),
-        Column("n_first", _INT, "Calls to it in the first round."),
-        Column("share", _FLOAT, "Share of the items that it was asked about."),
+        Column("n_calls", INT, "Calls to it."),
+        Column("n_first", INT, "Calls to it in the first round."),
+        Column("share", FLOAT, "Share of the items that it was asked about."),
     ),
 )
 
@@ -174,10 +164,10 @@ SUBSETS = Table(
     "How often a policy ended with one subset of providers.",
     (
         CONFIGURATION,
-        Column("subset", _STRING, "Names of the providers, joined by +."),
-        Column("n_asked", _SMALL, "How many they are."),
-        Column("share", _FLOAT, "Share of the items."),
-        Column("quality", _FLOAT, "Mean quality of these items."),
+        Column("subset", STRING, "Names of the providers, joined by +."),
+        Column("n_asked", INT32, "How many they are."),
+        Column("share", FLOAT, "Share of the items."),
+        Column("quality", FLOAT, "Mean quality of these items."),
     ),
 )
 
@@ -186,9 +176,9 @@ CLASSES = Table(
     "Quality of one policy for one label.",
     (
         CONFIGURATION,
-        Column("label", _STRING, "The label."),
-        Column("support", _INT, "Times that it is true, in one test part."),
-        Column("quality", _FLOAT, "AP50 (boxes), F1 (tags) or recall (labels)."),
+        Column("label", STRING, "The label."),
+        Column("support", INT, "Times that it is true, in one test part."),
+        Column("quality", FLOAT, "AP50 (boxes), F1 (tags) or recall (labels)."),
     ),
 )
 
@@ -197,14 +187,14 @@ CALIBRATION = Table(
     "One bin of a provider's scores on items that they were not calibrated on.",
     (
         _PROVIDER,
-        Column("is_calibrated", _BOOL, "Whether scores are as the provider gave them."),
-        Column("bin", _SMALL, "Number of the bin, from 0."),
-        Column("score", _FLOAT, "Mean score in the bin."),
-        Column("share_right", _FLOAT, "Share of the entries that are right."),
+        Column("is_calibrated", BOOL, "Whether scores are as the provider gave them."),
+        Column("bin", INT32, "Number of the bin, from 0."),
+        Column("score", FLOAT, "Mean score in the bin."),
+        Column("share_right", FLOAT, "Share of the entries that are right."),
         _LOW,
         _HIGH,
-        Column("n", _INT, "Entries in the bin."),
-        Column("error", _FLOAT, "Expected calibration error of the provider."),
+        Column("n", INT, "Entries in the bin."),
+        Column("error", FLOAT, "Expected calibration error of the provider."),
     ),
 )
 
@@ -212,12 +202,12 @@ MATCHES = Table(
     "matches",
     "What a policy has to spend to be as good as something simpler.",
     (
-        Column("policy", _STRING, "The policy's family."),
-        Column("target", _STRING, "What it has to match."),
-        Column("target_quality", _FLOAT, "Quality of that."),
-        Column("target_cost_usd", _FLOAT, "Price of that for an item."),
-        Column("cost_usd", _FLOAT, "Price at which it is reached; null for never."),
-        Column("saving", _FLOAT, "Share of the target's price that is saved."),
+        Column("policy", STRING, "The policy's family."),
+        Column("target", STRING, "What it has to match."),
+        Column("target_quality", FLOAT, "Quality of that."),
+        Column("target_cost_usd", FLOAT, "Price of that for an item."),
+        Column("cost_usd", FLOAT, "Price at which it is reached; null for never."),
+        Column("saving", FLOAT, "Share of the target's price that is saved."),
     ),
 )
 
@@ -226,11 +216,11 @@ LEARNING = Table(
     "Quality and cost of a policy while it is learned.",
     (
         CONFIGURATION,
-        Column("split", _SMALL, "Number of the split, from 0."),
-        Column("step", _INT, "Steps of the environment so far."),
-        Column("n_calls", _INT, "Calls that these steps would have made."),
-        Column("quality", _FLOAT, "Quality on the calibration part."),
-        Column("cost_usd", _FLOAT, "Price of an item on the calibration part."),
+        Column("split", INT32, "Number of the split, from 0."),
+        Column("step", INT, "Steps of the environment so far."),
+        Column("n_calls", INT, "Calls that these steps would have made."),
+        Column("quality", FLOAT, "Quality on the calibration part."),
+        Column("cost_usd", FLOAT, "Price of an item on the calibration part."),
     ),
 )
 
@@ -239,16 +229,16 @@ REGRET = Table(
     "A stream of items: what was lost against the best fixed subset.",
     (
         CONFIGURATION,
-        Column("item_number", _INT, "Number of the item in the stream, from 1."),
-        Column("regret", _FLOAT, "Sum of quality less price that was lost so far."),
-        Column("quality", _FLOAT, "Mean quality of the last items."),
-        Column("cost_usd", _FLOAT, "Mean price of the last items."),
-        Column("is_alarm", _BOOL, "Whether a provider seemed to have changed."),
+        Column("item_number", INT, "Number of the item in the stream, from 1."),
+        Column("regret", FLOAT, "Sum of quality less price that was lost so far."),
+        Column("quality", FLOAT, "Mean quality of the last items."),
+        Column("cost_usd", FLOAT, "Mean price of the last items."),
+        Column("is_alarm", BOOL, "Whether a provider seemed to have changed."),
     ),
 )
 
-_STREAMED = Column("policy", _STRING, "Name of the family.")
-_IS_ONLINE = Column("is_online", _BOOL, "Whether it is kept up to date.")
+_STREAMED = Column("policy", STRING, "Name of the family.")
+_IS_ONLINE = Column("is_online", BOOL, "Whether it is kept up to date.")
 
 ONLINE = Table(
     "online",
@@ -256,11 +246,11 @@ ONLINE = Table(
     (
         _STREAMED,
         _IS_ONLINE,
-        Column("item_number", _INT, "Number of the item in the stream, from 1."),
-        Column("regret", _FLOAT, "Sum of quality less price that was lost so far."),
-        Column("quality", _FLOAT, "Mean quality of the last items."),
-        Column("cost_usd", _FLOAT, "Mean price of the last items, audits included."),
-        Column("is_alarm", _BOOL, "Whether an alarm came since the row before."),
+        Column("item_number", INT, "Number of the item in the stream, from 1."),
+        Column("regret", FLOAT, "Sum of quality less price that was lost so far."),
+        Column("quality", FLOAT, "Mean quality of the last items."),
+        Column("cost_usd", FLOAT, "Mean price of the last items, audits included."),
+        Column("is_alarm", BOOL, "Whether an alarm came since the row before."),
     ),
 )
 
@@ -270,16 +260,16 @@ ONLINE_SUMMARY = Table(
     (
         _STREAMED,
         _IS_ONLINE,
-        Column("n_items", _INT, "Items of the stream."),
-        Column("quality", _FLOAT, "Mean quality of the fused answers."),
-        Column("cost_usd", _FLOAT, "Mean price of an item, audits included."),
-        Column("regret", _FLOAT, "Worth lost against the best fixed subset of all."),
-        Column("worth", _FLOAT, "Mean quality less multiplier times price."),
-        Column("worth_at_end", _FLOAT, "The same of the last third."),
-        Column("best_fixed_at_end", _FLOAT, "That of the best fixed subset of it."),
-        Column("n_alarms", _INT, "Alarms."),
-        Column("n_audits", _INT, "Items that everybody was asked about to learn."),
-        Column("n_refits", _INT, "How often it was learned anew, taken or not."),
+        Column("n_items", INT, "Items of the stream."),
+        Column("quality", FLOAT, "Mean quality of the fused answers."),
+        Column("cost_usd", FLOAT, "Mean price of an item, audits included."),
+        Column("regret", FLOAT, "Worth lost against the best fixed subset of all."),
+        Column("worth", FLOAT, "Mean quality less multiplier times price."),
+        Column("worth_at_end", FLOAT, "The same of the last third."),
+        Column("best_fixed_at_end", FLOAT, "That of the best fixed subset of it."),
+        Column("n_alarms", INT, "Alarms."),
+        Column("n_audits", INT, "Items that everybody was asked about to learn."),
+        Column("n_refits", INT, "How often it was learned anew, taken or not."),
     ),
 )
 
@@ -288,11 +278,11 @@ ALARMS = Table(
     "A change that a policy which is kept up to date noticed in its stream.",
     (
         _STREAMED,
-        Column("item_number", _INT, "Items that had come until the alarm."),
-        Column("provider", _STRING, "Who changed; empty for the fused answers."),
-        Column("signal", _STRING, "answered, score, agreement or quality."),
-        Column("direction", _STRING, "fell or rose."),
-        Column("onset", _INT, "Number of the item from which it seems to differ."),
+        Column("item_number", INT, "Items that had come until the alarm."),
+        Column("provider", STRING, "Who changed; empty for the fused answers."),
+        Column("signal", STRING, "answered, score, agreement or quality."),
+        Column("direction", STRING, "fell or rose."),
+        Column("onset", INT, "Number of the item from which it seems to differ."),
     ),
 )
 
@@ -302,15 +292,15 @@ POINTS = Table(
     (
         Column(
             "multiplier",
-            _FLOAT,
+            FLOAT,
             "Quality that one USD has to buy; null for what was saved.",
         ),
-        Column("cost_usd", _FLOAT, "Price of an item."),
-        Column("quality", _FLOAT, "Quality on the calibration part."),
+        Column("cost_usd", FLOAT, "Price of an item."),
+        Column("quality", FLOAT, "Quality on the calibration part."),
         _LOW,
         _HIGH,
         Column(
-            "is_chosen", _BOOL, "The policy that was saved, which may mix two rates."
+            "is_chosen", BOOL, "The policy that was saved, which may mix two rates."
         ),
     ),
 )
@@ -320,8 +310,8 @@ BILL = Table(
     "Calls that learning needs, were the answers not recorded.",
     (
         _PROVIDER,
-        Column("n_calls", _INT, "Calls to the provider."),
-        Column("usd", _FLOAT, "Their price."),
+        Column("n_calls", INT, "Calls to the provider."),
+        Column("usd", FLOAT, "Their price."),
     ),
 )
 

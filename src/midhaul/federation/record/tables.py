@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 from midhaul.federation.recordings.parquet import ANSWERS_FILE, META, TRUTH_FILE
 from midhaul.runs import store
 from midhaul.runs.summary import CONFIGURATION, SUMMARY
-from midhaul.runs.tables import Column, Table
+from midhaul.runs.tables import BOOL, FLOAT, INT, INT32, STRING, Column, Table
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -21,25 +21,20 @@ if TYPE_CHECKING:
     from midhaul.federation.record.caller import JournalCall
     from midhaul.vision.data.dataset import Dataset
 
-_INT = pa.int64()
-_SMALL = pa.int32()
-_FLOAT = pa.float64()
-_STRING = pa.string()
-
-_ITEM = Column("item", _STRING, "Id of the image.")
-_PASS = Column("pass", _SMALL, "Number of the pass over the image set, from 0.")
+_ITEM = Column("item", STRING, "Id of the image.")
+_PASS = Column("pass", INT32, "Number of the pass over the image set, from 0.")
 
 CONFIGURATIONS = Table(
     "configurations",
     "A provider.",
     (
         CONFIGURATION,
-        Column("name", _STRING, "Its name."),
-        Column("spec", _STRING, "What it is."),
-        Column("price_usd", _FLOAT, "List price of a call behind the free ones."),
-        Column("n_calls", _INT, "Calls that the run is to make."),
-        Column("forecast_usd", _FLOAT, "What they were expected to cost."),
-        Column("n_free", _INT, "Those of them that were expected to be free."),
+        Column("name", STRING, "Its name."),
+        Column("spec", STRING, "What it is."),
+        Column("price_usd", FLOAT, "List price of a call behind the free ones."),
+        Column("n_calls", INT, "Calls that the run is to make."),
+        Column("forecast_usd", FLOAT, "What they were expected to cost."),
+        Column("n_free", INT, "Those of them that were expected to be free."),
     ),
 )
 
@@ -50,27 +45,27 @@ CALLS = Table(
         CONFIGURATION,
         _ITEM,
         _PASS,
-        Column("slice", _SMALL, "Number of the slice of the image set, from 0."),
-        Column("planned_s", _FLOAT, "When its slice was to begin, since 1970 UTC."),
-        Column("sent_s", _FLOAT, "When it was made, since 1970 UTC."),
+        Column("slice", INT32, "Number of the slice of the image set, from 0."),
+        Column("planned_s", FLOAT, "When its slice was to begin, since 1970 UTC."),
+        Column("sent_s", FLOAT, "When it was made, since 1970 UTC."),
         Column(
             "status",
-            _STRING,
+            STRING,
             "ok, timeout, throttled, unavailable, unreachable, refused, denied, "
             "malformed; not_sent where the budget was spent, skipped where its "
             "provider could not be had, unfinished where a kill cut it off.",
         ),
-        Column("message", _STRING, "What went wrong; empty for nothing."),
+        Column("message", STRING, "What went wrong; empty for nothing."),
         Column(
-            "latency_s", _FLOAT, "From the call to the decoded answer; null without."
+            "latency_s", FLOAT, "From the call to the decoded answer; null without."
         ),
-        Column("price_usd", _FLOAT, "What was charged."),
-        Column("upload_bytes", _INT, "Bytes of the image."),
-        Column("n_answers", _INT, "Boxes or labels of the answer; null without."),
-        Column("n_asked", _SMALL, "How often it was asked, this call included."),
+        Column("price_usd", FLOAT, "What was charged."),
+        Column("upload_bytes", INT, "Bytes of the image."),
+        Column("n_answers", INT, "Boxes or labels of the answer; null without."),
+        Column("n_asked", INT32, "How often it was asked, this call included."),
         Column(
             "n_dropped",
-            _INT,
+            INT,
             "Boxes or labels of the answer that could not be read and are not there.",
         ),
     ),
@@ -83,40 +78,39 @@ PREDICTIONS = Table(
         CONFIGURATION,
         _ITEM,
         _PASS,
-        Column("provider", _STRING, "Name of the provider."),
-        Column("label", _STRING, "The label."),
-        Column("score", _FLOAT, "Its score."),
-        Column("x1", _FLOAT, "Left, px; null for a label without a box."),
-        Column("y1", _FLOAT, "Top, px."),
-        Column("x2", _FLOAT, "Right, px."),
-        Column("y2", _FLOAT, "Bottom, px."),
+        Column("provider", STRING, "Name of the provider."),
+        Column("label", STRING, "The label."),
+        Column("score", FLOAT, "Its score."),
+        Column("x1", FLOAT, "Left, px; null for a label without a box."),
+        Column("y1", FLOAT, "Top, px."),
+        Column("x2", FLOAT, "Right, px."),
+        Column("y2", FLOAT, "Bottom, px."),
     ),
 )
 
 RECORD_TABLES = (CONFIGURATIONS, CALLS, PREDICTIONS, SUMMARY)
 
-
 _CORNERS = ("x1", "y1", "x2", "y2")
 _ANSWERS = pa.schema(
     [
-        ("item", pa.string()),
-        ("provider", pa.string()),
-        ("label", pa.string()),
+        ("item", STRING),
+        ("provider", STRING),
+        ("label", STRING),
         ("score", pa.float32()),
         *((corner, pa.float32()) for corner in _CORNERS),
-        ("price_usd", pa.float64()),
-        ("latency_s", pa.float64()),
-        ("is_missing", pa.bool_()),
+        ("price_usd", FLOAT),
+        ("latency_s", FLOAT),
+        ("is_missing", BOOL),
     ]
 )
 _TRUTH = pa.schema(
     [
-        ("item", pa.string()),
-        ("label", pa.string()),
+        ("item", STRING),
+        ("label", STRING),
         *((corner, pa.float32()) for corner in _CORNERS),
-        ("width", pa.int32()),
-        ("height", pa.int32()),
-        ("difficult", pa.bool_()),
+        ("width", INT32),
+        ("height", INT32),
+        ("difficult", BOOL),
     ]
 )
 

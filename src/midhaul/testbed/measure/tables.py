@@ -14,36 +14,31 @@ import pyarrow as pa
 from midhaul.errors import StoreError
 from midhaul.model import Detections, GroundTruth
 from midhaul.runs.summary import CONFIGURATION, SUMMARY
-from midhaul.runs.tables import Column, Table
+from midhaul.runs.tables import BOOL, FLOAT, INT, INT32, STRING, Column, Table
 from midhaul.vision.data.dataset import Dataset
 from midhaul.vision.judge.matching import as_double
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-_INT = pa.int64()
-_FLOAT = pa.float64()
-_STRING = pa.string()
-_BOOL = pa.bool_()
-
-_BLOCK = Column("block", pa.int32(), "Number of the randomised block, from 0.")
+_BLOCK = Column("block", INT32, "Number of the randomised block, from 0.")
 
 CONFIGURATIONS = Table(
     "configurations",
     "One combination of the grid: what a block measures once.",
     (
         CONFIGURATION,
-        Column("name", _STRING, "Its short name, unique in the run."),
-        Column("detector", _STRING, "Detector whose answer counts, short name."),
-        Column("edge_detector", _STRING, "Detector on the edges; null for none."),
-        Column("cloud_detector", _STRING, "Detector in the cloud; null for none."),
-        Column("preprocessing", _STRING, "The preprocessing in words."),
-        Column("encode", _STRING, "keep, jpeg:QUALITY or webp:QUALITY."),
-        Column("quality", pa.int32(), "Quality of the codec; null where kept."),
-        Column("resize", _FLOAT, "Factor on width and height."),
-        Column("gray", _BOOL, "True where the image is reduced to one channel."),
-        Column("forward", _STRING, "What an edge forwards to its cloud."),
-        Column("settings", _STRING, "All varied settings, as JSON."),
+        Column("name", STRING, "Its short name, unique in the run."),
+        Column("detector", STRING, "Detector whose answer counts, short name."),
+        Column("edge_detector", STRING, "Detector on the edges; null for none."),
+        Column("cloud_detector", STRING, "Detector in the cloud; null for none."),
+        Column("preprocessing", STRING, "The preprocessing in words."),
+        Column("encode", STRING, "keep, jpeg:QUALITY or webp:QUALITY."),
+        Column("quality", INT32, "Quality of the codec; null where kept."),
+        Column("resize", FLOAT, "Factor on width and height."),
+        Column("gray", BOOL, "True where the image is reduced to one channel."),
+        Column("forward", STRING, "What an edge forwards to its cloud."),
+        Column("settings", STRING, "All varied settings, as JSON."),
     ),
 )
 
@@ -53,52 +48,52 @@ REQUESTS = Table(
     (
         CONFIGURATION,
         _BLOCK,
-        Column("request", _INT, "Number of the request in its cell, from 0."),
-        Column("is_warmup", _BOOL, "True before the cell was steady; not judged."),
-        Column("node", _STRING, "Name of the node that was asked."),
-        Column("images", pa.list_(_STRING), "Ids of the images sent."),
-        Column("status", _STRING, "ok, timeout, refused, broken or http-CODE."),
-        Column("error", _STRING, "What the node or the client said; null when ok."),
-        Column("answered_by", _STRING, "Node whose detections are the answer."),
-        Column("planned_ns", _INT, "Planned send, since the cell began."),
-        Column("sent_ns", _INT, "Actual send, since the cell began."),
-        Column("done_ns", _INT, "Answer decoded, since the cell began."),
-        Column("latency_ns", _INT, "done - planned: what a user of the system waits."),
-        Column("service_ns", _INT, "done - sent."),
-        Column("queue_ns", _INT, "Wait in the edge before work began."),
-        Column("decode_ns", _INT, "Decoding at the edge."),
-        Column("preprocess_ns", _INT, "Gray and resize at the edge."),
-        Column("encode_ns", _INT, "Encoding at the edge."),
+        Column("request", INT, "Number of the request in its cell, from 0."),
+        Column("is_warmup", BOOL, "True before the cell was steady; not judged."),
+        Column("node", STRING, "Name of the node that was asked."),
+        Column("images", pa.list_(STRING), "Ids of the images sent."),
+        Column("status", STRING, "ok, timeout, refused, broken or http-CODE."),
+        Column("error", STRING, "What the node or the client said; null when ok."),
+        Column("answered_by", STRING, "Node whose detections are the answer."),
+        Column("planned_ns", INT, "Planned send, since the cell began."),
+        Column("sent_ns", INT, "Actual send, since the cell began."),
+        Column("done_ns", INT, "Answer decoded, since the cell began."),
+        Column("latency_ns", INT, "done - planned: what a user of the system waits."),
+        Column("service_ns", INT, "done - sent."),
+        Column("queue_ns", INT, "Wait in the edge before work began."),
+        Column("decode_ns", INT, "Decoding at the edge."),
+        Column("preprocess_ns", INT, "Gray and resize at the edge."),
+        Column("encode_ns", INT, "Encoding at the edge."),
         Column(
             "inference_ns",
-            _INT,
+            INT,
             "Detector at the edge, its own pre- and post-processing included.",
         ),
-        Column("forward_ns", _INT, "Edge waits for its cloud, network included."),
-        Column("cloud_queue_ns", _INT, "Wait in the cloud before work began."),
-        Column("cloud_decode_ns", _INT, "Decoding in the cloud."),
-        Column("cloud_inference_ns", _INT, "Detector in the cloud."),
+        Column("forward_ns", INT, "Edge waits for its cloud, network included."),
+        Column("cloud_queue_ns", INT, "Wait in the cloud before work began."),
+        Column("cloud_decode_ns", INT, "Decoding in the cloud."),
+        Column("cloud_inference_ns", INT, "Detector in the cloud."),
         Column(
             "node_ns",
-            _INT,
+            INT,
             "All the time between body read and answer written, "
             "by the edge's own clock.",
         ),
         Column(
             "network_ns",
-            _INT,
+            INT,
             "service - node: what remains for client, link and "
             "HTTP between workload and edge.",
         ),
         Column(
             "backhaul_ns",
-            _INT,
+            INT,
             "forward - cloud: what remains for link and HTTP between edge and cloud.",
         ),
-        Column("access_up_bytes", _INT, "Body sent by the workload."),
-        Column("access_down_bytes", _INT, "Body of the answer to the workload."),
-        Column("backhaul_up_bytes", _INT, "Body sent by the edge to its cloud."),
-        Column("backhaul_down_bytes", _INT, "Body of the cloud's answer."),
+        Column("access_up_bytes", INT, "Body sent by the workload."),
+        Column("access_down_bytes", INT, "Body of the answer to the workload."),
+        Column("backhaul_up_bytes", INT, "Body sent by the edge to its cloud."),
+        Column("backhaul_down_bytes", INT, "Body of the cloud's answer."),
     ),
 )
 
@@ -106,26 +101,26 @@ IMAGES = Table(
     "images",
     "One image of the data set with its ground truth, which stays with the collector.",
     (
-        Column("image", _STRING, "Id of the image."),
+        Column("image", STRING, "Id of the image."),
         Column(
             "fold",
-            pa.int32(),
+            INT32,
             "Half of the data set, 0 or 1: an image is judged at the threshold that "
             "serves the other half best.",
         ),
-        Column("width_px", pa.int32(), "Width as stored."),
-        Column("height_px", pa.int32(), "Height as stored."),
-        Column("file_bytes", _INT, "Size of its file."),
-        Column("boxes", pa.list_(_FLOAT), "x1 y1 x2 y2 per box, px, flat."),
-        Column("labels", pa.list_(_STRING), "Label per box."),
+        Column("width_px", INT32, "Width as stored."),
+        Column("height_px", INT32, "Height as stored."),
+        Column("file_bytes", INT, "Size of its file."),
+        Column("boxes", pa.list_(FLOAT), "x1 y1 x2 y2 per box, px, flat."),
+        Column("labels", pa.list_(STRING), "Label per box."),
         Column(
             "is_crowd",
-            pa.list_(_BOOL),
+            pa.list_(BOOL),
             "True where a box marks a group that is not judged.",
         ),
         Column(
             "areas_px",
-            pa.list_(_FLOAT),
+            pa.list_(FLOAT),
             "Area per box that decides small, medium or large.",
         ),
     ),
@@ -136,18 +131,18 @@ DETECTIONS = Table(
     "The answer for one image under one configuration, with its boxes.",
     (
         CONFIGURATION,
-        Column("image", _STRING, "Id of the image."),
-        Column("answered_by", _STRING, "Role of the node whose boxes these are."),
-        Column("forwarded", _BOOL, "True where the edge sent the image on."),
-        Column("received_bytes", _INT, "Bytes of the image as received."),
-        Column("prepared_bytes", _INT, "Bytes of the image after preprocessing."),
+        Column("image", STRING, "Id of the image."),
+        Column("answered_by", STRING, "Role of the node whose boxes these are."),
+        Column("forwarded", BOOL, "True where the edge sent the image on."),
+        Column("received_bytes", INT, "Bytes of the image as received."),
+        Column("prepared_bytes", INT, "Bytes of the image after preprocessing."),
         Column(
             "boxes",
-            pa.list_(_FLOAT),
+            pa.list_(FLOAT),
             "x1 y1 x2 y2 per box, px of the received image, flat.",
         ),
-        Column("scores", pa.list_(_FLOAT), "Score per box."),
-        Column("labels", pa.list_(_STRING), "Label per box."),
+        Column("scores", pa.list_(FLOAT), "Score per box."),
+        Column("labels", pa.list_(STRING), "Label per box."),
     ),
 )
 
@@ -157,25 +152,25 @@ USAGE = Table(
     (
         CONFIGURATION,
         _BLOCK,
-        Column("node", _STRING, "Name of the node, or workload."),
-        Column("begin_ns", _INT, "Begin of the period, since the cell began."),
-        Column("period_ns", _INT, "Length of the period."),
-        Column("cpu_s", _FLOAT, "CPU seconds of the process tree in the period."),
-        Column("rss_bytes", _INT, "Resident memory of the process tree at its end."),
+        Column("node", STRING, "Name of the node, or workload."),
+        Column("begin_ns", INT, "Begin of the period, since the cell began."),
+        Column("period_ns", INT, "Length of the period."),
+        Column("cpu_s", FLOAT, "CPU seconds of the process tree in the period."),
+        Column("rss_bytes", INT, "Resident memory of the process tree at its end."),
         Column(
             "sent_bytes",
-            _INT,
+            INT,
             "Bytes that left through the node's links; null where no link is shaped.",
         ),
-        Column("received_bytes", _INT, "Bytes that came in through its links."),
+        Column("received_bytes", INT, "Bytes that came in through its links."),
         Column(
             "cpu_pressure",
-            _FLOAT,
+            FLOAT,
             "Share of the period in which some task of the "
             "machine waited for a CPU (PSI).",
         ),
-        Column("steal", _FLOAT, "Share of the machine's CPU time that the host took."),
-        Column("throttled_s", _FLOAT, "Time for which a CPU limit held the node back."),
+        Column("steal", FLOAT, "Share of the machine's CPU time that the host took."),
+        Column("throttled_s", FLOAT, "Time for which a CPU limit held the node back."),
     ),
 )
 
@@ -184,12 +179,12 @@ LINKS = Table(
     "One link measured by itself before a block.",
     (
         _BLOCK,
-        Column("link", _STRING, "source->target."),
-        Column("rate_bps", _FLOAT, "Rate asked for; null when unlimited."),
-        Column("measured_rate_bps", _FLOAT, "Rate found."),
-        Column("delay_s", _FLOAT, "Delay asked for."),
-        Column("measured_delay_s", _FLOAT, "Delay found."),
-        Column("error", _FLOAT, "Largest relative error of the two."),
+        Column("link", STRING, "source->target."),
+        Column("rate_bps", FLOAT, "Rate asked for; null when unlimited."),
+        Column("measured_rate_bps", FLOAT, "Rate found."),
+        Column("delay_s", FLOAT, "Delay asked for."),
+        Column("measured_delay_s", FLOAT, "Delay found."),
+        Column("error", FLOAT, "Largest relative error of the two."),
     ),
 )
 
@@ -199,17 +194,17 @@ CELLS = Table(
     (
         CONFIGURATION,
         _BLOCK,
-        Column("position", pa.int32(), "Place of the cell in its block, from 0."),
-        Column("n_requests", _INT, "Requests judged."),
-        Column("n_warmup", _INT, "Requests before the cell was steady."),
-        Column("n_errors", _INT, "Judged requests that were not ok."),
-        Column("duration_s", _FLOAT, "From the first planned send to the last answer."),
-        Column("planned_rate_hz", _FLOAT, "Rate asked for; null for closed loops."),
-        Column("achieved_rate_hz", _FLOAT, "Requests sent per second."),
-        Column("late_p99_s", _FLOAT, "99th percentile of sent - planned."),
-        Column("is_valid", _BOOL, "True when nothing speaks against the cell."),
-        Column("reasons", pa.list_(_STRING), "Why it is not valid."),
-        Column("advice", pa.list_(_STRING), "What to change, per reason."),
+        Column("position", INT32, "Place of the cell in its block, from 0."),
+        Column("n_requests", INT, "Requests judged."),
+        Column("n_warmup", INT, "Requests before the cell was steady."),
+        Column("n_errors", INT, "Judged requests that were not ok."),
+        Column("duration_s", FLOAT, "From the first planned send to the last answer."),
+        Column("planned_rate_hz", FLOAT, "Rate asked for; null for closed loops."),
+        Column("achieved_rate_hz", FLOAT, "Requests sent per second."),
+        Column("late_p99_s", FLOAT, "99th percentile of sent - planned."),
+        Column("is_valid", BOOL, "True when nothing speaks against the cell."),
+        Column("reasons", pa.list_(STRING), "Why it is not valid."),
+        Column("advice", pa.list_(STRING), "What to change, per reason."),
     ),
 )
 
@@ -218,17 +213,17 @@ CLASSES = Table(
     "One class of the data set under one configuration.",
     (
         CONFIGURATION,
-        Column("label", _STRING, "Name of the class."),
-        Column("support", _INT, "Ground-truth boxes of the class."),
-        Column("ap", _FLOAT, "AP at IoU 0.50:0.95; null without support."),
-        Column("ap50", _FLOAT, "AP at IoU 0.50."),
-        Column("threshold", _FLOAT, "Score from which a detection counts below."),
-        Column("precision", _FLOAT, "Precision at IoU 0.5."),
-        Column("recall", _FLOAT, "Recall at IoU 0.5."),
-        Column("f1", _FLOAT, "F1 at IoU 0.5."),
+        Column("label", STRING, "Name of the class."),
+        Column("support", INT, "Ground-truth boxes of the class."),
+        Column("ap", FLOAT, "AP at IoU 0.50:0.95; null without support."),
+        Column("ap50", FLOAT, "AP at IoU 0.50."),
+        Column("threshold", FLOAT, "Score from which a detection counts below."),
+        Column("precision", FLOAT, "Precision at IoU 0.5."),
+        Column("recall", FLOAT, "Recall at IoU 0.5."),
+        Column("f1", FLOAT, "F1 at IoU 0.5."),
         Column(
             "f1_calibrated",
-            _FLOAT,
+            FLOAT,
             "F1 at the threshold chosen for this detector on other images.",
         ),
     ),
