@@ -10,7 +10,7 @@ import ssl
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from pydantic import Field, ValidationError
+from pydantic import ValidationError
 from pydantic_core import to_json
 
 from midhaul import documents
@@ -247,8 +247,8 @@ _NAME = r"^[^+#\x00]*$"  # what topics may hold
 class TopicRule(Section):
     """How some topics are forwarded."""
 
-    topic: str = Field(
-        description="Filter: of local topics in up, of remote topics in down."
+    topic: str = setting(
+        ..., "Filter: of local topics in up, of remote topics in down."
     )
     local_prefix: str | None = setting(
         None, "As that of the bridge, for these topics.", pattern=_NAME

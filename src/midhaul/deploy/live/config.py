@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import model_validator
 
 from midhaul.deploy.plan.choices import EvictionName, PlanAllocatorName, PlanPlacerName
 from midhaul.deploy.plan.config import FORECAST, MAX_OVER_SHARE, Forecasts
@@ -158,10 +158,10 @@ class PlanningConfig(Section):
 class FaultConfig(Section):
     """Something that breaks on purpose, and comes back."""
 
-    what: Literal["gateway-broker", "cloud-broker", "registry"] = Field(
-        description="Which process ends."
+    what: Literal["gateway-broker", "cloud-broker", "registry"] = setting(
+        ..., "Which process ends."
     )
-    at_s: float = Field(ge=0, description="When, in real seconds after the begin.")
+    at_s: float = setting(..., "When, in real seconds after the begin.", ge=0)
     down_s: float = setting(1.0, "How long until it is started again.", ge=0)
 
 

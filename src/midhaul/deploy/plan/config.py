@@ -8,7 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, model_validator
 
 from midhaul.deploy.exports.plan import ExportSite, Toleration
 from midhaul.deploy.plan.choices import PlanAllocatorName, is_planner
@@ -115,10 +115,10 @@ class CurveConfig(Section):
 class AnalyticConfig(Section):
     """One analytic, or several of a kind."""
 
-    name: str = Field(
-        pattern=r"^[a-z0-9][a-z0-9.-]*$", description="Unique name, fit for DNS."
+    name: str = setting(
+        ..., "Unique name, fit for DNS.", pattern=r"^[a-z0-9][a-z0-9.-]*$"
     )
-    image: str = Field(description="Its container image.")
+    image: str = setting(..., "Its container image.")
     n: int = setting(1, "How many of it there are.", ge=1)
     weight: float = setting(1.0, "How much each counts.", ge=0)
     cloud_curve: str = setting("", "Curve while it runs in the cloud, one of [curves].")

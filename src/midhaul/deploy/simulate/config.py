@@ -8,7 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import model_validator
 
 from midhaul.deploy.networks import NETWORKS
 from midhaul.deploy.plan.choices import AllocatorName, EvictionName, PlacerName
@@ -62,15 +62,14 @@ class RequestsConfig(Section):
 class AnalyticKindConfig(Section):
     """What all analytics of one kind have in common."""
 
-    images: str = Field(
+    images: str = setting(
+        ...,
+        "Pattern of the names of their container images; the first kind whose pattern "
+        "fits counts.",
         min_length=1,
-        description="Pattern of the names of their container images; the first kind "
-        "whose pattern fits counts.",
     )
-    cloud_curve: str = Field(
-        description="Curve while one runs in the cloud, of [curves]."
-    )
-    gateway_curve: str = Field(description="Curve while one runs on a gateway.")
+    cloud_curve: str = setting(..., "Curve while one runs in the cloud, of [curves].")
+    gateway_curve: str = setting(..., "Curve while one runs on a gateway.")
     saved_bps: float | None = setting(
         None,
         "Upload rate saved on a gateway; by default the difference of the last steps "
