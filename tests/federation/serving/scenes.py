@@ -22,7 +22,7 @@ from midhaul.federation.serving import Federation, Knowledge
 from midhaul.model import Detections, Prediction
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+    from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 
     from midhaul.federation.policies.base import SubsetPolicy
     from midhaul.federation.recordings.problem import Recording
@@ -171,6 +171,7 @@ async def federation_of(
     prices_usd: Mapping[str, float] | None = None,
     charged: Mapping[str, tuple[PredictionStatus, ...]] | None = None,
     save: Callable[[], None] | None = None,
+    measure: Callable[[bytes], Awaitable[tuple[float, float]]] | None = None,
     **more: Any,
 ) -> AsyncGenerator[Federation]:
     """A federation with a ledger of its own; each call costs 0.001 USD unless said."""
@@ -186,6 +187,7 @@ async def federation_of(
                 policy=policy or everybody(len(providers)),
                 fuser=Everything(),
                 save=save,
+                measure=measure,
             )
             async with Federation(
                 providers, knowledge, guard, prices, clock=clock, **more

@@ -151,6 +151,24 @@ def test_a_deadline_without_an_answer_is_late() -> None:
     assert a.n_calls == 31
 
 
+def test_an_image_that_waits_to_be_measured_is_late_at_its_deadline() -> None:
+    """Large ones are measured one at a time, however long that takes."""
+    a = Scripted("a")
+
+    async def measure(_data: bytes) -> tuple[float, float]:
+        await asyncio.sleep(30)
+        return 64.0, 64.0
+
+    async def main(clock: Callable[[], float]) -> FederatedAnswer:
+        async with federation_of([a], clock, measure=measure) as federation:
+            return await federation.answer(b"image", deadline_s=1.0)
+
+    answer = run_virtual(main)
+    assert (answer.status, answer.reason) == ("late", "deadline")
+    assert answer.latency_s == pytest.approx(0.98)
+    assert a.n_calls == 0
+
+
 def test_a_budget_that_is_too_small_answers_with_what_was_bought() -> None:
     """The refused call is told, the policy goes on, nothing is overdrawn."""
     a, b = Scripted("a"), Scripted("b")

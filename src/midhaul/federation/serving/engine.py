@@ -363,7 +363,11 @@ class Federation:
         size_px: tuple[float, float] | None,
     ) -> FederatedAnswer:
         if size_px is None and self.knowledge.measure is not None:
-            size_px = await self.knowledge.measure(request.data)
+            try:
+                async with asyncio.timeout(request.deadline_s - self._clock()):
+                    size_px = await self.knowledge.measure(request.data)
+            except TimeoutError:
+                return late(request.item, self._clock() - request.begun_s)
         prices_usd = self.prices_usd()
         sheet = Sheet(
             self.knowledge,
