@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 from typing import Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import model_validator
 
 from midhaul.runs.config import Config, Section, setting
 
@@ -65,10 +65,9 @@ class CaptureConfig(Section):
 class ServersConfig(Section):
     """Which servers are a provider."""
 
-    name: str = Field(min_length=1, description="Name of the provider.")
-    servers: tuple[str, ...] = Field(
-        min_length=1,
-        description="Patterns of its servers' names or addresses, with * and ?.",
+    name: str = setting(..., "Name of the provider.", min_length=1)
+    servers: tuple[str, ...] = setting(
+        ..., "Patterns of its servers' names or addresses, with * and ?.", min_length=1
     )
 
 

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from midhaul.captures.tables import CONFIGURATIONS, REQUESTS
-from midhaul.runs.metric import Metric, declare
+from midhaul.runs.metric import declare, metric_table
 from midhaul.stats import mean_statistic, ratio_statistic
 
 if TYPE_CHECKING:
@@ -53,47 +53,28 @@ _RANKS = {
 }
 
 
-def _time(name: str, doc: str, heading: str = "") -> Metric:
-    return Metric(name, doc, unit="s", better="lower", heading=heading, form="duration")
-
+_PERCENTILES = "".join(
+    f'{what}_p{percentile}_s, "{what} {percentile} %": '
+    f"{_RANKS[percentile]} of the time {_SPANS[what]}\n"
+    for what in TIMES
+    for percentile in PERCENTILES
+)
+_MEANS = "".join(
+    f"{what}_mean_s: mean of the time {span}\n" for what, span in _SPANS.items()
+)
+_SHARES = """
+transmission_share, lower, "share of transmission": sum of transmission over the sum of
+    total
+ok_share, higher, "answered well": requests that were answered well, of those that were
+    tried
+"""
 
 METRICS = declare(
-    *(
-        _time(
-            f"{what}_p{percentile}_s",
-            f"{_RANKS[percentile]} of the time {_SPANS[what]}",
-            f"{what} {percentile} %",
-        )
-        for what in TIMES
-        for percentile in PERCENTILES
-    ),
-    *(
-        _time(f"{what}_mean_s", f"mean of the time {span}")
-        for what, span in _SPANS.items()
-    ),
-    Metric(
-        "transmission_share",
-        "sum of transmission over the sum of total",
-        better="lower",
-        heading="share of transmission",
-        form="share",
-    ),
-    Metric(
-        "ok_share",
-        "requests that were answered well, of those that were tried",
-        better="higher",
-        heading="answered well",
-        form="share",
-    ),
+    *metric_table(_PERCENTILES + _MEANS, unit="s", better="lower", form="duration"),
+    *metric_table(_SHARES, form="share"),
     over="batches of requests",
-    headline=(
-        "inference_p50_s",
-        "inference_p95_s",
-        "inference_p99_s",
-        "transmission_p50_s",
-        "transmission_share",
-        "ok_share",
-    ),
+    headline="inference_p50_s inference_p95_s inference_p99_s transmission_p50_s "
+    "transmission_share ok_share",
 )
 """What captures tell, in the order of the report."""
 

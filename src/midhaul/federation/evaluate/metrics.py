@@ -21,7 +21,7 @@ from midhaul.federation.evaluate import tables
 from midhaul.federation.evaluate.tables import CONFIGURATIONS, DECISIONS
 from midhaul.federation.quality import class_qualities, item_quality, set_quality
 from midhaul.federation.recordings.problem import members, sizes_of
-from midhaul.runs.metric import Metric, declare
+from midhaul.runs.metric import declare, metric_table
 from midhaul.runs.summary import SUMMARY
 from midhaul.stats import bootstrap, known, mean_statistic, paired_bootstrap
 
@@ -39,51 +39,21 @@ if TYPE_CHECKING:
     from midhaul.runs.progress import Progress
     from midhaul.runs.run import Run
 
-_QUALITY = Metric(
-    "quality",
-    "pooled AP50 (boxes), mean Jaccard index (tags) or accuracy (labels) of the fused "
-    "answers",
-    better="higher",
-    heading="quality",
-    form="points",
+_QUALITY, _ITEM_QUALITY, _COST, _CALLS, _ROUNDS = metric_table(
+    """
+    quality, higher, "quality" as points: pooled AP50 (boxes), mean Jaccard index (tags)
+        or accuracy (labels) of the fused answers
+    item_quality, higher: mean over items of the quality of each answer alone; of
+        federation.train in comparisons only
+    cost_usd [USD], lower, "price of 1,000" as usd_of_1000: mean price of the calls made
+        for an item
+    n_calls, lower, "calls" as {:.2f}: mean number of providers asked about an item
+    n_rounds, lower, as {:.2f}: mean number of rounds of calls, one after another
+    """,
     over="items",
 )
-_COST = Metric(
-    "cost_usd",
-    "mean price of the calls made for an item",
-    unit="USD",
-    better="lower",
-    heading="price of 1,000",
-    form="usd_of_1000",
-    over="items",
-)
-_CALLS = Metric(
-    "n_calls",
-    "mean number of providers asked about an item",
-    better="lower",
-    heading="calls",
-    form="{:.2f}",
-    over="items",
-)
-_ROUNDS = Metric(
-    "n_rounds",
-    "mean number of rounds of calls, one after another",
-    better="lower",
-    form="{:.2f}",
-    over="items",
-)
-_COST_SHARE = Metric(
-    "cost_share",
-    "`cost_usd` over the price of asking everybody",
-    better="lower",
-    form="{:.0%}",
-)
-_ITEM_QUALITY = Metric(
-    "item_quality",
-    "mean over items of the quality of each answer alone; of federation.train in "
-    "comparisons only",
-    better="higher",
-    over="items",
+(_COST_SHARE,) = metric_table(
+    "cost_share, lower, as {:.0%}: `cost_usd` over the price of asking everybody"
 )
 
 EVALUATE_METRICS = declare(
@@ -93,45 +63,19 @@ EVALUATE_METRICS = declare(
     _CALLS,
     replace(_ROUNDS, heading="rounds"),
     _COST_SHARE,
-    Metric(
-        "gain_on_best_single",
-        "`quality` less that of the provider that is best on the same items, paired",
-        better="higher",
-        heading="over best single",
-        form="gain",
-        over="items",
+    *metric_table(
+        """
+        gain_on_best_single, higher, over items, "over best single" as gain: `quality`
+            less that of the provider that is best on the same items, paired
+        gain_on_all, higher, over items, "over all" as gain: `quality` less that of
+            asking everybody, paired
+        gap_recovered, higher, "of the gap to the oracle" as {:.0%}: share of the way
+            from the best single provider to the oracle
+        ap, higher, over items, "AP" as points: AP at IoU 0.50:0.95 of the fused boxes,
+            pooled
+        """
     ),
-    Metric(
-        "gain_on_all",
-        "`quality` less that of asking everybody, paired",
-        better="higher",
-        heading="over all",
-        form="gain",
-        over="items",
-    ),
-    Metric(
-        "gap_recovered",
-        "share of the way from the best single provider to the oracle",
-        better="higher",
-        heading="of the gap to the oracle",
-        form="{:.0%}",
-    ),
-    Metric(
-        "ap",
-        "AP at IoU 0.50:0.95 of the fused boxes, pooled",
-        better="higher",
-        heading="AP",
-        form="points",
-        over="items",
-    ),
-    headline=(
-        "quality",
-        "cost_usd",
-        "n_calls",
-        "gain_on_best_single",
-        "gain_on_all",
-        "gap_recovered",
-    ),
+    headline="quality cost_usd n_calls gain_on_best_single gain_on_all gap_recovered",
 )
 """What federation.evaluate finds, in the order of its report."""
 
@@ -142,31 +86,17 @@ TRAIN_METRICS = declare(
     _CALLS,
     _ROUNDS,
     replace(_COST_SHARE, heading="of the price of all"),
-    Metric(
-        "fit_s",
-        "time to learn and calibrate, the whole family",
-        unit="s",
-        better="lower",
-        heading="time to learn",
-        form="duration",
+    *metric_table(
+        """
+        fit_s [s], lower, "time to learn" as duration: time to learn and calibrate, the
+            whole family
+        decide_s [s], lower, "to decide about an item" as duration: time to decide about
+            an item, over all rounds, many items at once
+        training_usd [USD], lower, "price of the calls to learn from" as usd: price of
+            the calls that were learned from
+        """
     ),
-    Metric(
-        "decide_s",
-        "time to decide about an item, over all rounds, many items at once",
-        unit="s",
-        better="lower",
-        heading="to decide about an item",
-        form="duration",
-    ),
-    Metric(
-        "training_usd",
-        "price of the calls that were learned from",
-        unit="USD",
-        better="lower",
-        heading="price of the calls to learn from",
-        form="usd",
-    ),
-    headline=("quality", "cost_usd", "n_calls", "cost_share", "fit_s"),
+    headline="quality cost_usd n_calls cost_share fit_s",
 )
 """What federation.train finds, in the order of its report."""
 

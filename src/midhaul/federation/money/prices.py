@@ -25,7 +25,7 @@ from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Protocol, Self, cast
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import ValidationError, model_validator
 
 from midhaul import documents
 from midhaul.errors import ConfigError, DataError, suggestion
@@ -371,7 +371,7 @@ _DAY = r"^(\d{4}-\d{2}-\d{2})?$"
 class TierSection(Section):
     """One tier of a provider."""
 
-    price: float = Field(ge=0, description="Price of a unit, in the currency.")
+    price: float = setting(..., "Price of a unit, in the currency.", ge=0)
     up_to: int | None = setting(
         None, "Last unit of the month; none in the last tier.", ge=1
     )
@@ -380,7 +380,7 @@ class TierSection(Section):
 class PricesSection(Section):
     """What one provider charges."""
 
-    tiers: tuple[TierSection, ...] = Field(description="Prices by tier.")
+    tiers: tuple[TierSection, ...] = setting(..., "Prices by tier.")
     free_units: int = setting(0, "Free units of a month.", ge=0)
     units_per_call: int = setting(1, "Units of one call.", ge=1)
     unit: str = setting("image", "What a unit is.")
@@ -389,8 +389,8 @@ class PricesSection(Section):
     rate_date: str = setting("", "Day of the exchange rate.")
     charged: tuple[Billable, ...] = setting(CHARGED, "How calls went that are billed.")
     date: str = setting("", "Day of the prices; none from memory.", pattern=_DAY)
-    source: str = Field(min_length=1, description="Where they stand.")
-    is_checked: bool = Field(description="Whether anybody has looked them up there.")
+    source: str = setting(..., "Where they stand.", min_length=1)
+    is_checked: bool = setting(..., "Whether anybody has looked them up there.")
 
     @model_validator(mode="after")
     def _day_is_known(self) -> Self:

@@ -6,41 +6,24 @@ time that it was given, whatever it failed of; one that a kill cut off is not ju
 
 from __future__ import annotations
 
-from midhaul.runs.metric import Metric, declare
-
-
-def _time(name: str, doc: str, heading: str = "") -> Metric:
-    return Metric(name, doc, unit="s", better="lower", heading=heading, form="duration")
-
+from midhaul.runs.metric import declare, metric_table
 
 METRICS = declare(
-    Metric(
-        "ok_share",
-        "calls that were answered, of those that were made",
-        better="higher",
-        heading="answered",
-        form="share",
-    ),
-    _time("latency_p50_s", "median of the latency of calls", "latency, median"),
-    _time("latency_p90_s", "90th percentile of the same", "90 %"),
-    _time("latency_p95_s", "95th percentile of the same", "95 %"),
-    _time("latency_p99_s", "99th percentile of the same", "99 %"),
-    _time("latency_mean_s", "mean of the same"),
-    Metric(
-        "usd_per_call",
-        "mean price charged for a call",
-        unit="USD",
-        better="lower",
-        heading="price of a call",
-        form="usd",
+    *metric_table(
+        """
+        ok_share, higher, "answered" as share: calls that were answered, of those that
+            were made
+        latency_p50_s [s], lower, "latency, median" as duration: median of the latency
+            of calls
+        latency_p90_s [s], lower, "90 %" as duration: 90th percentile of the same
+        latency_p95_s [s], lower, "95 %" as duration: 95th percentile of the same
+        latency_p99_s [s], lower, "99 %" as duration: 99th percentile of the same
+        latency_mean_s [s], lower, as duration: mean of the same
+        usd_per_call [USD], lower, "price of a call" as usd: mean price charged for a
+            call
+        """
     ),
     over="batches of calls",
-    headline=(
-        "ok_share",
-        "latency_p50_s",
-        "latency_p95_s",
-        "latency_p99_s",
-        "usd_per_call",
-    ),
+    headline="ok_share latency_p50_s latency_p95_s latency_p99_s usd_per_call",
 )
 """What a recording finds, in the order of its report."""

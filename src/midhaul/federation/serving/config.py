@@ -8,7 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
 
-from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic import ValidationError, field_validator, model_validator
 from pydantic_core import to_json
 
 from midhaul import documents
@@ -53,11 +53,12 @@ class BreakerConfig(section(BreakerSettings, without=("statuses", "fatal"))):
 class AskedConfig(Section):
     """A provider that is asked."""
 
-    spec: Spec = Field(
-        description="Such as http://127.0.0.1:8000, local:builtin:street-n, "
-        "aws:detect_labels, azure:objects or google:object_localization."
+    spec: Spec = setting(
+        ...,
+        "Such as http://127.0.0.1:8000, local:builtin:street-n, aws:detect_labels, "
+        "azure:objects or google:object_localization.",
     )
-    name: str = Field(pattern=NAME, description="Its name in all tables.")
+    name: str = setting(..., "Its name in all tables.", pattern=NAME)
     price_usd: float | None = setting(
         None, "Price of a call in USD; else its price_list must say it.", ge=0
     )
@@ -104,14 +105,13 @@ class AskedConfig(Section):
 class ProviderConfig(AskedConfig):
     """One provider: who it is, what it costs, and how it is called."""
 
-    spec: Spec = Field(
-        description="Such as http://127.0.0.1:8000, local:builtin:street-n, "
+    spec: Spec = setting(
+        ...,
+        "Such as http://127.0.0.1:8000, local:builtin:street-n, "
         "recorded:FILE?provider=NAME, aws:detect_labels, azure:objects or "
-        "google:object_localization."
+        "google:object_localization.",
     )
-    name: str = Field(
-        pattern=NAME, description="Its name in answers, ledger and metrics."
-    )
+    name: str = setting(..., "Its name in answers, ledger and metrics.", pattern=NAME)
     price_list: str = setting(
         "", "File of a price list, or the name of one that comes with midhaul."
     )
@@ -286,8 +286,8 @@ class FederationFile(Section):
     budget: BudgetConfig = setting(BudgetConfig, "How much may be spent.")
     ledger: LedgerConfig = setting(LedgerConfig, "Where calls are written down.")
     cache: CacheConfig = setting(CacheConfig, "How answers are kept.")
-    providers: tuple[ProviderConfig, ...] = Field(
-        min_length=1, max_length=62, description="Who can be asked."
+    providers: tuple[ProviderConfig, ...] = setting(
+        ..., "Who can be asked.", min_length=1, max_length=62
     )
 
     @model_validator(mode="after")
