@@ -120,9 +120,18 @@ CASES = {
 SIGNALS = (signal.SIGKILL, signal.SIGKILL, signal.SIGINT, signal.SIGTERM)
 LEFT_S, END_S = 2.0, 3.0
 PATIENCE_S = 600.0
-JUDGED = ("is_valid", "reasons", "advice", "is_realised", "is_wasted", "rates.json")
+JUDGED = (
+    "is_valid",
+    "reasons",
+    "advice",
+    "is_realised",
+    "is_wasted",
+    "rates.json",
+    "steal",
+)
 """Columns and files that say what became of measured times, such as whether a pull came
-to its end within its slot; equal in two runs by chance only."""
+to its end within its slot, or what other guests of the machine took meanwhile; equal in
+two runs by chance only."""
 SUMMED = tuple(f"summary.{name}" for name in ("value", "low", "high", "n", "remark"))
 """What is said of all calls of a recording; held to the run's own calls instead."""
 CHAIN = 5
