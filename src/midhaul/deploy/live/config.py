@@ -8,7 +8,12 @@ from typing import Literal, Self
 from pydantic import model_validator
 
 from midhaul.deploy.plan.choices import EvictionName, PlanAllocatorName, PlanPlacerName
-from midhaul.deploy.plan.config import FORECAST, MAX_OVER_SHARE, Forecasts
+from midhaul.deploy.plan.config import (
+    FORECAST,
+    HAS_BACK_PRESSURE,
+    MAX_OVER_SHARE,
+    Forecasts,
+)
 from midhaul.runs.config import Config, Section, setting
 from midhaul.runs.spec import Spec
 
@@ -121,11 +126,7 @@ class PlanningConfig(Section):
     )
     forecast: Forecasts = setting("conformal", FORECAST)
     max_over_share: float = setting(0.05, MAX_OVER_SHARE, gt=0, lt=1)
-    has_back_pressure: bool = setting(
-        True,
-        "Whether knobs go down within a rate period while messages wait, and messages "
-        "past their deadline are dropped rather than sent.",
-    )
+    has_back_pressure: bool = setting(True, HAS_BACK_PRESSURE)
     pull_share: float = setting(
         0.9, "Share of the measured pull rate that the placer counts on.", gt=0, le=1
     )

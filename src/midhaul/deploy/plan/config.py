@@ -34,6 +34,10 @@ FORECAST = (
     "last, the period before; ewma, a mean that forgets; least, the least of five "
     "periods; oracle knows what comes."
 )
+HAS_BACK_PRESSURE = (
+    "Whether knobs go down within a rate period while messages wait, and messages "
+    "past their deadline are dropped rather than sent."
+)
 MAX_OVER_SHARE = (
     "Share of rate periods in which the uplink may carry less than conformal counts on."
 )

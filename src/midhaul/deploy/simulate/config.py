@@ -14,6 +14,7 @@ from midhaul.deploy.networks import NETWORKS
 from midhaul.deploy.plan.choices import AllocatorName, EvictionName, PlacerName
 from midhaul.deploy.plan.config import (
     FORECAST,
+    HAS_BACK_PRESSURE,
     MAX_OVER_SHARE,
     CurveConfig,
     Forecasts,
@@ -164,11 +165,7 @@ class SimulatedPolicyConfig(Section):
     )
     forecast: Forecasts = setting("conformal", FORECAST)
     max_over_share: float = setting(0.05, MAX_OVER_SHARE, gt=0, lt=1)
-    has_back_pressure: bool = setting(
-        True,
-        "Whether knobs go down within a rate period while messages wait, and messages "
-        "past their deadline are dropped rather than sent.",
-    )
+    has_back_pressure: bool = setting(True, HAS_BACK_PRESSURE)
     epsilon: float = setting(0.1, "Guarantee of the placer fptas.", gt=0, lt=1)
     alpha: float = setting(0.1, "Step of raa and raa-as-coded.", gt=0, le=1)
     time_limit_s: float = setting(
