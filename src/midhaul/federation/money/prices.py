@@ -29,6 +29,7 @@ from pydantic import ValidationError, model_validator
 
 from midhaul import documents
 from midhaul.errors import ConfigError, DataError, suggestion
+from midhaul.model import PredictionStatus
 from midhaul.runs.config import Section, setting
 from midhaul.runs.config_errors import mistakes
 
@@ -36,26 +37,12 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from importlib.resources.abc import Traversable
 
-    from midhaul.model import PredictionStatus
 
 CHARGED: tuple[PredictionStatus, ...] = ("ok", "timeout", "unavailable", "malformed")
 """Calls that count as billed unless a price list says otherwise: all that a provider
 may have worked on. One that never reached it is not billed, whatever a list says."""
 
-Billable = Literal[
-    "ok",
-    "timeout",
-    "throttled",
-    "unavailable",
-    "unreachable",
-    "refused",
-    "denied",
-    "malformed",
-    "not_sent",
-    "4xx",
-    "5xx",
-    "429",
-]
+Billable = Literal[PredictionStatus, "4xx", "5xx", "429"]
 """What a list may say of a call that is billed: its status, or HTTP's word for it."""
 
 _HTTP: dict[str, tuple[PredictionStatus, ...]] = {
