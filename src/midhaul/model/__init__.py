@@ -11,14 +11,17 @@ from midhaul.model.detections import (
     Tags,
 )
 from midhaul.model.estimate import Estimate
-from midhaul.model.topology import Link, Topology
+from midhaul.model.flows import Flows
+from midhaul.model.topology import Link, LinkQueue, Topology
 from midhaul.model.verdict import Tally, Verdict
 
 __all__ = [
     "Detections",
     "Estimate",
+    "Flows",
     "GroundTruth",
     "Link",
+    "LinkQueue",
     "Prediction",
     "PredictionStatus",
     "Tags",

@@ -1,0 +1,104 @@
+"""A network problem: flows, their routes through a topology, and their transports."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from jaxtyping import Float64, Int32, Int64
+
+    from midhaul.model import Flows, Topology
+    from midhaul.network.transports import Transport
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class LinkTable:
+    """The directed links of a topology as arrays, for kernels.
+
+    Attributes:
+        source: ``(m,)`` index of the node that sends.
+        target: ``(m,)`` index of the node that receives.
+        rate_bps: ``(m,)`` bits per second.
+        delay_ns: ``(m,)`` one way, to the nearest nanosecond.
+        reverse: ``(m,)`` index of the link the other way, -1 where there is none.
+    """
+
+    source: Int32[np.ndarray, " m"]
+    target: Int32[np.ndarray, " m"]
+    rate_bps: Float64[np.ndarray, " m"]
+    delay_ns: Int64[np.ndarray, " m"]
+    reverse: Int32[np.ndarray, " m"]
+
+
+def link_table(topology: Topology) -> LinkTable:
+    """The links of a topology as arrays, in its order.
+
+    Of several links between the same two nodes, the reverse of the i-th one is the i-th
+    the other way.
+    """
+    index = {name: i for i, name in enumerate(topology.nodes)}
+    source = np.array([index[link.source] for link in topology.links], np.int32)
+    target = np.array([index[link.target] for link in topology.links], np.int32)
+    between: dict[tuple[int, int], list[int]] = {}
+    ends = list(zip(source.tolist(), target.tolist(), strict=True))
+    for i, (a, b) in enumerate(ends):
+        between.setdefault((a, b), []).append(i)
+    reverse = np.full(len(ends), -1, np.int32)
+    for (a, b), there in between.items():
+        back = between.get((b, a), [])
+        for one, other in zip(there, back, strict=False):
+            reverse[one] = other
+    return LinkTable(
+        source=source,
+        target=target,
+        rate_bps=np.array([link.rate_bps for link in topology.links], np.float64),
+        delay_ns=np.array(
+            [round(link.delay_s * 1e9) for link in topology.links], np.int64
+        ),
+        reverse=reverse,
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Routes:
+    """The links that each flow's data take; what comes back takes their reverses.
+
+    Attributes:
+        offsets: ``(n + 1,)`` where in ``links`` those of a flow stand.
+        links: ``(k,)`` indices of links, from the source to the target.
+    """
+
+    offsets: Int64[np.ndarray, " n1"]
+    links: Int32[np.ndarray, " k"]
+
+    def of(self, flow: int) -> Int32[np.ndarray, " h"]:
+        """The links of one flow."""
+        return self.links[self.offsets[flow] : self.offsets[flow + 1]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class NetworkProblem:
+    """What a simulator is given.
+
+    Attributes:
+        topology: the nodes and links.
+        flows: what is sent.
+        routes: the way of each flow.
+        transports: what ``Flows.transport`` counts through.
+        seed: of all that is drawn while it is simulated.
+        until_ns: when to stop; None: when every flow has ended.
+        watched: indices of flows whose window, rate and queue are kept over time.
+        sample_ns: how often queues are looked at; 0: never.
+    """
+
+    topology: Topology
+    flows: Flows
+    routes: Routes
+    transports: tuple[Transport, ...]
+    seed: int = 0
+    until_ns: int | None = None
+    watched: tuple[int, ...] = ()
+    sample_ns: int = 0

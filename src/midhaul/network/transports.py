@@ -1,0 +1,82 @@
+"""Transports: how senders decide how fast they send.
+
+Two families. *TCP* opens connections, has a congestion window and recovers what is lost
+by SACK and time-outs. *RDMA* starts at the rate of its card on links that pause instead
+of dropping (PFC), and goes back to the first packet that is missing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+TcpCongestion = Literal["newreno", "linux-reno", "cubic", "dctcp", "bbr"]
+RdmaCongestion = Literal["dctcp", "dcqcn", "hpcc", "timely"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TcpTransport:
+    """A TCP sender and its receiver.
+
+    Attributes:
+        congestion: its congestion control.
+        segment_bytes: payload of a full segment.
+        initial_window: segments that may be under way at first.
+        min_timeout_s: least retransmission time-out.
+        connect_timeout_s: after which a SYN is sent again.
+        acks_every: segments after which an ACK is sent.
+        ack_delay_s: after which one is sent in any case.
+        is_paced: true where segments are spread over the round trip.
+        has_hystart: whether slow start of Cubic ends at the first signs of a queue.
+        stack: whose details are followed: those of ns-3.37, or of Linux.
+    """
+
+    congestion: TcpCongestion = "cubic"
+    segment_bytes: int = 1448
+    initial_window: int = 10
+    min_timeout_s: float = 0.2
+    connect_timeout_s: float = 1.0
+    acks_every: int = 2
+    ack_delay_s: float = 0.04
+    is_paced: bool = False
+    has_hystart: bool = True
+    stack: Literal["ns3", "linux"] = "ns3"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RdmaTransport:
+    """An RDMA sender and its receiver.
+
+    Attributes:
+        congestion: its congestion control.
+        mtu_bytes: payload of a full packet.
+        window_bytes: bytes under way at line rate; 0: not bounded.
+        timeout_s: after which what is not acknowledged is sent again; None: never, as
+            in the simulator behind HPCC.
+        min_rate_bps: least rate.
+        ecn_min_bytes: queue from which packets are marked (dctcp: each; dcqcn: some).
+        ecn_max_bytes: dcqcn: queue from which each is.
+        ecn_share: dcqcn: share that is marked just below that.
+        utilisation: hpcc: the aim, eta.
+        additive_bps: hpcc, timely, dcqcn: additive increase.
+        low_s: timely: round trip below which it speeds up.
+        high_s: timely: round trip above which it slows down.
+        as_fork: true where the quirks of that simulator are followed, to compare.
+    """
+
+    congestion: RdmaCongestion = "dctcp"
+    mtu_bytes: int = 1000
+    window_bytes: int = 0
+    timeout_s: float | None = 0.004
+    min_rate_bps: float = 1e9
+    ecn_min_bytes: int = 10_000
+    ecn_max_bytes: int = 10_000
+    ecn_share: float = 1.0
+    utilisation: float = 0.95
+    additive_bps: float = 50e6
+    low_s: float = 50e-6
+    high_s: float = 125e-6
+    as_fork: bool = False
+
+
+Transport = TcpTransport | RdmaTransport
