@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 import numpy as np
+from jaxtyping import Int32, Int64
 
-if TYPE_CHECKING:
-    from jaxtyping import Int32, Int64
+from midhaul.model.display import MOST_ROWS, Display, Shown, counted
 
 
 def _none() -> Int64[np.ndarray, " 0"]:
     return np.zeros(0, np.int64)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Flows:
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
+class Flows(Shown):
     """``n`` flows, in any order of their starts.
 
     Attributes:
@@ -94,3 +93,27 @@ class Flows:
     def waits(self) -> bool:
         """True when some flow starts when others have ended."""
         return len(self.after) > 0
+
+    def _line(self) -> str:
+        """How many of which classes."""
+        classes = f" of {', '.join(self.labels)}" if len(self.labels) > 1 else ""
+        return f"{counted(len(self), 'flow')}{classes}"
+
+    def _display(self) -> Display:
+        """The first of them."""
+        shown = range(min(len(self), MOST_ROWS))
+        return Display(
+            text=self._line(),
+            columns=("flow", "source", "target", "size_bytes", "start_ns"),
+            rows=[
+                (
+                    i,
+                    int(self.source[i]),
+                    int(self.target[i]),
+                    int(self.size_bytes[i]),
+                    int(self.start_ns[i]),
+                )
+                for i in shown
+            ],
+            n_rows=len(self),
+        )

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from midhaul.model.display import Display, Shown, counted
+
 if TYPE_CHECKING:
     from jaxtyping import Float64, Int32, Int64
 
@@ -62,8 +64,8 @@ def link_table(topology: Topology) -> LinkTable:
     )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Routes:
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
+class Routes(Shown):
     """The links that each flow's data take; what comes back takes their reverses.
 
     Attributes:
@@ -77,6 +79,12 @@ class Routes:
     def of(self, flow: int) -> Int32[np.ndarray, " h"]:
         """The links of one flow."""
         return self.links[self.offsets[flow] : self.offsets[flow + 1]]
+
+    def _display(self) -> Display:
+        """How many there are, and how long."""
+        n = len(self.offsets) - 1
+        mean = len(self.links) / n if n else 0.0
+        return Display(text=f"{counted(n, 'route')} over {mean:.2f} links on average")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
