@@ -96,6 +96,8 @@ class NetworkProblem:
         flows: what is sent.
         routes: the way of each flow.
         transports: what ``Flows.transport`` counts through.
+        switch_buffer_bytes: memory of each switch that its ports share, for RDMA; 0: as
+            much as is needed. Queues of TCP are bounded by ``LinkQueue``.
         seed: of all that is drawn while it is simulated.
         until_ns: when to stop; None: when every flow has ended.
         watched: indices of flows whose window, rate and queue are kept over time.
@@ -106,6 +108,7 @@ class NetworkProblem:
     flows: Flows
     routes: Routes
     transports: tuple[Transport, ...]
+    switch_buffer_bytes: int = 0
     seed: int = 0
     until_ns: int | None = None
     watched: tuple[int, ...] = ()

@@ -50,15 +50,24 @@ class RdmaTransport:
     Attributes:
         congestion: its congestion control.
         mtu_bytes: payload of a full packet.
-        window_bytes: bytes under way at line rate; 0: not bounded.
+        window_bytes: bytes under way at full rate, fewer in proportion below it; 0: not
+            bounded.
         timeout_s: after which what is not acknowledged is sent again; None: never, as
             in the simulator behind HPCC.
         min_rate_bps: least rate.
+        max_rate_bps: most rate, where its card is faster.
+        base_rtt_s: hpcc: round trip without queues; 0: that of the flow's path.
+        has_pfc: true where full switches pause who sends, false where they drop.
         ecn_min_bytes: queue from which packets are marked (dctcp: each; dcqcn: some).
         ecn_max_bytes: dcqcn: queue from which each is.
         ecn_share: dcqcn: share that is marked just below that.
+        ecn_rate_bps: rate of the links that these queues are meant for; on others they
+            are in proportion to the rate; 0: the same on all.
         utilisation: hpcc: the aim, eta.
-        additive_bps: hpcc, timely, dcqcn: additive increase.
+        additive_bps: additive increase; 0: what is usual (dctcp: a packet each round
+            trip; dcqcn, hpcc, timely: a 5000th, 2500th, 1000th of the full rate).
+        hyper_bps: dcqcn, timely: increase when nothing was congested for long; 0: ten
+            times the additive one, five times with timely.
         low_s: timely: round trip below which it speeds up.
         high_s: timely: round trip above which it slows down.
         as_fork: true where the quirks of that simulator are followed, to compare.
@@ -68,12 +77,17 @@ class RdmaTransport:
     mtu_bytes: int = 1000
     window_bytes: int = 0
     timeout_s: float | None = 0.004
-    min_rate_bps: float = 1e9
+    min_rate_bps: float = 100e6
+    max_rate_bps: float = float("inf")
+    base_rtt_s: float = 0.0
+    has_pfc: bool = True
     ecn_min_bytes: int = 10_000
     ecn_max_bytes: int = 10_000
     ecn_share: float = 1.0
+    ecn_rate_bps: float = 10e9
     utilisation: float = 0.95
-    additive_bps: float = 50e6
+    additive_bps: float = 0.0
+    hyper_bps: float = 0.0
     low_s: float = 50e-6
     high_s: float = 125e-6
     as_fork: bool = False

@@ -1,0 +1,187 @@
+"""Event heap, packet pool and random numbers of the packet simulator, for its kernels.
+
+A heap is an ``(n, 2)`` array of int64: a time, and an order. The order has a sequence
+number in its upper 36 bits, so that what was scheduled first happens first at equal
+times (as in ns-3), and what happens in its lower 27: a kind (3 bits) and the index of
+an object (24 bits). Sequence numbers are unique, so that two entries never tie.
+
+Nothing here grows: kernels look at ``room`` before they work on an event, and return to
+Python where it is short, which makes the arrays larger and calls them again. What is
+counted stands in an array ``meta`` that the caller owns, at the indices below; the
+indices from ``N_META`` on are the caller's.
+
+The heap has four children to a node: the children of one node lie in one line of the
+cache. What is popped leaves a hole at the root that the next push fills, as most events
+schedule one other: ``settle`` closes it where none did.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numba import njit  # pyright: ignore[reportUnknownVariableType]
+
+if TYPE_CHECKING:
+    from jaxtyping import Int64, UInt64
+
+    Heap = Int64[np.ndarray, "n 2"]
+    Meta = Int64[np.ndarray, " k"]
+
+HEAP_SIZE, HAS_HOLE, NEXT_SEQUENCE, N_FREE = 0, 1, 2, 3
+N_META = 4
+"""Indices of ``meta`` that stand for something here; the caller's begin at N_META."""
+
+KIND_BITS, OBJECT_BITS = 3, 24
+CODE_BITS = KIND_BITS + OBJECT_BITS
+MOST_OBJECTS = 1 << OBJECT_BITS
+MOST_SEQUENCES = 1 << (63 - CODE_BITS)
+_CODE = (1 << CODE_BITS) - 1
+_KIND = (1 << KIND_BITS) - 1
+
+
+@njit(cache=True, inline="always")  # pyright: ignore[reportUntypedFunctionDecorator]
+def order_of(meta: Meta, kind: int, index: int) -> int:
+    """Reserve the next sequence number for an event of this kind on this object."""
+    sequence = meta[NEXT_SEQUENCE]
+    meta[NEXT_SEQUENCE] = sequence + 1
+    return (sequence << CODE_BITS) | (index << KIND_BITS) | kind
+
+
+@njit(cache=True, inline="always")  # pyright: ignore[reportUntypedFunctionDecorator]
+def kind_of(order: int) -> int:
+    """What kind of event this is."""
+    return order & _KIND
+
+
+@njit(cache=True, inline="always")  # pyright: ignore[reportUntypedFunctionDecorator]
+def object_of(order: int) -> int:
+    """Which object it happens to."""
+    return (order & _CODE) >> KIND_BITS
+
+
+@njit(cache=True)  # pyright: ignore[reportUntypedFunctionDecorator]
+def _sift_down(heap: Heap, size: int, time: int, order: int) -> None:
+    """Put an entry where the root was, and what is earlier above it."""
+    at = 0
+    while True:
+        first = 4 * at + 1
+        if first >= size:
+            break
+        best = first
+        best_time, best_order = heap[first, 0], heap[first, 1]
+        for child in range(first + 1, min(first + 4, size)):
+            child_time = heap[child, 0]
+            if child_time < best_time or (
+                child_time == best_time and heap[child, 1] < best_order
+            ):
+                best, best_time, best_order = child, child_time, heap[child, 1]
+        if time < best_time or (time == best_time and order < best_order):
+            break
+        heap[at, 0] = best_time
+        heap[at, 1] = best_order
+        at = best
+    heap[at, 0] = time
+    heap[at, 1] = order
+
+
+@njit(cache=True)  # pyright: ignore[reportUntypedFunctionDecorator]
+def push(heap: Heap, meta: Meta, time: int, order: int) -> None:
+    """Schedule an event; into the hole of the last one popped, where that is open."""
+    size = meta[HEAP_SIZE]
+    if meta[HAS_HOLE]:
+        meta[HAS_HOLE] = 0
+        _sift_down(heap, size, time, order)
+        return
+    meta[HEAP_SIZE] = size + 1
+    at = size
+    while at > 0:
+        parent = (at - 1) >> 2
+        parent_time = heap[parent, 0]
+        if parent_time < time or (parent_time == time and heap[parent, 1] < order):
+            break
+        heap[at, 0] = parent_time
+        heap[at, 1] = heap[parent, 1]
+        at = parent
+    heap[at, 0] = time
+    heap[at, 1] = order
+
+
+@njit(cache=True)  # pyright: ignore[reportUntypedFunctionDecorator]
+def settle(heap: Heap, meta: Meta) -> int:
+    """Close the hole of the last event, and say how many are left.
+
+    The next one is ``heap[0]`` then; ``meta[HAS_HOLE] = 1`` takes it out.
+    """
+    size = meta[HEAP_SIZE]
+    if meta[HAS_HOLE]:
+        meta[HAS_HOLE] = 0
+        size -= 1
+        meta[HEAP_SIZE] = size
+        if size > 0:
+            _sift_down(heap, size, heap[size, 0], heap[size, 1])
+    return size
+
+
+@njit(cache=True, inline="always")  # pyright: ignore[reportUntypedFunctionDecorator]
+def take(free: Int64[np.ndarray, " n"], meta: Meta) -> int:
+    """An index that nobody uses; the last that was given back, while its row is near.
+
+    The caller has made sure that ``meta[N_FREE]`` is above 0.
+    """
+    left = meta[N_FREE] - 1
+    meta[N_FREE] = left
+    return free[left]
+
+
+@njit(cache=True, inline="always")  # pyright: ignore[reportUntypedFunctionDecorator]
+def give_back(free: Int64[np.ndarray, " n"], meta: Meta, index: int) -> None:
+    """Say that an index is no longer used."""
+    left = meta[N_FREE]
+    free[left] = index
+    meta[N_FREE] = left + 1
+
+
+@njit(cache=True)  # pyright: ignore[reportUntypedFunctionDecorator]
+def draw(random: UInt64[np.ndarray, " 1"]) -> float:
+    """A number from [0, 1): xorshift64* (Vigna, 2016), the same on every machine."""
+    x = random[0]
+    x ^= x >> np.uint64(12)
+    x ^= x << np.uint64(25)
+    x ^= x >> np.uint64(27)
+    random[0] = x
+    high = (x * np.uint64(2685821657736338717)) >> np.uint64(11)
+    return float(high) / 9007199254740992.0
+
+
+def random_state(seed: int) -> UInt64[np.ndarray, " 1"]:
+    """A state of ``draw`` that is never 0, and far from those of near seeds."""
+    low = (1 << 64) - 1
+    x = (seed * 0x9E3779B97F4A7C15 + 0x9E3779B97F4A7C15) & low
+    x = ((x ^ (x >> 30)) * 0xBF58476D1CE4E5B9) & low
+    x = ((x ^ (x >> 27)) * 0x94D049BB133111EB) & low
+    return np.array([(x ^ (x >> 31)) or 1], np.uint64)
+
+
+def empty_heap(n: int) -> Heap:
+    """A heap with room for ``n`` events."""
+    return np.zeros((n, 2), np.int64)
+
+
+def larger(array: np.ndarray, n: int) -> np.ndarray:
+    """A copy with ``n`` rows, zeros below those that there were."""
+    grown = np.zeros((n, *array.shape[1:]), array.dtype)
+    grown[: len(array)] = array
+    return grown
+
+
+def more_free(
+    free: Int64[np.ndarray, " n"], meta: Meta, n_before: int, n_after: int
+) -> Int64[np.ndarray, " m"]:
+    """The list of free indices after its objects became more."""
+    grown = np.zeros(n_after, np.int64)
+    n_new, n_free = n_after - n_before, int(meta[N_FREE])
+    grown[:n_new] = np.arange(n_after - 1, n_before - 1, -1)
+    grown[n_new : n_new + n_free] = free[:n_free]
+    meta[N_FREE] = n_new + n_free
+    return grown
