@@ -46,7 +46,9 @@ DEVICE = "eth0"
 _PREFIX = "midhaul"
 _SIMULATE = 'simulate instead: kind = "deploy.simulate"'
 _LEAST_BPS = 1000.0  # below it the kernel's bucket cannot hold a packet
-_BURST_BYTES = 5000
+BURST_BYTES = 2000
+"""What a slow link lets pass at once, and once more each time its rate is changed: the
+kernel fills the bucket of a changed rate."""
 _BURST_S = 0.002
 _LEAST_QUEUE_BYTES = 30_000
 _TIMEOUT_S = 20.0
@@ -85,7 +87,7 @@ class Lab:
         self._rates_bps = {"gateway": uplink_bps, "cloud": downlink_bps}
         stem = f"{_PREFIX}-{os.getpid()}-{_started(os.getpid())}-{next(_COUNTER)}"
         self._names: dict[Side, str] = {side: f"{stem}-{side}" for side in SIDES}
-        self._is_up = False
+        self._is_shaped = {"gateway": False, "cloud": False}
         self._restore_sigterm: Any = None
 
     def __enter__(self) -> Self:
@@ -126,10 +128,6 @@ class Lab:
         A DataError is a rate that is negative, infinite or NaN.
         """
         self._shape("gateway", rate_bps)
-
-    def set_downlink(self, rate_bps: float) -> None:
-        """Change the rate from cloud to gateway, as :meth:`set_uplink` does."""
-        self._shape("cloud", rate_bps)
 
     @property
     def uplink_bps(self) -> float:
@@ -181,7 +179,9 @@ class Lab:
         if not 0 <= rate_bps < float("inf"):
             message = f"expected a rate of at least 0 bit/s, found {rate_bps}"
             raise DataError(message)
-        burst = max(_BURST_BYTES, int(rate_bps * _BURST_S / 8))
+        if self._is_shaped[side] and rate_bps == self._rates_bps[side]:
+            return
+        burst = max(BURST_BYTES, int(rate_bps * _BURST_S / 8))
         if rate_bps == 0:
             burst = 1  # no packet fits: the link is dead
         limit = max(_LEAST_QUEUE_BYTES, int(rate_bps * self._queue_s / 8))
@@ -189,7 +189,7 @@ class Lab:
         head = ("tc", "-n", self._names[side], "qdisc", "replace", "dev", DEVICE)
         bucket = ("tbf", "rate", rate, "burst", str(burst), "limit", str(limit))
         _call(*head, "root", "handle", "1:", *bucket)
-        self._rates_bps[side] = rate_bps
+        self._rates_bps[side], self._is_shaped[side] = rate_bps, True
 
     def _sent(self, side: Side) -> tuple[int, int, int]:
         """Bytes and packets that a side has sent, packets that it has dropped."""

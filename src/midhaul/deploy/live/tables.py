@@ -6,9 +6,11 @@ which all namespaces share. Rows are written as soon as they are final.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from midhaul.deploy.enforcement.lab import BURST_BYTES
 from midhaul.deploy.simulate.tables import ANALYTIC, IMAGE, PERIOD, REPEAT, SLOT
 from midhaul.deploy.simulate.tables import EVICTIONS as SIMULATED_EVICTIONS
 from midhaul.runs.summary import CONFIGURATION, SUMMARY
@@ -309,7 +311,6 @@ class Records:
         return None if ns is None else (ns - self._begin_ns) / _NS
 
 
-_BURST_BYTES = 5000  # what the link's bucket lets pass at once
 _READING = 0.01  # clock and counters are not read in the same moment
 
 
@@ -385,7 +386,10 @@ class Notes:
         before = mark.traffic
         uplink_bps = self._network.mean_uplink_bps(mark.at_s, now_s)
         sent_bps = 8 * (traffic.up_bytes - before.up_bytes) / lasts_s
-        most_bps = uplink_bps * (1 + _READING) + 8 * _BURST_BYTES / lasts_s
+        n_bursts = 1
+        if self._network.trace is not None:  # its rate changes each second
+            n_bursts += math.floor(now_s) - math.floor(mark.at_s)
+        most_bps = uplink_bps * (1 + _READING) + 8 * BURST_BYTES * n_bursts / lasts_s
         planned_bps = mark.facts["allocated_bps"] + mark.facts["reserved_bps"]
         self._records.add(
             PERIODS,
