@@ -1,4 +1,10 @@
+from .ideal import Framing as Framing, framing as framing, ideal_fct_ns as ideal_fct_ns
 from .problem import NetworkProblem as NetworkProblem, Routes as Routes
+from .routing import (
+    ecmp as ecmp,
+    k_shortest_paths as k_shortest_paths,
+    over_k_paths as over_k_paths,
+)
 from .simulator import (
     FlowResults as FlowResults,
     LinkResults as LinkResults,

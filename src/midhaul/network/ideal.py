@@ -1,0 +1,252 @@
+"""Ideal FCT: what each flow takes alone on its path.
+
+With nothing in its way a flow is a train of packets that is stored and forwarded by
+each node. The last bit arrives when the slowest stair of packets and links is climbed,
+
+    propagation + max over j of [F_1 + … + F_j + (n - 2) max(F_1 … F_j) + S_j + … + S_h]
+
+with ``F_i`` the time that link ``i`` needs for a full packet, ``S_i`` for the last one,
+``n >= 2`` packets and ``h`` links: the first packet is stored and forwarded up to link
+``j``, the rest comes at the pace of the slowest link so far, the last packet goes on
+alone. Windows and slow start are no part of it. Differences between transports:
+
+1. RDMA: the data alone. Headers are 48 B, and 42 B of INT (HPCC) or 8 B of time stamps
+   (TIMELY) more.
+2. RDMA as the simulator behind HPCC and m3 reckons it (``as_fork``): the first packet
+   on each link, then the rest of the payload and of the headers at the bottleneck, each
+   term cut to whole nanoseconds, with 48 B of headers whatever the transport adds.
+3. TCP: SYN there and SYN-ACK back come first, and the ACK that ends the handshake
+   leaves ahead of the data.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numba import njit  # pyright: ignore[reportUnknownVariableType]
+
+from midhaul.errors import ConfigError
+from midhaul.network.problem import LinkTable, link_table
+from midhaul.network.transports import RdmaTransport, Transport
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from jaxtyping import Float64, Int32, Int64
+
+    from midhaul.model import Flows, Topology
+    from midhaul.network.problem import NetworkProblem, Routes
+
+RDMA_HEADER_BYTES = 48
+INT_BYTES = 42
+STAMP_BYTES = 8
+TCP_HEADER_BYTES = 54
+SYN_BYTES = 58
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Framing:
+    """How a transport cuts a flow into packets.
+
+    Attributes:
+        payload_bytes: of a full packet.
+        header_bytes: that each packet has besides.
+    """
+
+    payload_bytes: int
+    header_bytes: int
+
+    def n_packets(self, size_bytes: Int64[np.ndarray, " n"]) -> np.ndarray:
+        """Packets of flows of these sizes."""
+        return -(-size_bytes // self.payload_bytes)
+
+    def wire_bytes(self, size_bytes: Int64[np.ndarray, " n"]) -> np.ndarray:
+        """Bytes that flows of these sizes put on each link of their way."""
+        return size_bytes + self.header_bytes * self.n_packets(size_bytes)
+
+
+def framing(transport: Transport) -> Framing:
+    """The packets of a transport."""
+    if isinstance(transport, RdmaTransport):
+        more = {"hpcc": INT_BYTES, "timely": STAMP_BYTES}.get(transport.congestion, 0)
+        return Framing(
+            payload_bytes=transport.mtu_bytes, header_bytes=RDMA_HEADER_BYTES + more
+        )
+    return Framing(payload_bytes=transport.segment_bytes, header_bytes=TCP_HEADER_BYTES)
+
+
+def wire_bytes(
+    flows: Flows, transports: Sequence[Transport]
+) -> Int64[np.ndarray, " n"]:
+    """``(n,)`` bytes of each flow on a link, with headers, nothing sent twice."""
+    sizes = np.zeros(len(flows), np.int64)
+    for i, transport in enumerate(transports):
+        own = _of_transport(flows, i)
+        sizes[own] = framing(transport).wire_bytes(flows.size_bytes[own])
+    return sizes
+
+
+def ideal_fct_ns(problem: NetworkProblem) -> Int64[np.ndarray, " n"]:
+    """What each flow of a problem takes alone on its path.
+
+    Args:
+        problem: topology, flows, routes and transports.
+
+    Returns:
+        ``(n,)`` nanoseconds from the start of a flow to its last byte at the target.
+
+    Raises:
+        ConfigError: a TCP flow goes over a link that has no link back.
+    """
+    return ideal_fct_of(
+        problem.topology, problem.flows, problem.routes, problem.transports
+    )
+
+
+def ideal_fct_of(
+    topology: Topology,
+    flows: Flows,
+    routes: Routes,
+    transports: Sequence[Transport],
+) -> Int64[np.ndarray, " n"]:
+    """The same of the parts of a problem."""
+    table = link_table(topology)
+    ideal = np.zeros(len(flows), np.int64)
+    for i, transport in enumerate(transports):
+        own = np.flatnonzero(_of_transport(flows, i))
+        if not len(own):
+            continue
+        packets = framing(transport)
+        is_rdma = isinstance(transport, RdmaTransport)
+        if is_rdma and transport.as_fork:
+            _fork(
+                own,
+                flows.size_bytes,
+                routes.offsets,
+                routes.links,
+                table.rate_bps,
+                table.delay_ns,
+                packets.payload_bytes,
+                ideal,
+            )
+            continue
+        if not is_rdma:
+            _check_reverse(topology, table, routes, own)
+        _train(
+            own,
+            flows.size_bytes,
+            routes.offsets,
+            routes.links,
+            table.rate_bps,
+            table.delay_ns,
+            table.reverse,
+            packets.payload_bytes,
+            packets.header_bytes,
+            0 if is_rdma else SYN_BYTES,
+            ideal,
+        )
+    return ideal
+
+
+def _of_transport(flows: Flows, i: int) -> np.ndarray:
+    """``(n,)`` true for the flows of the i-th transport."""
+    if len(flows.transport):
+        return flows.transport == i
+    return np.full(len(flows), i == 0)
+
+
+def _check_reverse(
+    topology: Topology, table: LinkTable, routes: Routes, own: Int64[np.ndarray, " k"]
+) -> None:
+    """ACKs need a link back for each link of the way."""
+    if not len(table.reverse) or int(table.reverse.min()) >= 0:
+        return
+    is_used = np.zeros(len(table.reverse), np.bool_)
+    for flow in own.tolist():
+        is_used[routes.of(flow)] = True
+    lone = np.flatnonzero(is_used & (table.reverse < 0))
+    if len(lone):
+        message = (
+            f"TCP needs a link back for {topology.links[int(lone[0])].name}, which has "
+            "none"
+        )
+        raise ConfigError(message, "add the link, or send by RDMA")
+
+
+@njit(cache=True)  # pyright: ignore[reportUntypedFunctionDecorator]
+def time_ns(n_bytes: int, rate_bps: float) -> int:
+    """Time that a link needs for bytes, to the nearest nanosecond."""
+    return np.int64(np.floor(8e9 * n_bytes / rate_bps + 0.5))
+
+
+@njit(cache=True)  # pyright: ignore[reportUntypedFunctionDecorator]
+def _train(  # noqa: PLR0913, PLR0917  flat arrays
+    own: Int64[np.ndarray, " k"],
+    size_bytes: Int64[np.ndarray, " n"],
+    offsets: Int64[np.ndarray, " n1"],
+    links: Int32[np.ndarray, " h"],
+    rate_bps: Float64[np.ndarray, " m"],
+    delay_ns: Int64[np.ndarray, " m"],
+    reverse: Int32[np.ndarray, " m"],
+    payload: int,
+    header: int,
+    syn: int,
+    ideal: Int64[np.ndarray, " n"],
+) -> None:
+    """The slowest stair of packets and links, behind a handshake where ``syn`` > 0."""
+    for flow in own:
+        n = (size_bytes[flow] + payload - 1) // payload
+        last = size_bytes[flow] - (n - 1) * payload + header
+        full = payload + header
+        start = ideal_start = 0
+        rest = 0
+        for i in range(offsets[flow], offsets[flow + 1]):
+            link = links[i]
+            ideal_start += delay_ns[link]
+            rest += time_ns(last, rate_bps[link])
+            if syn:
+                back = reverse[link]
+                start += time_ns(syn, rate_bps[link]) + delay_ns[link]
+                start += time_ns(syn, rate_bps[back]) + delay_ns[back]
+                if i == offsets[flow]:
+                    start += max(time_ns(header, rate_bps[link]), 1)
+        longest = rest
+        if n > 1:
+            longest = climbed = slowest = 0
+            for i in range(offsets[flow], offsets[flow + 1]):
+                took = time_ns(full, rate_bps[links[i]])
+                climbed += took
+                slowest = max(slowest, took)
+                longest = max(longest, climbed + (n - 2) * slowest + rest)
+                rest -= time_ns(last, rate_bps[links[i]])
+        ideal[flow] = start + ideal_start + longest
+
+
+@njit(cache=True)  # pyright: ignore[reportUntypedFunctionDecorator]
+def _fork(
+    own: Int64[np.ndarray, " k"],
+    size_bytes: Int64[np.ndarray, " n"],
+    offsets: Int64[np.ndarray, " n1"],
+    links: Int32[np.ndarray, " h"],
+    rate_bps: Float64[np.ndarray, " m"],
+    delay_ns: Int64[np.ndarray, " m"],
+    payload: int,
+    ideal: Int64[np.ndarray, " n"],
+) -> None:
+    """The first packet on each link, then the rest at the bottleneck, terms cut."""
+    header = RDMA_HEADER_BYTES
+    for flow in own:
+        n = (size_bytes[flow] + payload - 1) // payload
+        first = min(size_bytes[flow], payload)
+        total = np.int64(0)
+        slowest = np.inf
+        for i in range(offsets[flow], offsets[flow + 1]):
+            link = links[i]
+            slowest = min(slowest, rate_bps[link])
+            total += delay_ns[link]
+            total += np.int64(8e9 * (first + header) / rate_bps[link])
+        total += np.int64(8e9 * (size_bytes[flow] - first) / slowest)
+        total += (n - 1) * np.int64(8e9 * header / slowest)
+        ideal[flow] = total
