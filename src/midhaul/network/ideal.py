@@ -11,7 +11,8 @@ with ``F_i`` the time that link ``i`` needs for a full packet, ``S_i`` for the l
 alone. Windows and slow start are no part of it. Differences between transports:
 
 1. RDMA: the data alone. Headers are 48 B, and 42 B of INT (HPCC) or 8 B of time stamps
-   (TIMELY) more.
+   (TIMELY) more. Where its card is slower than the first link, packets leave at the
+   pace of the card.
 2. RDMA as the simulator behind HPCC and m3 reckons it (``as_fork``): the first packet
    on each link, then the rest of the payload and of the headers at the bottleneck, each
    term cut to whole nanoseconds, with 48 B of headers whatever the transport adds.
@@ -145,6 +146,7 @@ def ideal_fct_of(
             packets.payload_bytes,
             packets.header_bytes,
             0 if is_rdma else SYN_BYTES,
+            transport.max_rate_bps if is_rdma else np.inf,
             ideal,
         )
     return ideal
@@ -193,6 +195,7 @@ def _train(  # noqa: PLR0913, PLR0917  flat arrays
     payload: int,
     header: int,
     syn: int,
+    pace_bps: float,
     ideal: Int64[np.ndarray, " n"],
 ) -> None:
     """The slowest stair of packets and links, behind a handshake where ``syn`` > 0."""
@@ -200,28 +203,29 @@ def _train(  # noqa: PLR0913, PLR0917  flat arrays
         n = (size_bytes[flow] + payload - 1) // payload
         last = size_bytes[flow] - (n - 1) * payload + header
         full = payload + header
-        start = ideal_start = 0
-        rest = 0
+        before = np.int64(0)
+        rest = np.int64(0)
         for i in range(offsets[flow], offsets[flow + 1]):
             link = links[i]
-            ideal_start += delay_ns[link]
+            before += delay_ns[link]
             rest += time_ns(last, rate_bps[link])
             if syn:
                 back = reverse[link]
-                start += time_ns(syn, rate_bps[link]) + delay_ns[link]
-                start += time_ns(syn, rate_bps[back]) + delay_ns[back]
+                before += time_ns(syn, rate_bps[link]) + delay_ns[link]
+                before += time_ns(syn, rate_bps[back]) + delay_ns[back]
                 if i == offsets[flow]:
-                    start += max(time_ns(header, rate_bps[link]), 1)
-        longest = rest
+                    before += max(time_ns(header, rate_bps[link]), 1)
+        # The last packet alone, behind the pace of the card.
+        longest = (n - 1) * time_ns(full, pace_bps) + rest
         if n > 1:
-            longest = climbed = slowest = 0
+            climbed = slowest = np.int64(0)
             for i in range(offsets[flow], offsets[flow + 1]):
                 took = time_ns(full, rate_bps[links[i]])
                 climbed += took
                 slowest = max(slowest, took)
                 longest = max(longest, climbed + (n - 2) * slowest + rest)
                 rest -= time_ns(last, rate_bps[links[i]])
-        ideal[flow] = start + ideal_start + longest
+        ideal[flow] = before + longest
 
 
 @njit(cache=True)  # pyright: ignore[reportUntypedFunctionDecorator]

@@ -5,6 +5,11 @@ from .arrivals import (
     PoissonArrivals as PoissonArrivals,
     TraceArrivals as TraceArrivals,
 )
+from .collectives import (
+    all_to_all as all_to_all,
+    incast as incast,
+    ring_all_reduce as ring_all_reduce,
+)
 from .drawn import (
     DrawnFlows as DrawnFlows,
     FlowLaw as FlowLaw,
@@ -12,13 +17,29 @@ from .drawn import (
     draw_flows as draw_flows,
     link_loads as link_loads,
 )
+from .edge import (
+    CameraUpload as CameraUpload,
+    ImagePull as ImagePull,
+    by_start as by_start,
+    camera_uploads as camera_uploads,
+    image_pulls as image_pulls,
+    join_flows as join_flows,
+)
+from .flow_files import (
+    FoundFlows as FoundFlows,
+    read_flows as read_flows,
+    read_starts as read_starts,
+)
+from .law_files import read_matrix as read_matrix, read_sizes as read_sizes
 from .matrices import (
     TrafficMatrix as TrafficMatrix,
     by_groups as by_groups,
+    by_nodes as by_nodes,
     gravity as gravity,
     host_indices as host_indices,
     uniform as uniform,
 )
+from .published import published_sizes as published_sizes
 from .sizes import (
     EmpiricalSize as EmpiricalSize,
     ExponentialSize as ExponentialSize,

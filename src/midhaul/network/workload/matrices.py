@@ -106,6 +106,13 @@ def by_groups(
     return TrafficMatrix(groups=tuple(groups), weights=kept), left_out
 
 
+def by_nodes(
+    nodes: Int32[np.ndarray, " n"], weights: Float64[np.ndarray, "n n"]
+) -> tuple[TrafficMatrix, float]:
+    """A matrix between single nodes, such as demands of a WAN; see by_groups."""
+    return by_groups([nodes[i : i + 1] for i in range(len(nodes))], weights)
+
+
 def gravity(
     nodes: Int32[np.ndarray, " n"],
     sends: Float64[np.ndarray, " n"],

@@ -1,0 +1,232 @@
+"""Flows from Parquet or CSV, with a count of what was left out."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.csv as pa_csv
+
+from midhaul import documents
+from midhaul.errors import DataError
+from midhaul.model import Flows, Tally
+from midhaul.network.workload.arrivals import TraceArrivals
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from jaxtyping import Bool, Float64, Int32
+
+    from midhaul.model import Topology
+
+_HINT = (
+    "columns: source and target (names or numbers of nodes), size_bytes, and start_ns "
+    "or start_s; label where flows have classes"
+)
+_STARTS = {"start_ns": 1.0, "start_s": 1e9, "time_s": 1e9}
+_MOST_NS = float(1 << 61)
+_MOST_BYTES = float(1 << 53)
+_MAX_LEFT_OUT = 0.01
+_SHOWN = 3
+_NO_NODE = -1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class FoundFlows:
+    """What a file of flows holds.
+
+    Attributes:
+        flows: those that can be sent, in the order of the file.
+        tallies: what was left out.
+    """
+
+    flows: Flows
+    tallies: tuple[Tally, ...]
+
+
+def read_flows(file: Path, topology: Topology) -> FoundFlows:
+    """Flows between nodes of a topology, from ``.parquet``, else CSV with a header.
+
+    Rows that no flow can be made of are left out and counted: those without a size of
+    at least 1 byte, without a start of at least 0, that end where they begin, or whose
+    ends are no hosts of the topology.
+
+    Args:
+        file: with the columns ``source``, ``target`` (names of nodes, or their numbers
+            where they are all whole numbers), ``size_bytes`` and ``start_ns`` (or
+            ``start_s``), and perhaps ``label``.
+        topology: whose nodes they name.
+
+    Returns:
+        The flows, and what was left out.
+
+    Raises:
+        DataError: the file cannot be read, lacks a column, has one of something else,
+            or no row is left; the file is named, and a row where there is one.
+    """
+    table = _table(file)
+    _check_columns(file, table, ("source", "target", "size_bytes"))
+    start_ns = _starts(file, table)
+    size = _numbers(file, table, "size_bytes")
+    source = _ends(file, table, "source", topology)
+    target = _ends(file, table, "target", topology)
+    is_kept = np.ones(table.num_rows, np.bool_)
+    tallies: list[Tally] = []
+    wrong = {
+        "have no size of at least 1 byte": ~(
+            (size >= 1) & (size <= _MOST_BYTES) & (size == np.floor(size))
+        ),
+        "have no start of at least 0": ~((start_ns >= 0) & (start_ns <= _MOST_NS)),
+        "do not begin and end at hosts of the topology": (source == _NO_NODE)
+        | (target == _NO_NODE),
+        "end where they begin": (source == target) & (source != _NO_NODE),
+    }
+    for what, is_wrong in wrong.items():
+        tallies += _left_out(file, what, is_wrong)
+        is_kept &= ~is_wrong
+    if not is_kept.any():
+        found = tallies[0].sentence if tallies else "found no row"
+        message = f"{file}: expected at least one flow: {found}"
+        raise DataError(message, _HINT)
+    labels, label = _labels(file, table, is_kept)
+    return FoundFlows(
+        flows=Flows(
+            source=source[is_kept],
+            target=target[is_kept],
+            size_bytes=size[is_kept].astype(np.int64),
+            start_ns=np.rint(start_ns[is_kept]).astype(np.int64),
+            label=label,
+            labels=labels,
+        ),
+        tallies=tuple(tallies),
+    )
+
+
+def read_starts(file: Path, *, is_scaled: bool = True) -> TraceArrivals:
+    """Starts of flows from a Parquet or CSV file, for flows that are drawn.
+
+    Args:
+        file: with the column ``start_ns``, ``start_s`` or ``time_s``, in any order.
+        is_scaled: whether they are stretched to a load, see
+            :class:`~midhaul.network.workload.arrivals.TraceArrivals`.
+
+    Returns:
+        The starts, sorted; a DataError names the file when more are wanted than it has.
+
+    Raises:
+        DataError: the file cannot be read, lacks the column, is empty, or a start is
+            before 0 or no number; file and row are named.
+    """
+    table = _table(file)
+    starts = _starts(file, table)
+    is_good = (starts >= 0) & (starts <= _MOST_NS)
+    if not is_good.all() or not len(starts):
+        at = int(np.argmin(is_good)) + 1 if len(starts) else 0
+        found = f"row {at} has {starts[at - 1]:g} ns" if at else "found no row"
+        message = f"{file}: expected starts of at least 0, {found}"
+        raise DataError(message)
+    return TraceArrivals(
+        start_ns=np.sort(np.rint(starts).astype(np.int64)),
+        name=str(file),
+        is_scaled=is_scaled,
+    )
+
+
+def _table(file: Path) -> pa.Table:
+    try:
+        if file.suffix.lower() == ".parquet":
+            return documents.read_parquet(file)
+        return pa_csv.read_csv(io.BytesIO(documents.read_bytes(file)))
+    except (OSError, ValueError, pa.ArrowException) as error:
+        message = f"{file}: expected flows, {error}"
+        raise DataError(message, _HINT) from error
+
+
+def _check_columns(file: Path, table: pa.Table, wanted: Sequence[str]) -> None:
+    missing = [name for name in wanted if name not in table.column_names]
+    if missing:
+        message = (
+            f"{file}: expected the column {missing[0]}, found "
+            f"{', '.join(table.column_names)[:200] or 'none'}"
+        )
+        raise DataError(message, _HINT)
+
+
+def _numbers(file: Path, table: pa.Table, name: str) -> Float64[np.ndarray, " n"]:
+    """A column as numbers; NaN where it says nothing."""
+    try:
+        values = pc.cast(table.column(name), pa.float64(), safe=False)
+    except (ValueError, KeyError, pa.ArrowException) as error:
+        message = f"{file}, column {name}: expected numbers, {error}"
+        raise DataError(message, _HINT) from error
+    return np.asarray(values.to_numpy(zero_copy_only=False), np.float64)
+
+
+def _starts(file: Path, table: pa.Table) -> Float64[np.ndarray, " n"]:
+    """Starts in nanoseconds, of the column that has them."""
+    name = next((name for name in _STARTS if name in table.column_names), "start_ns")
+    _check_columns(file, table, (name,))
+    return _numbers(file, table, name) * _STARTS[name]
+
+
+def _ends(
+    file: Path, table: pa.Table, name: str, topology: Topology
+) -> Int32[np.ndarray, " n"]:
+    """Indices of nodes in a column of names or numbers; -1 where it is no host."""
+    column = table.column(name)
+    n_nodes = len(topology.nodes)
+    hosts = set(topology.hosts or topology.nodes)
+    if pa.types.is_integer(column.type):
+        values = _numbers(file, table, name)
+        is_host = np.array([node in hosts for node in topology.nodes], np.bool_)
+        is_known = (values >= 0) & (values < n_nodes)
+        found = np.where(is_known, values, 0).astype(np.int32)
+        return np.where(is_known & is_host[found], found, _NO_NODE).astype(np.int32)
+    try:
+        words = pc.cast(column, pa.string()).combine_chunks().dictionary_encode()
+        which = words.indices.fill_null(-1).to_numpy(zero_copy_only=False)
+        names = words.dictionary.to_pylist()
+    except (ValueError, AttributeError, pa.ArrowException) as error:
+        message = f"{file}, column {name}: expected names of nodes, {error}"
+        raise DataError(message, _HINT) from error
+    index = {node: i for i, node in enumerate(topology.nodes) if node in hosts}
+    known = [index.get(word, _NO_NODE) for word in names]
+    return np.array([*known, _NO_NODE], np.int32)[which]
+
+
+def _labels(
+    file: Path, table: pa.Table, is_kept: Bool[np.ndarray, " n"]
+) -> tuple[tuple[str, ...], np.ndarray]:
+    """Names of classes, and the class of each row that is kept."""
+    if "label" not in table.column_names:
+        return ("flows",), np.zeros(0, np.int64)
+    try:
+        words = pc.cast(table.column("label"), pa.string()).combine_chunks()
+        words = words.fill_null("").dictionary_encode()
+        which = words.indices.to_numpy(zero_copy_only=False).astype(np.int64)
+        names = tuple(word or "flows" for word in words.dictionary.to_pylist())
+    except (ValueError, AttributeError, pa.ArrowException) as error:
+        message = f"{file}, column label: expected words, {error}"
+        raise DataError(message, _HINT) from error
+    return names, which[is_kept]
+
+
+def _left_out(file: Path, what: str, is_wrong: Bool[np.ndarray, " n"]) -> list[Tally]:
+    rows = np.flatnonzero(is_wrong)
+    if not len(rows):
+        return []
+    return [
+        Tally(
+            what=f"flows {what} and were left out",
+            n=len(rows),
+            of=len(is_wrong),
+            max_share=_MAX_LEFT_OUT,
+            advice="Correct the rows, or leave them out of the file.",
+            places=tuple(f"{file}, row {i + 1}" for i in rows[:_SHOWN].tolist()),
+        )
+    ]
