@@ -44,5 +44,17 @@ GOOD: tuple[bytes, ...] = (
     b'"digest": "sha256:' + b"0" * 64 + b'", "size": 2}, "layers": [{"mediaType": '
     b'"application/vnd.oci.image.layer.v1.tar+gzip", "digest": "sha256:'
     + b"1" * 64 + b'", "size": 9}]}',
+    b'{"nodes": ["a", "b"], "hosts": ["a"], "links": [{"source": "a", "target": "b", '
+    b'"rate_bps": 1e9, "queue": {"max_packets": 9}, "rate_changes": [[1, 5e8]]}]}',
+    b"NODES 2\nlabel x y\na 0 0\nb 1 1\n\nEDGES 1\nlabel src dest weight bw delay\n"
+    b"e 0 1 1 1000 5\n",
+    b"DEMANDS 1\nlabel src dest bw\nd 0 1 1000\n",
+    b'<graphml xmlns="http://graphml.graphdrawing.org/xmlns"><key id="s" for="edge" '
+    b'attr.name="LinkSpeedRaw" attr.type="double"/><graph edgedefault="undirected">'
+    b'<node id="a"/><node id="b"/><edge source="a" target="b"><data key="s">1e9</data>'
+    b"</edge></graph></graphml>",
+    b"source,target,size_bytes,start_ns\na,b,10,0\n",
+    b"0 0\n100 50\n200 100\n",
+    b'{"matrix": {"inner": [[0, 1], [2, 0]]}}',
     b"CLIENT_RANDOM " + b"0" * 64 + b" " + b"1" * 96 + b"\n",
 )  # fmt: skip

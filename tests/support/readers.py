@@ -25,6 +25,14 @@ from midhaul.federation.recordings.source import RecordingSource, open_recording
 from midhaul.federation.recordings.vocabulary import read_vocabulary
 from midhaul.federation.serving.config import read_federation
 from midhaul.kinds import load_experiment
+from midhaul.model import Link, Topology
+from midhaul.network.topology import (
+    read_demands,
+    read_graphml,
+    read_json,
+    read_repetita,
+)
+from midhaul.network.workload import read_flows, read_matrix, read_sizes, read_starts
 from midhaul.runs.experiment_file import read_file
 from midhaul.runs.listing import list_runs
 from midhaul.runs.run import Run
@@ -125,6 +133,8 @@ def put(file: Path, target: Path) -> None:
     target.symlink_to(file.resolve())
 
 
+_TWO_NODES = Topology(nodes=("a", "b"), links=(Link(source="a", target="b"),))
+
 READERS: dict[str, Callable[[Path], object]] = {
     "experiment": experiment,
     "manifest": partial(run_folder, name="manifest.json"),
@@ -164,6 +174,14 @@ READERS: dict[str, Callable[[Path], object]] = {
     "journal": journal,
     "saved federation": read_state,
     "key log": read_key_log,
+    "topology": read_json,
+    "topology as GraphML": read_graphml,
+    "topology of Repetita": read_repetita,
+    "demands of Repetita": partial(read_demands, n_nodes=3),
+    "flows": partial(read_flows, topology=_TWO_NODES),
+    "starts": read_starts,
+    "sizes": read_sizes,
+    "traffic matrix": read_matrix,
     "settings": partial(of_bytes, parse=_json_object),
     "request": partial(of_bytes, parse=unpack_request),
     "answer": partial(of_bytes, parse=unpack_answer),
@@ -173,6 +191,8 @@ SUFFIXES: dict[str, tuple[str, ...]] = {
     "rate map": (".toml", ".json"),
     "arrivals": (".txt", ".csv", ".parquet"),
     "curve": (".csv", ".parquet"),
+    "flows": (".csv", ".parquet"),
+    "starts": (".csv", ".parquet"),
     "yolo names": (".yaml",),
     "names": (".txt", ".names"),
 }

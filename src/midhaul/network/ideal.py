@@ -17,7 +17,7 @@ alone. Windows and slow start are no part of it. Differences between transports:
    on each link, then the rest of the payload and of the headers at the bottleneck, each
    term cut to whole nanoseconds, with 48 B of headers whatever the transport adds.
 3. TCP: SYN there and SYN-ACK back come first, and the ACK that ends the handshake
-   leaves ahead of the data.
+   leaves ahead of the data, which may wait for it on each link.
 """
 
 from __future__ import annotations
@@ -198,34 +198,62 @@ def _train(  # noqa: PLR0913, PLR0917  flat arrays
     pace_bps: float,
     ideal: Int64[np.ndarray, " n"],
 ) -> None:
-    """The slowest stair of packets and links, behind a handshake where ``syn`` > 0."""
+    """The slowest stair of packets and links, behind a handshake where ``syn`` > 0.
+
+    The ACK of the handshake is a packet of its own at the head of the train, which the
+    data may meet on each link.
+    """
+    full = payload + header
     for flow in own:
+        way = links[offsets[flow] : offsets[flow + 1]]
         n = (size_bytes[flow] + payload - 1) // payload
         last = size_bytes[flow] - (n - 1) * payload + header
-        full = payload + header
-        before = np.int64(0)
-        rest = np.int64(0)
-        for i in range(offsets[flow], offsets[flow + 1]):
-            link = links[i]
-            before += delay_ns[link]
-            rest += time_ns(last, rate_bps[link])
+        total = np.int64(0)
+        for link in way:
+            total += delay_ns[link]
             if syn:
                 back = reverse[link]
-                before += time_ns(syn, rate_bps[link]) + delay_ns[link]
-                before += time_ns(syn, rate_bps[back]) + delay_ns[back]
-                if i == offsets[flow]:
-                    before += max(time_ns(header, rate_bps[link]), 1)
-        # The last packet alone, behind the pace of the card.
-        longest = (n - 1) * time_ns(full, pace_bps) + rest
-        if n > 1:
-            climbed = slowest = np.int64(0)
-            for i in range(offsets[flow], offsets[flow + 1]):
-                took = time_ns(full, rate_bps[links[i]])
-                climbed += took
-                slowest = max(slowest, took)
-                longest = max(longest, climbed + (n - 2) * slowest + rest)
-                rest -= time_ns(last, rate_bps[links[i]])
-        ideal[flow] = before + longest
+                total += time_ns(syn, rate_bps[link]) + delay_ns[link]
+                total += time_ns(syn, rate_bps[back]) + delay_ns[back]
+        if not syn:
+            ideal[flow] = total + _stair(way, rate_bps, n, full, last, pace_bps)
+            continue
+        longest = np.int64(0)
+        ahead = np.int64(0)
+        for i in range(len(way)):
+            ahead += time_ns(header, rate_bps[way[i]])
+            left = max(ahead, 1) if i == 0 else ahead
+            climbed = _stair(way[i:], rate_bps, n, full, last, pace_bps)
+            longest = max(longest, left + climbed)
+        ideal[flow] = total + longest
+
+
+@njit(cache=True)  # pyright: ignore[reportUntypedFunctionDecorator]
+def _stair(
+    way: Int32[np.ndarray, " h"],
+    rate_bps: Float64[np.ndarray, " m"],
+    n: int,
+    full: int,
+    last: int,
+    pace_bps: float,
+) -> int:
+    """Time for n packets over links, the last one smaller, none of it propagation."""
+    rest = np.int64(0)
+    for link in way:
+        rest += time_ns(last, rate_bps[link])
+    if n == 1:
+        return rest
+    slowest = time_ns(full, pace_bps)
+    # The last packet alone, behind the pace of the card.
+    longest = (n - 1) * slowest + rest
+    climbed = np.int64(0)
+    for link in way:
+        took = time_ns(full, rate_bps[link])
+        climbed += took
+        slowest = max(slowest, took)
+        longest = max(longest, climbed + (n - 2) * slowest + rest)
+        rest -= time_ns(last, rate_bps[link])
+    return longest
 
 
 @njit(cache=True)  # pyright: ignore[reportUntypedFunctionDecorator]
