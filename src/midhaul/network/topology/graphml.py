@@ -9,6 +9,7 @@ speed of light in a fibre. What the file does not say is assumed, and counted.
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from midhaul import documents
@@ -60,11 +61,9 @@ def read_graphml(
             loops.append(place)
             continue
         rate = _first(values, ("rate_bps", "LinkSpeedRaw"))
-        delay = values.get("delay_s")
+        delay = _delay(graph, one, other, values.get("delay_s"), place)
         if rate is None:
             no_rate.append(place)
-        if delay is None:
-            delay = _fibre_s(graph.nodes[one], graph.nodes[other], place)
         if delay is None:
             no_delay.append(place)
         rows.append(
@@ -82,16 +81,19 @@ def read_graphml(
     found = of_links(
         rows, nodes=list(names.values()), hosts=hosts, where=str(file), places=places
     )
+    tallies = {
+        "led back to their node and were left out": loops,
+        f"stated no rate and got {rate_bps:g} bit/s": no_rate,
+        f"stated no delay and got {delay_s:g} s": no_delay,
+    }
     n = len(rows) + len(loops)
-    tallies = (
-        _tally("led back to their node and were left out", loops, n, 0.01),
-        _tally(f"stated no rate and got {rate_bps:g} bit/s", no_rate, n, 1.0),
-        _tally(f"stated no delay and got {delay_s:g} s", no_delay, n, 1.0),
-    )
-    return FoundTopology(
-        topology=found.topology,
-        weights=found.weights,
-        tallies=tuple(tally for tally in tallies if tally.n),
+    return replace(
+        found,
+        tallies=tuple(
+            _tally(what, at, n, 0.01 if at is loops else 1.0)
+            for what, at in tallies.items()
+            if at
+        ),
     )
 
 
@@ -137,19 +139,23 @@ def _is_host(values: Mapping[str, Any]) -> bool:
     return values.get("is_host") in (True, 1, "true", "True", "1")
 
 
-def _fibre_s(
-    one: Mapping[str, Any], other: Mapping[str, Any], place: str
-) -> float | None:
-    """Delay of a fibre along the great circle; None without coordinates."""
+def _delay(graph: Any, one: str, other: str, stated: Any, place: str) -> Any:
+    """The delay that is stated, else that of a fibre along the great circle.
+
+    None where there are no coordinates.
+    """
+    ends: list[Mapping[str, Any]] = [graph.nodes[one], graph.nodes[other]]
     keys = ("Latitude", "Longitude")
-    if any(values.get(key) is None for values in (one, other) for key in keys):
+    if stated is not None:
+        return stated
+    if any(values.get(key) is None for values in ends for key in keys):
         return None
     (lat1, lon1), (lat2, lon2) = (
         [
             math.radians(number(values[key], f"{place}: {key}", least=-360.0))
             for key in keys
         ]
-        for values in (one, other)
+        for values in ends
     )
     if not all(map(math.isfinite, (lat1, lon1, lat2, lon2))):
         message = f"{place}: expected coordinates in degrees"

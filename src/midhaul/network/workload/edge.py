@@ -136,28 +136,15 @@ def camera_uploads(
     if n_frames > _MOST:
         message = f"{n_frames:,.0f} frames are more than {_MOST:,}"
         raise ConfigError(message, "lower frame_hz or horizon_s")
-    parts: list[Flows] = []
-    for i, camera in enumerate(cameras):
-        key = np.random.SeedSequence(seed, spawn_key=(i,))
-        phases, delays, sizes = map(np.random.default_rng, key.spawn(3))
-        period_s = 1 / camera.frame_hz
-        first = phases.random(camera.n_cameras) * period_s
-        counts = np.ceil((horizon_s - first) * camera.frame_hz).astype(np.int64)
-        counts = np.maximum(counts, 0)
-        n = int(counts.sum())
-        frame = np.arange(n) - np.repeat(np.cumsum(counts) - counts, counts)
-        taken_s = np.repeat(first, counts) + frame * period_s
-        sent_s = taken_s + delays.random(n) * camera.jitter_s
-        ends = _ends(topology, camera.source, camera.target)
-        parts.append(
-            Flows(
-                source=np.full(n, ends[0], np.int32),
-                target=np.full(n, ends[1], np.int32),
-                size_bytes=camera.sizes.draw(sizes, n),
-                start_ns=np.rint(sent_s * 1e9).astype(np.int64),
-                labels=(camera.label,),
-            )
+    parts = [
+        _frames(
+            camera,
+            _ends(topology, camera.source, camera.target),
+            horizon_s,
+            np.random.SeedSequence(seed, spawn_key=(i,)),
         )
+        for i, camera in enumerate(cameras)
+    ]
     if not sum(map(len, parts)):
         message = f"expected frames within {horizon_s:g} s, found none"
         raise ConfigError(message, "add a camera, or raise horizon_s")

@@ -56,6 +56,7 @@ _CURVES: dict[PublishedName, tuple[tuple[float, float], ...]] = {
         (0.9, 2.3e6),
         (0.95, 2.6e6),
         (0.98, 3.0e6),
+        (0.99, 4.0e6),
         (0.995, 5.1e6),
         (0.9975, 12e6),
         (1.0, 28e6),
