@@ -151,6 +151,31 @@ def camera_uploads(
     return by_start(join_flows(parts))
 
 
+def _frames(
+    camera: CameraUpload,
+    ends: tuple[int, int],
+    horizon_s: float,
+    seed: np.random.SeedSequence,
+) -> Flows:
+    """The frames of cameras that send alike, camera by camera."""
+    phases, delays, sizes = map(np.random.default_rng, seed.spawn(3))
+    period_s = 1 / camera.frame_hz
+    first = phases.random(camera.n_cameras) * period_s
+    counts = np.ceil((horizon_s - first) * camera.frame_hz).astype(np.int64)
+    counts = np.maximum(counts, 0)
+    n = int(counts.sum())
+    frame = np.arange(n) - np.repeat(np.cumsum(counts) - counts, counts)
+    taken_s = np.repeat(first, counts) + frame * period_s
+    sent_s = taken_s + delays.random(n) * camera.jitter_s
+    return Flows(
+        source=np.full(n, ends[0], np.int32),
+        target=np.full(n, ends[1], np.int32),
+        size_bytes=camera.sizes.draw(sizes, n),
+        start_ns=np.rint(sent_s * 1e9).astype(np.int64),
+        labels=(camera.label,),
+    )
+
+
 def image_pulls(topology: Topology, pulls: Sequence[ImagePull]) -> Flows:
     """Pulls of container images, each layer as a flow.
 
