@@ -165,15 +165,13 @@ def _check_reverse(
     """ACKs need a link back for each link of the way."""
     if not len(table.reverse) or int(table.reverse.min()) >= 0:
         return
-    is_used = np.zeros(len(table.reverse), np.bool_)
-    for flow in own.tolist():
-        is_used[routes.of(flow)] = True
-    lone = np.flatnonzero(is_used & (table.reverse < 0))
+    is_own = np.zeros(len(routes.offsets) - 1, np.bool_)
+    is_own[own] = True
+    used = routes.links[np.repeat(is_own, np.diff(routes.offsets))]
+    lone = used[table.reverse[used] < 0]
     if len(lone):
-        message = (
-            f"TCP needs a link back for {topology.links[int(lone[0])].name}, which has "
-            "none"
-        )
+        link = topology.links[int(lone[0])]
+        message = f"TCP needs a link back for {link.name}, which has none"
         raise ConfigError(message, "add the link, or send by RDMA")
 
 

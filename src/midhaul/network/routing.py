@@ -116,7 +116,7 @@ def over_k_paths(
     pairs = flows.source.astype(np.int64) * n_nodes + flows.target
     known, which = np.unique(pairs, return_inverse=True)
     draws = (flow_hashes(flows, seed, None) >> np.uint64(11)).astype(np.float64) / 2**53
-    paths: list[list[Path]] = []
+    paths: list[Path] = []
     chosen = np.zeros(len(flows), np.int64)
     by_pair = np.argsort(which, kind="stable")
     ends = np.searchsorted(which[by_pair], np.arange(len(known) + 1))
@@ -129,9 +129,9 @@ def over_k_paths(
             _check_reached(topology, flows, reached)
         parts = _shares([cost for cost, _ in found], shares)
         picked = np.searchsorted(np.cumsum(parts), draws[own], side="right")
-        chosen[own] = np.minimum(picked, len(found) - 1)
-        paths.append([path for _, path in found])
-    return _joined([paths[p][c] for p, c in zip(which, chosen, strict=True)])
+        chosen[own] = len(paths) + np.minimum(picked, len(found) - 1)
+        paths += [path for _, path in found]
+    return _joined(paths, chosen)
 
 
 def k_shortest_paths(
@@ -548,9 +548,14 @@ def _shares(costs: Sequence[int], shares: Shares) -> np.ndarray:
     return parts / parts.sum()
 
 
-def _joined(paths: Sequence[Path]) -> Routes:
-    """Routes of flows whose paths are given one by one."""
-    offsets = np.zeros(len(paths) + 1, np.int64)
-    np.cumsum([len(path) for path in paths], out=offsets[1:])
-    links = np.fromiter((link for path in paths for link in path), np.int32)
+def _joined(paths: Sequence[Path], chosen: Int64[np.ndarray, " n"]) -> Routes:
+    """Routes of flows that have each chosen one of some paths."""
+    n_hops = np.array([len(path) for path in paths], np.int64)
+    begins = np.cumsum(n_hops) - n_hops
+    flat = np.fromiter((link for path in paths for link in path), np.int32)
+    counts = n_hops[chosen]
+    offsets = np.zeros(len(chosen) + 1, np.int64)
+    np.cumsum(counts, out=offsets[1:])
+    within = np.arange(offsets[-1]) - np.repeat(offsets[:-1], counts)
+    links = flat[np.repeat(begins[chosen], counts) + within]
     return Routes(offsets=offsets, links=links)
