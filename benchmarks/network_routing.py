@@ -13,7 +13,7 @@ import argparse
 import sys
 import time
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import networkx as nx
 import numpy as np
@@ -95,7 +95,7 @@ def flows_of(topology: Topology, n: int) -> Flows:
     )
 
 
-def timed[T](work: Callable[[], T]) -> tuple[float, T]:
+def timed(work: Callable[[], Any]) -> tuple[float, Any]:
     """CPU seconds of the quicker of two tries, and what came of it."""
     took: list[float] = []
     for _ in range(2):
