@@ -244,15 +244,15 @@ def test_a_text_cut_short_is_no_text_of_repetita(
         (
             "edge_0 0 1",
             "edge_0 0 7",
-            "line 8: expected a whole number of 0 to 2, found",
+            "line 9: expected a whole number of 0 to 2, found",
         ),
-        ("edge_0 0 1", "edge_0 0 x", "line 8: expected a number of at least 0, found"),
-        ("1000000 1525", "0 1525", "line 8: bw.*expected a number above 0, found '0'"),
-        ("1525", "-3", "line 8: delay: expected a number of at least 0, found '-3'"),
+        ("edge_0 0 1", "edge_0 0 x", "line 9: expected a number of at least 0, found"),
+        ("1000000 1525", "0 1525", "line 9: bw.*expected a number above 0, found '0'"),
+        ("1525", "-3", "line 9: delay: expected a number of at least 0, found '-3'"),
         ("1_Bergen", "0_Oslo", "line 4: node 0_Oslo stands in line 3 already"),
         ("NODES 3", "NODES 4", "line 7: expected EDGES|expected 4 entries of NODES"),
         ("EDGES 4", "EDGES 5", "expected 5 entries of EDGES, found 4"),
-        ("edge_0 0 1 10 ", "edge_0 0 1 ", "line 8: expected 6 words in EDGES, found 5"),
+        ("edge_0 0 1 10 ", "edge_0 0 1 ", "line 9: expected 6 words in EDGES, found 5"),
     ],
 )
 def test_a_wrong_line_of_repetita_is_named(
