@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -87,6 +88,24 @@ class Routes(Shown):
         return Display(text=f"{counted(n, 'route')} over {mean:.2f} links on average")
 
 
+def busiest_links(
+    routes: Routes, busy_ns: Int64[np.ndarray, " m"]
+) -> Int32[np.ndarray, " n"]:
+    """``(n,)`` of the links on each way the one that sent longest; -1 where none is."""
+    offsets = routes.offsets
+    found = np.full(len(offsets) - 1, -1, np.int32)
+    has_links = offsets[1:] > offsets[:-1]
+    if not has_links.any():
+        return found
+    busy = busy_ns[routes.links]
+    firsts = offsets[:-1][has_links]
+    most = np.maximum.reduceat(busy, firsts)
+    is_most = busy == np.repeat(most, np.diff(offsets)[has_links])
+    places = np.flatnonzero(is_most)
+    found[has_links] = routes.links[places[np.searchsorted(places, firsts)]]
+    return found
+
+
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class NetworkProblem:
     """What a simulator is given.
@@ -113,3 +132,36 @@ class NetworkProblem:
     until_ns: int | None = None
     watched: tuple[int, ...] = ()
     sample_ns: int = 0
+
+
+def fingerprint(problem: NetworkProblem) -> bytes:
+    """What tells a problem from any other, to find the state of another one by.
+
+    Arrays, topology and transports count; what only says when to stop does as well.
+    """
+    flows, routes = problem.flows, problem.routes
+    digest = hashlib.blake2b(digest_size=16)
+    rest = (
+        problem.topology,
+        problem.transports,
+        problem.switch_buffer_bytes,
+        problem.seed,
+        problem.until_ns,
+        problem.watched,
+        problem.sample_ns,
+    )
+    digest.update(repr(rest).encode())
+    for values in (
+        flows.source,
+        flows.target,
+        flows.size_bytes,
+        flows.start_ns,
+        flows.transport,
+        flows.after_offsets,
+        flows.after,
+        routes.offsets,
+        routes.links,
+    ):
+        digest.update(f"{values.dtype}{values.shape}".encode())
+        digest.update(np.ascontiguousarray(values).tobytes())
+    return digest.digest()
