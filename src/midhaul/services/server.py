@@ -2,7 +2,8 @@
 
 An event loop's own server accepts all who wait at once: after a burst of thousands,
 clients that are already connected wait until the last of them is set up. Here everybody
-who is connected has a turn between groups; the others wait in the kernel's queue.
+who is connected has a turn between groups; the others wait in the kernel's queue. A
+loop that comes late has enough to do, and takes one at a time.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 _BACKLOG = 16_384
 _AT_ONCE = 8
 _PAUSE_S = 2e-3
+_LATE_S = 2e-3  # a loop with nothing to do is later than that only by chance
 _NO_FILES_S = 1.0  # as asyncio waits when a process has no file descriptor left
 _KEEPALIVE_S = 75  # longer than any client of ours keeps an idle connection
 _GRACE_S = 2
@@ -72,6 +74,7 @@ class PacedServer(uvicorn.Server):
     def __init__(self, config: uvicorn.Config) -> None:
         super().__init__(config)
         self.is_listening = False
+        self._at_once = _AT_ONCE
         self._pauses: dict[socket.socket, asyncio.TimerHandle] = {}
         self._beginning: set[asyncio.Task[Any]] = set()
 
@@ -103,13 +106,12 @@ class PacedServer(uvicorn.Server):
         await super().shutdown(sockets)
 
     def _listen(self, listening: socket.socket) -> None:
-        self._pauses.pop(listening, None)
         asyncio.get_running_loop().add_reader(listening, self._accept, listening)
 
     def _accept(self, listening: socket.socket) -> None:
         """Take some of those that wait, and pause where there may be more."""
         pause_s = _PAUSE_S
-        for _ in range(_AT_ONCE):
+        for _ in range(self._at_once):
             try:
                 connection, _ = listening.accept()
             except (BlockingIOError, InterruptedError, ConnectionAbortedError):
@@ -123,7 +125,16 @@ class PacedServer(uvicorn.Server):
             task.add_done_callback(self._beginning.discard)
         loop = asyncio.get_running_loop()
         loop.remove_reader(listening)
-        self._pauses[listening] = loop.call_later(pause_s, self._listen, listening)
+        self._pauses[listening] = loop.call_later(
+            pause_s, self._after_pause, listening, loop.time() + pause_s
+        )
+
+    def _after_pause(self, listening: socket.socket, due_s: float) -> None:
+        """Listen again, for fewer where the loop had other things to do meanwhile."""
+        is_late = asyncio.get_running_loop().time() > due_s + _LATE_S
+        self._at_once = 1 if is_late else min(_AT_ONCE, 2 * self._at_once)
+        self._pauses.pop(listening, None)
+        self._listen(listening)
 
     async def _begin(self, connection: socket.socket) -> None:
         loop = asyncio.get_running_loop()
