@@ -126,6 +126,23 @@ def test_the_report_draws_everything(finished: Run) -> None:
     assert {"Request by request", "Opening a connection", "Captures"} <= set(listed)
 
 
+def test_distributions_say_which_requests_they_lack(tmp_path: Path) -> None:
+    """A curve of times cannot hold those whose time could not be told."""
+    folder = tmp_path / "captures" / "us2sg"
+    folder.mkdir(parents=True)
+    day(folder / "20210409_000000.cap", n_requests=1)
+    whole = (folder / "20210409_000000.cap").read_bytes()
+    (folder / "20210409_000000.cap").write_bytes(whole[: len(whole) // 2])
+    run = run_of(tmp_path, of_files(tmp_path / "captures"))
+    status = [row["status"] for row in run.read(tables.REQUESTS).to_pylist()]
+    n_out = len(status) - status.count("ok")
+    assert 0 < n_out < len(status)
+    said = f"{n_out} of {len(status)} requests are in no curve"
+    items = [item for section in build(run).sections for item in section.items]
+    shown = [item for item in items if isinstance(item, Figure)]
+    assert sum(said in item.caption for item in shown) == 2
+
+
 def test_samples_are_paired_by_their_time(finished: Run) -> None:
     """Two analyses of the same captures have the same batches."""
     found = {(s.configuration, s.metric): s for s in samples(finished)}

@@ -328,7 +328,21 @@ def _distribution(view: View, what: str) -> Figure | str:
     if not rows:
         return f"{title}: no request could be split."
     chart = percentile_curves(rows, Axis("ms", f"{what}, ms"), view.series)
-    return Figure(title=title, chart=chart, caption=CAPTION)
+    caption = f"{CAPTION} {_left_out(view)}".strip()
+    return Figure(title=title, chart=chart, caption=caption)
+
+
+def _left_out(view: View) -> str:
+    """Which requests no curve of times can hold."""
+    (counts,) = view.run.sql(
+        "SELECT count(*) AS n, count(*) FILTER (status <> 'ok') AS n_out FROM requests"
+    ).to_pylist()
+    if not counts["n_out"]:
+        return ""
+    return (
+        f"{counts['n_out']:,} of {counts['n']:,} requests are in no curve: "
+        "their time could not be told (the table of statuses says why)."
+    )
 
 
 def _day(view: View) -> PageSection | None:
