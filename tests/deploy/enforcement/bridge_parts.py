@@ -56,14 +56,24 @@ async def bridging(
 ) -> AsyncGenerator[Bridge]:
     """A bridge that runs; it is stopped at the end, and its error is raised."""
     stop = asyncio.Event()
-    rng = np.random.default_rng(0)
-    bridge = Bridge(config, clock=time.monotonic, rng=rng, secrets=secrets)
+    bridge = _bridge(config, secrets)
     task = asyncio.create_task(bridge.run(stop))
     try:
         yield bridge
     finally:
         stop.set()
         await task
+
+
+async def gives_up(config: BridgeConfig, timeout_s: float = 30.0) -> None:
+    """Run a bridge that nobody stops, until its error is raised."""
+    async with asyncio.timeout(timeout_s):
+        await _bridge(config).run(asyncio.Event())
+
+
+def _bridge(config: BridgeConfig, secrets: Mapping[str, str] | None = None) -> Bridge:
+    rng = np.random.default_rng(0)
+    return Bridge(config, clock=time.monotonic, rng=rng, secrets=secrets)
 
 
 async def until(is_so: Callable[[], bool], timeout_s: float = 30.0) -> None:
