@@ -56,6 +56,22 @@ TINY = {
     "accuracy-coco.toml": ("data.n_images=3", "judge.n_resamples=100"),
     "measure.toml": ("data.n_scenes=3", "judge.n_resamples=100", *NODES),
     "overhead.toml": ("data.n_scenes=3", "judge.n_resamples=100", *NODES),
+    "network-compare.toml": (
+        "flows.foreground.n_flows=200",
+        "flows.background.n_flows=400",
+        'grid={simulator = ["packet", "fluid"]}',
+        "n_resamples=100",
+    ),
+    "network-edge.toml": (
+        "topology.counts={n_gateways = 4, n_metros = 3}",
+        "flows.cameras.duration_s=2.0",
+        "flows.recordings.duration_s=2.0",
+        "flows.pulls.layers_bytes=[400000]",
+        "flows.pulls.duration_s=1.0",
+        'grid={transport = ["cubic", "bbr"]}',
+        "n_resamples=100",
+    ),
+    "network-simulate.toml": ("flows.web.n_flows=1000", "n_resamples=100"),
     "testbed-coco.toml": (
         "data.n_images=3",
         "judge.n_resamples=100",

@@ -23,6 +23,7 @@ FOLDERS = {
     "Deploy": "deploy",
     "Federation": "federation",
     "Packets": "captures",
+    "Network": "network",
 }
 """The code of each heading of the glossary; what is not built yet has none."""
 PAGES = {
@@ -32,6 +33,7 @@ PAGES = {
     "What is decided": "Deploy",
     "What happens": "Deploy",
     "Who is asked": "Federation",
+    "What flows": "Network",
 }
 """Whose words the explanations below each heading of their index use."""
 

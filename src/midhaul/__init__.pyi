@@ -26,6 +26,9 @@ from .federation.evaluate.config import (
 from .federation.fusion.detections import fuse as fuse
 from .federation.record.config import RecordConfig as RecordConfig
 from .model import Detections as Detections, Estimate as Estimate, Verdict as Verdict
+from .network.compare.config import NetworkCompareConfig as NetworkCompareConfig
+from .network.simulate.config import NetworkSimulateConfig as NetworkSimulateConfig
+from .network.simulators import simulate as simulate
 from .runs.config import Config as Config
 from .runs.run import Run as Run
 from .testbed.measure.config import (

@@ -3,10 +3,10 @@
 The folder of ``deploy.plan`` is ``midhaul.deploy.plan``, with ``PlanConfig`` in its
 ``config``, ``plan`` in ``experiment``, ``PLAN_TABLES`` in ``tables``, ``build_plan`` in
 ``report``, ``PLAN_METRICS`` and ``samples`` in ``metrics``; where ``samples`` imports
-more than the core it has a file of its own. A folder of one kind, or of several that
-share a part, has ``TABLES``, ``METRICS`` and ``build``. Configs and metrics need the
-core only, so that ``new``, ``ls`` and ``show`` work without the libraries that an
-experiment needs.
+more than the core it has a file of its own. A config may have its area in front, as
+``NetworkSimulateConfig`` has. A folder of one kind, or of several that share a part,
+has ``TABLES``, ``METRICS`` and ``build``. Configs and metrics need the core only, so
+that ``new``, ``ls`` and ``show`` work without the libraries that an experiment needs.
 """
 
 from __future__ import annotations
@@ -62,7 +62,8 @@ class Kind:
 
     def load_config(self) -> type[Config]:
         """The config class."""
-        return self._part("config", f"{self.verb.capitalize()}Config")
+        verb, area = self.verb.capitalize(), self.name.partition(".")[0].capitalize()
+        return self._part("config", f"{verb}Config", f"{area}{verb}Config")
 
     def load_run(self) -> Experiment:
         """The function that fills a run.
@@ -242,6 +243,18 @@ KINDS: dict[str, Kind] = {
             folder="midhaul.captures",
             extra="federation",
             needs=("scapy",),
+        ),
+        Kind(
+            name="network.simulate",
+            summary="Simulate flows through a network: how long they take, and queues.",
+            extra="network",
+            needs=("numba",),
+        ),
+        Kind(
+            name="network.compare",
+            summary="Compare simulators, transports, queues, links on the same flows.",
+            extra="network",
+            needs=("numba",),
         ),
     )
 }

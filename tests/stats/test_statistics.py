@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from midhaul.stats import (
@@ -57,6 +57,21 @@ def test_quantile_in_chunks() -> None:
     weights = rng.integers(0, 3, (20, len(values))).astype(np.float64)
     found = quantile_statistic(values, q=0.9)(weights)
     assert found[7] == quantile(values, 0.9, weights[7])
+
+
+@given(st.integers(0, 2**32 - 1), st.sampled_from([0.0, 0.3, 0.5, 0.99, 1.0]))
+@settings(max_examples=30)
+def test_quantile_of_many_values_is_the_same(seed: int, q: float) -> None:
+    """Bin by bin or value by value: the value found does not differ."""
+    rng = np.random.default_rng(seed)
+    n, n_units = int(rng.integers(4097, 6000)), int(rng.integers(1, 40))
+    values = np.round(rng.exponential(1.0, n), int(rng.integers(0, 4)))
+    units = rng.integers(0, n_units, n)
+    weights = rng.integers(0, 3, (6, n_units)).astype(np.float64)
+    weights[0] = 0
+    found = quantile_statistic(values, units, n_units, q=q)(weights)
+    repeated = [np.repeat(values, row[units].astype(int)) for row in weights]
+    np.testing.assert_equal(found, [quantile(one, q) for one in repeated])
 
 
 def test_ratio() -> None:

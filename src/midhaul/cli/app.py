@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 import midhaul
-from midhaul.cli import check, compare, models, run, serve, show
+from midhaul.cli import check, compare, models, network, run, serve, show
 from midhaul.cli import models as new
 from midhaul.cli import run as demo
 from midhaul.cli.guard import Verbs
@@ -65,3 +65,4 @@ app.command()(check.doctor)
 app.add_typer(serve.app, name="serve")
 app.add_typer(serve.testbed_app, name="testbed")
 app.add_typer(models.app, name="models")
+app.add_typer(network.app, name="network")

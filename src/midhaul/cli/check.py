@@ -6,6 +6,7 @@ import os
 import re
 import resource
 import shutil
+import subprocess
 import sys
 from dataclasses import asdict, dataclass
 from enum import StrEnum
@@ -171,6 +172,7 @@ _EXTRA = re.compile(r"extra == ['\"](?P<extra>[\w-]+)['\"]")
 
 _TOOLS = {
     "git": ("records the commit of a checkout", "apt-get install git"),
+    "g++": ("the judge ns3 of networks, which it builds", "apt-get install g++"),
     "wrk": ("the benchmark of the load generator", "apt-get install wrk"),
     "chromium": ("the browser tests of reports", "apt-get install chromium"),
     "ip": ("deploy.live's namespaces and links", "apt-get install iproute2"),
@@ -204,7 +206,7 @@ def doctor(*, out: Out = RUNS, json: Json = False) -> None:
     """Say what is installed and reachable, and what mends what is not."""
     from midhaul.cli import output
 
-    checks = [*_system(out), *_extras(), *_tools()]
+    checks = [*_system(out), *_extras(), *_tools(), _ns3(), _namespaces()]
     if json:
         output.print_json([asdict(check) for check in checks])
         return
@@ -328,6 +330,26 @@ def _tools() -> Iterator[Check]:
             yield Check(name, "note", f"not found; only for {purpose}", fix)
         else:
             yield Check(name, "ok", path)
+
+
+def _ns3() -> Check:
+    """The simulator that packets are judged by; Debian's, or the wheel."""
+    headers = sorted(Path("/usr/include").glob("ns3*/ns3/core-module.h"))
+    if headers:
+        return Check("ns-3", "ok", str(headers[-1].parents[1]))
+    found = "not found; only for the judge ns3 of networks"
+    return Check("ns-3", "note", found, "apt-get install libns3-dev")
+
+
+def _namespaces() -> Check:
+    """Whether this user may make network namespaces."""
+    unshare = shutil.which("unshare")
+    if unshare is not None:
+        done = subprocess.run([unshare, "-n", "true"], capture_output=True, check=False)  # noqa: S603  what was found
+        if done.returncode == 0:
+            return Check("network namespaces", "ok", "may be made")
+    found = "may not be made; for deploy.live and the judge kernel of networks"
+    return Check("network namespaces", "note", found, "run it as root")
 
 
 def _gib(n_bytes: int) -> str:

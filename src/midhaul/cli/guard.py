@@ -46,6 +46,7 @@ EXTRAS = {
     "jinja2": "report",
     "kubernetes_validate": "deploy",
     "markupsafe": "report",
+    "networkx": "network",
     "nltk": "wordnet",
     "numba": "deploy",
     "onnx": "learn",

@@ -1,3 +1,4 @@
+from .checks import check_simulator as check_simulator
 from .ideal import Framing as Framing, framing as framing, ideal_fct_ns as ideal_fct_ns
 from .problem import NetworkProblem as NetworkProblem, Routes as Routes
 from .routing import (
@@ -12,4 +13,5 @@ from .simulator import (
     Simulator as Simulator,
     Timeline as Timeline,
 )
+from .simulators import simulate as simulate
 from .transports import RdmaTransport as RdmaTransport, TcpTransport as TcpTransport

@@ -221,7 +221,9 @@ def over_time(
     return alt.layer(line.add_params(click)).properties(width=WIDTH, height=height)
 
 
-def percentile_curves(rows: Rows, value: Axis, series: Series) -> Chart:
+def percentile_curves(
+    rows: Rows, value: Axis, series: Series, *, of: str = "requests"
+) -> Chart:
     """How large a value is at each percentile, with the tail stretched.
 
     The axis runs over the nines: 90 %, 99 % and 99.9 % are equally far apart. There is
@@ -235,7 +237,7 @@ def percentile_curves(rows: Rows, value: Axis, series: Series) -> Chart:
     look = alt.Axis(
         values=list(places), labelExpr=label, gridDash=[1, 4], gridColor=FAINT
     )
-    title = "percentile of requests"
+    title = f"percentile of {of}"
     x = alt.X("nines", type="quantitative", title=title, axis=look)
     base = chart_of(rows).encode(
         x=x, y=upwards(value), color=series.colour(), opacity=dimmed(click)

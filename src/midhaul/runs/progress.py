@@ -68,6 +68,7 @@ class _Lines:
         of, left = "", ""
         if self._total is not None:
             of = f" of {self._total:g}"
+        if self._total is not None and self._done > 0:
             rest = (self._total - self._done) * (now - self._begin) / self._done
             left = f", {rest:.0f} s left"
         self._say(f"{self._name}: {self._done:g}{of}{left}")

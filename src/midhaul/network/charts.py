@@ -1,0 +1,301 @@
+"""Charts of the area: slowdowns, sizes, loads on the topology, windows over time."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import altair as alt
+import numpy as np
+
+from midhaul.network.drawing import positions
+from midhaul.network.slowdown import IN_WORDS, JudgedFlows, size_class
+from midhaul.report.axes import (
+    Axis,
+    Chart,
+    ChartChoice,
+    Rows,
+    Series,
+    across,
+    chart_of,
+    dimmed,
+    legend_click,
+    upwards,
+)
+from midhaul.report.charts import over_time, percentile_curves, points_of
+from midhaul.report.page import Figure
+from midhaul.report.theme import FAINT, INK, WIDTH
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from jaxtyping import Float64, Int64
+
+_ALL = "all sizes"
+_MOST_DOTS = 1500
+_FEW_NAMES = 60
+_OFFSET = 0.004
+_N_POINTS = 400
+
+CURVES = (
+    "The axis runs over the nines. Dotted where fewer than ten flows lie beyond, too "
+    "few for a claim; a curve ends where the first flow would stand that had not ended."
+)
+
+
+def slowdown_figure(judged: JudgedFlows, size_bytes: Int64[np.ndarray, " n"]) -> Figure:
+    """Slowdown at each percentile, a curve for each class of size; sizes of all."""
+    rows = size_curves(judged, size_bytes)
+    names = tuple(dict.fromkeys(str(row["size"]) for row in rows))
+    value = Axis("slowdown", "slowdown (FCT over ideal FCT)", is_log=True)
+    chart = percentile_curves(rows, value, Series("size", "size", names), of="flows")
+    return Figure(title="Slowdown by size of the flow", chart=chart, caption=CURVES)
+
+
+def size_curves(
+    judged: JudgedFlows, size_bytes: Int64[np.ndarray, " n"]
+) -> list[dict[str, Any]]:
+    """The points of a curve for all flows and of one for each class of size."""
+    classes = size_class(size_bytes)[judged.flow]
+    rows: list[dict[str, Any]] = []
+    for number, words in enumerate((_ALL, *IN_WORDS), -1):
+        mask = classes == number if number >= 0 else np.ones(len(classes), np.bool_)
+        rows += [
+            {**row, "size": words}
+            for row in curve(judged.slowdown[mask], judged.known_below(mask))
+        ]
+    return rows
+
+
+def curve(
+    slowdown: Float64[np.ndarray, " n"], known_below: float
+) -> list[dict[str, Any]]:
+    """The points of one curve; none where there is no flow."""
+    if not len(slowdown):
+        return []
+    found = points_of(slowdown, known_below)
+    return [{**row, "slowdown": row.pop("ms") / 1e3} for row in found]
+
+
+def curves_by(rows: Rows, series: Series, sizes: Sequence[str]) -> Chart:
+    """Slowdown at each percentile, a curve for each name, of a size to be picked."""
+    value = Axis("slowdown", "slowdown (FCT over ideal FCT)", is_log=True)
+    chart = percentile_curves(rows, value, series, of="flows")
+    return ChartChoice("size", "size", tuple(sizes), sizes[0]).on(chart)
+
+
+def size_dots(rows: Rows, series: Series) -> Chart:
+    """Completion time against size, with the ideal one as a small dash below each."""
+    size = Axis("size_bytes", "size of the flow (bytes)", ",.3~s", is_log=True)
+    time = Axis("fct_ms", "completion time (ms)", is_log=True)
+    ideal = Axis("ideal_ms", "ideal (ms)", is_log=True)
+    click = legend_click(series)
+    base = chart_of(rows).encode(x=_decades(size, "x"), opacity=dimmed(click))
+    dashes = base.mark_tick(thickness=1, color=FAINT, orient="horizontal", size=5)
+    dots = base.mark_point(size=22, filled=True).encode(
+        y=_decades(time, "y"),
+        color=series.colour(),
+        shape=series.shape(),
+        tooltip=[
+            alt.Tooltip("flow", type="quantitative", title="flow"),
+            series.tooltip,
+            alt.Tooltip("ends", type="nominal", title="from, to"),
+            size.tooltip,
+            time.tooltip,
+            ideal.tooltip,
+            Axis("slowdown", "slowdown").tooltip,
+        ],
+    )
+    layers = (dashes.encode(y=_decades(ideal, "y", time.title)), dots)
+    return alt.layer(*layers).add_params(click).properties(width=WIDTH, height=340)
+
+
+def _decades(axis: Axis, channel: str, title: str = "") -> Any:
+    look = alt.Axis(format="~s" if "bytes" in axis.field else ",~r", tickCount=6)
+    make = alt.X if channel == "x" else alt.Y
+    return make(
+        axis.field,
+        type="quantitative",
+        title=title or axis.title,
+        scale=axis.scale,
+        axis=look,
+    )
+
+
+def chosen_dots(
+    slowdown: Float64[np.ndarray, " n"], most: int = _MOST_DOTS
+) -> Int64[np.ndarray, " k"]:
+    """Which flows are drawn of many: the slowest tenth of them, the rest evenly."""
+    n = len(slowdown)
+    if n <= most:
+        return np.arange(n)
+    slowest = np.argsort(-slowdown, kind="stable")[: most // 10]
+    evenly = np.linspace(0, n - 1, most - len(slowest)).astype(np.int64)
+    return np.union1d(slowest, evenly)
+
+
+def topology_map(links: Sequence[dict[str, Any]], values: Sequence[str]) -> Chart:
+    """The topology with its links in the colour of what they did.
+
+    A row of a link has ``name``, ``source``, ``target``, ``source_is_host``,
+    ``target_is_host`` and the fields that ``values`` names, ``utilisation`` first.
+    """
+    names = list(dict.fromkeys(x[k] for x in links for k in ("source", "target")))
+    index = {name: i for i, name in enumerate(names)}
+    hosts = {x[k] for x in links for k in ("source", "target") if x[f"{k}_is_host"]}
+    pairs = sorted(
+        {tuple(sorted((index[x["source"]], index[x["target"]]))) for x in links}
+    )
+    at = positions(len(names), pairs, [index[h] for h in names if h in hosts])
+    # More hosts than the page has room for stand without a name.
+    is_named = len(names) <= _FEW_NAMES
+    rows = [_segment(x, at, index, values) for x in links]
+    place = {"axis": None, "scale": alt.Scale(domain=[-0.03, 1.03])}
+    base = chart_of(rows).encode(
+        x=alt.X("x", type="quantitative", **place),
+        y=alt.Y("y", type="quantitative", **place),
+        x2=alt.X2("x2"),
+        y2=alt.Y2("y2"),
+    )
+    colour = alt.Color(
+        "utilisation",
+        type="quantitative",
+        title="share of the time that the link sent",
+        scale=alt.Scale(scheme="yelloworangered", domain=[0, 1]),
+        legend=alt.Legend(format=".0%", gradientLength=180),
+    )
+    width = alt.StrokeWidth(
+        "queue",
+        type="quantitative",
+        title="longest queue (bytes)",
+        scale=alt.Scale(range=[1.2, 7]),
+        legend=alt.Legend(format="~s", symbolType="stroke"),
+    )
+    drawn = base.mark_rule(strokeCap="round").encode(
+        color=colour,
+        strokeWidth=width,
+        tooltip=[
+            alt.Tooltip("name", type="nominal", title="link"),
+            *(alt.Tooltip(f"{v}_text", type="nominal", title=v) for v in values),
+        ],
+    )
+    layers = [drawn, *_nodes(names, at, hosts, is_named)]
+    height = 420 if len(names) > 12 else 300  # noqa: PLR2004  few need less room
+    return alt.layer(*layers).properties(width=WIDTH, height=height)
+
+
+def _segment(
+    link: dict[str, Any],
+    at: Float64[np.ndarray, "n 2"],
+    index: dict[str, int],
+    values: Sequence[str],
+) -> dict[str, Any]:
+    """A link as a line beside that of the other direction."""
+    a, b = at[index[link["source"]]], at[index[link["target"]]]
+    along = b - a
+    length = float(np.hypot(*along)) or 1.0
+    aside = _OFFSET * np.array([-along[1], along[0]]) / length
+    one, other = a + aside, b + aside
+    return {
+        "name": link["name"],
+        "x": float(one[0]),
+        "y": float(one[1]),
+        "x2": float(other[0]),
+        "y2": float(other[1]),
+        "utilisation": link["utilisation"],
+        "queue": link["max_queue_bytes"],
+        **{f"{value}_text": link[f"{value}_text"] for value in values},
+    }
+
+
+def _nodes(
+    names: Sequence[str],
+    at: Float64[np.ndarray, "n 2"],
+    hosts: set[Any],
+    is_named: bool,  # noqa: FBT001  private
+) -> list[alt.Chart]:
+    rows = [
+        {
+            "node": name,
+            "x": float(at[i, 0]),
+            "y": float(at[i, 1]),
+            "what": "host" if name in hosts else "switch",
+        }
+        for i, name in enumerate(names)
+    ]
+    base = chart_of(rows).encode(
+        x=alt.X("x", type="quantitative", axis=None),
+        y=alt.Y("y", type="quantitative", axis=None),
+    )
+    size = 70 if len(names) <= 2 * _FEW_NAMES else 16
+    marks = base.mark_point(filled=True, size=size, color=INK, opacity=1).encode(
+        shape=alt.Shape(
+            "what",
+            type="nominal",
+            title=None,
+            scale=alt.Scale(domain=["host", "switch"], range=["circle", "square"]),
+        ),
+        tooltip=[
+            alt.Tooltip("node", type="nominal", title="node"),
+            alt.Tooltip("what", type="nominal", title=""),
+        ],
+    )
+    if not is_named:
+        return [marks]
+    words = base.mark_text(dy=-10, fontSize=10, color=INK).encode(
+        text=alt.Text("node", type="nominal")
+    )
+    return [marks, words]
+
+
+def queue_lines(rows: Rows, series: Series) -> Chart:
+    """What waited for links over time."""
+    time = Axis("time_s", "time (s)")
+    return over_time(rows, time, Axis("kb", "waiting (kB)", from_zero=True), series)
+
+
+def flow_timeline(rows: Rows, flows: Sequence[str]) -> Chart:
+    """Window and bytes under way of a flow over time, and its rate where it has one."""
+    names = tuple(dict.fromkeys(str(row["what"]) for row in rows))
+    time = Axis("time_ms", "time since its start (ms)")
+    value = Axis("kb", "kB", from_zero=True)
+    chart = over_time(rows, time, value, Series("what", "", names), height=240)
+    return ChartChoice("flow", "flow", tuple(flows), flows[0]).on(chart)
+
+
+def rate_timeline(rows: Rows, flows: Sequence[str]) -> Chart:
+    """The rate of a flow over time: what it paces, and what was acknowledged."""
+    names = tuple(dict.fromkeys(str(row["what"]) for row in rows))
+    time = Axis("time_ms", "time since its start (ms)")
+    value = Axis("mbps", "Mbit/s", from_zero=True)
+    chart = over_time(rows, time, value, Series("what", "", names), height=200)
+    return ChartChoice("flow", "flow", tuple(flows), flows[0]).on(chart)
+
+
+def thinned(n: int, most: int = _N_POINTS) -> Int64[np.ndarray, " k"]:
+    """Which of many points of a line are drawn: evenly, the first and the last too."""
+    if n <= most:
+        return np.arange(n)
+    return np.unique(np.linspace(0, n - 1, most).astype(np.int64))
+
+
+def time_against_error(rows: Rows, series: Series) -> Chart:
+    """What a configuration takes against how far it lies from the reference."""
+    click = legend_click(series)
+    time = Axis("took_s", "time it took (s)", is_log=True)
+    error = Axis("error", "median difference of completion times (%)", from_zero=True)
+    base = chart_of(rows).encode(
+        x=across(time),
+        y=upwards(error),
+        color=series.colour(),
+        opacity=dimmed(click),
+    )
+    marks = base.mark_point(size=110, filled=True).encode(
+        shape=series.shape(),
+        tooltip=[
+            series.tooltip,
+            time.tooltip,
+            error.tooltip,
+            Axis("error_p99", "99 % of the flows are off by at most (%)").tooltip,
+        ],
+    )
+    return alt.layer(marks.add_params(click)).properties(width=WIDTH, height=300)

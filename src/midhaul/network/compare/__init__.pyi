@@ -1,0 +1,1 @@
+from .config import NetworkCompareConfig as NetworkCompareConfig

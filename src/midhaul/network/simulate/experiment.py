@@ -1,0 +1,127 @@
+"""network.simulate: what happens when a file of that kind is run."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from midhaul.model import Tally, Verdict
+from midhaul.network.simulate import tables
+from midhaul.network.simulate.execution import CaseWork
+from midhaul.network.simulate.inputs import case_of, settings_text
+from midhaul.network.simulate.metrics import (
+    class_table_rows,
+    metric_samples,
+    simulated_flows,
+    single_rows,
+)
+from midhaul.runs.kept import KeptTables
+from midhaul.runs.metric import summary_rows
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from midhaul.network.simulate.config import NetworkSimulateConfig, ScenarioConfig
+    from midhaul.network.simulate.inputs import NetworkCase
+    from midhaul.network.simulate.metrics import SimulatedFlows
+    from midhaul.runs.progress import Progress
+    from midhaul.runs.run import Run
+
+_PERCENT = 100
+
+
+def simulate(config: NetworkSimulateConfig, run: Run, progress: Progress) -> None:
+    """Draw or read the flows, simulate them, sum up, judge.
+
+    A simulation that was interrupted goes on from the state that was kept. A
+    MidhaulError is a topology, a flow or a file that cannot be, or what a simulator
+    lacks.
+    """
+    case = case_of(config)
+    write_frame([case], run)
+    kept = KeptTables(run, tables.SIMULATIONS)
+    simulate_case(config, case, run, kept, progress)
+    sum_up(config, [case], run)
+
+
+def write_frame(cases: Sequence[NetworkCase], run: Run) -> None:
+    """Write what is known before anything happened; count what was left out."""
+    rows: list[dict[str, object]] = [
+        {
+            "configuration": case.number,
+            "name": case.name,
+            "simulator": case.simulator,
+            "transports": ", ".join(case.transports),
+            "settings": settings_text(case),
+        }
+        for case in cases
+    ]
+    run.write(tables.CONFIGURATIONS, rows, part=0)
+    for case in cases:
+        links = tables.topology_rows(case.number, case.problem, case.offered)
+        run.write(tables.TOPOLOGY, links, part=case.number)
+    run.tally(*dict.fromkeys(tally for case in cases for tally in case.tallies))
+
+
+def simulate_case(
+    config: ScenarioConfig,
+    case: NetworkCase,
+    run: Run,
+    kept: KeptTables,
+    progress: Progress,
+) -> None:
+    """Simulate one configuration, unless that was done before."""
+    if case.number in kept.parts(tables.SIMULATIONS):
+        return
+    work = CaseWork(run, case, keep_every_s=config.keep_every_s, say=progress.note)
+    work.prepare()
+    with progress.task(f"{case.name}, per cent", total=_PERCENT) as task:
+        row = work.perform(lambda share: task.advance(_PERCENT * share))
+    kept.write(tables.SIMULATIONS, [row], case.number)
+
+
+def sum_up(
+    config: ScenarioConfig, cases: Sequence[NetworkCase], run: Run
+) -> list[SimulatedFlows]:
+    """Write classes and summary of each configuration, and judge the run."""
+    verdict = Verdict()
+    found = simulated_flows(run)
+    for case, flows in zip(cases, found, strict=True):
+        number = case.number
+        rng = np.random.default_rng([config.seed, 52, number])
+        rows = summary_rows(metric_samples(flows), number, rng, config.n_resamples)
+        run.write(tables.SUMMARY, [*rows, *single_rows(run, number)], part=number)
+        run.write(tables.CLASSES, class_table_rows(number, flows), part=number)
+        verdict += _judge(config, case, flows)
+    run.verdict = verdict
+    return found
+
+
+def _judge(config: ScenarioConfig, case: NetworkCase, flows: SimulatedFlows) -> Verdict:
+    """What speaks against the numbers of one configuration."""
+    judged, n = flows.judged, len(flows.flow)
+    n_judged = len(judged.flow)
+    tallies = (
+        Tally(
+            what=f"flows of {case.name} had not ended and count as what their slowdown "
+            "exceeds",
+            n=judged.n_unfinished,
+            of=n_judged,
+            max_share=config.max_unfinished_share,
+            advice="Raise until_s, or lower the load.",
+        ),
+        Tally(
+            what=f"flows of {case.name} began too late, or not at all, before the end "
+            "and are not judged",
+            n=judged.n_late + judged.n_never,
+            of=n,
+            max_share=1.0,
+            advice="Raise until_s.",
+        ),
+    )
+    found = Verdict.of(*tallies)
+    if n and not n_judged:
+        reason = f"No flow of {case.name} began early enough to be judged."
+        found += Verdict(reasons=(reason,), advice=("Raise until_s.",))
+    return found

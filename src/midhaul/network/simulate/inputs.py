@@ -1,0 +1,328 @@
+"""From a config to problems: topology, flows, routes, transports and queues.
+
+Flows are drawn once, on the topology of the config, so that all configurations of a
+comparison have the same ones. They stand in the order of their starts; those that wait
+for others stand behind, in the order in which they wait.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field, replace
+from fnmatch import fnmatchcase
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from midhaul.errors import ConfigError
+from midhaul.model import Flows, LinkQueue, Tally
+from midhaul.network.problem import NetworkProblem
+from midhaul.network.routing import ecmp, over_k_paths
+from midhaul.network.simulate.classes import class_of_flows
+from midhaul.network.simulate.shapes import CABLE_KEYS, SHAPES, built
+from midhaul.network.simulators import TRANSPORTS
+from midhaul.network.topology.graphml import read_graphml
+from midhaul.network.topology.json_form import read_json
+from midhaul.network.topology.repetita import read_repetita
+from midhaul.network.transports import TcpTransport
+from midhaul.network.workload.drawn import link_loads
+from midhaul.network.workload.edge import by_start, join_flows
+from midhaul.runs.section import value_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+    from pathlib import Path
+
+    from jaxtyping import Float64
+
+    from midhaul.model import Topology
+    from midhaul.network.problem import Routes
+    from midhaul.network.simulate.config import (
+        ScenarioConfig,
+        TransportConfig,
+    )
+    from midhaul.network.topology.links_table import FoundTopology
+    from midhaul.network.transports import Transport
+
+_READERS: dict[str, Callable[[Path], FoundTopology]] = {
+    ".json": read_json,
+    ".graphml": read_graphml,
+    ".graph": read_repetita,
+}
+"""Who reads a topology, by the ending of its file."""
+
+_WITH_TIMELINES = {"packet"}
+"""Simulators that tell how single flows fared without another kernel for it."""
+
+_N_SAMPLES = 500
+_FEW_FLOWS = 50
+"""Of so few over a link its load says nothing of queues that never end."""
+
+Point = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class NetworkCase:
+    """One configuration: a problem, and what is to simulate it.
+
+    Attributes:
+        number: of the configuration.
+        name: of the configuration.
+        simulator: name of what simulates it.
+        problem: what it is given.
+        transports: names of the problem's transports.
+        settings: what it has of the grid.
+        offered: ``(m,)`` load of each link over its rate, while flows start; None where
+            too few start to speak of one.
+        tallies: what was left out, clipped or cannot be carried.
+    """
+
+    number: int
+    name: str
+    simulator: str
+    problem: NetworkProblem
+    transports: tuple[str, ...]
+    settings: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    offered: Float64[np.ndarray, " m"] | None = None
+    tallies: tuple[Tally, ...] = ()
+
+
+Drawn = tuple[Flows, tuple[Tally, ...]]
+"""Flows, and what was left out of them."""
+
+
+def case_of(
+    config: ScenarioConfig,
+    name: str = "",
+    number: int = 0,
+    point: Point | None = None,
+    drawn: Drawn | None = None,
+) -> NetworkCase:
+    """One configuration of an experiment.
+
+    Args:
+        config: what the experiment says.
+        name: of the configuration; its simulator by default.
+        number: of the configuration.
+        point: what it has of a grid, by key.
+        drawn: the flows, where they have been drawn before.
+
+    Raises:
+        MidhaulError: the topology, the flows or their routes cannot be.
+    """
+    point = point or {}
+    flows, tallies = drawn or flows_of(config, topology_of(config))
+    if config.topology.kind not in SHAPES:
+        tallies = (*_read(config).tallies, *tallies)
+    topology = topology_of(config, point)
+    known = {one.label: transport_of(one) for one in config.transports}
+    if chosen := point.get("transport"):
+        known = {str(chosen): known[str(chosen)]}
+        flows = replace(flows, transport=np.zeros(0, np.int64))
+    transports = tuple(known.values())
+    routes = routes_of(config, topology, flows)
+    simulator = str(point.get("simulator", config.simulator))
+    problem = NetworkProblem(
+        topology=topology,
+        flows=flows,
+        routes=routes,
+        transports=transports,
+        switch_buffer_bytes=config.switch_buffer_bytes,
+        seed=config.seed,
+        until_ns=None if config.until_s is None else round(config.until_s * 1e9),
+        watched=_watched(config, flows, simulator),
+        sample_ns=_sample_ns(config, flows),
+    )
+    offered, full = _loads(topology, flows, routes, transports)
+    return NetworkCase(
+        number=number,
+        name=name or simulator,
+        simulator=simulator,
+        problem=problem,
+        transports=tuple(known),
+        settings=point,
+        offered=offered,
+        tallies=(*tallies, *full),
+    )
+
+
+def topology_of(config: ScenarioConfig, point: Point | None = None) -> Topology:
+    """The topology of an experiment, as a point of a grid has it."""
+    asked = config.topology
+    cables = [
+        (cable.name, {k: v for k in CABLE_KEYS if (v := getattr(cable, k)) is not None})
+        for cable in asked.cables
+    ]
+    for key, value in (point or {}).items():
+        head, _, rest = key.partition(".")
+        if head == "cable":
+            _change_cables(asked.kind, cables, rest, value)
+    if asked.kind in SHAPES:
+        topology = built(asked.kind, asked.counts, cables, asked.oversubscription)
+    else:
+        topology = _read(config).topology
+    return _with_queues(config, topology, point or {})
+
+
+def _change_cables(
+    shape: str, cables: list[tuple[str, dict[str, float]]], rest: str, value: Any
+) -> None:
+    """Change a key of all cables of a name, or add one."""
+    name, _, key = rest.partition(".")
+    known = SHAPES[shape].cables if shape in SHAPES else {}
+    if name not in known or key not in CABLE_KEYS:
+        message = f"grid has cable.{rest}, which {shape} does not have"
+        hint = f"cables: {', '.join(known) or 'none'}; keys: {', '.join(CABLE_KEYS)}"
+        raise ConfigError(message, hint)
+    mine = [of for cable, of in cables if cable == name]
+    if not mine:
+        cables.append((name, {key: float(value)}))
+    for of in mine:
+        of[key] = float(value)
+
+
+def _read(config: ScenarioConfig) -> FoundTopology:
+    """The topology of a file; a MidhaulError if it cannot be read."""
+    file = config.topology.file
+    if file is None:
+        raise AssertionError  # the config has seen to it
+    if file.suffix not in _READERS:
+        message = f"expected a topology as {', '.join(_READERS)}, found {file.name}"
+        raise ConfigError(message)
+    return _READERS[file.suffix](file)
+
+
+def _with_queues(config: ScenarioConfig, topology: Topology, point: Point) -> Topology:
+    """The topology with the queues of the config, and what a point says of all."""
+    changes = {
+        key.partition(".")[2]: value
+        for key, value in point.items()
+        if key.startswith("queue.")
+    }
+    links = list(topology.links)
+    for asked in config.queues:
+        queue = value_of(LinkQueue, asked)
+        fitting = [i for i, x in enumerate(links) if fnmatchcase(x.name, asked.links)]
+        if not fitting:
+            message = f"no link fits the pattern {asked.links!r} of a queue"
+            raise ConfigError(message, f"links are called like {links[0].name}")
+        for i in fitting:
+            links[i] = replace(links[i], queue=queue)
+    if changes:
+        try:
+            links = [replace(x, queue=replace(x.queue, **changes)) for x in links]
+        except TypeError as error:
+            message = f"grid has a key of a queue that there is not: {error}"
+            raise ConfigError(message, "such as queue.discipline") from error
+    return replace(topology, links=tuple(links))
+
+
+def transport_of(asked: TransportConfig) -> Transport:
+    """The transport of a config."""
+    known = TRANSPORTS[asked.kind]
+    if isinstance(known, TcpTransport):
+        return value_of(TcpTransport, asked.tcp, congestion=known.congestion)
+    return value_of(type(known), asked.rdma, congestion=known.congestion)
+
+
+def routes_of(config: ScenarioConfig, topology: Topology, flows: Flows) -> Routes:
+    """The way of each flow; ConfigError if one has none."""
+    asked = config.routing
+    weights = asked.weights
+    if weights == "file":
+        found = _read(config).weights if config.topology.file is not None else None
+        if found is None:
+            message = "the topology says nothing of weights"
+            raise ConfigError(message, "routing.weights may be hops, delay, …")
+        weights = found
+    if asked.kind == "ecmp":
+        return ecmp(topology, flows, weights=weights, seed=config.seed)
+    return over_k_paths(topology, flows, asked.k, weights=weights, seed=config.seed)
+
+
+def flows_of(config: ScenarioConfig, topology: Topology) -> Drawn:
+    """All flows of an experiment, and what was left out of them."""
+    labels = [one.label for one in config.transports]
+    parts: list[Flows] = []
+    tallies: list[Tally] = []
+    for number, asked in enumerate(config.flows):
+        index = labels.index(asked.transport or labels[0])
+        drawn = class_of_flows(
+            asked,
+            topology,
+            transport_of(config.transports[index]),
+            [config.seed, 51, number],
+            lambda flows: routes_of(config, topology, flows),
+        )
+        tallies += drawn.tallies
+        several = len(drawn.flows.labels) > 1  # a file names classes of its own
+        parts.append(
+            replace(
+                drawn.flows,
+                transport=np.full(len(drawn.flows), index, np.int64),
+                labels=drawn.flows.labels if several else (asked.name,),
+            )
+        )
+    free = [flows for flows in parts if not flows.waits]
+    bound = [flows for flows in parts if flows.waits]
+    first = [by_start(join_flows(free))] if free else []
+    return join_flows([*first, *bound]), tuple(tallies)
+
+
+def _watched(config: ScenarioConfig, flows: Flows, simulator: str) -> tuple[int, ...]:
+    """The flows that are named, and some more, from the median size to the largest.
+
+    Where flows have no timeline, only those that are named, which is then refused.
+    """
+    n = len(flows)
+    for flow in config.watched:
+        if not 0 <= flow < n:
+            message = f"watched names flow {flow}, and there are {n:,}"
+            raise ConfigError(message, f"flows have the numbers 0 to {n - 1}")
+    n_more = config.n_watched if simulator in _WITH_TIMELINES else 0
+    order = np.argsort(flows.size_bytes, kind="stable")
+    shares = np.linspace(0.5, 1.0, n_more)
+    more = order[np.round(shares * (n - 1)).astype(int)].tolist() if n else []
+    return tuple(dict.fromkeys((*config.watched, *more)))
+
+
+def _sample_ns(config: ScenarioConfig, flows: Flows) -> int:
+    if config.sample_s is not None:
+        return round(config.sample_s * 1e9)
+    span = int(flows.start_ns.max(initial=0))
+    if config.until_s is not None:
+        span = min(span, round(config.until_s * 1e9))
+    return max(span // _N_SAMPLES, 10_000)
+
+
+def _loads(
+    topology: Topology,
+    flows: Flows,
+    routes: Routes,
+    transports: Sequence[Transport],
+) -> tuple[Float64[np.ndarray, " m"] | None, tuple[Tally, ...]]:
+    """Load over rate of each link while flows start, and links that have too much."""
+    span = int(flows.start_ns.max(initial=0)) - int(flows.start_ns.min(initial=0))
+    if flows.waits or len(flows) < _FEW_FLOWS or not span:
+        return None, ()
+    found = link_loads(topology, flows, routes, transports, horizon_ns=span)
+    n_flows = np.bincount(routes.links, minlength=len(topology.links))
+    full = np.flatnonzero((found.load >= 1) & (n_flows >= _FEW_FLOWS))
+    tally = Tally(
+        what="links are offered more than they carry, so that their queues never end "
+        "while such flows come",
+        n=len(full),
+        of=len(found.load),
+        max_share=0.0,
+        advice="Lower the load below 1, or read it as what a burst of that length "
+        "does.",
+        places=tuple(
+            f"{topology.links[i].name} {found.load[i]:.0%}" for i in full[:3].tolist()
+        ),
+    )
+    return found.load, (tally,)
+
+
+def settings_text(case: NetworkCase) -> str:
+    """What a configuration has of the grid, as JSON."""
+    return json.dumps(dict(case.settings))

@@ -1,0 +1,353 @@
+"""The metrics of network.simulate, by batches of flows that began one after another.
+
+Flows that are under way at the same time share queues, so neighbours are not
+independent: an interval is over batches of many flows each, in the order of their
+starts. Percentiles are as far out as the flows carry them; of flows that had not ended
+it is known what their slowdown exceeds, so a percentile among these is a bound.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, cast
+
+import numpy as np
+
+from midhaul.network.simulate.tables import (
+    CONFIGURATIONS,
+    FLOWS,
+    LINKS,
+    SIMULATIONS,
+)
+from midhaul.network.slowdown import (
+    IN_WORDS,
+    PERCENTILES,
+    SIZE_CLASSES,
+    JudgedFlows,
+    judged_flows,
+    size_class,
+)
+from midhaul.runs.metric import Metric, declare, metric_table
+from midhaul.stats import (
+    claimed_quantile,
+    fewest_values,
+    known,
+    mean_statistic,
+    ratio_statistic,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from jaxtyping import Bool, Float64, Int64
+
+    from midhaul.model.estimate import MetricSamples
+    from midhaul.runs.run import Run
+
+N_BATCHES = 30
+"""Batches of flows, at most one for each flow."""
+
+_OVER = "batches of flows"
+_OF_CLASSES = tuple(
+    Metric(
+        name=f"slowdown_{name}_p{q * 100:g}",
+        doc=f"what {q:.0%} of the flows of {words} do not exceed",
+        better="lower",
+        over=_OVER,
+        is_model=True,
+    )
+    for name, words in zip(SIZE_CLASSES, IN_WORDS, strict=True)
+    for q in PERCENTILES
+)
+
+SHARED = (
+    *metric_table(
+        """
+        slowdown_p50, "slowdown p50" as {:.3g}: median of FCT over ideal FCT, of the
+            flows that are judged
+        slowdown_p90, "p90" as {:.3g}: what 90 % of these slowdowns do not exceed
+        slowdown_p99, "p99" as {:.3g}: what 99 % of these slowdowns do not exceed
+        fct_mean_s [s], "mean FCT" as duration: mean flow completion time
+        fct_p99_s [s], "FCT p99" as duration: what 99 % of the completion times do not
+            exceed
+        n_retransmitted, "sent again" as {:.3g}: packets sent more than once, of a flow
+        unfinished_share, "unfinished" as share: flows that are judged and had not ended
+        """,
+        better="lower",
+        over=_OVER,
+        is_model=True,
+    ),
+    *metric_table(
+        """
+        goodput_bps [bit/s], higher, "goodput" as rate: payload of the flows that ended
+            over the time that was simulated
+        """,
+        over=_OVER,
+        is_model=True,
+    ),
+    *_OF_CLASSES,
+)
+"""What has an interval."""
+
+SINGLE = (
+    *metric_table(
+        """
+        max_utilisation, "busiest link" as share: share of the time that the busiest
+            link sent
+        max_queue_bytes [B], "longest queue" as size: most that waited for a link
+        n_dropped, "dropped" as {:,.0f}: packets lost at queues or on links
+        dropped_share, as share: those over the packets that were sent on all links
+        n_marked, as {:,.0f}: packets that queues marked
+        paused_s [s], as duration: time that links were paused, the most paused one
+        n_flows, as {:,.0f}: flows
+        """,
+        is_model=True,
+    ),
+    *metric_table(
+        """
+        n_events, as {:,.0f}: what the simulator worked through, by its own count
+        events_hz [1/s], higher, as {:.3g}: those over the time it took
+        took_s [s], lower, "took" as duration: time the simulation took on this machine
+        predicted_s [s], as duration: time it was to take, measured by a short probe
+        """,
+    ),
+)
+"""What has none: one number of one simulation."""
+
+METRICS = declare(
+    *SHARED,
+    *SINGLE,
+    headline="slowdown_p50 slowdown_p90 slowdown_p99 fct_mean_s goodput_bps "
+    "max_utilisation n_dropped unfinished_share took_s",
+)
+"""All metrics of the kind, in the order of the summary."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class SimulatedFlows:
+    """The flows of one configuration, as arrays.
+
+    Attributes:
+        name: of the configuration.
+        flow: ``(n,)`` their numbers.
+        size_bytes: ``(n,)`` payload.
+        label: ``(n,)`` their classes.
+        fct_ns: ``(n,)`` completion times; -1 where not ended.
+        n_retransmitted: ``(n,)`` packets sent more than once.
+        judged: those that count.
+        span_s: simulated time from the first start to the end.
+    """
+
+    name: str
+    flow: Int64[np.ndarray, " n"]
+    size_bytes: Int64[np.ndarray, " n"]
+    label: np.ndarray
+    fct_ns: Int64[np.ndarray, " n"]
+    n_retransmitted: Int64[np.ndarray, " n"]
+    judged: JudgedFlows
+    span_s: float
+
+    @property
+    def n_units(self) -> int:
+        """How many batches there are."""
+        return max(1, min(N_BATCHES, len(self.flow)))
+
+    @property
+    def units(self) -> tuple[str, ...]:
+        """The names of the batches."""
+        return tuple(f"batch {i}" for i in range(self.n_units))
+
+    @property
+    def unit(self) -> Int64[np.ndarray, " n"]:
+        """The batch of each flow."""
+        n = len(self.flow)
+        return np.arange(n) * self.n_units // max(n, 1)
+
+
+def simulated_flows(run: Run) -> list[SimulatedFlows]:
+    """The flows of each configuration that was simulated to its end."""
+    names = {
+        int(row["configuration"]): str(row["name"])
+        for row in run.read(CONFIGURATIONS).to_pylist()
+    }
+    found: list[SimulatedFlows] = []
+    for row in run.read(SIMULATIONS).to_pylist():
+        number = int(row["configuration"])
+        found.append(_flows_of(run, number, names[number], float(row["end_s"])))
+    return found
+
+
+_FLOWS = """
+    SELECT flow, size_bytes, label, start_ns, fct_ns, ideal_fct_ns, n_retransmitted
+    FROM flows WHERE configuration = {} ORDER BY flow
+"""
+
+
+def _flows_of(run: Run, number: int, name: str, end_s: float) -> SimulatedFlows:
+    if FLOWS.name in run.tables():
+        table = run.sql(_FLOWS.format(number))
+    else:
+        table = FLOWS.schema.empty_table()
+    columns = {
+        column: cast("Any", table[column]).fill_null(-1).to_numpy()
+        for column in ("flow", "size_bytes", "start_ns", "fct_ns", "ideal_fct_ns")
+    }
+    start_ns, end_ns = columns["start_ns"], round(end_s * 1e9)
+    began = start_ns[start_ns >= 0]
+    return SimulatedFlows(
+        name=name,
+        flow=columns["flow"],
+        size_bytes=columns["size_bytes"],
+        label=np.array(table["label"].to_pylist(), dtype=object),
+        fct_ns=columns["fct_ns"],
+        n_retransmitted=table["n_retransmitted"].to_numpy(),
+        judged=judged_flows(
+            start_ns, columns["fct_ns"], columns["ideal_fct_ns"], end_ns
+        ),
+        span_s=(end_ns - int(began.min(initial=end_ns))) / 1e9,
+    )
+
+
+def samples(run: Run) -> list[MetricSamples]:
+    """All metrics of a run that have intervals; their units are batches of flows."""
+    return [one for flows in simulated_flows(run) for one in metric_samples(flows)]
+
+
+def metric_samples(flows: SimulatedFlows) -> list[MetricSamples]:
+    """The metrics of one configuration that have intervals."""
+    judged, units = flows.judged, flows.units
+    unit = flows.unit[judged.flow]
+    classes = size_class(flows.size_bytes)[judged.flow]
+    found = [_percentile(flows, f"slowdown_p{q * 100:g}", q, None) for q in PERCENTILES]
+    found += _times(flows, unit)
+    for number, name in enumerate(SIZE_CLASSES):
+        mask = classes == number
+        if mask.any():
+            found += [
+                _percentile(flows, f"slowdown_{name}_p{q * 100:g}", q, mask)
+                for q in PERCENTILES
+            ]
+    sent_again = flows.n_retransmitted[judged.flow].astype(np.float64)
+    open_ = (~judged.is_finished).astype(np.float64)
+    for name, values in (("n_retransmitted", sent_again), ("unfinished_share", open_)):
+        statistic = mean_statistic(values, unit, flows.n_units)
+        found.append(METRICS[name].samples(flows.name, units, statistic))
+    bits = np.where(flows.fct_ns >= 0, 8.0 * flows.size_bytes, 0.0)
+    carried = np.bincount(flows.unit, bits, flows.n_units)
+    span = np.full(flows.n_units, flows.span_s / flows.n_units)
+    statistic = ratio_statistic(carried, span)
+    found.append(METRICS["goodput_bps"].samples(flows.name, units, statistic))
+    return found
+
+
+def _percentile(
+    flows: SimulatedFlows, name: str, q: float, mask: Bool[np.ndarray, " n"] | None
+) -> MetricSamples:
+    judged = flows.judged
+    chosen = np.ones(len(judged.flow), np.bool_) if mask is None else mask
+    return METRICS[name].percentile(
+        flows.name,
+        flows.units,
+        judged.slowdown[chosen],
+        flows.unit[judged.flow][chosen],
+        q=q,
+        known_below=judged.known_below(mask),
+    )
+
+
+def _times(flows: SimulatedFlows, unit: Int64[np.ndarray, " n"]) -> list[MetricSamples]:
+    """Completion times: their mean is a bound where a flow had not ended."""
+    judged = flows.judged
+    least = 0.0 if judged.n_unfinished else float("inf")
+    mean = METRICS["fct_mean_s"].samples(
+        flows.name,
+        flows.units,
+        mean_statistic(judged.fct_s, unit, flows.n_units),
+        known_below=least,
+    )
+    p99 = METRICS["fct_p99_s"].percentile(
+        flows.name,
+        flows.units,
+        judged.fct_s,
+        unit,
+        q=0.99,
+        known_below=judged.fct_known_below_s(),
+    )
+    return [mean, p99]
+
+
+def single_rows(run: Run, configuration: int) -> list[dict[str, object]]:
+    """The rows of the summary that have no interval, of one configuration."""
+    where = f"WHERE configuration = {configuration}"
+    links = run.sql(f"SELECT * FROM {LINKS.name} {where}")  # noqa: S608  our own words
+    (work,) = run.sql(f"SELECT * FROM {SIMULATIONS.name} {where}").to_pylist()  # noqa: S608
+    n_dropped = int(np.sum(links["n_dropped"].to_numpy()))
+    n_sent = max(int(work["n_packet_hops"]), n_dropped, 1)
+    values: dict[str, float | None] = {
+        "max_utilisation": _most(links, "utilisation"),
+        "max_queue_bytes": _most(links, "max_queue_bytes"),
+        "n_dropped": n_dropped,
+        "dropped_share": n_dropped / n_sent,
+        "n_marked": int(np.sum(links["n_marked"].to_numpy())),
+        "paused_s": _most(links, "paused_s"),
+        "n_flows": work["n_flows"],
+        "n_events": work["n_events"],
+        "events_hz": work["n_events"] / max(work["took_s"], 1e-9),
+        "took_s": work["took_s"],
+        "predicted_s": work["predicted_s"],
+    }
+    return [
+        METRICS[name].row(configuration, value, int(work["n_flows"]))
+        for name, value in values.items()
+        if value is not None
+    ]
+
+
+def _most(table: Any, column: str) -> float:
+    return float(np.max(table[column].to_numpy(), initial=0.0))
+
+
+def class_table_rows(
+    configuration: int, flows: SimulatedFlows
+) -> list[Mapping[str, object]]:
+    """The rows of the table ``classes``: by class of flows, by size, and by both."""
+    judged = flows.judged
+    sizes = size_class(flows.size_bytes)[judged.flow]
+    labels = flows.label[judged.flow]
+    everything = np.ones(len(sizes), np.bool_)
+    by_label = {"all": everything}
+    if len(set(labels.tolist())) > 1:
+        by_label |= {str(label): labels == label for label in sorted(set(labels))}
+    by_size = {"all": everything}
+    by_size |= {name: sizes == i for i, name in enumerate(SIZE_CLASSES)}
+    return [
+        {"configuration": configuration, "label": label, "size_class": name}
+        | _class_row(judged, one & other)
+        for label, one in by_label.items()
+        for name, other in by_size.items()
+        if (one & other).any()
+    ]
+
+
+def _class_row(judged: JudgedFlows, mask: Bool[np.ndarray, " n"]) -> dict[str, object]:
+    ended = judged.fct_s[mask & judged.is_finished]
+    row: dict[str, object] = {
+        "n": int(mask.sum()),
+        "n_unfinished": int(np.sum(mask & ~judged.is_finished)),
+        "fct_mean_s": float(ended.mean()) if len(ended) else None,
+    }
+    for q in PERCENTILES:
+        limit = judged.known_below(mask)
+        row[f"slowdown_p{q * 100:g}"] = _carried(judged.slowdown[mask], q, limit)
+    open_ = mask & ~judged.is_finished
+    limit_s = float(judged.fct_s[open_].min()) if open_.any() else float("inf")
+    for q in (0.5, 0.99):
+        row[f"fct_p{q * 100:g}_s"] = _carried(judged.fct_s[mask], q, limit_s)
+    return row
+
+
+def _carried(values: Float64[np.ndarray, " n"], q: float, limit: float) -> float | None:
+    if len(values) < fewest_values(q):
+        return None
+    found = claimed_quantile(values, q)
+    return None if found >= limit else known(found)

@@ -1,0 +1,224 @@
+"""Simulators and transports by the names that experiment files use; simulate itself.
+
+They are imported when they are chosen, so that a config can be read with the core only.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from midhaul.errors import ConfigError, choice_hint, require
+from midhaul.network.problem import NetworkProblem
+from midhaul.network.transports import RdmaTransport, TcpTransport, Transport
+from midhaul.network.work import work_off
+from midhaul.registry import Entry, Registry
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from midhaul.model import Flows, Topology
+    from midhaul.network.problem import Routes
+    from midhaul.network.simulator import FlowResults, Simulator
+
+_NUMBA = (("numba", "network"),)
+
+SIMULATORS: Registry[Callable[..., Simulator]] = Registry(
+    "simulator",
+    {
+        "packet": Entry(
+            place="midhaul.network.packet.simulator:PacketSimulator", needs=_NUMBA
+        ),
+        "fluid": Entry(place="midhaul.network.fluid:FluidSimulator", needs=_NUMBA),
+        "links": Entry(place=f"{__name__}:links_simulator", needs=_NUMBA),
+        "ns3": "midhaul.network.judges.ns3:Ns3Simulator",
+        "kernel": "midhaul.network.judges.kernel:KernelSimulator",
+    },
+)
+"""What tells what becomes of flows; the last two are judges from outside."""
+
+_KERNELS = {
+    "fluid": ("midhaul.network.fluid",),
+    "packet": ("midhaul.network.packet",),
+    "links": ("midhaul.network.packet", "midhaul.network.decomposition"),
+}
+"""The packages whose kernels a simulator compiles."""
+
+TRANSPORTS: dict[str, Transport] = {
+    "newreno": TcpTransport(congestion="newreno"),
+    "linux-reno": TcpTransport(congestion="linux-reno"),
+    "cubic": TcpTransport(congestion="cubic"),
+    "bbr": TcpTransport(congestion="bbr", is_paced=True),
+    "tcp-dctcp": TcpTransport(congestion="dctcp"),
+    "dctcp": RdmaTransport(congestion="dctcp"),
+    "dcqcn": RdmaTransport(congestion="dcqcn"),
+    "hpcc": RdmaTransport(congestion="hpcc"),
+    "timely": RdmaTransport(congestion="timely"),
+}
+"""Transports by name; ``dctcp`` is the one of RDMA cards, ``tcp-dctcp`` that of TCP."""
+
+if TYPE_CHECKING:
+    SimulatorName = TransportName = str
+else:  # a Literal in a config, so that its mistakes and its reference list the names
+    SimulatorName = Literal[SIMULATORS.names]
+    TransportName = Literal[tuple(TRANSPORTS)]
+
+
+def links_simulator() -> Simulator:
+    """Link decomposition, each link packet by packet."""
+    from midhaul.network.decomposition.links import LinksSimulator  # noqa: PLC0415
+
+    return LinksSimulator(inner=simulator_named("packet"))
+
+
+def simulator_named(name: str) -> Simulator:
+    """The simulator of that name.
+
+    Args:
+        name: a key of :data:`SIMULATORS`.
+
+    Raises:
+        ConfigError: there is none.
+        PrerequisiteError: a library that it needs is not installed.
+    """
+    return SIMULATORS.called(name)
+
+
+def transport_named(name: str) -> Transport:
+    """The transport of that name, with its usual settings.
+
+    Args:
+        name: a key of :data:`TRANSPORTS`.
+
+    Raises:
+        ConfigError: there is none.
+    """
+    if name in TRANSPORTS:
+        return TRANSPORTS[name]
+    message = f"unknown transport {name!r}"
+    raise ConfigError(message, choice_hint(name, TRANSPORTS))
+
+
+def simulate(  # noqa: PLR0913  most of it has a default
+    topology: Topology,
+    flows: Flows,
+    transport: str | Transport | Sequence[str | Transport] = "dctcp",
+    *,
+    with_: str | Simulator = "packet",
+    routes: Routes | None = None,
+    seed: int = 0,
+    until_s: float | None = None,
+    watched: Sequence[int] = (),
+    sample_s: float = 0.0,
+) -> FlowResults:
+    """Tell what becomes of flows in a network.
+
+    Args:
+        topology: the nodes and links.
+        flows: what is sent.
+        transport: how senders decide, by a key of :data:`TRANSPORTS` or as a value; of
+            several, those that ``Flows.transport`` counts through.
+        with_: what simulates: a key of :data:`SIMULATORS`, or one of your own.
+        routes: the way of each flow; ECMP over the fewest links by default.
+        seed: of all that is drawn.
+        until_s: when to stop; when every flow has ended by default.
+        watched: numbers of flows whose window and rate are kept over time.
+        sample_s: how often queues are looked at; 0: never.
+
+    Returns:
+        Completion times, slowdowns, and what the links did; ``df()``, ``links_df()``
+        and ``figure()`` show them.
+
+    Raises:
+        ConfigError: there is no simulator or transport of that name, a flow has no way,
+            or the simulator cannot simulate what is asked for.
+        PrerequisiteError: a library or a program that it needs is missing.
+    """
+    require("numba", "network")
+    named = (transport,) if isinstance(transport, str | Transport) else transport
+    known = tuple(transport_named(t) if isinstance(t, str) else t for t in named)
+    if routes is None:
+        from midhaul.network.routing import ecmp  # noqa: PLC0415  needs numba
+
+        routes = ecmp(topology, flows, seed=seed)
+    problem = NetworkProblem(
+        topology=topology,
+        flows=flows,
+        routes=routes,
+        transports=known,
+        seed=seed,
+        until_ns=None if until_s is None else round(until_s * 1e9),
+        watched=tuple(watched),
+        sample_ns=round(sample_s * 1e9),
+    )
+    simulator = simulator_named(with_) if isinstance(with_, str) else with_
+    simulation = simulator.begin(problem)
+    work_off(simulation)
+    return replace(simulation.results(), problem=problem)
+
+
+KERNELS = tuple(_KERNELS)
+"""The simulators that have kernels to compile."""
+
+OF_EACH_FAMILY = ("cubic", "dctcp")
+"""A transport of each family, whose kernel all others of it share."""
+
+
+def is_compiled(name: str) -> bool:
+    """Whether the kernels of a simulator have been compiled on this machine before.
+
+    Of one that has none it is true. It is a guess from what lies in Numba's caches.
+    """
+    for package in _KERNELS.get(name, ()):
+        spec = importlib.util.find_spec(package)
+        for folder in (spec.submodule_search_locations or ()) if spec else ():
+            files = sorted(Path(folder).glob("*.py"))
+            kernels = [f for f in files if "njit(" in f.read_text(encoding="utf-8")]
+            caches = list(Path(folder).glob("__pycache__/*.nbi"))
+            newest = max((f.stat().st_mtime for f in kernels), default=0.0)
+            if kernels and not any(c.stat().st_mtime >= newest for c in caches):
+                return False
+    return True
+
+
+def warm(
+    name: str, transports: Sequence[Transport], *, say: Callable[[str], None]
+) -> float:
+    """Compile the kernels of a simulator for some transports, or load them.
+
+    What is compiled stays on the disk, so that the next time takes a second or two.
+
+    Args:
+        name: a key of :data:`SIMULATORS`; outside judges have no kernels.
+        transports: whose kernels.
+        say: told when they have to be compiled first, which takes a minute or more.
+
+    Returns:
+        The seconds that it took.
+
+    Raises:
+        PrerequisiteError: a library that it needs is not installed.
+    """
+    from midhaul.network.checks import check_problems  # noqa: PLC0415  seldom needed
+
+    if name not in _KERNELS:
+        return 0.0
+    if not is_compiled(name):
+        say(
+            f"compiling the kernels of {name}, which is done once and may take "
+            "minutes; midhaul network warm does it beforehand"
+        )
+    begin_s = time.monotonic()
+    simulator = simulator_named(name)
+    families = {type(transport): transport for transport in transports}
+    for transport in families.values():
+        for case, problem in check_problems(transport):
+            if case in _WARMING:
+                work_off(simulator.begin(problem))
+    return time.monotonic() - begin_s
+
+
+_WARMING = {"many flows", "one flow", "with queues looked at", "with flows watched"}

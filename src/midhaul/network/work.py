@@ -1,0 +1,199 @@
+"""Long simulations: cost predicted by a probe, worked off in slices, kept by a state.
+
+What a packet simulator has to do grows with packets times links. A probe simulates the
+first flows of the same problem on this machine; its events and seconds for each packet
+and link are those of the whole. The work is done in slices of a fifth of a second, so
+that an interrupt ends it within one, and progress is told between two of them.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from midhaul.model import Flows
+from midhaul.network.problem import NetworkProblem, Routes
+from midhaul.network.transports import TcpTransport
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from jaxtyping import Int64
+
+    from midhaul.network.simulator import Simulation, Simulator
+
+    Clock = Callable[[], float]
+
+_SLICE_S = 0.2
+_FIRST_EVENTS = 500
+_MOST_GROWTH = 4.0
+_PROBE_S = 1.0
+_PROBE_HOPS = 200_000
+_FEW_HOPS = 400_000
+"""Packets times links that take about a second or less: not worth a probe."""
+
+
+def segment_bytes(problem: NetworkProblem) -> Int64[np.ndarray, " n"]:
+    """``(n,)`` payload of a full packet of each flow."""
+    sizes = np.array(
+        [
+            one.segment_bytes if isinstance(one, TcpTransport) else one.mtu_bytes
+            for one in problem.transports
+        ],
+        np.int64,
+    )
+    n = len(problem.flows)
+    transport = problem.flows.transport
+    return sizes[transport] if len(transport) else np.full(n, sizes[0])
+
+
+def packet_hops(problem: NetworkProblem) -> Int64[np.ndarray, " n"]:
+    """``(n,)`` packets of each flow times the links on its way."""
+    n_packets = -(-problem.flows.size_bytes // segment_bytes(problem))
+    return n_packets * np.diff(problem.routes.offsets)
+
+
+def first_flows(problem: NetworkProblem, n: int) -> NetworkProblem:
+    """The same problem with its first ``n`` flows only."""
+    flows = problem.flows
+    offsets = problem.routes.offsets[: n + 1]
+    after_offsets = flows.after_offsets[: n + 1] if flows.waits else None
+    kept = Flows(
+        source=flows.source[:n],
+        target=flows.target[:n],
+        size_bytes=flows.size_bytes[:n],
+        start_ns=flows.start_ns[:n],
+        transport=flows.transport[:n],
+        label=flows.label[:n],
+        labels=flows.labels,
+        **(
+            {}
+            if after_offsets is None
+            else {
+                "after_offsets": after_offsets,
+                "after": flows.after[: after_offsets[-1]],
+            }
+        ),
+    )
+    routes = Routes(offsets=offsets, links=problem.routes.links[: offsets[-1]])
+    return replace(
+        problem,
+        flows=kept,
+        routes=routes,
+        watched=tuple(flow for flow in problem.watched if flow < n),
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkEstimate:
+    """What a simulation is going to cost.
+
+    Attributes:
+        n_flows: flows.
+        n_packet_hops: packets times the links on their way, without what is sent again.
+        n_events: what the simulator will work through; None where nothing was probed.
+        seconds: on this machine; None where nothing was probed.
+    """
+
+    n_flows: int
+    n_packet_hops: int
+    n_events: float | None
+    seconds: float | None
+
+    @property
+    def sentence(self) -> str:
+        """What is said before it begins."""
+        hops = f"{self.n_flows:,} flows, {_many(self.n_packet_hops)} packets × links"
+        if self.n_events is None or self.seconds is None:
+            return f"{hops}: a second or so"
+        return f"{hops}: about {_many(self.n_events)} events, {_span(self.seconds)}"
+
+
+def _many(n: float) -> str:
+    for factor, word in ((1e9, "billion"), (1e6, "million")):
+        if n >= factor:
+            return f"{n / factor:.3g} {word}"
+    return f"{n:,.0f}"
+
+
+def _span(seconds: float) -> str:
+    hour, minute = 3600, 60
+    if seconds >= 2 * hour:
+        return f"{seconds / hour:.1f} h"
+    return (
+        f"{seconds / minute:.1f} min" if seconds >= 2 * minute else f"{seconds:.1f} s"
+    )
+
+
+def predict(
+    simulator: Simulator, problem: NetworkProblem, clock: Clock = time.monotonic
+) -> WorkEstimate:
+    """What a simulation will cost, by simulating its first flows for up to a second.
+
+    Kernels have to be compiled before. Problems that take about a second themselves are
+    not probed.
+    """
+    hops = packet_hops(problem)
+    total, n = int(hops.sum()), len(hops)
+    if total <= _FEW_HOPS:
+        return WorkEstimate(n_flows=n, n_packet_hops=total, n_events=None, seconds=None)
+    n_first = int(np.searchsorted(np.cumsum(hops), _PROBE_HOPS)) + 1
+    probed = first_flows(problem, n_first)
+    simulation = simulator.begin(probed)
+    begin_s, n_events, is_done = clock(), _FIRST_EVENTS, False
+    while not is_done and clock() - begin_s < _PROBE_S:
+        is_done = simulation.advance(n_events)
+        n_events = min(2 * n_events, 100_000)
+    took_s = max(clock() - begin_s, 1e-6)
+    done = float(hops[:n_first].sum()) * max(simulation.share_done, 1e-6)
+    factor = total / done
+    return WorkEstimate(
+        n_flows=n,
+        n_packet_hops=total,
+        n_events=simulation.results().n_events * factor,
+        seconds=took_s * factor,
+    )
+
+
+def work_off(
+    simulation: Simulation,
+    *,
+    advance: Callable[[float], None] = lambda _: None,
+    keep: Callable[[float], None] = lambda _: None,
+    keep_every_s: float = 10.0,
+    clock: Clock = time.monotonic,
+) -> float:
+    """Work a simulation off in slices that take about a fifth of a second.
+
+    Args:
+        simulation: under way.
+        advance: told the share of the work that was done since the last call.
+        keep: called from time to time with the seconds that it took, to keep what is
+            known so far; it is given a twentieth of the time at most.
+        keep_every_s: how often at most.
+        clock: seconds, rising.
+
+    Returns:
+        The seconds that it took, without keeping.
+    """
+    n_events, is_done = _FIRST_EVENTS, False
+    share, took_s = simulation.share_done, 0.0
+    kept_s, wait_s = clock(), keep_every_s
+    while not is_done:
+        begin_s = clock()
+        is_done = simulation.advance(n_events)
+        slice_s = clock() - begin_s
+        took_s += slice_s
+        growth = _SLICE_S / max(slice_s, 1e-6)
+        n_events = max(1, int(n_events * min(max(growth, 0.1), _MOST_GROWTH)))
+        before, share = share, simulation.share_done
+        advance(max(share - before, 0.0))
+        if not is_done and clock() - kept_s >= wait_s:
+            keep_begin_s = clock()
+            keep(took_s)
+            kept_s = clock()
+            wait_s = max(keep_every_s, 20 * (kept_s - keep_begin_s))
+    return took_s
