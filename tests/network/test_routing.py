@@ -228,7 +228,9 @@ def test_what_cannot_be_routed_is_named() -> None:
         k_shortest_paths(topology, "a", "b", 0)
     with pytest.raises(ConfigError, match="expected a node of the topology"):
         k_shortest_paths(topology, "a", "x", 1)
-    dead = Topology(nodes=("a", "b"), links=(Link(source="a", target="b", rate_bps=0),))
+    dead = Topology(
+        nodes=("a", "b"), links=(Link(source="a", target="b", rate_bps=0.0),)
+    )
     with pytest.raises(ConfigError, match="a->b must carry more than 0 bit/s"):
         ecmp(dead, flows_of([(0, 1)]))
     late = Link(source="a", target="b", delay_s=-1.0)

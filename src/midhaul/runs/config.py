@@ -77,6 +77,7 @@ class Section(BaseModel):
         frozen=True,
         validate_default=True,
         use_attribute_docstrings=False,
+        ser_json_inf_nan="constants",
     )
 
     if not TYPE_CHECKING:  # whoever checks types sees the fields

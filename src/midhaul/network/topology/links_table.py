@@ -14,6 +14,7 @@ import numpy as np
 
 from midhaul.errors import DataError, choice_hint, suggestion
 from midhaul.model import Link, LinkQueue, Topology
+from midhaul.model.display import Shown
 from midhaul.model.topology import Discipline
 from midhaul.network.topology.wiring import MAX_NODES
 
@@ -42,8 +43,8 @@ KEYS = (
 """What a row may say; what it leaves out is as in :class:`~midhaul.model.Link`."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class FoundTopology:
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
+class FoundTopology(Shown):
     """What a reader of topologies has found.
 
     Attributes:

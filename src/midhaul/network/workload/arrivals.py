@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 
 from midhaul.errors import ConfigError, DataError
+from midhaul.model.display import Shown
 
 if TYPE_CHECKING:
     from jaxtyping import Float64, Int64
@@ -130,8 +131,8 @@ class OnOffArrivals:
 _MOST_TIMES = 1_000_000
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class TraceArrivals:
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
+class TraceArrivals(Shown):
     """Starts that were measured, as many as are wanted.
 
     Attributes:

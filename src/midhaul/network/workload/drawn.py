@@ -18,6 +18,7 @@ import numpy as np
 
 from midhaul.errors import ConfigError
 from midhaul.model import Flows, Tally
+from midhaul.model.display import Shown
 from midhaul.network.ideal import wire_bytes
 from midhaul.network.problem import Routes, link_table
 from midhaul.network.routing import ecmp
@@ -42,8 +43,8 @@ _MOST_FLOWS = 100_000_000
 _MOST_NS = 1 << 62
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class LinkLoads:
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
+class LinkLoads(Shown):
     """What flows offer to the links of a topology while they start.
 
     Attributes:

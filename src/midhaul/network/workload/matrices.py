@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from midhaul.errors import ConfigError
+from midhaul.model.display import Shown
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -21,8 +22,8 @@ if TYPE_CHECKING:
     from midhaul.model import Topology
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class TrafficMatrix:
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
+class TrafficMatrix(Shown):
     """How likely flows are between groups of nodes.
 
     Attributes:

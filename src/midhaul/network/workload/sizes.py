@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 
 from midhaul.errors import ConfigError
+from midhaul.model.display import Shown
 
 if TYPE_CHECKING:
     from jaxtyping import Float64, Int64
@@ -151,8 +152,8 @@ class GaussianSize:
         return _whole(rng.normal(self.mean_bytes, self.deviation_bytes, n))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class EmpiricalSize:
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
+class EmpiricalSize(Shown):
     """Sizes by a measured CDF, linear between its points.
 
     Attributes:
