@@ -41,8 +41,8 @@ class Flows(Shown):
     target: Int32[np.ndarray, " n"]
     size_bytes: Int64[np.ndarray, " n"]
     start_ns: Int64[np.ndarray, " n"]
-    transport: Int64[np.ndarray, " n_or_none"] = field(default_factory=_none)
-    label: Int64[np.ndarray, " n_or_zero"] = field(default_factory=_none)
+    transport: Int64[np.ndarray, " n_or_0"] = field(default_factory=_none)
+    label: Int64[np.ndarray, " m_or_0"] = field(default_factory=_none)
     labels: tuple[str, ...] = ("flows",)
     after_offsets: Int64[np.ndarray, " n1_or_0"] = field(default_factory=_none)
     after: Int64[np.ndarray, " k"] = field(default_factory=_none)

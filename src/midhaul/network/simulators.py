@@ -34,7 +34,7 @@ SIMULATORS: Registry[Callable[..., Simulator]] = Registry(
         ),
         "fluid": Entry(place="midhaul.network.fluid:FluidSimulator", needs=_NUMBA),
         "links": Entry(place=f"{__name__}:links_simulator", needs=_NUMBA),
-        "ns3": "midhaul.network.judges.ns3:Ns3Simulator",
+        "ns3": "midhaul.network.judges.ns3.simulator:Ns3Simulator",
         "kernel": "midhaul.network.judges.kernel:KernelSimulator",
     },
 )
