@@ -31,12 +31,12 @@ import numpy as np
 import pyarrow.parquet as pq
 
 from midhaul.deploy.catalogue import builtin_images
-from midhaul.deploy.networks import PACKET_BYTES, read_mahimahi
 from midhaul.deploy.simulate.config import SimulateConfig, SimulatedPolicyConfig
 from midhaul.deploy.simulate.experiment import policy_of, scenario_of
 from midhaul.deploy.simulate.tables import totals_of
 from midhaul.deploy.simulate.world import simulate_gateway
 from midhaul.deploy.uplink_control import forecast_named
+from midhaul.traces import PACKET_BYTES, read_mahimahi
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from midhaul.deploy.networks import NETWORKS, Network, network_named, read_mahimahi
+from midhaul.deploy.networks import NETWORKS, Network, network_named
 from midhaul.errors import ConfigError, DataError
+from midhaul.traces import read_mahimahi
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -12,7 +12,6 @@ from midhaul.deploy.catalogue import read_images
 from midhaul.deploy.curves.readers import read_awstream, read_table
 from midhaul.deploy.enforcement.bridge_config import read_bridge
 from midhaul.deploy.enforcement.rate_map import read_rate_map
-from midhaul.deploy.networks import read_mahimahi
 from midhaul.deploy.requests import read_requests, read_requests_csv
 from midhaul.deploy.store.manifests import parse_config, parse_manifest
 from midhaul.deploy.store.store_index import load_index
@@ -39,6 +38,7 @@ from midhaul.runs.run import Run
 from midhaul.services.node import _json_object
 from midhaul.testbed.load.scenarios import read_arrivals
 from midhaul.testbed.nodes.settings import NodeFile
+from midhaul.traces import read_mahimahi
 from midhaul.vision.data.names import names_from_file
 from midhaul.vision.data.opening import open_dataset
 from midhaul.vision.detectors.card import read_card

@@ -17,10 +17,11 @@ from midhaul.deploy.live.config import LiveConfig
 from midhaul.deploy.live.experiment import judge_run
 from midhaul.deploy.live.loop import BacklogMeter, LiveUplink, PendingPlacement
 from midhaul.deploy.live.tables import MESSAGES, MOVES, PERIODS, REPEATS
-from midhaul.deploy.networks import Network, Trace
+from midhaul.deploy.networks import Network
 from midhaul.deploy.placement.base import Placement
 from midhaul.deploy.plan.choices import allocator_named, eviction_named, placer_named
 from midhaul.runs.run import Run
+from midhaul.traces import Trace
 
 if TYPE_CHECKING:
     from pathlib import Path

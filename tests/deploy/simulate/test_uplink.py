@@ -8,11 +8,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.deploy.simulate.worlds import analytic, policy, scenario
 
-from midhaul.deploy.networks import Network, Trace
+from midhaul.deploy.networks import Network
 from midhaul.deploy.plan.choices import allocator_named, placer_named
 from midhaul.deploy.simulate.ledger import FluidUplink
 from midhaul.deploy.simulate.tables import totals_of
 from midhaul.deploy.simulate.world import simulate_gateway
+from midhaul.traces import Trace
 
 
 def link(rates_bps: list[float], each_s: float = 1.0) -> Network:

@@ -12,13 +12,14 @@ from hypothesis import strategies as st
 from tests.deploy.simulate.worlds import IMAGES, analytic, policy, scenario
 
 from midhaul.deploy.control import Startup
-from midhaul.deploy.networks import Network, Trace
+from midhaul.deploy.networks import Network
 from midhaul.deploy.plan.choices import EVICTIONS, PLACERS, eviction_named, placer_named
 from midhaul.deploy.problem import Gateway
 from midhaul.deploy.simulate.baselines import RaaAsCoded
 from midhaul.deploy.simulate.tables import totals_of
 from midhaul.deploy.simulate.world import simulate_gateway
 from midhaul.errors import DataError
+from midhaul.traces import Trace
 
 if TYPE_CHECKING:
     from midhaul.deploy.simulate.scenario import History, Scenario

@@ -11,7 +11,7 @@ import numpy as np
 
 from midhaul.deploy.catalogue import builtin_images, read_images
 from midhaul.deploy.control import Policy, Startup
-from midhaul.deploy.networks import Network, read_mahimahi
+from midhaul.deploy.networks import Network
 from midhaul.deploy.plan.choices import allocator_named, eviction_named, placer_named
 from midhaul.deploy.problem import Gateway
 from midhaul.deploy.requests import (
@@ -24,6 +24,7 @@ from midhaul.deploy.requests import (
 )
 from midhaul.errors import DataError
 from midhaul.runs.section import value_of
+from midhaul.traces import read_mahimahi
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence

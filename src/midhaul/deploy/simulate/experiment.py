@@ -268,7 +268,7 @@ def network_of(config: SimulateConfig) -> Network:
     up = named.uplink_bps if asked.uplink_bps is None else asked.uplink_bps
     down_bps, name, trace = asked.downlink_bps or named.downlink_bps, named.name, None
     if asked.uplink_trace is not None:
-        from midhaul.deploy.networks import read_mahimahi  # noqa: PLC0415  if asked for
+        from midhaul.traces import read_mahimahi  # noqa: PLC0415  if asked for
 
         trace = read_mahimahi(asked.uplink_trace)
         up, name = trace.mean_bps, f"{named.name}, {trace.name}"

@@ -1,3 +1,4 @@
+from .changing import with_trace as with_trace
 from .fabrics import (
     clos as clos,
     dragonfly as dragonfly,
