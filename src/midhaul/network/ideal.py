@@ -178,7 +178,7 @@ def _check_reverse(
 @njit(cache=True)  # pyright: ignore[reportUntypedFunctionDecorator]
 def time_ns(n_bytes: int, rate_bps: float) -> int:
     """Time that a link needs for bytes, to the nearest nanosecond."""
-    return np.int64(np.floor(8e9 * n_bytes / rate_bps + 0.5))
+    return int(np.floor(8e9 * n_bytes / rate_bps + 0.5))
 
 
 @njit(cache=True)  # pyright: ignore[reportUntypedFunctionDecorator]
@@ -202,15 +202,17 @@ def _train(  # noqa: PLR0913, PLR0917  flat arrays
     data may meet on each link.
     """
     full = payload + header
-    for flow in own:
+    for k in range(len(own)):
+        flow = int(own[k])
         way = links[offsets[flow] : offsets[flow + 1]]
         n = (size_bytes[flow] + payload - 1) // payload
         last = size_bytes[flow] - (n - 1) * payload + header
         total = np.int64(0)
-        for link in way:
+        for i in range(len(way)):
+            link = int(way[i])
             total += delay_ns[link]
             if syn:
-                back = reverse[link]
+                back = int(reverse[link])
                 total += time_ns(syn, rate_bps[link]) + delay_ns[link]
                 total += time_ns(syn, rate_bps[back]) + delay_ns[back]
         if not syn:
@@ -219,7 +221,7 @@ def _train(  # noqa: PLR0913, PLR0917  flat arrays
         longest = np.int64(0)
         ahead = np.int64(0)
         for i in range(len(way)):
-            ahead += time_ns(header, rate_bps[way[i]])
+            ahead += time_ns(header, rate_bps[int(way[i])])
             left = max(ahead, 1) if i == 0 else ahead
             climbed = _stair(way[i:], rate_bps, n, full, last, pace_bps)
             longest = max(longest, left + climbed)
@@ -236,21 +238,21 @@ def _stair(
     pace_bps: float,
 ) -> int:
     """Time for n packets over links, the last one smaller, none of it propagation."""
-    rest = np.int64(0)
-    for link in way:
-        rest += time_ns(last, rate_bps[link])
+    rest = 0
+    for i in range(len(way)):
+        rest += time_ns(last, rate_bps[int(way[i])])
     if n == 1:
         return rest
     slowest = time_ns(full, pace_bps)
     # The last packet alone, behind the pace of the card.
     longest = (n - 1) * slowest + rest
-    climbed = np.int64(0)
-    for link in way:
-        took = time_ns(full, rate_bps[link])
+    climbed = 0
+    for i in range(len(way)):
+        took = time_ns(full, rate_bps[int(way[i])])
         climbed += took
         slowest = max(slowest, took)
         longest = max(longest, climbed + (n - 2) * slowest + rest)
-        rest -= time_ns(last, rate_bps[link])
+        rest -= time_ns(last, rate_bps[int(way[i])])
     return longest
 
 
@@ -267,13 +269,14 @@ def _fork(
 ) -> None:
     """The first packet on each link, then the rest at the bottleneck, terms cut."""
     header = RDMA_HEADER_BYTES
-    for flow in own:
+    for k in range(len(own)):
+        flow = int(own[k])
         n = (size_bytes[flow] + payload - 1) // payload
         first = min(size_bytes[flow], payload)
         total = np.int64(0)
         slowest = np.inf
         for i in range(offsets[flow], offsets[flow + 1]):
-            link = links[i]
+            link = int(links[i])
             slowest = min(slowest, rate_bps[link])
             total += delay_ns[link]
             total += np.int64(8e9 * (first + header) / rate_bps[link])

@@ -337,15 +337,16 @@ def _walk(
     heap_node = np.empty(len(graph.source) + 1, np.int64)
     is_counting = len(links) == 0
     last = -1
-    for flow in order:
-        goal = target[flow]
+    for i in range(len(order)):
+        flow = int(order[i])
+        goal = int(target[flow])
         if goal != last:
             if graph.is_by_hops:
                 _hops_to(graph, goal, distance, heap_node)
             else:
                 _weights_to(graph, goal, distance, heap_at, heap_node)
             last = goal
-        node = np.int64(source[flow])
+        node = int(source[flow])
         if distance[node] == _NOT_REACHED:
             at[flow] = _NOT_REACHED
             continue
@@ -355,7 +356,7 @@ def _walk(
             if not is_counting:
                 links[at[flow] + n] = link
             n += 1
-            node = np.int64(graph.target[link])
+            node = int(graph.target[link])
         if is_counting:
             at[flow] = n
 

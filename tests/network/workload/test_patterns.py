@@ -91,8 +91,8 @@ def check_parts(flows: Flows, n: int, size: int) -> None:
     )
 
 
-@given(st.integers(2, 6), st.booleans())
-def test_all_to_all_has_every_pair_once(n: int, *, is_stepped: bool) -> None:
+@given(n=st.integers(2, 6), is_stepped=st.booleans())
+def test_all_to_all_has_every_pair_once(*, n: int, is_stepped: bool) -> None:
     """Every node sends to every other, and waits for its own step before."""
     flows = all_to_all(nodes(n), 100, is_stepped=is_stepped, step_ns=3, start_ns=7)
     pairs = set(zip(flows.source.tolist(), flows.target.tolist(), strict=True))

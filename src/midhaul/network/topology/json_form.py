@@ -112,7 +112,9 @@ def _row(link: Link) -> dict[str, Any]:
 
 
 def _names(found: object, where: str) -> Sequence[str]:
-    names = cast("list[Any]", found) if isinstance(found, list) else [None]
+    names: list[Any] = [None]
+    if isinstance(found, list):
+        names = cast("list[Any]", found)
     for i, name in enumerate(names):
         if not isinstance(name, str) or not name:
             message = f"{where}: expected a list of names, found {name!r} at {i}"

@@ -76,9 +76,7 @@ class Wiring:
 
     def switch(self, name: str) -> str:
         """Add a node that forwards; its name."""
-        if len(self._nodes) >= MAX_NODES:
-            message = f"a topology has {MAX_NODES:,} nodes at most"
-            raise ConfigError(message, "ask for fewer hosts or switches")
+        self._check_room(1)
         self._nodes.append(name)
         return name
 
@@ -95,18 +93,24 @@ class Wiring:
                 Link(
                     source=source,
                     target=target,
-                    rate_bps=rate,
-                    delay_s=cable.delay_s,
+                    rate_bps=float(rate),
+                    delay_s=float(cable.delay_s),
                     queue=cable.queue,
-                    loss_share=cable.loss_share,
-                    jitter_s=cable.jitter_s,
+                    loss_share=float(cable.loss_share),
+                    jitter_s=float(cable.jitter_s),
                 )
             )
 
     def hosts_at(self, switch: str, n: int, cable: Cable) -> None:
         """Add ``n`` hosts to a switch, named on from those there are."""
+        self._check_room(n)
         for _ in range(n):
             self.join(self.host(f"host{len(self._hosts)}"), switch, cable)
+
+    def _check_room(self, n: int) -> None:
+        if len(self._nodes) + n > MAX_NODES:
+            message = f"a topology has {MAX_NODES:,} nodes at most"
+            raise ConfigError(message, "ask for fewer hosts or switches")
 
     def topology(self) -> Topology:
         """What has been put together."""

@@ -101,8 +101,15 @@ class OnOffArrivals:
         self, rng: np.random.Generator, n: int, horizon_ns: int
     ) -> Int64[np.ndarray, " n"]:
         """``(n,)`` starts; the horizon begins with a time that is on."""
-        # Half as many cycles again as fit on average, and then more as they are needed.
-        begins, ends = [], []
+        n_times = horizon_ns / 1e9 / (self.on_s + self.off_s)
+        if n_times > _MOST_TIMES:
+            message = (
+                f"{horizon_ns / 1e9:g} s hold more than {_MOST_TIMES:,} times of "
+                f"{self.on_s:g} s on and {self.off_s:g} s off"
+            )
+            raise ConfigError(message, "make on_s and off_s longer")
+        begins: list[int] = []
+        ends: list[int] = []
         now = 0
         while now < horizon_ns:
             for is_on, mean in ((True, self.on_s), (False, self.off_s)):
@@ -113,12 +120,6 @@ class OnOffArrivals:
                 now += length
                 if now >= horizon_ns:
                     break
-            if len(begins) > _MOST_TIMES:
-                message = (
-                    f"{horizon_ns / 1e9:g} s hold more than {_MOST_TIMES:,} times of "
-                    f"{self.on_s:g} s on and {self.off_s:g} s off"
-                )
-                raise ConfigError(message, "make on_s and off_s longer")
         first = np.array(begins, np.int64)
         before = np.zeros(len(first) + 1, np.int64)
         np.cumsum(np.array(ends, np.int64) - first, out=before[1:])

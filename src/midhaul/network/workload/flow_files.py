@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
@@ -194,7 +194,9 @@ def _ends(
     except (ValueError, AttributeError, pa.ArrowException) as error:
         message = f"{file}, column {name}: expected names of nodes, {error}"
         raise DataError(message, _HINT) from error
-    index = {node: i for i, node in enumerate(topology.nodes) if node in hosts}
+    index: dict[Any, int] = {
+        node: i for i, node in enumerate(topology.nodes) if node in hosts
+    }
     known = [index.get(word, _NO_NODE) for word in names]
     return np.array([*known, _NO_NODE], np.int32)[which]
 
