@@ -68,6 +68,8 @@ class RdmaTransport:
             trip; dcqcn, hpcc, timely: a 5000th, 2500th, 1000th of the full rate).
         hyper_bps: dcqcn, timely: increase when nothing was congested for long; 0: ten
             times the additive one, five times with timely.
+        rounds: hpcc: rounds of additive increase before a multiplicative one; dcqcn: of
+            fast recovery before an additive one.
         low_s: timely: round trip below which it speeds up.
         high_s: timely: round trip above which it slows down.
         as_fork: true where the quirks of that simulator are followed, to compare.
@@ -88,6 +90,7 @@ class RdmaTransport:
     utilisation: float = 0.95
     additive_bps: float = 0.0
     hyper_bps: float = 0.0
+    rounds: int = 5
     low_s: float = 50e-6
     high_s: float = 125e-6
     as_fork: bool = False
