@@ -1,0 +1,333 @@
+"""How many events a second does the packet simulator do, and what bounds it?
+
+RDMA on paths of 3, 5 and 7 hosts and in a fabric of 256, growth from 20,000 to a
+million flows, memory, and the operations of its heap alone, which are the least that it
+must do.
+
+    python benchmarks/packet.py [--quick] [--data DIR]
+"""
+
+from __future__ import annotations
+
+import argparse
+import resource
+import subprocess
+import sys
+import time
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+from numba import njit
+
+from midhaul.model import Flows, Link, Topology
+from midhaul.network.packet import events
+from midhaul.network.packet.simulator import PacketSimulator
+from midhaul.network.problem import NetworkProblem, Routes
+from midhaul.network.transports import RdmaCongestion, RdmaTransport
+
+DATA = Path(__file__).parent.parent.parent / "shared" / "data"
+ALL: tuple[RdmaCongestion, ...] = ("dctcp", "dcqcn", "hpcc", "timely")
+N_HOSTS = (3, 5, 7)
+SIZES, SIZES_QUICK = (20_000, 200_000, 1_000_000), (5_000, 20_000)
+MEAN_BYTES, LOAD = 20_000, 0.5
+N_RACKS, N_IN_RACK, N_PODS, N_PLANES, N_SPINES = 32, 8, 2, 2, 16
+WINDOW_BYTES, THRESHOLD_BYTES = 18_000, 10_000
+N_HEAP = (10, 1500)  # events at once on a path, and in the fabric
+SEED = 11
+
+
+def links_of(ends: list[tuple[str, str, float, float]]) -> tuple[Link, ...]:
+    """Links both ways."""
+    return tuple(
+        Link(source=x, target=y, rate_bps=rate, delay_s=delay)
+        for a, b, rate, delay in ends
+        for x, y in ((a, b), (b, a))
+    )
+
+
+def transport(congestion: RdmaCongestion) -> RdmaTransport:
+    """The transport of all runs."""
+    return RdmaTransport(
+        congestion=congestion,
+        window_bytes=WINDOW_BYTES,
+        max_rate_bps=10e9,
+        ecn_min_bytes=THRESHOLD_BYTES,
+        ecn_max_bytes=THRESHOLD_BYTES * (1 if congestion == "dctcp" else 4),
+        ecn_share=0.2,
+    )
+
+
+def spread(
+    source: np.ndarray,
+    target: np.ndarray,
+    size: np.ndarray,
+    routes: Routes,
+    topology: Topology,
+    rng: np.random.Generator,
+) -> Flows:
+    """Flows in bursts (lognormal, sigma 2), so that the busiest link has the load."""
+    gaps = rng.lognormal(0.0, 2.0, len(size))
+    per_link = np.zeros(len(topology.links))
+    counts = np.diff(routes.offsets)
+    np.add.at(per_link, routes.links, np.repeat(size * 1.048, counts))
+    rates = np.array([link.rate_bps for link in topology.links])
+    lasts_ns = float((per_link * 8e9 / rates).max()) / LOAD
+    start = np.cumsum(gaps * (lasts_ns / gaps.sum())).astype(np.int64)
+    return Flows(source=source, target=target, size_bytes=size, start_ns=start)
+
+
+def path_problem(
+    n_hosts: int, n_flows: int, congestion: RdmaCongestion
+) -> NetworkProblem:
+    """Flows between random pairs of hosts on a line, as in m3's training set."""
+    rng = np.random.default_rng(SEED)
+    hosts = tuple(f"h{i}" for i in range(n_hosts))
+    inner = [f"s{i}" for i in range(1, n_hosts - 1)]
+    ends = [(hosts[0], inner[0], 10e9, 1e-6), (hosts[-1], inner[-1], 10e9, 1e-6)]
+    ends += [
+        (f"h{i}", f"s{i}", 100e12, min(i, n_hosts - 1 - i) * 1e-6)
+        for i in range(1, n_hosts - 1)
+    ]
+    ends += [(a, b, 40e9, 1e-6) for a, b in pairwise(inner)]
+    topology = Topology(nodes=(*hosts, *inner), links=links_of(ends), hosts=hosts)
+    index = {(k.source, k.target): i for i, k in enumerate(topology.links)}
+    pairs = [(a, b) for a in range(n_hosts) for b in range(a + 1, n_hosts)]
+    drawn = rng.integers(0, len(pairs), n_flows)
+    drawn[rng.random(n_flows) < 1 / 3] = pairs.index((0, n_hosts - 1))
+    ways: list[list[int]] = []
+    for a, b in pairs:
+        first, last = max(a, 1), min(b, n_hosts - 2)
+        nodes = [f"h{a}", *(f"s{i}" for i in range(first, last + 1)), f"h{b}"]
+        ways.append([index[step] for step in pairwise(nodes)])
+    ends_of = np.array(pairs, np.int32)[drawn]
+    size = 1 + rng.exponential(MEAN_BYTES, n_flows).astype(np.int64)
+    routes = routes_of(ways, drawn)
+    flows = spread(ends_of[:, 0], ends_of[:, 1], size, routes, topology, rng)
+    return NetworkProblem(
+        topology=topology,
+        flows=flows,
+        routes=routes,
+        transports=(transport(congestion),),
+    )
+
+
+def routes_of(ways: list[list[int]], drawn: np.ndarray) -> Routes:
+    """Routes of flows that take one of a few ways each."""
+    counts = np.array([len(way) for way in ways])[drawn]
+    offsets = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
+    table = np.full((len(ways), max(len(way) for way in ways)), -1, np.int32)
+    for row, way in zip(table, ways, strict=True):
+        row[: len(way)] = way
+    flat = table[drawn].ravel()
+    return Routes(offsets=offsets, links=flat[flat >= 0])
+
+
+def fabric() -> tuple[Topology, dict[tuple[str, str], int]]:
+    """32 racks of 8 hosts in 2 pods, 2 planes of 16 spines; 10 and 40 Gbit/s, 1 µs."""
+    n_hosts = N_RACKS * N_IN_RACK
+    hosts = tuple(f"h{i}" for i in range(n_hosts))
+    racks = tuple(f"r{i}" for i in range(N_RACKS))
+    pods = tuple(f"a{p}.{q}" for p in range(N_PODS) for q in range(N_PLANES))
+    spines = tuple(f"s{q}.{i}" for q in range(N_PLANES) for i in range(N_SPINES))
+    ends = [(h, f"r{i // N_IN_RACK}", 10e9, 1e-6) for i, h in enumerate(hosts)]
+    for rack in range(N_RACKS):
+        pod = rack * N_PODS // N_RACKS
+        ends += [(f"r{rack}", f"a{pod}.{q}", 40e9, 1e-6) for q in range(N_PLANES)]
+    for p in range(N_PODS):
+        for q in range(N_PLANES):
+            ends += [(f"a{p}.{q}", f"s{q}.{i}", 40e9, 1e-6) for i in range(N_SPINES)]
+    topology = Topology(
+        nodes=(*hosts, *racks, *pods, *spines), links=links_of(ends), hosts=hosts
+    )
+    return topology, {(k.source, k.target): i for i, k in enumerate(topology.links)}
+
+
+def fabric_problem(
+    n_flows: int, congestion: RdmaCongestion, data: Path, memory: int = 0
+) -> NetworkProblem:
+    """Flows of WebServer's sizes between random hosts of the fabric, by ECMP."""
+    rng = np.random.default_rng(SEED)
+    topology, index = fabric()
+    n_hosts = N_RACKS * N_IN_RACK
+    source = rng.integers(0, n_hosts, n_flows).astype(np.int32)
+    target = (source + rng.integers(1, n_hosts, n_flows)) % n_hosts
+    plane = rng.integers(0, N_PLANES, n_flows)
+    spine = rng.integers(0, N_SPINES, n_flows)
+    offsets, found = [0], []
+    for a, b, q, i in zip(
+        source.tolist(), target.tolist(), plane.tolist(), spine.tolist(), strict=True
+    ):
+        from_rack, to_rack = a // N_IN_RACK, b // N_IN_RACK
+        from_pod, to_pod = (r * N_PODS // N_RACKS for r in (from_rack, to_rack))
+        nodes = [f"h{a}", f"r{from_rack}"]
+        if from_pod != to_pod:
+            nodes += [f"a{from_pod}.{q}", f"s{q}.{i}", f"a{to_pod}.{q}", f"r{to_rack}"]
+        elif from_rack != to_rack:
+            nodes += [f"a{from_pod}.{q}", f"r{to_rack}"]
+        nodes.append(f"h{b}")
+        found += [index[step] for step in pairwise(nodes)]
+        offsets.append(len(found))
+    routes = Routes(offsets=np.array(offsets), links=np.array(found, np.int32))
+    size = web_server_sizes(n_flows, data, rng)
+    flows = spread(source, target.astype(np.int32), size, routes, topology, rng)
+    return NetworkProblem(
+        topology=topology,
+        flows=flows,
+        routes=routes,
+        transports=(transport(congestion),),
+        switch_buffer_bytes=memory,
+    )
+
+
+def web_server_sizes(n: int, data: Path, rng: np.random.Generator) -> np.ndarray:
+    """Sizes of a file of percentiles, or lognormal ones of about the same mean."""
+    files = sorted((data / "flow_sizes").glob("*[wW]eb*erver*"))
+    if not files:
+        return 1 + np.minimum(rng.lognormal(7.5, 2.8, n), 1e7).astype(np.int64)
+    rows = [line.split() for line in files[0].read_text(encoding="utf-8").splitlines()]
+    table = np.array([[float(x) for x in row[:2]] for row in rows if is_number(row)])
+    return 1 + np.interp(rng.random(n) * 100, table[:, 1], table[:, 0]).astype(np.int64)
+
+
+def is_number(row: list[str]) -> bool:
+    """Whether a row begins with a number."""
+    return bool(row) and row[0].replace(".", "").replace("e+", "").isdigit()
+
+
+def timed(problem: NetworkProblem, n_times: int = 3) -> tuple[float, int]:
+    """Least CPU seconds of a simulation, without making its tables; its events."""
+    least, n_events = float("inf"), 0
+    for _ in range(n_times):
+        simulation = PacketSimulator().begin(problem)
+        before = time.process_time()
+        simulation.advance(1 << 60)
+        least = min(least, time.process_time() - before)
+        found = simulation.results()
+        n_events = found.n_events
+        if not found.is_finished.all():
+            sys.exit("some flows did not end")
+    return least, n_events
+
+
+@njit(cache=True)
+def churn(heap: np.ndarray, meta: np.ndarray, n: int, n_pairs: int) -> int:
+    """Pop the earliest event and push one later, so often, with ``n`` in the heap."""
+    state = np.int64(12345)
+    for i in range(n):
+        state = (state * 1103515245 + 12345) & 0x7FFFFFFF
+        events.push(heap, meta, state % 4000, events.order_of(meta, 0, i))
+    for _ in range(n_pairs):
+        events.settle(heap, meta)
+        time_ns, order = heap[0, 0], heap[0, 1]
+        meta[events.HAS_HOLE] = 1
+        state = (state * 1103515245 + 12345) & 0x7FFFFFFF
+        later = time_ns + 500 + state % 4000
+        events.push(heap, meta, later, events.order_of(meta, 0, order & 7))
+    return heap[0, 0]
+
+
+def heap_alone(n: int, n_pairs: int = 5_000_000) -> float:
+    """Pairs of pop and push a second, with ``n`` events in the heap."""
+    for n_now in (10, n_pairs):  # the first compiles it
+        heap, meta = events.empty_heap(n + 2), np.zeros(events.N_META, np.int64)
+        before = time.process_time()
+        churn(heap, meta, n, n_now)
+        took = time.process_time() - before
+    return n_pairs / took
+
+
+def memory_of(n_flows: int) -> float:
+    """Most memory of a process that simulates a path with so many flows, in MB."""
+    command = [sys.executable, __file__, "--memory-of", str(n_flows)]
+    found = subprocess.run(command, check=True, capture_output=True, text=True)
+    return float(found.stdout)
+
+
+def paths(n_flows: int) -> dict[int, float]:
+    """Time and events of each transport on each path; events a second with DCTCP."""
+    rates: dict[int, float] = {}
+    print(f"paths, {n_flows:,} flows, load {LOAD}: CPU s, events, million events/s")
+    for n_hosts in N_HOSTS:
+        for congestion in ALL:
+            took, n_events = timed(path_problem(n_hosts, n_flows, congestion))
+            rate = n_events / took
+            rates.setdefault(n_hosts, rate)
+            print(
+                f"  {n_hosts} hosts {congestion:<7}{took:8.3f}{n_events:>12,}"
+                f"{rate / 1e6:7.1f}"
+            )
+    return rates
+
+
+def growth(sizes: tuple[int, ...]) -> float:
+    """Time for each flow at the most flows over that at the fewest."""
+    each: list[float] = []
+    print("growth, 3 hosts, DCTCP: flows, CPU s, µs for each")
+    for n in sizes:
+        took, _ = timed(path_problem(3, n, "dctcp"), 2)
+        each.append(took / n)
+        print(f"  {n:>9,}{took:8.3f}{each[-1] * 1e6:8.2f}")
+    return each[-1] / each[0]
+
+
+def fabrics(n_flows: int, data: Path) -> float:
+    """Events a second in the fabric with DCTCP; the others are printed."""
+    first = 0.0
+    print(f"fabric of 256 hosts, {n_flows:,} flows: CPU s, events, million events/s")
+    for name, memory in (("dctcp", 0), ("dctcp", 400_000), ("hpcc", 0)):
+        problem = fabric_problem(n_flows, name, data, memory)
+        n_packets = int((-(-problem.flows.size_bytes // 1000)).sum())
+        took, n_events = timed(problem, 2)
+        first = first or n_events / took
+        print(
+            f"  {name:<7}memory {memory:>7,} {n_packets:>11,} packets{took:8.2f}"
+            f"{n_events:>13,}{n_events / took / 1e6:7.1f}"
+        )
+    return first
+
+
+def main() -> int:
+    """Measure, print the figures, and fail when one is short."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="fewer flows")
+    parser.add_argument("--data", type=Path, default=DATA, help="folder of data sets")
+    parser.add_argument("--memory-of", type=int, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.memory_of:
+        simulation = PacketSimulator().begin(
+            path_problem(3, options.memory_of, "dctcp")
+        )
+        simulation.advance(1 << 60)
+        simulation.results()
+        print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3)
+        return 0
+    sizes = SIZES_QUICK if options.quick else SIZES
+    n_fabric = 5_000 if options.quick else 100_000
+    rates = paths(sizes[0])
+    slower = growth(sizes)
+    in_fabric = fabrics(n_fabric, options.data)
+    few, many = memory_of(sizes[0]), memory_of(sizes[-1])
+    per_million = (many - few) / (sizes[-1] - sizes[0]) * 1e6
+    print(f"memory: {few:.0f} MB at {sizes[0]:,} flows, {many:.0f} at {sizes[-1]:,}")
+    alone = [heap_alone(n) for n in N_HEAP]
+    for n, rate in zip(N_HEAP, alone, strict=True):
+        print(f"heap alone, {n} events in it: {rate / 1e6:.1f} million a second")
+    print(f"3 hosts have {rates[3] / alone[0]:.2f} of what their heap alone would have")
+    figures = [
+        ("path_events_per_s", min(rates.values()), "1/s", ">=", 15e6),
+        ("fabric_events_per_s", in_fabric, "1/s", ">=", 8e6),
+        ("growth_of_time_per_flow", slower, "ratio", "<=", 1.5),
+        ("memory_per_million_flows", per_million, "MB", "<=", 600),
+    ]
+    is_short = False
+    for name, value, unit, sign, bar in figures:
+        is_ok = value >= bar if sign == ">=" else value <= bar
+        is_short |= not is_ok
+        verdict = "ok" if is_ok else "short"
+        print(f"figure {name} {value:.4g} {unit} bar {sign}{bar:.4g} {verdict}")
+    return int(is_short)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
