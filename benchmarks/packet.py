@@ -24,6 +24,8 @@ from midhaul.model import Flows, Link, Topology
 from midhaul.network.packet import events
 from midhaul.network.packet.simulator import PacketSimulator
 from midhaul.network.problem import NetworkProblem, Routes
+from midhaul.network.routing import ecmp
+from midhaul.network.topology import Cable, clos
 from midhaul.network.transports import RdmaCongestion, RdmaTransport
 
 DATA = Path(__file__).parent.parent.parent / "shared" / "data"
@@ -123,24 +125,19 @@ def routes_of(ways: list[list[int]], drawn: np.ndarray) -> Routes:
     return Routes(offsets=offsets, links=flat[flat >= 0])
 
 
-def fabric() -> tuple[Topology, dict[tuple[str, str], int]]:
+def fabric() -> Topology:
     """32 racks of 8 hosts in 2 pods, 2 planes of 16 spines; 10 and 40 Gbit/s, 1 µs."""
-    n_hosts = N_RACKS * N_IN_RACK
-    hosts = tuple(f"h{i}" for i in range(n_hosts))
-    racks = tuple(f"r{i}" for i in range(N_RACKS))
-    pods = tuple(f"a{p}.{q}" for p in range(N_PODS) for q in range(N_PLANES))
-    spines = tuple(f"s{q}.{i}" for q in range(N_PLANES) for i in range(N_SPINES))
-    ends = [(h, f"r{i // N_IN_RACK}", 10e9, 1e-6) for i, h in enumerate(hosts)]
-    for rack in range(N_RACKS):
-        pod = rack * N_PODS // N_RACKS
-        ends += [(f"r{rack}", f"a{pod}.{q}", 40e9, 1e-6) for q in range(N_PLANES)]
-    for p in range(N_PODS):
-        for q in range(N_PLANES):
-            ends += [(f"a{p}.{q}", f"s{q}.{i}", 40e9, 1e-6) for i in range(N_SPINES)]
-    topology = Topology(
-        nodes=(*hosts, *racks, *pods, *spines), links=links_of(ends), hosts=hosts
+    inner = Cable(rate_bps=40e9, delay_s=1e-6)
+    return clos(
+        n_pods=N_PODS,
+        n_racks=N_RACKS // N_PODS,
+        n_hosts=N_IN_RACK,
+        n_planes=N_PLANES,
+        n_spines=N_SPINES,
+        access=Cable(rate_bps=10e9, delay_s=1e-6),
+        fabric=inner,
+        spine=inner,
     )
-    return topology, {(k.source, k.target): i for i, k in enumerate(topology.links)}
 
 
 def fabric_problem(
@@ -148,29 +145,18 @@ def fabric_problem(
 ) -> NetworkProblem:
     """Flows of WebServer's sizes between random hosts of the fabric, by ECMP."""
     rng = np.random.default_rng(SEED)
-    topology, index = fabric()
-    n_hosts = N_RACKS * N_IN_RACK
-    source = rng.integers(0, n_hosts, n_flows).astype(np.int32)
-    target = (source + rng.integers(1, n_hosts, n_flows)) % n_hosts
-    plane = rng.integers(0, N_PLANES, n_flows)
-    spine = rng.integers(0, N_SPINES, n_flows)
-    offsets, found = [0], []
-    for a, b, q, i in zip(
-        source.tolist(), target.tolist(), plane.tolist(), spine.tolist(), strict=True
-    ):
-        from_rack, to_rack = a // N_IN_RACK, b // N_IN_RACK
-        from_pod, to_pod = (r * N_PODS // N_RACKS for r in (from_rack, to_rack))
-        nodes = [f"h{a}", f"r{from_rack}"]
-        if from_pod != to_pod:
-            nodes += [f"a{from_pod}.{q}", f"s{q}.{i}", f"a{to_pod}.{q}", f"r{to_rack}"]
-        elif from_rack != to_rack:
-            nodes += [f"a{from_pod}.{q}", f"r{to_rack}"]
-        nodes.append(f"h{b}")
-        found += [index[step] for step in pairwise(nodes)]
-        offsets.append(len(found))
-    routes = Routes(offsets=np.array(offsets), links=np.array(found, np.int32))
+    topology = fabric()
+    index = {name: i for i, name in enumerate(topology.nodes)}
+    hosts = np.array([index[name] for name in topology.hosts], np.int32)
+    source = rng.integers(0, len(hosts), n_flows)
+    target = (source + rng.integers(1, len(hosts), n_flows)) % len(hosts)
     size = web_server_sizes(n_flows, data, rng)
-    flows = spread(source, target.astype(np.int32), size, routes, topology, rng)
+    start = np.zeros(n_flows, np.int64)
+    flows = Flows(
+        source=hosts[source], target=hosts[target], size_bytes=size, start_ns=start
+    )
+    routes = ecmp(topology, flows, seed=SEED)
+    flows = spread(flows.source, flows.target, size, routes, topology, rng)
     return NetworkProblem(
         topology=topology,
         flows=flows,

@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-import hashlib
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from midhaul.errors import DataError, SimulationError
+from midhaul.network.ideal import ideal_fct_ns
 from midhaul.network.packet import rdma_layout as at
 from midhaul.network.packet.events import HEAP_SIZE, larger, more_free
 from midhaul.network.packet.rdma_kernel import run
-from midhaul.network.packet.rdma_tables import build, header_bytes, no_slots
-from midhaul.network.problem import link_table
+from midhaul.network.packet.rdma_tables import build, no_slots
+from midhaul.network.problem import busiest_links, fingerprint
 from midhaul.network.simulator import FlowResults, LinkResults, Timeline
-from midhaul.network.transports import RdmaTransport
 
 if TYPE_CHECKING:
-    from jaxtyping import Int32, Int64
-
     from midhaul.network.problem import NetworkProblem
     from midhaul.network.simulator import Arrays
 
@@ -60,7 +57,7 @@ class RdmaSimulation:
             found = "other arrays"
         elif int(state["version"][0]) != VERSION:
             found = f"one of version {int(state['version'][0])}"
-        elif not np.array_equal(state["problem"], digest(self._problem)):
+        elif not np.array_equal(state["problem"], _digest(self._problem)):
             found = "one of another problem"
         if found:
             message = f"expected a state of version {VERSION} of this problem, "
@@ -98,7 +95,7 @@ class RdmaSimulation:
         }
         return arrays | {
             "version": np.array([VERSION]),
-            "problem": digest(self._problem),
+            "problem": _digest(self._problem),
         }
 
     def results(self) -> FlowResults:
@@ -111,10 +108,10 @@ class RdmaSimulation:
         return FlowResults(
             start_ns=t.started.copy(),
             fct_ns=t.fct.copy(),
-            ideal_fct_ns=ideal_ns(problem),
+            ideal_fct_ns=ideal_fct_ns(problem),
             n_retransmitted=t.repeated.copy(),
             n_marked=t.marked.copy(),
-            busiest_link=busiest_links(problem, links.busy_ns),
+            busiest_link=busiest_links(problem.routes, links.busy_ns),
             links=links,
             timeline=self._timeline() if problem.watched else None,
             n_events=int(t.meta[at.N_EVENTS]),
@@ -195,59 +192,6 @@ def _twice(n: int) -> int:
     return 2 * n
 
 
-def digest(problem: NetworkProblem) -> np.ndarray:
-    """``(32,)`` bytes by which a state knows its problem."""
-    found = hashlib.sha256()
-    flows, routes = problem.flows, problem.routes
-    for array in (
-        *(flows.source, flows.target, flows.size_bytes, flows.start_ns),
-        *(flows.transport, flows.after_offsets, flows.after),
-        *(routes.offsets, routes.links),
-    ):
-        found.update(np.ascontiguousarray(array).tobytes())
-    rest = (
-        *(problem.topology, problem.transports, problem.switch_buffer_bytes),
-        *(problem.seed, problem.until_ns, problem.watched, problem.sample_ns),
-    )
-    found.update(repr(rest).encode())
-    return np.frombuffer(found.digest(), np.uint8).copy()
-
-
-def busiest_links(
-    problem: NetworkProblem, busy_ns: Int64[np.ndarray, " m"]
-) -> Int32[np.ndarray, " n"]:
-    """Of the links on the way of each flow, the one that sent longest."""
-    routes = problem.routes
-    if not len(routes.links):
-        return np.zeros(len(problem.flows), np.int32)
-    busy = busy_ns[routes.links]
-    counts = np.diff(routes.offsets)
-    most = np.repeat(np.maximum.reduceat(busy, routes.offsets[:-1]), counts)
-    places = np.where(busy == most, np.arange(len(busy)), len(busy))
-    return routes.links[np.minimum.reduceat(places, routes.offsets[:-1])]
-
-
-def ideal_ns(problem: NetworkProblem) -> Int64[np.ndarray, " n"]:
-    """What each flow takes alone: a packet on each link, the rest on the slowest.
-
-    Headers count, telemetry too; flows are not slowed by their windows.
-    """
-    flows, routes = problem.flows, problem.routes
-    if not len(flows):
-        return np.zeros(0, np.int64)
-    links = link_table(problem.topology)
-    index = flows.transport if len(flows.transport) else np.zeros(len(flows), np.int64)
-    found = [t for t in problem.transports if isinstance(t, RdmaTransport)]
-    mtu = np.array([t.mtu_bytes for t in found])[index]
-    header = np.array([header_bytes(t) for t in found])[index]
-    most = np.array([t.max_rate_bps for t in found])[index]
-    first = np.minimum(mtu, flows.size_bytes)
-    n_packets = -(-flows.size_bytes // mtu)
-    starts = routes.offsets[:-1]
-    ns_per_byte = 8e9 / links.rate_bps[routes.links]
-    delay = np.add.reduceat(links.delay_ns[routes.links], starts)
-    each = np.add.reduceat(ns_per_byte, starts)
-    slowest = np.maximum(np.maximum.reduceat(ns_per_byte, starts), 8e9 / most)
-    rest = flows.size_bytes - first + (n_packets - 1) * header
-    ideal = delay + (first + header) * each + rest * slowest
-    return np.maximum(np.rint(ideal), 1).astype(np.int64)
+def _digest(problem: NetworkProblem) -> np.ndarray:
+    """Bytes by which a state knows its problem."""
+    return np.frombuffer(fingerprint(problem), np.uint8).copy()

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from midhaul.errors import ConfigError
+from midhaul.network.ideal import framing
 from midhaul.network.packet import rdma_layout as at
 from midhaul.network.packet.events import (
     MOST_OBJECTS,
@@ -35,7 +36,6 @@ if TYPE_CHECKING:
 N_PACKETS, N_SLOTS, N_TURNS, N_ROWS = 4096, 256, 16, 1024
 """Rows that there are at first; they become more when they are short."""
 
-HEADER_BYTES, TELEMETRY_BYTES, STAMP_BYTES = 48, 42, 8
 ACK_BYTES, TELEMETRY_ACK_BYTES = 60, 88
 FASTEST = 1 << 60
 """Bits per second of a link that takes no time."""
@@ -46,12 +46,6 @@ _SHIFT = 3
 
 SWEEPS = 8
 """How often during a time-out it is looked for those that are over."""
-
-
-def header_bytes(transport: RdmaTransport) -> int:
-    """Bytes that a data packet has above its payload."""
-    extra = {"hpcc": TELEMETRY_BYTES, "timely": STAMP_BYTES}
-    return HEADER_BYTES + extra.get(transport.congestion, 0)
 
 
 def rdma_transports(problem: NetworkProblem) -> tuple[RdmaTransport, ...]:
@@ -147,7 +141,7 @@ def _transport_rows(
         name = transport.congestion
         row[at.T_CONGESTION] = _CODES[name]
         row[at.T_MTU] = transport.mtu_bytes
-        row[at.T_HEADER] = header_bytes(transport)
+        row[at.T_HEADER] = framing(transport).header_bytes
         row[at.T_ACK] = TELEMETRY_ACK_BYTES if name == "hpcc" else ACK_BYTES
         row[at.T_URGENT_ACK] = name in ("dctcp", "timely")
         row[at.T_MIN_RATE] = _whole(transport.min_rate_bps)
@@ -201,7 +195,7 @@ def _headroom(
         return int(_whole(rate) * int(links.delay_ns[port]) // 8 // 1_000_000_000 * 3)
     if not isfinite(rate):
         return inf
-    full = max(header_bytes(t) + t.mtu_bytes for t in transports)
+    full = max(framing(t).header_bytes + t.mtu_bytes for t in transports)
     waits_s = (full + at.PFC_BYTES) * 8 / back_rate
     travels_s = float(links.delay_ns[back] + links.delay_ns[port]) / 1e9
     return ceil(rate / 8 * (waits_s + travels_s)) + 2 * full
@@ -227,7 +221,7 @@ def _fill_switches(
     is_fork, has_pfc = transports[0].as_fork, transports[0].has_pfc
     first = routes.links[routes.offsets[:-1]]
     nic_rate = float(links.rate_bps[first].min())
-    full = max(header_bytes(t) + t.mtu_bytes for t in transports)
+    full = max(framing(t).header_bytes + t.mtu_bytes for t in transports)
     for i, node in enumerate(nodes.tolist()):
         ports = np.flatnonzero((links.target == node) & (links.reverse >= 0)).tolist()
         taken, most_shift = 0.0, 0
