@@ -17,16 +17,20 @@ schedule one other: ``settle`` closes it where none did.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 from numba import njit  # pyright: ignore[reportUnknownVariableType]
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from jaxtyping import Int64, UInt64
 
-    Heap = Int64[np.ndarray, "n 2"]
-    Meta = Int64[np.ndarray, " k"]
+    Heap = Any
+    Meta = Any
+
+Function = TypeVar("Function", bound="Callable[..., Any]")
 
 HEAP_SIZE, HAS_HOLE, NEXT_SEQUENCE, N_FREE = 0, 1, 2, 3
 N_META = 4
@@ -39,8 +43,24 @@ MOST_SEQUENCES = 1 << (63 - CODE_BITS)
 _CODE = (1 << CODE_BITS) - 1
 _KIND = (1 << KIND_BITS) - 1
 
+# Arrays belong to Python while a kernel runs. Without _nrt=False references to them are
+# counted at each assignment and call, which takes 40 times as long as the work itself.
+_njit: Any = njit
+_compiled = _njit(cache=True, _nrt=False, error_model="numpy")
+_inlined = _njit(cache=True, _nrt=False, error_model="numpy", inline="always")
 
-@njit(cache=True, inline="always")  # pyright: ignore[reportUntypedFunctionDecorator]
+
+def compiled(function: Function) -> Function:
+    """Compile a kernel, or what kernels call; nothing in it can make an array."""
+    return _compiled(function)
+
+
+def inlined(function: Function) -> Function:
+    """Make a function a part of the kernels that call it, for what few places call."""
+    return _inlined(function)
+
+
+@inlined
 def order_of(meta: Meta, kind: int, index: int) -> int:
     """Reserve the next sequence number for an event of this kind on this object."""
     sequence = meta[NEXT_SEQUENCE]
@@ -48,19 +68,19 @@ def order_of(meta: Meta, kind: int, index: int) -> int:
     return (sequence << CODE_BITS) | (index << KIND_BITS) | kind
 
 
-@njit(cache=True, inline="always")  # pyright: ignore[reportUntypedFunctionDecorator]
+@inlined
 def kind_of(order: int) -> int:
     """What kind of event this is."""
     return order & _KIND
 
 
-@njit(cache=True, inline="always")  # pyright: ignore[reportUntypedFunctionDecorator]
+@inlined
 def object_of(order: int) -> int:
     """Which object it happens to."""
     return (order & _CODE) >> KIND_BITS
 
 
-@njit(cache=True)  # pyright: ignore[reportUntypedFunctionDecorator]
+@compiled
 def _sift_down(heap: Heap, size: int, time: int, order: int) -> None:
     """Put an entry where the root was, and what is earlier above it."""
     at = 0
@@ -85,7 +105,7 @@ def _sift_down(heap: Heap, size: int, time: int, order: int) -> None:
     heap[at, 1] = order
 
 
-@njit(cache=True)  # pyright: ignore[reportUntypedFunctionDecorator]
+@compiled
 def push(heap: Heap, meta: Meta, time: int, order: int) -> None:
     """Schedule an event; into the hole of the last one popped, where that is open."""
     size = meta[HEAP_SIZE]
@@ -107,7 +127,7 @@ def push(heap: Heap, meta: Meta, time: int, order: int) -> None:
     heap[at, 1] = order
 
 
-@njit(cache=True)  # pyright: ignore[reportUntypedFunctionDecorator]
+@compiled
 def settle(heap: Heap, meta: Meta) -> int:
     """Close the hole of the last event, and say how many are left.
 
@@ -123,8 +143,8 @@ def settle(heap: Heap, meta: Meta) -> int:
     return size
 
 
-@njit(cache=True, inline="always")  # pyright: ignore[reportUntypedFunctionDecorator]
-def take(free: Int64[np.ndarray, " n"], meta: Meta) -> int:
+@inlined
+def take(free: Heap, meta: Meta) -> int:
     """An index that nobody uses; the last that was given back, while its row is near.
 
     The caller has made sure that ``meta[N_FREE]`` is above 0.
@@ -134,7 +154,7 @@ def take(free: Int64[np.ndarray, " n"], meta: Meta) -> int:
     return free[left]
 
 
-@njit(cache=True, inline="always")  # pyright: ignore[reportUntypedFunctionDecorator]
+@inlined
 def give_back(free: Int64[np.ndarray, " n"], meta: Meta, index: int) -> None:
     """Say that an index is no longer used."""
     left = meta[N_FREE]
@@ -142,7 +162,7 @@ def give_back(free: Int64[np.ndarray, " n"], meta: Meta, index: int) -> None:
     meta[N_FREE] = left + 1
 
 
-@njit(cache=True)  # pyright: ignore[reportUntypedFunctionDecorator]
+@compiled
 def draw(random: UInt64[np.ndarray, " 1"]) -> float:
     """A number from [0, 1): xorshift64* (Vigna, 2016), the same on every machine."""
     x = random[0]

@@ -8,15 +8,14 @@
 Rates are whole bits per second, rounded down, as they are in the simulator behind HPCC.
 What differs from the papers is numbered in ``docs/explanation/network-rdma.md``.
 """
-# pyright: reportUntypedFunctionDecorator=false
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numba import njit  # pyright: ignore[reportUnknownVariableType]
 
+from midhaul.network.packet.events import compiled, inlined
 from midhaul.network.packet.rdma_layout import (
     F_ALPHA,
     F_DIFFERENCE,
@@ -80,7 +79,7 @@ _BYTE_UNIT, _QUEUE_UNIT = 128, 80
 _HUGE = 4e18
 
 
-@njit(cache=True, inline="always")
+@inlined
 def spread_ns(n_bytes: int, rate: int, as_fork: int) -> int:
     """Time of so many bytes at a rate: to the nearest, or as an ns-3.17 cuts it off."""
     if as_fork:
@@ -88,7 +87,7 @@ def spread_ns(n_bytes: int, rate: int, as_fork: int) -> int:
     return (8_000_000_000 * n_bytes + (rate >> 1)) // rate
 
 
-@njit(cache=True, inline="always")
+@inlined
 def set_rate(slots: Rows, slot: int, rate: int) -> None:
     """Give a flow another rate, and a window in proportion."""
     slots[slot, S_RATE] = rate
@@ -100,7 +99,7 @@ def set_rate(slots: Rows, slot: int, rate: int) -> None:
         slots[slot, S_WINDOW] = window
 
 
-@njit(cache=True, inline="always")
+@inlined
 def dctcp(
     slots: Rows,
     floats: Floats,
@@ -139,7 +138,7 @@ def dctcp(
             set_rate(slots, slot, min(slots[slot, S_MAX_RATE], higher))
 
 
-@njit(cache=True, inline="always")
+@inlined
 def dcqcn_marked(slots: Rows, floats: Floats, slot: int, now: int) -> None:
     """React to a notification of congestion; timers begin with the first one."""
     slots[slot, S_ALPHA_HIT] = 1
@@ -153,7 +152,7 @@ def dcqcn_marked(slots: Rows, floats: Floats, slot: int, now: int) -> None:
         slots[slot, S_TIMER] = now + ALPHA_NS
 
 
-@njit(cache=True)
+@compiled
 def dcqcn_timers(
     slots: Rows, floats: Floats, transports: Rows, shares: Floats, slot: int, now: int
 ) -> None:
@@ -203,7 +202,7 @@ def dcqcn_timers(
         set_rate(slots, slot, rate)
 
 
-@njit(cache=True, inline="always")
+@inlined
 def stamp(
     packets: Rows,
     hops: Rows,
@@ -230,7 +229,7 @@ def stamp(
     hops[packet, at + 3] = rate
 
 
-@njit(cache=True)
+@compiled
 def _busiest(
     hops: Rows, seen: Rows, slots: Rows, packet: int, slot: int, n_hops: int
 ) -> tuple[float, int]:
@@ -239,7 +238,7 @@ def _busiest(
     Equation 2 of HPCC: what was sent over the rate, and what waits over what fits a
     round trip. What was seen is replaced.
     """
-    most, most_ns = 0.0, np.int64(0)
+    most, most_ns = 0.0, 0
     full, window = slots[slot, S_MAX_RATE], slots[slot, S_WIN]
     for hop in range(n_hops):
         at = hop * HOP_COLUMNS
@@ -255,12 +254,12 @@ def _busiest(
     return most, most_ns
 
 
-@njit(cache=True)
+@compiled
 def _busiest_as_fork(
     hops: Rows, seen: Rows, slots: Rows, packet: int, slot: int, n_hops: int
 ) -> tuple[float, int]:
     """As ``_busiest``, with counters that wrap and queues in units of 80 bytes."""
-    most, most_ns = 0.0, np.int64(0)
+    most, most_ns = 0.0, 0
     full, window = slots[slot, S_MAX_RATE], slots[slot, S_WIN]
     for hop in range(n_hops):
         at = hop * HOP_COLUMNS
@@ -277,7 +276,7 @@ def _busiest_as_fork(
     return most, most_ns
 
 
-@njit(cache=True, error_model="numpy")
+@compiled
 def hpcc(  # noqa: PLR0913, PLR0917 - flat arrays
     slots: Rows,
     floats: Floats,
@@ -332,7 +331,7 @@ def hpcc(  # noqa: PLR0913, PLR0917 - flat arrays
     return has_room
 
 
-@njit(cache=True, inline="always")
+@inlined
 def timely(
     slots: Rows,
     floats: Floats,

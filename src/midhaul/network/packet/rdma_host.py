@@ -4,17 +4,22 @@ A card has a list of flows that take turns. A receiver answers each packet it ta
 one that comes too early is answered with the number of the one that is missing, and the
 sender goes back to that.
 """
-# pyright: reportUntypedFunctionDecorator=false
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numba import njit  # pyright: ignore[reportUnknownVariableType]
 
 from midhaul.network.packet import rdma_layout as at
-from midhaul.network.packet.events import give_back, order_of, push, take
+from midhaul.network.packet.events import (
+    compiled,
+    give_back,
+    inlined,
+    order_of,
+    push,
+    take,
+)
 from midhaul.network.packet.rdma_congestion import (
     dcqcn_marked,
     dcqcn_timers,
@@ -38,7 +43,7 @@ NACK_NS = 500_000
 """How long a receiver waits before it asks for the same packet again."""
 
 
-@njit(cache=True, inline="always")
+@inlined
 def _note(meta: Row, timeline: Rows, slots: Rows, slot: int) -> None:
     """Write a row of the timeline of a watched flow."""
     row = meta[at.N_ROWS]
@@ -51,7 +56,7 @@ def _note(meta: Row, timeline: Rows, slots: Rows, slot: int) -> None:
     timeline[row, 5] = slots[slot, at.S_UNA]
 
 
-@njit(cache=True)
+@compiled
 def begin(t: Tables, flow: int) -> int:
     """Let a flow start: a slot, and a turn at its card; the link that it leaves by."""
     meta, slots, links = t.meta, t.slots, t.links
@@ -98,7 +103,7 @@ def begin(t: Tables, flow: int) -> int:
     return link
 
 
-@njit(cache=True)
+@compiled
 def _tune(t: Tables, flow: int, slot: int, kind: int, full: int) -> None:
     """Set the round trip, window and increases of a flow, given or usual."""
     slots = t.slots
@@ -121,11 +126,11 @@ def _tune(t: Tables, flow: int, slot: int, kind: int, full: int) -> None:
     slots[slot, at.S_HYPER] = hyper
 
 
-@njit(cache=True)
+@compiled
 def _usual_increase(congestion: int, full: int, base: int, mtu: int) -> int:
     """Additive increase where none is given."""
     if congestion == at.DCTCP:
-        return max(np.int64(mtu * 8e9 / base), 1)
+        return max(int(mtu * 8e9 / base), 1)
     if congestion == at.DCQCN:
         return max(full // 5000, 1)
     if congestion == at.HPCC:
@@ -133,11 +138,11 @@ def _usual_increase(congestion: int, full: int, base: int, mtu: int) -> int:
     return max(full // 1000, 1)
 
 
-@njit(cache=True)
+@compiled
 def _round_trip(t: Tables, flow: int, kind: int) -> int:
     """Time of a full packet to the target and of its acknowledgement back."""
     size = t.transports[kind, at.T_MTU] + t.transports[kind, at.T_HEADER]
-    total = np.int64(0)
+    total = 0
     for place in range(t.offsets[flow], t.offsets[flow + 1]):
         there, back = t.route[place], t.back[place]
         total += t.links[there, at.DELAY] + t.links[back, at.DELAY]
@@ -146,7 +151,7 @@ def _round_trip(t: Tables, flow: int, kind: int) -> int:
     return max(total, 1)
 
 
-@njit(cache=True, inline="always")
+@inlined
 def receive(t: Tables, packet: int) -> int:
     """Take a data packet at its target, and turn it into what is answered.
 
@@ -199,7 +204,7 @@ def receive(t: Tables, packet: int) -> int:
     return link
 
 
-@njit(cache=True)
+@compiled
 def _deliver(t: Tables, flow: int) -> None:
     """Note that all of a flow has arrived, and start what waited for it."""
     meta = t.meta
@@ -213,7 +218,7 @@ def _deliver(t: Tables, flow: int) -> None:
             push(t.heap, meta, meta[at.NOW] + t.start_ns[later], order)
 
 
-@njit(cache=True, inline="always")
+@inlined
 def _react(t: Tables, slot: int, packet: int, acked: int) -> None:
     """Let the congestion control of a flow see an acknowledgement."""
     meta, packets, slots, floats = t.meta, t.packets, t.slots, t.floats
@@ -248,7 +253,7 @@ def _react(t: Tables, slot: int, packet: int, acked: int) -> None:
         timely(slots, floats, kinds, packets, slot, packet, acked, now)
 
 
-@njit(cache=True, inline="always")
+@inlined
 def acknowledge(t: Tables, packet: int) -> int:
     """Take an acknowledgement at the sender; the link by which it may send, or -1."""
     meta, packets, slots = t.meta, t.packets, t.slots
@@ -278,7 +283,7 @@ def acknowledge(t: Tables, packet: int) -> int:
     return link
 
 
-@njit(cache=True, inline="always")
+@inlined
 def wake_at(heap: Rows, meta: Row, links: Rows, link: int, time: int) -> None:
     """Have a card looked at again when a flow may send."""
     order = order_of(meta, at.WAKE, link)
@@ -287,14 +292,14 @@ def wake_at(heap: Rows, meta: Row, links: Rows, link: int, time: int) -> None:
     push(heap, meta, time, order)
 
 
-@njit(cache=True, inline="always")
+@inlined
 def _wake_earlier(t: Tables, link: int, avail: int) -> None:
     """Look at a card earlier, where a flow may send before what was waited for."""
     if avail < t.links[link, at.WAKE_TIME] < at.NEVER:
         wake_at(t.heap, t.meta, t.links, link, max(avail, t.meta[at.NOW]))
 
 
-@njit(cache=True, inline="always")
+@inlined
 def next_turn(t: Tables, link: int) -> int:  # noqa: C901, PLR0912 - one compiled scan
     """The slot whose turn it is at a card, or -1; those that are done leave the list.
 
@@ -358,10 +363,10 @@ def next_turn(t: Tables, link: int) -> int:  # noqa: C901, PLR0912 - one compile
                     soonest = min(soonest, slots[slot, at.S_AVAIL])
         if now < soonest < at.NEVER:
             wake_at(t.heap, meta, links, link, soonest)
-    return np.int64(-1)
+    return -1
 
 
-@njit(cache=True, inline="always")
+@inlined
 def next_packet(t: Tables, slot: int) -> int:
     """The next packet of a flow, as its card makes it."""
     meta, slots, packets = t.meta, t.slots, t.packets

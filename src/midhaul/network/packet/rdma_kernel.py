@@ -6,21 +6,19 @@ free is in it only if something waits for that; its place among events of the sa
 is reserved when it begins to send, so that their order is that of a simulator that
 schedules everything.
 """
-# pyright: reportUntypedFunctionDecorator=false
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
-
-import numpy as np
-from numba import njit  # pyright: ignore[reportUnknownVariableType]
 
 from midhaul.network.packet import rdma_layout as at
 from midhaul.network.packet.events import (
     HAS_HOLE,
     HEAP_SIZE,
     N_FREE,
+    compiled,
     give_back,
+    inlined,
     kind_of,
     object_of,
     order_of,
@@ -44,6 +42,7 @@ from midhaul.network.packet.rdma_switch import (
 )
 
 if TYPE_CHECKING:
+    import numpy as np
     from jaxtyping import Int64
 
     from midhaul.network.packet.rdma_layout import Tables
@@ -52,7 +51,7 @@ if TYPE_CHECKING:
     Row = Int64[np.ndarray, " n"]
 
 
-@njit(cache=True, inline="always")
+@inlined
 def _serve(t: Tables, link: int) -> None:
     """Let a link that is free send what comes first: urgent, then queued, then new."""
     meta, links, packets = t.meta, t.links, t.packets
@@ -83,7 +82,7 @@ def _serve(t: Tables, link: int) -> None:
             when_free(t.heap, meta, links, link)
 
 
-@njit(cache=True, inline="always")
+@inlined
 def _arrive(t: Tables, link: int) -> int:
     """Take the first packet off a link; the link that may send for it, or -1."""
     meta, links, packets = t.meta, t.links, t.packets
@@ -104,7 +103,7 @@ def _arrive(t: Tables, link: int) -> int:
         if kind == at.PAUSE:
             links[told, at.PAUSED] = 1
             links[told, at.PAUSED_SINCE] = meta[at.NOW]
-            return np.int64(-1)
+            return -1
         links[told, at.PAUSED] = 0
         links[told, at.PAUSED_NS] += meta[at.NOW] - links[told, at.PAUSED_SINCE]
         return told
@@ -115,7 +114,7 @@ def _arrive(t: Tables, link: int) -> int:
     return acknowledge(t, packet)
 
 
-@njit(cache=True)
+@compiled
 def _sweep(t: Tables) -> None:
     """Go back to the first packet not acknowledged, where that took too long."""
     meta, slots, links = t.meta, t.slots, t.links
@@ -138,7 +137,7 @@ def _sweep(t: Tables) -> None:
             wake_at(t.heap, meta, links, link, now)
 
 
-@njit(cache=True)
+@compiled
 def _tick(t: Tables, what: int, is_alive: bool) -> None:  # noqa: FBT001 - of a kernel
     """Do what happens by the clock, and again later while anything else happens."""
     meta = t.meta
@@ -174,7 +173,7 @@ def _tick(t: Tables, what: int, is_alive: bool) -> None:  # noqa: FBT001 - of a 
     push(t.heap, meta, later, order_of(meta, at.CLOCK, what))
 
 
-@njit(cache=True, inline="always")
+@inlined
 def _shortage(t: Tables, kind: int, order: int) -> int:
     """What must be made larger before this event, or MORE where all is large enough."""
     meta = t.meta
@@ -196,7 +195,7 @@ def _shortage(t: Tables, kind: int, order: int) -> int:
     return short
 
 
-@njit(cache=True)
+@compiled
 def _announce(t: Tables) -> None:
     """Schedule the start of the next flow, and of this one behind what is due now.
 
@@ -213,7 +212,7 @@ def _announce(t: Tables) -> None:
         push(t.heap, meta, later, order_of(meta, at.NEXT_FLOW, 0))
 
 
-@njit(cache=True, error_model="numpy")
+@compiled
 def run(t: Tables, n_events: int) -> int:  # noqa: C901, PLR0912 - the loop
     """Work through events: DONE at the end, MORE after so many, or what is short."""
     heap, meta, links = t.heap, t.meta, t.links
@@ -235,7 +234,7 @@ def run(t: Tables, n_events: int) -> int:  # noqa: C901, PLR0912 - the loop
         meta[at.ORDER] = order
         meta[at.N_EVENTS] += 1
         which = object_of(order)
-        link = np.int64(-1)
+        link = -1
         if kind == at.ARRIVE:
             link = _arrive(t, which)
         elif kind == at.FREE:

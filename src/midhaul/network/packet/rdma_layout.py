@@ -7,11 +7,14 @@ Columns that one event touches together stand together.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from midhaul.network.packet.events import N_META
+
+Table = Any
+"""An array; what kernels do with its elements is beyond a type checker."""
 
 # Kinds of events, the lower bits of their order.
 ARRIVE, FREE, WAKE, NEXT_FLOW, BEGIN, CLOCK, INSTALL = 0, 1, 2, 3, 4, 5, 6
@@ -175,44 +178,44 @@ class Tables(NamedTuple):
         changes: time, link and rate of each change of a rate.
     """
 
-    heap: np.ndarray
-    meta: np.ndarray
-    links: np.ndarray
-    packets: np.ndarray
-    hops: np.ndarray
-    free: np.ndarray
-    slots: np.ndarray
-    floats: np.ndarray
-    seen: np.ndarray
-    slot_meta: np.ndarray
-    free_slots: np.ndarray
-    nics: np.ndarray
-    switches: np.ndarray
-    random: np.ndarray
-    fct: np.ndarray
-    started: np.ndarray
-    repeated: np.ndarray
-    marked: np.ndarray
-    pending: np.ndarray
-    samples_ns: np.ndarray
-    samples: np.ndarray
-    timeline: np.ndarray
-    order: np.ndarray
-    start_ns: np.ndarray
-    size: np.ndarray
-    transport: np.ndarray
-    watched: np.ndarray
-    offsets: np.ndarray
-    route: np.ndarray
-    back: np.ndarray
-    follow_offsets: np.ndarray
-    follow: np.ndarray
-    transports: np.ndarray
-    transport_floats: np.ndarray
-    ecn_min: np.ndarray
-    ecn_max: np.ndarray
-    chance: np.ndarray
-    changes: np.ndarray
+    heap: Table
+    meta: Table
+    links: Table
+    packets: Table
+    hops: Table
+    free: Table
+    slots: Table
+    floats: Table
+    seen: Table
+    slot_meta: Table
+    free_slots: Table
+    nics: Table
+    switches: Table
+    random: Table
+    fct: Table
+    started: Table
+    repeated: Table
+    marked: Table
+    pending: Table
+    samples_ns: Table
+    samples: Table
+    timeline: Table
+    order: Table
+    start_ns: Table
+    size: Table
+    transport: Table
+    watched: Table
+    offsets: Table
+    route: Table
+    back: Table
+    follow_offsets: Table
+    follow: Table
+    transports: Table
+    transport_floats: Table
+    ecn_min: Table
+    ecn_max: Table
+    chance: Table
+    changes: Table
 
 
 STATE_FIELDS = Tables._fields[: Tables._fields.index("order")]

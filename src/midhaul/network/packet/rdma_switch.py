@@ -6,17 +6,23 @@ Hahne, IEEE/ACM ToN 6, 1998), then headroom for what comes in until a pause work
 marks and telemetry are written when a packet leaves its queue, which is counted without
 it.
 """
-# pyright: reportUntypedFunctionDecorator=false
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numba import njit  # pyright: ignore[reportUnknownVariableType]
 
 from midhaul.network.packet import rdma_layout as at
-from midhaul.network.packet.events import draw, give_back, order_of, push, take
+from midhaul.network.packet.events import (
+    compiled,
+    draw,
+    give_back,
+    inlined,
+    order_of,
+    push,
+    take,
+)
 from midhaul.network.packet.rdma_congestion import spread_ns, stamp
 
 if TYPE_CHECKING:
@@ -28,7 +34,7 @@ if TYPE_CHECKING:
     Row = Int64[np.ndarray, " n"]
 
 
-@njit(cache=True, inline="always")
+@inlined
 def is_busy(links: Rows, meta: Row, link: int) -> bool:
     """Whether a link still sends; at its last moment, by the order of events."""
     until = links[link, at.BUSY_UNTIL]
@@ -37,7 +43,7 @@ def is_busy(links: Rows, meta: Row, link: int) -> bool:
     )
 
 
-@njit(cache=True, inline="always")
+@inlined
 def when_free(heap: Rows, meta: Row, links: Rows, link: int) -> None:
     """Have a link that sends looked at when it is free."""
     if not links[link, at.FREE_PENDING]:
@@ -45,7 +51,7 @@ def when_free(heap: Rows, meta: Row, links: Rows, link: int) -> None:
         push(heap, meta, links[link, at.BUSY_UNTIL], links[link, at.FREE_ORDER])
 
 
-@njit(cache=True, inline="always")
+@inlined
 def append(packets: Rows, links: Rows, link: int, head: int, packet: int) -> None:
     """Put a packet at the end of a list of a link; its tail stands next to its head."""
     packets[packet, at.P_NEXT] = -1
@@ -57,7 +63,7 @@ def append(packets: Rows, links: Rows, link: int, head: int, packet: int) -> Non
     links[link, head + 1] = packet
 
 
-@njit(cache=True, inline="always")
+@inlined
 def transmit(  # noqa: PLR0913, PLR0917 - flat arrays
     heap: Rows,
     meta: Row,
@@ -103,7 +109,7 @@ def transmit(  # noqa: PLR0913, PLR0917 - flat arrays
     append(packets, links, link, at.PIPE_HEAD, packet)
 
 
-@njit(cache=True)
+@compiled
 def _send_frame(  # noqa: PLR0913, PLR0917 - flat arrays
     heap: Rows,
     meta: Row,
@@ -135,7 +141,7 @@ def _send_frame(  # noqa: PLR0913, PLR0917 - flat arrays
         when_free(heap, meta, links, back)
 
 
-@njit(cache=True, inline="always")
+@inlined
 def _threshold(links: Rows, switches: Rows, port: int) -> int:
     """Bytes that a port may hold of what is shared now, before who sends is paused.
 
@@ -147,7 +153,7 @@ def _threshold(links: Rows, switches: Rows, port: int) -> int:
     return pool >> links[port, at.SHIFT]
 
 
-@njit(cache=True, inline="always")
+@inlined
 def _admit(
     links: Rows, switches: Rows, meta: Row, port: int, link: int, size: int
 ) -> bool:
@@ -179,7 +185,7 @@ def _admit(
     return True
 
 
-@njit(cache=True, inline="always")
+@inlined
 def _release(links: Rows, switches: Rows, meta: Row, port: int, size: int) -> None:
     """Give the room of a packet back."""
     switch = links[port, at.SWITCH]
@@ -194,7 +200,7 @@ def _release(links: Rows, switches: Rows, meta: Row, port: int, size: int) -> No
     switches[switch, at.W_USED] -= of_shared
 
 
-@njit(cache=True, inline="always")
+@inlined
 def _should_pause(links: Rows, switches: Rows, port: int) -> bool:
     """Whether a port is so full that who sends to it must pause, and does not yet."""
     if links[port, at.IS_PAUSING]:
@@ -205,7 +211,7 @@ def _should_pause(links: Rows, switches: Rows, port: int) -> bool:
     )
 
 
-@njit(cache=True, inline="always")
+@inlined
 def _should_resume(links: Rows, switches: Rows, port: int) -> bool:
     """Whether a port has emptied enough for a pause to end."""
     if not links[port, at.IS_PAUSING] or links[port, at.IN_HEADROOM] > 0:
@@ -214,7 +220,7 @@ def _should_resume(links: Rows, switches: Rows, port: int) -> bool:
     return shared == 0 or shared + at.RESUME_BYTES <= _threshold(links, switches, port)
 
 
-@njit(cache=True, inline="always")
+@inlined
 def leave(t: Tables, link: int, packet: int) -> None:
     """Take a packet out of the memory of a switch: marks, telemetry, end of a pause."""
     meta, links, packets = t.meta, t.links, t.packets
@@ -262,7 +268,7 @@ def leave(t: Tables, link: int, packet: int) -> None:
         )
 
 
-@njit(cache=True, inline="always")
+@inlined
 def forward(t: Tables, port: int, packet: int) -> int:
     """Queue a packet for its next link; that link, or -1 where it is dropped."""
     meta, links, packets = t.meta, t.links, t.packets
@@ -284,7 +290,7 @@ def forward(t: Tables, port: int, packet: int) -> int:
             if not _admit(links, t.switches, meta, port, link, size):
                 links[link, at.N_DROPPED] += 1
                 give_back(t.free, meta, packet)
-                return np.int64(-1)
+                return -1
             if meta[at.HAS_PFC] and _should_pause(links, t.switches, port):
                 _send_frame(
                     t.heap,
