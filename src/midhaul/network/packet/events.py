@@ -174,7 +174,7 @@ def draw(random: UInt64[np.ndarray, " 1"]) -> float:
     return float(high) / 9007199254740992.0
 
 
-def random_state(seed: int) -> UInt64[np.ndarray, " 1"]:
+def chance_of(seed: int) -> UInt64[np.ndarray, " 1"]:
     """A state of ``draw`` that is never 0, and far from those of near seeds."""
     low = (1 << 64) - 1
     x = (seed * 0x9E3779B97F4A7C15 + 0x9E3779B97F4A7C15) & low

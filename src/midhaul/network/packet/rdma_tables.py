@@ -23,7 +23,7 @@ from midhaul.network.packet.events import (
     empty_heap,
     order_of,
     push,
-    random_state,
+    chance_of,
 )
 from midhaul.network.problem import link_table
 from midhaul.network.transports import RdmaTransport
@@ -338,7 +338,7 @@ def build(problem: NetworkProblem) -> at.Tables:
         free_slots=np.arange(N_SLOTS - 1, -1, -1, dtype=np.int64),
         nics=np.zeros((max(int(rows[:, at.NIC].max()) + 1, 1), N_TURNS), np.int64),
         switches=switches,
-        random=random_state(problem.seed),
+        random=chance_of(problem.seed),
         fct=np.full(n, -1, np.int64),
         started=np.where(pending == 0, start, -1),
         repeated=np.zeros(n, np.int64),
