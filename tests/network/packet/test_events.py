@@ -55,12 +55,12 @@ def test_pool_gives_each_index_once_also_when_it_grows() -> None:
 
 def test_chance_is_even_and_the_same_for_a_seed() -> None:
     """Draws lie in [0, 1), fill it evenly, and depend on the seed alone."""
-    state = events.random_state(5)
+    state = events.chance_of(5)
     drawn = np.array([events.draw(state) for _ in range(20_000)])
     assert drawn.min() >= 0
     assert drawn.max() < 1
     counts = np.histogram(drawn, 20, (0, 1))[0]
     assert abs(counts - 1000).max() < 150
-    again = events.random_state(5)
+    again = events.chance_of(5)
     assert [events.draw(again) for _ in range(5)] == drawn[:5].tolist()
-    assert len({int(events.random_state(seed)[0]) for seed in range(1000)}) == 1000
+    assert len({int(events.chance_of(seed)[0]) for seed in range(1000)}) == 1000

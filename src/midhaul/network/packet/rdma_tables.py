@@ -20,10 +20,10 @@ from midhaul.network.packet import rdma_layout as at
 from midhaul.network.packet.events import (
     MOST_OBJECTS,
     N_FREE,
+    chance_of,
     empty_heap,
     order_of,
     push,
-    chance_of,
 )
 from midhaul.network.problem import link_table
 from midhaul.network.transports import RdmaTransport
