@@ -37,7 +37,7 @@ def incast(n: int, memory: int, *, has_pfc: bool = True) -> NetworkProblem:
 @pytest.mark.parametrize("n", [2, 3, 8, 23, 64])
 def test_incast_with_pfc_loses_nothing(n: int) -> None:
     """Who sends to a full switch is paused in time, and every flow ends."""
-    memory = (n + 1) * 9000 + 30_000
+    memory = (n + 1) * 10_000 + 20_000
     found = outcome(incast(n, memory))
     assert found.is_finished.all()
     assert not found.links.n_dropped.any()
@@ -86,7 +86,7 @@ def test_thresholds_that_wrap_are_refused() -> None:
     problem = incast(31, 32 * 8000)
     with pytest.raises(ConfigError, match=r"switch switch needs .* wrap below 0") as e:
         PacketSimulator().begin(problem)
-    enough = int(e.value.hint.split()[2])
+    enough = int(e.value.hint.split()[3])
     assert f"set switch_buffer_bytes to {enough} or more" in e.value.hint
     found = outcome(replace(problem, switch_buffer_bytes=enough))
     assert found.is_finished.all()
@@ -98,7 +98,7 @@ def test_thresholds_that_hold_no_packet_are_refused() -> None:
     problem = incast(4, 0)
     with pytest.raises(ConfigError, match="would wrap") as e:
         PacketSimulator().begin(replace(problem, switch_buffer_bytes=1))
-    enough = int(e.value.hint.split()[2])
+    enough = int(e.value.hint.split()[3])
     with pytest.raises(ConfigError, match="not hold a packet"):
         PacketSimulator().begin(replace(problem, switch_buffer_bytes=enough - 1))
     PacketSimulator().begin(replace(problem, switch_buffer_bytes=enough))
@@ -137,6 +137,8 @@ def broken(name: str) -> NetworkProblem:
         case "back":
             del links[1]
             routes = replace(routes, links=np.array([0, 2], np.int32))
+        case "timeout":
+            transports = (replace(transport, timeout_s=4e-6),)
         case "route":
             none = np.zeros(2, np.int64)
             routes = replace(routes, offsets=none, links=np.zeros(0, np.int32))
@@ -161,6 +163,7 @@ def broken(name: str) -> NetworkProblem:
         ("loss", "loss_share"),
         ("back", "h0->switch has none"),
         ("route", "flow 0 has none"),
+        ("timeout", "round trip of flow 0 takes 4,000 ns"),
         ("transport", "transports 0 to 0"),
     ],
 )

@@ -109,6 +109,29 @@ def check_flows(problem: NetworkProblem, links: LinkTable) -> None:
         raise ConfigError(message + f", found {int(used[0])} to {int(used[-1])}")
 
 
+def _check_timeouts(
+    problem: NetworkProblem, transports: Sequence[RdmaTransport], links: LinkTable
+) -> None:
+    """ConfigError where a time-out is over before an answer can be there."""
+    flows, routes = problem.flows, problem.routes
+    both = links.delay_ns + links.delay_ns[links.reverse]
+    round_trip = np.add.reduceat(both[routes.links], routes.offsets[:-1])
+    for i, transport in enumerate(transports):
+        if transport.timeout_s is None:
+            continue
+        is_short = round_trip >= transport.timeout_s * 1e9
+        if len(flows.transport):
+            is_short &= flows.transport == i
+        if is_short.any():
+            flow = int(is_short.argmax())
+            took = int(round_trip[flow])
+            message = (
+                f"expected timeout_s above round trips, found {transport.timeout_s}"
+            )
+            message += f", and the round trip of flow {flow} takes {took:,} ns at least"
+            raise ConfigError(message, "set timeout_s to some round trips")
+
+
 def _whole(rate_bps: float) -> int:
     """A rate in whole bits per second."""
     return int(min(rate_bps, FASTEST))
@@ -305,6 +328,8 @@ def build(problem: NetworkProblem) -> at.Tables:
     transports = rdma_transports(problem)
     links = link_table(problem.topology)
     check_flows(problem, links)
+    if len(problem.flows):
+        _check_timeouts(problem, transports, links)
     flows, routes = problem.flows, problem.routes
     n, m, is_fork = len(flows), len(problem.topology.links), transports[0].as_fork
     rows = _link_rows(problem, links)
