@@ -140,8 +140,11 @@ def read_starts(file: Path, *, is_scaled: bool = True) -> TraceArrivals:
 def _table(file: Path) -> pa.Table:
     try:
         if file.suffix.lower() == ".parquet":
-            return documents.read_parquet(file)
-        return pa_csv.read_csv(io.BytesIO(documents.read_bytes(file)))
+            table = documents.read_parquet(file)
+        else:
+            table = pa_csv.read_csv(io.BytesIO(documents.read_bytes(file)))
+        _ = table.column_names  # decoded now, while it can be said
+        return table
     except (OSError, ValueError, pa.ArrowException) as error:
         message = f"{file}: expected flows, {error}"
         raise DataError(message, _HINT) from error
@@ -171,7 +174,8 @@ def _starts(file: Path, table: pa.Table) -> Float64[np.ndarray, " n"]:
     """Starts in nanoseconds, of the column that has them."""
     name = next((name for name in _STARTS if name in table.column_names), "start_ns")
     _check_columns(file, table, (name,))
-    return _numbers(file, table, name) * _STARTS[name]
+    with np.errstate(over="ignore"):
+        return _numbers(file, table, name) * _STARTS[name]
 
 
 def _ends(
