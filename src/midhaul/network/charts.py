@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 _ALL = "all sizes"
 _MOST_DOTS = 1500
 _FEW_NAMES = 60
+_FEW_HOSTS = 20
 _OFFSET = 0.004
 _N_POINTS = 400
 
@@ -146,8 +147,10 @@ def topology_map(links: Sequence[dict[str, Any]], values: Sequence[str]) -> Char
         {tuple(sorted((index[x["source"]], index[x["target"]]))) for x in links}
     )
     at = positions(len(names), pairs, [index[h] for h in names if h in hosts])
-    # More hosts than the page has room for stand without a name.
-    is_named = len(names) <= _FEW_NAMES
+    # More nodes than the page has room for stand without a name.
+    named = {name for name in names if name not in hosts}
+    named = named if len(named) <= _FEW_NAMES else set[Any]()
+    named |= hosts if len(hosts) <= _FEW_HOSTS else set[Any]()
     rows = [_segment(x, at, index, values) for x in links]
     place = {"axis": None, "scale": alt.Scale(domain=[-0.03, 1.03])}
     base = chart_of(rows).encode(
@@ -159,7 +162,7 @@ def topology_map(links: Sequence[dict[str, Any]], values: Sequence[str]) -> Char
     colour = alt.Color(
         "utilisation",
         type="quantitative",
-        title="share of the time that the link sent",
+        title="link busy",
         scale=alt.Scale(scheme="yelloworangered", domain=[0, 1]),
         legend=alt.Legend(format=".0%", gradientLength=180),
     )
@@ -178,7 +181,7 @@ def topology_map(links: Sequence[dict[str, Any]], values: Sequence[str]) -> Char
             *(alt.Tooltip(f"{v}_text", type="nominal", title=v) for v in values),
         ],
     )
-    layers = [drawn, *_nodes(names, at, hosts, is_named)]
+    layers = [drawn, *_nodes(names, at, hosts, named)]
     height = 420 if len(names) > 12 else 300  # noqa: PLR2004  few need less room
     return alt.layer(*layers).properties(width=WIDTH, height=height)
 
@@ -211,7 +214,7 @@ def _nodes(
     names: Sequence[str],
     at: Float64[np.ndarray, "n 2"],
     hosts: set[Any],
-    is_named: bool,  # noqa: FBT001  private
+    named: set[Any],
 ) -> list[alt.Chart]:
     rows = [
         {
@@ -219,6 +222,7 @@ def _nodes(
             "x": float(at[i, 0]),
             "y": float(at[i, 1]),
             "what": "host" if name in hosts else "switch",
+            "said": name if name in named else "",
         }
         for i, name in enumerate(names)
     ]
@@ -239,10 +243,8 @@ def _nodes(
             alt.Tooltip("what", type="nominal", title=""),
         ],
     )
-    if not is_named:
-        return [marks]
     words = base.mark_text(dy=-10, fontSize=10, color=INK).encode(
-        text=alt.Text("node", type="nominal")
+        text=alt.Text("said", type="nominal")
     )
     return [marks, words]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -296,7 +297,9 @@ def timeline_chapter(view: View, configuration: int) -> PageSection | None:
     ]
     if not rows:
         return None
-    numbers = list(dict.fromkeys(row["flow"] for row in rows))
+    # The longest first, as there is most to see of it.
+    counts = Counter(row["flow"] for row in rows)
+    numbers = sorted(counts, key=lambda flow: -counts[flow])
     names = _flow_names(view, configuration, numbers)
     windows: list[dict[str, Any]] = []
     rates: list[dict[str, Any]] = []
