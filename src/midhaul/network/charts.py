@@ -143,16 +143,15 @@ def topology_map(links: Sequence[dict[str, Any]], values: Sequence[str]) -> Char
     names = list(dict.fromkeys(x[k] for x in links for k in ("source", "target")))
     index = {name: i for i, name in enumerate(names)}
     hosts = {x[k] for x in links for k in ("source", "target") if x[f"{k}_is_host"]}
-    pairs = sorted(
-        {tuple(sorted((index[x["source"]], index[x["target"]]))) for x in links}
-    )
+    ends = [(index[x["source"]], index[x["target"]]) for x in links]
+    pairs = sorted({(min(pair), max(pair)) for pair in ends})
     at = positions(len(names), pairs, [index[h] for h in names if h in hosts])
     # More nodes than the page has room for stand without a name.
     named = {name for name in names if name not in hosts}
     named = named if len(named) <= _FEW_NAMES else set[Any]()
     named |= hosts if len(hosts) <= _FEW_HOSTS else set[Any]()
     rows = [_segment(x, at, index, values) for x in links]
-    place = {"axis": None, "scale": alt.Scale(domain=[-0.03, 1.03])}
+    place: dict[str, Any] = {"axis": None, "scale": alt.Scale(domain=[-0.03, 1.03])}
     base = chart_of(rows).encode(
         x=alt.X("x", type="quantitative", **place),
         y=alt.Y("y", type="quantitative", **place),

@@ -55,8 +55,8 @@ class NetworkCompareConfig(ScenarioConfig):
                 near = suggestion(head, _KEYS)
                 message = f"grid has a key {key!r} without values or meaning{near}"
                 raise ValueError(message)
-            choices = {"simulator": list(SIMULATORS), "transport": known}.get(key)
-            for value in values if choices is not None else ():
+            choices = {"simulator": list(SIMULATORS), "transport": known}.get(key, [])
+            for value in values if choices else ():
                 if value not in choices:
                     there = ", ".join(choices)
                     message = f"grid.{key}: {value!r} is none of {there}"

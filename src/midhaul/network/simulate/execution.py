@@ -136,7 +136,10 @@ class CaseWork:
         """Keep the state, then the flows that have ended since."""
         state = simulation.state()
         if state is not None:
-            own = {_TOOK: self._took_s + took_s, _PREDICTED: self._predicted_s}
+            own: dict[str, Any] = {
+                _TOOK: self._took_s + took_s,
+                _PREDICTED: self._predicted_s,
+            }
 
             def write(path: Path) -> None:
                 with path.open("wb") as file:
