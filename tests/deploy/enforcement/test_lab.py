@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from midhaul.deploy.enforcement.lab import Broker, Lab, remove_leftovers
+from midhaul.deploy.enforcement.lab import Broker, Lab
 from midhaul.errors import DataError, NodeError, PrerequisiteError
+from midhaul.machine.namespaces import remove_leftovers
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -13,26 +13,29 @@ clients to its folder, so that a restart loses nothing that it has acknowledged.
 
 from __future__ import annotations
 
-import contextlib
 import getpass
-import itertools
 import json
-import os
 import shutil
 import signal
 import socket
-import subprocess
 import sys
 import threading
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from midhaul.errors import DataError, NodeError, PrerequisiteError
+from midhaul.errors import DataError, PrerequisiteError
 from midhaul.machine.children import LoggedChild
+from midhaul.machine.namespaces import (
+    check_namespaces,
+    namespace_names,
+    remove_leftovers,
+    remove_namespace,
+    run_iproute,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
     from types import TracebackType
     from typing import Self
 
@@ -43,7 +46,6 @@ ADDRESSES: dict[Side, str] = {"gateway": "10.99.0.1", "cloud": "10.99.0.2"}
 DEVICE = "eth0"
 """The device of the link, on either side."""
 
-_PREFIX = "midhaul"
 _SIMULATE = 'simulate instead: kind = "deploy.simulate"'
 _LEAST_BPS = 1000.0  # below it the kernel's bucket cannot hold a packet
 BURST_BYTES = 2000
@@ -51,8 +53,6 @@ BURST_BYTES = 2000
 kernel fills the bucket of a changed rate."""
 _BURST_S = 0.002
 _LEAST_QUEUE_BYTES = 30_000
-_TIMEOUT_S = 20.0
-_COUNTER = itertools.count()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,11 +82,11 @@ class Lab:
     def __init__(
         self, *, uplink_bps: float, downlink_bps: float, queue_s: float = 0.2
     ) -> None:
-        check_prerequisites()
+        check_namespaces("the lab", _SIMULATE)
         self._queue_s = queue_s
         self._rates_bps = {"gateway": uplink_bps, "cloud": downlink_bps}
-        stem = f"{_PREFIX}-{os.getpid()}-{_started(os.getpid())}-{next(_COUNTER)}"
-        self._names: dict[Side, str] = {side: f"{stem}-{side}" for side in SIDES}
+        names = namespace_names(SIDES)
+        self._names: dict[Side, str] = dict(zip(SIDES, names, strict=True))
         self._is_shaped = {"gateway": False, "cloud": False}
         self._restore_sigterm: Any = None
 
@@ -154,25 +154,27 @@ class Lab:
     def close(self) -> None:
         """End what runs inside and remove the namespaces; twice is harmless."""
         for name in self._names.values():
-            _remove(name)
+            remove_namespace(name)
         if self._restore_sigterm is not None:
             signal.signal(signal.SIGTERM, self._restore_sigterm)
             self._restore_sigterm = None
 
     def _build(self) -> None:
         for name in self._names.values():
-            _call("ip", "netns", "add", name)
+            run_iproute("ip", "netns", "add", name)
         near, far = (self._names[side] for side in SIDES)
         pair = ("type", "veth", "peer", "name", DEVICE, "netns", far)
-        _call("ip", "link", "add", "name", DEVICE, "netns", near, *pair)
+        run_iproute("ip", "link", "add", "name", DEVICE, "netns", near, *pair)
         for side in SIDES:
             name = self._names[side]
             # Real packets: a veth would pass segments of 64 KB, which no link carries.
-            _call("ip", "-n", name, "link", "set", "dev", DEVICE, "gso_max_segs", "1")
+            run_iproute(
+                "ip", "-n", name, "link", "set", "dev", DEVICE, "gso_max_segs", "1"
+            )
             at = f"{ADDRESSES[side]}/30"
-            _call("ip", "-n", name, "address", "add", at, "dev", DEVICE)
-            _call("ip", "-n", name, "link", "set", "dev", "lo", "up")
-            _call("ip", "-n", name, "link", "set", "dev", DEVICE, "up")
+            run_iproute("ip", "-n", name, "address", "add", at, "dev", DEVICE)
+            run_iproute("ip", "-n", name, "link", "set", "dev", "lo", "up")
+            run_iproute("ip", "-n", name, "link", "set", "dev", DEVICE, "up")
             self._shape(side, self._rates_bps[side])
 
     def _shape(self, side: Side, rate_bps: float) -> None:
@@ -188,15 +190,17 @@ class Lab:
         rate = f"{int(max(rate_bps, _LEAST_BPS))}bit"
         head = ("tc", "-n", self._names[side], "qdisc", "replace", "dev", DEVICE)
         bucket = ("tbf", "rate", rate, "burst", str(burst), "limit", str(limit))
-        _call(*head, "root", "handle", "1:", *bucket)
+        run_iproute(*head, "root", "handle", "1:", *bucket)
         self._rates_bps[side], self._is_shaped[side] = rate_bps, True
 
     def _sent(self, side: Side) -> tuple[int, int, int]:
         """Bytes and packets that a side has sent, packets that it has dropped."""
         name = self._names[side]
-        link = _call("ip", "-n", name, "-j", "-s", "link", "show", "dev", DEVICE)
+        link = run_iproute("ip", "-n", name, "-j", "-s", "link", "show", "dev", DEVICE)
         sent = json.loads(link)[0]["stats64"]["tx"]
-        queues = _call("tc", "-n", name, "-j", "-s", "qdisc", "show", "dev", DEVICE)
+        queues = run_iproute(
+            "tc", "-n", name, "-j", "-s", "qdisc", "show", "dev", DEVICE
+        )
         root = next(queue for queue in json.loads(queues) if queue.get("root"))
         return sent["bytes"], sent["packets"], root["drops"]
 
@@ -207,69 +211,6 @@ class Lab:
             self._restore_sigterm = signal.signal(
                 signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM)
             )
-
-
-def check_prerequisites() -> None:
-    """Refuse, with a PrerequisiteError, where no lab can be built."""
-    if sys.platform != "linux":
-        message = f"the lab needs Linux, this is {sys.platform}"
-        raise PrerequisiteError(message, _SIMULATE)
-    missing = [name for name in ("ip", "tc") if shutil.which(name) is None]
-    if missing:
-        message = f"the lab needs {' and '.join(missing)}, which is not installed"
-        raise PrerequisiteError(message, f"apt install iproute2, or {_SIMULATE}")
-    if os.geteuid() != 0:
-        message = "the lab needs root for network namespaces"
-        raise PrerequisiteError(message, f"run with sudo, or {_SIMULATE}")
-
-
-def remove_leftovers() -> list[str]:
-    """Remove the namespaces of programs that are gone; their names."""
-    listed = _call("ip", "netns", "list").split("\n")
-    gone = [line.split()[0] for line in listed if line.startswith(f"{_PREFIX}-")]
-    gone = [name for name in gone if not _has_owner(name)]
-    for name in gone:
-        _remove(name)
-    return gone
-
-
-def _has_owner(name: str) -> bool:
-    """Whether the program that made a namespace still runs."""
-    parts = name.split("-")
-    if len(parts) != 5 or not parts[1].isdigit():  # noqa: PLR2004  as in Lab.__init__
-        return True  # not a name of ours
-    return _started(int(parts[1])) == parts[2]
-
-
-def _started(pid: int) -> str:
-    """When a process started, in ticks of the kernel; empty where there is none."""
-    try:
-        stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8")
-    except OSError:
-        return ""
-    return stat.rpartition(")")[2].split()[19]
-
-
-def _remove(name: str) -> None:
-    """End what runs in a namespace, then delete it."""
-    with contextlib.suppress(NodeError):
-        pids = [int(pid) for pid in _call("ip", "netns", "pids", name).split()]
-        for pid in pids:
-            if pid != os.getpid():
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(pid, signal.SIGKILL)
-        _call("ip", "netns", "delete", name)
-
-
-def _call(*argv: str) -> str:
-    """Run a program of iproute2; what it says."""
-    done = subprocess.run(  # noqa: S603 - fixed programs, no shell
-        argv, capture_output=True, text=True, timeout=_TIMEOUT_S, check=False
-    )
-    if done.returncode:
-        message = f"{' '.join(argv)} failed: {done.stderr.strip()}"
-        raise NodeError(message, "network namespaces need root and CAP_NET_ADMIN")
-    return done.stdout
 
 
 LOOPBACK = "127.0.0.1"

@@ -1,0 +1,1 @@
+from .kernel import KernelSimulator as KernelSimulator
