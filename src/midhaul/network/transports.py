@@ -26,6 +26,7 @@ class TcpTransport:
         connect_timeout_s: after which a SYN is sent again.
         acks_every: segments after which an ACK is sent.
         ack_delay_s: after which one is sent in any case.
+        linger_s: for how long an end that has closed still answers.
         is_paced: true where segments are spread over the round trip.
         has_hystart: whether slow start of Cubic ends at the first signs of a queue.
         stack: whose details are followed: those of ns-3.37, or of Linux.
@@ -38,6 +39,7 @@ class TcpTransport:
     connect_timeout_s: float = 1.0
     acks_every: int = 2
     ack_delay_s: float = 0.04
+    linger_s: float = 0.001
     is_paced: bool = False
     has_hystart: bool = True
     stack: Literal["ns3", "linux"] = "ns3"

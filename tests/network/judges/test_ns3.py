@@ -1,0 +1,114 @@
+"""ns-3 as a judge: run where it is installed; what is missing is said elsewhere."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+from tests.support.tcp_scenarios import dctcp_problem, lossy_problem
+
+from midhaul.errors import ConfigError, PrerequisiteError, SimulationError
+from midhaul.model import LinkQueue
+from midhaul.network.judges.ns3 import program as programs
+from midhaul.network.judges.ns3.simulator import Ns3Simulation, Ns3Simulator
+from midhaul.network.packet.tcp_simulation import begin_tcp
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def ns3() -> None:
+    """Skip where ns-3 or a compiler is missing."""
+    try:
+        programs.program()
+    except PrerequisiteError as error:
+        pytest.skip(str(error))
+
+
+def test_ours_equals_ns3_run_now() -> None:
+    """The same flows, some of which wait for others, take the same time in both."""
+    ns3()
+    problem = lossy_problem(3, 60, "cubic")
+    flows = replace(
+        problem.flows,
+        after_offsets=np.concatenate((np.zeros(51), np.arange(1, 11))).astype(np.int64),
+        after=np.arange(10, 20),
+    )
+    problem = replace(problem, flows=flows)
+    theirs = Ns3Simulator().begin(problem)
+    while not theirs.advance(1):
+        assert theirs.state() is None
+    ours = begin_tcp(problem)
+    while not ours.advance(1_000_000):
+        pass
+    found, expected = ours.results(), theirs.results()
+    assert np.array_equal(found.fct_ns, expected.fct_ns)
+    assert np.array_equal(found.start_ns, expected.start_ns)
+    assert np.array_equal(found.links.n_bytes, expected.links.n_bytes)
+    assert theirs.share_done == 1
+
+
+def test_a_killed_ns3_is_an_error_that_says_so() -> None:
+    """Killed mid-way, the signal is named."""
+    ns3()
+    simulation = Ns3Simulation(dctcp_problem(3, 20_000))
+    simulation._start()
+    process = simulation._process
+    assert process is not None
+    process.kill()
+    with pytest.raises(SimulationError, match="killed by signal 9"):
+        simulation.advance(1)
+    simulation.close()
+
+
+def test_without_ns3_the_package_is_named(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """The hint is the command that installs it."""
+    monkeypatch.setattr(programs, "_INCLUDES", (tmp_path,))
+    with pytest.raises(PrerequisiteError, match="not installed") as caught:
+        Ns3Simulator().begin(dctcp_problem(1, 2))
+    assert "libns3-dev" in caught.value.hint
+
+
+def test_without_a_compiler_it_is_asked_for(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """No compiler is needed where the program is there, and said where it is not."""
+    monkeypatch.setattr(programs, "_version", lambda: "3.37")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr(shutil, "which", lambda _: None)
+    with pytest.raises(PrerequisiteError, match="compiler"):
+        programs.program()
+
+
+def test_another_version_is_refused(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Other versions have another TCP."""
+    (tmp_path / "ns3").mkdir()
+    (tmp_path / "ns3" / "core-module.h").touch()
+    tool = tmp_path / "pkg-config"
+    tool.write_text("#!/bin/sh\necho 3.44\n")
+    tool.chmod(0o755)
+    monkeypatch.setattr(programs, "_INCLUDES", (tmp_path,))
+    monkeypatch.setattr(shutil, "which", lambda _: str(tool))
+    with pytest.raises(PrerequisiteError, match=r"expected ns-3 3\.37, found 3\.44"):
+        programs.program()
+
+
+def test_what_ns3_cannot_do_is_refused() -> None:
+    """Two bounds of a queue, and flows above 1 GiB."""
+    problem = dctcp_problem(1, 3)
+    queue = LinkQueue(max_packets=3, max_bytes=3000)
+    links = tuple(replace(link, queue=queue) for link in problem.topology.links)
+    both = replace(problem, topology=replace(problem.topology, links=links))
+    large = replace(
+        problem, flows=replace(problem.flows, size_bytes=np.full(3, 1 << 31))
+    )
+    for bad in (both, large):
+        with pytest.raises(ConfigError):
+            Ns3Simulator().begin(bad)
