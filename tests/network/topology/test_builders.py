@@ -21,6 +21,7 @@ from midhaul.network.topology import (
     leaf_spine,
     parking_lot,
     racks,
+    shared_backhaul,
     star,
     wan_ring,
 )
@@ -151,6 +152,9 @@ def test_wide_areas() -> None:
     assert "metro0->core" in rates
     assert "metro2->core" in rates
     check(edge_to_cloud(2, uplinks=uplinks, n_metros=1, n_exits=1), 3, 3)
+    named = shared_backhaul({"harbour": uplinks[0], "mast": ACCESS}, backhaul=FABRIC)
+    check(named, 3, 2)
+    assert named.hosts == ("harbour", "mast", "cloud")
     two = edge_to_cloud(2, uplinks=uplinks, n_metros=2, n_exits=1)
     assert sum(link.name == "metro0->metro1" for link in two.links) == 1
 
@@ -165,6 +169,10 @@ def test_what_is_no_network_is_refused() -> None:
         "n_sites must be at least 3": lambda: wan_ring(2, ring=ACCESS),
         "a chord joins two": lambda: wan_ring(3, ring=ACCESS, chords=[(0, 3)]),
         "uplinks must be at least 1": lambda: edge_to_cloud(3, uplinks=[]),
+        "gateways must be at least 1": lambda: shared_backhaul({}, backhaul=ACCESS),
+        "cannot be named 'hub'": lambda: shared_backhaul(
+            {"hub": ACCESS}, backhaul=ACCESS
+        ),
         "n_exits is at most": lambda: edge_to_cloud(3, uplinks=[ACCESS], n_exits=9),
         "can join 5 groups": lambda: dragonfly(
             2, 1, 2, access=ACCESS, local=ACCESS, wide=ACCESS, n_groups=6

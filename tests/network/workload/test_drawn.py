@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from midhaul.errors import ConfigError
 from midhaul.network.ideal import wire_bytes
 from midhaul.network.problem import link_table
-from midhaul.network.routing import over_k_paths
+from midhaul.network.routing import ecmp, over_k_paths
 from midhaul.network.topology import Cable, dumbbell, edge_to_cloud, leaf_spine, racks
 from midhaul.network.transports import TcpTransport
 from midhaul.network.workload import (
@@ -26,6 +26,7 @@ from midhaul.network.workload import (
     gravity,
     host_indices,
     link_loads,
+    ring_all_reduce,
     uniform,
 )
 
@@ -123,6 +124,17 @@ def test_loads_of_flows_that_all_start_at_once_have_no_end() -> None:
     loads = link_loads(FABRIC, drawn.flows, drawn.routes, [law.transport])
     assert np.isinf(loads.load[loads.n_bytes > 0]).all()
     assert (loads.load[loads.n_bytes == 0] == 0).all()
+
+
+def test_flows_that_wait_need_a_time_to_have_a_load() -> None:
+    """When they start is not known before they are simulated."""
+    hosts = host_indices(FABRIC)[:3]
+    flows = ring_all_reduce(hosts, 3000)
+    routes = ecmp(FABRIC, flows)
+    with pytest.raises(ConfigError, match="wait for others have no known time"):
+        link_loads(FABRIC, flows, routes, [LAW.transport])
+    loads = link_loads(FABRIC, flows, routes, [LAW.transport], horizon_ns=10**6)
+    assert loads.n_bytes.sum() == 12 * (1000 + 48) * 2
 
 
 @given(

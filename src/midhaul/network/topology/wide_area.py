@@ -8,9 +8,12 @@ from midhaul.errors import ConfigError
 from midhaul.network.topology.wiring import Cable, Wiring, at_least
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from midhaul.model import Topology
+
+CLOUD = "cloud"
+"""Name of the host that stands for the cloud."""
 
 _HOME = Cable(rate_bps=10e9, delay_s=10e-6)
 _METRO = Cable(rate_bps=10e9, delay_s=0.5e-3)
@@ -103,7 +106,7 @@ def edge_to_cloud(
         message = f"n_exits is at most n_metros, {n_metros}, found {n_exits}"
         raise ConfigError(message)
     wiring = Wiring()
-    far = wiring.host("cloud")
+    far = wiring.host(CLOUD)
     middle = wiring.switch("core")
     wiring.join(middle, far, cloud)
     metros = [wiring.switch(f"metro{i}") for i in range(n_metros)]
@@ -115,4 +118,31 @@ def edge_to_cloud(
     for i in range(n_gateways):
         gateway = wiring.host(f"gateway{i}")
         wiring.join(gateway, metros[i % n_metros], uplinks[i % len(uplinks)])
+    return wiring.topology()
+
+
+def shared_backhaul(uplinks: Mapping[str, Cable], *, backhaul: Cable) -> Topology:
+    """Gateways by their own names, each on its uplink, behind a backhaul for all.
+
+    Args:
+        uplinks: from each gateway to the ``hub``, by the gateway's name, such as those
+            of a plan; ``back_rate_bps`` is the downlink.
+        backhaul: from the hub to the ``cloud``.
+
+    Returns:
+        The topology, its hosts the gateways and then the cloud.
+
+    Raises:
+        ConfigError: there is no gateway, or one is named as another node is.
+    """
+    at_least(1, gateways=len(uplinks))
+    for name in (CLOUD, "hub"):
+        if name in uplinks:
+            message = f"a gateway cannot be named {name!r}, as another node is"
+            raise ConfigError(message)
+    wiring = Wiring()
+    hub = wiring.switch("hub")
+    for name, uplink in uplinks.items():
+        wiring.join(wiring.host(name), hub, uplink)
+    wiring.join(hub, wiring.host(CLOUD), backhaul)
     return wiring.topology()

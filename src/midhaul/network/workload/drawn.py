@@ -208,8 +208,15 @@ def link_loads(
 
     Returns:
         Bytes and load of each link; infinite where the time is 0.
+
+    Raises:
+        ConfigError: flows wait for others, so that nobody knows when they start, and
+            no time is given.
     """
     sizes = wire_bytes(flows, transports)
+    if horizon_ns is None and flows.waits:
+        message = "flows that wait for others have no known time over which they start"
+        raise ConfigError(message, "give horizon_ns")
     if horizon_ns is None:
         horizon_ns = int(flows.start_ns.max(initial=0))
     with np.errstate(divide="ignore", invalid="ignore"):
