@@ -54,7 +54,7 @@ if TYPE_CHECKING:
 _CHUNK = 2_000_000
 """Numbers held at once, so that many values do not fill the memory."""
 
-_MANY = 4096
+_MANY = 256
 """Values from which on their weights are summed bin by bin first."""
 
 
