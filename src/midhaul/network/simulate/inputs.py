@@ -54,6 +54,9 @@ _READERS: dict[str, Callable[[Path], FoundTopology]] = {
 _WITH_TIMELINES = {"packet"}
 """Simulators that tell how single flows fared without another kernel for it."""
 
+_WITH_SAMPLES = {"packet", "fluid", "links"}
+"""Simulators that look at queues over time."""
+
 _N_SAMPLES = 500
 _FEW_FLOWS = 50
 """Of so few over a link its load says nothing of queues that never end."""
@@ -131,7 +134,7 @@ def case_of(
         seed=config.seed,
         until_ns=None if config.until_s is None else round(config.until_s * 1e9),
         watched=_watched(config, flows, simulator),
-        sample_ns=_sample_ns(config, flows),
+        sample_ns=_sample_ns(config, flows, simulator),
     )
     offered, full = _loads(topology, flows, routes, transports)
     return NetworkCase(
@@ -286,9 +289,12 @@ def _watched(config: ScenarioConfig, flows: Flows, simulator: str) -> tuple[int,
     return tuple(dict.fromkeys((*config.watched, *more)))
 
 
-def _sample_ns(config: ScenarioConfig, flows: Flows) -> int:
+def _sample_ns(config: ScenarioConfig, flows: Flows, simulator: str) -> int:
+    """How often queues are looked at; a judge that cannot is asked only if told."""
     if config.sample_s is not None:
         return round(config.sample_s * 1e9)
+    if simulator not in _WITH_SAMPLES:
+        return 0
     span = int(flows.start_ns.max(initial=0))
     if config.until_s is not None:
         span = min(span, round(config.until_s * 1e9))
