@@ -1,0 +1,1 @@
+from .simulator import Ns3Simulator as Ns3Simulator
