@@ -169,8 +169,8 @@ def judged(congestion: str, cases: tuple[Case, ...]) -> list[tuple[str, float, f
         for name, simulator, transport in simulators(linux):
             try:
                 found = simulated(simulator, replace(problem, transports=(transport,)))
-            except MidhaulError as error:
-                print(f"   {name:24s} {error.message}")
+            except (MidhaulError, ImportError) as error:  # no TCP, or not these rules
+                print(f"   {name:24s} {error}")
                 continue
             off50, off99 = (
                 np.quantile(found.fct_ns, q) / np.quantile(truth.fct_ns, q) - 1

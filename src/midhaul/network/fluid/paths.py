@@ -47,8 +47,9 @@ class PathState(NamedTuple):
     """What happens on ``k`` classes and ``m`` links at a moment.
 
     ``active`` has the classes with flows, ``n_active`` of them; ``sent_bytes`` is the
-    virtual time of each class, ``masks`` the set of its links. The last three are
-    scratch.
+    virtual time of each class, ``masks`` the set of its links; ``caps`` is what
+    bounds each of its flows by itself, and ``cap_links`` that link. ``left``,
+    ``open_flows`` and ``todo`` are scratch.
     """
 
     flows: Float64[np.ndarray, " k"]
@@ -61,6 +62,8 @@ class PathState(NamedTuple):
     left: Float64[np.ndarray, " m"]
     open_flows: Float64[np.ndarray, " m"]
     todo: Int32[np.ndarray, " k"]
+    caps: Float64[np.ndarray, " k"]
+    cap_links: Int64[np.ndarray, " k"]
 
 
 def path_state(given: Given) -> PathState:
@@ -69,6 +72,10 @@ def path_state(given: Given) -> PathState:
     masks = np.zeros(k, np.int64)
     owners = np.repeat(np.arange(k), np.diff(given.route_offsets))
     np.bitwise_or.at(masks, owners, np.int64(1) << given.route_links.astype(np.int64))
+    caps, cap_links = np.full(k, np.inf), np.full(k, -1, np.int64)
+    bounds = given.is_per_flow[given.route_links]
+    caps[owners[bounds]] = given.capacity[given.route_links[bounds]]
+    cap_links[owners[bounds]] = given.route_links[bounds]
     return PathState(
         flows=np.zeros(k),
         sent_bytes=np.zeros(k),
@@ -80,6 +87,8 @@ def path_state(given: Given) -> PathState:
         left=np.zeros(m),
         open_flows=np.zeros(m),
         todo=np.zeros(k, np.int32),
+        caps=caps,
+        cap_links=cap_links,
     )
 
 
@@ -89,23 +98,25 @@ def fill(  # noqa: C901  a kernel: parts of it would cost calls
 ) -> None:
     """Give every class with flows its max-min fair rate."""
     left, open_flows, todo = state.left, state.open_flows, state.todo
-    n_active = state.n_active[0]
-    n_links = len(given.capacity)
-    for link in range(n_links):
-        left[link] = given.capacity[link]
-        open_flows[link] = state.loads[link]
-        if given.is_per_flow[link]:
-            left[link] *= open_flows[link]
-    for place in range(n_active):
+    n_links = 0  # that flows share; those that bound single flows are at the end
+    while n_links < len(given.capacity) and not given.is_per_flow[n_links]:
+        left[n_links] = given.capacity[n_links]
+        open_flows[n_links] = state.loads[n_links]
+        n_links += 1
+    has_caps = n_links < len(given.capacity)
+    n_todo = state.n_active[0]
+    for place in range(n_todo):
         todo[place] = state.active[place]
-    n_todo = n_active
     while n_todo > 0:
         share, bottleneck = np.inf, 0
         for link in range(n_links):
-            if open_flows[link] > 0:
-                here = left[link] / open_flows[link]
-                if here < share:
-                    share, bottleneck = here, link
+            if open_flows[link] > 0 and left[link] < share * open_flows[link]:
+                share, bottleneck = left[link] / open_flows[link], link
+        if has_caps:
+            for place in range(n_todo):
+                if state.caps[todo[place]] < share:
+                    share = state.caps[todo[place]]
+                    bottleneck = state.cap_links[todo[place]]
         n_left = 0
         for place in range(n_todo):
             one = todo[place]

@@ -6,8 +6,8 @@ queue; a process of ours, the relay, is the delay. Everything runs in real time:
 takes ten seconds in the network takes ten seconds.
 
 What the relay does wrong is measured, before the flows start, as the round trip of
-small packets beside what it should be; half of what it adds is taken off each link's
-delay first. How late it let packets go meanwhile is said in the end.
+small packets beside what it should be. What it adds is taken off the delays of links,
+and what is left is measured again. How late it let packets go is said in the end.
 """
 
 from __future__ import annotations
@@ -349,8 +349,9 @@ class KernelSimulation:
         )
         pairs = pairs[:: max(1, len(pairs) // _MOST_PAIRS)][:_MOST_PAIRS]
         errors = self._probe(pairs)
-        hops = [2 * len(self._plan.path(*pair)) for pair in pairs]
-        added_s = sum(x.error_s for x in errors) / max(sum(hops), 1)
+        ways = [*pairs, *((b, a) for a, b in pairs)]
+        late = [x for way in ways for x in self._plan.path(*way) if x.delay_ns > 0]
+        added_s = sum(x.error_s for x in errors) / max(len(late), 1)
         early = [
             int(min(max(added_s, 0) * 1e9, device.delay_ns))
             for device in self._plan.devices
