@@ -69,6 +69,13 @@ def problems() -> Iterator[tuple[str, NetworkProblem]]:
                 11 + i, 150, [cubic], queue, line=slow, load=1.2, mean_bytes=40_000
             ),
         )
+    queue = LinkQueue(discipline="fq_codel", max_packets=1000)
+    cubic = replace(DATA_CENTRE, congestion="cubic", min_timeout_s=0.2)
+    shared = replace(slow, n_hosts=3)
+    yield (
+        "fq_codel with queues that flows share",
+        line_problem(300, 120, [cubic], queue, line=shared),
+    )
     ramp = LinkQueue(
         discipline="red",
         max_packets=200,

@@ -104,7 +104,7 @@ def _truth(head: dict[str, Any], arrays: dict[str, np.ndarray]) -> Truth:
     narrow = {
         name: arrays[name].astype(np.int32) for name in ("source", "target", "links")
     }
-    flows = {name: narrow.get(name, wide[name]) for name in _ARRAYS}
+    flows: dict[str, Any] = {name: narrow.get(name, wide[name]) for name in _ARRAYS}
     problem = NetworkProblem(
         topology=Topology(nodes=tuple(head["nodes"]), links=tuple(links)),
         flows=Flows(**flows),

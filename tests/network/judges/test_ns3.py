@@ -12,6 +12,8 @@ from tests.support.tcp_scenarios import dctcp_problem, lossy_problem
 
 from midhaul.errors import ConfigError, PrerequisiteError, SimulationError
 from midhaul.model import LinkQueue
+from midhaul.network import TcpTransport
+from midhaul.network.checks import SimulatorClaims, check_simulator
 from midhaul.network.judges.ns3 import program as programs
 from midhaul.network.judges.ns3.simulator import Ns3Simulation, Ns3Simulator
 from midhaul.network.packet.tcp_simulation import begin_tcp
@@ -55,8 +57,8 @@ def test_a_killed_ns3_is_an_error_that_says_so() -> None:
     """Killed mid-way, the signal is named."""
     ns3()
     simulation = Ns3Simulation(dctcp_problem(3, 20_000))
-    simulation._start()
-    process = simulation._process
+    simulation._start()  # pyright: ignore[reportPrivateUsage]
+    process = simulation._process  # pyright: ignore[reportPrivateUsage]
     assert process is not None
     process.kill()
     with pytest.raises(SimulationError, match="killed by signal 9"):
@@ -112,3 +114,12 @@ def test_what_ns3_cannot_do_is_refused() -> None:
     for bad in (both, large):
         with pytest.raises(ConfigError):
             Ns3Simulator().begin(bad)
+
+
+def test_it_is_a_simulator() -> None:
+    """The conformance suite, but for what can be repeated in slices."""
+    ns3()
+    claims = SimulatorClaims(
+        max_lone_slowdown=1.2, has_samples=False, is_repeatable=False
+    )
+    check_simulator(Ns3Simulator(), TcpTransport(congestion="newreno"), claims=claims)

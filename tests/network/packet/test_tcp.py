@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -12,6 +12,8 @@ from tests.support.tcp_scenarios import DATA_CENTRE, Line, line_problem, lossy_p
 from midhaul.errors import ConfigError, DataError
 from midhaul.model import Flows, Link, LinkQueue, Topology
 from midhaul.network import NetworkProblem, RdmaTransport, Routes, TcpTransport
+from midhaul.network.checks import SimulatorClaims, check_simulator
+from midhaul.network.packet import PacketSimulator
 from midhaul.network.packet.tcp_simulation import begin_tcp
 
 if TYPE_CHECKING:
@@ -27,7 +29,7 @@ def done(problem: NetworkProblem) -> FlowResults:
 
 
 def two_nodes(
-    *, rate_bps: float = 8e9, delay_s: float = 1e-6, **queue: object
+    *, rate_bps: float = 8e9, delay_s: float = 1e-6, **queue: Any
 ) -> Topology:
     """A cable between two nodes."""
     links = [
@@ -44,7 +46,7 @@ def two_nodes(
 
 
 def at_once(
-    topology: Topology, sizes: list[int], transport: TcpTransport, **more: object
+    topology: Topology, sizes: list[int], transport: TcpTransport, **more: Any
 ) -> NetworkProblem:
     """Flows that begin at the same time, over the first link."""
     n = len(sizes)
@@ -243,9 +245,19 @@ def test_compiled_and_plain_kernels_agree() -> None:
     ],
 )
 def test_what_it_cannot_simulate_is_refused(
-    change: dict[str, object], message: str
+    change: dict[str, Any], message: str
 ) -> None:
     """A message says what was expected and found."""
     problem = replace(at_once(two_nodes(), [10], DATA_CENTRE), **change)  # type: ignore[arg-type]
     with pytest.raises(ConfigError, match=message):
         begin_tcp(problem)
+
+
+@pytest.mark.parametrize(
+    "congestion", ["newreno", "linux-reno", "cubic", "dctcp", "bbr"]
+)
+def test_it_is_a_simulator(congestion: str) -> None:
+    """The conformance suite; a flow alone has slow start above its ideal time."""
+    claims = SimulatorClaims(max_lone_slowdown=1.2)
+    transport = TcpTransport(congestion=congestion)  # type: ignore[arg-type]
+    check_simulator(PacketSimulator(), transport, claims=claims)

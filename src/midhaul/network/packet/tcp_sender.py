@@ -1,15 +1,13 @@
 """The sender of a TCP flow: what it sends, and what an ACK or a time-out makes it do.
 
-As ns-3.37's TcpSocketBase, with SACK (RFC 2018, 6675), PRR (RFC 6937), time-outs (RFC
-6298) and ECN (RFC 3168). Numbered differences from these:
+As ns-3.37, with SACK (RFC 6675), PRR (6937), time-outs (6298) and ECN (3168), but:
 
-1. A duplicate ACK is one that newly sacks something, whatever it acknowledges. In CWR
-   it starts no recovery, and in Loss it is ignored.
+1. A duplicate ACK is one that newly sacks something. In CWR it starts no recovery, and
+   in Loss it is ignored.
 2. The first retransmission of a recovery is not bound by the window.
-3. The timer is set anew only at the first partial ACK of a recovery.
-4. Round trips are whole milliseconds, from the option of time stamps; below one they
-   are 1 us. What is left of a window of less than a segment is sent only if it is all
-   that is left.
+3. The timer is set anew at the first partial ACK of a recovery only.
+4. Round trips are whole milliseconds, from time stamps; below one they are 1 us. Less
+   than a segment is sent only if it is all that is left.
 5. A SYN-ACK that comes again sets window and threshold back to what they were at first.
 """
 
@@ -134,11 +132,7 @@ from midhaul.network.packet.tcp_ends import (
     timeout_of,
 )
 from midhaul.network.packet.tcp_links import transmission_ns
-from midhaul.network.packet.tcp_rate import (
-    R_DELIVERED,
-    rate_sample,
-    rate_sent,
-)
+from midhaul.network.packet.tcp_rate import R_DELIVERED, rate_sample, rate_sent
 from midhaul.network.packet.tcp_scoreboard import (
     all_lost,
     any_arrived_again,
@@ -188,9 +182,6 @@ def threshold_now(m: Cells, mf: FloatCells, c: int, flight: int) -> None:
         bbr_save(m, c)
     else:
         m[c + C_SSTHRESH] = threshold_after(m, mf, c, flight)
-
-
-# ---- sending -------------------------------------------------------------------------
 
 
 @inlined

@@ -25,6 +25,7 @@ DEVICE_BYTES = 52
 LEAST_MTU = 1500
 ADDRESSES = 0x0A000100
 """10.0.1.0: two addresses for each path, as the program for ns-3 gives them."""
+HASH_SEED = 0x8BADF00D
 FIRST_PORT, N_PORTS = 1024, 60_000
 BBR_STREAM, N_DRAWN = 4, 4096
 ENDLESS = (1 << 62) - 1
@@ -111,8 +112,8 @@ def _rotated(x: int, n: int) -> int:
 
 
 def murmur3(data: bytes) -> int:
-    """MurmurHash3 of 32 bits (Appleby, public domain), seed 0."""
-    value = 0
+    """MurmurHash3 of 32 bits (Appleby, public domain), with the seed of ns-3."""
+    value = HASH_SEED
     whole = len(data) // 4 * 4
     for i in range(0, whole, 4):
         k = int.from_bytes(data[i : i + 4], "little") * 0xCC9E2D51 & 0xFFFFFFFF
