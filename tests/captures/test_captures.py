@@ -336,6 +336,23 @@ def wholes(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
     return {"pcap": plain.read_bytes(), "pcapng": file.read_bytes()}
 
 
+@pytest.mark.parametrize("kind", ["pcap", "pcapng"])
+def test_every_end_within_a_packet_is_told(
+    wholes: dict[str, bytes], tmp_path: Path, kind: str
+) -> None:
+    """Within its head as well, and of many files that end so at once."""
+    whole, n_of_undamaged = wholes[kind], []
+    for n_missing in range(100):
+        file = tmp_path / f"{n_missing}.{kind}"
+        file.write_bytes(whole[: len(whole) - n_missing])
+        capture = Capture(file)
+        n = sum(1 for _ in capture)
+        if not capture.damage:
+            n_of_undamaged.append(n)
+    # All of them, and where the last one begins.
+    assert n_of_undamaged == [n_of_undamaged[0], n_of_undamaged[0] - 1]
+
+
 @settings(
     max_examples=60,
     deadline=None,

@@ -73,10 +73,16 @@ class Capture:
         has_header = hasattr(reader, "linktype")
         link_type = int(getattr(reader, "linktype", 0)) & 0xFFFF
         unit_ns = 1 if getattr(reader, "nano", False) else 1000
+        tell = reader.f.tell  # type: ignore[attr-defined]
         while True:
+            begin = tell()
             try:
                 data, about = read(size=_LONGEST_BYTES)
-            except EOFError:
+            except EOFError as end:
+                # Blocks of pcapng are multiples of 4 bytes, and not all are packets.
+                rest = tell() - begin if has_header else tell() % 4
+                if rest or str(end):
+                    self.damage = str(end) or "ends within a packet"
                 return
             except (
                 error_type, struct.error, ValueError, OSError, MemoryError, zlib.error,
@@ -105,14 +111,17 @@ def _why(file: Path, error: Exception) -> str:
 
 @contextlib.contextmanager
 def _collected(texts: list[str]) -> Generator[None]:
-    """Keep what scapy warns of, instead of having it on the screen."""
+    """Keep what scapy warns of, instead of having it on the screen.
+
+    Its filter drops what it said a few seconds ago, of another file perhaps.
+    """
     logger = logging.getLogger("scapy.runtime")
-    handlers, spreads = logger.handlers, logger.propagate
-    logger.handlers, logger.propagate = [_Collector(texts)], False
+    before = logger.handlers, logger.filters, logger.propagate
+    logger.handlers, logger.filters, logger.propagate = [_Collector(texts)], [], False
     try:
         yield
     finally:
-        logger.handlers, logger.propagate = handlers, spreads
+        logger.handlers, logger.filters, logger.propagate = before
 
 
 class _Collector(logging.Handler):
