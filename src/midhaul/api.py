@@ -22,6 +22,7 @@ from midhaul.runs.config import Config
 from midhaul.runs.experiment_file import Override, file_of_values, parse_key, read_file
 from midhaul.runs.listing import (
     ConfigDifference,
+    being_run,
     differences,
     find_run,
     list_runs,
@@ -116,13 +117,16 @@ def begin(
 ) -> Run:
     """A new run of a config, or its newest unfinished one.
 
-    StoreError if the folder cannot be written.
+    StoreError if the folder cannot be written, or if another process is at the run that
+    would be resumed.
     """
-    old = unfinished(out, config.hash()) if resume else None
-    if old is not None:
-        say(f"resuming {old.dir}")
-        return presented(Run.resume(old.dir))
     if resume:
+        key = config.hash()
+        old = unfinished(out, key) or being_run(out, key)
+        if old is not None:
+            resumed = presented(Run.resume(old.dir))
+            say(f"resuming {old.dir}")
+            return resumed
         say("no unfinished run of this config by this code: beginning a new one")
     started = presented(Run.create(out, kind.name, config))
     say(f"run {started.dir}")

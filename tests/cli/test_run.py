@@ -12,6 +12,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tests.support import toy_kind
+from tests.support.toy_kind import NAME, ToyConfig
+
+from midhaul.runs.run import Run
 
 if TYPE_CHECKING:
     import pytest
@@ -156,6 +159,19 @@ def test_resume_takes_up_what_was_cut_off(midhaul: Midhaul, toy_file: Path) -> N
     steps = json.loads(midhaul("show", "--table", "steps", "--json").out)
     assert [row["step"] for row in steps] == list(range(12))
     assert "beginning a new one" in midhaul(*arguments, "--resume").err
+
+
+def test_who_resumes_second_is_told_who_has_the_run(
+    midhaul: Midhaul, toy_file: Path
+) -> None:
+    """A second run of the same is not begun beside it."""
+    run = Run.create(Path("runs"), NAME, ToyConfig(n_steps=12))
+    said = midhaul("run", str(toy_file), "--resume", "--no-report")
+    assert said.code == 1
+    assert run.id in said.err
+    assert f"by process {os.getpid()}" in said.err
+    assert "resuming" not in said.err
+    assert len(list(Path("runs").iterdir())) == 1
 
 
 def test_show_and_ls_tell_what_there_is(midhaul: Midhaul, toy_file: Path) -> None:

@@ -9,7 +9,13 @@ import pytest
 from tests.support.toy_kind import NAME, ToyConfig
 
 from midhaul.errors import StoreError
-from midhaul.runs.listing import find_run, list_runs, runs_of, unfinished
+from midhaul.runs.listing import (
+    being_run,
+    find_run,
+    list_runs,
+    runs_of,
+    unfinished,
+)
 from midhaul.runs.run import Run
 
 if TYPE_CHECKING:
@@ -71,7 +77,20 @@ def test_unfinished_runs_are_the_same_config_and_not_done(tmp_path: Path) -> Non
     assert found is not None
     assert found.id == runs[1].id
     assert unfinished(tmp_path, ToyConfig(seed=1).hash()) is None
+    assert being_run(tmp_path, ToyConfig().hash()) is None
     assert len(runs_of(tmp_path, ToyConfig().hash())) == 3
+
+
+def test_a_run_that_a_process_is_at_is_told_from_unfinished_ones(
+    tmp_path: Path,
+) -> None:
+    """The newest of them counts."""
+    runs = [Run.create(tmp_path, NAME, ToyConfig()) for _ in range(3)]
+    runs[2].finish("interrupted")
+    found = being_run(tmp_path, ToyConfig().hash())
+    assert found is not None
+    assert found.id == runs[1].id
+    assert being_run(tmp_path, ToyConfig(seed=1).hash()) is None
 
 
 def test_runs_of_other_code_are_not_resumed(tmp_path: Path) -> None:

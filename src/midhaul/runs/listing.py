@@ -90,6 +90,12 @@ def unfinished(root: Path, config_hash: str) -> Run | None:
     return found[-1] if found else None
 
 
+def being_run(root: Path, config_hash: str) -> Run | None:
+    """The newest run of a config by this code that a process is at."""
+    found = [run for run in runs_of(root, config_hash) if run.status == "running"]
+    return found[-1] if found else None
+
+
 _NOT_COMPARED = {"load_at_start"}
 
 
