@@ -39,6 +39,7 @@ _GRANTED = {"t/a": 3e5, "t/b": 2.4e5, "t/c": 1.6e5, "t/d": 1e5, "t/e": 1e5}
 _OFFERED = {topic: 1.6 * rate for topic, rate in _GRANTED.items()}
 
 
+@pytest.mark.slow
 @needs_lab
 @needs_mosquitto
 def test_a_paced_bridge_keeps_rates_and_latency_on_a_full_link(

@@ -61,7 +61,7 @@ def test_dp_equals_brute_force(knapsack: Arrays) -> None:
     assert values[answer.taken].sum() == pytest.approx(best)
 
 
-@settings(deadline=None)
+@settings(deadline=None, max_examples=50)
 @given(KNAPSACKS, st.sampled_from([0.05, 0.1, 0.3, 0.5, 0.9]))
 def test_fptas_keeps_its_guarantee(knapsack: Arrays, epsilon: float) -> None:
     """At least one minus epsilon of the optimum."""
@@ -95,7 +95,7 @@ def test_lists_that_grow_too_long_are_cut_and_say_so() -> None:
     assert 0.9 < shares[answer.taken].sum() <= FULL
 
 
-@settings(deadline=None)
+@settings(deadline=None, max_examples=50)
 @given(
     st.lists(st.tuples(st.integers(1, 6), st.floats(0, 1)), max_size=7),
     st.integers(1, 25),
@@ -111,7 +111,7 @@ def test_the_kernel_equals_the_reference(
     assert has_taken.shape == (len(quanta), n_quanta + 1)
 
 
-@settings(deadline=None)
+@settings(deadline=None, max_examples=50)
 @given(small_problems(), st.data())
 def test_what_fits_the_model_fits_the_gateway(
     problem: PlacementProblem, data: st.DataObject

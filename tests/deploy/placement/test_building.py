@@ -58,7 +58,7 @@ def choose(built_for: PlacementProblem, chosen: list[bool]) -> Choice:
     )
 
 
-@settings(deadline=None)
+@settings(deadline=None, max_examples=50)
 @given(small_problems())
 def test_rows_are_exact_on_one_gateway(problem: PlacementProblem) -> None:
     """A set keeps the pull rows exactly if some order of its pulls is in time."""
@@ -81,7 +81,7 @@ def test_rows_are_exact_on_one_gateway(problem: PlacementProblem) -> None:
         assert fits == (not built.broken_s(chosen))
 
 
-@settings(deadline=None)
+@settings(deadline=None, max_examples=50)
 @given(small_problems())
 def test_disk_cores_and_memory_are_rows(problem: PlacementProblem) -> None:
     """What a set takes of each row is what adding up its analytics gives."""

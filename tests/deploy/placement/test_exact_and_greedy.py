@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from midhaul.deploy.placement.arrays import Instance
 
 
-@settings(deadline=None)
+@settings(deadline=None, max_examples=50)
 @given(small_instances())
 def test_exact_equals_brute_force(instance: Instance) -> None:
     """Value and bound are those of the best of all subsets."""
@@ -37,7 +37,7 @@ def test_exact_equals_brute_force(instance: Instance) -> None:
     assert choice.bound == pytest.approx(best)
 
 
-@settings(deadline=None)
+@settings(deadline=None, max_examples=50)
 @given(small_instances())
 def test_greedy_is_feasible_and_follows_its_rule(instance: Instance) -> None:
     """The kernel takes what the plain reference takes, or the best single item."""

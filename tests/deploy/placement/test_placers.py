@@ -41,7 +41,7 @@ def test_placers_conform(placer: Placer) -> None:
     check_placer(placer)
 
 
-@settings(deadline=None)
+@settings(deadline=None, max_examples=50)
 @given(small_problems())
 def test_one_gateway_is_solved_exactly(problem: PlacementProblem) -> None:
     """The exact placer equals brute force; others keep limits; bounds hold."""

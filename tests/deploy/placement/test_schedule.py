@@ -76,7 +76,7 @@ def timetable(problem: PlacementProblem) -> Schedule:
     return schedule(built, np.ones(built.instance.n_items, np.bool_))
 
 
-@settings(deadline=None)
+@settings(deadline=None, max_examples=50)
 @given(small_problems())
 def test_what_keeps_the_rows_is_in_time(problem: PlacementProblem) -> None:
     """The order that is chosen meets all deadlines whenever they can be met."""
