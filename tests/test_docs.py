@@ -49,7 +49,7 @@ def _is_runnable(page: Path) -> bool:
 
 
 @pytest.mark.parametrize("page", [p for p in PAGES if _is_runnable(p)], ids=_id)
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(1200)  # the first one compiles kernels of networks
 def test_blocks_of_a_page_do_what_the_page_says(page: Path, tmp_path: Path) -> None:
     """Commands end as shown and print what is shown; files and code are valid."""
     for name in ("examples", "tools"):

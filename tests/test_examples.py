@@ -101,7 +101,7 @@ def test_example(name: str, tmp_path: Path) -> None:
             pytest.skip(f"deploy.live cannot run here: {error.message}")
     words = [word for setting in TINY[name] for word in ("--set", setting)]
     command = [sys.executable, "-m", "midhaul", "run", str(EXAMPLES / name)]
-    subprocess.run([*command, *words, "--out", str(tmp_path)], check=True, timeout=300)
+    subprocess.run([*command, *words, "--out", str(tmp_path)], check=True, timeout=900)
     (folder,) = tmp_path.iterdir()
     run = Run.open(folder)
     assert run.status == "done"

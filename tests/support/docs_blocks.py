@@ -29,7 +29,7 @@ _NUMBER = re.compile(
     r"|\b[0-9a-f]{12}\b"  # the hash of a config
     r"|[-+]?\d[\d.,:]*(?:e[-+]?\d+)?"
 )
-TIMEOUT_S = 120
+TIMEOUT_S = 600  # compiling the kernels of networks takes minutes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
