@@ -16,7 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tests.support.toy_kind import NAME, STEPS, ToyConfig
 
-from midhaul.errors import StoreError
+from midhaul.errors import ConfigError, StoreError
 from midhaul.model import Tally, Verdict
 from midhaul.runs import store
 from midhaul.runs.manifest import Manifest
@@ -190,11 +190,12 @@ def test_columns_that_are_asked_for_twice_are_told_apart(
 
 
 def test_a_wrong_query_names_the_tables(run: Run) -> None:
-    """The hint lists what can be asked."""
+    """It is bad input, whatever is wrong with it; the hint lists what can be asked."""
     run.write(STEPS, [{"step": 1}])
-    with pytest.raises(StoreError) as caught:
-        run.sql("FROM stps")
-    assert "steps" in caught.value.hint
+    for query in ("FROM stps", "SELECT nobody FROM steps", "SELEC 1", ""):
+        with pytest.raises(ConfigError) as caught:
+            run.sql(query)
+        assert "steps" in caught.value.hint
 
 
 def test_what_was_tallied_counts_into_the_verdict(run: Run) -> None:

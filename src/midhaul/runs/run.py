@@ -12,7 +12,13 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 import pyarrow as pa
 
 from midhaul import documents
-from midhaul.errors import DataError, PrerequisiteError, StoreError, suggestion
+from midhaul.errors import (
+    ConfigError,
+    DataError,
+    PrerequisiteError,
+    StoreError,
+    suggestion,
+)
 from midhaul.machine.locks import FileLock
 from midhaul.model import Verdict
 from midhaul.model.display import MOST_ROWS, Display
@@ -274,14 +280,16 @@ class Run:
         """The answer of DuckDB to a query over the run's tables, by their names.
 
         Raises:
-            StoreError: the query is wrong or a table is damaged.
+            ConfigError: the query is wrong.
+            StoreError: a table is damaged.
         """
         try:
             return tables.query(query, {n: self._files(n) for n in self.tables()})
-        except ValueError as error:
+        except (SyntaxError, ValueError) as error:
+            kind = ConfigError if isinstance(error, SyntaxError) else StoreError
             message = f"run {self.id} cannot answer the query: {error}"
             hint = f"its tables: {', '.join(self.tables()) or 'none yet'}"
-            raise StoreError(message, hint) from error
+            raise kind(message, hint) from error
 
     def table(self, name: str) -> pa.Table:
         """All rows of a table, by its name.

@@ -158,8 +158,8 @@ def query(text: str, files: Mapping[str, Sequence[Path]]) -> pa.Table:
 
     A column that a query names again gets a number behind its name, ``gateway_1``, as
     DuckDB does in a subquery: names of columns are the keys of rows. ``files`` are the
-    parts of each table, by the name that the query knows it by. ValueError if the query
-    is wrong, gives no rows, or a part is damaged.
+    parts of each table, by the name that the query knows it by. SyntaxError if the
+    query is wrong or gives no rows; ValueError if a part is damaged.
     """
     try:
         with duckdb.connect() as database:
@@ -169,9 +169,15 @@ def query(text: str, files: Mapping[str, Sequence[Path]]) -> pa.Table:
             answer = database.sql(text)
             if answer is None:  # pyright: ignore[reportUnnecessaryComparison]
                 message = "it gives no rows"
-                raise ValueError(message)
+                raise SyntaxError(message)
             found = answer.to_arrow_table()
             return found.rename_columns(_different(found.column_names))
+    except (
+        duckdb.BinderException,
+        duckdb.CatalogException,
+        duckdb.ParserException,
+    ) as error:
+        raise SyntaxError(str(error)) from error
     except duckdb.Error as error:
         raise ValueError(str(error)) from error
 

@@ -106,3 +106,15 @@ def test_a_file_that_is_no_node_file_is_refused(tmp_path: Path, text: str) -> No
     file.write_text(text)
     with pytest.raises(DataError, match=r"node\.json"):
         NodeFile.read(file)
+
+
+def test_a_file_with_several_wrong_types_names_them_all(tmp_path: Path) -> None:
+    """With the file, so that one knows where to mend them."""
+    file = tmp_path / "node.json"
+    wrong = {"name": 5, "threads": [1], "max_head_bytes": "8 KB"}
+    file.write_text(json.dumps({"settings": wrong, "fd": "x", "host": 7}))
+    with pytest.raises(ConfigError) as caught:
+        NodeFile.read(file)
+    assert str(file) in str(caught.value)
+    for name in (*wrong, "fd", "host"):
+        assert f"{name} is" in str(caught.value)

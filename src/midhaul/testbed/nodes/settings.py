@@ -206,11 +206,16 @@ class NodeFile:
                 f"{', '.join(sorted(known - {'settings'}))}"
             )
             raise DataError(message)
-        settings: object = values.pop("settings")
+        settings: Any = values.pop("settings")
         if not isinstance(settings, dict):
             message = f"{file}: settings should be a JSON object"
             raise DataError(message)
-        node = NodeSettings.from_dict(cast("dict[str, Any]", settings))
+        try:
+            _check({**settings, **values}, (*_KINDS, *_KINDS_OF_FILE))
+            node = NodeSettings.from_dict(settings)
+        except ConfigError as error:
+            message = f"{file}: {error}"
+            raise ConfigError(message, error.hint) from error
         return cls(settings=node, **values)
 
 
@@ -271,7 +276,7 @@ def _fitting(cls: type[NodeSettings], values: Mapping[str, Any]) -> dict[str, An
     elif "preprocessing" in fitting:
         message = f"preprocessing is an object of steps; found {steps!r}"
         raise ConfigError(message)
-    _check_types(fitting)
+    _check(fitting, _KINDS)
     return fitting
 
 
@@ -291,6 +296,8 @@ _NUMBERS = (
     "monitor_period_s",
     "timeout_s",
     "max_decode_s",
+    "head_timeout_s",
+    "answer_timeout_s",
 )
 _INTEGERS = (
     "threads",
@@ -301,23 +308,50 @@ _INTEGERS = (
     "max_body_bytes",
     "max_pixels",
     "max_scans",
+    "max_head_bytes",
+    "max_url_bytes",
+    "max_flight_bytes",
+    "max_connections",
 )
 
 _TEXTS = ("name", "role", "cloud", "detector", "forward", "workdir")
-_OPTIONAL = ("cloud", "detector", "cpu_limit", "memory_limit_bytes", "workdir")
+_OPTIONAL = (
+    "cloud",
+    "cloud_url",
+    "cpu_limit",
+    "detector",
+    "fd",
+    "memory_limit_bytes",
+    "workdir",
+)
 
 
-def _check_types(values: Mapping[str, Any]) -> None:
-    kinds: tuple[tuple[tuple[str, ...], tuple[type, ...], str], ...] = (
-        (_NUMBERS, (int, float), "a number"),
-        (_INTEGERS, (int,), "a whole number"),
-        (_TEXTS, (str,), "text"),
-    )
-    for names, types, words in kinds:
-        for name in names:
-            value: object = values.get(name)
-            if name not in values or (value is None and name in _OPTIONAL):
-                continue
-            if not isinstance(value, types) or isinstance(value, bool):
-                message = f"{name} is {words}; found {value!r}"
-                raise ConfigError(message)
+Kinds = tuple[tuple[tuple[str, ...], tuple[type, ...], str], ...]
+
+_KINDS: Kinds = (
+    (_NUMBERS, (int, float), "a number"),
+    (_INTEGERS, (int,), "a whole number"),
+    (_TEXTS, (str,), "text"),
+)
+_KINDS_OF_FILE: Kinds = (
+    (("cloud_url", "host"), (str,), "text"),
+    (("fd",), (int,), "a whole number"),
+    (("is_attached",), (bool,), "true or false"),
+)
+
+
+def _check(values: Mapping[str, Any], kinds: Kinds) -> None:
+    """Say of all values at once which are not of their kind."""
+    wrong = [
+        f"{name} is {words}; found {values[name]!r}"
+        for names, types, words in kinds
+        for name in names
+        if name in values
+        and not (values[name] is None and name in _OPTIONAL)
+        and (
+            not isinstance(values[name], types)
+            or (isinstance(values[name], bool) and bool not in types)
+        )
+    ]
+    if wrong:
+        raise ConfigError("; ".join(wrong))
