@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
     from midhaul.network.simulate.metrics import SimulatedFlows
     from midhaul.runs.run import Run
+    from midhaul.runs.tables import Table
 
 _MOST_ROWS = 20
 _MOST_LINES = 5
@@ -254,6 +255,17 @@ def _link_table(links: Sequence[Mapping[str, Any]]) -> DataTable:
     )
 
 
+def _rows_of(
+    view: View, table: Table, configuration: int, order: str
+) -> list[dict[str, Any]]:
+    """The rows of one configuration, which may be many."""
+    if table.name not in view.has:
+        return []
+    where = f"configuration = {configuration}"
+    query = f"SELECT * FROM {table.name} WHERE {where} ORDER BY {order}"  # noqa: S608  our own words
+    return view.run.sql(query).to_pylist()
+
+
 def _size(n_bytes: float | None) -> Cell | None:
     return None if n_bytes is None else Cell(size_text(n_bytes), n_bytes)
 
@@ -262,11 +274,7 @@ def _queues(
     view: View, links: Sequence[Mapping[str, Any]], configuration: int
 ) -> Figure | str:
     names = {x["link"]: str(x["name"]) for x in links}
-    rows = [
-        row
-        for row in view.rows(tables.LINK_QUEUES, "link, time_s")
-        if row["configuration"] == configuration
-    ]
+    rows = _rows_of(view, tables.LINK_QUEUES, configuration, "link, time_s")
     if not rows:
         return "Queues over time: nothing waited when they were looked at."
     most: dict[int, int] = {}
@@ -290,11 +298,7 @@ def _queues(
 
 def timeline_chapter(view: View, configuration: int) -> PageSection | None:
     """How watched flows fared; None where none was watched."""
-    rows = [
-        row
-        for row in view.rows(tables.TIMELINE, "flow, time_s")
-        if row["configuration"] == configuration
-    ]
+    rows = _rows_of(view, tables.TIMELINE, configuration, "flow, time_s")
     if not rows:
         return None
     # The longest first, as there is most to see of it.
