@@ -261,7 +261,7 @@ def fabrics(n_flows: int, data: Path) -> float:
     """Events a second in the fabric with DCTCP; the others are printed."""
     first = 0.0
     print(f"fabric of 256 hosts, {n_flows:,} flows: CPU s, events, million events/s")
-    for name, memory in (("dctcp", 0), ("dctcp", 400_000), ("hpcc", 0)):
+    for name, memory in (("dctcp", 0), ("dctcp", 1_000_000), ("hpcc", 0)):
         problem = fabric_problem(n_flows, name, data, memory)
         n_packets = int((-(-problem.flows.size_bytes // 1000)).sum())
         took, n_events = timed(problem, 2)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from midhaul.network.packet.events import draw, random_state
+from midhaul.network.packet.events import chance_of, draw
 from midhaul.network.problem import NetworkProblem, link_table
 from midhaul.network.transports import RdmaTransport
 
@@ -116,7 +116,7 @@ class Reference:
             Port(int(r), d)
             for r, d in zip(table.rate_bps, table.delay_ns.tolist(), strict=True)
         ]
-        self.random = random_state(problem.seed)
+        self.random = chance_of(problem.seed)
         self.heap: list[Any] = []
         self.n = 0
         self.now = 0

@@ -38,7 +38,7 @@ class PacketSimulator:
 
             return begin_rdma(problem, state)
         if families == {TcpTransport}:
-            from midhaul.network.packet.tcp_simulation import (  # noqa: PLC0415 # pyright: ignore[reportMissingImports]
+            from midhaul.network.packet.tcp_simulation import (  # noqa: PLC0415
                 begin_tcp,
             )
 
