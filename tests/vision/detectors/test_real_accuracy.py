@@ -37,8 +37,20 @@ def truth(data_dir: Path) -> Any:
         return coco.COCO(str(data_dir / "coco_mini" / "instances_val.json"))
 
 
+@pytest.fixture(scope="module")
+def images(data_dir: Path, truth: Any) -> dict[int, Any]:
+    """All images, decoded once for all detectors."""
+    folder = data_dir / "coco_mini" / "val"
+    return {
+        image["id"]: decode((folder / image["file_name"]).read_bytes())
+        for image in truth.dataset["images"]
+    }
+
+
 @pytest.mark.parametrize("spec", sorted(KNOWN))
-def test_ap_is_within_one_point(data_dir: Path, truth: Any, spec: str) -> None:
+def test_ap_is_within_one_point(
+    data_dir: Path, truth: Any, images: dict[int, Any], spec: str
+) -> None:
     """AP50 and AP on all images, judged by pycocotools."""
     cocoeval = pytest.importorskip("pycocotools.cocoeval")
     kind, file = spec.split(":")
@@ -47,13 +59,12 @@ def test_ap_is_within_one_point(data_dir: Path, truth: Any, spec: str) -> None:
     detector = load_detector(f"{kind}:{data_dir / 'models' / file}")
     categories = {one["name"]: one["id"] for one in truth.dataset["categories"]}
     rows: list[dict[str, Any]] = []
-    for image in truth.dataset["images"]:
-        data = (data_dir / "coco_mini" / "val" / image["file_name"]).read_bytes()
-        found = detector.detect(decode(data))
+    for image_id, image in images.items():
+        found = detector.detect(image)
         sides = found.boxes[:, 2:] - found.boxes[:, :2]
         rows.extend(
             {
-                "image_id": image["id"],
+                "image_id": image_id,
                 "category_id": categories[found.names[found.labels[index]]],
                 "score": float(found.scores[index]),
                 "bbox": [*found.boxes[index, :2].tolist(), *sides[index].tolist()],

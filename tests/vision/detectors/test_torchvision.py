@@ -210,10 +210,13 @@ def test_operators_that_do_not_load_are_explained(
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", [NAME, TWO_STAGE])
-def test_exported_graphs_agree_with_torch(name: str, tmp_path: Path) -> None:
+def test_exported_graphs_agree_with_torch(
+    name: str, weights: Path, tmp_path: Path
+) -> None:
     """Any size of image, also one on which torchvision's own tracing is a pixel off."""
     pytest.importorskip("onnx")
-    file = lively_weights(name, tmp_path / "weights.pth")
+    is_made = name == NAME
+    file = weights if is_made else lively_weights(name, tmp_path / "weights.pth")
     card = export.export_torchvision(name, str(file), tmp_path / "model.onnx")
     assert card == tmp_path / "model.toml"
     one = load_detector(f"torchvision:{name}?weights={file}")
@@ -268,7 +271,7 @@ def test_the_exported_resize_is_torchs_own(tmp_path: Path) -> None:
 def test_exporting_random_weights_keeps_the_caveat(tmp_path: Path) -> None:
     """The card says it, so that reports can."""
     pytest.importorskip("onnx")
-    export.export_torchvision(NAME, "none", tmp_path / "random.onnx")
+    export.export_torchvision(TWO_STAGE, "none", tmp_path / "random.onnx")
     detector = load_detector(f"onnx:{tmp_path / 'random.onnx'}")
     assert caveat(detector) == runtime.RANDOM_WEIGHTS
 
