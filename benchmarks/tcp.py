@@ -35,7 +35,7 @@ from tests.support.tcp_scenarios import (
 
 from midhaul.model import LinkQueue
 from midhaul.network.judges.ns3.simulator import Ns3Simulator
-from midhaul.network.packet.tcp_simulation import begin_tcp
+from midhaul.network.packet.tcp.simulation import begin_tcp
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -14,7 +14,7 @@ LONG: dict[str, str] = {}
 MOST_LINES = 600
 MOST_ENTRIES = 20
 MOST_ENTRIES_ALIKE = 30
-ALIKE = ("/testbed", "/network/packet")
+ALIKE = ("/testbed",)
 MOST_ENTRIES_TOP = 24
 """Each area has a package there."""
 JOURNEYS = {

@@ -16,7 +16,7 @@ from midhaul.network import TcpTransport
 from midhaul.network.checks import SimulatorClaims, check_simulator
 from midhaul.network.judges.ns3 import program as programs
 from midhaul.network.judges.ns3.simulator import Ns3Simulation, Ns3Simulator
-from midhaul.network.packet.tcp_simulation import begin_tcp
+from midhaul.network.packet.tcp.simulation import begin_tcp
 
 if TYPE_CHECKING:
     from pathlib import Path

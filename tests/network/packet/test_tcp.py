@@ -14,7 +14,7 @@ from midhaul.model import Flows, Link, LinkQueue, Topology
 from midhaul.network import NetworkProblem, RdmaTransport, Routes, TcpTransport
 from midhaul.network.checks import SimulatorClaims, check_simulator
 from midhaul.network.packet import PacketSimulator
-from midhaul.network.packet.tcp_simulation import begin_tcp
+from midhaul.network.packet.tcp.simulation import begin_tcp
 
 if TYPE_CHECKING:
     from midhaul.network import FlowResults
@@ -223,7 +223,7 @@ def test_it_stops_when_told_to() -> None:
 
 def test_compiled_and_plain_kernels_agree() -> None:
     """The plain Python of the rounding is the compiled one."""
-    from midhaul.network.packet.tcp_links import transmission_ns  # noqa: PLC0415
+    from midhaul.network.packet.tcp.links import transmission_ns  # noqa: PLC0415
 
     plain = transmission_ns.py_func  # type: ignore[attr-defined]
     for size, rate in ((1054, 40e9), (75, 400e9), (1502, 1e7), (54, 3e9)):

@@ -32,13 +32,13 @@ class PacketSimulator:
         require("numba", "network")
         families = {type(transport) for transport in problem.transports}
         if families == {RdmaTransport}:
-            from midhaul.network.packet.rdma_simulation import (  # noqa: PLC0415
+            from midhaul.network.packet.rdma.simulation import (  # noqa: PLC0415
                 begin_rdma,
             )
 
             return begin_rdma(problem, state)
         if families == {TcpTransport}:
-            from midhaul.network.packet.tcp_simulation import (  # noqa: PLC0415
+            from midhaul.network.packet.tcp.simulation import (  # noqa: PLC0415
                 begin_tcp,
             )
 

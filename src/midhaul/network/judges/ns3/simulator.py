@@ -14,7 +14,7 @@ import numpy as np
 from midhaul.errors import ConfigError, SimulationError
 from midhaul.network.ideal import ideal_fct_ns
 from midhaul.network.judges.ns3.program import program
-from midhaul.network.packet.tcp_tables import (
+from midhaul.network.packet.tcp.tables import (
     check_tcp,
     loss_cell,
     mtu_of,

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from midhaul.network.packet.events import compiled, inlined
-from midhaul.network.packet.rdma_layout import (
+from midhaul.network.packet.rdma.layout import (
     F_ALPHA,
     F_DIFFERENCE,
     F_UTILISATION,

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from midhaul.network.packet.tcp_arena import (
+from midhaul.network.packet.tcp.arena import (
     ACK,
     BBR,
     C_ALGORITHM,
@@ -107,7 +107,7 @@ from midhaul.network.packet.tcp_arena import (
     set_timer,
     take_packet,
 )
-from midhaul.network.packet.tcp_bbr import (
+from midhaul.network.packet.tcp.bbr import (
     MOST_RATE,
     bbr_control,
     bbr_recovered,
@@ -115,7 +115,7 @@ from midhaul.network.packet.tcp_bbr import (
     bbr_save,
     bbr_state_set,
 )
-from midhaul.network.packet.tcp_congestion import (
+from midhaul.network.packet.tcp.congestion import (
     enter_recovery_step,
     increase,
     recovery_step,
@@ -123,7 +123,7 @@ from midhaul.network.packet.tcp_congestion import (
     state_set,
     threshold_after,
 )
-from midhaul.network.packet.tcp_ends import (
+from midhaul.network.packet.tcp.ends import (
     HEADER_BYTES,
     TIME_OUT,
     close_end,
@@ -131,9 +131,9 @@ from midhaul.network.packet.tcp_ends import (
     send_empty,
     timeout_of,
 )
-from midhaul.network.packet.tcp_links import transmission_ns
-from midhaul.network.packet.tcp_rate import R_DELIVERED, rate_sample, rate_sent
-from midhaul.network.packet.tcp_scoreboard import (
+from midhaul.network.packet.tcp.links import transmission_ns
+from midhaul.network.packet.tcp.rate import R_DELIVERED, rate_sample, rate_sent
+from midhaul.network.packet.tcp.scoreboard import (
     all_lost,
     any_arrived_again,
     discard,
@@ -150,7 +150,7 @@ from midhaul.network.packet.tcp_scoreboard import (
 )
 
 if TYPE_CHECKING:
-    from midhaul.network.packet.tcp_arena import Cells, FloatCells, Heap
+    from midhaul.network.packet.tcp.arena import Cells, FloatCells, Heap
 
 DUPLICATES = 3
 MOST_RTO = 60_000_000_000

@@ -15,10 +15,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from midhaul.network.packet.tcp_arena import G_NOW, compiled, inlined
+from midhaul.network.packet.tcp.arena import G_NOW, compiled, inlined
 
 if TYPE_CHECKING:
-    from midhaul.network.packet.tcp_arena import Cells
+    from midhaul.network.packet.tcp.arena import Cells
 
 # cells of a segment in the ring, after its flags
 S_SENT, S_FIRST_SENT, S_DELIVERED_T, S_DELIVERED, S_LIMITED = range(1, 6)

@@ -12,10 +12,10 @@ import numpy as np
 
 from midhaul.errors import DataError
 from midhaul.network.ideal import ideal_fct_ns
-from midhaul.network.packet import tcp_arena as a
-from midhaul.network.packet import tcp_kernel as kernel
 from midhaul.network.packet.events import larger
-from midhaul.network.packet.tcp_tables import arena, check_tcp, flow_cells
+from midhaul.network.packet.tcp import arena as a
+from midhaul.network.packet.tcp import kernel
+from midhaul.network.packet.tcp.tables import arena, check_tcp, flow_cells
 from midhaul.network.problem import busiest_links, fingerprint
 from midhaul.network.simulator import FlowResults, LinkResults, Timeline
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from midhaul.network.packet.tcp_arena import (
+from midhaul.network.packet.tcp.arena import (
     BACK,
     C_FLOW,
     CE,
@@ -73,7 +73,7 @@ from midhaul.network.packet.tcp_arena import (
 )
 
 if TYPE_CHECKING:
-    from midhaul.network.packet.tcp_arena import Cells
+    from midhaul.network.packet.tcp.arena import Cells
 
 N_QUEUES = 1024
 MIN_BYTES = 1500

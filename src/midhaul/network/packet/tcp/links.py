@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from midhaul.network.packet.tcp_arena import (
+from midhaul.network.packet.tcp.arena import (
     ARRIVE,
     C_FLOW,
     CE,
@@ -82,11 +82,11 @@ from midhaul.network.packet.tcp_arena import (
     order_for,
     push,
 )
-from midhaul.network.packet.tcp_codel import codel_take, fair_add, fair_take
-from midhaul.network.packet.tcp_random import mixed, uniform
+from midhaul.network.packet.tcp.codel import codel_take, fair_add, fair_take
+from midhaul.network.packet.tcp.random import mixed, uniform
 
 if TYPE_CHECKING:
-    from midhaul.network.packet.tcp_arena import Cells, FloatCells, Heap
+    from midhaul.network.packet.tcp.arena import Cells, FloatCells, Heap
 
 
 @entry

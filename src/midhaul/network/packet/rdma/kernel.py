@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from midhaul.network.packet import rdma_layout as at
 from midhaul.network.packet.events import (
     HAS_HOLE,
     HEAP_SIZE,
@@ -25,7 +24,8 @@ from midhaul.network.packet.events import (
     push,
     settle,
 )
-from midhaul.network.packet.rdma_host import (
+from midhaul.network.packet.rdma import layout as at
+from midhaul.network.packet.rdma.host import (
     acknowledge,
     begin,
     next_packet,
@@ -33,7 +33,7 @@ from midhaul.network.packet.rdma_host import (
     receive,
     wake_at,
 )
-from midhaul.network.packet.rdma_switch import (
+from midhaul.network.packet.rdma.switch import (
     forward,
     is_busy,
     leave,
@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     import numpy as np
     from jaxtyping import Int64
 
-    from midhaul.network.packet.rdma_layout import Tables
+    from midhaul.network.packet.rdma.layout import Tables
 
     Rows = Int64[np.ndarray, "n c"]
     Row = Int64[np.ndarray, " n"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from midhaul.network.packet.tcp_arena import (
+from midhaul.network.packet.tcp.arena import (
     BBR,
     C_ALIVE,
     C_CONGESTION,
@@ -64,17 +64,17 @@ from midhaul.network.packet.tcp_arena import (
     take_cells,
     take_ring,
 )
-from midhaul.network.packet.tcp_bbr import FOREVER, MOST_RATE
-from midhaul.network.packet.tcp_congestion import begin_congestion
-from midhaul.network.packet.tcp_ends import (
+from midhaul.network.packet.tcp.bbr import FOREVER, MOST_RATE
+from midhaul.network.packet.tcp.congestion import begin_congestion
+from midhaul.network.packet.tcp.ends import (
     SYN_TRIES,
     note_over,
     send_empty,
 )
-from midhaul.network.packet.tcp_rate import STRIDE
+from midhaul.network.packet.tcp.rate import STRIDE
 
 if TYPE_CHECKING:
-    from midhaul.network.packet.tcp_arena import (
+    from midhaul.network.packet.tcp.arena import (
         Cells,
         FloatCells,
         Heap,

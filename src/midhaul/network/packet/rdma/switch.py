@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from midhaul.network.packet import rdma_layout as at
 from midhaul.network.packet.events import (
     compiled,
     draw,
@@ -23,12 +22,13 @@ from midhaul.network.packet.events import (
     push,
     take,
 )
-from midhaul.network.packet.rdma_congestion import spread_ns, stamp
+from midhaul.network.packet.rdma import layout as at
+from midhaul.network.packet.rdma.congestion import spread_ns, stamp
 
 if TYPE_CHECKING:
     from jaxtyping import Int64
 
-    from midhaul.network.packet.rdma_layout import Tables
+    from midhaul.network.packet.rdma.layout import Tables
 
     Rows = Int64[np.ndarray, "n c"]
     Row = Int64[np.ndarray, " n"]

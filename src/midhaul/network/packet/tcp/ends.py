@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from midhaul.network.packet.tcp_arena import (
+from midhaul.network.packet.tcp.arena import (
     ACK,
     BACK,
     C_ALIVE,
@@ -97,11 +97,11 @@ from midhaul.network.packet.tcp_arena import (
     set_timer,
     take_packet,
 )
-from midhaul.network.packet.tcp_links import send_on
-from midhaul.network.packet.tcp_scoreboard import length_of
+from midhaul.network.packet.tcp.links import send_on
+from midhaul.network.packet.tcp.scoreboard import length_of
 
 if TYPE_CHECKING:
-    from midhaul.network.packet.tcp_arena import Cells, FloatCells, Heap
+    from midhaul.network.packet.tcp.arena import Cells, FloatCells, Heap
 
 HEADER_BYTES = 54
 """PPP 2, IP 20, TCP 20 and the option of time stamps 12."""

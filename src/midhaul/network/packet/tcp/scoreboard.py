@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from midhaul.network.packet.tcp_arena import (
+from midhaul.network.packet.tcp.arena import (
     BBR,
     C_ALGORITHM,
     C_CONGESTION,
@@ -43,10 +43,10 @@ from midhaul.network.packet.tcp_arena import (
     segment_at,
     widen_ring,
 )
-from midhaul.network.packet.tcp_rate import is_delivered, rate_delivered
+from midhaul.network.packet.tcp.rate import is_delivered, rate_delivered
 
 if TYPE_CHECKING:
-    from midhaul.network.packet.tcp_arena import Cells
+    from midhaul.network.packet.tcp.arena import Cells
 
 ENOUGH = 3
 """Sacked segments above one that make it lost."""

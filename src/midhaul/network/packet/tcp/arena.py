@@ -27,11 +27,11 @@ from midhaul.network.packet.events import (
     HEAP_SIZE,
     KIND_BITS,
 )
-from midhaul.network.packet.tcp_compile import compiled as compiled  # noqa: PLC0414
-from midhaul.network.packet.tcp_compile import entry as entry  # noqa: PLC0414
-from midhaul.network.packet.tcp_compile import inlined as inlined  # noqa: PLC0414
-from midhaul.network.packet.tcp_compile import merged as merged  # noqa: PLC0414
-from midhaul.network.packet.tcp_compile import pointer as pointer  # noqa: PLC0414
+from midhaul.network.packet.tcp.compile import compiled as compiled  # noqa: PLC0414
+from midhaul.network.packet.tcp.compile import entry as entry  # noqa: PLC0414
+from midhaul.network.packet.tcp.compile import inlined as inlined  # noqa: PLC0414
+from midhaul.network.packet.tcp.compile import merged as merged  # noqa: PLC0414
+from midhaul.network.packet.tcp.compile import pointer as pointer  # noqa: PLC0414
 
 if TYPE_CHECKING:
     # Flat arrays of int64 and float64; the first three are pointers once compiled. What

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from midhaul.network.packet.tcp_arena import (
+from midhaul.network.packet.tcp.arena import (
     ACK,
     BACK,
     BBR,
@@ -91,7 +91,7 @@ from midhaul.network.packet.tcp_arena import (
     order_for,
     push,
 )
-from midhaul.network.packet.tcp_ends import (
+from midhaul.network.packet.tcp.ends import (
     RESEND_FIN,
     RESEND_SYN,
     SYN_TRIES,
@@ -103,16 +103,16 @@ from midhaul.network.packet.tcp_ends import (
     send_reset,
     wait_and_close,
 )
-from midhaul.network.packet.tcp_lifetime import FIRST_WINDOW, leave_if_still
-from midhaul.network.packet.tcp_links import send_on
-from midhaul.network.packet.tcp_rate import R_APP_LIMITED
-from midhaul.network.packet.tcp_receiver import (
+from midhaul.network.packet.tcp.lifetime import FIRST_WINDOW, leave_if_still
+from midhaul.network.packet.tcp.links import send_on
+from midhaul.network.packet.tcp.rate import R_APP_LIMITED
+from midhaul.network.packet.tcp.receiver import (
     delayed_ack,
     receive_data,
     receive_fin,
 )
-from midhaul.network.packet.tcp_scoreboard import in_flight
-from midhaul.network.packet.tcp_sender import (
+from midhaul.network.packet.tcp.scoreboard import in_flight
+from midhaul.network.packet.tcp.sender import (
     receive_ack,
     send_what_fits,
     set_state,
@@ -121,7 +121,7 @@ from midhaul.network.packet.tcp_sender import (
 )
 
 if TYPE_CHECKING:
-    from midhaul.network.packet.tcp_arena import (
+    from midhaul.network.packet.tcp.arena import (
         Cells,
         FloatCells,
         Heap,

@@ -8,16 +8,16 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from midhaul.errors import ConfigError
-from midhaul.network.packet import tcp_arena as a
-from midhaul.network.packet.tcp_bbr import CYCLE
-from midhaul.network.packet.tcp_codel import FIRST_ROOT, N_QUEUES
-from midhaul.network.packet.tcp_random import stream_state
+from midhaul.network.packet.tcp import arena as a
+from midhaul.network.packet.tcp.bbr import CYCLE
+from midhaul.network.packet.tcp.codel import FIRST_ROOT, N_QUEUES
+from midhaul.network.packet.tcp.random import stream_state
 from midhaul.network.problem import link_table
 from midhaul.network.transports import TcpTransport
 
 if TYPE_CHECKING:
     from midhaul.model import Link
-    from midhaul.network.packet.tcp_arena import Cells
+    from midhaul.network.packet.tcp.arena import Cells
     from midhaul.network.problem import NetworkProblem
 
 DEVICE_BYTES = 52
@@ -186,7 +186,7 @@ def _draws() -> list[int]:
 
 
 def _plain_uniform(state: Cells):  # noqa: ANN202 - a generator of floats
-    from midhaul.network.packet.tcp_random import uniform  # noqa: PLC0415
+    from midhaul.network.packet.tcp.random import uniform  # noqa: PLC0415
 
     draw = getattr(uniform, "py_func", uniform)
     plain = state.tolist()

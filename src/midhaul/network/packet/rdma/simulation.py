@@ -8,10 +8,10 @@ import numpy as np
 
 from midhaul.errors import DataError, SimulationError
 from midhaul.network.ideal import ideal_fct_ns
-from midhaul.network.packet import rdma_layout as at
 from midhaul.network.packet.events import HEAP_SIZE, larger, more_free
-from midhaul.network.packet.rdma_kernel import run
-from midhaul.network.packet.rdma_tables import build, no_slots
+from midhaul.network.packet.rdma import layout as at
+from midhaul.network.packet.rdma.kernel import run
+from midhaul.network.packet.rdma.tables import build, no_slots
 from midhaul.network.problem import busiest_links, fingerprint
 from midhaul.network.simulator import FlowResults, LinkResults, Timeline
 

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from midhaul.network.packet import rdma_layout as at
 from midhaul.network.packet.events import (
     compiled,
     give_back,
@@ -20,7 +19,8 @@ from midhaul.network.packet.events import (
     push,
     take,
 )
-from midhaul.network.packet.rdma_congestion import (
+from midhaul.network.packet.rdma import layout as at
+from midhaul.network.packet.rdma.congestion import (
     dcqcn_marked,
     dcqcn_timers,
     dctcp,
@@ -29,12 +29,12 @@ from midhaul.network.packet.rdma_congestion import (
     spread_ns,
     timely,
 )
-from midhaul.network.packet.rdma_switch import append
+from midhaul.network.packet.rdma.switch import append
 
 if TYPE_CHECKING:
     from jaxtyping import Int64
 
-    from midhaul.network.packet.rdma_layout import Tables
+    from midhaul.network.packet.rdma.layout import Tables
 
     Rows = Int64[np.ndarray, "n c"]
     Row = Int64[np.ndarray, " n"]

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from midhaul.network.packet.tcp_arena import (
+from midhaul.network.packet.tcp.arena import (
     ACK,
     BEGIN,
     C_BLOCK,
@@ -62,11 +62,11 @@ from midhaul.network.packet.tcp_arena import (
     segment_at,
     set_timer,
 )
-from midhaul.network.packet.tcp_ends import echo_flag, note_over, send_empty
-from midhaul.network.packet.tcp_scoreboard import length_of
+from midhaul.network.packet.tcp.ends import echo_flag, note_over, send_empty
+from midhaul.network.packet.tcp.scoreboard import length_of
 
 if TYPE_CHECKING:
-    from midhaul.network.packet.tcp_arena import Cells, FloatCells, Heap
+    from midhaul.network.packet.tcp.arena import Cells, FloatCells, Heap
 
 KEPT_BLOCKS = 4
 

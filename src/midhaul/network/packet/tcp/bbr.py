@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from midhaul.network.packet.tcp_arena import (
+from midhaul.network.packet.tcp.arena import (
     C_ALGORITHM,
     C_CONG,
     C_CWND,
@@ -40,7 +40,7 @@ from midhaul.network.packet.tcp_arena import (
     inlined,
     merged,
 )
-from midhaul.network.packet.tcp_rate import (
+from midhaul.network.packet.tcp.rate import (
     N_R,
     R_DELIVERED,
     RS_ACKED,
@@ -53,7 +53,7 @@ from midhaul.network.packet.tcp_rate import (
 )
 
 if TYPE_CHECKING:
-    from midhaul.network.packet.tcp_arena import Cells, FloatCells
+    from midhaul.network.packet.tcp.arena import Cells, FloatCells
 
 # cells after those of the rate; three are floats
 (

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from midhaul.network.packet.tcp_arena import entry, inlined
+from midhaul.network.packet.tcp.arena import entry, inlined
 
 if TYPE_CHECKING:
-    from midhaul.network.packet.tcp_arena import Cells
+    from midhaul.network.packet.tcp.arena import Cells
 
 _M1, _M2 = 4294967087, 4294944443
 _A12, _A13 = 1403580, 810728

@@ -16,7 +16,6 @@ import numpy as np
 
 from midhaul.errors import ConfigError
 from midhaul.network.ideal import framing
-from midhaul.network.packet import rdma_layout as at
 from midhaul.network.packet.events import (
     MOST_OBJECTS,
     N_FREE,
@@ -25,6 +24,7 @@ from midhaul.network.packet.events import (
     order_of,
     push,
 )
+from midhaul.network.packet.rdma import layout as at
 from midhaul.network.problem import link_table
 from midhaul.network.transports import RdmaTransport
 

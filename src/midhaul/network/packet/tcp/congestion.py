@@ -22,7 +22,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from midhaul.network.packet.tcp_arena import (
+from midhaul.network.packet.tcp.arena import (
     C_ALGORITHM,
     C_ALPHA_MARKED,
     C_ALPHA_NEXT,
@@ -59,7 +59,7 @@ from midhaul.network.packet.tcp_arena import (
 )
 
 if TYPE_CHECKING:
-    from midhaul.network.packet.tcp_arena import Cells, FloatCells
+    from midhaul.network.packet.tcp.arena import Cells, FloatCells
 
 _32 = 0xFFFFFFFF
 _LOWEST = -(1 << 31)

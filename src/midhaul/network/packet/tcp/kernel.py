@@ -10,7 +10,7 @@ from midhaul.network.packet.events import (
     kind_of,
     object_of,
 )
-from midhaul.network.packet.tcp_arena import (
+from midhaul.network.packet.tcp.arena import (
     ARRIVE,
     BEGIN,
     F_START,
@@ -49,13 +49,13 @@ from midhaul.network.packet.tcp_arena import (
     rings,
     settle,
 )
-from midhaul.network.packet.tcp_bbr import FOREVER
-from midhaul.network.packet.tcp_connection import arrive, happen, ring_timer
-from midhaul.network.packet.tcp_lifetime import begin_flow
-from midhaul.network.packet.tcp_links import end_sending, run_queue
+from midhaul.network.packet.tcp.bbr import FOREVER
+from midhaul.network.packet.tcp.connection import arrive, happen, ring_timer
+from midhaul.network.packet.tcp.lifetime import begin_flow
+from midhaul.network.packet.tcp.links import end_sending, run_queue
 
 if TYPE_CHECKING:
-    from midhaul.network.packet.tcp_arena import (
+    from midhaul.network.packet.tcp.arena import (
         Array,
         Cells,
         FloatArray,

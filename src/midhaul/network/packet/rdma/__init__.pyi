@@ -1,0 +1,1 @@
+from .simulation import begin_rdma as begin_rdma

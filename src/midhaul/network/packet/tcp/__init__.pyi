@@ -1,0 +1,1 @@
+from .simulation import begin_tcp as begin_tcp
