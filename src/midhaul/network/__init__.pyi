@@ -14,4 +14,28 @@ from .simulator import (
     Timeline as Timeline,
 )
 from .simulators import simulate as simulate
+from .topology.fabrics import (
+    clos as clos,
+    dragonfly as dragonfly,
+    fat_tree as fat_tree,
+    leaf_spine as leaf_spine,
+)
+from .topology.small import (
+    dumbbell as dumbbell,
+    parking_lot as parking_lot,
+    star as star,
+)
+from .topology.wide_area import edge_to_cloud as edge_to_cloud, wan_ring as wan_ring
+from .topology.wiring import Cable as Cable
 from .transports import RdmaTransport as RdmaTransport, TcpTransport as TcpTransport
+from .workload.arrivals import PoissonArrivals as PoissonArrivals
+from .workload.drawn import FlowLaw as FlowLaw, draw_flows as draw_flows
+from .workload.edge import (
+    CameraUpload as CameraUpload,
+    ImagePull as ImagePull,
+    camera_uploads as camera_uploads,
+    image_pulls as image_pulls,
+)
+from .workload.flow_files import read_flows as read_flows
+from .workload.published import published_sizes as published_sizes
+from .workload.sizes import FixedSize as FixedSize, LognormalSize as LognormalSize
