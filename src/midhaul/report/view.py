@@ -101,9 +101,9 @@ def summary_table(view: View, metrics: Metrics, caption: str) -> DataTable | str
 
 
 def headline(
-    view: View, metrics: Metrics, wanted: Sequence[tuple[str, str]]
+    view: View, metrics: Metrics, wanted: Sequence[tuple[str, str]], *, of: str = ""
 ) -> Headline | str:
-    """The best configuration of each metric.
+    """The best configuration of each metric, or that one ``of`` which it is asked.
 
     ``wanted`` has a title and a metric each.
     """
@@ -113,6 +113,7 @@ def headline(
         found = [
             (row, name)
             for number, name in view.names.items()
+            if of in ("", name)
             if (row := view.metric(number, metric)) is not None
         ]
         # A bound is not the best while there is a number that is known.

@@ -18,6 +18,7 @@ from midhaul.network.compare.metrics import METRICS, samples
 from midhaul.network.compare.tables import COMPARE_TABLES
 from midhaul.network.simulators import SIMULATORS
 from midhaul.registry import Entry
+from midhaul.report import Headline
 from midhaul.runs.progress import SilentProgress
 from midhaul.runs.run import Run
 
@@ -159,3 +160,16 @@ def test_the_report_shows_time_against_error(tmp_path: Path) -> None:
     titles = set(run.figures)
     assert {"Slowdown by configuration", "Time against error"} <= titles
     assert run.report().path.stat().st_size > 100_000
+
+
+def test_the_headline_of_simulators_is_that_of_the_reference(tmp_path: Path) -> None:
+    """The least slowdown is not the best one; that of transports or links is."""
+    both = perform(tmp_path / "simulators", reference="packet")
+    grid = {"simulator": ["fluid"], "cable.uplinks.rate_bps": [20e6, 100e6]}
+    rates = perform(tmp_path / "rates", grid=grid)
+    for run, is_reference in ((both, True), (rates, False)):
+        items = [item for one in KIND.build_page(run).sections for item in one.items]
+        (shown,) = [item for item in items if isinstance(item, Headline)]
+        told = {name for _, _, name in shown.numbers}
+        _, second = run.table("configurations")["name"].to_pylist()
+        assert (told == {second}) if is_reference else (second in told)
