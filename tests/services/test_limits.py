@@ -127,9 +127,9 @@ def test_bodies_together_have_a_bound_and_the_largest_gives_way() -> None:
 
 def test_pipelined_requests_are_answered_in_order_but_not_without_end() -> None:
     """A few may wait for an earlier answer; who asks on and on is sent away."""
-    detector = Quarter()
+    node, detector = NodeSettings(name="edge1", head_timeout_s=0.5), Quarter()
     holding = request("POST", "/infer", jpeg(), "x-midhaul-image: hold")
-    with served(NODE, detector) as url, contextlib.ExitStack() as stack:
+    with served(node, detector) as url, contextlib.ExitStack() as stack:
         few, many = (stack.enter_context(connected(url)) for _ in "ab")
         few.sendall(holding + request("GET", "/nowhere") * 200)
         assert detector.entered.wait(60)
@@ -174,6 +174,8 @@ def test_who_has_said_nothing_for_longest_makes_room() -> None:
         kept.sendall(request("GET", "/health"))
         assert said(kept).startswith("HTTP/1.1 200 ")
         for one in silent:
+            one.sendall(b"G")  # before the first byte it is the kernel's
+        for one in silent:
             new = stack.enter_context(connected(url))
             new.sendall(request("GET", "/health"))
             assert said(new).startswith("HTTP/1.1 200 ")
@@ -183,6 +185,38 @@ def test_who_has_said_nothing_for_longest_makes_room() -> None:
         assert said(kept).startswith("HTTP/1.1 200 ")
         detector.release.set()
         assert said(working).startswith("HTTP/1.1 200 ")
+
+
+@pytest.mark.skipif(
+    not hasattr(socket, "TCP_DEFER_ACCEPT"), reason="this system hands them on at once"
+)
+def test_who_has_said_nothing_takes_no_place() -> None:
+    """More silent connections than may be open are the kernel's, not the server's."""
+    node = NodeSettings(name="edge1", max_connections=2)
+    with served(node, Quarter()) as url, contextlib.ExitStack() as stack:
+        silent = [stack.enter_context(connected(url)) for _ in range(8)]
+        for _ in range(4):
+            assert ask(url, [("a", jpeg())]).is_ok
+        silent[0].sendall(request("GET", "/health"))
+        assert said(silent[0]).startswith("HTTP/1.1 200 ")
+        ended, _, _ = select.select(silent[1:], [], [], 0)
+        assert ended == []
+
+
+def test_who_asks_on_and_on_gives_way_to_others() -> None:
+    """The connection is heard no more; it ends in time, or when its place is wanted."""
+    node = NodeSettings(name="edge1", head_timeout_s=600.0, max_connections=2)
+    with served(node, Quarter()) as url, contextlib.ExitStack() as stack:
+        first, second = (stack.enter_context(connected(url)) for _ in "ab")
+        for one in (first, second):
+            one.settimeout(0.2)
+            with pytest.raises(TimeoutError):
+                one.sendall(request("GET", "/nowhere") * 1_000_000)
+        assert ask(url, [("a", jpeg())]).is_ok
+        first.settimeout(60)
+        with contextlib.suppress(ConnectionError):
+            while first.recv(1 << 16):
+                pass
 
 
 def test_who_takes_no_answer_is_left() -> None:

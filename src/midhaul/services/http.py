@@ -2,9 +2,10 @@
 
 A request's head is parsed on the event loop, so its bytes are counted before they are
 parsed, and it has to be there in time. Of requests that come before the answers to
-earlier ones (pipelining) only a few are parsed, and a head's worth is kept. The
-connection of a body that nobody reads is closed, and so is that of a client that takes
-no answers, and where too many are open that of whoever has been silent longest.
+earlier ones (pipelining) only a few are parsed, and a head's worth is kept: who asks on
+is heard no more. The connection of a body that nobody reads is closed, and so is that
+of a client that takes no answers, and where too many are open that of whoever has been
+silent longest.
 
 Bodies of all connections together have a bound: when it is reached, the largest of
 those that are still arriving is refused, which is the one of somebody who sends much
@@ -166,6 +167,7 @@ class LimitedProtocol(HttpToolsProtocol):
 
     _is_head = True
     _has_ended = False
+    _is_ignored = False
     _n_head = 0
     _n_fields = 0
     _n_left: int | None = 0
@@ -196,6 +198,9 @@ class LimitedProtocol(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Feed the parser no more of a head than one may have, and few requests."""
+        if self._is_ignored:
+            self.transport.pause_reading()
+            return
         self._held += data
         self._feed()
 
@@ -219,9 +224,22 @@ class LimitedProtocol(HttpToolsProtocol):
                     self._refuse(431, "The head of a request is too long.")
         self._held = data[at:]
         if len(self._held) > self.limits.max_head_bytes:
-            self.transport.abort()  # it asks on and on, and hears nothing
+            self._ignore()  # it asks on and on, and hears nothing
         elif self._held:
             self.flow.pause_reading()
+
+    def _ignore(self) -> None:
+        """Hear no more of somebody, and end the connection later.
+
+        Whoever would open another one at once costs less while this one stands.
+        """
+        self._is_ignored, self._held = True, b""
+        self.transport.pause_reading()
+        self.silent[self] = None
+        self._stop_timer()
+        self._timer = self.loop.call_later(
+            self.limits.head_timeout_s, self.transport.abort
+        )
 
     def _room(self) -> int:
         """How much of what is there may be parsed at once."""

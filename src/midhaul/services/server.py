@@ -3,7 +3,9 @@
 An event loop's own server accepts all who wait at once: after a burst of thousands,
 clients that are already connected wait until the last of them is set up. Here everybody
 who is connected has a turn between groups; the others wait in the kernel's queue. A
-loop that comes late has enough to do, and takes one at a time.
+loop that comes late has enough to do, and takes one at a time. Who connects and says
+nothing is left to the kernel (``TCP_DEFER_ACCEPT`` of Linux) for as long as a head may
+take, and costs the loop nothing.
 """
 
 from __future__ import annotations
@@ -11,16 +13,15 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
+import math
+import socket
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import uvicorn
 
 from midhaul.services.http import AdmissionControl, protocol_of
 from midhaul.wire.limits import ServerLimits
-
-if TYPE_CHECKING:
-    import socket
 
 _BACKLOG = 16_384
 _AT_ONCE = 8
@@ -88,6 +89,7 @@ class PacedServer(uvicorn.Server):
         gc.collect()
         gc.freeze()
         for listening in sockets or ():
+            self._leave_silent_ones(listening)
             listening.listen(_BACKLOG)
             listening.settimeout(0)
             self._listen(listening)
@@ -104,6 +106,14 @@ class PacedServer(uvicorn.Server):
         if self._beginning:  # else they would not be ended, and be waited for
             await asyncio.wait(self._beginning)
         await super().shutdown(sockets)
+
+    def _leave_silent_ones(self, listening: socket.socket) -> None:
+        """Have the kernel keep connections until their first byte is there."""
+        option = getattr(socket, "TCP_DEFER_ACCEPT", None)
+        if option is not None:
+            protocol: Any = self.config.http_protocol_class
+            seconds = math.ceil(protocol.limits.head_timeout_s)
+            listening.setsockopt(socket.IPPROTO_TCP, option, seconds)
 
     def _listen(self, listening: socket.socket) -> None:
         asyncio.get_running_loop().add_reader(listening, self._accept, listening)
