@@ -13,6 +13,7 @@ from midhaul.cli.check import extras
 from midhaul.cli.guard import EXTRAS
 from midhaul.cli.output import number, print_json, print_table, shown
 from midhaul.cli.show import age_text
+from midhaul.model.display import with_error
 from midhaul.runs.progress import LineProgress
 
 
@@ -22,9 +23,10 @@ from midhaul.runs.progress import LineProgress
         (0.0, "0"),
         (1.0, "1"),
         (0.123456, "0.1235"),
-        (12345.6, "12346"),
+        (12345.6, "12,346"),
         (1.5e-7, "1.500e-07"),
-        (2.5e9, "2.500e+09"),
+        (2.5e9, "2,500,000,000"),
+        (2.5e12, "2.500e+12"),
         (math.nan, "-"),
         (math.inf, "inf"),
         (-0.5, "-0.5"),
@@ -38,7 +40,27 @@ def test_numbers_have_four_digits(value: float, text: str) -> None:
 @given(st.floats(-1e300, 1e300))
 def test_a_shown_number_is_near_the_value(value: float) -> None:
     """What is shown is off by less than a tenth of a percent."""
-    assert float(number(value)) == pytest.approx(value, rel=1e-3, abs=1e-12)
+    assert float(number(value).replace(",", "")) == pytest.approx(
+        value, rel=1e-3, abs=1e-12
+    )
+
+
+@pytest.mark.parametrize(
+    ("value", "error", "text"),
+    [
+        (0.12452, 0.0437, "0.125 ± 0.044"),
+        (59308.9, 5012.3, "59,300 ± 5,000"),
+        (0.5, 0.0, "0.5 ± 0"),
+        (1.0, 0.0996, "1.00 ± 0.10"),
+        (3e-5, 2.5e-6, "3.000e-05 ± 2.5e-06"),
+        (0.4, math.nan, "0.4 ± nan"),
+    ],
+)
+def test_a_number_is_as_exact_as_its_error(
+    value: float, error: float, text: str
+) -> None:
+    """Both end at the second digit of the error."""
+    assert with_error(value, error) == text
 
 
 def test_other_values_are_shown_as_words() -> None:

@@ -23,6 +23,8 @@ MOST_ROWS = 10
 """Rows of a table that are shown; how many more there are is said below it."""
 
 _LONGEST = 60
+_TINY, _HUGE = 1e-3, 1e12
+"""Beyond them numbers have an exponent."""
 _MOST_ITEMS = 3
 _FIELD = (
     "padding:.15em .8em .15em 0;border:0;background:none;vertical-align:top;"
@@ -141,14 +143,23 @@ def array_text(array: np.ndarray) -> str:
 
 
 def number(value: float) -> str:
-    """A number with four significant digits."""
+    """A number with four significant digits, and all of those before the point."""
     if math.isnan(value):
         return "-"
-    if value and (abs(value) >= 1e6 or abs(value) < 1e-3):  # noqa: PLR2004
+    if value and (abs(value) >= _HUGE or abs(value) < _TINY):
         return f"{value:.3e}"
     if abs(value) >= 1000:  # noqa: PLR2004  more digits before the point than kept
-        return f"{value:.0f}"
+        return f"{value:,.0f}"
     return f"{value:.4g}"
+
+
+def with_error(value: float, error: float) -> str:
+    """A number as exact as its error, which has two digits: ``0.125 ± 0.044``."""
+    if not _TINY < error < _HUGE:
+        return f"{number(value)} ± {error:.2g}"
+    places = 1 - math.floor(math.log10(float(f"{error:.1e}")))
+    both = (f"{round(one, places):,.{max(0, places)}f}" for one in (value, error))
+    return " ± ".join(both)
 
 
 def counted(n: int, one: str, many: str = "") -> str:
@@ -166,6 +177,11 @@ def listed(names: Iterable[str], most: int = _MOST_ITEMS) -> str:
 
 def _text(value: str, is_code: bool) -> str:  # noqa: FBT001  as all in _WAYS
     return repr(_cut(value)) if is_code else _cut(value)
+
+
+def _float(value: Any, is_code: bool) -> str:  # noqa: FBT001
+    text = number(float(value))
+    return text.replace(",", "") if is_code else text
 
 
 def _integer(value: Any, is_code: bool) -> str:  # noqa: FBT001
@@ -191,7 +207,7 @@ def _cut(text: str) -> str:
 
 
 _WAYS: tuple[tuple[Any, Callable[[Any, bool], str]], ...] = (
-    (float | np.floating, lambda value, _: number(float(value))),
+    (float | np.floating, _float),
     (int | np.integer, _integer),
     (str, _text),
     (np.ndarray, lambda value, _: array_text(value)),

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from midhaul.errors import DataError, suggestion
 from midhaul.model import Estimate
-from midhaul.model.display import MOST_ROWS, Display, Shown, counted, number
+from midhaul.model.display import MOST_ROWS, Display, Shown, counted, number, with_error
 from midhaul.model.estimate import SIGNS
 from midhaul.runs.tables import BOOL, FLOAT, INT, INT32, STRING, Column, Table
 
@@ -180,8 +180,7 @@ def estimate_text(row: Mapping[str, Any]) -> str:
         return f"{SIGNS[bound]} {number(value)}"
     if row["low"] is None or row["high"] is None:
         return number(value)
-    half = (row["high"] - row["low"]) / 2
-    return f"{number(value)} ± {half:.1g}"
+    return with_error(value, (row["high"] - row["low"]) / 2)
 
 
 REPORT = "report/index.html"
