@@ -7,8 +7,7 @@ import itertools
 import numpy as np
 
 from midhaul.network.drawing import positions
-from midhaul.network.topology.fabrics import clos, leaf_spine
-from midhaul.network.topology.wide_area import edge_to_cloud
+from midhaul.network.topology.builders import clos, edge_to_cloud, leaf_spine
 from midhaul.network.topology.wiring import Cable
 
 CABLE = Cable()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from jaxtyping import Int32, Int64
@@ -93,6 +93,20 @@ class Flows(Shown):
     def waits(self) -> bool:
         """True when some flow starts when others have ended."""
         return len(self.after) > 0
+
+    def take(self, which: Int64[np.ndarray, " k"] | slice) -> Flows:
+        """Some of the flows, in an order; none of them waits for others any more.
+
+        Args:
+            which: their indices, or a slice of them.
+
+        Returns:
+            These flows, with the labels of all.
+        """
+        names = ("source", "target", "size_bytes", "start_ns", "transport", "label")
+        given = {name: getattr(self, name) for name in names}
+        chosen = {name: values[which] for name, values in given.items() if len(values)}
+        return replace(self, **chosen, after_offsets=_none(), after=_none())
 
     def _line(self) -> str:
         """How many of which classes."""

@@ -14,18 +14,17 @@ from .simulator import (
     Timeline as Timeline,
 )
 from .simulators import simulate as simulate
-from .topology.fabrics import (
+from .topology.builders import (
     clos as clos,
     dragonfly as dragonfly,
+    dumbbell as dumbbell,
+    edge_to_cloud as edge_to_cloud,
     fat_tree as fat_tree,
     leaf_spine as leaf_spine,
-)
-from .topology.small import (
-    dumbbell as dumbbell,
     parking_lot as parking_lot,
     star as star,
+    wan_ring as wan_ring,
 )
-from .topology.wide_area import edge_to_cloud as edge_to_cloud, wan_ring as wan_ring
 from .topology.wiring import Cable as Cable
 from .transports import RdmaTransport as RdmaTransport, TcpTransport as TcpTransport
 from .workload.arrivals import PoissonArrivals as PoissonArrivals
@@ -36,6 +35,9 @@ from .workload.edge import (
     camera_uploads as camera_uploads,
     image_pulls as image_pulls,
 )
-from .workload.flow_files import read_flows as read_flows
-from .workload.published import published_sizes as published_sizes
-from .workload.sizes import FixedSize as FixedSize, LognormalSize as LognormalSize
+from .workload.files import read_flows as read_flows
+from .workload.sizes import (
+    FixedSize as FixedSize,
+    LognormalSize as LognormalSize,
+    published_sizes as published_sizes,
+)

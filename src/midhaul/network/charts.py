@@ -8,7 +8,7 @@ import altair as alt
 import numpy as np
 
 from midhaul.network.drawing import positions
-from midhaul.network.slowdown import IN_WORDS, JudgedFlows, size_class
+from midhaul.network.slowdown import WORDS, JudgedFlows, size_masks
 from midhaul.report.axes import (
     Axis,
     Chart,
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
 
     from jaxtyping import Float64, Int64
 
-_ALL = "all sizes"
 _MOST_DOTS = 1500
 _FEW_NAMES = 60
 _FEW_HOSTS = 20
@@ -56,25 +55,13 @@ def size_curves(
     judged: JudgedFlows, size_bytes: Int64[np.ndarray, " n"]
 ) -> list[dict[str, Any]]:
     """The points of a curve for all flows and of one for each class of size."""
-    classes = size_class(size_bytes)[judged.flow]
-    rows: list[dict[str, Any]] = []
-    for number, words in enumerate((_ALL, *IN_WORDS), -1):
-        mask = classes == number if number >= 0 else np.ones(len(classes), np.bool_)
-        rows += [
-            {**row, "size": words}
-            for row in curve(judged.slowdown[mask], judged.known_below(mask))
-        ]
-    return rows
-
-
-def curve(
-    slowdown: Float64[np.ndarray, " n"], known_below: float
-) -> list[dict[str, Any]]:
-    """The points of one curve; none where there is no flow."""
-    if not len(slowdown):
-        return []
-    found = points_of(slowdown, known_below)
-    return [{**row, "slowdown": row.pop("ms") / 1e3} for row in found]
+    words = {**WORDS, "all": "all sizes"}
+    return [
+        {**row, "slowdown": row.pop("ms") / 1e3, "size": words[name]}
+        for name, mask in size_masks(size_bytes[judged.flow]).items()
+        if mask.any()
+        for row in points_of(judged.slowdown[mask], judged.known_below(mask))
+    ]
 
 
 def curves_by(rows: Rows, series: Series, sizes: Sequence[str]) -> Chart:
@@ -254,21 +241,11 @@ def queue_lines(rows: Rows, series: Series) -> Chart:
     return over_time(rows, time, Axis("kb", "waiting (kB)", from_zero=True), series)
 
 
-def flow_timeline(rows: Rows, flows: Sequence[str]) -> Chart:
-    """Window and bytes under way of a flow over time, and its rate where it has one."""
+def flow_timeline(rows: Rows, flows: Sequence[str], value: Axis, height: int) -> Chart:
+    """What is said of a flow over time, of one that is picked."""
     names = tuple(dict.fromkeys(str(row["what"]) for row in rows))
     time = Axis("time_ms", "time since its start (ms)")
-    value = Axis("kb", "kB", from_zero=True)
-    chart = over_time(rows, time, value, Series("what", "", names), height=240)
-    return ChartChoice("flow", "flow", tuple(flows), flows[0]).on(chart)
-
-
-def rate_timeline(rows: Rows, flows: Sequence[str]) -> Chart:
-    """The rate of a flow over time: what it paces, and what was acknowledged."""
-    names = tuple(dict.fromkeys(str(row["what"]) for row in rows))
-    time = Axis("time_ms", "time since its start (ms)")
-    value = Axis("mbps", "Mbit/s", from_zero=True)
-    chart = over_time(rows, time, value, Series("what", "", names), height=200)
+    chart = over_time(rows, time, value, Series("what", "", names), height=height)
     return ChartChoice("flow", "flow", tuple(flows), flows[0]).on(chart)
 
 

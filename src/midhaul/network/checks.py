@@ -35,7 +35,14 @@ _PER_FLOW = (
     "n_marked",
     "busiest_link",
 )
-_PER_LINK = ("n_bytes", "busy_ns", "n_dropped", "n_marked", "paused_ns")
+_PER_LINK = (
+    "n_bytes",
+    "busy_ns",
+    "n_dropped",
+    "n_marked",
+    "paused_ns",
+    "max_queue_bytes",
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,7 +112,8 @@ def check_simulator(
             _check_resumed(simulator, problem, found, name)
     _check_cut_off(simulator, transport, rate_bps, delay_s)
     base = _base(transport, rate_bps, delay_s, seed)
-    still = replace(base, topology=_with_rate(base.topology, 0.0))
+    stopped = tuple(replace(link, rate_bps=0.0) for link in base.topology.links)
+    still = replace(base, topology=replace(base.topology, links=stopped))
     for number, problem in enumerate((still, *refused)):
         _check_refused(simulator, problem, f"refused problem {number}")
 
@@ -176,16 +184,8 @@ def _routes(topology: Topology, flows: Flows) -> Routes:
 
 def _of(problem: NetworkProblem, which: np.ndarray) -> NetworkProblem:
     """The same with some of its flows, in an order."""
-    flows = problem.flows
-    chosen = replace(
-        flows,
-        source=flows.source[which],
-        target=flows.target[which],
-        size_bytes=flows.size_bytes[which],
-        start_ns=flows.start_ns[which],
-    )
-    routes = _routes(problem.topology, chosen)
-    return replace(problem, flows=chosen, routes=routes)
+    flows = problem.flows.take(which)
+    return replace(problem, flows=flows, routes=_routes(problem.topology, flows))
 
 
 def _chained(flows: Flows) -> Flows:
@@ -197,11 +197,6 @@ def _chained(flows: Flows) -> Flows:
         after_offsets=np.array([0, *range(n)], np.int64),
         after=np.arange(n - 1, dtype=np.int64),
     )
-
-
-def _with_rate(topology: Topology, rate_bps: float) -> Topology:
-    links = tuple(replace(link, rate_bps=rate_bps) for link in topology.links)
-    return replace(topology, links=links)
 
 
 def _all_of(simulator: Simulator, problem: NetworkProblem) -> FlowResults:
@@ -219,7 +214,7 @@ def _check_shapes(problem: NetworkProblem, found: FlowResults, where: str) -> No
     for name in _PER_FLOW:
         shape = getattr(found, name).shape
         _check(shape == (n,), f"{where}: {name} has shape {shape}, not {(n,)}")
-    for name in (*_PER_LINK, "max_queue_bytes"):
+    for name in _PER_LINK:
         shape = getattr(found.links, name).shape
         _check(shape == (m,), f"{where}: links' {name} has shape {shape}, not {(m,)}")
     s = len(found.links.samples_ns)
@@ -315,17 +310,14 @@ def _check_resumed(
     while not again.advance(_MANY):
         pass
     _check_equal(found, again.results(), f"{where}, resumed")
-    other = replace(problem, seed=problem.seed + 1, flows=_larger(problem.flows))
+    larger = replace(problem.flows, size_bytes=problem.flows.size_bytes + 1)
+    other = replace(problem, seed=problem.seed + 1, flows=larger)
     try:
         simulator.begin(other, kept)
     except DataError:
         return
     message = f"{where}: the state of another problem must be a DataError"
     raise ValueError(message)
-
-
-def _larger(flows: Flows) -> Flows:
-    return replace(flows, size_bytes=flows.size_bytes + 1)
 
 
 def _check_cut_off(
@@ -357,7 +349,7 @@ def _check_equal(first: FlowResults, second: FlowResults, where: str) -> None:
     for name in _PER_FLOW:
         is_equal = np.array_equal(getattr(first, name), getattr(second, name))
         _check(is_equal, f"{where}: {name} differs")
-    for name in (*_PER_LINK, "max_queue_bytes", "samples_ns", "samples_bytes"):
+    for name in (*_PER_LINK, "samples_ns", "samples_bytes"):
         is_equal = np.array_equal(
             getattr(first.links, name), getattr(second.links, name)
         )

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from midhaul.stats import claimed_quantile, fewest_values
+from midhaul.stats import claimed_quantile, fewest_values, known
 
 if TYPE_CHECKING:
     from jaxtyping import Bool, Float64, Int64
@@ -32,6 +32,9 @@ UP_TO_BYTES = (1_000, 10_000, 100_000, 1_000_000)
 IN_WORDS = ("≤ 1 kB", "≤ 10 kB", "≤ 100 kB", "≤ 1 MB", "> 1 MB")
 """What each class is, for people."""
 
+WORDS = {"all": "all", **dict(zip(SIZE_CLASSES, IN_WORDS, strict=True))}
+"""The same by the name of the class."""
+
 PATIENCE = 10.0
 """A flow that began so many ideal times before the end is judged, ended or not."""
 
@@ -44,6 +47,13 @@ _UNFINISHED = -1
 def size_class(size_bytes: Int64[np.ndarray, " n"]) -> Int64[np.ndarray, " n"]:
     """The class of each size, as an index of :data:`SIZE_CLASSES`."""
     return np.searchsorted(UP_TO_BYTES, size_bytes, side="left").astype(np.int64)
+
+
+def size_masks(size_bytes: Int64[np.ndarray, " n"]) -> dict[str, np.ndarray]:
+    """``(n,)`` true where a size is in a class, for all and each class by its name."""
+    classes = size_class(size_bytes)
+    masks = {"all": np.ones(len(classes), np.bool_)}
+    return masks | {name: classes == i for i, name in enumerate(SIZE_CLASSES)}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -127,28 +137,24 @@ def class_rows(
     ``size_bytes`` is of all flows. A percentile that so few values do not carry is
     None, as one that lies among flows that had not ended.
     """
-    classes = size_class(size_bytes)[judged.flow]
     rows: list[dict[str, float | int | str | None]] = []
-    for number in (-1, *range(len(SIZE_CLASSES))):
-        mask = classes == number if number >= 0 else np.ones(len(classes), np.bool_)
+    for name, mask in size_masks(size_bytes[judged.flow]).items():
         if not mask.any():
             continue
-        words = "all" if number < 0 else IN_WORDS[number]
+        values, limit = judged.slowdown[mask], judged.known_below(mask)
         row: dict[str, float | int | str | None] = {
-            "size_class": words,
-            "n": int(mask.sum()),
+            "size_class": WORDS[name],
+            "n": len(values),
         }
         for q in PERCENTILES:
-            row[f"p{q * 100:g}"] = _claimed(judged, mask, q)
+            row[f"p{q * 100:g}"] = carried(values, q, limit)
         rows.append(row)
     return rows
 
 
-def _claimed(
-    judged: JudgedFlows, mask: Bool[np.ndarray, " n"], q: float
-) -> float | None:
-    values = judged.slowdown[mask]
+def carried(values: Float64[np.ndarray, " n"], q: float, limit: float) -> float | None:
+    """A percentile; None where too few values carry it, or it is above the limit."""
     if len(values) < fewest_values(q):
         return None
     found = claimed_quantile(values, q)
-    return None if found >= judged.known_below(mask) else found
+    return None if found >= limit else known(found)

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from midhaul.model import Flows
 from midhaul.network.problem import NetworkProblem, Routes
 from midhaul.network.transports import TcpTransport
 
@@ -58,31 +57,15 @@ def packet_hops(problem: NetworkProblem) -> Int64[np.ndarray, " n"]:
 
 def first_flows(problem: NetworkProblem, n: int) -> NetworkProblem:
     """The same problem with its first ``n`` flows only."""
-    flows = problem.flows
-    offsets = problem.routes.offsets[: n + 1]
-    after_offsets = flows.after_offsets[: n + 1] if flows.waits else None
-    kept = Flows(
-        source=flows.source[:n],
-        target=flows.target[:n],
-        size_bytes=flows.size_bytes[:n],
-        start_ns=flows.start_ns[:n],
-        transport=flows.transport[:n],
-        label=flows.label[:n],
-        labels=flows.labels,
-        **(
-            {}
-            if after_offsets is None
-            else {
-                "after_offsets": after_offsets,
-                "after": flows.after[: after_offsets[-1]],
-            }
-        ),
-    )
-    routes = Routes(offsets=offsets, links=problem.routes.links[: offsets[-1]])
+    flows, offsets = problem.flows, problem.routes.offsets[: n + 1]
+    kept = flows.take(slice(n))
+    if flows.waits:
+        waits = flows.after_offsets[: n + 1]
+        kept = replace(kept, after_offsets=waits, after=flows.after[: waits[-1]])
     return replace(
         problem,
         flows=kept,
-        routes=routes,
+        routes=Routes(offsets=offsets, links=problem.routes.links[: offsets[-1]]),
         watched=tuple(flow for flow in problem.watched if flow < n),
     )
 

@@ -17,7 +17,7 @@ from midhaul.network.simulate.metrics import (
     metric_samples,
     simulated_flows,
 )
-from midhaul.network.slowdown import SIZE_CLASSES, size_class
+from midhaul.network.slowdown import size_masks
 from midhaul.runs.metric import declare, metric_table
 from midhaul.stats import claimed_quantile, fewest_values
 
@@ -113,11 +113,8 @@ def agreement_rows(
     errors, both = errors_of(flows, reference)
     one_only = (flows.fct_ns >= 0) != (reference.fct_ns >= 0)
     near = np.abs(flows.fct_ns - reference.fct_ns) <= _WITHIN_NS
-    classes = size_class(flows.size_bytes)
-    masks = {"all": np.ones(len(classes), np.bool_)}
-    masks |= {name: classes == i for i, name in enumerate(SIZE_CLASSES)}
     rows: list[dict[str, object]] = []
-    for name, mask in masks.items():
+    for name, mask in size_masks(flows.size_bytes).items():
         own = errors[mask & both]
         if not len(own):
             continue

@@ -15,7 +15,7 @@ from midhaul.network.simulate.report import (
     timeline_chapter,
     work_table,
 )
-from midhaul.network.slowdown import IN_WORDS, SIZE_CLASSES
+from midhaul.network.slowdown import WORDS
 from midhaul.report import Cell, DataTable, Figure, Page, PageSection
 from midhaul.report.numbers import percent
 from midhaul.report.view import (
@@ -150,7 +150,6 @@ def _ratio(row: dict[str, Any]) -> Cell | None:
 
 def _agreement(view: View, reference: SimulatedFlows) -> PageSection:
     rows = view.rows(AGREEMENT)
-    words = {"all": "all", **dict(zip(SIZE_CLASSES, IN_WORDS, strict=True))}
     table = DataTable(
         title="Completion times, flow by flow",
         columns=(
@@ -167,7 +166,7 @@ def _agreement(view: View, reference: SimulatedFlows) -> PageSection:
         rows=tuple(
             (
                 row["name"],
-                words[row["size_class"]],
+                WORDS[row["size_class"]],
                 row["n"],
                 row["n_one_only"],
                 percent(row["n_within_2ns"] / row["n"]),

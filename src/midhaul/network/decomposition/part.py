@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from midhaul.model import Flows, Link, Topology
+from midhaul.model import Link, Topology
 from midhaul.network.problem import Routes
 
 if TYPE_CHECKING:
@@ -88,7 +88,7 @@ class NetworkPart:
         ways: Sequence[Sequence[int]],
     ) -> NetworkProblem:
         """The part with flows of the whole, given where they go in it."""
-        old, n_path = self.whole.flows, len(self.path) + 1
+        n_path = len(self.path) + 1
         forwarding = {*range(1, n_path - 1), *self.joined}
         hosts = set(range(len(self.nodes))) - forwarding
         if not set(ends.ravel().tolist()) <= hosts:
@@ -100,12 +100,10 @@ class NetworkPart:
                 links=tuple(self.links),
                 hosts=tuple(self.nodes[node] for node in sorted(hosts)),
             ),
-            flows=Flows(
+            flows=replace(
+                self.whole.flows.take(flow),
                 source=ends[0].copy(),
                 target=ends[1].copy(),
-                size_bytes=old.size_bytes[flow],
-                start_ns=old.start_ns[flow],
-                transport=old.transport[flow] if len(old.transport) else old.transport,
             ),
             routes=Routes(
                 offsets=np.cumsum([0, *map(len, ways)]).astype(np.int64),

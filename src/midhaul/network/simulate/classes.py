@@ -21,15 +21,18 @@ from midhaul.network.workload.edge import (
     camera_uploads,
     image_pulls,
 )
-from midhaul.network.workload.flow_files import read_flows, read_starts
-from midhaul.network.workload.law_files import read_matrix, read_sizes
+from midhaul.network.workload.files import (
+    read_flows,
+    read_matrix,
+    read_sizes,
+    read_starts,
+)
 from midhaul.network.workload.matrices import (
     TrafficMatrix,
     by_groups,
     gravity,
     uniform,
 )
-from midhaul.network.workload.published import published_sizes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -283,7 +286,7 @@ def size_law(asked: SizesConfig) -> sizes.SizeLaw:
             raise AssertionError  # the config has seen to it
         found = read_sizes(asked.file)
     else:
-        found = published_sizes(cast("Any", asked.kind))
+        found = sizes.published_sizes(cast("Any", asked.kind))
     if asked.mean_bytes is None:
         return found
     factor = asked.mean_bytes / found.mean_bytes

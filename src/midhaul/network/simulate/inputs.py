@@ -313,20 +313,8 @@ def _loads(
         return None, ()
     found = link_loads(topology, flows, routes, transports, horizon_ns=span)
     n_flows = np.bincount(routes.links, minlength=len(topology.links))
-    full = np.flatnonzero((found.load >= 1) & (n_flows >= _FEW_FLOWS))
-    tally = Tally(
-        what="links are offered more than they carry, so that their queues never end "
-        "while such flows come",
-        n=len(full),
-        of=len(found.load),
-        max_share=0.0,
-        advice="Lower the load below 1, or read it as what a burst of that length "
-        "does.",
-        places=tuple(
-            f"{topology.links[i].name} {found.load[i]:.0%}" for i in full[:3].tolist()
-        ),
-    )
-    return found.load, (tally,)
+    judged = replace(found, load=np.where(n_flows >= _FEW_FLOWS, found.load, 0.0))
+    return found.load, (judged.tally,)
 
 
 def settings_text(case: NetworkCase) -> str:

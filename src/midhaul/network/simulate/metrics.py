@@ -24,14 +24,12 @@ from midhaul.network.slowdown import (
     PERCENTILES,
     SIZE_CLASSES,
     JudgedFlows,
+    carried,
     judged_flows,
-    size_class,
+    size_masks,
 )
 from midhaul.runs.metric import Metric, declare, metric_table
 from midhaul.stats import (
-    claimed_quantile,
-    fewest_values,
-    known,
     mean_statistic,
     ratio_statistic,
 )
@@ -39,7 +37,7 @@ from midhaul.stats import (
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from jaxtyping import Bool, Float64, Int64
+    from jaxtyping import Bool, Int64
 
     from midhaul.model.estimate import MetricSamples
     from midhaul.runs.run import Run
@@ -217,12 +215,10 @@ def metric_samples(flows: SimulatedFlows) -> list[MetricSamples]:
     """The metrics of one configuration that have intervals."""
     judged, units = flows.judged, flows.units
     unit = flows.unit[judged.flow]
-    classes = size_class(flows.size_bytes)[judged.flow]
     found = [_percentile(flows, f"slowdown_p{q * 100:g}", q, None) for q in PERCENTILES]
     found += _times(flows, unit)
-    for number, name in enumerate(SIZE_CLASSES):
-        mask = classes == number
-        if mask.any():
+    for name, mask in size_masks(flows.size_bytes[judged.flow]).items():
+        if name != "all" and mask.any():
             found += [
                 _percentile(flows, f"slowdown_{name}_p{q * 100:g}", q, mask)
                 for q in PERCENTILES
@@ -312,14 +308,11 @@ def class_table_rows(
 ) -> list[Mapping[str, object]]:
     """The rows of the table ``classes``: by class of flows, by size, and by both."""
     judged = flows.judged
-    sizes = size_class(flows.size_bytes)[judged.flow]
     labels = flows.label[judged.flow]
-    everything = np.ones(len(sizes), np.bool_)
-    by_label = {"all": everything}
+    by_size = size_masks(flows.size_bytes[judged.flow])
+    by_label = {"all": by_size["all"]}
     if len(set(labels.tolist())) > 1:
         by_label |= {str(label): labels == label for label in sorted(set(labels))}
-    by_size = {"all": everything}
-    by_size |= {name: sizes == i for i, name in enumerate(SIZE_CLASSES)}
     return [
         {"configuration": configuration, "label": label, "size_class": name}
         | _class_row(judged, one & other)
@@ -338,16 +331,9 @@ def _class_row(judged: JudgedFlows, mask: Bool[np.ndarray, " n"]) -> dict[str, o
     }
     for q in PERCENTILES:
         limit = judged.known_below(mask)
-        row[f"slowdown_p{q * 100:g}"] = _carried(judged.slowdown[mask], q, limit)
+        row[f"slowdown_p{q * 100:g}"] = carried(judged.slowdown[mask], q, limit)
     open_ = mask & ~judged.is_finished
     limit_s = float(judged.fct_s[open_].min()) if open_.any() else float("inf")
     for q in (0.5, 0.99):
-        row[f"fct_p{q * 100:g}_s"] = _carried(judged.fct_s[mask], q, limit_s)
+        row[f"fct_p{q * 100:g}_s"] = carried(judged.fct_s[mask], q, limit_s)
     return row
-
-
-def _carried(values: Float64[np.ndarray, " n"], q: float, limit: float) -> float | None:
-    if len(values) < fewest_values(q):
-        return None
-    found = claimed_quantile(values, q)
-    return None if found >= limit else known(found)

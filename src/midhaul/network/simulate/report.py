@@ -11,9 +11,9 @@ import numpy as np
 from midhaul.network import charts
 from midhaul.network.simulate import tables
 from midhaul.network.simulate.metrics import METRICS, simulated_flows
-from midhaul.network.slowdown import IN_WORDS, SIZE_CLASSES
+from midhaul.network.slowdown import WORDS
 from midhaul.report import Cell, DataTable, Figure, Page, PageSection
-from midhaul.report.axes import Series
+from midhaul.report.axes import Axis, Series
 from midhaul.report.numbers import duration, percent, rate, size_text
 from midhaul.report.view import (
     View,
@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 
 _MOST_ROWS = 20
 _MOST_LINES = 5
+_KB = Axis("kb", "kB", from_zero=True)
+_MBPS = Axis("mbps", "Mbit/s", from_zero=True)
 
 
 def build(run: Run) -> Page:
@@ -87,7 +89,6 @@ def class_table(view: View, configuration: int) -> DataTable | str:
         for row in view.rows(tables.CLASSES)
         if row["configuration"] == configuration
     ]
-    words = {"all": "all", **dict(zip(SIZE_CLASSES, IN_WORDS, strict=True))}
     return DataTable(
         title="Flows by class and size",
         columns=(
@@ -105,7 +106,7 @@ def class_table(view: View, configuration: int) -> DataTable | str:
         rows=tuple(
             (
                 row["label"],
-                words[row["size_class"]],
+                WORDS[row["size_class"]],
                 row["n"],
                 row["n_unfinished"],
                 duration(row["fct_mean_s"]),
@@ -315,7 +316,7 @@ def timeline_chapter(view: View, configuration: int) -> PageSection | None:
     figures: list[Figure | str] = [
         Figure(
             title="A flow over time: its window",
-            chart=charts.flow_timeline(windows, shown),
+            chart=charts.flow_timeline(windows, shown, _KB, 240),
             caption="What may be under way, and what is; pick a flow in the list.",
         )
     ]
@@ -323,7 +324,7 @@ def timeline_chapter(view: View, configuration: int) -> PageSection | None:
         figures.append(
             Figure(
                 title="A flow over time: its rate",
-                chart=charts.rate_timeline(rates, shown),
+                chart=charts.flow_timeline(rates, shown, _MBPS, 200),
                 caption="What its sender paces at, where it does, and what was "
                 "acknowledged.",
             )

@@ -9,9 +9,17 @@ import inspect
 from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any, Literal
 
-from midhaul.network.topology.fabrics import clos, dragonfly, fat_tree, leaf_spine
-from midhaul.network.topology.small import dumbbell, parking_lot, star
-from midhaul.network.topology.wide_area import edge_to_cloud, wan_ring
+from midhaul.network.topology.builders import (
+    clos,
+    dragonfly,
+    dumbbell,
+    edge_to_cloud,
+    fat_tree,
+    leaf_spine,
+    parking_lot,
+    star,
+    wan_ring,
+)
 from midhaul.network.topology.wiring import Cable
 
 if TYPE_CHECKING:

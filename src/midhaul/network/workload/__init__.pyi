@@ -25,12 +25,13 @@ from .edge import (
     image_pulls as image_pulls,
     join_flows as join_flows,
 )
-from .flow_files import (
+from .files import (
     FoundFlows as FoundFlows,
     read_flows as read_flows,
+    read_matrix as read_matrix,
+    read_sizes as read_sizes,
     read_starts as read_starts,
 )
-from .law_files import read_matrix as read_matrix, read_sizes as read_sizes
 from .matrices import (
     TrafficMatrix as TrafficMatrix,
     by_groups as by_groups,
@@ -39,7 +40,6 @@ from .matrices import (
     host_indices as host_indices,
     uniform as uniform,
 )
-from .published import published_sizes as published_sizes
 from .sizes import (
     EmpiricalSize as EmpiricalSize,
     ExponentialSize as ExponentialSize,
@@ -48,4 +48,5 @@ from .sizes import (
     LognormalSize as LognormalSize,
     ParetoSize as ParetoSize,
     SizeLaw as SizeLaw,
+    published_sizes as published_sizes,
 )

@@ -11,7 +11,7 @@ So the load is that of the flows at hand, not of the law that they were drawn of
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -177,13 +177,7 @@ def draw_flows(
         )
         raise ConfigError(message, "give at least one link on the way a real rate")
     starts = law.arrivals.draw(_generator(seed, _STARTS), n, horizon_ns)
-    flows = Flows(
-        source=source,
-        target=target,
-        size_bytes=flows.size_bytes,
-        start_ns=starts,
-        labels=(law.label,),
-    )
+    flows = replace(flows, start_ns=starts)
     loads = link_loads(topology, flows, routes, [law.transport], horizon_ns=horizon_ns)
     return DrawnFlows(flows=flows, routes=routes, loads=loads)
 

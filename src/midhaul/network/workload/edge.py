@@ -272,16 +272,7 @@ def by_start(flows: Flows) -> Flows:
     if flows.waits:
         message = "flows that wait for others have no order of starts"
         raise ConfigError(message)
-    order = np.argsort(flows.start_ns, kind="stable")
-    return Flows(
-        source=flows.source[order],
-        target=flows.target[order],
-        size_bytes=flows.size_bytes[order],
-        start_ns=flows.start_ns[order],
-        transport=flows.transport[order] if len(flows.transport) else flows.transport,
-        label=flows.label[order] if len(flows.label) else flows.label,
-        labels=flows.labels,
-    )
+    return flows.take(np.argsort(flows.start_ns, kind="stable"))
 
 
 def _ends(topology: Topology, source: str, target: str) -> tuple[int, int]:

@@ -1,4 +1,4 @@
-"""Sizes of flows: exponential, lognormal, Pareto, Gaussian, and empirical CDFs.
+"""Sizes of flows: exponential, lognormal, Pareto, Gaussian, empirical, published.
 
 Every law is stated by its mean, so that laws can be exchanged under one load. Sizes are
 whole bytes and at least 1, which lifts the mean of laws with much below a byte.
@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
 import numpy as np
 
-from midhaul.errors import ConfigError
+from midhaul.errors import ConfigError, choice_hint
 from midhaul.model.display import Shown
 
 if TYPE_CHECKING:
@@ -198,3 +198,47 @@ class EmpiricalSize(Shown):
     def draw(self, rng: np.random.Generator, n: int) -> Int64[np.ndarray, " n"]:
         """``(n,)`` sizes."""
         return _whole(np.interp(rng.random(n), self.share, self.size_bytes))
+
+
+PublishedName = Literal["webserver", "cachefollower", "hadoop", "websearch"]
+
+_CURVES: dict[PublishedName, str] = {
+    "webserver": """
+        0:50 0.01:110 0.05:150 0.1:220 0.102:280 0.2:300 0.3:720 0.4:1200 0.5:1500
+        0.6:2000 0.7:3200 0.8:9800 0.85:22000 0.9:63000 0.95:220000 0.97:310000
+        0.99:630000 0.994:1400000 1:20000000
+    """,
+    "cachefollower": """
+        0:50 0.01:72 0.05:230 0.1:330 0.2:450 0.3:700 0.4:2700 0.5:23000 0.6:100000
+        0.7:250000 0.75:410000 0.8:1400000 0.85:1900000 0.9:2300000 0.95:2600000
+        0.98:3000000 0.99:4000000 0.995:5100000 0.9975:12000000 1:28000000
+    """,
+    "hadoop": """
+        0:50 0.01:180 0.05:300 0.1:320 0.2:400 0.3:540 0.4:610 0.5:680 0.6:1000
+        0.7:6300 0.75:42000 0.8:48000 0.9:130000 0.95:300000 0.97:1100000
+        0.985:2200000 0.99:7800000 0.991:12000000 1:96000000
+    """,
+    "websearch": """
+        0:1 0.15:10000 0.2:20000 0.3:30000 0.4:50000 0.53:80000 0.6:200000
+        0.7:1000000 0.8:2000000 0.9:5000000 0.97:10000000 1:30000000
+    """,
+}
+"""Shares of flows and the size in bytes that they do not exceed."""
+
+
+def published_sizes(name: PublishedName) -> EmpiricalSize:
+    """Sizes of a published workload; ConfigError if there is none of that name.
+
+    The first three are of A. Roy, H. Zeng, J. Bagga, G. Porter, A. C. Snoeren: *Inside
+    the Social Network's (Datacenter) Network*, SIGCOMM 2015, figure 6; WebSearch is of
+    M. Alizadeh et al.: *Data Center TCP (DCTCP)*, SIGCOMM 2010, figure 4. They are
+    percentiles of the published curves in two digits, with a straight line between any
+    two, so that means are within some per cent of those of the curves (91 KB, 610 KB,
+    569 KB, 1.7 MB).
+    """
+    if name not in _CURVES:
+        message = f"expected a published workload, found {name!r}"
+        raise ConfigError(message, choice_hint(name, _CURVES))
+    points = [point.split(":") for point in _CURVES[name].split()]
+    share, size_bytes = np.array(points, np.float64).T.copy()
+    return EmpiricalSize(size_bytes=size_bytes, share=share)
