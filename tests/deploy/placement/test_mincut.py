@@ -32,7 +32,13 @@ from midhaul.deploy.placement.lagrangian import (
     with_groups,
 )
 from midhaul.deploy.placement.milp import solve_milp
-from midhaul.deploy.placement.mincut import MinCutPlacer, PartSearch, parts_of, solve
+from midhaul.deploy.placement.mincut import (
+    MinCutPlacer,
+    PartSearch,
+    bound_of_parts,
+    parts_of,
+    solve,
+)
 from midhaul.deploy.placement.reduction import Reduced, add_in_order, reduce
 
 FAR_S = float("inf")
@@ -364,6 +370,24 @@ def test_two_small_parts_are_solved_to_the_end(seed: int) -> None:
     assert reduced.is_feasible(found)
     if search.parts.max() == 1:
         assert reduced.values[found].sum() == pytest.approx(optimum(instance))
+
+
+@settings(deadline=None, max_examples=25)
+@given(st.integers(0, 2**32 - 1), st.booleans())
+def test_the_bound_of_parts_lies_between(seed: int, has_time: bool) -> None:  # noqa: FBT001
+    """No choice is worth more, and the relaxation's bound is no lower."""
+    rng = np.random.default_rng(seed)
+    one = random_instance(rng, 5, n_elements=4, n_rows=2, share=0.4)
+    instance = copies(one, 2)
+    reduced = reduce(instance)
+    if not len(reduced.items) or not len(reduced.rows):
+        return
+    here = with_groups(Relaxation(reduced), np.inf)
+    end_s = np.inf if has_time else time.monotonic()
+    bound = bound_of_parts(reduced, here, parts_of(reduced), end_s)
+    assert bound >= optimum(instance) * (1 - 1e-6)
+    if has_time:
+        assert bound <= here.bound * (1 + 1e-6) + 1e-9
 
 
 def test_an_image_moves_with_all_its_analytics() -> None:

@@ -25,7 +25,10 @@ an image with all its analytics from one gateway to another. So
 
 The steps 2 and 3 take turns, one to two, until nothing was gained for a while. Work is
 counted in nodes of the solver, so only a time limit makes answers depend on the
-machine.
+machine. The rest of the time goes into the bound: with the prices of the groups, each
+part is solved for itself, as a whole; parts that are alike once. What the solver has
+shown when it is stopped is a bound as well (Geoffrion 1974: at the same prices never
+above that of the relaxation).
 """
 
 from __future__ import annotations
@@ -88,6 +91,9 @@ FAR_GAP = 0.05
 """Share of the bound from which on another sort of bound is tried."""
 BOUND_SHARE = 0.6
 """Share of the time left that this bound may take."""
+SEARCH_S, PARTS_SHARE = 30.0, 0.6
+"""Time that a search over parts has to itself, and its share where there is more; the
+rest is for their bound."""
 DEFAULT_SEARCH = TabuSearch()
 
 
@@ -252,23 +258,53 @@ def _is_poor(reduced: Reduced, bound: float, known: Bool[np.ndarray, " k"]) -> b
 
 def _by_parts(
     reduced: Reduced,
-    bound: float,
+    here: Evaluation,
     known: Bool[np.ndarray, " k"],
     max_gap: float,
     end_s: float,
-) -> Bool[np.ndarray, " k"]:
-    """A better choice where gateways have nothing in common but the items."""
+) -> tuple[Bool[np.ndarray, " k"], float]:
+    """A better choice and bound where gateways have nothing in common but the items."""
     parts = parts_of(reduced)
     if parts.max() == 0:
-        return known
+        return known, here.bound
+    now_s = time.monotonic()
+    left_s = end_s - now_s
     search = PartSearch(
         reduced=reduced,
         parts=parts,
-        bound=bound,
-        end_s=end_s,
+        bound=here.bound,
+        end_s=now_s + min(left_s, max(SEARCH_S, PARTS_SHARE * left_s)),
         rng=np.random.default_rng(0),
     )
-    return search.improve(known, enough=(1 - max_gap) * bound)
+    known = search.improve(known, enough=(1 - max_gap) * here.bound)
+    if left_s <= SEARCH_S:
+        return known, here.bound
+    return known, min(here.bound, bound_of_parts(reduced, here, parts, end_s))
+
+
+def bound_of_parts(
+    reduced: Reduced, here: Evaluation, parts: Int64[np.ndarray, " k"], end_s: float
+) -> float:
+    """A bound: the prices of all groups, and the best of each part at these prices."""
+    worth = reduced.values - here.group_prices[reduced.groups]
+    known: dict[bytes, float] = {}
+    bound = float(here.group_prices.sum())
+    for part in range(int(parts.max()) + 1):
+        is_open = (parts == part) & (worth > 0)
+        core, items = core_of(reduced, np.zeros(len(worth), np.bool_), is_open)
+        core = replace(core, values=worth[items])
+        arrays = (core.values, core.own, core.indptr, core.indices, core.costs)
+        key = b"".join(array.tobytes() for array in (*arrays, core.capacities))
+        if key not in known:
+            solved = solve_exactly(
+                core,
+                start=None,
+                least_gain=PRECISION * here.bound,
+                time_limit_s=end_s - time.monotonic(),
+            )
+            known[key] = min(solved.bound, float(core.values.sum()))
+        bound += known[key]
+    return bound
 
 
 def _close(
@@ -287,7 +323,7 @@ def _close(
         bound = min(bound, spectral_bound(reduced, here.prices, time_limit_s=limit_s))
     n_open = int((here.losses(reduced) <= here.bound - value).sum())
     if n_open > SMALL_CORE and _is_poor(reduced, bound, known):
-        known = _by_parts(reduced, bound, known, max_gap, end_s)
+        known, bound = _by_parts(reduced, here, known, max_gap, end_s)
         value = float(reduced.values[known].sum())
         n_open = int((here.losses(reduced) <= here.bound - value).sum())
     for n_items, share, precision in (
