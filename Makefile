@@ -8,8 +8,10 @@ BIN := $(VENV)/bin
 demo: $(VENV)/.demo
 	$(BIN)/midhaul demo
 
+# Each core has its process: threads of libraries would only wait for a core, and burn
+# another one meanwhile. Hundreds of commands are started, so bytecode is kept.
 test: $(VENV)/.dev
-	$(BIN)/python -m pytest -n logical
+	OMP_NUM_THREADS=1 PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -n logical
 
 check: $(VENV)/.dev
 	$(BIN)/ruff check .

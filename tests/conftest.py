@@ -28,6 +28,14 @@ settings.load_profile("busy")
 ROOT = Path(__file__).parent.parent
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Compile no kernel in two processes of ``make test``."""
+    if hasattr(config, "workerinput"):
+        from tests.support.kernels import compile_once  # noqa: PLC0415
+
+        compile_once()
+
+
 @pytest.fixture(scope="session")
 def data_dir() -> Path:
     """The folder of real data sets; tests that need it skip elsewhere."""

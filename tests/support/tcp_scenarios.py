@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import Any
 
+    from midhaul.network.packet.tcp.simulation import TcpSimulation
+    from midhaul.network.simulator import Arrays
     from midhaul.network.transports import TcpCongestion
 
 FAST_BPS, CORE_BPS, EDGE_BPS = 1e12, 40e9, 10e9
@@ -67,6 +69,17 @@ class Line:
         if last < n - 1:
             way.append(2 * (n - 1) + 2 * (last - 1))
         return way
+
+
+def begin_tcp(problem: NetworkProblem, state: Arrays | None = None) -> TcpSimulation:
+    """Begin a simulation; only now import its kernels, which compiles them.
+
+    At the top of a file each process of ``make test`` would compile all of them before
+    its first test.
+    """
+    from midhaul.network.packet.tcp import simulation  # noqa: PLC0415
+
+    return simulation.begin_tcp(problem, state)
 
 
 def _sizes(rng: np.random.Generator, mean: float, n: int) -> np.ndarray:

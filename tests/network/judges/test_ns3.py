@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
-from tests.support.tcp_scenarios import dctcp_problem, lossy_problem
+from tests.support.tcp_scenarios import begin_tcp, dctcp_problem, lossy_problem
 
 from midhaul.errors import ConfigError, PrerequisiteError, SimulationError
 from midhaul.model import LinkQueue
@@ -16,7 +16,6 @@ from midhaul.network import TcpTransport
 from midhaul.network.checks import SimulatorClaims, check_simulator
 from midhaul.network.judges.ns3 import program as programs
 from midhaul.network.judges.ns3.simulator import Ns3Simulation, Ns3Simulator
-from midhaul.network.packet.tcp.simulation import begin_tcp
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -7,14 +7,19 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
-from tests.support.tcp_scenarios import DATA_CENTRE, Line, line_problem, lossy_problem
+from tests.support.tcp_scenarios import (
+    DATA_CENTRE,
+    Line,
+    begin_tcp,
+    line_problem,
+    lossy_problem,
+)
 
 from midhaul.errors import ConfigError, DataError
 from midhaul.model import Flows, Link, LinkQueue, Topology
 from midhaul.network import NetworkProblem, RdmaTransport, Routes, TcpTransport
 from midhaul.network.checks import SimulatorClaims, check_simulator
 from midhaul.network.packet import PacketSimulator
-from midhaul.network.packet.tcp.simulation import begin_tcp
 
 if TYPE_CHECKING:
     from midhaul.network import FlowResults
@@ -254,7 +259,15 @@ def test_what_it_cannot_simulate_is_refused(
 
 
 @pytest.mark.parametrize(
-    "congestion", ["newreno", "linux-reno", "cubic", "dctcp", "bbr"]
+    "congestion",
+    [
+        # the first one compiles the kernels, while others wait or do something else
+        pytest.param("newreno", marks=pytest.mark.slow),
+        "linux-reno",
+        "cubic",
+        "dctcp",
+        "bbr",
+    ],
 )
 def test_it_is_a_simulator(congestion: str) -> None:
     """The conformance suite; a flow alone has slow start above its ideal time."""

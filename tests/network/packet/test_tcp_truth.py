@@ -7,8 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from tests.support.ns3_truth import Truth, read_truths
-
-from midhaul.network.packet.tcp.simulation import begin_tcp
+from tests.support.tcp_scenarios import begin_tcp
 
 FILE = Path(__file__).with_name("ns3_truth.npz")
 TRUTHS = {truth.name: truth for truth in read_truths(FILE)}
