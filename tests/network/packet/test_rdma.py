@@ -116,6 +116,7 @@ def problems(draw: st.DrawFn) -> NetworkProblem:
     )
 
 
+@pytest.mark.slow  # the first of them to compile the kernel
 @settings(max_examples=60)
 @given(problem=problems())
 def test_kernel_equals_plain_reference(problem: NetworkProblem) -> None:
