@@ -91,6 +91,7 @@ def _write_plan(
                 found.rates,
                 found.placement.gateway_of,
                 starts_s,
+                tables.sensors_of(problem),
             ),
         ),
         (tables.PULLS, tables.pull_rows(number, found)),
@@ -238,7 +239,7 @@ def _divide(
     name = f"{one.name}, {one.uplink / 1e6:g} Mbit/s"
     row = tables.configuration_row(one.number, name, one.name, one.uplink)
     run.write(tables.CONFIGURATIONS, [row], part=one.number)
-    rows = tables.decision_rows(one.number, analytics, rates, {}, {})
+    rows = tables.decision_rows(one.number, analytics, rates, {}, {}, {})
     run.write(tables.DECISIONS, rows, part=one.number)
     found = rate_rows(one.number, demands.weights, rates, bound, one.uplink)
     found += decided_rows(one.number, {"solve_s": solve_s}, 1)

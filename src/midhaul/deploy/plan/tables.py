@@ -57,9 +57,11 @@ DECISIONS = Table(
         ANALYTIC,
         Column("image", STRING, "Its container image; null where none matters."),
         Column("place", STRING, "cloud, or the name of its gateway."),
+        Column("sensor", STRING, "Gateway whose uplink it takes; null without any."),
         Column("weight", FLOAT, "How much it counts."),
         Column("curve", STRING, "Curve that holds where it runs."),
         Column("knob", FLOAT, "Setting that its rate buys; null for none."),
+        Column("message_hz", FLOAT, "Messages per second; null where unknown."),
         Column("rate_bps", FLOAT, "Upload rate that it is granted."),
         Column("quality", FLOAT, "Quality of that setting; 0 for none."),
         Column("saved_bps", FLOAT, "Upload rate that a gateway would save."),
@@ -183,11 +185,12 @@ def decision_rows(
     rates: RateAllocation,
     gateway_of: Mapping[str, str],
     starts_s: Mapping[str, float],
+    sensor_of: Mapping[str, str],
 ) -> Rows:
     """Rows of ``decisions``, in the order of the analytics, as the allocation has them.
 
     Who is not in ``gateway_of`` runs in the cloud; ``starts_s`` is when one can answer
-    from its gateway.
+    from its gateway, and ``sensor_of`` the gateway whose uplink it takes.
     """
     rows: Rows = []
     for place, analytic in enumerate(analytics):
@@ -201,9 +204,11 @@ def decision_rows(
                 "analytic": analytic.name,
                 "image": analytic.image or None,
                 "place": gateway or "cloud",
+                "sensor": sensor_of.get(analytic.name),
                 "weight": analytic.weight,
                 "curve": curve.name if curve is not None else None,
                 "knob": knob,
+                "message_hz": (curve.message_hz or None) if curve else None,
                 "rate_bps": float(rates.rates_bps[place]),
                 "quality": float(rates.qualities[place]),
                 "saved_bps": analytic.saved_bps,
@@ -211,6 +216,12 @@ def decision_rows(
             }
         )
     return rows
+
+
+def sensors_of(problem: PlacementProblem) -> dict[str, str]:
+    """The gateway where the sensor of each analytic stands, in their order."""
+    first = (problem.gateways[0].name,)
+    return {a.name: problem.sites.get(a.name, first)[0] for a in problem.analytics}
 
 
 def start_times(problem: PlacementProblem, plan: JointPlan) -> dict[str, float]:
@@ -273,10 +284,8 @@ def layer_rows(number: int, problem: PlacementProblem, plan: JointPlan) -> Rows:
 def use_rows(number: int, problem: PlacementProblem, plan: JointPlan) -> Rows:
     """Rows of ``uses``: disk, cores, memory and uplink of each gateway."""
     by_name = {gateway.name: gateway for gateway in problem.gateways}
-    first = problem.gateways[0].name
     granted = dict.fromkeys(by_name, 0.0)
-    for place, analytic in enumerate(problem.analytics):
-        sensor = problem.sites.get(analytic.name, (first,))[0]
+    for place, sensor in enumerate(sensors_of(problem).values()):
         granted[sensor] += float(plan.rates.rates_bps[place])
     rows: Rows = []
     for use in plan.placement.uses:

@@ -10,6 +10,7 @@ import numpy as np
 
 from midhaul.errors import ConfigError
 from midhaul.model import Flows, Tally
+from midhaul.network.simulate.from_run import flows_of_run
 from midhaul.network.topology.wiring import racks
 from midhaul.network.workload import arrivals as laws
 from midhaul.network.workload import sizes
@@ -88,10 +89,22 @@ def class_of_flows(
     """
     if asked.kind == "drawn":
         return _drawn(asked, topology, transport, seed, route)
-    if asked.kind == "file":
+    if asked.kind in {"file", "run"}:
         if asked.file is None:
             raise AssertionError  # the config has seen to it
-        found = read_flows(asked.file, topology)
+        if asked.kind == "file":
+            found = read_flows(asked.file, topology)
+        else:
+            found = flows_of_run(
+                asked.file,
+                topology,
+                configuration=asked.configuration,
+                name=asked.name,
+                rate_hz=asked.rate_hz,
+                duration_s=asked.duration_s,
+                n_parallel=asked.n_parallel,
+                seed=_one_seed(seed),
+            )
         return FlowClass(flows=found.flows, tallies=found.tallies)
     if asked.kind == "cameras":
         return FlowClass(flows=_cameras(asked, topology, seed))
@@ -215,9 +228,13 @@ def _cameras(asked: FlowsConfig, topology: Topology, seed: Sequence[int]) -> Flo
         topology,
         cameras,
         horizon_s=asked.duration_s or _USUAL_S,
-        seed=int(np.random.default_rng(list(seed)).integers(1 << 31)),
+        seed=_one_seed(seed),
     )
     return replace(flows, start_ns=flows.start_ns + round(asked.begins_s * 1e9))
+
+
+def _one_seed(seed: Sequence[int]) -> int:
+    return int(np.random.default_rng(list(seed)).integers(1 << 31))
 
 
 def _pulls(asked: FlowsConfig, topology: Topology, seed: Sequence[int]) -> Flows:

@@ -12,7 +12,7 @@ from pydantic import model_validator
 
 from midhaul.errors import suggestion
 from midhaul.model import LinkQueue
-from midhaul.network.simulate.shapes import SHAPES, ShapeName
+from midhaul.network.simulate.shapes import FILE, RUN_CABLES, SHAPES, ShapeName
 from midhaul.network.simulators import SimulatorName, TransportName
 from midhaul.network.transports import RdmaTransport, TcpTransport
 from midhaul.runs.config import Config, Section, setting
@@ -47,9 +47,12 @@ class TopologyConfig(Section):
 
     kind: ShapeName = setting(
         "edge-to-cloud",
-        "A shape, or file: JSON, GraphML or Repetita's text, by the file's ending.",
+        "A shape; file: JSON, GraphML or Repetita's text, by the file's ending; run: "
+        "the links of a run of testbed.measure, or the gateways of one of deploy.plan.",
     )
-    file: Path | None = setting(None, "A .json, .graphml or .graph file (file).")
+    file: Path | None = setting(
+        None, "A .json, .graphml or .graph file (file), or the folder of a run (run)."
+    )
     counts: dict[str, int] = setting(
         dict, "How many of what the shape has, by the arguments of its builder."
     )
@@ -64,13 +67,17 @@ class TopologyConfig(Section):
             if self.file is None:
                 message = f"a topology of kind {self.kind} needs the key file"
                 raise ValueError(message)
-            return self
-        shape = SHAPES[self.kind]
-        for what, named in (
-            ("count", self.counts),
-            ("cable", [cable.name for cable in self.cables]),
+            if self.kind == FILE:
+                return self
+        shape = SHAPES.get(self.kind)
+        for what, named, known in (
+            ("count", self.counts, shape.counts if shape else ()),
+            (
+                "cable",
+                [cable.name for cable in self.cables],
+                shape.cables if shape else RUN_CABLES,
+            ),
         ):
-            known = shape.counts if what == "count" else shape.cables
             for name in named:
                 if name not in known:
                     near = suggestion(name, known)
@@ -162,15 +169,27 @@ class FlowsConfig(Section):
 
     name: str = setting("flows", "Name of the class.", min_length=1)
     kind: Literal[
-        "drawn", "file", "cameras", "pulls", "incast", "all-reduce", "all-to-all"
+        "drawn",
+        "file",
+        "run",
+        "cameras",
+        "pulls",
+        "incast",
+        "all-reduce",
+        "all-to-all",
     ] = setting(
         "drawn",
-        "drawn: by laws; file: Parquet or CSV; cameras: frames from each source; "
-        "pulls: layers of a container image to each target; the others: steps that "
-        "wait for each other.",
+        "drawn: by laws; file: Parquet or CSV; run: what a plan of deploy.plan uploads "
+        "and pulls; cameras: frames from each source; pulls: layers of a container "
+        "image to each target; the others: steps that wait for each other.",
     )
     file: Path | None = setting(
-        None, "source, target, size_bytes, start_s or start_ns of each flow (file)."
+        None,
+        "source, target, size_bytes, start_s or start_ns of each flow (file), or the "
+        "folder of a run (run).",
+    )
+    configuration: str = setting(
+        "", "Which plan of the run, by its configuration; the first by default (run)."
     )
     sources: str = setting("*", "Pattern of the hosts that send.")
     targets: str = setting(
@@ -189,11 +208,15 @@ class FlowsConfig(Section):
     )
     rate_hz: float | None = setting(
         None,
-        "Flows in a second, instead of a load (drawn); frames of each camera.",
+        "Flows in a second, instead of a load (drawn); frames of each camera; messages "
+        "of an analytic whose curve says none, 1 by default (run).",
         gt=0,
     )
     duration_s: float | None = setting(
-        None, "Time in which flows start, instead of n_flows.", gt=0
+        None,
+        "Time in which flows start, instead of n_flows; the plan's slot by default "
+        "(run).",
+        gt=0,
     )
     n_flows: int | None = setting(
         None, "How many (drawn), or rounds (incast, all-reduce).", ge=1
@@ -207,7 +230,7 @@ class FlowsConfig(Section):
         "Compressed bytes of the layers of the image (pulls).",
         min_length=1,
     )
-    n_parallel: int = setting(3, "Layers fetched at a time (pulls).", ge=1)
+    n_parallel: int = setting(3, "Layers fetched at a time (pulls, run).", ge=1)
     size_bytes: int = setting(
         1_000_000, "What each node has (incast, all-reduce, all-to-all).", ge=1
     )
@@ -216,8 +239,8 @@ class FlowsConfig(Section):
 
     @model_validator(mode="after")
     def _amount_is_said(self) -> Self:
-        if self.kind == "file" and self.file is None:
-            message = f"flows {self.name!r} of kind file need the key file"
+        if self.kind in {"file", "run"} and self.file is None:
+            message = f"flows {self.name!r} of kind {self.kind} need the key file"
             raise ValueError(message)
         if self.kind != "drawn":
             return self

@@ -19,7 +19,14 @@ from midhaul.model import Flows, LinkQueue, Tally
 from midhaul.network.problem import NetworkProblem
 from midhaul.network.routing import ecmp, over_k_paths
 from midhaul.network.simulate.classes import class_of_flows
-from midhaul.network.simulate.shapes import CABLE_KEYS, SHAPES, built
+from midhaul.network.simulate.from_run import topology_of_run
+from midhaul.network.simulate.shapes import (
+    CABLE_KEYS,
+    RUN,
+    RUN_CABLES,
+    SHAPES,
+    built,
+)
 from midhaul.network.simulators import TRANSPORTS
 from midhaul.network.topology.graphml import read_graphml
 from midhaul.network.topology.json_form import read_json
@@ -30,7 +37,7 @@ from midhaul.network.workload.edge import by_start, join_flows
 from midhaul.runs.section import value_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Collection, Mapping, Sequence
     from pathlib import Path
 
     from jaxtyping import Float64
@@ -89,6 +96,9 @@ class NetworkCase:
     offered: Float64[np.ndarray, " m"] | None = None
     tallies: tuple[Tally, ...] = ()
 
+
+Cables = list[tuple[str, dict[str, float]]]
+"""Names of cables, and in what each is not as usual."""
 
 Drawn = tuple[Flows, tuple[Tally, ...]]
 """Flows, and what was left out of them."""
@@ -152,10 +162,7 @@ def case_of(
 def topology_of(config: ScenarioConfig, point: Point | None = None) -> Topology:
     """The topology of an experiment, as a point of a grid has it."""
     asked = config.topology
-    cables = [
-        (cable.name, {k: v for k in CABLE_KEYS if (v := getattr(cable, k)) is not None})
-        for cable in asked.cables
-    ]
+    cables = _cables(config)
     for key, value in (point or {}).items():
         head, _, rest = key.partition(".")
         if head == "cable":
@@ -163,16 +170,24 @@ def topology_of(config: ScenarioConfig, point: Point | None = None) -> Topology:
     if asked.kind in SHAPES:
         topology = built(asked.kind, asked.counts, cables, asked.oversubscription)
     else:
-        topology = _read(config).topology
+        topology = _read(config, cables).topology
     return _with_queues(config, topology, point or {})
 
 
-def _change_cables(
-    shape: str, cables: list[tuple[str, dict[str, float]]], rest: str, value: Any
-) -> None:
+def _cables(config: ScenarioConfig) -> Cables:
+    """The cables of a config by their names, and what is said of each."""
+    return [
+        (cable.name, {k: v for k in CABLE_KEYS if (v := getattr(cable, k)) is not None})
+        for cable in config.topology.cables
+    ]
+
+
+def _change_cables(shape: str, cables: Cables, rest: str, value: Any) -> None:
     """Change a key of all cables of a name, or add one."""
     name, _, key = rest.partition(".")
-    known = SHAPES[shape].cables if shape in SHAPES else {}
+    known: Collection[str] = RUN_CABLES if shape == RUN else ()
+    if shape in SHAPES:
+        known = SHAPES[shape].cables
     if name not in known or key not in CABLE_KEYS:
         message = f"grid has cable.{rest}, which {shape} does not have"
         hint = f"cables: {', '.join(known) or 'none'}; keys: {', '.join(CABLE_KEYS)}"
@@ -184,11 +199,13 @@ def _change_cables(
         of[key] = float(value)
 
 
-def _read(config: ScenarioConfig) -> FoundTopology:
-    """The topology of a file; a MidhaulError if it cannot be read."""
+def _read(config: ScenarioConfig, cables: Cables | None = None) -> FoundTopology:
+    """The topology of a file or a run; a MidhaulError if it cannot be read."""
     file = config.topology.file
     if file is None:
         raise AssertionError  # the config has seen to it
+    if config.topology.kind == RUN:
+        return topology_of_run(file, _cables(config) if cables is None else cables)
     if file.suffix not in _READERS:
         message = f"expected a topology as {', '.join(_READERS)}, found {file.name}"
         raise ConfigError(message)

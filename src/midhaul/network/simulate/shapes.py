@@ -43,8 +43,9 @@ _COUNTS = {
 }
 """What stands for a count that a builder needs and nobody gave."""
 
+_UPLINK = Cable(rate_bps=50e6, delay_s=5e-3)
 _CABLES = {
-    "uplinks": Cable(rate_bps=50e6, delay_s=5e-3),
+    "uplinks": _UPLINK,
     "ring": Cable(rate_bps=10e9, delay_s=1e-3),
     "wide": Cable(rate_bps=10e9, delay_s=1e-5),
 }
@@ -101,13 +102,19 @@ SHAPES: dict[str, Shape] = {
 }
 """The shapes by their names."""
 
-FILE = "file"
+FILE, RUN = "file", "run"
 """What is read instead."""
+
+RUN_CABLES: dict[str, Cable] = {
+    "uplinks": _UPLINK,
+    "backhaul": Cable(rate_bps=10e9, delay_s=1e-3),
+}
+"""Cables of a plan's run, and what stands for what the plan does not say of them."""
 
 if TYPE_CHECKING:
     ShapeName = str
 else:  # a Literal in a config, so that its mistakes and its reference list the names
-    ShapeName = Literal[(*SHAPES, FILE)]
+    ShapeName = Literal[(*SHAPES, FILE, RUN)]
 
 
 def built(
