@@ -23,7 +23,7 @@ alone. Windows and slow start are no part of it. Differences between transports:
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 from numba import njit  # pyright: ignore[reportUnknownVariableType]
@@ -33,18 +33,29 @@ from midhaul.network.problem import LinkTable, link_table
 from midhaul.network.transports import RdmaTransport, Transport
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from jaxtyping import Float64, Int32, Int64
 
     from midhaul.model import Flows, Topology
     from midhaul.network.problem import NetworkProblem, Routes
 
+Function = TypeVar("Function", bound="Callable[..., Any]")
+
+# Without _nrt=False references to each slice of a route are counted.
+_njit: Any = njit
+_compiled = _njit(cache=True, _nrt=False, error_model="numpy")
+
 RDMA_HEADER_BYTES = 48
 INT_BYTES = 42
 STAMP_BYTES = 8
 TCP_HEADER_BYTES = 54
 SYN_BYTES = 58
+
+
+def _kernel(function: Function) -> Function:
+    """Compile a function on arrays."""
+    return _compiled(function)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -175,13 +186,13 @@ def _check_reverse(
         raise ConfigError(message, "add the link, or send by RDMA")
 
 
-@njit(cache=True)  # pyright: ignore[reportUntypedFunctionDecorator]
+@_kernel
 def time_ns(n_bytes: int, rate_bps: float) -> int:
     """Time that a link needs for bytes, to the nearest nanosecond."""
     return int(np.floor(8e9 * n_bytes / rate_bps + 0.5))
 
 
-@njit(cache=True)  # pyright: ignore[reportUntypedFunctionDecorator]
+@_kernel
 def _train(  # noqa: PLR0913, PLR0917  flat arrays
     own: Int64[np.ndarray, " k"],
     size_bytes: Int64[np.ndarray, " n"],
@@ -228,7 +239,7 @@ def _train(  # noqa: PLR0913, PLR0917  flat arrays
         ideal[flow] = total + longest
 
 
-@njit(cache=True)  # pyright: ignore[reportUntypedFunctionDecorator]
+@_kernel
 def _stair(
     way: Int32[np.ndarray, " h"],
     rate_bps: Float64[np.ndarray, " m"],
@@ -256,7 +267,7 @@ def _stair(
     return longest
 
 
-@njit(cache=True)  # pyright: ignore[reportUntypedFunctionDecorator]
+@_kernel
 def _fork(
     own: Int64[np.ndarray, " k"],
     size_bytes: Int64[np.ndarray, " n"],

@@ -25,6 +25,7 @@ from midhaul.network.checks import SimulatorClaims, check_simulator
 from midhaul.network.fluid import FluidSimulator
 from midhaul.network.fluid.flow_classes import fluid_load
 from midhaul.network.fluid.scratch import fair_rates, simulate_from_scratch
+from midhaul.network.problem import busiest_links
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -104,6 +105,8 @@ def test_every_byte_is_sent_once_on_every_link(
     assert np.array_equal(found.links.n_bytes, expected)
     rate = np.array([link.rate_bps for link in problem.topology.links])
     assert found.links.busy_ns == pytest.approx(8e9 * expected / rate, abs=0.5)
+    busiest = busiest_links(problem.routes, found.links.busy_ns)
+    assert np.array_equal(found.busiest_link, busiest)
     assert (found.slowdown >= 1).all()
 
 

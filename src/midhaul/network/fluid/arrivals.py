@@ -12,7 +12,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-from numba import njit
 
 from midhaul.network.fluid.heaps import pop, push
 from midhaul.network.packet.events import compiled
@@ -125,26 +124,25 @@ def end_flow(given: Given, fate: Fate, flow: int, now_ns: float) -> None:
             fate.counters[N_READY] = n_ready + 1
 
 
-@njit(cache=True)
-def group_routes(
-    offsets: Int64[np.ndarray, " n1"], links: Int32[np.ndarray, " h"]
-) -> tuple[Int32[np.ndarray, " n"], Int32[np.ndarray, " k"]]:
-    """The class of each flow, and a flow of each class, in the order of these flows."""
-    n = len(offsets) - 1
-    size = 16
-    while size < 2 * n:
-        size *= 2
-    table = np.full(size, -1, np.int32)
-    class_of = np.empty(n, np.int32)
-    firsts = np.empty(n, np.int32)
+@compiled
+def _group(
+    offsets: Int64[np.ndarray, " n1"],
+    links: Int32[np.ndarray, " h"],
+    kinds: Int32[np.ndarray, " n"],
+    table: Int32[np.ndarray, " s"],
+    class_of: Int32[np.ndarray, " n"],
+    firsts: Int32[np.ndarray, " n"],
+) -> int:
+    """Number classes by a hash table whose size is a power of 2; how many there are."""
+    last = np.uint64(len(table) - 1)
     n_classes = 0
-    for flow in range(n):
+    for flow in range(len(kinds)):
         begin, end = offsets[flow], offsets[flow + 1]
-        mixed = np.uint64(end - begin)
+        mixed = np.uint64(end - begin) + (np.uint64(kinds[flow]) << np.uint64(32))
         for place in range(begin, end):
             mixed = (mixed ^ np.uint64(links[place])) * np.uint64(0x9E3779B97F4A7C15)
             mixed ^= mixed >> np.uint64(29)
-        at = np.int64(mixed & np.uint64(size - 1))
+        at = mixed & last
         while True:
             known = table[at]
             if known < 0:
@@ -155,6 +153,7 @@ def group_routes(
                 break
             first = offsets[firsts[known]]
             is_same = offsets[firsts[known] + 1] - first == end - begin
+            is_same = is_same and kinds[firsts[known]] == kinds[flow]
             for place in range(end - begin):
                 if not is_same:
                     break
@@ -162,5 +161,21 @@ def group_routes(
             if is_same:
                 class_of[flow] = known
                 break
-            at = (at + 1) & (size - 1)
+            at = (at + np.uint64(1)) & last
+    return n_classes
+
+
+def group_routes(
+    offsets: Int64[np.ndarray, " n1"],
+    links: Int32[np.ndarray, " h"],
+    kinds: Int32[np.ndarray, " n"],
+) -> tuple[Int32[np.ndarray, " n"], Int32[np.ndarray, " k"]]:
+    """The class of each flow, all of one route and kind; and a flow of each class.
+
+    Classes are numbered in the order of these flows.
+    """
+    n = len(kinds)
+    table = np.full(1 << max(4, (2 * n - 1).bit_length()), -1, np.int32)
+    class_of, firsts = np.empty(n, np.int32), np.empty(n, np.int32)
+    n_classes = int(_group(offsets, links, kinds, table, class_of, firsts))
     return class_of, firsts[:n_classes].copy()

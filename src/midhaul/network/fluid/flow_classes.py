@@ -11,11 +11,11 @@ from midhaul.errors import ConfigError
 from midhaul.network.fluid.arrivals import Fate, Given, group_routes
 from midhaul.network.fluid.graphs import RateChanges
 from midhaul.network.ideal import framing, ideal_fct_ns, wire_bytes
-from midhaul.network.problem import link_table
+from midhaul.network.problem import Routes, link_table
 from midhaul.network.transports import RdmaTransport
 
 if TYPE_CHECKING:
-    from jaxtyping import Bool, Float64, Int64
+    from jaxtyping import Bool, Float64, Int32, Int64
 
     from midhaul.model import Topology
     from midhaul.network.problem import NetworkProblem
@@ -37,6 +37,8 @@ class FluidLoad:
         ideal_fct_ns: ``(n,)`` of each flow.
         start_ns: ``(n,)`` of each flow, -1 where it waits for others.
         n_waiting_for: ``(n,)`` how many flows it waits for; empty where none waits.
+        ways: the different routes of flows, of each transport.
+        way_of: ``(n,)`` which of these a flow takes.
     """
 
     given: Given
@@ -45,6 +47,8 @@ class FluidLoad:
     ideal_fct_ns: Int64[np.ndarray, " n"]
     start_ns: Int64[np.ndarray, " n"]
     n_waiting_for: Int64[np.ndarray, " n_or_0"]
+    ways: Routes
+    way_of: Int32[np.ndarray, " n"]
 
     def fate(self) -> Fate:
         """Nothing has happened yet."""
@@ -72,12 +76,12 @@ def fluid_load(problem: NetworkProblem) -> FluidLoad:
     """
     flows = problem.flows
     rate_bps = link_table(problem.topology).rate_bps
-    offsets, links, caps_bps = _routes(problem, rate_bps)
-    class_of, firsts = group_routes(offsets, links)
-    lengths = (offsets[1:] - offsets[:-1])[firsts]
-    route_offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
-    within = np.arange(route_offsets[-1]) - np.repeat(route_offsets[:-1], lengths)
-    routes = links[np.repeat(offsets[firsts], lengths) + within].astype(np.int64)
+    ways, way_of, kinds = _ways(problem)
+    offsets, links, caps_bps = _bounds(problem, rate_bps, ways, kinds)
+    classes, firsts = group_routes(offsets, links, np.zeros(len(kinds), np.int32))
+    class_of = classes[way_of]
+    route_offsets, route_links = _chosen(offsets, links, firsts)
+    routes = route_links.astype(np.int64)
     is_cap = routes >= len(rate_bps)
     cap_rates = caps_bps[routes[is_cap] - len(rate_bps)]
     used = np.unique(routes[~is_cap])
@@ -115,20 +119,51 @@ def fluid_load(problem: NetworkProblem) -> FluidLoad:
         ideal_fct_ns=ideal,
         start_ns=np.where(is_free, flows.start_ns, -1).astype(np.int64),
         n_waiting_for=missing.astype(np.int64),
+        ways=ways,
+        way_of=way_of,
     )
 
 
 _NO_WAITERS = np.zeros(1, np.int64), np.zeros(0, np.int32)
 
 
-def _routes(
-    problem: NetworkProblem, rate_bps: Float64[np.ndarray, " m"]
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Routes without links that never hold up; and rates that bound single flows.
+def _ways(
+    problem: NetworkProblem,
+) -> tuple[Routes, Int32[np.ndarray, " n"], Int32[np.ndarray, " k"]]:
+    """The different routes of each transport, whose a flow's is, and transports."""
+    routes, transport = problem.routes, problem.flows.transport
+    kinds = np.zeros(len(problem.flows), np.int32)
+    if len(transport):
+        kinds = transport.astype(np.int32)
+    offsets, links = routes.offsets.astype(np.int64), routes.links.astype(np.int32)
+    way_of, firsts = group_routes(offsets, links, kinds)
+    way_offsets, way_links = _chosen(offsets, links, firsts)
+    return Routes(offsets=way_offsets, links=way_links), way_of, kinds[firsts]
 
-    Such a rate is a further link at the end of a route, counted on from the links.
+
+def _chosen(
+    offsets: Int64[np.ndarray, " n1"],
+    links: Int32[np.ndarray, " h"],
+    chosen: Int32[np.ndarray, " k"],
+) -> tuple[Int64[np.ndarray, " k1"], Int32[np.ndarray, " g"]]:
+    """Some of many routes, as offsets and links."""
+    lengths = (offsets[1:] - offsets[:-1])[chosen]
+    found = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+    within = np.arange(found[-1]) - np.repeat(found[:-1], lengths)
+    return found, links[np.repeat(offsets[chosen], lengths) + within]
+
+
+def _bounds(
+    problem: NetworkProblem,
+    rate_bps: Float64[np.ndarray, " m"],
+    ways: Routes,
+    kinds: Int32[np.ndarray, " k"],
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Ways without links that never hold up; and rates that bound single flows.
+
+    Such a rate is a further link at the end of a way, counted on from the links.
     """
-    offsets, links = problem.routes.offsets, problem.routes.links
+    offsets, links = ways.offsets, ways.links
     is_slow = np.isfinite(rate_bps)
     is_slow[[i for i, x in enumerate(problem.topology.links) if x.rate_changes]] = True
     if not is_slow.all():
@@ -141,20 +176,18 @@ def _routes(
             for one in problem.transports
         ]
     )
-    transport = problem.flows.transport
-    own = transport if len(transport) else np.zeros(len(problem.flows), np.int64)
     # Where a link on the way is no faster than the card, the card bounds nothing.
-    is_capped = caps[own] < _slowest(rate_bps, offsets, links)
+    is_capped = caps[kinds] < _slowest(rate_bps, offsets, links)
     if is_capped.any():
         capped = np.flatnonzero(is_capped)
-        links = np.insert(links, offsets[capped + 1], len(rate_bps) + own[capped])
+        links = np.insert(links, offsets[capped + 1], len(rate_bps) + kinds[capped])
         offsets = offsets + np.concatenate([[0], np.cumsum(is_capped)])
     return offsets.astype(np.int64), links.astype(np.int32), caps
 
 
 def _slowest(
     rate_bps: Float64[np.ndarray, " m"], offsets: np.ndarray, links: np.ndarray
-) -> Float64[np.ndarray, " n"]:
+) -> Float64[np.ndarray, " k"]:
     """Rate of the slowest link on each way."""
     found = np.full(len(offsets) - 1, np.inf)
     has_links = offsets[1:] > offsets[:-1]

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 Method = Literal["auto", "paths", "graph"]
 
-_VERSION = 1
+_VERSION = 2
 _ROWS = 1 << 16
 _TIME, _CLASS, _RATE, _SENT = range(4)
 
@@ -221,13 +221,14 @@ class FluidSimulation:
             end_ns = until if has_stopped else min(end_ns, until)
             now_ns = float(until) if has_stopped else now_ns
         links = self._links(now_ns)
+        busiest = busiest_links(self._load.ways, links.busy_ns)
         return FlowResults(
             start_ns=start_ns,
             fct_ns=fct_ns,
             ideal_fct_ns=self._load.ideal_fct_ns,
             n_retransmitted=np.zeros(n, np.int64),
             n_marked=np.zeros(n, np.int64),
-            busiest_link=busiest_links(self._problem.routes, links.busy_ns),
+            busiest_link=busiest[self._load.way_of],
             links=links,
             timeline=self._timeline() if self._problem.watched else None,
             n_events=int(fate.counters[2]),
