@@ -66,6 +66,11 @@ class _FixturesTogether(LoadScopeScheduling):
         return file if self._is_shared(file) else nodeid
 
 
+def pytest_xdist_auto_num_workers() -> int:
+    """One process more than cores: some test is always waiting for what it started."""
+    return (os.cpu_count() or 1) + 1
+
+
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> _FixturesTogether:
     """How tests are dealt out to the processes of ``make test``."""
     return _FixturesTogether(config, log)
