@@ -18,7 +18,9 @@ EXAMPLES = Path(__file__).parent.parent / "examples"
 DATA = EXAMPLES.parent.parent / "shared" / "data"
 NODES = ("n_blocks=1", "load.n_requests=3", "load.max_warmup=0", "load.percentile=50.0")
 LIVE = (
-    "duration_s=20.0",
+    "duration_s=8.0",
+    "time_scale=60.0",
+    "images.scale=0.004",
     "workload.n_curve_images=6",
     "workload.n_curve_sounds=12",
 )
