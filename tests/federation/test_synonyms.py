@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from collections import Counter
-from pathlib import Path
-from typing import Any, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 import pytest
+from tools import propose_synonyms
 
 from midhaul.errors import PrerequisiteError
 from midhaul.federation.recordings.vocabulary import (
@@ -19,8 +17,10 @@ from midhaul.federation.recordings.vocabulary import (
 from midhaul.federation.wordnet import WordNet, propose, spellings_below
 from midhaul.vision.data.names import map_labels, word_forms, word_key
 
+if TYPE_CHECKING:
+    from pathlib import Path
+
 TABLES: tuple[ShippedTable, ...] = get_args(ShippedTable)
-TOOL = Path(__file__).parents[2] / "tools" / "propose_synonyms.py"
 _COCO = read_table("coco80")[1]
 
 
@@ -137,29 +137,18 @@ def test_missing_files_of_wordnet_are_told(tmp_path: Any) -> None:
     assert "wordnet-base" in caught.value.hint
 
 
-def test_the_tool_prints_lines_for_a_table(wordnet: WordNet, tmp_path: Path) -> None:
+def test_the_tool_prints_lines_for_a_table(
+    wordnet: WordNet, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     """Proposals come as TOML with their sense, and a word without one is told of."""
     assert wordnet.senses("spaniel")
-    (tmp_path / "words.txt").write_text("Cockers\nbeagle\nxyzzy\n")
-    command = [sys.executable, str(TOOL), "voc20", "--words", "words.txt"]
-    found = subprocess.run(
-        command, cwd=tmp_path, capture_output=True, text=True, check=True, timeout=60
-    )
-    lines = found.stdout.splitlines()
+    file = tmp_path / "words.txt"
+    file.write_text("Cockers\nbeagle\nxyzzy\n")
+    assert propose_synonyms.main(["voc20", "--words", str(file)]) == 0
+    lines = capsys.readouterr().out.splitlines()
     assert lines[0].startswith('"dog" = ["Cockers"]  # ')
     assert lines[1:] == ["# xyzzy: nothing"]
-    below = [sys.executable, str(TOOL), "coco80", "--below", "spoon"]
-    listed = subprocess.run(
-        below, cwd=tmp_path, capture_output=True, text=True, check=True, timeout=60
-    )
-    assert '"wooden spoon"' not in listed.stdout
-    wrong = subprocess.run(
-        [sys.executable, str(TOOL), "none.toml", "x"],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=60,
-    )
-    assert wrong.returncode == 2
-    assert "no vocabulary in none.toml" in wrong.stderr
+    assert propose_synonyms.main(["coco80", "--below", "spoon"]) == 0
+    assert '"wooden spoon"' not in capsys.readouterr().out
+    assert propose_synonyms.main([str(tmp_path / "none.toml"), "x"]) == 2
+    assert "no vocabulary in" in capsys.readouterr().err

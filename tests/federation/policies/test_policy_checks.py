@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
 _FUSERS: dict[Task, str] = {"labels": "vote", "tags": "vote", "boxes": "wbf"}
 _TOLD: dict[str, dict[str, Any]] = {
+    "cascade": {"n_trees": 20},
     "chord": {"budget_usd": 0.0012},
     "subset": {"providers": ["a"]},
     "td3": {"n_steps": 20},
