@@ -24,7 +24,7 @@ def test_heap_gives_what_heapq_gives(steps: list[int]) -> None:
             heapq.heappush(expected, (step, order))
         elif expected:
             assert int(events.settle(heap, meta)) == len(expected)
-            assert (int(heap[0, 0]), int(heap[0, 1])) == heapq.heappop(expected)
+            assert (int(heap[0]), int(heap[1])) == heapq.heappop(expected)
             meta[events.HAS_HOLE] = 1
     assert int(events.settle(heap, meta)) == len(expected)
 

@@ -1,9 +1,10 @@
 """Event heap, packet pool and random numbers of the packet simulator, for its kernels.
 
-A heap is an ``(n, 2)`` array of int64: a time, and an order. The order has a sequence
-number in its upper 36 bits, so that what was scheduled first happens first at equal
-times (as in ns-3), and what happens in its lower 27: a kind (3 bits) and the index of
-an object (24 bits). Sequence numbers are unique, so that two entries never tie.
+A heap is a flat array of int64 with two cells for each event: a time, and an order. The
+order has a sequence number in its upper 36 bits, so that what was scheduled first
+happens first at equal times (as in ns-3), and what happens in its lower 27: a kind (3
+bits) and the index of an object (24 bits). Sequence numbers are unique, so that two
+entries never tie.
 
 Nothing here grows: kernels look at ``room`` before they work on an event, and return to
 Python where it is short, which makes the arrays larger and calls them again. What is
@@ -12,7 +13,8 @@ indices from ``N_META`` on are the caller's.
 
 What is popped leaves a hole at the root of the binary heap that the next push fills, as
 most events schedule one other: ``settle`` closes it where none did. The array must have
-a row more than there are events.
+room for one event more than there are. Kernels of RDMA pass arrays, those of TCP
+pointers; both take an index in brackets, which is all that is asked of them here.
 """
 
 from __future__ import annotations
@@ -86,33 +88,37 @@ def _sift_down(heap: Heap, size: int, time: int, order: int) -> None:
 
     Which child is earlier is no branch but a sum, as no processor could guess it.
     """
-    at, n = np.uint64(0), np.uint64(size)
-    one = np.uint64(1)
+    at, end = np.uint64(0), np.uint64(2 * size)
+    one, two = np.uint64(1), np.uint64(2)
     while True:
-        left = at + at + one
-        if left >= n:
+        left = at + at + two
+        if left >= end:
             break
-        right = left + one
-        left_time, right_time = heap[left, 0], heap[right, 0]
-        has_right = right < n
-        child = left + np.uint64(has_right & (right_time < left_time))
-        if right_time == left_time and has_right and heap[right, 1] < heap[left, 1]:
+        right = left + two
+        left_time, right_time = heap[left], heap[right]
+        has_right = right < end
+        child = left + (np.uint64(has_right & (right_time < left_time)) << one)
+        if (
+            right_time == left_time
+            and has_right
+            and heap[right + one] < heap[left + one]
+        ):
             child = right
-        child_time = heap[child, 0]
-        if time < child_time or (time == child_time and order < heap[child, 1]):
+        child_time = heap[child]
+        if time < child_time or (time == child_time and order < heap[child + one]):
             break
-        heap[at, 0] = child_time
-        heap[at, 1] = heap[child, 1]
+        heap[at] = child_time
+        heap[at + one] = heap[child + one]
         at = child
-    heap[at, 0] = time
-    heap[at, 1] = order
+    heap[at] = time
+    heap[at + one] = order
 
 
 @compiled
 def push(heap: Heap, meta: Meta, time: int, order: int) -> None:
     """Schedule an event; into the hole of the last one popped, where that is open."""
     size = meta[HEAP_SIZE]
-    if meta[HAS_HOLE]:
+    if meta[HAS_HOLE] != 0:
         meta[HAS_HOLE] = 0
         _sift_down(heap, size, time, order)
         return
@@ -120,29 +126,29 @@ def push(heap: Heap, meta: Meta, time: int, order: int) -> None:
     at = size
     while at > 0:
         parent = (at - 1) >> 1
-        parent_time = heap[parent, 0]
-        if parent_time < time or (parent_time == time and heap[parent, 1] < order):
+        parent_time = heap[2 * parent]
+        if parent_time < time or (parent_time == time and heap[2 * parent + 1] < order):
             break
-        heap[at, 0] = parent_time
-        heap[at, 1] = heap[parent, 1]
+        heap[2 * at] = parent_time
+        heap[2 * at + 1] = heap[2 * parent + 1]
         at = parent
-    heap[at, 0] = time
-    heap[at, 1] = order
+    heap[2 * at] = time
+    heap[2 * at + 1] = order
 
 
 @inlined
 def settle(heap: Heap, meta: Meta) -> int:
     """Close the hole of the last event, and say how many are left.
 
-    The next one is ``heap[0]`` then; ``meta[HAS_HOLE] = 1`` takes it out.
+    The next one is in the first two cells then; ``meta[HAS_HOLE] = 1`` takes it out.
     """
     size = meta[HEAP_SIZE]
-    if meta[HAS_HOLE]:
+    if meta[HAS_HOLE] != 0:
         meta[HAS_HOLE] = 0
         size -= 1
         meta[HEAP_SIZE] = size
         if size > 0:
-            _sift_down(heap, size, heap[size, 0], heap[size, 1])
+            _sift_down(heap, size, heap[2 * size], heap[2 * size + 1])
     return size
 
 
@@ -188,7 +194,7 @@ def chance_of(seed: int) -> UInt64[np.ndarray, " 1"]:
 
 def empty_heap(n: int) -> Heap:
     """A heap with room for ``n`` events."""
-    return np.zeros((n, 2), np.int64)
+    return np.zeros(2 * n, np.int64)
 
 
 def larger(array: np.ndarray, n: int) -> np.ndarray:

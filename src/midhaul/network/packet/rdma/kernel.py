@@ -180,7 +180,7 @@ def _shortage(t: Tables, kind: int, order: int) -> int:
     short = at.MORE
     if meta[N_FREE] < at.PACKET_MARGIN:
         short = at.SHORT_PACKETS
-    elif meta[HEAP_SIZE] + meta[at.HEAP_MARGIN] > len(t.heap):
+    elif 2 * (meta[HEAP_SIZE] + meta[at.HEAP_MARGIN]) > len(t.heap):
         short = at.SHORT_HEAP
     elif meta[at.N_ROWS] + 2 > len(t.timeline):
         short = at.SHORT_TIMELINE
@@ -221,7 +221,7 @@ def run(t: Tables, n_events: int) -> int:  # noqa: C901, PLR0912 - the loop
         n = settle(heap, meta)
         if n == 0:
             return at.DONE
-        now, order = heap[0, 0], heap[0, 1]
+        now, order = heap[0], heap[1]
         if now > meta[at.UNTIL]:
             return at.DONE
         kind = kind_of(order)

@@ -21,12 +21,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from midhaul.network.packet.events import (
-    CODE_BITS,
-    HAS_HOLE,
-    HEAP_SIZE,
-    KIND_BITS,
-)
+from midhaul.network.packet.events import CODE_BITS, KIND_BITS
+from midhaul.network.packet.events import push as push  # noqa: PLC0414
+from midhaul.network.packet.events import settle as settle  # noqa: PLC0414
 from midhaul.network.packet.tcp.compile import compiled as compiled  # noqa: PLC0414
 from midhaul.network.packet.tcp.compile import entry as entry  # noqa: PLC0414
 from midhaul.network.packet.tcp.compile import inlined as inlined  # noqa: PLC0414
@@ -333,69 +330,6 @@ SENDER_TIMER, RECEIVER_TIMER, DELAYED_ACK, SENDER_WAIT, RECEIVER_WAIT, BEGIN = r
 
 ROW = 6
 """Cells of a row of a timeline: time, flow, window, rate, in flight, acknowledged."""
-
-
-# ---- the heaps: as those of ``events``, but flat -----------------------------------
-
-
-@compiled
-def _sift_down(heap: Heap, size: int, time: int, order: int) -> None:
-    """Put an entry where the root was, and what is earlier above it."""
-    at = 0
-    while True:
-        first = 4 * at + 1
-        if first >= size:
-            break
-        best = first
-        best_time, best_order = heap[2 * first], heap[2 * first + 1]
-        for child in range(first + 1, min(first + 4, size)):
-            child_time = heap[2 * child]
-            if child_time < best_time or (
-                child_time == best_time and heap[2 * child + 1] < best_order
-            ):
-                best, best_time, best_order = child, child_time, heap[2 * child + 1]
-        if time < best_time or (time == best_time and order < best_order):
-            break
-        heap[2 * at] = best_time
-        heap[2 * at + 1] = best_order
-        at = best
-    heap[2 * at] = time
-    heap[2 * at + 1] = order
-
-
-@compiled
-def push(heap: Heap, meta: Cells, time: int, order: int) -> None:
-    """Schedule an event; into the hole of the last one popped, where that is open."""
-    size = meta[HEAP_SIZE]
-    if meta[HAS_HOLE] != 0:
-        meta[HAS_HOLE] = 0
-        _sift_down(heap, size, time, order)
-        return
-    meta[HEAP_SIZE] = size + 1
-    at = size
-    while at > 0:
-        parent = (at - 1) >> 2
-        parent_time = heap[2 * parent]
-        if parent_time < time or (parent_time == time and heap[2 * parent + 1] < order):
-            break
-        heap[2 * at] = parent_time
-        heap[2 * at + 1] = heap[2 * parent + 1]
-        at = parent
-    heap[2 * at] = time
-    heap[2 * at + 1] = order
-
-
-@compiled
-def settle(heap: Heap, meta: Cells) -> int:
-    """Close the hole of the last event, and say how many are left."""
-    size = meta[HEAP_SIZE]
-    if meta[HAS_HOLE] != 0:
-        meta[HAS_HOLE] = 0
-        size -= 1
-        meta[HEAP_SIZE] = size
-        if size > 0:
-            _sift_down(heap, size, heap[2 * size], heap[2 * size + 1])
-    return size
 
 
 @inlined

@@ -332,7 +332,7 @@ def _is_quiet(m: Cells, h: Heap) -> bool:
     size = m[G_HEAP]
     if m[G_HOLE] == 0:
         return size == 0 or h[0] > now
-    for i in range(1, min(size, 5)):  # noqa: SIM110 - for numba
+    for i in range(1, min(size, 3)):  # noqa: SIM110 - for numba
         if h[2 * i] <= now:
             return False
     return True
