@@ -147,7 +147,7 @@ def test_resume_takes_up_what_was_cut_off(midhaul: Midhaul, toy_file: Path) -> N
             assert time.monotonic() < deadline
             time.sleep(0.02)
         child.send_signal(signal.SIGINT)
-        _, err = child.communicate(timeout=30)
+        _, err = child.communicate(timeout=120)
     assert child.returncode == 130
     assert "--resume" in err
     assert "Traceback" not in err

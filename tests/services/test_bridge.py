@@ -50,7 +50,7 @@ def test_a_bridge_sends_what_waits_and_ends(
             publish.multiple(messages, port=local.port)
             _until(tmp_path / "stats.json", lambda said: "iot/a" in said["topics"])
             process.send_signal(how)
-            printed, _ = process.communicate(timeout=10)
+            printed, _ = process.communicate(timeout=30)
         finally:
             process.kill()
             process.wait()

@@ -89,7 +89,7 @@ class Service:
     def end(self, how: signal.Signals) -> tuple[int, str]:
         """Its exit code and what it wrote on stderr."""
         self.process.send_signal(how)
-        _, said = self.process.communicate(timeout=30)
+        _, said = self.process.communicate(timeout=120)
         return self.process.returncode, said
 
 

@@ -49,7 +49,7 @@ def up(state: Path, config: TestbedConfig = CONFIG) -> subprocess.CompletedProce
     """Start nodes from a process that ends at once."""
     return subprocess.run(
         [sys.executable, "-c", UP, config.model_dump_json(), str(state)],
-        capture_output=True, text=True, timeout=40, check=False,
+        capture_output=True, text=True, timeout=300, check=False,
     )  # fmt: skip
 
 

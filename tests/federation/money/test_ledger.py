@@ -359,7 +359,7 @@ def test_a_full_disk_stops_calls_before_they_are_made(tmp_path: Path) -> None:
         capture_output=True,
         text=True,
         check=True,
-        timeout=60,
+        timeout=300,
     )
     first, second, counts = done.stdout.splitlines()
     assert "no call is made" in first
@@ -432,7 +432,7 @@ def test_a_killed_process_has_written_down_every_call_that_was_seen(
         process.wait()
         process.stdout.close()
     subprocess.run(
-        [*command, str(n_threads)], check=True, timeout=60, stdout=subprocess.DEVNULL
+        [*command, str(n_threads)], check=True, timeout=300, stdout=subprocess.DEVNULL
     )
     events: dict[str, set[int]] = {
         "charged": set(),
