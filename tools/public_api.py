@@ -76,6 +76,8 @@ def _members(place: str, of_class: type) -> Iterator[str]:
         if isinstance(raw, property):
             result = inspect.signature(raw.fget).return_annotation if raw.fget else ""
             yield f"{place}.{name} -> {result}"
+        elif isinstance(raw, str | bool):
+            yield f"{place}.{name} = {raw!r}"
         elif isinstance(raw, classmethod | staticmethod) or inspect.isfunction(raw):
             yield f"{place}.{name}{signature_text(getattr(of_class, name), width=None)}"
 

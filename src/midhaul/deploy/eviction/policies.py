@@ -52,10 +52,7 @@ if TYPE_CHECKING:
 class LayerLru:
     """Deletes the layers whose last use is longest ago."""
 
-    @property
-    def name(self) -> str:
-        """What tables and charts call it."""
-        return "layer-lru"
+    name = "layer-lru"
 
     def victims(
         self, state: StoreState, *, n_bytes: float, kept: frozenset[str], now_s: float
@@ -75,10 +72,7 @@ class LayerLru:
 class ValuePerByte:
     """Deletes the layers that save the fewest pulled bytes per byte of disk."""
 
-    @property
-    def name(self) -> str:
-        """What tables and charts call it."""
-        return "value-per-byte"
+    name = "value-per-byte"
 
     def victims(
         self, state: StoreState, *, n_bytes: float, kept: frozenset[str], now_s: float

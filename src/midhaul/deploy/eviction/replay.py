@@ -380,6 +380,8 @@ class FarthestNextUse:
         images: container images by name.
     """
 
+    name = "farthest-next-use"
+
     def __init__(
         self, needs: Sequence[Need], images: Mapping[str, ContainerImage]
     ) -> None:
@@ -387,11 +389,6 @@ class FarthestNextUse:
         for need in sorted(needs, key=lambda need: need.begin_s):
             for layer in images[need.image].layers:
                 self._uses.setdefault(layer.digest, []).append(need.begin_s)
-
-    @property
-    def name(self) -> str:
-        """What tables and charts call it."""
-        return "farthest-next-use"
 
     def victims(
         self, state: StoreState, *, n_bytes: float, kept: frozenset[str], now_s: float

@@ -369,17 +369,13 @@ class JointLagrangian:
         allocator: divides the uplinks among those that are placed.
     """
 
+    name = "joint-lagrangian"
     n_rounds: int = 120
     n_tries: int = 1000
     n_exchanged: int = 12
     max_gap: float = 1e-3
     whole_limit_s: float = 10.0
     allocator: RateAllocator = field(default_factory=ExactKnapsack)
-
-    @property
-    def name(self) -> str:
-        """What tables and charts call it."""
-        return "joint-lagrangian"
 
     def plan(
         self,

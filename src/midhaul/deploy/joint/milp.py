@@ -55,13 +55,9 @@ class JointMilp:
             better in time.
     """
 
+    name = "joint-milp"
     time_limit_s: float = 60.0
     start: JointPlanner = field(default_factory=JointLagrangian)
-
-    @property
-    def name(self) -> str:
-        """What tables and charts call it."""
-        return "joint-milp"
 
     def plan(
         self,

@@ -63,6 +63,8 @@ class Images:
     :func:`best_threshold`.
     """
 
+    name = "images"
+
     def __init__(
         self,
         detector: str,
@@ -77,11 +79,6 @@ class Images:
         self.threshold = threshold
         self._detector = load_detector(detector, threads=1)
         self._scene = lru_cache(_N_CACHED)(self._draw)
-
-    @property
-    def name(self) -> str:
-        """What tables call it."""
-        return "images"
 
     @property
     def knobs(self) -> tuple[float, ...]:
@@ -186,14 +183,11 @@ class Sounds:
     ``stream`` chooses among disjoint series of events: 0 to send, 1 for curves.
     """
 
+    name = "sounds"
+
     def __init__(self, *, seed: int, stream: int = 0) -> None:
         self._seed = [seed, stream]
         self._clip = lru_cache(_N_CACHED)(self._make)
-
-    @property
-    def name(self) -> str:
-        """What tables call it."""
-        return "sounds"
 
     @property
     def knobs(self) -> tuple[float, ...]:

@@ -213,13 +213,9 @@ class AdditiveGreedy:
         clock: measures the time of the search, in seconds.
     """
 
+    name = "additive-greedy"
     search: TabuSearch | None = None
     clock: Callable[[], float] = time.perf_counter
-
-    @property
-    def name(self) -> str:
-        """What tables and charts call it."""
-        return "additive-greedy"
 
     def place(self, problem: PlacementProblem) -> Placement:
         """A placement that keeps every limit of the problem."""
@@ -280,13 +276,9 @@ class AdditiveDp:
         clock: measures the time of the search, in seconds.
     """
 
+    name = "additive-dp"
     search: TabuSearch | None = None
     clock: Callable[[], float] = time.perf_counter
-
-    @property
-    def name(self) -> str:
-        """What tables and charts call it."""
-        return "additive-dp"
 
     def place(self, problem: PlacementProblem) -> Placement:
         """A placement that keeps every limit of the problem."""
@@ -429,6 +421,7 @@ class Fptas:
         DataError: epsilon is not in its range.
     """
 
+    name = "fptas"
     epsilon: float = 0.1
     search: TabuSearch | None = None
     clock: Callable[[], float] = time.perf_counter
@@ -438,11 +431,6 @@ class Fptas:
         if not 0 < self.epsilon < 1:
             message = f"expected epsilon between 0 and 1, found {self.epsilon}"
             raise DataError(message, "0.1 is a good start; AdditiveDp is exact")
-
-    @property
-    def name(self) -> str:
-        """What tables and charts call it."""
-        return "fptas"
 
     def place(self, problem: PlacementProblem) -> Placement:
         """A placement that keeps every limit of the problem.

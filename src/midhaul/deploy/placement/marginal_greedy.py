@@ -138,13 +138,9 @@ class MarginalGreedy:
         clock: measures the time of the search, in seconds.
     """
 
+    name = "marginal-greedy"
     search: TabuSearch | None = field(default_factory=TabuSearch)
     clock: Callable[[], float] = time.perf_counter
-
-    @property
-    def name(self) -> str:
-        """What tables and charts call it."""
-        return "marginal-greedy"
 
     def place(self, problem: PlacementProblem) -> Placement:
         """A placement that keeps every limit of the problem.

@@ -49,15 +49,11 @@ class MilpPlacer:
         clock: measures the time of the search, in seconds.
     """
 
+    name = "milp"
     time_limit_s: float = 60.0
     mip_gap: float = 1e-6
     search: TabuSearch | None = field(default_factory=TabuSearch)
     clock: Callable[[], float] = time.perf_counter
-
-    @property
-    def name(self) -> str:
-        """What tables and charts call it."""
-        return "milp"
 
     def place(self, problem: PlacementProblem) -> Placement:
         """A placement that keeps every limit of the problem.

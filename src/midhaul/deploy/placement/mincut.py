@@ -109,15 +109,11 @@ class MinCutPlacer:
         clock: measures the time of the search, in seconds.
     """
 
+    name = "mincut"
     max_gap: float = 1e-5
     time_limit_s: float = 60.0
     search: TabuSearch | None = field(default_factory=TabuSearch)
     clock: Callable[[], float] = time.perf_counter
-
-    @property
-    def name(self) -> str:
-        """What tables and charts call it."""
-        return "mincut"
 
     def place(self, problem: PlacementProblem) -> Placement:
         """A placement that keeps every limit of the problem.

@@ -51,10 +51,7 @@ if TYPE_CHECKING:
 class EvenSplit:
     """Equal rates, whether they are needed or not: what they do not buy is wasted."""
 
-    @property
-    def name(self) -> str:
-        """What tables and charts call it."""
-        return "even"
+    name = "even"
 
     def allocate(self, demands: Demands, uplink_bps: float) -> RateAllocation:
         """Rates without a bound.
@@ -75,10 +72,7 @@ class WeightedSplit:
     Analytics of weight 0 get nothing; where all weigh 0, all get the same.
     """
 
-    @property
-    def name(self) -> str:
-        """What tables and charts call it."""
-        return "weighted"
+    name = "weighted"
 
     def allocate(self, demands: Demands, uplink_bps: float) -> RateAllocation:
         """Rates without a bound.
@@ -101,10 +95,7 @@ class WeightedSplit:
 class MaxMinFair:
     """The worst quality first, step by step."""
 
-    @property
-    def name(self) -> str:
-        """What tables and charts call it."""
-        return "maxmin"
+    name = "maxmin"
 
     def allocate(self, demands: Demands, uplink_bps: float) -> RateAllocation:
         """Rates without a bound.
@@ -146,10 +137,7 @@ class ProportionalFair:
     Analytics of weight 0 get nothing.
     """
 
-    @property
-    def name(self) -> str:
-        """What tables and charts call it."""
-        return "proportional"
+    name = "proportional"
 
     def allocate(self, demands: Demands, uplink_bps: float) -> RateAllocation:
         """Rates without a bound.

@@ -59,15 +59,11 @@ class HullGreedy:
         n_rounds: changes, at most.
     """
 
+    name = "hull"
     gap: float = 1e-4
     n_movable: int = 2000
     n_payable: int = 200
     n_rounds: int = 200
-
-    @property
-    def name(self) -> str:
-        """What tables and charts call it."""
-        return "hull"
 
     def allocate(self, demands: Demands, uplink_bps: float) -> RateAllocation:
         """Rates with a bound and the price of one more bit/s.

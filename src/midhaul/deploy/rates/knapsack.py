@@ -63,6 +63,7 @@ class ExactKnapsack:
         DataError: the grid is negative, or no state is allowed.
     """
 
+    name = "exact"
     grid_bps: float = 0.0
     n_states: int = 2_000_000
     n_kept: int = 100_000_000
@@ -75,11 +76,6 @@ class ExactKnapsack:
                 f"{self.grid_bps}, {self.n_states} and {self.n_kept}"
             )
             raise DataError(message)
-
-    @property
-    def name(self) -> str:
-        """What tables and charts call it."""
-        return "exact"
 
     def allocate(self, demands: Demands, uplink_bps: float) -> RateAllocation:
         """The rates of highest weighted quality.

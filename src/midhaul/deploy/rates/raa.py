@@ -59,6 +59,7 @@ class Raa:
         DataError: alpha is out of its range.
     """
 
+    name = "raa"
     alpha: float = 0.01
     model_of: Callable[[str], KnobModel | None] = no_model
 
@@ -67,11 +68,6 @@ class Raa:
         if not 0 < self.alpha <= 1:
             message = f"expected alpha above 0 and at most 1, found {self.alpha}"
             raise DataError(message)
-
-    @property
-    def name(self) -> str:
-        """What tables and charts call it."""
-        return "raa"
 
     def allocate(self, demands: Demands, uplink_bps: float) -> RateAllocation:
         """Rates without a bound.

@@ -18,10 +18,7 @@ if TYPE_CHECKING:
 class Nowhere:
     """Leaves everybody in the cloud."""
 
-    @property
-    def name(self) -> str:
-        """What tables and charts call it."""
-        return "nowhere"
+    name = "nowhere"
 
     def place(self, problem: PlacementProblem) -> Placement:
         """No move; the bound is what moving everybody would be worth."""
@@ -39,12 +36,8 @@ class RaaAsCoded:
     drops fewer analytics than the seed does.
     """
 
+    name = "raa-as-coded"
     raa: Raa = field(default_factory=Raa)
-
-    @property
-    def name(self) -> str:
-        """What tables and charts call it."""
-        return "raa-as-coded"
 
     def allocate(self, demands: Demands, uplink_bps: float) -> RateAllocation:
         """Rates that together may exceed the uplink.

@@ -64,15 +64,12 @@ class FeatureExtractor(Protocol):
 class NoFeatures:
     """A table without columns."""
 
+    is_of_images = False
+
     @property
     def names(self) -> tuple[str, ...]:
         """There are none."""
         return ()
-
-    @property
-    def is_of_images(self) -> bool:
-        """It needs no image."""
-        return False
 
     def extract(
         self,

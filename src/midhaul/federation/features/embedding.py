@@ -10,12 +10,12 @@ from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-import onnxruntime as ort
 
 from midhaul.errors import DataError, require
 from midhaul.federation.features.statistics import check_images
 from midhaul.vision.detectors.card import find_card
 from midhaul.vision.detectors.geometry import InputBuffer
+from midhaul.vision.detectors.onnx import open_session
 from midhaul.vision.images.codecs import decode
 
 if TYPE_CHECKING:
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
 
 Pooling = Literal["mean", "max"]
 
-_LOG_ERRORS_ONLY = 3
 _N_AXES_OF_MAP = 4
 _NAMES_SHOWN = 12
 
@@ -47,17 +46,13 @@ class OnnxEmbedding:
         names: names of the columns.
     """
 
+    is_of_images = True
     file: Path
     output: str
     pooling: Pooling
     card: Card
     names: tuple[str, ...]
     _session: Any = field(repr=False)
-
-    @property
-    def is_of_images(self) -> bool:
-        """It looks at images."""
-        return True
 
     def extract(
         self, recording: Recording, images: Sequence[bytes] = ()
@@ -110,11 +105,11 @@ def load_embedding(
         message = f"{file} does not exist"
         raise DataError(message, "name the ONNX file of a model")
     found = find_card(file) if card is None else card
-    session = _session(str(file), file, threads)
+    session = open_session(str(file), file, threads)
     known = [str(one.name) for one in session.get_outputs()]
     output = output or known[0]
     if output not in known:
-        session = _session(_tapped(file, output), file, threads)
+        session = open_session(_tapped(file, output), file, threads)
     try:
         height, width = found.input_height or 64, found.input_width or 64
         array, _ = InputBuffer(found).fill(np.zeros((height, width, 3), np.uint8))
@@ -157,18 +152,3 @@ def _tapped(file: Path, tensor: str) -> bytes:
         raise DataError(message, f"the last of its tensors are {some}")
     model.graph.output.append(onnx.ValueInfoProto(name=tensor))
     return model.SerializeToString()
-
-
-def _session(model: str | bytes, file: Path, threads: int) -> Any:
-    options = ort.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.inter_op_num_threads = 1
-    options.log_severity_level = _LOG_ERRORS_ONLY
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    options.add_session_config_entry("session.inter_op.allow_spinning", "0")
-    try:
-        return ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # the library's own errors share no public base
-        first = str(error).splitlines()[0] if str(error) else type(error).__name__
-        message = f"{file} is not a model that ONNX Runtime can load: {first}"
-        raise DataError(message, "export or fetch the model again") from error

@@ -53,15 +53,12 @@ _NAMES = (
 class ImageStatistics:
     """Numbers that a CPU has within a millisecond of decoding."""
 
+    is_of_images = True
+
     @property
     def names(self) -> tuple[str, ...]:
         """Names of the columns."""
         return _NAMES
-
-    @property
-    def is_of_images(self) -> bool:
-        """It looks at images."""
-        return True
 
     def extract(
         self, recording: Recording, images: Sequence[bytes] = ()

@@ -430,6 +430,7 @@ class StackedBoxes(SavedFields):
         coefficients: ``(e + 1,)`` of the linear model, the intercept last.
     """
 
+    name = "stacked"
     providers: tuple[str, ...]
     iou: float = 0.55
     calibration: Calibration
@@ -441,11 +442,6 @@ class StackedBoxes(SavedFields):
 
     tag: ClassVar[str] = "fuser"
     kind: ClassVar[str] = "stacked-boxes"
-
-    @property
-    def name(self) -> str:
-        """Short name."""
-        return "stacked"
 
     def fuse(self, recording: Recording, asked: Int64[np.ndarray, " n"]) -> Answers:
         """At most 100 boxes an item, by falling score, of the providers asked.

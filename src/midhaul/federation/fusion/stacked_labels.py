@@ -147,6 +147,7 @@ class StackedLabels(SavedFields):
         coefficients: ``(2 + 2 M + M (M - 1) / 2,)`` of the second stage.
     """
 
+    name = "stacked"
     providers: tuple[str, ...]
     names: tuple[str, ...]
     log_prior: Float64[np.ndarray, " c"]
@@ -155,11 +156,6 @@ class StackedLabels(SavedFields):
 
     tag: ClassVar[str] = "fuser"
     kind: ClassVar[str] = "stacked-labels"
-
-    @property
-    def name(self) -> str:
-        """Short name, as tables show it."""
-        return "stacked"
 
     def fuse(self, recording: Recording, asked: Int64[np.ndarray, " n"]) -> Answers:
         """The likeliest label of each item, with its probability, of those asked.

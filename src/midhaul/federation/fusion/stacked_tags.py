@@ -453,6 +453,7 @@ class StackedTags(SavedFields):
         providers: names, in the order of the model.
     """
 
+    name = "stacked"
     providers: tuple[str, ...]
     names: tuple[str, ...]
     model: TagModel
@@ -460,11 +461,6 @@ class StackedTags(SavedFields):
     tag: ClassVar[str] = "fuser"
     flat: ClassVar[tuple[str, ...]] = ("model",)
     kind: ClassVar[str] = "stacked-tags"
-
-    @property
-    def name(self) -> str:
-        """Short name, as tables show it."""
-        return "stacked"
 
     def fuse(self, recording: Recording, asked: Int64[np.ndarray, " n"]) -> Answers:
         """At most 16 tags an item, likeliest first, of the providers asked.

@@ -32,13 +32,9 @@ if TYPE_CHECKING:
 class VoteFuser(SavedFields):
     """A vote weighted by scores."""
 
+    name = "vote"
     tag: ClassVar[str] = "fuser"
     kind: ClassVar[str] = "vote"
-
-    @property
-    def name(self) -> str:
-        """Short name, as tables show it."""
-        return "vote"
 
     def fuse(self, recording: Recording, asked: Int64[np.ndarray, " n"]) -> Answers:
         """Fuse, for each item, the answers of the providers that were asked.

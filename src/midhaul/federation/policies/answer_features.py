@@ -154,6 +154,7 @@ def _of_boxes(
 class FirstAnswer(SavedFields):
     """Describes one provider's answer."""
 
+    is_of_images = False
     provider: str
 
     tag: ClassVar[str] = "kind"
@@ -163,11 +164,6 @@ class FirstAnswer(SavedFields):
     def names(self) -> tuple[str, ...]:
         """The name of the provider: how many columns depends on the label set."""
         return (self.provider,)
-
-    @property
-    def is_of_images(self) -> bool:
-        """It needs no image."""
-        return False
 
     def extract(
         self,

@@ -61,12 +61,8 @@ class LinksSimulator:
         inner: simulates a link.
     """
 
+    name = "links"
     inner: Simulator
-
-    @property
-    def name(self) -> str:
-        """What configs and tables call it."""
-        return "links"
 
     def begin(
         self, problem: NetworkProblem, state: Arrays | None = None

@@ -35,7 +35,7 @@ class OnnxDetector(CardDetector):
     def __init__(self, file: Path, card: Card, *, threads: int) -> None:
         cv2.setNumThreads(threads)
         super().__init__(card)
-        self._session = _session(file, threads)
+        self._session = open_session(str(file), file, threads)
         self._input = self._check_input(file)
         known = [str(output.name) for output in self._session.get_outputs()]
         self._names = self._check_outputs(known, file)
@@ -81,7 +81,8 @@ def load(
     return OnnxDetector(*card_at(location, options, kind="onnx"), threads=threads)
 
 
-def _session(file: Path, threads: int) -> Any:
+def open_session(model: str | bytes, file: Path, threads: int) -> Any:
+    """A session of a model, given by its path or its bytes; DataError names ``file``."""
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
@@ -89,9 +90,7 @@ def _session(file: Path, threads: int) -> Any:
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.add_session_config_entry("session.inter_op.allow_spinning", "0")
     try:
-        return ort.InferenceSession(
-            str(file), options, providers=["CPUExecutionProvider"]
-        )
+        return ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # the library's own errors share no public base
         first = str(error).splitlines()[0] if str(error) else type(error).__name__
         message = f"{file} is not a model that ONNX Runtime can load: {first}"

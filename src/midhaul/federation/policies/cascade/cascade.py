@@ -342,6 +342,7 @@ class CascadeFamily(Shown):
         wait: quality that one more round has to bring.
     """
 
+    name = "cascade"
     providers: tuple[str, ...]
     lattice: Lattice
     grown: tuple[Grown, ...]
@@ -350,11 +351,6 @@ class CascadeFamily(Shown):
     fuser: Fuser
     n_features: int
     wait: float
-
-    @property
-    def name(self) -> str:
-        """Short name."""
-        return "cascade"
 
     def at(self, multiplier: float) -> CascadePolicy:
         """The cascade for one exchange rate.

@@ -259,10 +259,7 @@ class Ns3Simulation:
 class Ns3Simulator:
     """ns-3.37 as a judge."""
 
-    @property
-    def name(self) -> str:
-        """What configs and tables call it."""
-        return "ns3"
+    name = "ns3"
 
     def begin(
         self, problem: NetworkProblem, state: Arrays | None = None
