@@ -1,5 +1,5 @@
 from .checks import check_simulator as check_simulator
-from .ideal import Framing as Framing, framing as framing, ideal_fct_ns as ideal_fct_ns
+from .ideal import ideal_fct_ns as ideal_fct_ns
 from .problem import NetworkProblem as NetworkProblem, Routes as Routes
 from .routing import (
     ecmp as ecmp,
@@ -26,7 +26,12 @@ from .topology.builders import (
     wan_ring as wan_ring,
 )
 from .topology.wiring import Cable as Cable
-from .transports import RdmaTransport as RdmaTransport, TcpTransport as TcpTransport
+from .transports import (
+    Framing as Framing,
+    RdmaTransport as RdmaTransport,
+    TcpTransport as TcpTransport,
+    framing as framing,
+)
 from .workload.arrivals import PoissonArrivals as PoissonArrivals
 from .workload.drawn import FlowLaw as FlowLaw, draw_flows as draw_flows
 from .workload.edge import (

@@ -30,11 +30,6 @@ def positions(
 ) -> Float64[np.ndarray, "n 2"]:
     """``(n, 2)`` places of nodes in [0, 1], from the left and from the bottom.
 
-    Args:
-        n_nodes: how many there are.
-        links: pairs of nodes.
-        hosts: nodes that stand at the bottom.
-
     PrerequisiteError if networkx is needed and not installed.
     """
     beside: list[set[int]] = [set() for _ in range(n_nodes)]

@@ -22,7 +22,6 @@ alone. Windows and slow start are no part of it. Differences between transports:
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
@@ -30,7 +29,12 @@ from numba import njit  # pyright: ignore[reportUnknownVariableType]
 
 from midhaul.errors import ConfigError
 from midhaul.network.problem import LinkTable, link_table
-from midhaul.network.transports import RdmaTransport, Transport
+from midhaul.network.transports import (
+    RDMA_HEADER_BYTES,
+    SYN_BYTES,
+    RdmaTransport,
+    framing,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -39,6 +43,7 @@ if TYPE_CHECKING:
 
     from midhaul.model import Flows, Topology
     from midhaul.network.problem import NetworkProblem, Routes
+    from midhaul.network.transports import Transport
 
 Function = TypeVar("Function", bound="Callable[..., Any]")
 
@@ -46,47 +51,10 @@ Function = TypeVar("Function", bound="Callable[..., Any]")
 _njit: Any = njit
 _compiled = _njit(cache=True, _nrt=False, error_model="numpy")
 
-RDMA_HEADER_BYTES = 48
-INT_BYTES = 42
-STAMP_BYTES = 8
-TCP_HEADER_BYTES = 54
-SYN_BYTES = 58
-
 
 def _kernel(function: Function) -> Function:
     """Compile a function on arrays."""
     return _compiled(function)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Framing:
-    """How a transport cuts a flow into packets.
-
-    Attributes:
-        payload_bytes: of a full packet.
-        header_bytes: that each packet has besides.
-    """
-
-    payload_bytes: int
-    header_bytes: int
-
-    def n_packets(self, size_bytes: Int64[np.ndarray, " n"]) -> np.ndarray:
-        """Packets of flows of these sizes."""
-        return -(-size_bytes // self.payload_bytes)
-
-    def wire_bytes(self, size_bytes: Int64[np.ndarray, " n"]) -> np.ndarray:
-        """Bytes that flows of these sizes put on each link of their way."""
-        return size_bytes + self.header_bytes * self.n_packets(size_bytes)
-
-
-def framing(transport: Transport) -> Framing:
-    """The packets of a transport."""
-    if isinstance(transport, RdmaTransport):
-        more = {"hpcc": INT_BYTES, "timely": STAMP_BYTES}.get(transport.congestion, 0)
-        return Framing(
-            payload_bytes=transport.mtu_bytes, header_bytes=RDMA_HEADER_BYTES + more
-        )
-    return Framing(payload_bytes=transport.segment_bytes, header_bytes=TCP_HEADER_BYTES)
 
 
 def wire_bytes(

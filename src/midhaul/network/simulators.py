@@ -75,27 +75,12 @@ def links_simulator() -> Simulator:
 
 
 def simulator_named(name: str) -> Simulator:
-    """The simulator of that name.
-
-    Args:
-        name: a key of :data:`SIMULATORS`.
-
-    Raises:
-        ConfigError: there is none.
-        PrerequisiteError: a library that it needs is not installed.
-    """
+    """The simulator of that name; ConfigError if there is none, or a library lacks."""
     return SIMULATORS.called(name)
 
 
 def transport_named(name: str) -> Transport:
-    """The transport of that name, with its usual settings.
-
-    Args:
-        name: a key of :data:`TRANSPORTS`.
-
-    Raises:
-        ConfigError: there is none.
-    """
+    """The transport of that name, as it usually is; ConfigError if there is none."""
     if name in TRANSPORTS:
         return TRANSPORTS[name]
     message = f"unknown transport {name!r}"
@@ -187,20 +172,10 @@ def is_compiled(name: str) -> bool:
 def warm(
     name: str, transports: Sequence[Transport], *, say: Callable[[str], None]
 ) -> float:
-    """Compile the kernels of a simulator for some transports, or load them.
+    """Compile a simulator's kernels for some transports, or load them; seconds it took.
 
-    What is compiled stays on the disk, so that the next time takes a second or two.
-
-    Args:
-        name: a key of :data:`SIMULATORS`; outside judges have no kernels.
-        transports: whose kernels.
-        say: told when they have to be compiled first, which takes a minute or more.
-
-    Returns:
-        The seconds that it took.
-
-    Raises:
-        PrerequisiteError: a library that it needs is not installed.
+    What is compiled stays on the disk, so that the next time takes a second or two;
+    ``say`` is told when that has to be done first.
     """
     from midhaul.network.checks import check_problems  # noqa: PLC0415  seldom needed
 

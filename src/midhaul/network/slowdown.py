@@ -83,20 +83,17 @@ class JudgedFlows:
 
     def known_below(self, mask: Bool[np.ndarray, " n"] | None = None) -> float:
         """The least slowdown that is only known to be larger; infinite for none."""
-        return _least(self.slowdown, self.is_finished, mask)
+        return self._least(self.slowdown, mask)
 
-    def fct_known_below_s(self) -> float:
+    def fct_known_below_s(self, mask: Bool[np.ndarray, " n"] | None = None) -> float:
         """The least completion time that is only known to be larger."""
-        return _least(self.fct_s, self.is_finished, None)
+        return self._least(self.fct_s, mask)
 
-
-def _least(
-    values: Float64[np.ndarray, " n"],
-    is_known: Bool[np.ndarray, " n"],
-    mask: Bool[np.ndarray, " n"] | None,
-) -> float:
-    open_ = ~is_known if mask is None else mask & ~is_known
-    return float(values[open_].min()) if open_.any() else float("inf")
+    def _least(
+        self, values: Float64[np.ndarray, " n"], mask: Bool[np.ndarray, " n"] | None
+    ) -> float:
+        open_ = ~self.is_finished if mask is None else mask & ~self.is_finished
+        return float(values[open_].min(initial=np.inf))
 
 
 def judged_flows(

@@ -8,7 +8,17 @@ of dropping (PFC), and goes back to the first packet that is missing.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    import numpy as np
+    from jaxtyping import Int64
+
+RDMA_HEADER_BYTES = 48
+INT_BYTES = 42
+STAMP_BYTES = 8
+TCP_HEADER_BYTES = 54
+SYN_BYTES = 58
 
 TcpCongestion = Literal["newreno", "linux-reno", "cubic", "dctcp", "bbr"]
 RdmaCongestion = Literal["dctcp", "dcqcn", "hpcc", "timely"]
@@ -99,3 +109,34 @@ class RdmaTransport:
 
 
 Transport = TcpTransport | RdmaTransport
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Framing:
+    """How a transport cuts a flow into packets.
+
+    Attributes:
+        payload_bytes: of a full packet.
+        header_bytes: that each packet has besides.
+    """
+
+    payload_bytes: int
+    header_bytes: int
+
+    def n_packets(self, size_bytes: Int64[np.ndarray, " n"]) -> np.ndarray:
+        """Packets of flows of these sizes."""
+        return -(-size_bytes // self.payload_bytes)
+
+    def wire_bytes(self, size_bytes: Int64[np.ndarray, " n"]) -> np.ndarray:
+        """Bytes that flows of these sizes put on each link of their way."""
+        return size_bytes + self.header_bytes * self.n_packets(size_bytes)
+
+
+def framing(transport: Transport) -> Framing:
+    """The packets of a transport."""
+    if isinstance(transport, RdmaTransport):
+        more = {"hpcc": INT_BYTES, "timely": STAMP_BYTES}.get(transport.congestion, 0)
+        return Framing(
+            payload_bytes=transport.mtu_bytes, header_bytes=RDMA_HEADER_BYTES + more
+        )
+    return Framing(payload_bytes=transport.segment_bytes, header_bytes=TCP_HEADER_BYTES)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from midhaul.network.problem import NetworkProblem, Routes
-from midhaul.network.transports import TcpTransport
+from midhaul.network.transports import framing
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -35,24 +35,14 @@ _FEW_HOPS = 400_000
 """Packets times links that take about a second or less: not worth a probe."""
 
 
-def segment_bytes(problem: NetworkProblem) -> Int64[np.ndarray, " n"]:
-    """``(n,)`` payload of a full packet of each flow."""
-    sizes = np.array(
-        [
-            one.segment_bytes if isinstance(one, TcpTransport) else one.mtu_bytes
-            for one in problem.transports
-        ],
-        np.int64,
-    )
-    n = len(problem.flows)
-    transport = problem.flows.transport
-    return sizes[transport] if len(transport) else np.full(n, sizes[0])
-
-
 def packet_hops(problem: NetworkProblem) -> Int64[np.ndarray, " n"]:
     """``(n,)`` packets of each flow times the links on its way."""
-    n_packets = -(-problem.flows.size_bytes // segment_bytes(problem))
-    return n_packets * np.diff(problem.routes.offsets)
+    flows = problem.flows
+    payloads = [framing(one).payload_bytes for one in problem.transports]
+    payload = (
+        np.take(payloads, flows.transport) if len(flows.transport) else payloads[0]
+    )
+    return -(-flows.size_bytes // payload) * np.diff(problem.routes.offsets)
 
 
 def first_flows(problem: NetworkProblem, n: int) -> NetworkProblem:
@@ -149,18 +139,11 @@ def work_off(
     keep_every_s: float = 10.0,
     clock: Clock = time.monotonic,
 ) -> float:
-    """Work a simulation off in slices that take about a fifth of a second.
+    """Work a simulation off; the seconds that it took, without keeping.
 
-    Args:
-        simulation: under way.
-        advance: told the share of the work that was done since the last call.
-        keep: called from time to time with the seconds that it took, to keep what is
-            known so far; it is given a twentieth of the time at most.
-        keep_every_s: how often at most.
-        clock: seconds, rising.
-
-    Returns:
-        The seconds that it took, without keeping.
+    ``advance`` is told the share of the work that was done since the last call.
+    ``keep`` is called with the seconds so far, at most every ``keep_every_s`` and for a
+    twentieth of the time.
     """
     n_events, is_done = _FIRST_EVENTS, False
     share, took_s = simulation.share_done, 0.0

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any, cast
 
@@ -23,6 +23,7 @@ from midhaul.network.workload.edge import (
     image_pulls,
 )
 from midhaul.network.workload.files import (
+    FoundFlows,
     read_flows,
     read_matrix,
     read_sizes,
@@ -60,32 +61,16 @@ _MOST_FLOWS = 50_000_000
 _PER_MILLE = 1000
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class FlowClass:
-    """Flows of one class, and what was left out of them."""
-
-    flows: Flows
-    tallies: tuple[Tally, ...] = ()
-
-
 def class_of_flows(
     asked: FlowsConfig,
     topology: Topology,
     transport: Transport,
     seed: Sequence[int],
     route: Route,
-) -> FlowClass:
-    """The flows of one class.
+) -> FoundFlows:
+    """The flows of one class, and what was left out; headers of its transport count.
 
-    Args:
-        asked: what the config says of it.
-        topology: where its ends are.
-        transport: whose headers count in its load.
-        seed: of all that is drawn.
-        route: which links flows take.
-
-    Raises:
-        MidhaulError: a pattern fits no host, a law cannot be, a file cannot be read.
+    MidhaulError if a pattern fits no host, a law cannot be, or a file cannot be read.
     """
     if asked.kind == "drawn":
         return _drawn(asked, topology, transport, seed, route)
@@ -93,24 +78,22 @@ def class_of_flows(
         if asked.file is None:
             raise AssertionError  # the config has seen to it
         if asked.kind == "file":
-            found = read_flows(asked.file, topology)
-        else:
-            found = flows_of_run(
-                asked.file,
-                topology,
-                configuration=asked.configuration,
-                name=asked.name,
-                rate_hz=asked.rate_hz,
-                duration_s=asked.duration_s,
-                n_parallel=asked.n_parallel,
-                seed=_one_seed(seed),
-            )
-        return FlowClass(flows=found.flows, tallies=found.tallies)
+            return read_flows(asked.file, topology)
+        return flows_of_run(
+            asked.file,
+            topology,
+            configuration=asked.configuration,
+            name=asked.name,
+            rate_hz=asked.rate_hz,
+            duration_s=asked.duration_s,
+            n_parallel=asked.n_parallel,
+            seed=_one_seed(seed),
+        )
     if asked.kind == "cameras":
-        return FlowClass(flows=_cameras(asked, topology, seed))
+        return FoundFlows(flows=_cameras(asked, topology, seed))
     if asked.kind == "pulls":
-        return FlowClass(flows=_pulls(asked, topology, seed))
-    return FlowClass(flows=_collective(asked, topology))
+        return FoundFlows(flows=_pulls(asked, topology, seed))
+    return FoundFlows(flows=_collective(asked, topology))
 
 
 def hosts_like(topology: Topology, pattern: str) -> Int32[np.ndarray, " n"]:
@@ -165,7 +148,7 @@ def _drawn(
     transport: Transport,
     seed: Sequence[int],
     route: Route,
-) -> FlowClass:
+) -> FoundFlows:
     matrix, tallies = _matrix(asked, topology)
     law, arrivals = size_law(asked.sizes), arrival_law(asked.arrivals)
 
@@ -199,7 +182,7 @@ def _drawn(
         np.random.default_rng([*seed, 2]), len(flows), max(1, round(span_s * 1e9))
     )
     begin_ns = round(asked.begins_s * 1e9)
-    return FlowClass(flows=replace(flows, start_ns=begin_ns + starts), tallies=tallies)
+    return FoundFlows(flows=replace(flows, start_ns=begin_ns + starts), tallies=tallies)
 
 
 def _bounded(n: int, asked: FlowsConfig) -> int:

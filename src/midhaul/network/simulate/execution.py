@@ -39,14 +39,7 @@ _TOOK, _PREDICTED = "work.took_s", "work.predicted_s"
 
 
 class CaseWork:
-    """The work on one configuration of a run.
-
-    Args:
-        run: whose folder is written to.
-        case: what is simulated.
-        keep_every_s: how often at most the state is kept.
-        say: told what is about to be done.
-    """
+    """The work on one configuration of a run; ``say`` is told what is to be done."""
 
     def __init__(
         self,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -9,7 +10,7 @@ import numpy as np
 from midhaul.model import Tally, Verdict
 from midhaul.network.simulate import tables
 from midhaul.network.simulate.execution import CaseWork
-from midhaul.network.simulate.inputs import case_of, settings_text
+from midhaul.network.simulate.inputs import case_of
 from midhaul.network.simulate.metrics import (
     class_table_rows,
     metric_samples,
@@ -53,7 +54,7 @@ def write_frame(cases: Sequence[NetworkCase], run: Run) -> None:
             "name": case.name,
             "simulator": case.simulator,
             "transports": ", ".join(case.transports),
-            "settings": settings_text(case),
+            "settings": json.dumps(dict(case.settings)),
         }
         for case in cases
     ]

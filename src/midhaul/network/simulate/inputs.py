@@ -7,7 +7,6 @@ for others stand behind, in the order in which they wait.
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any
@@ -111,17 +110,10 @@ def case_of(
     point: Point | None = None,
     drawn: Drawn | None = None,
 ) -> NetworkCase:
-    """One configuration of an experiment.
+    """One configuration of an experiment; MidhaulError if it cannot be.
 
-    Args:
-        config: what the experiment says.
-        name: of the configuration; its simulator by default.
-        number: of the configuration.
-        point: what it has of a grid, by key.
-        drawn: the flows, where they have been drawn before.
-
-    Raises:
-        MidhaulError: the topology, the flows or their routes cannot be.
+    It is called like its simulator by default. ``point`` is what it has of a grid, by
+    key, ``drawn`` the flows where they have been drawn before.
     """
     point = point or {}
     flows, tallies = drawn or flows_of(config, topology_of(config))
@@ -332,8 +324,3 @@ def _loads(
     n_flows = np.bincount(routes.links, minlength=len(topology.links))
     judged = replace(found, load=np.where(n_flows >= _FEW_FLOWS, found.load, 0.0))
     return found.load, (judged.tally,)
-
-
-def settings_text(case: NetworkCase) -> str:
-    """What a configuration has of the grid, as JSON."""
-    return json.dumps(dict(case.settings))

@@ -332,8 +332,7 @@ def _class_row(judged: JudgedFlows, mask: Bool[np.ndarray, " n"]) -> dict[str, o
     for q in PERCENTILES:
         limit = judged.known_below(mask)
         row[f"slowdown_p{q * 100:g}"] = carried(judged.slowdown[mask], q, limit)
-    open_ = mask & ~judged.is_finished
-    limit_s = float(judged.fct_s[open_].min()) if open_.any() else float("inf")
     for q in (0.5, 0.99):
-        row[f"fct_p{q * 100:g}_s"] = carried(judged.fct_s[mask], q, limit_s)
+        limit = judged.fct_known_below_s(mask)
+        row[f"fct_p{q * 100:g}_s"] = carried(judged.fct_s[mask], q, limit)
     return row

@@ -123,16 +123,10 @@ def built(
     cables: Sequence[tuple[str, Mapping[str, float]]],
     oversubscription: float | None = None,
 ) -> Topology:
-    """A topology of a shape.
+    """A topology of a shape; ConfigError if its builder refuses.
 
-    Args:
-        name: of the shape.
-        counts: arguments of its builder.
-        cables: the name of an argument, and in what that cable is not as usual; several
-            of one name are taken in turn.
-        oversubscription: where the shape can be told.
-
-    ConfigError if the builder refuses.
+    ``counts`` are arguments of the builder. ``cables`` have the name of an argument,
+    and in what that cable is not as usual; several of one name are taken in turn.
     """
     shape = SHAPES[name]
     told: dict[str, Any] = dict(counts)

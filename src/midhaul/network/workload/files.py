@@ -45,7 +45,7 @@ _MOST_ROWS = 20_000
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class FoundFlows:
-    """What a file of flows holds.
+    """Flows that were read or drawn.
 
     Attributes:
         flows: those that can be sent, in the order of the file.
@@ -53,7 +53,7 @@ class FoundFlows:
     """
 
     flows: Flows
-    tallies: tuple[Tally, ...]
+    tallies: tuple[Tally, ...] = ()
 
 
 def read_flows(file: Path, topology: Topology) -> FoundFlows:

@@ -82,7 +82,7 @@ def load(
 
 
 def open_session(model: str | bytes, file: Path, threads: int) -> Any:
-    """A session of a model, given by its path or its bytes; DataError names ``file``."""
+    """A session of a model, by its path or its bytes; DataError names ``file``."""
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1

@@ -28,11 +28,7 @@ _HINT = "apt-get install libns3-dev g++ (Debian 12 has ns-3.37)"
 
 
 def _version() -> str:
-    """The version of ns-3 that is installed.
-
-    Raises:
-        PrerequisiteError: none is, or another than 3.37.
-    """
+    """The version of ns-3 that is installed; PrerequisiteError if it is not 3.37."""
     if not any((folder / HEADER).is_file() for folder in _INCLUDES):
         message = (
             f"ns-3 is not installed: {HEADER} is in none of /usr/include, /usr/local"
@@ -66,9 +62,7 @@ def _cache() -> Path:
 def program() -> Path:
     """The compiled program, made now if it is not there.
 
-    Raises:
-        PrerequisiteError: there is no ns-3 3.37 or no compiler.
-        SimulationError: the compiler refuses it.
+    PrerequisiteError without ns-3 3.37 or a compiler; SimulationError if that fails.
     """
     version = _version()
     source = SOURCE.read_bytes()

@@ -37,12 +37,7 @@ _SLICE_S = 1.0
 
 
 def check_ns3(problem: NetworkProblem) -> None:
-    """Refuse what the program for ns-3 cannot do.
-
-    Raises:
-        ConfigError: what the TCP simulator refuses; a queue bounded in packets and in
-            bytes; a flow above 1 GiB.
-    """
+    """Refuse, with a ConfigError, what the program for ns-3 cannot do."""
     check_tcp(problem)
     for link in problem.topology.links:
         queue = link.queue
@@ -174,11 +169,7 @@ class Ns3Simulation:
             )
 
     def _read(self, status: int) -> FlowResults:
-        """What the program has written.
-
-        Raises:
-            SimulationError: it was killed or has failed.
-        """
+        """What the program has written; SimulationError if it was killed or failed."""
         said = (self._root / "errors").read_text(errors="replace")
         if status != 0:
             how = (
