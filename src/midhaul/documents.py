@@ -3,8 +3,8 @@
 Parsers say in a dozen ways that a text is wrong: ``RecursionError`` when it is nested
 deeply, ``ValueError`` without a place for a number of 5,000 digits, ``LookupError``,
 ``OverflowError`` and more. Here it is always a ``ValueError`` whose text says what is
-wrong, and an ``OSError`` where a file cannot be had; whoever calls adds what the text
-should have been and raises a ``DataError`` or ``ConfigError``.
+wrong, and an ``OSError`` where a file cannot be had; whoever calls says by
+:func:`expected` what the text should have been.
 """
 
 from __future__ import annotations
@@ -14,12 +14,13 @@ import math
 import os
 import stat
 import tomllib
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, cast
 
-from midhaul.errors import require
+from midhaul.errors import DataError, MidhaulError, require
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Generator, Iterator
     from pathlib import Path
 
     import pyarrow as pa
@@ -44,6 +45,26 @@ _MAX_USD = 1e9
 """Money is counted in nano-dollars of 64 bits."""
 _INT64 = 1 << 63
 _SHOWN = 40
+
+
+@contextmanager
+def expected(
+    said: str,
+    hint: str = "",
+    *,
+    raises: type[MidhaulError] = DataError,
+    also: tuple[type[Exception], ...] = (),
+) -> Generator[None]:
+    """Raise what goes wrong below as an error that begins with what was expected.
+
+    That is an OSError or a ValueError, as functions of this module raise them, or one
+    of those that a parser has ``also``.
+    """
+    try:
+        yield
+    except (OSError, ValueError, *also) as error:
+        message = f"{said} {error}"
+        raise raises(message, hint) from error
 
 
 def read_bytes(path: Path, *, max_bytes: int = MAX_DATA_BYTES) -> bytes:

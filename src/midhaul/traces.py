@@ -74,12 +74,9 @@ def read_mahimahi(file: Path, *, interval_s: float = 1.0) -> Trace:
     A DataError says that the file cannot be read, is empty, has a line that is no whole
     number of at least 0, a time below the one before, or ends at 0.
     """
-    try:
+    with documents.expected(f"trace {file} cannot be read:"):
         text = documents.read_text(file, max_bytes=documents.MAX_TEXT_BYTES)
         lines = text.split("\n")
-    except (OSError, ValueError) as error:
-        message = f"trace {file} cannot be read: {error}"
-        raise DataError(message) from error
     stamps = np.asarray(_stamps(lines, file), np.float64) / 1000
     length_s = float(stamps[-1])
     n = max(1, math.ceil(length_s / interval_s - 1e-9))

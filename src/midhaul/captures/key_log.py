@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from midhaul import documents
 from midhaul.captures.tls import APPLICATION, HANDSHAKE
-from midhaul.errors import DataError, require
+from midhaul.errors import require
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -45,11 +45,8 @@ def read_key_log(file: Path) -> Secrets:
 
     Others are left out.
     """
-    try:
+    with documents.expected(f"{file} cannot be read:"):
         data = documents.read_bytes(file, max_bytes=documents.MAX_TEXT_BYTES)
-    except (OSError, ValueError) as error:
-        message = f"{file} cannot be read: {error}"
-        raise DataError(message) from error
     found: Secrets = {}
     for line in data.decode("ascii", "replace").splitlines():
         fields = line.split()

@@ -118,11 +118,8 @@ def conflicting_digests(file: Path) -> tuple[str, ...]:
 
 def _rows(file: Path) -> list[dict[str, Any]]:
     """Rows with image, position, digest, compressed and perhaps uncompressed bytes."""
-    try:
+    with documents.expected(f"{file}: expected a Parquet table of layers:", _HINT):
         table = documents.read_parquet(file)
-    except (OSError, ValueError) as error:
-        message = f"{file}: expected a Parquet table of layers: {error}"
-        raise DataError(message, _HINT) from error
     names = set(table.column_names)
     size = "compressed_bytes" if "compressed_bytes" in names else "size_bytes"
     if missing := {"image", "position", "digest", size} - names:

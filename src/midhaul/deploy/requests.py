@@ -114,12 +114,11 @@ def read_requests_csv(file: Path, version: str = "1") -> list[AnalyticRequest]:
     Its columns are ``version,analytic,arrival_min,lifetime_min``; the analytic names
     its container image.
     """
-    try:
+    with documents.expected(
+        f"{file}: expected requests as CSV:", _CSV_HINT, also=(csv.Error,)
+    ):
         text = documents.read_text(file, max_bytes=documents.MAX_TEXT_BYTES)
         rows = list(csv.DictReader(io.StringIO(text, newline="")))
-    except (OSError, ValueError, csv.Error) as error:
-        message = f"{file}: expected requests as CSV: {error}"
-        raise DataError(message, _CSV_HINT) from error
     found: list[AnalyticRequest] = []
     for line, row in enumerate(rows, start=2):
         if row.get("version") != version:
@@ -143,11 +142,10 @@ def read_requests_csv(file: Path, version: str = "1") -> list[AnalyticRequest]:
 
 def read_requests(file: Path) -> list[AnalyticRequest]:
     """Read requests from a Parquet table."""
-    try:
+    with documents.expected(
+        f"{file}: expected a Parquet table of requests:", _PARQUET_HINT
+    ):
         table = documents.read_parquet(file)
-    except (OSError, ValueError) as error:
-        message = f"{file}: expected a Parquet table of requests: {error}"
-        raise DataError(message, _PARQUET_HINT) from error
     names = set(table.column_names)
     image = "image" if "image" in names else "analytic"
     if missing := {image, "arrival_s", "lifetime_s"} - names:

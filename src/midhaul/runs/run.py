@@ -460,11 +460,8 @@ class Run:
             StoreError: it cannot be read.
         """
         path = self.dir / CONFIG
-        try:
+        with documents.expected(f"{path} cannot be read:", raises=StoreError):
             return documents.parse_toml(documents.read_text(path))
-        except (OSError, ValueError) as error:
-            message = f"{path} cannot be read: {error}"
-            raise StoreError(message) from error
 
     def file(self, name: str) -> Path:
         """Where to put a file that is no table; its folder exists."""

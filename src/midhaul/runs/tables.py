@@ -133,12 +133,13 @@ def read_undeclared(files: Sequence[Path]) -> pa.Table:
 
     StoreError if a part is damaged.
     """
-    try:
+    with documents.expected(
+        f"{files[0].parent} cannot be read:",
+        raises=StoreError,
+        also=(pa.ArrowException,),
+    ):
         found = [documents.read_parquet(file) for file in files]
         return pa.concat_tables(found, promote_options="default")
-    except (OSError, ValueError, pa.ArrowException) as error:
-        message = f"{files[0].parent} cannot be read: {error}"
-        raise StoreError(message) from error
 
 
 def count(file: Path) -> int:

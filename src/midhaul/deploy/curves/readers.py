@@ -212,16 +212,13 @@ def _rows(file: Path, columns: Sequence[str]) -> Iterator[_Row]:
 
 
 def _csv(file: Path) -> tuple[list[str], list[dict[str, Any]]]:
-    try:
+    with documents.expected(f"{file}: expected a CSV file,", also=(csv.Error,)):
         lines = io.StringIO(
             documents.read_text(file, max_bytes=documents.MAX_TEXT_BYTES), newline=""
         )
         reader = csv.DictReader(lines, skipinitialspace=True, strict=True)
         rows = [_stripped(row) for row in reader]
         names = [name.strip() for name in reader.fieldnames or ()]
-    except (OSError, ValueError, csv.Error) as error:
-        message = f"{file}: expected a CSV file, {error}"
-        raise DataError(message) from error
     return names, rows
 
 
@@ -236,9 +233,6 @@ def _stripped(row: Mapping[str | Any, Any]) -> dict[str, Any]:
 
 def _parquet(file: Path) -> tuple[list[str], list[dict[str, Any]]]:
 
-    try:
+    with documents.expected(f"{file}: expected a Parquet file,"):
         table = documents.read_parquet(file)
-    except (OSError, ValueError) as error:
-        message = f"{file}: expected a Parquet file, {error}"
-        raise DataError(message) from error
     return table.column_names, table.to_pylist()

@@ -364,16 +364,15 @@ def read_bridge(file: Path) -> BridgeConfig:
 
     A ConfigError says what cannot be read, and which keys are wrong.
     """
-    try:
+    with documents.expected(
+        f"bridge file {file} cannot be read:",
+        "it is TOML, or JSON where it ends in .json",
+        raises=ConfigError,
+    ):
         text = documents.read_text(file)
         is_json = file.suffix == ".json"
         parse = documents.parse_json if is_json else documents.parse_toml
         values: dict[str, Any] = parse(text)
-    except (OSError, ValueError) as error:
-        message = f"bridge file {file} cannot be read: {error}"
-        raise ConfigError(
-            message, "it is TOML, or JSON where it ends in .json"
-        ) from error
     try:
         config = BridgeConfig.model_validate_json(to_json(values))
     except ValidationError as error:

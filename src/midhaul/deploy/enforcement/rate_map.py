@@ -178,14 +178,11 @@ class RateMap:
 
 def read_rate_map(file: Path) -> RateMap:
     """Read a rate map, JSON or TOML; a DataError where it is none."""
-    try:
+    with documents.expected(f"rate map {file} cannot be read:", _HINT):
         text = documents.read_text(file)
         is_toml = file.suffix == ".toml"
         parse = documents.parse_toml if is_toml else documents.parse_json
         found: object = parse(text)
-    except (OSError, ValueError) as error:
-        message = f"rate map {file} cannot be read: {error}"
-        raise DataError(message, _HINT) from error
     if not isinstance(found, dict):
         message = f"rate map {file}: expected a table, found {type(found).__name__}"
         raise DataError(message, _HINT)

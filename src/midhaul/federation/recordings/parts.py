@@ -257,11 +257,10 @@ class WordList:
 
 def text_of(file: Path) -> str:
     """The text of a UTF-8 file, or DataError."""
-    try:
+    with documents.expected(
+        f"{file} cannot be read as text:", "check that it is there, and is UTF-8"
+    ):
         return documents.read_text(file, max_bytes=documents.MAX_DATA_BYTES)
-    except (OSError, ValueError) as error:
-        message = f"{file} cannot be read as text: {error}"
-        raise DataError(message, "check that it is there, and is UTF-8") from error
 
 
 def json_of(file: Path, what: str) -> Any:

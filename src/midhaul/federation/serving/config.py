@@ -308,12 +308,11 @@ def read_federation(file: Path) -> FederationFile:
 
     ConfigError where it cannot be read, with all mistakes at once.
     """
-    try:
+    with documents.expected(
+        f"federation file {file} cannot be read:", "it is TOML", raises=ConfigError
+    ):
         text = documents.read_text(file)
         values = documents.parse_toml(text)
-    except (OSError, ValueError) as error:
-        message = f"federation file {file} cannot be read: {error}"
-        raise ConfigError(message, "it is TOML") from error
     try:
         config = FederationFile.model_validate_json(to_json(values))
     except ValidationError as error:

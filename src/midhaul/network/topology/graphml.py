@@ -100,11 +100,8 @@ def read_graphml(
 def _parse(file: Path) -> Any:
     networkx = require("networkx", "network")
     hint = "is the file whole, and GraphML?"
-    try:
+    with documents.expected(f"{file}: expected GraphML,"):
         text = documents.read_text(file)
-    except (OSError, ValueError) as error:
-        message = f"{file}: expected GraphML, {error}"
-        raise DataError(message) from error
     if "<!DOCTYPE" in text or "<!ENTITY" in text:
         message = f"{file} declares a document type, which GraphML never needs"
         raise DataError(message, "remove the DOCTYPE")

@@ -47,12 +47,11 @@ def read_json(file: Path) -> FoundTopology:
         DataError: the file cannot be read, is cut short, has an unknown key, or a value
             that cannot be; file and place are named.
     """
-    try:
+    with documents.expected(
+        f"{file}: expected a topology as JSON,", "is the file whole?"
+    ):
         text = documents.read_text(file, max_bytes=documents.MAX_TEXT_BYTES)
         found = documents.parse_json(text)
-    except (OSError, ValueError) as error:
-        message = f"{file}: expected a topology as JSON, {error}"
-        raise DataError(message, "is the file whole?") from error
     if not isinstance(found, dict):
         message = f"{file}: expected a table with nodes and links, found "
         raise DataError(message + type(found).__name__)

@@ -140,11 +140,8 @@ def read_demands(
 
 
 def _lines(file: Path) -> list[str]:
-    try:
+    with documents.expected(f"{file}: expected a text of Repetita,"):
         text = documents.read_text(file, max_bytes=documents.MAX_TEXT_BYTES)
-    except (OSError, ValueError) as error:
-        message = f"{file}: expected a text of Repetita, {error}"
-        raise DataError(message) from error
     return text.splitlines()
 
 

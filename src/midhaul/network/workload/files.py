@@ -145,16 +145,15 @@ def read_starts(file: Path, *, is_scaled: bool = True) -> TraceArrivals:
 
 
 def _table(file: Path) -> pa.Table:
-    try:
+    with documents.expected(
+        f"{file}: expected flows,", _HINT, also=(pa.ArrowException,)
+    ):
         if file.suffix.lower() == ".parquet":
             table = documents.read_parquet(file)
         else:
             table = pa_csv.read_csv(io.BytesIO(documents.read_bytes(file)))
         _ = table.column_names  # decoded now, while it can be said
         return table
-    except (OSError, ValueError, pa.ArrowException) as error:
-        message = f"{file}: expected flows, {error}"
-        raise DataError(message, _HINT) from error
 
 
 def _check_columns(file: Path, table: pa.Table, wanted: Sequence[str]) -> None:
@@ -263,11 +262,8 @@ def read_sizes(file: Path) -> EmpiricalSize:
             rise, or shares do not end at 100 % as those of a file that was cut short;
             file and line are named.
     """
-    try:
+    with documents.expected(f"{file}: expected a CDF,", _CDF_HINT):
         text = documents.read_text(file)
-    except (OSError, ValueError) as error:
-        message = f"{file}: expected a CDF, {error}"
-        raise DataError(message, _CDF_HINT) from error
     points: list[tuple[float, float]] = []
     for i, line in enumerate(text.splitlines(), 1):
         words = line.replace(",", " ").split()
@@ -307,12 +303,11 @@ def read_matrix(file: Path) -> Float64[np.ndarray, "g g"]:
         DataError: the file cannot be read, is no square matrix, or has an entry that is
             no number of at least 0; file, row and column are named.
     """
-    try:
+    with documents.expected(
+        f"{file}: expected a traffic matrix as JSON,", "is the file whole?"
+    ):
         text = documents.read_text(file, max_bytes=documents.MAX_TEXT_BYTES)
         found = documents.parse_json(text)
-    except (OSError, ValueError) as error:
-        message = f"{file}: expected a traffic matrix as JSON, {error}"
-        raise DataError(message, "is the file whole?") from error
     for key in ("matrix", "inner"):
         if isinstance(found, dict):
             found = cast("dict[str, Any]", found).get(key, found)

@@ -40,7 +40,6 @@ import pyarrow.compute as pc
 import pyarrow.csv as pa_csv
 
 from midhaul import documents
-from midhaul.errors import DataError
 from midhaul.model.display import Shown
 from midhaul.stats import quantile_interval
 
@@ -294,12 +293,11 @@ def read_arrivals(file: Path, *, loops: bool = False, speed: float = 1.0) -> Rec
     fast as recorded they come; ``loops`` starts again at the end. DataError if the file
     cannot be read or holds something else.
     """
-    try:
+    with documents.expected(
+        f"expected arrival times in {file}:", _HINT, also=(pa.ArrowException,)
+    ):
         times = _READERS.get(file.suffix.lower(), _read_text)(file)
         return Recorded(times_s=times, loops=loops, speed=speed)
-    except (OSError, ValueError, pa.ArrowException) as error:
-        message = f"expected arrival times in {file}: {error}"
-        raise DataError(message, _HINT) from error
 
 
 def _read_text(file: Path) -> Float64[np.ndarray, " n"]:

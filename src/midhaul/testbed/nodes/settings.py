@@ -193,11 +193,8 @@ class NodeFile:
         DataError if it is missing or no JSON object; ConfigError if the settings in it
         do not fit.
         """
-        try:
+        with documents.expected(f"{file} should be the JSON file of a node:"):
             found: object = documents.parse_json(documents.read_text(file))
-        except (OSError, ValueError) as error:
-            message = f"{file} should be the JSON file of a node: {error}"
-            raise DataError(message) from error
         known = {f.name for f in dataclasses.fields(cls)}
         values = cast("dict[str, Any]", found) if isinstance(found, dict) else {}
         if "settings" not in values or not set(values) <= known:
