@@ -39,13 +39,10 @@ def server_of(
     *,
     grace_s: int = _GRACE_S,
 ) -> PacedServer:
-    """The HTTP server that nodes run in, for any application.
+    """The HTTP server that nodes run in, for any ASGI application.
 
-    Args:
-        application: of ASGI.
-        limits: on what clients may cost.
-        token: that requests must bear; empty for none.
-        grace_s: for requests that are being answered when the server is to end.
+    Requests must bear the token, which is empty for none; those that are being answered
+    when it is to end have ``grace_s``.
     """
     limits = limits or ServerLimits()
     return PacedServer(

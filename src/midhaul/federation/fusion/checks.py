@@ -33,17 +33,10 @@ def check_fuser(
     from_state: FromState | None = None,
     seed: int = 0,
 ) -> None:
-    """Hold a fuser to what replays, services and experiments expect of it.
+    """Hold a fuser to what is expected of it; a ValueError says what does not hold.
 
-    Args:
-        fuser: the fuser.
-        recording: a few dozen items that it can fuse, some answers of them missing or
-            empty.
-        from_state: makes it again from its state; not tried when None.
-        seed: of the subsets that are fused.
-
-    Raises:
-        ValueError: it says what does not hold.
+    The recording has a few dozen items that it can fuse, some answers of them missing
+    or empty. ``from_state`` makes it again from its state; that is not tried when None.
     """
     _check(bool(fuser.name), "a fuser needs a name")
     rng = np.random.default_rng(seed)

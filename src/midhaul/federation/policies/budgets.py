@@ -220,17 +220,11 @@ class BudgetCurve:
     ) -> SubsetPolicy:
         """The policy that spends a mean price, or less where more would not help.
 
-        Args:
-            usd_per_item: mean price that may not be exceeded.
-            confidence: one-sided, that the price of other items from the same source
-                stays below the budget; 0.5 is the price measured, without a margin.
-
-        Returns:
-            A policy, or a mixture of two; it leaves items unanswered where the budget
-            does not even buy the cheapest point.
-
-        Raises:
-            ValueError: a negative budget, or a confidence outside of [0.5, 1).
+        It may be a mixture of two, and leaves items unanswered where the budget does
+        not even buy the cheapest point. ``confidence`` is one-sided, that the price of
+        other items from the same source stays below the budget; 0.5 is the price
+        measured, without a margin. ValueError for a negative budget, or a confidence
+        outside of [0.5, 1).
         """
         if not 0.5 <= confidence < 1 or not usd_per_item >= 0:  # noqa: PLR2004
             message = f"budget {usd_per_item} USD at confidence {confidence}"

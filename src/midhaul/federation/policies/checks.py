@@ -217,19 +217,11 @@ def check_family(
     from_state: FromState | None = None,
     seed: int = 0,
 ) -> None:
-    """Hold a family to what calibrating it to a budget expects.
+    """Hold a family to what budgets expect of it; a ValueError says what does not hold.
 
-    Args:
-        family: the family.
-        examples: items that prices are measured on.
-        multipliers: by rising order; a range from 0 to infinity when None.
-        tolerance: share of the price of everybody by which the mean price may rise
-            with the multiplier. Families that predict need some.
-        from_state: makes one of its policies again from a state.
-        seed: of chance.
-
-    Raises:
-        ValueError: a policy does not conform, or prices rise with the multiplier.
+    Prices are measured on the examples. ``multipliers`` rise, from 0 to infinity when
+    None. The mean price may rise with them by a ``tolerance``, a share of the price of
+    everybody, which families that predict need. ``from_state`` makes a policy again.
     """
     everybody_usd = float(examples.recording.prices_usd.sum())
     if multipliers is None:
@@ -259,14 +251,8 @@ def check_online(
 ) -> None:
     """Hold a policy that learns to the same, before and after it learned.
 
-    Args:
-        policy: the policy; it is changed.
-        examples: items that it can decide about.
-        from_state: makes it again from its state.
-        seed: of chance and of which qualities are told.
-
-    Raises:
-        ValueError: it says what does not hold.
+    It is changed. ``from_state`` makes it again from its state; ``seed`` is of chance,
+    and of which qualities are told. A ValueError says what does not hold.
     """
     check_policy(policy, examples, from_state=from_state, seed=seed)
     twin: Any = copy.deepcopy(policy)

@@ -27,19 +27,11 @@ async def check_provider(
     size_px: tuple[int, int] | None = None,
     timeout_s: float = 30.0,
 ) -> list[Prediction]:
-    """Hold a provider to what everybody expects of it.
+    """Hold a provider to what everybody expects of it; what it answers to the items.
 
-    Args:
-        make: makes the provider; called several times, always for the same one.
-        items: ids with the bytes to send, which the provider answers.
-        size_px: width and height of all images, to check boxes against.
-        timeout_s: for each call.
-
-    Returns:
-        What it answered to the items, one after the other.
-
-    Raises:
-        AssertionError: it breaks its protocol.
+    ``make`` is called several times, always for the same provider. Items have an id and
+    the bytes to send; all images have ``size_px``, width and height, to check boxes
+    against. An AssertionError where it breaks its protocol.
     """
     async with make() as provider:
         _demand(bool(provider.name), "a provider needs a name")

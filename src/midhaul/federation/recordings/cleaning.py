@@ -204,16 +204,10 @@ def clean_recording(
 ) -> Recording:
     """Bring all answers and the truth of a recording into order.
 
-    Args:
-        recording: as it was read.
-        vocabulary: the label set to bring all words to; the recording's own when None.
-        rules: what the providers' numbers mean.
-        tally: where oddities are counted.
-
-    Returns:
-        The same items and providers. Where the task is ``labels``, an answer without a
-        usable label is missing, and of several labels the one with the best score
-        stays.
+    All words are brought to the vocabulary, the recording's own when None; ``rules``
+    say what the providers' numbers mean, ``tally`` counts oddities. Items and providers
+    stay. Where the task is ``labels``, an answer without a usable label is missing, and
+    of several labels the one with the best score stays.
     """
     rules = rules or CleaningRules()
     names = recording.names if vocabulary is None else vocabulary.names
@@ -290,14 +284,9 @@ def match_items(
     most layouts: an item counts as not answered there when no provider at all found
     anything, or when the layout says so.
 
-    Args:
-        recording: as it was read.
-        mismatch: ``keep`` leaves such answers missing, ``intersection`` leaves their
-            items out, ``error`` stops.
-        tally: where they are counted.
-
-    Raises:
-        DataError: there are some and they are an error, or no item remains.
+    By ``mismatch``, ``keep`` leaves such answers missing, ``intersection`` leaves their
+    items out, and ``error`` is a DataError, as it is when no item remains. ``tally``
+    counts them.
     """
     lacking = {
         name: answers.is_missing

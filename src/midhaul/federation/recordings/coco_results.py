@@ -39,18 +39,10 @@ def read_coco_results(
     """Read ``PROVIDER.json`` of each provider.
 
     An entry is ``{"image_id", "category_id", "bbox": [x, y, width, height], "score"}``.
-
-    Args:
-        folder: of the results files.
-        truth_file: COCO's annotations; its images are the items, its categories the
-            label set.
-        prices_usd: price of a call by provider.
-        price_usd: price of a call of everybody else.
-        tally: where entries that cannot be read, or are about other images or
-            categories, are counted.
-
-    Raises:
-        DataError: a file is missing or no such list, or a provider has no price.
+    The images of the truth, COCO's annotations, are the items, its categories the label
+    set. Entries that cannot be read, or are about other images or categories, are
+    counted. DataError where a file is missing or no such list, or a provider has no
+    price.
     """
     from midhaul.vision.data.coco import read_annotations  # noqa: PLC0415 - needs Pillow
 

@@ -204,13 +204,9 @@ def read_frugalmct(
 ) -> Recording:
     """Read a folder of FrugalMCT; models with nothing but rewards are left out.
 
-    Args:
-        folder: ``dataset/mlserviceperformance_D``.
-        prices_usd: price of a call by provider, before those of ``meta.csv``.
-        tally: where models without labels, and items outside of the truth are counted.
-
-    Raises:
-        DataError: a file is missing, or cannot be read.
+    That is ``dataset/mlserviceperformance_D``. Prices of a call by provider come before
+    those of ``meta.csv``; models without labels and items outside of the truth are
+    counted. DataError where a file is missing, or cannot be read.
     """
     found: dict[Model, dict[str, Any]] = {}
     for model in read_models(folder):

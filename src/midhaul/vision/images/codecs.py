@@ -172,14 +172,10 @@ def size(
 
 
 def upright(data: bytes, *, where: str = "image") -> bytes:
-    """The same picture in a file that needs no turn.
+    """The same picture in a file that needs no turn; the same bytes if nothing turns.
 
-    Returns:
-        The very bytes where nothing turns; else a file of the same format and quality
-        (see :func:`write_like`) with the turn in its pixels and without EXIF.
-
-    Raises:
-        DataError: this is no whole image, or it is too large.
+    Else a file of the same format and quality (see :func:`write_like`) with the turn in
+    its pixels and without EXIF. DataError if this is no whole image, or too large.
     """
     image, _ = _open(data, where=where, limits=_LIMITS)
     if orientation_of(image) == AS_STORED:

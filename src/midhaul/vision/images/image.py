@@ -152,11 +152,10 @@ class PreparedImage:
 
 
 def transform(pixels: Pixels, preprocessing: Preprocessing) -> Pixels:
-    """Apply gray and resize.
+    """Apply gray and resize; the very array given when there is nothing to do.
 
-    Returns:
-        New pixels with three channels (equal ones where gray), or the very array given
-        when there is nothing to do. Shrinking averages areas, enlarging is cubic.
+    New pixels have three channels, equal ones where gray. Shrinking averages areas,
+    enlarging is cubic.
     """
     result: np.ndarray = pixels
     if preprocessing.gray:
@@ -176,20 +175,12 @@ def scaled_size(width: int, height: int, factor: float) -> tuple[int, int]:
 
 
 def encode(pixels: Pixels, preprocessing: Preprocessing, *, source: bytes) -> bytes:
-    """Write transformed pixels as a file.
+    """Write transformed pixels as a file; ``source`` is the received one.
 
-    Args:
-        pixels: what :func:`transform` returned.
-        preprocessing: says how to encode, and whether one channel is enough.
-        source: the received file: the pattern for ``keep``.
-
-    Returns:
-        The received bytes themselves when the preprocessing is the identity. With
-        ``keep``, a JPEG is written with the tables and subsampling of the received
-        one, a WebP at quality 80 unless it was lossless, everything else as PNG.
-
-    Raises:
-        DataError: the codec cannot hold an image of this size.
+    Those bytes themselves come back when the preprocessing is the identity. With
+    ``keep``, a JPEG is written with the tables and subsampling of the received one, a
+    WebP at quality 80 unless it was lossless, everything else as PNG. DataError if the
+    codec cannot hold an image of this size.
     """
     if preprocessing.is_identity:
         return source
