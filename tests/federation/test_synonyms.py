@@ -14,7 +14,7 @@ from midhaul.federation.recordings.vocabulary import (
     read_table,
     read_vocabulary,
 )
-from midhaul.federation.wordnet import WordNet, propose, spellings_below
+from midhaul.federation.wordnet import WordNet, propose
 from midhaul.vision.data.names import map_labels, word_forms, word_key
 
 if TYPE_CHECKING:
@@ -104,7 +104,7 @@ def test_names_agree_with_those_of_the_data_sets() -> None:
 def test_words_are_synonyms_or_narrower(wordnet: WordNet) -> None:
     """WordNet has each word at or below its name's sense, or a reason stands there."""
     below = {
-        name: frozenset[str]().union(*(spellings_below(wordnet, one) for one in senses))
+        name: {word_key(word) for one in senses for word in wordnet.words_below(one)}
         for name, senses in _COCO["synsets"].items()
     }
     elsewhere = {

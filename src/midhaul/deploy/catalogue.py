@@ -22,7 +22,7 @@ from midhaul.deploy.problem import ContainerImage, Layer
 from midhaul.errors import DataError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
     from pathlib import Path
 
 UNCOMPRESSED_RATIO = 1.85
@@ -233,13 +233,6 @@ def _stack(
             )
         )
     return layers
-
-
-def shared_share(images: Sequence[ContainerImage]) -> float:
-    """Share of the compressed bytes of all images that sharing layers saves."""
-    unique = {x.digest: x.compressed_bytes for i in images for x in i.layers}
-    referenced = sum(image.compressed_bytes for image in images)
-    return 1 - sum(unique.values()) / referenced if referenced else 0.0
 
 
 def in_compressed_bytes(

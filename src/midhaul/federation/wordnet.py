@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from midhaul.errors import PrerequisiteError, require
 from midhaul.federation.recordings.vocabulary import UNKNOWN
-from midhaul.vision.data.names import word_forms, word_key
+from midhaul.vision.data.names import word_forms
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -126,11 +126,6 @@ def propose(
                         Proposal(word=word, name=name, sense=said, n_senses=len(own))
                     )
     return found
-
-
-def spellings_below(wordnet: WordNet, sense: str) -> frozenset[str]:
-    """The keys of all words for a sense or something narrower."""
-    return frozenset(word_key(word) for word in wordnet.words_below(sense))
 
 
 def _spellings(word: str) -> list[str]:

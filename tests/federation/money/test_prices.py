@@ -14,7 +14,6 @@ from midhaul.federation.money.prices import (
     PriceList,
     ProviderPrices,
     Tier,
-    compute_usd,
     read_price_list,
     shipped_price_list,
     shipped_price_lists,
@@ -200,8 +199,3 @@ def test_lists_are_renamed_and_joined() -> None:
     assert one.version == PriceList.flat({"b": 2.0, "a": 1.0}).version
     with pytest.raises(ConfigError, match="no price of provider c; there are prices"):
         one.renamed({"x": "c"})
-
-
-def test_own_compute_has_a_price() -> None:
-    """A machine of 0.36 USD an hour that takes 50 ms for a call."""
-    assert compute_usd(0.36, 0.05) == pytest.approx(5e-6)

@@ -13,7 +13,7 @@ from PIL import Image
 
 from midhaul.errors import ConfigError, DataError
 from midhaul.federation.providers.checks import check_provider
-from midhaul.federation.providers.faults import Fault, FaultyProvider, drawn_faults
+from midhaul.federation.providers.faults import Fault, FaultyProvider
 from midhaul.federation.providers.local import DrawnLatency, RecordedProvider
 from midhaul.federation.recordings.problem import Answers, Recording
 from midhaul.model import Detections, Tags
@@ -216,27 +216,6 @@ def test_degraded_answers_lose_rename_and_move() -> None:
         np.testing.assert_array_equal(a.boxes, b.boxes)
     swapped = np.concatenate([a.labels != b.labels for a, b in pairs])
     assert swapped.mean() == pytest.approx(0.25, abs=0.05)
-
-
-def test_schedules_are_drawn_from_their_seed() -> None:
-    """As many windows as asked, of every kind, and the same again."""
-
-    def drawn(seed: int) -> tuple[Fault, ...]:
-        return drawn_faults(
-            ("throttled", "unavailable"),
-            until_s=600,
-            n_each=50,
-            mean_s=20,
-            share=0.5,
-            rng=np.random.default_rng(seed),
-        )
-
-    faults = drawn(1)
-    assert faults == drawn(1) != drawn(2)
-    assert [one.kind for one in faults].count("throttled") == 50 == len(faults) / 2
-    assert all(0 <= one.begins_s < 600 for one in faults)
-    lengths = [one.ends_s - one.begins_s for one in faults]
-    assert np.mean(lengths) == pytest.approx(20, rel=0.4)
 
 
 def test_faults_out_of_range_are_refused() -> None:

@@ -339,14 +339,6 @@ class PriceList:
         )
 
 
-def compute_usd(usd_per_hour: float, service_s: float) -> float:
-    """Price of a call on a machine of one's own, in USD.
-
-    ``usd_per_hour`` is of the machine, or of the share that is busy with one call.
-    """
-    return usd_per_hour * service_s / 3600
-
-
 def _age_days(day: str, now_s: float) -> float:
     then = dt.datetime.fromisoformat(day).replace(tzinfo=dt.UTC)
     return (now_s - then.timestamp()) / _DAY_S

@@ -21,7 +21,7 @@ from midhaul.federation.providers.base import Failure, unreachable
 from midhaul.model import Detections, Prediction
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
+    from collections.abc import Awaitable, Callable
     from typing import Self
 
     from midhaul.federation.providers.base import Provider
@@ -78,31 +78,6 @@ class Fault:
             raise ConfigError(
                 message, "factor is at least 1, and ends_s after begins_s"
             )
-
-
-def drawn_faults(
-    kinds: Sequence[FaultKind],
-    *,
-    until_s: float,
-    n_each: int,
-    mean_s: float,
-    share: float,
-    rng: np.random.Generator,
-) -> tuple[Fault, ...]:
-    """A schedule by chance: windows of each kind, somewhere before an end.
-
-    Windows begin within 0 and ``until_s``, and have exponential lengths; a ``share`` of
-    the calls in them is hit.
-    """
-    faults: list[Fault] = []
-    for kind in kinds:
-        begins = np.sort(rng.uniform(0.0, until_s, n_each)).tolist()
-        lengths = rng.exponential(mean_s, n_each).tolist()
-        faults += [
-            Fault(kind=kind, begins_s=begin, ends_s=begin + length, share=share)
-            for begin, length in zip(begins, lengths, strict=True)
-        ]
-    return tuple(faults)
 
 
 class FaultyProvider:
