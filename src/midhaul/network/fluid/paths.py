@@ -52,10 +52,10 @@ class PathState(NamedTuple):
 
     ``active`` has the classes with flows, ``n_active`` of them; ``sent_bytes`` is the
     virtual time of each class, ``masks`` the set of its links and ``takes`` the same as
-    0 and 1; ``caps`` is what bounds each of its flows by itself, and ``cap_links`` that
-    link. ``where`` is the place of each class with flows. The rest is scratch of the
-    kernel: of places the end of the flow that ends next, what is sent, rate, flows and
-    links; of links what is left and how many flows have no rate yet.
+    0 and 1; ``caps`` is what bounds each of its flows by itself. ``where`` is the place
+    of each class with flows. The rest is scratch of the kernel: of places the end of
+    the flow that ends next, what is sent, rate, flows, links and bound; of links what
+    is left and how many flows have no rate yet.
     """
 
     flows: Float64[np.ndarray, " k"]
@@ -67,13 +67,13 @@ class PathState(NamedTuple):
     active: Int32[np.ndarray, " k"]
     n_active: Int64[np.ndarray, " 1"]
     caps: Float64[np.ndarray, " k"]
-    cap_links: Int64[np.ndarray, " k"]
     where: Int32[np.ndarray, " k"]
     place_ends: Float64[np.ndarray, " k"]
     place_sent: Float64[np.ndarray, " k"]
     place_rates: Float64[np.ndarray, " k"]
     place_flows: Float64[np.ndarray, " k"]
     place_masks: Int64[np.ndarray, " k"]
+    place_caps: Float64[np.ndarray, " k"]
     left: Float64[np.ndarray, " m"]
     open_flows: Float64[np.ndarray, " m"]
     todo: Int32[np.ndarray, " k"]
@@ -86,10 +86,9 @@ def path_state(given: Given) -> PathState:
     masks = np.zeros(k, np.int64)
     owners = np.repeat(np.arange(k), np.diff(given.route_offsets))
     np.bitwise_or.at(masks, owners, np.int64(1) << given.route_links.astype(np.int64))
-    caps, cap_links = np.full(k, np.inf), np.full(k, -1, np.int64)
+    caps = np.full(k, np.inf)
     bounds = given.is_per_flow[given.route_links]
     caps[owners[bounds]] = given.capacity[given.route_links[bounds]]
-    cap_links[owners[bounds]] = given.route_links[bounds]
     takes = np.zeros((k, m))
     takes[owners[~bounds], given.route_links[~bounds]] = 1.0
     return PathState(
@@ -102,13 +101,13 @@ def path_state(given: Given) -> PathState:
         active=np.zeros(k, np.int32),
         n_active=np.zeros(1, np.int64),
         caps=caps,
-        cap_links=cap_links,
         where=np.zeros(k, np.int32),
         place_ends=np.zeros(k),
         place_sent=np.zeros(k),
         place_rates=np.zeros(k),
         place_flows=np.zeros(k),
         place_masks=np.zeros(k, np.int64),
+        place_caps=np.zeros(k),
         left=np.zeros(m),
         open_flows=np.zeros(m),
         todo=np.zeros(k, np.int32),
@@ -135,15 +134,19 @@ def _fill(  # noqa: C901  a kernel: parts of it would cost calls
         for link in range(n_links):
             if open_flows[link] > 0 and left[link] < share * open_flows[link]:
                 share, bottleneck = left[link] / open_flows[link], link
+        is_cap = False
         if has_caps:
+            least = np.inf
             for number in range(n_todo):
-                one = state.active[todo[number]]
-                if state.caps[one] < share:
-                    share, bottleneck = state.caps[one], state.cap_links[one]
+                least = min(least, state.place_caps[todo[number]])
+            is_cap = least < share
+            share = min(least, share)
         n_left, n_settled = 0, 0
         for number in range(n_todo):  # no branch: nothing could guess it
             place = todo[number]
             is_held = (state.place_masks[place] >> bottleneck) & 1
+            if is_cap:
+                is_held = np.int64(state.place_caps[place] <= share)
             state.settled[n_settled] = place
             n_settled += is_held
             todo[n_left] = place
@@ -173,6 +176,7 @@ def _begin_flow(
         state.place_sent[place] = 0.0
         state.place_flows[place] = 0.0
         state.place_masks[place] = state.masks[one]
+        state.place_caps[place] = state.caps[one]
     count, first = int(state.place_flows[place]), given.slots[one]
     end = state.place_sent[place] + given.wire_bytes[flow]
     push(fate.ends_at, fate.ending, first, count, end, flow)
@@ -208,6 +212,7 @@ def _finish_flow(
     state.place_rates[place] = state.place_rates[last]
     state.place_flows[place] = state.place_flows[last]
     state.place_masks[place] = state.place_masks[last]
+    state.place_caps[place] = state.place_caps[last]
     return last
 
 
@@ -224,6 +229,7 @@ def _take_places(given: Given, fate: Fate, state: PathState) -> None:
         state.place_rates[place] = state.rates[one]
         state.place_flows[place] = state.flows[one]
         state.place_masks[place] = state.masks[one]
+        state.place_caps[place] = state.caps[one]
 
 
 @compiled

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 Method = Literal["auto", "paths", "graph"]
 
-_VERSION = 2
+_VERSION = 3
 _ROWS = 1 << 16
 _TIME, _CLASS, _RATE, _SENT = range(4)
 
