@@ -3,9 +3,15 @@
 Cubic, Reno and BBR over a link of 5 to 50 Mbit/s and 5 to 60 ms one way, 1 to 20 flows
 at a time, and cameras that upload images: the same flows as connections between network
 namespaces, and simulated packet by packet, with the rules of Linux and with those of
-ns-3; fluid and the ideal beside. Needs root; takes as long as the network does.
+ns-3; fluid beside. Needs root; takes as long as the network does.
 
-    sudo python benchmarks/kernel_tcp.py [--quick] [--bbr] [--reno]
+A kernel is no generator of equal runs: where flows lose packets, a millisecond at the
+start decides who loses which. So each case runs more than once in the kernel, and as
+often in simulators with starts that are moved by up to a millisecond; medians of the
+percentiles are compared, and by how much the kernel's own runs differ stands beside.
+Runs whose relay was further off than the bar are left out and counted.
+
+    sudo python benchmarks/kernel_tcp.py [--quick] [--congestion NAME] [--cases 0 3]
 """
 
 from __future__ import annotations
@@ -32,6 +38,9 @@ SECONDS = 6.0  # that the flows of a case would need if the link were always ful
 CAMERA_S = 12.0
 PLENTY = 1 << 40
 BARS = {"p50": 0.05, "p99": 0.15}
+MOST_RELAY_ERROR = 0.02
+MOST_LEFT_OUT = 5
+MOVED_S = 1e-3  # by which starts differ between runs, as they do in the kernel
 SEED = 5
 
 
@@ -130,60 +139,62 @@ def main() -> int:
     """Judge, simulate, print the figures, and fail when one is short."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="three cases")
-    parser.add_argument("--bbr", action="store_true", help="BBR as well, without bars")
-    parser.add_argument("--reno", action="store_true", help="Reno as well, likewise")
+    parser.add_argument("--cases", type=int, nargs="+", help="these, by number")
+    parser.add_argument(
+        "--congestion", default="cubic", choices=("cubic", "linux-reno", "bbr")
+    )
+    parser.add_argument("--runs", type=int, default=3, help="of each case")
     options = parser.parse_args()
     cases = QUICK if options.quick else CASES
-    figures = judged("cubic", cases)
-    for name in ("bbr", "linux-reno"):
-        if getattr(options, name.removeprefix("linux-")):
-            judged(name, cases)
+    if options.cases is not None:
+        cases = tuple(CASES[i] for i in options.cases)
     is_short = False
-    for name, value, bar in figures:
+    for name, value, bar in judged(options.congestion, cases, options.runs):
         is_short |= value > bar
-        verdict = "short" if value > bar else "ok"
+        verdict = "MISSED" if value > bar else "ok"
         print(f"figure {name} {value:.4f} - bar <={bar:g} {verdict}")
     return int(is_short)
 
 
-def judged(congestion: str, cases: tuple[Case, ...]) -> list[tuple[str, float, float]]:
+def judged(
+    congestion: str, cases: tuple[Case, ...], n_runs: int
+) -> list[tuple[str, float, float]]:
     """A table of all cases; errors of the packet simulator, which are held to bars."""
     print(f"\n{congestion}: FCT in the kernel, and by how much others are off")
-    print(
-        "case            Mbit/s   ms  flows    p50 s    p99 s  lost | relay us  late us"
-    )
-    errors: dict[str, list[tuple[float, float]]] = {}
-    delays_s: list[float] = []
+    print("case            Mbit/s   ms  flows    p50 s    p99 s  +- p50   p99  lost")
+    errors: dict[str, list[np.ndarray]] = {}
+    relays: list[float] = []
     for case in cases:
         linux = replace(LINUX, congestion=congestion, is_paced=congestion == "bbr")
         problem = case.problem(linux)
-        truth, error_s, late_ns = in_kernel(problem)
-        p50, p99 = np.quantile(truth.fct_ns[truth.is_finished] / 1e9, (0.5, 0.99))
-        delays_s.append(abs(error_s) / (2e-3 * case.delay_ms))
+        truth, lost, relay = in_kernel(problem, case, n_runs)
+        relays.append(relay)
+        middle = np.median(truth, axis=0)
+        apart = np.abs(truth / middle - 1).max(axis=0)
         print(
             f"{case.name:15s} {case.rate_mbps:6g} {case.delay_ms:4g} "
-            f"{len(problem.flows):6d} {p50:8.3f} {p99:8.3f} "
-            f"{int(truth.links.n_dropped.sum()):5d} | {error_s * 1e6:8.0f} "
-            f"{late_ns / 1e3:8.0f}"
+            f"{len(problem.flows):6d} {middle[0]:8.3f} {middle[1]:8.3f} "
+            f"{apart[0]:7.1%} {apart[1]:5.1%} {lost:5.0f}"
         )
         for name, simulator, transport in simulators(linux):
             try:
-                found = simulated(simulator, replace(problem, transports=(transport,)))
+                found, n_lost = simulated(
+                    simulator, replace(problem, transports=(transport,)), n_runs
+                )
             except (MidhaulError, ImportError) as error:  # no TCP, or not these rules
                 print(f"   {name:24s} {error}")
                 continue
-            off50, off99 = (
-                np.quantile(found.fct_ns, q) / np.quantile(truth.fct_ns, q) - 1
-                for q in (0.5, 0.99)
+            off = np.median(found, axis=0) / middle - 1
+            errors.setdefault(name, []).append(np.abs(off))
+            print(
+                f"   {name:24s} p50 {off[0]:+7.1%}  p99 {off[1]:+7.1%}  lost "
+                f"{n_lost:.0f}"
             )
-            errors.setdefault(name, []).append((abs(off50), abs(off99)))
-            lost = int(found.links.n_dropped.sum())
-            print(f"   {name:24s} p50 {off50:+7.1%}  p99 {off99:+7.1%}  lost {lost}")
-    return summed_up(errors, delays_s)
+    return summed_up(congestion, errors, relays)
 
 
 def summed_up(
-    errors: dict[str, list[tuple[float, float]]], delays_s: list[float]
+    congestion: str, errors: dict[str, list[np.ndarray]], relays: list[float]
 ) -> list[tuple[str, float, float]]:
     """Mean and worst of each simulator; what the bars are for."""
     for name, found in errors.items():
@@ -196,9 +207,9 @@ def summed_up(
     print(f"held to the bars: {held}")
     worst = np.max(errors[held], axis=0)
     return [
-        ("kernel_relay_error_of_delay", max(delays_s), 0.02),
-        ("kernel_p50_error_worst", float(worst[0]), BARS["p50"]),
-        ("kernel_p99_error_worst", float(worst[1]), BARS["p99"]),
+        (f"kernel_{congestion}_relay_error_of_rtt", max(relays), MOST_RELAY_ERROR),
+        (f"kernel_{congestion}_p50_error_worst", float(worst[0]), BARS["p50"]),
+        (f"kernel_{congestion}_p99_error_worst", float(worst[1]), BARS["p99"]),
     ]
 
 
@@ -219,24 +230,59 @@ def simulators(linux: TcpTransport) -> list[tuple[str, Simulator, TcpTransport]]
     return found
 
 
-def in_kernel(problem: NetworkProblem) -> tuple[FlowResults, float, float]:
-    """Results, what is left of the relay's error, and how late it was at p99, in ns."""
-    simulation = KernelSimulator().begin(problem)
-    while not simulation.advance(1000):
-        pass
-    error_s = float(np.mean([x.error_s for x in simulation.delay_errors]))
-    late_ns = simulation.relay_report.get("late_ns", {}).get("0.99", float("nan"))
-    if simulation.failures:
-        print(f"   failed: {simulation.failures}")
-    return simulation.results(), error_s, late_ns
+def in_kernel(
+    problem: NetworkProblem, case: Case, n_runs: int
+) -> tuple[np.ndarray, float, float]:
+    """Percentiles of each run ``(n, 2)`` in s, packets lost, the relay's worst error.
+
+    The error is a share of the round trip.
+    """
+    found: list[np.ndarray] = []
+    lost: list[int] = []
+    relays: list[float] = []
+    n_left_out = 0
+    while len(found) < n_runs:
+        simulation = KernelSimulator().begin(problem)
+        while not simulation.advance(1000):
+            pass
+        error_s = float(np.mean([x.error_s for x in simulation.delay_errors]))
+        relay = abs(error_s) / (2e-3 * case.delay_ms)
+        if relay > MOST_RELAY_ERROR and n_left_out < MOST_LEFT_OUT:
+            n_left_out += 1
+            continue
+        if simulation.failures:
+            print(f"   failed: {simulation.failures}")
+        results = simulation.results()
+        found.append(_percentiles(results))
+        lost.append(int(results.links.n_dropped.sum()))
+        relays.append(relay)
+    if n_left_out:
+        print(f"   {n_left_out} runs left out, whose relay was too far off")
+    return np.array(found), float(np.median(lost)), max(relays)
 
 
-def simulated(simulator: Simulator, problem: NetworkProblem) -> FlowResults:
-    """To the end."""
-    simulation = simulator.begin(problem)
-    while not simulation.advance(PLENTY):
-        pass
-    return simulation.results()
+def simulated(
+    simulator: Simulator, problem: NetworkProblem, n_runs: int
+) -> tuple[np.ndarray, float]:
+    """Percentiles of each run ``(n, 2)`` in s, and packets lost."""
+    found: list[np.ndarray] = []
+    lost: list[int] = []
+    for seed in range(n_runs):
+        moved = np.random.default_rng(seed).random(len(problem.flows)) * MOVED_S * 1e9
+        starts = np.sort(problem.flows.start_ns + moved.astype(np.int64))
+        flows = replace(problem.flows, start_ns=starts)
+        simulation = simulator.begin(replace(problem, flows=flows))
+        while not simulation.advance(PLENTY):
+            pass
+        results = simulation.results()
+        found.append(_percentiles(results))
+        lost.append(int(results.links.n_dropped.sum()))
+    return np.array(found), float(np.median(lost))
+
+
+def _percentiles(results: FlowResults) -> np.ndarray:
+    fct_s = results.fct_ns[results.is_finished] / 1e9
+    return np.quantile(fct_s, (0.5, 0.99))
 
 
 if __name__ == "__main__":

@@ -241,7 +241,10 @@ def test_compiled_and_plain_kernels_agree() -> None:
     ("change", "message"),
     [
         ({"transports": (RdmaTransport(),)}, "TCP only"),
-        ({"transports": (TcpTransport(stack="linux"),)}, "follows ns-3"),
+        (
+            {"transports": (TcpTransport(congestion="dctcp", stack="linux"),)},
+            "ways of ns-3 only",
+        ),
         (
             {"topology": Topology(nodes=("a", "b"), links=two_nodes().links[:1])},
             "link back",

@@ -22,6 +22,7 @@ from midhaul.network import NetworkProblem, RdmaTransport, TcpTransport
 from midhaul.network.judges.kernel import KernelSimulation, KernelSimulator
 from midhaul.network.judges.kernel.plan import kernel_plan
 from midhaul.network.judges.kernel.relay import Direction, Relay
+from midhaul.network.packet import PacketSimulator
 
 _IS_POSSIBLE = (
     sys.platform == "linux"
@@ -33,6 +34,7 @@ _IS_POSSIBLE = (
 needs_root = pytest.mark.skipif(not _IS_POSSIBLE, reason="needs root, ip, tc and tun")
 CUBIC = TcpTransport(congestion="cubic", stack="linux")
 SLOW_BPS, DELAY_S = 20e6, 0.005
+MS = 1_000_000
 
 
 def _line(
@@ -72,8 +74,8 @@ def test_a_plan_has_a_device_for_each_direction_that_is_taken() -> None:
     assert [device.name for device in plan.path(2, 0)] == ["l2", "l3"]
     assert plan.devices[0].queue_commands(1500) == []
     shaped = plan.devices[2].queue_commands(1500)
-    assert "tbf rate 20000000bit burst 1510" in shaped[0]
-    assert "pfifo limit 100" in shaped[1]
+    assert "tbf rate 20000000bit burst 1627" in shaped[0]
+    assert "pfifo limit 101" in shaped[1]
     assert any("initcwnd 10 rto_min 200ms" in line for line in plan.ip_commands(0))
 
 
@@ -186,6 +188,29 @@ def test_flows_are_connections_over_a_link_of_the_stated_rate_and_delay() -> Non
     assert abs(error.error_s) < DELAY_S  # of a busy machine
     assert simulation.relay_report["n_lost"] == 0
     assert _namespaces() == []
+
+
+@needs_root
+@pytest.mark.parametrize("congestion", ["cubic", "bbr"])
+def test_a_flow_simulated_with_the_ways_of_linux_takes_as_long(congestion: str) -> None:
+    """Within a tenth, where the relay is not further off than that itself."""
+    known = Path("/proc/sys/net/ipv4/tcp_available_congestion_control").read_text()
+    if congestion not in known.split():
+        pytest.skip(f"this kernel has no {congestion}")
+    transport = replace(CUBIC, congestion=congestion, is_paced=congestion == "bbr")
+    problem = _line(sizes=(600_000,), transports=(transport,))
+    simulation = KernelSimulator().begin(problem)
+    while not simulation.advance(100):
+        pass
+    late_ns = simulation.relay_report["late_ns"]["0.99"]
+    if abs(simulation.delay_errors[0].error_s) > 0.1 * DELAY_S or late_ns > MS:
+        pytest.skip("this machine is too busy for a relay that keeps time")
+    simulated = PacketSimulator().begin(problem)
+    while not simulated.advance(1 << 40):
+        pass
+    found, expected = simulation.results(), simulated.results()
+    assert found.fct_ns[0] == pytest.approx(expected.fct_ns[0], rel=0.1)
+    assert found.n_retransmitted[0] == expected.n_retransmitted[0] == 0
 
 
 @needs_root

@@ -28,9 +28,13 @@ KERNEL_NAMES = {
 }
 """Congestion controls, and what the kernel calls them."""
 
+IN_DEVICE = 1
+"""Packets that wait in a device, and in no queue that is bounded, in the simulators."""
+
 MOST_NODES = 250
 _NO_LIMIT_BYTES = 1_000_000_000
 _SLACK_BYTES = 8  # the kernel reckons a bucket in ticks
+_LATE_S = 50e-6  # by which its clock may be late without the link being slower
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,7 +70,8 @@ class Device:
         """Lines for ``tc -batch`` that shape it; none where it is not shaped."""
         if self.rate_bps == float("inf"):
             return []
-        burst = mtu_bytes + OVERHEAD_BYTES + _SLACK_BYTES
+        slack = max(_SLACK_BYTES, int(self.rate_bps * _LATE_S / 8))
+        burst = mtu_bytes + OVERHEAD_BYTES + slack
         limit = _NO_LIMIT_BYTES if self.max_bytes is None else self.max_bytes
         head = f"qdisc replace dev {self.name}"
         lines = [
@@ -75,7 +80,7 @@ class Device:
         ]
         if self.max_packets is not None:
             lines.append(
-                f"{head} parent 1:1 handle 2: pfifo limit {max(self.max_packets, 1)}"
+                f"{head} parent 1:1 handle 2: pfifo limit {self.max_packets + IN_DEVICE}"
             )
         return lines
 

@@ -163,8 +163,8 @@ FIFO, RED, CODEL, FQ_CODEL = range(4)
 N_P = P_BLOCK + 6
 
 FIN, SYN, RST, ACK, ECE, CWR = 1, 2, 4, 16, 64, 128
-ECT, CE, BACK = 256, 512, 1024
-"""The last is the way from the receiver to the sender."""
+ECT, CE, BACK, DSACK = 256, 512, 1024, 2048
+"""BACK is the way from the receiver to the sender; DSACK says that data came twice."""
 
 # ---- a connection: what both ends share, the sender (0), the receiver (1) ------------
 (
@@ -276,8 +276,56 @@ C_BLOCK = C_PRIOR_SET + 1
 C_TIMER = C_BLOCK + 10
 """Five blocks at most while one is merged; then five timers of four cells."""
 C_ALGORITHM = C_TIMER + 20
-"""What Cubic or BBR keep, to the end of the row."""
-N_C = C_ALGORITHM + 64
+"""What Cubic or BBR keep."""
+C_LINUX = C_ALGORITHM + 64
+"""What is kept with the ways of Linux only; windows and counts there are segments."""
+(
+    U_IS_LINUX,
+    U_WINDOW,
+    U_THRESHOLD,
+    U_SRTT,
+    U_DEVIATION,
+    U_DEVIATION_MOST,
+    U_VAR,
+    U_VAR_I,
+    U_RTO,
+    U_MIN_RTT,
+    U_RACK_T,
+    U_RACK_I,
+    U_RACK_RTT,
+    U_RACK_MOVED,
+    U_PROBE_I,
+    U_PROBE_AGAIN,
+    U_PRIOR,
+    U_PRIOR_THRESHOLD,
+    U_HAS_FRTO,
+    U_TIME_OUTS,
+    U_IS_LIMITED,
+    U_MOST_OUT,
+    U_USAGE_I,
+    U_LOST_EVER,
+    U_NEXT_T,
+    # of the ACK that is taken in
+    U_SAW,
+    U_DELIVERED,
+    U_FIRST_T,
+    U_LAST_T,
+    U_SACK_FIRST_T,
+    U_SACK_LAST_T,
+    U_NEWEST,
+    # of both ends: when the SYN or SYN-ACK left
+    U_SYN_T,
+    _U_SYN_T_1,
+    # the receiver
+    U_QUICK,
+    U_ATO,
+    U_DATA_T,
+    U_ACKED,
+    U_ACKS_HELD,
+    U_ACKS_SEQ,
+    U_TRIP,
+) = range(41)
+N_C = C_LINUX + 48
 
 CLOSED, LISTEN, SYN_SENT, SYN_RCVD, ESTABLISHED = range(5)
 CLOSE_WAIT, LAST_ACK, FIN_WAIT_1, FIN_WAIT_2, CLOSING, TIME_WAIT = range(5, 11)
@@ -285,7 +333,7 @@ CA_OPEN, CA_DISORDER, CA_CWR, CA_RECOVERY, CA_LOSS = range(5)
 ECN_OFF, ECN_IDLE, ECN_CE, ECN_SENDING, ECN_ECE, ECN_CWR = range(6)
 NEWRENO, LINUX_RENO, CUBIC, DCTCP, BBR = range(5)
 
-SACKED_BIT, LOST_BIT, RETRANS_BIT, HELD_BIT, HISTORY_BIT = 1, 2, 4, 8, 16
+SACKED_BIT, LOST_BIT, RETRANS_BIT, HELD_BIT, HISTORY_BIT, AGAIN_BIT = 1, 2, 4, 8, 16, 32
 """Flags of a segment, in the first cell of its place in the ring."""
 
 # ---- a transport ---------------------------------------------------------------------
@@ -300,8 +348,9 @@ SACKED_BIT, LOST_BIT, RETRANS_BIT, HELD_BIT, HISTORY_BIT = 1, 2, 4, 8, 16
     T_PACED,
     T_HYSTART,
     T_LINGER,
-) = range(10)
-N_T = 10
+    T_LINUX,
+) = range(11)
+N_T = 11
 
 # ---- a flow, in ``f`` ----------------------------------------------------------------
 (

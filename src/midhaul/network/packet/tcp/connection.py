@@ -26,6 +26,7 @@ from midhaul.network.packet.tcp.arena import (
     C_HIGH_TX_ACK,
     C_KIND,
     C_LAST,
+    C_LINUX,
     C_MSS,
     C_NXT,
     C_PACE_ORDER,
@@ -85,6 +86,9 @@ from midhaul.network.packet.tcp.arena import (
     T_ACKS_EVERY,
     T_WINDOW,
     TIME_WAIT,
+    U_IS_LINUX,
+    U_SYN_T,
+    U_TRIP,
     cancel_timer,
     compiled,
     merged,
@@ -105,6 +109,14 @@ from midhaul.network.packet.tcp.ends import (
 )
 from midhaul.network.packet.tcp.lifetime import FIRST_WINDOW, leave_if_still
 from midhaul.network.packet.tcp.links import send_on
+from midhaul.network.packet.tcp.linux.acks import came_twice
+from midhaul.network.packet.tcp.linux.sender import (
+    open_linux,
+    receive_linux,
+    ring_linux,
+    send_linux,
+    under_way,
+)
 from midhaul.network.packet.tcp.rate import R_APP_LIMITED
 from midhaul.network.packet.tcp.receiver import (
     delayed_ack,
@@ -172,6 +184,35 @@ def hand_over(m: Cells, h: Heap, c: int) -> None:
     push(h, m, m[G_NOW] + 1, order)
 
 
+@compiled
+def take_ack(
+    m: Cells,
+    mf: FloatCells,
+    h: Heap,
+    t: Heap,
+    tm: Cells,
+    f: Cells,
+    c: int,
+    p: int,
+) -> None:
+    """Let a sender take an ACK in, in the ways of its stack."""
+    if m[c + C_LINUX + U_IS_LINUX] != 0:
+        receive_linux(m, mf, h, t, tm, f, c, p)
+    else:
+        receive_ack(m, mf, h, t, tm, f, c, p)
+
+
+@compiled
+def send_on_time(
+    m: Cells, mf: FloatCells, h: Heap, t: Heap, tm: Cells, f: Cells, c: int
+) -> None:
+    """Let a sender send what it may, in the ways of its stack."""
+    if m[c + C_LINUX + U_IS_LINUX] != 0:
+        send_linux(m, mf, h, t, tm, f, c)
+    else:
+        send_what_fits(m, mf, h, t, tm, f, c)
+
+
 # ---- a packet arrives ----------------------------------------------------------------
 
 
@@ -202,7 +243,10 @@ def _answered(
         m[c + C_NXT] += 1
         m[c + C_HIGH] = m[c + C_NXT]
         m[c + C_UNA] = m[c + C_NXT]
-        update_pacing(m, c)
+        if m[c + C_LINUX + U_IS_LINUX] != 0:
+            open_linux(m, c)
+        else:
+            update_pacing(m, c)
         send_empty(m, mf, h, t, tm, f, c, 0, ACK)
         if m[c + C_ECT] != 0 and flags & (CWR | ECE) == ECE:
             m[c + C_ECN] = ECN_IDLE
@@ -226,6 +270,8 @@ def _accepted(
         cancel_timer(m, c, RECEIVER_TIMER)
         m[c + C_NXT + 1] += 1
         m[c + C_DELAYED] = m[m[c + C_TRANSPORT] + T_ACKS_EVERY]
+        u = c + C_LINUX
+        m[u + U_TRIP] = m[G_NOW] - m[u + U_SYN_T + 1]
         if m[p + P_LEN] > 0:
             receive_data(m, mf, h, t, tm, f, c, p)
     elif flags == SYN:
@@ -259,7 +305,7 @@ def _waits(  # noqa: C901, PLR0913, PLR0917
     ack = m[p + P_ACK]
     if flags == ACK:
         if end == 0:
-            receive_ack(m, mf, h, t, tm, f, c, p)
+            take_ack(m, mf, h, t, tm, f, c, p)
             is_all = m[c + C_UNA] >= m[c + C_END] and ack == m[c + C_HIGH] + 1
             if m[c + C_STATE] == FIN_WAIT_1 and is_all:
                 m[c + C_STATE] = FIN_WAIT_2
@@ -272,7 +318,7 @@ def _waits(  # noqa: C901, PLR0913, PLR0917
     elif flags & SYN:
         return
     elif flags & FIN and end == 0:
-        receive_ack(m, mf, h, t, tm, f, c, p)
+        take_ack(m, mf, h, t, tm, f, c, p)
         m[c + C_RCV] = max(m[c + C_RCV], m[p + P_SEQ] + 1)
     state = m[c + C_STATE]
     if end != 0 or m[c + C_RCV] < 2:  # noqa: PLR2004 - 2 is beyond the FIN
@@ -336,7 +382,7 @@ def _established(  # noqa: PLR0913, PLR0917
         elif m[p + P_ACK] > m[c + C_HIGH]:
             send_empty(m, mf, h, t, tm, f, c, 0, ACK)
         elif m[p + P_ACK] >= m[c + C_UNA]:
-            receive_ack(m, mf, h, t, tm, f, c, p)
+            take_ack(m, mf, h, t, tm, f, c, p)
     elif flags & SYN:
         return
     elif flags & RST:
@@ -354,9 +400,10 @@ def _note_header(m: Cells, c: int, end: int, p: int) -> None:
         return
     if seq == m[c + C_RCV + end] and seq <= m[c + C_HIGH_TX_ACK + end]:
         m[c + C_ECHO + end] = m[p + P_STAMP]
-    if flags & ACK:
+    is_linux = m[c + C_LINUX + U_IS_LINUX] != 0
+    if flags & ACK and (end != 0 or not is_linux):
         note_round_trip(m, c, end, m[p + P_ACK], m[p + P_ECHO])
-    if end != 0:
+    if end != 0 or is_linux:
         return
     if flags & SYN:
         m[c + C_RWND] = FIRST_WINDOW
@@ -381,7 +428,10 @@ def deliver(  # noqa: C901, PLR0912
         return
     length = m[p + P_LEN]
     if length > 0 and _is_out_of_range(m, c, end, m[p + P_SEQ], length):
-        send_empty(m, mf, h, t, tm, f, c, end, ACK)
+        if m[c + C_LINUX + U_IS_LINUX] != 0 and end == 1:
+            came_twice(m, mf, h, t, tm, f, c)
+        else:
+            send_empty(m, mf, h, t, tm, f, c, end, ACK)
         return
     if m[c + C_ECT] != 0:
         note_mark(m, mf, h, t, tm, f, c, end, p)
@@ -417,7 +467,10 @@ def note_row(m: Cells, c: int, rows: Heap) -> None:
     rows[at + 2] = m[c + C_CWND]
     is_paced = m[c + C_PACING] != 0
     rows[at + 3] = m[c + C_PACE_RATE] if is_paced else -1
-    rows[at + 4] = in_flight(m, c)
+    if m[c + C_LINUX + U_IS_LINUX] != 0:
+        rows[at + 4] = under_way(m, c) * m[c + C_MSS]
+    else:
+        rows[at + 4] = in_flight(m, c)
     rows[at + 5] = max(min(m[c + C_UNA], m[c + C_END]) - 1, 0)
 
 
@@ -488,6 +541,8 @@ def ring_timer(
             send_empty(m, mf, h, t, tm, f, c, 1, SYN | ACK | (ECE if has_ecn else 0))
         elif what == RESEND_FIN:
             send_empty(m, mf, h, t, tm, f, c, end, FIN)
+        elif m[c + C_LINUX + U_IS_LINUX] != 0:
+            ring_linux(m, mf, h, t, tm, f, c)
         else:
             time_out(m, mf, h, t, tm, f, c)
     leave_if_still(m, f, c)
@@ -514,8 +569,8 @@ def happen(  # noqa: PLR0913, PLR0917
     elif kind == SEND:
         if m[c + C_SEND_ORDER] == order:
             m[c + C_SEND_ORDER] = 0
-            send_what_fits(m, mf, h, t, tm, f, c)
+            send_on_time(m, mf, h, t, tm, f, c)
     elif m[c + C_PACE_ORDER] == order:
         m[c + C_PACE_ORDER] = 0
-        send_what_fits(m, mf, h, t, tm, f, c)
+        send_on_time(m, mf, h, t, tm, f, c)
     leave_if_still(m, f, c)

@@ -26,6 +26,7 @@ from midhaul.network.packet.tcp.arena import (
     C_KIND,
     C_LAST,
     C_LAST_RTT,
+    C_LINUX,
     C_MIN_RTT,
     C_MSS,
     C_NXT,
@@ -49,6 +50,7 @@ from midhaul.network.packet.tcp.arena import (
     CLOSED,
     CLOSING,
     DELAYED_ACK,
+    DSACK,
     ECE,
     ECN_CE,
     ECN_IDLE,
@@ -88,6 +90,8 @@ from midhaul.network.packet.tcp.arena import (
     T_LINGER,
     T_MIN_RTO,
     TIME_WAIT,
+    U_IS_LINUX,
+    U_SYN_T,
     cancel_timer,
     compiled,
     inlined,
@@ -106,6 +110,10 @@ if TYPE_CHECKING:
 HEADER_BYTES = 54
 """PPP 2, IP 20, TCP 20 and the option of time stamps 12."""
 SYN_BYTES, RST_BYTES, BLOCK_BYTES = 58, 42, 8
+LINUX_SYN_BYTES, LINUX_BLOCKS_BYTES = 62, 4
+"""A SYN of Linux says its MSS, and pads each option; so does an ACK with blocks."""
+LINEAR_TRIES = 4
+"""Times that Linux sends a SYN again before it waits for longer and longer."""
 MOST_BLOCKS = 3
 """Blocks that an option of SACK has room for beside time stamps."""
 SYN_TRIES = 6
@@ -205,6 +213,21 @@ def _add_blocks(m: Cells, c: int, p: int) -> int:
     return n * BLOCK_BYTES
 
 
+@merged
+def _note_try(m: Cells, c: int, end: int, is_linux: bool) -> None:  # noqa: FBT001
+    """Count a SYN, and set for how long its answer is waited for."""
+    left = m[c + C_SYNS + end]
+    tries = SYN_TRIES - left
+    if is_linux:
+        m[c + C_LINUX + U_SYN_T + end] = m[G_NOW]
+        if end == 0:
+            tries = max(tries - LINEAR_TRIES, 0)
+    m[c + C_RTO + end] = m[m[c + C_TRANSPORT] + T_CONNECT] << tries
+    m[c + C_SYNS + end] = left - 1
+    if left == SYN_TRIES:
+        m[c + C_SYN_SAMPLE + end] = 1
+
+
 @compiled
 def send_empty(  # noqa: C901, PLR0913, PLR0917
     m: Cells,
@@ -228,16 +251,13 @@ def send_empty(  # noqa: C901, PLR0913, PLR0917
         seq += 1
     m[c + C_RTO + end] = timeout_of(m, c, end)
     size = HEADER_BYTES
+    is_linux = m[c + C_LINUX + U_IS_LINUX] != 0
     if flags & SYN:
-        size = SYN_BYTES
-        left = m[c + C_SYNS + end]
-        if left == 0:
+        size = LINUX_SYN_BYTES if is_linux else SYN_BYTES
+        if m[c + C_SYNS + end] == 0:
             close_end(m, f, c, end, True)  # noqa: FBT003
             return
-        m[c + C_RTO + end] = m[m[c + C_TRANSPORT] + T_CONNECT] << (SYN_TRIES - left)
-        m[c + C_SYNS + end] = left - 1
-        if left == SYN_TRIES:
-            m[c + C_SYN_SAMPLE + end] = 1
+        _note_try(m, c, end, is_linux)
     p = take_packet(m)
     m[p + P_SEQ] = seq
     ack = m[c + C_RCV + end]
@@ -250,6 +270,10 @@ def send_empty(  # noqa: C901, PLR0913, PLR0917
             m[c + C_DELAYED] = 0
             if m[c + C_BLOCKS] > 0:
                 size += _add_blocks(m, c, p)
+            if flags & DSACK:
+                size += BLOCK_BYTES
+            if is_linux and (m[c + C_BLOCKS] > 0 or flags & DSACK):
+                size += LINUX_BLOCKS_BYTES
         m[c + C_HIGH_TX_ACK + end] = max(m[c + C_HIGH_TX_ACK + end], ack)
     m[p + P_SIZE] = size
     emit(m, mf, h, f, p, c, end, flags | (ECT if m[c + C_ECT] != 0 else 0))

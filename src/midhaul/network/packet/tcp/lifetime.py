@@ -17,6 +17,7 @@ from midhaul.network.packet.tcp.arena import (
     C_FLOW,
     C_HIGH_SACK_I,
     C_LAST,
+    C_LINUX,
     C_MASK,
     C_MIN_RTT,
     C_MSS,
@@ -56,9 +57,11 @@ from midhaul.network.packet.tcp.arena import (
     SYN,
     SYN_SENT,
     T_CONGESTION,
+    T_LINUX,
     T_PACED,
     T_SEGMENT,
     T_WINDOW,
+    U_IS_LINUX,
     compiled,
     drop_ring,
     take_cells,
@@ -113,7 +116,10 @@ def begin_flow(
     m[c + C_SEGMENTS] = (f[at + F_SIZE] + mss - 1) // mss
     m[c + C_ECT] = 1 if m[transport + T_CONGESTION] == DCTCP else 0
     m[c + C_WATCHED] = 1 if f[at + F_FLAGS] & F_WATCHED else 0
-    m[c + C_STRIDE] = STRIDE if m[transport + T_CONGESTION] == BBR else 1
+    is_linux = m[transport + T_LINUX] != 0
+    m[c + C_LINUX + U_IS_LINUX] = 1 if is_linux else 0
+    is_timed = is_linux or m[transport + T_CONGESTION] == BBR
+    m[c + C_STRIDE] = STRIDE if is_timed else 1
     m[c + C_RING] = take_ring(m, c, RING)
     m[c + C_MASK] = RING - 1
     for end in range(2):

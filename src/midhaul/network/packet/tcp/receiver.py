@@ -26,6 +26,7 @@ from midhaul.network.packet.tcp.arena import (
     C_FIN_SEQ,
     C_FLOW,
     C_HELD,
+    C_LINUX,
     C_MSS,
     C_RCV,
     C_RECEIVED,
@@ -53,6 +54,7 @@ from midhaul.network.packet.tcp.arena import (
     P_SEQ,
     T_ACK_DELAY,
     T_ACKS_EVERY,
+    U_IS_LINUX,
     compiled,
     inlined,
     is_set,
@@ -63,6 +65,11 @@ from midhaul.network.packet.tcp.arena import (
     set_timer,
 )
 from midhaul.network.packet.tcp.ends import echo_flag, note_over, send_empty
+from midhaul.network.packet.tcp.linux.acks import (
+    acknowledge_data,
+    acknowledge_late,
+    came_twice,
+)
 from midhaul.network.packet.tcp.scoreboard import length_of
 
 if TYPE_CHECKING:
@@ -189,8 +196,12 @@ def receive_data(
 ) -> None:
     """Take data in and acknowledge it, now or later."""
     expected, length = m[c + C_RCV + 1], m[p + P_LEN]
+    is_linux = m[c + C_LINUX + U_IS_LINUX] != 0
     if not _hold(m, c, m[p + P_SEQ], length):
-        _acknowledge(m, mf, h, t, tm, f, c)
+        if is_linux:
+            came_twice(m, mf, h, t, tm, f, c)
+        else:
+            _acknowledge(m, mf, h, t, tm, f, c)
         return
     now_expected = m[c + C_RCV + 1]
     has_fin = m[p + P_FLAGS] & FIN != 0
@@ -203,6 +214,9 @@ def receive_data(
             m[c + C_STATE + 1] = CLOSE_WAIT
             send_empty(m, mf, h, t, tm, f, c, 1, ACK)
             return
+    if is_linux:
+        acknowledge_data(m, mf, h, t, tm, f, c, expected, length)
+        return
     if m[c + C_HELD] > 0 or now_expected > expected + length:
         m[c + C_RESERVED] = 0
         _acknowledge(m, mf, h, t, tm, f, c)
@@ -254,6 +268,9 @@ def delayed_ack(
     m: Cells, mf: FloatCells, h: Heap, t: Heap, tm: Cells, f: Cells, c: int
 ) -> None:
     """An ACK has waited long enough."""
+    if m[c + C_LINUX + U_IS_LINUX] != 0:
+        acknowledge_late(m, mf, h, t, tm, f, c)
+        return
     m[c + C_DELAYED] = 0
     m[c + C_RESERVED] = 1
     _acknowledge(m, mf, h, t, tm, f, c)

@@ -44,15 +44,15 @@ def check_tcp(problem: NetworkProblem) -> None:
     """Refuse what the TCP simulator cannot do.
 
     Raises:
-        ConfigError: a transport is not TCP, or follows Linux; a link has no way back
-            for ACKs, or a rate that is not above 0.
+        ConfigError: a transport is not TCP, or is DCTCP as Linux has it; a link has
+            no way back for ACKs, or a rate that is not above 0.
     """
     for transport in problem.transports:
         if not isinstance(transport, TcpTransport):
             message = "expected transports of TCP only, found one of RDMA"
             raise ConfigError(message, "simulate flows of RDMA apart")
-        if transport.stack != "ns3":
-            message = f"the TCP simulator follows ns-3, not {transport.stack}"
+        if transport.stack == "linux" and transport.congestion == "dctcp":
+            message = "the TCP simulator has dctcp with the ways of ns-3 only"
             raise ConfigError(message, 'set stack = "ns3"')
         if min(transport.segment_bytes, transport.initial_window) < 1:
             message = "segment_bytes and initial_window of a transport must be above 0"
@@ -176,6 +176,7 @@ def _fill_transport(m: Cells, at: int, transport: TcpTransport) -> None:
     m[at + a.T_PACED] = transport.is_paced
     m[at + a.T_HYSTART] = transport.has_hystart
     m[at + a.T_LINGER] = round(transport.linger_s * 1e9)
+    m[at + a.T_LINUX] = transport.stack == "linux"
 
 
 def _draws() -> list[int]:
