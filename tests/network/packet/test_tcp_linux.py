@@ -30,6 +30,7 @@ def one_flow(
 ) -> FlowResults:
     """A flow over a fast link and a slow one, and what is seen of it."""
     slow = {"rate_bps": rate_bps, "delay_s": delay_s, **(link or {})}
+    settings: dict[str, Any] = {"stack": "linux", **transport}
     ends = (("a", "r", {}), ("r", "b", slow), ("b", "r", slow), ("r", "a", {}))
     links = tuple(
         Link(source=x, target=y, **{"rate_bps": 1e9, **more})  # type: ignore[arg-type]
@@ -44,7 +45,7 @@ def one_flow(
             start_ns=np.zeros(1, np.int64),
         ),
         routes=Routes(offsets=np.array([0, 2]), links=np.array([0, 1], np.int32)),
-        transports=(TcpTransport(**{"stack": "linux", **transport}),),
+        transports=(TcpTransport(**settings),),
         watched=(0,),
         until_ns=until_ns,
     )

@@ -79,9 +79,8 @@ class Device:
             f"limit {limit} overhead {OVERHEAD_BYTES}"
         ]
         if self.max_packets is not None:
-            lines.append(
-                f"{head} parent 1:1 handle 2: pfifo limit {self.max_packets + IN_DEVICE}"
-            )
+            most = self.max_packets + IN_DEVICE
+            lines.append(f"{head} parent 1:1 handle 2: pfifo limit {most}")
         return lines
 
 

@@ -228,7 +228,7 @@ def _cruise(m: Cells, c: int) -> None:
     """Enter ProbeBW with a phase by chance, but not the slower one."""
     key = np.uint64(m[G_SEED]) ^ np.uint64(m[G_NOW])
     key += np.uint64(m[c + C_FLOW]) << np.uint64(40)
-    drawn = np.int64(mixed(key) >> np.uint64(33)) % (PHASES - 1)
+    drawn = int(np.int64(mixed(key) >> np.uint64(33)) % (PHASES - 1))
     _begin_phase(m, c, PHASES - drawn)
 
 
