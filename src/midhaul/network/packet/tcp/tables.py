@@ -11,6 +11,7 @@ from midhaul.errors import ConfigError
 from midhaul.network.packet.tcp import arena as a
 from midhaul.network.packet.tcp.bbr import CYCLE
 from midhaul.network.packet.tcp.codel import FIRST_ROOT, N_QUEUES
+from midhaul.network.packet.tcp.linux import is_simulated
 from midhaul.network.packet.tcp.random import stream_state
 from midhaul.network.problem import link_table
 from midhaul.network.transports import TcpTransport
@@ -51,8 +52,9 @@ def check_tcp(problem: NetworkProblem) -> None:
         if not isinstance(transport, TcpTransport):
             message = "expected transports of TCP only, found one of RDMA"
             raise ConfigError(message, "simulate flows of RDMA apart")
-        if transport.stack == "linux" and transport.congestion == "dctcp":
-            message = "the TCP simulator has dctcp with the ways of ns-3 only"
+        name = transport.congestion
+        if transport.stack == "linux" and not is_simulated(name):
+            message = f"the TCP simulator has {name} with the ways of ns-3 only"
             raise ConfigError(message, 'set stack = "ns3"')
         if min(transport.segment_bytes, transport.initial_window) < 1:
             message = "segment_bytes and initial_window of a transport must be above 0"

@@ -1,0 +1,1 @@
+from .known import is_simulated as is_simulated
