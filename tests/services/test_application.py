@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import http.client
 import json
+import threading
+from dataclasses import replace
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
@@ -12,14 +14,17 @@ import numpy as np
 import pytest
 from tests.services.stations import Quarter, jpeg, served
 
+from midhaul.services.node import Application, load_and_warm
 from midhaul.testbed.nodes.settings import NodeSettings
 from midhaul.vision.images.image import Preprocessing
 from midhaul.wire import Client, Item
 from midhaul.wire.message import FRAMES, IMAGE_HEADER, pack
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import MutableMapping, Sequence
+    from typing import Any
 
+    from midhaul.vision import Detector
     from midhaul.wire import Answer
 
 STAGES = ("queue_ns", "decode_ns", "preprocess_ns", "encode_ns", "inference_ns")
@@ -240,3 +245,33 @@ def test_items_and_raw_bodies_are_the_same_to_a_node() -> None:
     with served(NodeSettings(name="edge1"), Quarter()) as url:
         one, two = asyncio.run(go(url))
     np.testing.assert_array_equal(one.detections[0].boxes, two.detections[0].boxes)
+
+
+def test_of_two_changes_at_the_same_moment_one_is_told_to_wait() -> None:
+    """The second does not stand in line behind a model that takes its time."""
+    may_end = threading.Event()
+
+    def load(settings: NodeSettings) -> Detector | None:
+        may_end.wait(60)
+        return load_and_warm(replace(settings, detector="null"))
+
+    async def put(application: Application) -> int:
+        said: list[int] = []
+
+        async def receive() -> dict[str, object]:
+            return {"type": "http.request", "body": b'{"detector": "slow"}'}
+
+        async def send(message: MutableMapping[str, Any]) -> None:
+            if message["type"] == "http.response.start":
+                said.append(message["status"])
+                may_end.set()
+
+        scope = {"type": "http", "method": "PUT", "path": "/settings", "headers": []}
+        await application(scope, receive, send)
+        return said[0]
+
+    async def both() -> list[int]:
+        application = Application(NodeSettings(name="edge1"), load=load)
+        return await asyncio.gather(put(application), put(application))
+
+    assert sorted(asyncio.run(both())) == [200, 409]

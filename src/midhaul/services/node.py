@@ -319,6 +319,7 @@ class Application:
             return
         try:
             changed = self._settings.changed(_json_object(body))
+            await self._changing.acquire()  # at once, so that the next one sees it
             await asyncio.wait_for(asyncio.shield(self._change_to(changed)), _LOAD_S)
         except MidhaulError as error:
             await write_json(send, 400, {"error": str(error)})
@@ -330,9 +331,11 @@ class Application:
             await write_json(send, 200, self._info())
 
     async def _change_to(self, changed: NodeSettings) -> None:
-        async with self._changing:
+        try:
             self._station = await self._loaded(changed)
             self._settings = changed
+        finally:
+            self._changing.release()
 
     async def _loaded(self, settings: NodeSettings) -> Station:
         """A station with the detector of the settings, the present one if it fits."""
