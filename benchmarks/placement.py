@@ -80,7 +80,7 @@ def main() -> int:
     print(f"loading the compiled loops first: {compile_time} s, not counted below")
     rows = [measure(bases, n) for n in sizes]
     shares(bases, [n for n in (1000, 10_000) if n in sizes])
-    gateways = limits(bases, *((300, 5.0) if options.quick else (1000, 60.0)))
+    gateways = limits(bases, *((300, 5.0) if options.quick else (1000, 120.0)))
     graphs(options.quick)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / MIB
     print(f"\nlargest resident size of this whole program: {peak:.0f} MiB")

@@ -289,8 +289,7 @@ def bound_of_parts(
         is_open = (parts == part) & (worth > 0)
         core, items = core_of(reduced, np.zeros(len(worth), np.bool_), is_open)
         core = replace(core, values=worth[items])
-        arrays = (core.values, core.own, core.indptr, core.indices, core.costs)
-        key = b"".join(array.tobytes() for array in (*arrays, core.capacities))
+        key = _form(core)
         if key not in known:
             solved = solve_exactly(
                 core,
@@ -301,6 +300,32 @@ def bound_of_parts(
             known[key] = min(solved.bound, float(core.values.sum()))
         bound += known[key]
     return bound
+
+
+def _form(core: Reduced) -> bytes:
+    """All of a core but the numbers of its types and bundles, which follow its items.
+
+    Equal forms are the same problem; the same problem has equal forms unless bundles of
+    one type cost the same.
+    """
+    first = np.unique(core.types, return_index=True)[1]
+    order = np.argsort(first)
+    number: dict[int, int] = {}
+    arcs: list[int] = []
+    for kind in order:
+        own = core.indices[core.indptr[kind] : core.indptr[kind + 1]].tolist()
+        own.sort(key=lambda bundle: core.costs[bundle].tolist())
+        arcs += [number.setdefault(bundle, len(number)) for bundle in own]
+    arrays = (
+        core.values,
+        core.own,
+        np.argsort(order)[core.types],
+        np.diff(core.indptr)[order],
+        np.array(arcs, np.int64),
+        core.costs[list(number)],
+        core.capacities,
+    )
+    return b"".join(array.tobytes() for array in arrays)
 
 
 def _close(
