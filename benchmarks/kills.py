@@ -126,12 +126,15 @@ JUDGED = (
     "advice",
     "is_realised",
     "is_wasted",
+    "planned_rate_hz",
     "rates.json",
     "steal",
 )
 """Columns and files that say what became of measured times, such as whether a pull came
-to its end within its slot, or what other guests of the machine took meanwhile; equal in
-two runs by chance only."""
+to its end within its slot, or what other guests of the machine took meanwhile, or that
+differ in their last digit by where measured times agreed; equal by chance only."""
+MEASURED = ("usage",)
+"""Tables with a row for each second that a run lasted."""
 SUMMED = tuple(f"summary.{name}" for name in ("value", "low", "high", "n", "remark"))
 """What is said of all calls of a recording; held to the run's own calls instead."""
 CHAIN = 5
@@ -310,7 +313,7 @@ def content(run: Run, cut: Collection[CallKey]) -> dict[str, Any]:
         cut: calls whose rows, and whose part in the summary, are left out.
     """
     found = dict[str, Any]()
-    for table in run.tables():
+    for table in set(run.tables()) - set(MEASURED):
         rows = run.sql(f'SELECT * FROM "{table}"').to_pylist()  # noqa: S608 - our names
         if cut:
             rows = [row for row in rows if call_of(run, row) not in cut]
