@@ -70,6 +70,17 @@ def value(run: Run, metric: str) -> float:
         ({"topology": {"kind": "file"}}, "needs the key file"),
         ({"topology": {"counts": {"n_gateway": 3}}}, "did you mean 'n_gateways'"),
         ({"topology": {"cables": [{"name": "uplink"}]}}, "did you mean 'uplinks'"),
+        ({"topology": {"oversubscription": 2.0}}, "cannot be told an oversub"),
+        (
+            {
+                "topology": {
+                    "kind": "file",
+                    "file": "a.json",
+                    "cables": [{"name": "uplinks"}],
+                }
+            },
+            "file has no cable",
+        ),
         ({"flows": [{"kind": "file"}]}, "needs? the key file"),
         ({"flows": [{"load": 0.5, "rate_hz": 3.0}]}, "load or rate_hz"),
         ({"flows": [{}, {}]}, "must be unique"),

@@ -179,6 +179,8 @@ def test_links_of_a_testbed_are_links(tmp_path: Path) -> None:
     assert links["cloud->edge1"] == (1e8, 0.02)
     assert links["workload->edge1"] == (1e10, 0.001)
     assert np.sum([tally.n for tally in found.tallies]) == 2
+    with pytest.raises(DataError, match="found cables"):
+        topology_of_run(run.dir, [("uplinks", {"delay_s": 0.1})])
 
 
 def test_what_is_no_network_is_refused(tmp_path: Path, planned: Run) -> None:

@@ -12,7 +12,7 @@ from pydantic import model_validator
 
 from midhaul.errors import suggestion
 from midhaul.model import LinkQueue
-from midhaul.network.simulate.shapes import FILE, RUN_CABLES, SHAPES, ShapeName
+from midhaul.network.simulate.shapes import RUN, RUN_CABLES, SHAPES, ShapeName
 from midhaul.network.simulators import SimulatorName, TransportName
 from midhaul.network.transports import RdmaTransport, TcpTransport
 from midhaul.runs.config import Config, Section, setting
@@ -63,19 +63,20 @@ class TopologyConfig(Section):
 
     @model_validator(mode="after")
     def _shape_has_them(self) -> Self:
-        if self.kind not in SHAPES:
-            if self.file is None:
-                message = f"a topology of kind {self.kind} needs the key file"
-                raise ValueError(message)
-            if self.kind == FILE:
-                return self
+        if self.kind not in SHAPES and self.file is None:
+            message = f"a topology of kind {self.kind} needs the key file"
+            raise ValueError(message)
         shape = SHAPES.get(self.kind)
+        cables = RUN_CABLES if self.kind == RUN else ()
+        if self.oversubscription and not (shape and shape.has_oversubscription):
+            message = f"{self.kind} cannot be told an oversubscription"
+            raise ValueError(message)
         for what, named, known in (
             ("count", self.counts, shape.counts if shape else ()),
             (
                 "cable",
                 [cable.name for cable in self.cables],
-                shape.cables if shape else RUN_CABLES,
+                shape.cables if shape else cables,
             ),
         ):
             for name in named:

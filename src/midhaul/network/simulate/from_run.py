@@ -64,6 +64,9 @@ def topology_of_run(
     run = Run.open(folder)
     config = run.config_values()
     if run.manifest.kind == MEASURE:
+        if cables:
+            message = f"run {run.id}: its links are told by the run, found cables"
+            raise DataError(message, "leave out topology.cables, or change the run")
         return _measured(run.id, config.get("links", []))
     if run.manifest.kind != PLAN:
         message = f"run {run.id}: expected {PLAN} or {MEASURE}, found "
