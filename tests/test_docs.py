@@ -84,7 +84,7 @@ def _try(block: Block, folder: Path) -> None:
 
 def _try_commands(block: Block, folder: Path) -> None:
     for command in commands(block.text):
-        code, printed = run_command(command.text, folder)
+        code, printed = run_command(command.text, folder, command.output)
         told = f"{block.place}: {command.text}\n{printed}"
         assert code == command.exit_code, f"exit {code} of {told}"
         missing = missing_lines(command.output, printed)

@@ -30,7 +30,8 @@ if TYPE_CHECKING:
 
     from midhaul.machine.limits import Held
 
-CORES = 0.25
+CORES = 0.15  # less than a busy machine gives whoever wants a core
+PATIENCE_S = 120.0
 MEANS = pytest.mark.parametrize(
     "hold",
     [
@@ -66,12 +67,15 @@ def test_a_budget_never_gives_more_than_it_earns(
 
 @MEANS
 def test_a_process_is_held_to_its_share(hold: Callable[[int], Held]) -> None:
-    """A spinning process gets its quarter of a core, and the time held back is told."""
-    process = spin()
+    """A spinning process gets its share of a core, and the time held back is told."""
+    process, spun = spin(), time.monotonic()
     held = hold(process.pid)
     try:
-        time.sleep(0.5)
+        while not held.throttled_s():
+            assert time.monotonic() - spun < PATIENCE_S
+            time.sleep(0.05)
         begin, before = time.monotonic(), cpu_s(process.pid)
+        waited_s = begin - spun
         time.sleep(1.5)
         elapsed_s, after = time.monotonic() - begin, cpu_s(process.pid)
         throttled_s = held.throttled_s()
@@ -82,7 +86,7 @@ def test_a_process_is_held_to_its_share(hold: Callable[[int], Held]) -> None:
     assert before is not None
     assert after is not None
     assert (after - before) / elapsed_s < CORES * 1.4
-    assert 0 < throttled_s < elapsed_s + 2
+    assert throttled_s < elapsed_s + waited_s
 
 
 def test_a_released_process_runs_on() -> None:

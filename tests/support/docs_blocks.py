@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -29,6 +30,7 @@ _NUMBER = re.compile(
     r"|\b[0-9a-f]{12}\b"  # the hash of a config
     r"|[-+]?\d[\d.,:]*(?:e[-+]?\d+)?"
 )
+_TIMED = re.compile(r"^timeout \d+ ")
 TIMEOUT_S = 600  # compiling the kernels of networks takes minutes
 
 
@@ -165,15 +167,21 @@ def _pattern(words: str) -> re.Pattern[str]:
     return re.compile(re.sub(r"─+", "─+", rules))
 
 
-def run_command(text: str, folder: Path) -> tuple[int, str]:
+def run_command(
+    text: str, folder: Path, expected: tuple[str, ...] = ()
+) -> tuple[int, str]:
     """Run a command with bash in a folder.
+
+    One that ``timeout`` ends is ended as soon as it has printed what is expected, or
+    after :data:`TIMEOUT_S`: how soon a service is ready is the machine's business.
 
     Returns:
         Its exit code, 128 and the signal when it was killed, and what it printed.
     """
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     quiet = {"NO_COLOR": "1", "COLUMNS": "400", "PYTHONWARNINGS": "default"}
-    done = subprocess.run(
+    text, is_timed = _TIMED.subn(f"exec timeout {TIMEOUT_S} ", text)
+    with subprocess.Popen(
         ["/bin/bash", "-o", "pipefail", "-c", text],
         cwd=folder,
         env=os.environ | quiet | {"PATH": path},
@@ -181,8 +189,25 @@ def run_command(text: str, folder: Path) -> tuple[int, str]:
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        timeout=TIMEOUT_S,
-        check=False,
-    )
-    code = done.returncode
-    return (code if code >= 0 else 128 - code), done.stdout
+    ) as process:
+        try:
+            if not is_timed:
+                printed, _ = process.communicate(timeout=TIMEOUT_S)
+            else:
+                printed = _read_until(process, expected)
+        finally:
+            process.kill()
+    code = process.returncode
+    return (code if code >= 0 else 128 - code), printed
+
+
+def _read_until(process: subprocess.Popen[str], expected: tuple[str, ...]) -> str:
+    """What is printed until timeout's time is said to be over, and from then on."""
+    assert process.stdout is not None
+    printed = ""
+    for line in process.stdout:
+        printed += line
+        if not missing_lines(expected, printed):
+            process.send_signal(signal.SIGALRM)  # as timeout's own clock does
+    process.wait()
+    return printed
