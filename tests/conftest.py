@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import gc
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -29,11 +30,31 @@ ROOT = Path(__file__).parent.parent
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Compile no kernel in two processes of ``make test``."""
+    """Compile no kernel in two processes of ``make test``, and long ones first."""
     if hasattr(config, "workerinput"):
         from tests.support.kernels import compile_once  # noqa: PLC0415
 
         compile_once()
+        gc.disable()  # all that is imported stays
+    elif config.getoption("numprocesses", 0) and _is_whole(config):
+        from tests.support.kernels import compile_meanwhile  # noqa: PLC0415
+
+        compiler = compile_meanwhile()
+        config.add_cleanup(compiler.wait)
+        config.add_cleanup(compiler.kill)
+
+
+def _is_whole(config: pytest.Config) -> bool:
+    """Whether all tests are run, those of networks among them."""
+    return config.args_source is pytest.Config.ArgsSource.TESTPATHS
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Have the collector of garbage leave alone what collecting has loaded."""
+    if hasattr(session.config, "workerinput"):
+        gc.collect()
+        gc.freeze()
+        gc.enable()
 
 
 @pytest.fixture(scope="session")

@@ -1,13 +1,26 @@
-"""Numba kernels: what one process of ``make test`` compiles, no other does."""
+"""Numba kernels: what one process of ``make test`` compiles, no other does.
+
+``python -m tests.support.kernels`` compiles those of networks, which takes two minutes.
+"""
 
 from __future__ import annotations
 
 import fcntl
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 from numba.core import dispatcher
 from numba.core.compiler_lock import global_compiler_lock
+
+ROOT = Path(__file__).parents[2]
+
+
+def compile_meanwhile() -> subprocess.Popen[bytes]:
+    """Begin to compile those that take long, before all processes wait for them."""
+    command = [sys.executable, "-m", "tests.support.kernels"]
+    return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL)
 
 
 def compile_once() -> None:
@@ -34,3 +47,19 @@ def compile_once() -> None:
                 held.remove(file)
 
     kernels.compile = compile_or_load
+
+
+def main() -> None:
+    """Compile the kernels of all simulators, where that was not done before."""
+    from midhaul.network import simulators  # noqa: PLC0415  it compiles when imported
+
+    compile_once()
+    transports = [
+        simulators.transport_named(name) for name in simulators.OF_EACH_FAMILY
+    ]
+    for name in simulators.KERNELS:
+        simulators.warm(name, transports, say=print)
+
+
+if __name__ == "__main__":
+    main()
