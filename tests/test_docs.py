@@ -11,11 +11,13 @@ from pathlib import Path
 
 import pytest
 from tests.support.docs_blocks import (
+    AS_WRITTEN,
     Block,
     blocks,
     commands,
     missing_lines,
     run_command,
+    smaller,
 )
 from tests.support.docs_data import give
 from tools import reference
@@ -84,8 +86,9 @@ def _try(block: Block, folder: Path) -> None:
 
 def _try_commands(block: Block, folder: Path) -> None:
     for command in commands(block.text):
-        code, printed = run_command(command.text, folder, command.output)
-        told = f"{block.place}: {command.text}\n{printed}"
+        text = smaller(block, command.text)
+        code, printed = run_command(text, folder, command.output)
+        told = f"{block.place}: {text}\n{printed}"
         assert code == command.exit_code, f"exit {code} of {told}"
         missing = missing_lines(command.output, printed)
         assert not missing, f"{missing} not printed by {told}"
@@ -223,6 +226,23 @@ def test_blocks_have_their_titles_and_directives(tmp_path: Path) -> None:
     assert first.directives == {"part of": "testbed.measure", "given": "coco"}
     assert (first.title, first.text, first.line) == ("a.toml", "seed = 1\n", 4)
     assert (second.directives, second.text) == ({}, "x = 1\n")
+
+
+def test_runs_are_smaller_unless_they_are_tried_as_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is added is added to what runs, and to nothing else."""
+    page = tmp_path / "page.md"
+    page.write_text(
+        "<!-- tested with: --set n=[1] -->\n```console\n$ midhaul run a.toml\n```\n",
+        encoding="utf-8",
+    )
+    (block,) = blocks(page)
+    monkeypatch.delenv(AS_WRITTEN, raising=False)
+    assert smaller(block, "midhaul run a.toml") == "midhaul run a.toml --set 'n=[1]'"
+    assert smaller(block, "midhaul ls") == "midhaul ls"
+    monkeypatch.setenv(AS_WRITTEN, "1")
+    assert smaller(block, "midhaul run a.toml") == "midhaul run a.toml"
 
 
 def test_commands_have_their_code_and_output() -> None:
