@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -27,7 +27,7 @@ _STARTS = """
 import subprocess, sys, threading, time
 from midhaul.machine.children import watched
 from midhaul.runs.perform import parallel
-from tests.machine.test_children import idle, said
+from tests.support.idle import idle, said
 def deadline():
     said("deadline")
 with watched(deadline):
@@ -48,24 +48,6 @@ _HANGS = """
     finally:
         time.sleep(600)
 """
-
-
-def said(text: str) -> None:
-    """Tell the test something."""
-    sys.stdout.write(f"{text}\n")
-    sys.stdout.flush()
-
-
-def idle(number: int) -> NoReturn:
-    """Work that never ends and hears nothing: it is in C, as a solver would be."""
-    del number
-    sys.setswitchinterval(1e9)
-    words = ["ready"]
-    while True:
-        with contextlib.suppress(KeyboardInterrupt):  # it may come before the call
-            if words:
-                said(words.pop())
-            sum(range(10**13))  # never lets go of Python
 
 
 @contextlib.contextmanager

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import ensemble_boxes
 import numpy as np
 import pytest
+from ensemble_boxes import ensemble_boxes_nms, ensemble_boxes_nmw
 from ensemble_boxes.ensemble_boxes_nms import cpu_soft_nms_float
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -30,6 +31,13 @@ if TYPE_CHECKING:
 
 SEEDS = st.integers(0, 2**32 - 1)
 FLOOR = 0.001  # below this Soft-NMS gives nothing
+
+# The peer compiles these anew in each process, which takes longer than all its work.
+for module, name in (
+    (ensemble_boxes_nms, "nms_float_fast"),
+    (ensemble_boxes_nmw, "bb_intersection_over_union"),
+):
+    setattr(module, name, getattr(module, name).py_func)
 
 
 def crowded(seed: int, n_providers: int = 4) -> Recording:

@@ -58,24 +58,23 @@ def test_the_provider_that_is_always_right_is_asked_alone(
 
 @pytest.mark.parametrize("learner", LEARNERS)
 def test_two_contexts_are_told_apart(learner: str) -> None:
-    """On items it has not seen, it asks whoever is right in their context."""
+    """On items it has not seen, it asks whoever is right in their context.
+
+    Over the epochs the critics learn to predict, and the actor to choose.
+    """
+    seen: list[Checkpoint] = []
+    settings = small(learner, n_steps=2_400)
     policy = FIT[learner](
         two_contexts(),
-        small(learner, n_steps=2_400),
+        settings,
         np.random.default_rng(2),
         calibration=two_contexts(first_item=100),
+        probe=seen.append,
     )
     fresh = two_contexts(first_item=1_000)
     wanted = np.where(fresh.features[:, 0] == 0, 0b001, 0b010)
     assert policy.choose(fresh.features).tolist() == wanted.tolist()
 
-
-@pytest.mark.parametrize("learner", LEARNERS)
-def test_the_loss_falls_and_the_reward_rises(learner: str) -> None:
-    """Over the epochs the critics learn to predict, and the actor to choose."""
-    seen: list[Checkpoint] = []
-    settings = small(learner)
-    FIT[learner](two_contexts(), settings, np.random.default_rng(3), probe=seen.append)
     assert len(seen) == settings.course.n_epochs
     losses = [one.loss for one in seen if not np.isnan(one.loss)]
     assert losses[-1] < losses[0] / 4
@@ -92,11 +91,11 @@ def test_one_seed_gives_one_policy(learner: str, name: str) -> None:
     for other in (0, 1):
         torch.manual_seed(other)
         policy = FIT[learner](
-            two_contexts(), small(learner, name, 400), np.random.default_rng(4)
+            two_contexts(), small(learner, name, 200), np.random.default_rng(4)
         )
         states.append(policy.state())
     another = FIT[learner](
-        two_contexts(), small(learner, name, 400), np.random.default_rng(5)
+        two_contexts(), small(learner, name, 200), np.random.default_rng(5)
     )
     for one, two in zip(*(s["actor"]["weights"] for s in states), strict=True):
         assert (one == two).all()
@@ -109,7 +108,7 @@ def test_saved_and_loaded_decides_alike(learner: str, tmp_path: Path) -> None:
     """A policy from a file without pickles chooses what it chose before."""
     examples = two_contexts()
     policy = FIT[learner](
-        examples, small(learner, n_steps=400), np.random.default_rng(6)
+        examples, small(learner, n_steps=200), np.random.default_rng(6)
     )
     write_state(tmp_path / "policy.npz", policy.state())
     loaded = ActorPolicy.from_state(read_state(tmp_path / "policy.npz"))
@@ -131,7 +130,7 @@ def test_saved_and_loaded_decides_alike(learner: str, tmp_path: Path) -> None:
 def test_actors_are_policies(learner: str) -> None:
     """A trained actor passes the conformance suite, alone and after a first answer."""
     examples = two_contexts()
-    settings = small(learner, n_steps=300)
+    settings = small(learner, n_steps=200)
     policy = FIT[learner](examples, settings, np.random.default_rng(11))
     check_policy(policy, examples, from_state=ActorPolicy.from_state)
     first = FirstAnswer(provider="p1")
