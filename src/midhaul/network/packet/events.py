@@ -83,12 +83,12 @@ def object_of(order: int) -> int:
 
 
 @compiled
-def _sift_down(heap: Heap, size: int, time: int, order: int) -> None:
-    """Put an entry where the root was, and what is earlier above it.
+def _sift_down(heap: Heap, entry: int, size: int, time: int, order: int) -> None:
+    """Put an entry at a place or below it, and what is earlier above it.
 
     Which child is earlier is no branch but a sum, as no processor could guess it.
     """
-    at, end = np.uint64(0), np.uint64(2 * size)
+    at, end = np.uint64(2 * entry), np.uint64(2 * size)
     one, two = np.uint64(1), np.uint64(2)
     while True:
         left = at + at + two
@@ -120,7 +120,7 @@ def push(heap: Heap, meta: Meta, time: int, order: int) -> None:
     size = meta[HEAP_SIZE]
     if meta[HAS_HOLE] != 0:
         meta[HAS_HOLE] = 0
-        _sift_down(heap, size, time, order)
+        _sift_down(heap, 0, size, time, order)
         return
     meta[HEAP_SIZE] = size + 1
     at = size
@@ -148,8 +148,15 @@ def settle(heap: Heap, meta: Meta) -> int:
         size -= 1
         meta[HEAP_SIZE] = size
         if size > 0:
-            _sift_down(heap, size, heap[2 * size], heap[2 * size + 1])
+            _sift_down(heap, 0, size, heap[2 * size], heap[2 * size + 1])
     return size
+
+
+@compiled
+def restore(heap: Heap, size: int) -> None:
+    """Make a heap again of entries whose times were changed, without a hole."""
+    for entry in range(size // 2 - 1, -1, -1):
+        _sift_down(heap, entry, size, heap[2 * entry], heap[2 * entry + 1])
 
 
 @inlined

@@ -108,8 +108,11 @@ def dctcp(
     slot: int,
     acked: int,
     is_marked: int,
-) -> None:
-    """React to an acknowledgement: alpha each round trip, one decrease in it."""
+) -> bool:
+    """React to an acknowledgement: alpha each round trip, one decrease in it.
+
+    True where a round trip has ended.
+    """
     kind = slots[slot, S_TRANSPORT]
     sent = slots[slot, S_NXT]
     slots[slot, S_COUNT] += is_marked
@@ -136,6 +139,7 @@ def dctcp(
         elif is_round and rate < slots[slot, S_MAX_RATE]:
             higher = rate + slots[slot, S_ADDITIVE]
             set_rate(slots, slot, min(slots[slot, S_MAX_RATE], higher))
+    return is_round
 
 
 @inlined

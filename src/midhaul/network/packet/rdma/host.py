@@ -29,6 +29,7 @@ from midhaul.network.packet.rdma.congestion import (
     spread_ns,
     timely,
 )
+from midhaul.network.packet.rdma.leap import depart, enter, may_leap
 from midhaul.network.packet.rdma.switch import append
 
 if TYPE_CHECKING:
@@ -90,6 +91,8 @@ def begin(t: Tables, flow: int) -> int:
     _tune(t, flow, slot, kind, full)
     set_rate(slots, slot, full)
     t.started[flow] = meta[at.NOW]
+    if meta[at.CAN_LEAP]:
+        enter(t, flow)
     t.nics[links[link, at.NIC], links[link, at.N_QPS]] = slot
     links[link, at.N_QPS] += 1
     meta[at.N_ACTIVE] += 1
@@ -227,12 +230,18 @@ def _react(t: Tables, slot: int, packet: int, acked: int) -> None:
     kinds, shares = t.transports, t.transport_floats
     is_marked = packets[packet, at.P_MARKED]
     if congestion == at.DCTCP:
-        dctcp(slots, floats, kinds, shares, slot, acked, is_marked)
+        is_round = dctcp(slots, floats, kinds, shares, slot, acked, is_marked)
+        if is_round and may_leap(t, slot):
+            meta[at.LEAPING] = slot
     elif congestion == at.DCQCN:
         if slots[slot, at.S_TIMER] <= now:
             dcqcn_timers(slots, floats, kinds, shares, slot, now)
         if is_marked and slots[slot, at.S_UNA] < slots[slot, at.S_SIZE]:
             dcqcn_marked(slots, floats, slot, now)
+        if acked > slots[slot, at.S_ROUND]:
+            slots[slot, at.S_ROUND] = slots[slot, at.S_NXT]
+            if slots[slot, at.S_TIMER] == at.NEVER and may_leap(t, slot):
+                meta[at.LEAPING] = slot
     elif congestion == at.HPCC:
         has_changed = hpcc(
             slots,
@@ -273,6 +282,8 @@ def acknowledge(t: Tables, packet: int) -> int:
         slots[slot, at.S_NXT] = max(slots[slot, at.S_NXT], acked)
         if acked >= slots[slot, at.S_SIZE]:
             meta[at.N_ACTIVE] -= 1
+            if meta[at.CAN_LEAP]:
+                depart(t, slots[slot, at.S_FLOW])
     if packets[packet, at.P_KIND] == at.NACK:
         slots[slot, at.S_NXT] = slots[slot, at.S_UNA]
     link = slots[slot, at.S_LINK]
@@ -300,7 +311,7 @@ def _wake_earlier(t: Tables, link: int, avail: int) -> None:
 
 
 @inlined
-def next_turn(t: Tables, link: int) -> int:  # noqa: C901, PLR0912 - one compiled scan
+def next_turn(t: Tables, link: int) -> int:  # noqa: C901, PLR0912, PLR0915 - one scan
     """The slot whose turn it is at a card, or -1; those that are done leave the list.
 
     Round robin from behind the last one served. Slots leave only where the turn passed
@@ -312,7 +323,9 @@ def next_turn(t: Tables, link: int) -> int:  # noqa: C901, PLR0912 - one compile
     n = links[link, at.N_QPS]
     nic = links[link, at.NIC]
     is_paused = links[link, at.PAUSED]
-    turn = (links[link, at.LAST_QP] + 1) % n
+    turn = links[link, at.LAST_QP] + 1
+    while turn >= n:  # as % n, which divides
+        turn -= n
     chosen, done = np.int64(-1), n
     soonest = at.NEVER
     for _ in range(n):
@@ -396,7 +409,10 @@ def next_packet(t: Tables, slot: int) -> int:
         t.repeated[flow] += 1
     slots[slot, at.S_NXT] = sequence + payload
     slots[slot, at.S_HIGH] = max(slots[slot, at.S_HIGH], sequence + payload)
-    slots[slot, at.S_LAST_SIZE] = size
     rate = slots[slot, at.S_RATE]
-    slots[slot, at.S_AVAIL] = meta[at.NOW] + spread_ns(size, rate, meta[at.AS_FORK])
+    if slots[slot, at.S_LAST_SIZE] != size or slots[slot, at.S_PACED_RATE] != rate:
+        slots[slot, at.S_LAST_SIZE] = size
+        slots[slot, at.S_PACED_RATE] = rate
+        slots[slot, at.S_PACED_NS] = spread_ns(size, rate, meta[at.AS_FORK])
+    slots[slot, at.S_AVAIL] = meta[at.NOW] + slots[slot, at.S_PACED_NS]
     return packet

@@ -33,6 +33,7 @@ from midhaul.network.packet.rdma.host import (
     receive,
     wake_at,
 )
+from midhaul.network.packet.rdma.leap import leap
 from midhaul.network.packet.rdma.switch import (
     forward,
     is_busy,
@@ -259,3 +260,6 @@ def run(t: Tables, n_events: int) -> int:  # noqa: C901, PLR0912 - the loop
                 when_free(heap, meta, links, link)
             else:
                 _serve(t, link)
+        if meta[at.LEAPING] >= 0:
+            leap(t, meta[at.LEAPING])
+            meta[at.LEAPING] = -1

@@ -56,7 +56,9 @@ HEAP_MARGIN = N_META + 17
 DONE_BYTES = N_META + 18
 N_DONE = N_META + 19
 HAS_CHANCE = N_META + 20
-META_SIZE = N_META + 21
+CAN_LEAP = N_META + 21
+LEAPING = N_META + 22
+META_SIZE = N_META + 23
 
 PACKET_MARGIN = 4
 """Packets that one event can need."""
@@ -76,6 +78,7 @@ REVERSE, SWITCH = 26, 27
 INGRESS, IN_HEADROOM, IS_PAUSING, HEADROOM, SHIFT = 28, 29, 30, 31, 32
 WAKE_TIME, WAKE_ORDER = 33, 34
 LAST_ARRIVAL = 35
+USERS, NEXT_USE, MOVES = 36, 37, 38
 LINK_COLUMNS = 40
 
 # packets.
@@ -102,7 +105,9 @@ S_ROUND, S_STATE, S_MARK, S_COUNT, S_BATCH, S_CURRENT = 21, 22, 23, 24, 25, 26
 S_ALPHA_AT, S_DECREASE_AT, S_INCREASE_AT, S_TARGET = 27, 28, 29, 30
 S_ALPHA_HIT, S_DECREASE_HIT, S_NIC_RATE, S_BASE_RTT = 31, 32, 33, 34
 S_ADDITIVE, S_HYPER = 35, 36
-SLOT_COLUMNS = 40
+S_DIGEST, S_DIGEST_AT, S_DIGEST_UNA = 37, 38, 39
+S_PACED_RATE, S_PACED_NS = 40, 41
+SLOT_COLUMNS = 48
 
 # floats of slots.
 F_ALPHA, F_DIFFERENCE, F_UTILISATION = 0, 1, 2
@@ -176,6 +181,7 @@ class Tables(NamedTuple):
         ecn_max: queue from which all are.
         chance: of each link, share lost and most jitter.
         changes: time, link and rate of each change of a rate.
+        uses: of each link, when flows start that use it or its reverse, then NEVER.
     """
 
     heap: Table
@@ -216,6 +222,7 @@ class Tables(NamedTuple):
     ecn_max: Table
     chance: Table
     changes: Table
+    uses: Table
 
 
 STATE_FIELDS = Tables._fields[: Tables._fields.index("order")]

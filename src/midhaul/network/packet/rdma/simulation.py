@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from midhaul.network.problem import NetworkProblem
     from midhaul.network.simulator import Arrays
 
-VERSION = 2
+VERSION = 3
 """Of what a state holds; another one is not read."""
 
 _MOST_ROWS = 1 << 27

@@ -309,6 +309,24 @@ def _changes(problem: NetworkProblem) -> np.ndarray:
     return np.array(sorted(found), np.int64).reshape(-1, 3)
 
 
+def _uses(
+    problem: NetworkProblem, links: LinkTable, rows: np.ndarray, start: np.ndarray
+) -> np.ndarray:
+    """When flows start that use a link or its reverse, of the lower link of both.
+
+    Each link's rows end with NEVER; where they begin is noted in the rows of links.
+    """
+    routes, m = problem.routes, len(rows)
+    cable = np.minimum(routes.links, links.reverse[routes.links])
+    starts = np.repeat(start, np.diff(routes.offsets))
+    by = np.lexsort((starts, cable))
+    ends = np.cumsum(np.bincount(cable, minlength=m) + 1)
+    rows[1:, at.NEXT_USE] = ends[:-1]
+    uses = np.full(len(cable) + m, at.NEVER, np.int64)
+    uses[np.arange(len(cable)) + cable[by]] = starts[by]
+    return uses
+
+
 def _followers(problem: NetworkProblem) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Of each flow how many it waits for, and which wait for it (offsets, flows)."""
     flows = problem.flows
@@ -392,6 +410,7 @@ def build(problem: NetworkProblem) -> at.Tables:
             [(k.loss_share, k.jitter_s * 1e9) for k in problem.topology.links]
         ).reshape(-1, 2),
         changes=_changes(problem),
+        uses=_uses(problem, links, rows, start),
     )
     _start(problem, tables, transports)
     return tables
@@ -402,6 +421,17 @@ def no_slots(n: int) -> np.ndarray:
     slots = np.zeros((n, at.SLOT_COLUMNS), np.int64)
     slots[:, at.S_FLOW] = -1
     return slots
+
+
+def _can_leap(problem: NetworkProblem, t: at.Tables) -> bool:
+    """Whether rounds of a flow that is alone may be skipped.
+
+    Not where what others do can change it, where it can be seen between two rounds, or
+    where it is not known when others start.
+    """
+    meta = t.meta
+    has_other = meta[at.AS_FORK] or meta[at.HAS_BUFFER] or meta[at.HAS_CHANCE]
+    return not (has_other or problem.sample_ns or len(t.changes) or len(t.follow))
 
 
 def _start(
@@ -418,6 +448,8 @@ def _start(
     meta[at.HAS_CHANCE] = bool(t.chance.any())
     meta[at.HEAP_MARGIN] = 2 * len(t.links) + 16
     meta[at.SAMPLE_NS] = problem.sample_ns
+    meta[at.LEAPING] = -1
+    meta[at.CAN_LEAP] = _can_leap(problem, t)
     timeouts = t.transports[:, at.T_TIMEOUT]
     if bool((timeouts > 0).any()):
         meta[at.SWEEP_NS] = max(int(timeouts[timeouts > 0].min()) // SWEEPS, 1)
