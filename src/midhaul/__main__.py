@@ -7,7 +7,14 @@ def main() -> None:
     """Run the command line."""
     from midhaul.cli.app import app  # noqa: PLC0415  keeps ``import midhaul`` light
 
-    app(prog_name="midhaul")
+    try:
+        app(prog_name="midhaul")
+    except SystemExit as end:
+        from midhaul.machine.children import INTERRUPTED, leave  # noqa: PLC0415
+
+        if end.code == INTERRUPTED:
+            leave(INTERRUPTED)
+        raise
 
 
 if __name__ == "__main__":

@@ -33,6 +33,7 @@ def _raise(error: BaseException) -> Callable[[], None]:
         (RecursionError("maximum depth"), 70, "RecursionError"),
         (OSError(13, "Permission denied", "there"), 2, "there cannot be used"),
         (OSError("no file in it"), 70, "OSError"),
+        (MemoryError(), 1, "there is not enough memory"),
         (ModuleNotFoundError("no", name="onnxruntime"), 3, "midhaul[detect]"),
         (ModuleNotFoundError("no", name="nonsense"), 70, "ModuleNotFoundError"),
         (KeyboardInterrupt(), 130, "interrupted"),

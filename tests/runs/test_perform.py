@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import logging
+import signal
+import sys
 from typing import TYPE_CHECKING
 
 import pytest
@@ -11,6 +13,7 @@ from tests.support import toy_kind
 from tests.support.toy_kind import NAME, STEPS, ToyConfig
 
 from midhaul.errors import NodeError
+from midhaul.machine.children import Interrupt, was_interrupted
 from midhaul.runs.perform import perform
 from midhaul.runs.progress import SilentProgress
 from midhaul.runs.run import Run
@@ -66,6 +69,31 @@ def test_ctrl_c_marks_a_run_interrupted(tmp_path: Path) -> None:
     perform(toy_kind.run, ToyConfig(), again, SilentProgress())
     assert Run.open(run.dir).read(STEPS)["step"].to_pylist() == [0, 1, 2]
     assert Run.open(run.dir).manifest.error is None
+
+
+def test_an_interrupt_of_which_a_library_makes_an_error_is_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A compiler that is stopped in the middle says something else; it is told so."""
+    monkeypatch.setattr("sys.unraisablehook", sys.unraisablehook)
+    run = begun(tmp_path, ToyConfig())
+
+    def compiles(*_: object) -> None:
+        try:
+            signal.raise_signal(signal.SIGTERM)
+        except KeyboardInterrupt as error:
+            message = "returned a result with an exception set"
+            raise SystemError(message) from error
+
+    before = signal.signal(signal.SIGTERM, Interrupt())
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            perform(compiles, None, run, SilentProgress())
+        assert was_interrupted()
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert Run.open(run.dir).status == "interrupted"
+    assert not was_interrupted()
 
 
 def test_what_modules_log_is_in_the_log(tmp_path: Path) -> None:

@@ -101,6 +101,11 @@ def guarded(*, debug: bool) -> Generator[None]:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise typer.Exit(0) from error
     except Exception as error:
+        from midhaul.machine.children import was_interrupted
+
+        if was_interrupted():  # and a library has made this of it
+            _show(error, "interrupted", "", debug=debug)
+            raise typer.Exit(INTERRUPTED) from error
         told = _told(error)
         _show(error, told.message, told.hint, debug=debug)
         raise typer.Exit(told.exit_code) from error
@@ -117,6 +122,9 @@ def _told(error: Exception) -> MidhaulError:
             return PrerequisiteError(
                 message, f"pip install 'midhaul[{EXTRAS[module]}]'"
             )
+    if isinstance(error, MemoryError):
+        message = "there is not enough memory for this"
+        return MidhaulError(message, "make it smaller, or give it a larger machine")
     if isinstance(error, OSError) and error.filename is not None:
         name = os.fsdecode(error.filename)[:_LONGEST_NAME]
         message = f"{name} cannot be used: {error.strerror}"

@@ -88,7 +88,7 @@ def _perform(experiment: Any, config: Config, started: Run) -> None:
     except KeyboardInterrupt:
         interrupted()
         raise
-    except ModuleNotFoundError:
+    except (ModuleNotFoundError, MemoryError):
         raise
     except MidhaulError:
         has = (

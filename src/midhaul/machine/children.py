@@ -11,6 +11,7 @@ a thread that nobody waits for) does not hold up the end.
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import multiprocessing
 import os
@@ -24,7 +25,7 @@ import time
 from abc import ABC, abstractmethod
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, NoReturn, Protocol
 
 from midhaul.errors import MidhaulError, NodeError
 from midhaul.machine.warden import VARIABLE
@@ -56,6 +57,56 @@ class ChildProcess(Protocol):
         ...
 
 
+class Interrupt:
+    """What SIGINT and SIGTERM do: raise ``KeyboardInterrupt`` once, and remember it.
+
+    A library that is interrupted in the middle, as a compiler is, may make another
+    error of it, or lose it: see :func:`was_interrupted`.
+
+    Args:
+        on_first: called with the number of the first signal.
+    """
+
+    def __init__(self, on_first: Callable[[int], None] | None = None) -> None:
+        self._on_first = on_first
+        self.is_told = False
+
+    def __call__(self, number: int, frame: FrameType | None) -> None:
+        """Handle a signal; all but the first are ignored."""
+        del frame
+        if self.is_told:
+            return
+        self.is_told = True
+        # What cannot be raised where it happens would be shown as a traceback.
+        sys.unraisablehook = lambda _: None
+        if self._on_first is not None:
+            self._on_first(number)
+        raise KeyboardInterrupt
+
+
+def was_interrupted() -> bool:
+    """Whether an :class:`Interrupt` handles signals and has had one.
+
+    Whatever goes wrong after that is of no interest: the program is to end.
+    """
+    handlers = (signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM))
+    return any(isinstance(one, Interrupt) and one.is_told for one in handlers)
+
+
+def leave(code: int) -> NoReturn:
+    """End this program with a code as soon as what ``atexit`` knows is done.
+
+    To take an interpreter down may take longer than an interrupt, once a compiler is
+    loaded, and nothing that waits for a deadline runs any more meanwhile.
+    """
+    # There is no public one.
+    atexit._run_exitfuncs()  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
+    with contextlib.suppress(OSError, ValueError):
+        sys.stdout.flush()
+        sys.stderr.flush()
+    os._exit(code)
+
+
 @contextlib.contextmanager
 def watched(on_deadline: Callable[[], None] | None = None) -> Generator[None]:
     """Let nothing that is started within outlive this program, nor hold up its end.
@@ -83,7 +134,6 @@ def watched(on_deadline: Callable[[], None] | None = None) -> Generator[None]:
     os.environ[VARIABLE] = f"{before} {token}" if before else token
     orders = warden.stdin.fileno()
     os.set_blocking(orders, False)
-    is_told = False
 
     def end_in_time() -> None:
         if not told.read(1):
@@ -94,17 +144,12 @@ def watched(on_deadline: Callable[[], None] | None = None) -> Generator[None]:
                 on_deadline()
         os._exit(INTERRUPTED)
 
-    def interrupt(number: int, frame: FrameType | None) -> None:
-        nonlocal is_told
-        del frame
-        if is_told:
-            return
-        is_told = True
+    def pass_on(number: int) -> None:
         # An event loop may have taken the descriptor for wake-ups for itself.
         with contextlib.suppress(OSError):
             os.write(orders, bytes([number]))
-        raise KeyboardInterrupt
 
+    interrupt = Interrupt(pass_on)
     deadline = threading.Thread(target=end_in_time, daemon=True, name="deadline")
     deadline.start()
     handlers = {
@@ -121,7 +166,9 @@ def watched(on_deadline: Callable[[], None] | None = None) -> Generator[None]:
             os.environ.pop(VARIABLE, None)
         else:
             os.environ[VARIABLE] = before
-        if not is_told:  # else warden and deadline stay until this program has ended
+        if (
+            not interrupt.is_told
+        ):  # else warden and deadline stay until this program has ended
             for number, handler in handlers.items():
                 signal.signal(number, handler)
             with contextlib.suppress(OSError):

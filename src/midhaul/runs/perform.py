@@ -31,7 +31,6 @@ from midhaul.runs.run import Run
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator, Mapping, Sequence
     from multiprocessing.context import SpawnProcess
-    from types import FrameType
 
     from midhaul.runs.manifest import Status
 
@@ -55,6 +54,9 @@ def perform(experiment: Experiment, config: Any, run: Run, progress: Progress) -
             _end(run, "interrupted", None)
             raise
         except Exception as error:
+            if children.was_interrupted():  # and a library has made this of it
+                _end(run, "interrupted", None)
+                raise KeyboardInterrupt from error
             _end(run, "failed", error)
             raise
         run.log("end", status="done")
@@ -205,16 +207,9 @@ def _work(
     sender: connection.Connection,
 ) -> None:
     children.end_with_parent()
-    signal.signal(signal.SIGTERM, _interrupt)
+    signal.signal(signal.SIGTERM, children.Interrupt())
     with sender, contextlib.suppress(KeyboardInterrupt):
         try:
             function(*arguments, SilentProgress())
         except Exception as error:  # noqa: BLE001  the parent tells it
             sender.send(in_words(error))
-
-
-def _interrupt(number: int, frame: FrameType | None) -> None:
-    """Treat SIGTERM like Ctrl-C, once, so that a run ends as interrupted."""
-    del frame
-    signal.signal(number, signal.SIG_IGN)
-    raise KeyboardInterrupt
