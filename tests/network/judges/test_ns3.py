@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import shutil
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -63,6 +64,33 @@ def test_a_killed_ns3_is_an_error_that_says_so() -> None:
     with pytest.raises(SimulationError, match="killed by signal 9"):
         simulation.advance(1)
     simulation.close()
+
+
+def test_an_ns3_that_nobody_waits_for_is_ended() -> None:
+    """Its program is killed and its files are gone, as those of an interrupted run."""
+    ns3()
+    simulation = Ns3Simulation(dctcp_problem(3, 20_000))
+    simulation._start()  # pyright: ignore[reportPrivateUsage]
+    process, root = simulation._process, simulation._root  # pyright: ignore[reportPrivateUsage]
+    assert process is not None
+    assert root.is_dir()
+    del simulation
+    gc.collect()
+    assert process.poll() == -9
+    assert not root.exists()
+
+
+def test_a_folder_that_cannot_keep_the_program_is_named(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """As that of a user who has no home."""
+    (tmp_path / "home").touch()
+    monkeypatch.setattr(programs, "_version", lambda: "3.37")
+    monkeypatch.setattr(shutil, "which", lambda _: "/usr/bin/g++")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "home"))
+    with pytest.raises(PrerequisiteError, match="cannot be kept") as caught:
+        programs.program()
+    assert "XDG_CACHE_HOME" in caught.value.hint
 
 
 def test_without_ns3_the_package_is_named(

@@ -6,6 +6,7 @@ import hashlib
 import os
 import shutil
 import subprocess
+import tempfile
 from pathlib import Path
 
 from midhaul.errors import PrerequisiteError, SimulationError
@@ -31,7 +32,8 @@ def _version() -> str:
     """The version of ns-3 that is installed; PrerequisiteError if it is not 3.37."""
     if not any((folder / HEADER).is_file() for folder in _INCLUDES):
         message = (
-            f"ns-3 is not installed: {HEADER} is in none of /usr/include, /usr/local"
+            f"ns-3 is not installed: {HEADER} is in none of "
+            f"{', '.join(map(str, _INCLUDES))}"
         )
         raise PrerequisiteError(message, _HINT)
     tool = shutil.which("pkg-config")
@@ -62,7 +64,8 @@ def _cache() -> Path:
 def program() -> Path:
     """The compiled program, made now if it is not there.
 
-    PrerequisiteError without ns-3 3.37 or a compiler; SimulationError if that fails.
+    PrerequisiteError without ns-3 3.37, a compiler or room to keep it; SimulationError
+    if that fails.
     """
     version = _version()
     source = SOURCE.read_bytes()
@@ -74,17 +77,31 @@ def program() -> Path:
     if compiler is None:
         message = "a C++ compiler is needed once to build the program for ns-3"
         raise PrerequisiteError(message, _HINT)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    part = target.with_suffix(f".{os.getpid()}")
-    command = [compiler, "-std=c++17", "-O2", str(SOURCE), "-o", str(part)]
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=target.parent) as folder:
+            _build(compiler, Path(folder) / name).replace(target)
+    except OSError as error:
+        message = f"the program for ns-3 cannot be kept: {error}"
+        hint = "set XDG_CACHE_HOME to a folder that can be written to, and has room"
+        raise PrerequisiteError(message, hint) from error
+    return target
+
+
+def _build(compiler: str, target: Path) -> Path:
+    """Compile the program into a file; SimulationError if that fails."""
+    command = [compiler, "-std=c++17", "-O2", str(SOURCE), "-o", str(target)]
     command += [f"-lns3-{library}" for library in _LIBRARIES]
-    made = subprocess.run(  # noqa: S603 - the compiler, on a file of this package
-        command, check=False, capture_output=True, text=True, timeout=_LIMIT_S
-    )
+    try:
+        made = subprocess.run(  # noqa: S603 - the compiler, on a file of this package
+            command, check=False, capture_output=True, text=True, timeout=_LIMIT_S
+        )
+    except subprocess.TimeoutExpired as error:
+        message = f"{compiler} took more than {_LIMIT_S} s to build the program of ns-3"
+        raise SimulationError(message, "try again while the machine is idle") from error
     if made.returncode != 0:
         message = (
             f"{compiler} could not build the program for ns-3:\n{made.stderr[:2000]}"
         )
         raise SimulationError(message, _HINT)
-    part.replace(target)
     return target

@@ -6,6 +6,7 @@ import contextlib
 import math
 import subprocess
 import tempfile
+import weakref
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -115,6 +116,8 @@ class Ns3Simulation:
 
     It looks at no queues and watches no flows: results have no samples and no timeline.
     ``traced`` is a flow whose packets and windows are written to ``trace``, or -1.
+    ``close`` kills the program and deletes its files, which happens by itself when
+    nobody holds the simulation any more.
     """
 
     def __init__(self, problem: NetworkProblem, traced: int = -1) -> None:
@@ -123,8 +126,10 @@ class Ns3Simulation:
         self._program = program()
         self._traced = traced
         self._process: subprocess.Popen[bytes] | None = None
-        self._folder = tempfile.TemporaryDirectory(prefix="midhaul-ns3-")
-        self._root = Path(self._folder.name)
+        self._stack = contextlib.ExitStack()
+        folder = tempfile.TemporaryDirectory(prefix="midhaul-ns3-")
+        self._root = Path(self._stack.enter_context(folder))
+        self.close = weakref.finalize(self, self._stack.close)
         self._found: FlowResults | None = None
         self.trace: list[str] = []
 
@@ -153,13 +158,18 @@ class Ns3Simulation:
         except subprocess.TimeoutExpired:
             return False
         self._found = self._read(status)
-        self._folder.cleanup()
+        self.close()
         return True
 
     def _start(self) -> None:
         """Write the input and start the program."""
         source = self._root / "input"
-        source.write_text("\n".join(_lines(self._problem, self._traced)) + "\n")
+        try:
+            source.write_text("\n".join(_lines(self._problem, self._traced)) + "\n")
+        except OSError as error:
+            message = f"what ns-3 is given cannot be written: {error}"
+            hint = "make room among temporary files, or choose a folder by TMPDIR"
+            raise SimulationError(message, hint) from error
         with (
             (self._root / "output").open("wb") as output,
             (self._root / "errors").open("wb") as errors,
@@ -167,6 +177,7 @@ class Ns3Simulation:
             self._process = subprocess.Popen(  # noqa: S603 - the compiled program
                 [str(self._program), str(source)], stdout=output, stderr=errors
             )
+            self._stack.callback(_end, self._process)
 
     def _read(self, status: int) -> FlowResults:
         """What the program has written; SimulationError if it was killed or failed."""
@@ -239,12 +250,11 @@ class Ns3Simulation:
         n, m = len(self._problem.flows), len(self._problem.topology.links)
         return self._results(np.full((n, 2), -1), np.zeros((m, 3), np.int64), 0, 0)
 
-    def close(self) -> None:
-        """Kill the program, if it runs."""
-        if self._process is not None and self._process.poll() is None:
-            self._process.kill()
-            self._process.wait()
-        self._folder.cleanup()
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """Kill the program, if it runs."""
+    process.kill()
+    process.wait()
 
 
 class Ns3Simulator:
