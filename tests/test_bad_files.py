@@ -144,5 +144,5 @@ def test_counts_that_would_never_end_are_refused(tmp_path: Path) -> None:
     file = tmp_path / "x.toml"
     file.write_text('kind = "testbed.accuracy"\n')
     setting = Override.parse("data.n_scenes=1000000000000")
-    with pytest.raises(MidhaulError, match="10,000,000 of anything"):
+    with pytest.raises(MidhaulError, match=r"x\.toml .*10,000,000 of anything"):
         load_experiment(read_file(file), [setting])

@@ -62,6 +62,11 @@ def expected(
     """
     try:
         yield
+    except FileNotFoundError as error:
+        message = f"{said} there is no such file"
+        raise raises(
+            message, "check its name, and from which folder it counts"
+        ) from error
     except (OSError, ValueError, *also) as error:
         message = f"{said} {error}"
         raise raises(message, hint) from error

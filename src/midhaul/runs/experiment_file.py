@@ -240,6 +240,9 @@ def read_file(path: Path) -> ExperimentFile:
     try:
         values = documents.parse_toml(text)
     except ValueError as error:
+        if error.__cause__ is None:  # it is TOML, with a value that no key can mean
+            message = f"{path} cannot be used: {error}"
+            raise ConfigError(message, "give that key another value") from error
         message = f"{path} is no TOML: {error}"
         raise ConfigError(message, "texts need quotes, and = stands in each") from error
     return _with_sweep(ExperimentFile(path=path, values=values, lines=key_lines(text)))

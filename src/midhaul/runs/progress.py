@@ -71,7 +71,7 @@ class _Lines:
         if self._total is not None and self._done > 0:
             rest = (self._total - self._done) * (now - self._begin) / self._done
             left = f", {rest:.0f} s left"
-        self._say(f"{self._name}: {self._done:g}{of}{left}")
+        self._say(f"{self._name}: {round(self._done, 1):g}{of}{left}")
 
 
 class LineProgress:
@@ -87,7 +87,7 @@ class LineProgress:
     @contextmanager
     def task(self, name: str, total: float | None = None) -> Generator[Task]:
         """Begin a piece of work."""
-        self._say(name if total is None else f"{name}: {total:g}")
+        self._say(name if total is None else f"{name}: 0 of {total:g}")
         yield _Lines(name, total, self._say)
 
     def note(self, text: str) -> None:
