@@ -111,7 +111,7 @@ def test_progress_off_a_terminal_is_lines(capsys: pytest.CaptureFixture[str]) ->
     progress.note("a note")
     captured = capsys.readouterr()
     assert captured.out == ""
-    assert captured.err == "cells: 0 of 3\na note\n"
+    assert captured.err == "cells: 3\na note\n"
 
 
 def test_every_optional_library_has_an_extra_that_there_is() -> None:

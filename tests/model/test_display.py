@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 import pytest
 
-from midhaul.model import Detections
+from midhaul.model import Detections, Link, Topology
 from midhaul.model.display import MOST_ROWS, Display, Shown, short
 
 
@@ -91,3 +92,15 @@ def test_detections_show_the_best_first() -> None:
 def test_cells_are_written_for_people(value: object, text: str) -> None:
     """Numbers have four digits and thousands apart, nothing is a dash."""
     assert short(value) == text
+
+
+def test_a_large_topology_is_a_line_and_a_short_table() -> None:
+    """How much there is of what, and the first links."""
+    nodes = tuple(f"n{i}" for i in range(300))
+    links = tuple(Link(source=a, target=b) for a, b in pairwise(nodes))
+    topology = Topology(nodes=nodes, links=links, hosts=nodes[:7])
+    assert repr(topology) == "Topology(300 nodes, 7 of them hosts, 299 links)"
+    shown = topology._repr_html_()
+    assert "n0-&gt;n1" in shown
+    assert "n20-&gt;n21" not in shown
+    assert len(shown) < 10_000

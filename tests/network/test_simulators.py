@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 from tests.network.fake_simulator import FakeSimulator
@@ -81,6 +83,14 @@ def test_a_transport_that_there_is_not_is_named(name: str, near: str) -> None:
     with pytest.raises(ConfigError) as caught:
         transport_named(name)
     assert near in caught.value.hint
+
+
+@pytest.mark.parametrize("name", ["until_s", "sample_s"])
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_a_time_that_is_none_is_named(name: str, value: float) -> None:
+    """Before anything is simulated."""
+    with pytest.raises(ConfigError, match=f"{name} must be a number of seconds"):
+        midhaul.simulate(TOPOLOGY, FLOWS, with_=FakeSimulator(), **{name: value})
 
 
 def test_a_simulator_that_there_is_not_is_named() -> None:

@@ -14,6 +14,9 @@ def _none() -> Int64[np.ndarray, " 0"]:
     return np.zeros(0, np.int64)
 
 
+_WHOLE = ("source", "target", "size_bytes", "start_ns", "transport", "label", "after")
+
+
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
 class Flows(Shown):
     """``n`` flows, in any order of their starts.
@@ -33,8 +36,8 @@ class Flows(Shown):
         after: ``(k,)`` indices of flows, each below that of the one that waits.
 
     Raises:
-        ValueError: lengths differ, a size is below 1, a start is before 0, or a flow
-            waits for a later one.
+        ValueError: an array is none or of other numbers, lengths differ, a size is
+            below 1, a start is before 0, or a flow waits for a later one.
     """
 
     source: Int32[np.ndarray, " n"]
@@ -50,6 +53,12 @@ class Flows(Shown):
     def __post_init__(self) -> None:
         """Check what every simulator relies on."""
         n = len(self.source)
+        for name in _WHOLE:
+            array: object = getattr(self, name)
+            if not isinstance(array, np.ndarray) or array.dtype.kind not in "iu":
+                said = getattr(array, "dtype", type(array).__name__)
+                message = f"{name} must be an array of whole numbers, found {said}"
+                raise ValueError(message)
         for name in ("target", "size_bytes", "start_ns", "transport", "label"):
             found = len(getattr(self, name))
             if found != n and (found or name in ("target", "size_bytes", "start_ns")):

@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Annotated, Literal
+
+from annotated_types import Ge, Le
+
+from midhaul.model.bounds import check_bounds
+from midhaul.model.display import MOST_ROWS, Display, Shown, counted
 
 Discipline = Literal["fifo", "red", "codel", "fq_codel"]
 
@@ -23,17 +28,24 @@ class LinkQueue:
         has_ecn: true where a packet that can be marked is not dropped for that.
         target_s: codel: waiting time that is put up with.
         interval_s: codel: for how long more than that is.
+
+    Raises:
+        ConfigError: a number is out of its bounds.
     """
 
     discipline: Discipline = "fifo"
-    max_packets: int | None = None
-    max_bytes: int | None = None
-    mark_from: float = 0.0
-    mark_all_from: float = 0.0
-    mark_share: float = 1.0
+    max_packets: Annotated[int | None, Ge(1), Le(1_000_000_000_000)] = None
+    max_bytes: Annotated[int | None, Ge(1), Le(1_000_000_000_000)] = None
+    mark_from: Annotated[float, Ge(0), Le(1e9)] = 0.0
+    mark_all_from: Annotated[float, Ge(0), Le(1e9)] = 0.0
+    mark_share: Annotated[float, Ge(0), Le(1)] = 1.0
     has_ecn: bool = True
-    target_s: float = 0.005
-    interval_s: float = 0.1
+    target_s: Annotated[float, Ge(0), Le(1e6)] = 0.005
+    interval_s: Annotated[float, Ge(0), Le(1e6)] = 0.1
+
+    def __post_init__(self) -> None:
+        """Refuse what no queue can be."""
+        check_bounds(self)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,8 +83,8 @@ class Link:
         return self.rate_bps != float("inf") or self.delay_s > 0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Topology:
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+class Topology(Shown):
     """Nodes and links.
 
     Attributes:
@@ -103,3 +115,20 @@ class Topology:
         if strangers := set(self.hosts) - known:
             message = f"hosts must be nodes, found {', '.join(sorted(strangers))}"
             raise ValueError(message)
+
+    def _line(self) -> str:
+        """How much there is of what."""
+        hosts = f", {len(self.hosts):,} of them hosts" if self.hosts else ""
+        return f"{counted(len(self.nodes), 'node')}{hosts}, {len(self.links):,} links"
+
+    def _display(self) -> Display:
+        """The first links."""
+        return Display(
+            text=self._line(),
+            columns=("link", "rate_bps", "delay_s", "queue"),
+            rows=[
+                (link.name, link.rate_bps, link.delay_s, link.queue.discipline)
+                for link in self.links[:MOST_ROWS]
+            ],
+            n_rows=len(self.links),
+        )

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from midhaul.errors import ConfigError
 from midhaul.model.display import Display, Shown, counted
 
 if TYPE_CHECKING:
@@ -15,6 +16,16 @@ if TYPE_CHECKING:
 
     from midhaul.model import Flows, Topology
     from midhaul.network.transports import Transport
+
+
+MOST_S = 10**9
+"""Thirty years: nanoseconds of it are far from the end of 64 bits."""
+
+_MOST_NS = MOST_S * 10**9 + 1
+_MOST_SAMPLES = 1 << 27
+_MOST_SEED = 1 << 63
+MAX_DELAY_S = 1e6
+"""A delay, jitter or start of a rate is below it, so that times fit into 64 bits."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -40,8 +51,9 @@ def link_table(topology: Topology) -> LinkTable:
     """The links of a topology as arrays, in its order.
 
     Of several links between the same two nodes, the reverse of the i-th one is the i-th
-    the other way.
+    the other way. ConfigError if a link has a rate or a delay that cannot be.
     """
+    _check_links(topology)
     index = {name: i for i, name in enumerate(topology.nodes)}
     source = np.array([index[link.source] for link in topology.links], np.int32)
     target = np.array([index[link.target] for link in topology.links], np.int32)
@@ -63,6 +75,24 @@ def link_table(topology: Topology) -> LinkTable:
         ),
         reverse=reverse,
     )
+
+
+def _check_links(topology: Topology) -> None:
+    """Refuse what no arithmetic of simulators holds; ConfigError names the link."""
+    for link in topology.links:
+        rates = [link.rate_bps, *(rate for _, rate in link.rate_changes)]
+        times = [link.delay_s, link.jitter_s, *(when for when, _ in link.rate_changes)]
+        said = ""
+        if not link.rate_bps > 0 or not all(rate >= 0 for rate in rates):
+            said = f"a rate of {min(rates):g} bit/s, expected more than 0"
+        elif not all(0 <= one < MAX_DELAY_S for one in times):
+            said = f"a delay, a jitter or a change of its rate at {max(times):g} s, "
+            said += f"expected 0 to {MAX_DELAY_S:,.0f} s"
+        elif not 0 <= link.loss_share < 1:
+            said = f"a loss_share of {link.loss_share:g}, expected 0 to less than 1"
+        if said:
+            message = f"link {link.name} has {said}"
+            raise ConfigError(message, "a link that carries nothing is left out")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
@@ -121,6 +151,10 @@ class NetworkProblem:
         until_ns: when to stop; None: when every flow has ended.
         watched: indices of flows whose window, rate and queue are kept over time.
         sample_ns: how often queues are looked at; 0: never.
+
+    Raises:
+        ConfigError: a time or the seed is out of its bounds, a flow that is watched is
+            none, or queues are looked at more often than can be kept.
     """
 
     topology: Topology
@@ -133,16 +167,45 @@ class NetworkProblem:
     watched: tuple[int, ...] = ()
     sample_ns: int = 0
 
+    def __post_init__(self) -> None:
+        """Refuse what no simulator can do."""
+        for name, found in (("until", self.until_ns), ("sample", self.sample_ns)):
+            if found is not None and not 0 <= found < _MOST_NS:
+                message = (
+                    f"{name}_s must be from 0 to {MOST_S:,.0f}, found {found / 1e9:g}"
+                )
+                raise ConfigError(message)
+        if not -_MOST_SEED <= self.seed < _MOST_SEED:
+            message = f"a seed has 64 bits, found {self.seed}"
+            raise ConfigError(message, "take a smaller number")
+        for flow in self.watched:
+            if not 0 <= flow < len(self.flows):
+                message = (
+                    f"watched names flow {flow}, and there are {len(self.flows):,}"
+                )
+                raise ConfigError(message, "flows are numbered from 0")
+        span_ns = self.until_ns
+        if span_ns is None:
+            span_ns = int(self.flows.start_ns.max(initial=0))
+        n_samples = span_ns // self.sample_ns if self.sample_ns else 0
+        if n_samples * len(self.topology.links) > _MOST_SAMPLES:
+            message = (
+                f"queues of {len(self.topology.links):,} links looked at every "
+                f"{self.sample_ns / 1e9:g} s over {span_ns / 1e9:g} s are more than "
+                "can be kept"
+            )
+            raise ConfigError(message, "raise sample_s, or set it to 0")
+
 
 def fingerprint(problem: NetworkProblem) -> bytes:
     """What tells a problem from any other, to find the state of another one by.
 
     Arrays, topology and transports count; what only says when to stop does as well.
     """
-    flows, routes = problem.flows, problem.routes
+    flows, routes, topology = problem.flows, problem.routes, problem.topology
     digest = hashlib.blake2b(digest_size=16)
     rest = (
-        problem.topology,
+        (topology.nodes, topology.links, topology.hosts),
         problem.transports,
         problem.switch_buffer_bytes,
         problem.seed,

@@ -168,10 +168,13 @@ class FlowResults(Shown):
         """How watched flows fared, as a data frame of pandas.
 
         Raises:
-            DataError: no flow was watched.
+            DataError: no flow was watched, or the simulator follows none.
             PrerequisiteError: pandas is not installed.
         """
         if self.timeline is None:
+            if self.problem is not None and self.problem.watched:
+                message = "this simulator follows no flow over time"
+                raise DataError(message, "packet, fluid and kernel do")
             message = "no flow was watched, so there is no timeline"
             raise DataError(message, "name some: watched=(0, 1)")
         found = self.timeline

@@ -6,12 +6,13 @@ They are imported when they are chosen, so that a config can be read with the co
 from __future__ import annotations
 
 import importlib.util
+import math
 import time
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from midhaul.errors import ConfigError, choice_hint, require
+from midhaul.errors import ConfigError, require
 from midhaul.network.problem import NetworkProblem
 from midhaul.network.transports import RdmaTransport, TcpTransport, Transport
 from midhaul.network.work import work_off
@@ -39,6 +40,16 @@ SIMULATORS: Registry[Callable[..., Simulator]] = Registry(
     },
 )
 """What tells what becomes of flows; the last two are judges from outside."""
+
+JUDGES = ("ns3", "kernel")
+"""Those that are programs of their own, whose work nobody can predict by a probe."""
+
+WITHOUT_TIMELINES = ("links", "ns3")
+"""Simulators that follow no flow over time: a flow is at each link by itself, or ns-3
+is not asked."""
+
+WITH_SAMPLES = ("packet",)
+"""Simulators that look at queues over time."""
 
 _KERNELS = {
     "fluid": ("midhaul.network.fluid",),
@@ -84,7 +95,7 @@ def transport_named(name: str) -> Transport:
     if name in TRANSPORTS:
         return TRANSPORTS[name]
     message = f"unknown transport {name!r}"
-    raise ConfigError(message, choice_hint(name, TRANSPORTS))
+    raise ConfigError(message, f"choose one of: {', '.join(TRANSPORTS)}")
 
 
 def simulate(  # noqa: PLR0913  most of it has a default
@@ -119,7 +130,8 @@ def simulate(  # noqa: PLR0913  most of it has a default
 
     Raises:
         ConfigError: there is no simulator or transport of that name, a flow has no way,
-            or the simulator cannot simulate what is asked for.
+            a time or a flow that is watched cannot be, or the simulator cannot simulate
+            what is asked for.
         PrerequisiteError: a library or a program that it needs is missing.
     """
     require("numba", "network")
@@ -135,14 +147,22 @@ def simulate(  # noqa: PLR0913  most of it has a default
         routes=routes,
         transports=known,
         seed=seed,
-        until_ns=None if until_s is None else round(until_s * 1e9),
+        until_ns=None if until_s is None else _ns("until_s", until_s),
         watched=tuple(watched),
-        sample_ns=round(sample_s * 1e9),
+        sample_ns=_ns("sample_s", sample_s),
     )
     simulator = simulator_named(with_) if isinstance(with_, str) else with_
     simulation = simulator.begin(problem)
     work_off(simulation)
     return replace(simulation.results(), problem=problem)
+
+
+def _ns(name: str, seconds: float) -> int:
+    """Seconds in nanoseconds; ConfigError where they are none."""
+    if not math.isfinite(seconds):
+        message = f"{name} must be a number of seconds, found {seconds:g}"
+        raise ConfigError(message, "leave it out to simulate until all has ended")
+    return round(seconds * 1e9)
 
 
 KERNELS = tuple(_KERNELS)

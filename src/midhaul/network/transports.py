@@ -8,7 +8,12 @@ of dropping (PFC), and goes back to the first packet that is missing.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from annotated_types import Ge, Gt, Le
+
+from midhaul.errors import ConfigError
+from midhaul.model.bounds import check_bounds
 
 if TYPE_CHECKING:
     import numpy as np
@@ -40,19 +45,26 @@ class TcpTransport:
         is_paced: true where segments are spread over the round trip.
         has_hystart: whether slow start of Cubic ends at the first signs of a queue.
         stack: whose details are followed: those of ns-3.37, or of Linux.
+
+    Raises:
+        ConfigError: a number is out of its bounds.
     """
 
     congestion: TcpCongestion = "cubic"
-    segment_bytes: int = 1448
-    initial_window: int = 10
-    min_timeout_s: float = 0.2
-    connect_timeout_s: float = 1.0
-    acks_every: int = 2
-    ack_delay_s: float = 0.04
-    linger_s: float = 0.001
+    segment_bytes: Annotated[int, Ge(1), Le(65_495)] = 1448
+    initial_window: Annotated[int, Ge(1), Le(1_000_000)] = 10
+    min_timeout_s: Annotated[float, Gt(0), Le(1e6)] = 0.2
+    connect_timeout_s: Annotated[float, Gt(0), Le(1e6)] = 1.0
+    acks_every: Annotated[int, Ge(1), Le(1_000_000)] = 2
+    ack_delay_s: Annotated[float, Ge(0), Le(1e6)] = 0.04
+    linger_s: Annotated[float, Ge(0), Le(1e6)] = 0.001
     is_paced: bool = False
     has_hystart: bool = True
     stack: Literal["ns3", "linux"] = "ns3"
+
+    def __post_init__(self) -> None:
+        """Refuse what no sender can be."""
+        check_bounds(self)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,27 +97,45 @@ class RdmaTransport:
         low_s: timely: round trip below which it speeds up.
         high_s: timely: round trip above which it slows down.
         as_fork: true where the quirks of that simulator are followed, to compare.
+
+    Raises:
+        ConfigError: a number is out of its bounds, or two of them contradict each
+            other.
     """
 
     congestion: RdmaCongestion = "dctcp"
-    mtu_bytes: int = 1000
-    window_bytes: int = 0
-    timeout_s: float | None = 0.004
-    min_rate_bps: float = 100e6
-    max_rate_bps: float = float("inf")
-    base_rtt_s: float = 0.0
+    mtu_bytes: Annotated[int, Ge(1), Le(65_495)] = 1000
+    window_bytes: Annotated[int, Ge(0), Le(1_000_000_000_000)] = 0
+    timeout_s: Annotated[float | None, Gt(0), Le(1e6)] = 0.004
+    min_rate_bps: Annotated[float, Ge(1), Le(1e15)] = 100e6
+    max_rate_bps: Annotated[float, Ge(1)] = float("inf")
+    base_rtt_s: Annotated[float, Ge(0), Le(1e6)] = 0.0
     has_pfc: bool = True
-    ecn_min_bytes: int = 10_000
-    ecn_max_bytes: int = 10_000
-    ecn_share: float = 1.0
-    ecn_rate_bps: float = 10e9
-    utilisation: float = 0.95
-    additive_bps: float = 0.0
-    hyper_bps: float = 0.0
-    rounds: int = 5
-    low_s: float = 50e-6
-    high_s: float = 125e-6
+    ecn_min_bytes: Annotated[int, Ge(0), Le(1_000_000_000_000)] = 10_000
+    ecn_max_bytes: Annotated[int, Ge(0), Le(1_000_000_000_000)] = 10_000
+    ecn_share: Annotated[float, Ge(0), Le(1)] = 1.0
+    ecn_rate_bps: Annotated[float, Ge(0), Le(1e15)] = 10e9
+    utilisation: Annotated[float, Gt(0), Le(1)] = 0.95
+    additive_bps: Annotated[float, Ge(0), Le(1e15)] = 0.0
+    hyper_bps: Annotated[float, Ge(0), Le(1e15)] = 0.0
+    rounds: Annotated[int, Ge(0), Le(1_000_000)] = 5
+    low_s: Annotated[float, Ge(0), Le(1e6)] = 50e-6
+    high_s: Annotated[float, Gt(0), Le(1e6)] = 125e-6
     as_fork: bool = False
+
+    def __post_init__(self) -> None:
+        """Refuse what no sender can be."""
+        check_bounds(self)
+        pairs = [("min_rate_bps", "max_rate_bps")]
+        if self.congestion == "dcqcn":
+            pairs.append(("ecn_min_bytes", "ecn_max_bytes"))
+        if self.congestion == "timely":
+            pairs.append(("low_s", "high_s"))
+        for less, more in pairs:
+            least, most = getattr(self, less), getattr(self, more)
+            if least > most:
+                message = f"{more} must be at least {less}, found {most} below {least}"
+                raise ConfigError(message, f"raise {more}, or lower {less}")
 
 
 Transport = TcpTransport | RdmaTransport

@@ -87,7 +87,7 @@ class LineProgress:
     @contextmanager
     def task(self, name: str, total: float | None = None) -> Generator[Task]:
         """Begin a piece of work."""
-        self._say(name if total is None else f"{name}: 0 of {total:g}")
+        self._say(name if total is None else f"{name}: {total:g}")
         yield _Lines(name, total, self._say)
 
     def note(self, text: str) -> None:

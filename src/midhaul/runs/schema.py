@@ -154,18 +154,22 @@ def bounds(metadata: Sequence[Any]) -> str:
         for part in parts:
             match part:
                 case Ge(ge=limit):
-                    texts.append(f"at least {limit}")
+                    texts.append(f"at least {_limit(limit)}")
                 case Gt(gt=limit):
-                    texts.append(f"more than {limit}")
+                    texts.append(f"more than {_limit(limit)}")
                 case Le(le=limit):
-                    texts.append(f"at most {limit}")
+                    texts.append(f"at most {_limit(limit)}")
                 case Lt(lt=limit):
-                    texts.append(f"less than {limit}")
+                    texts.append(f"less than {_limit(limit)}")
                 case MinLen(min_length=limit):
                     texts.append(f"{limit} or more of them")
                 case _:
                     pass
     return "".join(f", {text}" for text in texts)
+
+
+def _limit(limit: Any) -> str:
+    return f"{limit:g}" if isinstance(limit, float) else str(limit)
 
 
 _WIDTH = 88

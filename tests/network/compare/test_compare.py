@@ -64,6 +64,11 @@ def perform(folder: Path, **changes: object) -> Run:
         ({"grid": {"transport": ["bbr"]}}, "none of cubic"),
         ({"grid": {"simulator": ["fluid", "fluid"]}}, "same value twice"),
         ({"reference": "links"}, "must be one of fluid; packet"),
+        ({"grid": {"queue.size": [1]}}, "grid.queue.size: .*unknown key"),
+        ({"grid": {"queue.discipline": ["fifo", "fq"]}}, "grid.queue.discipline: "),
+        ({"grid": {"queue.max_packets": [0]}}, "greater than or equal to 1, found 0"),
+        ({"grid": {"cable.uplinks.rate_bps": [0.0]}}, "greater than 0, found 0"),
+        ({"grid": {"cable.uplinks.rate_bps": ["fast"]}}, "expected a number"),
     ],
 )
 def test_grids_that_cannot_be_are_refused(changes: dict[str, Any], words: str) -> None:
@@ -72,9 +77,7 @@ def test_grids_that_cannot_be_are_refused(changes: dict[str, Any], words: str) -
         read(**changes)
 
 
-@pytest.mark.parametrize(
-    "key", ["cable.uplink.rate_bps", "cable.uplinks.rate", "queue.size"]
-)
+@pytest.mark.parametrize("key", ["cable.uplink.rate_bps", "cable.uplinks.rate"])
 def test_keys_that_the_topology_does_not_have_are_named(key: str) -> None:
     """The hint says which there are."""
     with pytest.raises(ConfigError, match=key.rpartition(".")[2]):

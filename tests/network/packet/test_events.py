@@ -5,9 +5,11 @@ from __future__ import annotations
 import heapq
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from midhaul.errors import SimulationError
 from midhaul.network.packet import events
 
 
@@ -51,6 +53,13 @@ def test_pool_gives_each_index_once_also_when_it_grows() -> None:
     taken += [int(events.take(free, meta)) for _ in range(7)]
     assert sorted(taken) == list(range(9))
     assert int(meta[events.N_FREE]) == 0
+
+
+def test_a_table_that_never_stops_growing_is_the_end() -> None:
+    """It is said, with what makes it smaller, before the machine is full."""
+    with pytest.raises(SimulationError, match="cells does not fit") as caught:
+        events.larger(np.zeros((4, 5), np.int64), 1 << 40)
+    assert "sample_s" in caught.value.hint
 
 
 def test_chance_is_even_and_the_same_for_a_seed() -> None:

@@ -237,6 +237,11 @@ def test_compiled_and_plain_kernels_agree() -> None:
     assert transmission_ns(54, 10**12) == 0
 
 
+def queued(**queue: Any) -> dict[str, Topology]:
+    """Two nodes whose links have this queue."""
+    return {"topology": two_nodes(**queue)}
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -250,6 +255,13 @@ def test_compiled_and_plain_kernels_agree() -> None:
             "link back",
         ),
         ({"topology": two_nodes(rate_bps=0.0)}, "rate"),
+        (queued(max_bytes=1000), "holds 1,000 bytes, and a full packet has 1,054"),
+        (queued(discipline="red", mark_from=9.0, mark_all_from=3.0), "each from 3 on"),
+        (queued(discipline="red"), "marks or drops each packet"),
+        (
+            queued(discipline="red", max_packets=5, mark_from=9.0, mark_all_from=9.0),
+            "holds 5 packets, and marks from 9 on",
+        ),
     ],
 )
 def test_what_it_cannot_simulate_is_refused(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -27,6 +28,16 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 KIND = KINDS["network.simulate"]
+
+
+class Untimed(FakeSimulator):
+    """Follows no flow over time, and looks at no queue."""
+
+    def begin(self, problem: Any, state: Any = None) -> FakeSimulation:
+        """Begin as one that is asked for neither."""
+        return super().begin(replace(problem, watched=(), sample_ns=0), state)
+
+
 SHORT = {
     "simulator": "packet",
     "flows": [
@@ -105,6 +116,11 @@ def test_experiments_that_cannot_be_are_refused(
         ({"watched": [800]}, "watched names flow 800"),
         ({"flows": [{"kind": "cameras", "targets": "*"}]}, "must be one host"),
         ({"routing": {"weights": "file"}}, "says nothing of weights"),
+        ({"flows": [{"rate_hz": 1e-9, "n_flows": 9}]}, "would start over 9e+09 s"),
+        (
+            {"flows": [{"sizes": {"kind": "fixed", "mean_bytes": 1e20}}]},
+            "would start over",
+        ),
     ],
 )
 def test_what_the_network_does_not_have_is_named(
@@ -217,6 +233,7 @@ def test_a_killed_run_goes_on_and_ends_as_one_that_was_not(
     monkeypatch.setattr(FakeSimulation, "__init__", note)
     simulate(config, run, SilentProgress())
     assert begun == [n_kept]
+    assert not (run.dir / "files" / "states").exists()
     for table in tables.SIMULATE_TABLES:
         if table.name not in {"simulations", "summary"}:
             assert run.read(table).equals(whole.read(table)), table.name
@@ -261,6 +278,29 @@ def test_a_load_above_1_is_said(tmp_path: Path) -> None:
     assert not run.verdict.is_valid
     assert "gateway" in run.verdict.reasons[0]
     assert "never end" in run.verdict.reasons[0]
+
+
+def test_queues_that_rdma_does_not_have_are_told(tmp_path: Path) -> None:
+    """They are no mistake, as others of a comparison may have them."""
+    queues = [{"max_packets": 5}]
+    run = perform(tmp_path, queues=queues, transports=[{"kind": "hpcc"}])
+    assert run.verdict is not None
+    assert any("queues of RDMA" in text for text in run.verdict.remarks)
+
+
+def test_who_follows_no_flow_over_time_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Beside the verdict and in the report, not by an empty place alone."""
+    monkeypatch.setitem(SIMULATORS._entries, "links", Entry(place=Untimed))
+    run = perform(tmp_path, simulator="links", watched=[1, 2])
+    assert run.verdict is not None
+    assert run.verdict.is_valid
+    assert any("no timeline, as links follows" in text for text in run.verdict.remarks)
+    page = run.report().path.read_text(encoding="utf-8")
+    assert "links follows no flow over time" in page
+    assert "links does not look at them" in page
+    assert run.count("timeline") == 0
 
 
 def test_the_report_shows_slowdowns_links_and_timelines(tmp_path: Path) -> None:

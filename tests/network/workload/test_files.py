@@ -84,7 +84,7 @@ def test_what_is_no_flow_is_left_out_and_counted(tmp_path: Path) -> None:
     ]
     assert all(tally.is_too_many for tally in found.tallies)
     assert found.tallies[0].places[0].endswith("flows.csv, row 2")
-    assert "no size of at least 1 byte" in found.tallies[0].sentence
+    assert "no size of 1 byte to 9 PB" in found.tallies[0].sentence
 
 
 @pytest.mark.parametrize(

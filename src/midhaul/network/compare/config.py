@@ -8,10 +8,16 @@ from typing import TYPE_CHECKING, Any, Self
 
 from pydantic import model_validator
 
-from midhaul.errors import suggestion
-from midhaul.network.simulate.config import ScenarioConfig
+from midhaul.errors import ConfigError, suggestion
+from midhaul.model import LinkQueue
+from midhaul.network.simulate.config import (
+    CableConfig,
+    ScenarioConfig,
+)
+from midhaul.network.simulate.shapes import CABLE_KEYS
 from midhaul.network.simulators import SIMULATORS
 from midhaul.runs.config import setting
+from midhaul.runs.section import section
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -55,6 +61,8 @@ class NetworkCompareConfig(ScenarioConfig):
                 near = suggestion(head, _KEYS)
                 message = f"grid has a key {key!r} without values or meaning{near}"
                 raise ValueError(message)
+            for value in values:
+                _check(key, value)
             choices = {"simulator": list(SIMULATORS), "transport": known}.get(key, [])
             for value in values if choices else ():
                 if value not in choices:
@@ -69,6 +77,24 @@ class NetworkCompareConfig(ScenarioConfig):
             message = f"reference must be one of {'; '.join(names)}"
             raise ValueError(message)
         return self
+
+
+class _EveryQueue(section(LinkQueue)):
+    """What a grid can say of the queues of all links."""
+
+
+def _check(key: str, value: Any) -> None:
+    """Refuse, with a ValueError, what a queue or a cable cannot be told."""
+    head, _, rest = key.partition(".")
+    try:
+        if head == "queue":
+            _EveryQueue(**{rest: value})
+        elif head == "cable" and rest.rpartition(".")[2] in CABLE_KEYS:
+            CableConfig(name=rest, **{rest.rpartition(".")[2]: value})
+    except ConfigError as error:
+        said = error.message.partition(":")[2].strip()
+        message = f"grid.{key}: {said}"
+        raise ValueError(message) from error
 
 
 def _said(key: str, value: object) -> str:

@@ -20,7 +20,9 @@ Differences from the paper:
 2. Any simulator of packets is taken, with its transports and queues; the paper has one
    of its own for DCTCP.
 3. Links that are alike are not put together, and none is left out.
-4. Behind the link receivers are reached without bound. The links that acknowledgements
+4. A flow has no timeline, as it is at every link by itself, and queues are not looked
+   at over time.
+5. Behind the link receivers are reached without bound. The links that acknowledgements
    come back over carry those of this link only; the paper takes their bytes off rates.
 """
 

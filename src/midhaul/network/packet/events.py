@@ -19,10 +19,14 @@ pointers; both take an index in brackets, which is all that is asked of them her
 
 from __future__ import annotations
 
+import contextlib
+import math
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 from numba import njit  # pyright: ignore[reportUnknownVariableType]
+
+from midhaul.errors import SimulationError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -42,6 +46,7 @@ KIND_BITS, OBJECT_BITS = 3, 24
 CODE_BITS = KIND_BITS + OBJECT_BITS
 MOST_OBJECTS = 1 << OBJECT_BITS
 MOST_SEQUENCES = 1 << (63 - CODE_BITS)
+_MOST_CELLS = 1 << 30
 _CODE = (1 << CODE_BITS) - 1
 _KIND = (1 << KIND_BITS) - 1
 
@@ -205,8 +210,22 @@ def empty_heap(n: int) -> Heap:
 
 
 def larger(array: np.ndarray, n: int) -> np.ndarray:
-    """A copy with ``n`` rows, zeros below those that there were."""
-    grown = np.zeros((n, *array.shape[1:]), array.dtype)
+    """A copy with ``n`` rows, zeros below those that there were.
+
+    SimulationError where that is more than what is under way at once ever takes, or
+    than the machine has.
+    """
+    shape = (n, *array.shape[1:])
+    n_cells, grown = math.prod(shape), None
+    if n_cells <= _MOST_CELLS:
+        with contextlib.suppress(MemoryError):
+            grown = np.zeros(shape, array.dtype)
+    if grown is None:
+        message = (
+            f"a table of the simulation of {n_cells:,} cells does not fit into memory"
+        )
+        hint = "look at queues less often (sample_s), watch fewer flows, or lower the "
+        raise SimulationError(message, hint + "load")
     grown[: len(array)] = array
     return grown
 

@@ -43,7 +43,13 @@ class PacketSimulator:
             )
 
             return begin_tcp(problem, state)
-        message = f"expected transports of one family, found {len(families)}"
+        names = ", ".join(
+            f"{one.congestion} ({'RDMA' if isinstance(one, RdmaTransport) else 'TCP'})"
+            for one in problem.transports
+        )
+        message = f"one network has flows of one family, found {names or 'none'}"
         raise ConfigError(
-            message, "simulate RDMA and TCP apart; a network that mixes them is not in"
+            message,
+            "give all flows a transport of TCP or all one of RDMA, or simulate them "
+            "apart, each with its share of the rates; fluid takes both",
         )

@@ -10,6 +10,7 @@ import numpy as np
 
 from midhaul.errors import ConfigError
 from midhaul.model import Flows, Tally
+from midhaul.network.problem import MOST_S
 from midhaul.network.simulate.from_run import flows_of_run
 from midhaul.network.topology.wiring import racks
 from midhaul.network.workload import arrivals as laws
@@ -178,6 +179,13 @@ def _drawn(
             n = round(_N_PILOT * asked.duration_s / max(pilot_s, 1e-12))
         flows = drawn(_bounded(n or _USUAL_FLOWS, asked))
         span_s = asked.duration_s or horizon_s(flows, load)
+    if not span_s <= MOST_S:
+        message = (
+            f"flows {asked.name!r} would start over {span_s:.3g} s, expected "
+            f"{MOST_S:,} s at most"
+        )
+        hint = "fewer or smaller flows, faster links, or a higher load or rate_hz"
+        raise ConfigError(message, hint)
     starts = arrivals.draw(
         np.random.default_rng([*seed, 2]), len(flows), max(1, round(span_s * 1e9))
     )

@@ -12,6 +12,7 @@ from pydantic import model_validator
 
 from midhaul.errors import suggestion
 from midhaul.model import LinkQueue
+from midhaul.network.problem import MOST_S
 from midhaul.network.simulate.shapes import RUN, RUN_CABLES, SHAPES, ShapeName
 from midhaul.network.simulators import SimulatorName, TransportName
 from midhaul.network.transports import RdmaTransport, TcpTransport
@@ -218,13 +219,14 @@ class FlowsConfig(Section):
         "Time in which flows start, instead of n_flows; the plan's slot by default "
         "(run).",
         gt=0,
+        le=MOST_S,
     )
     n_flows: int | None = setting(
         None, "How many (drawn), or rounds (incast, all-reduce).", ge=1
     )
     n_cameras: int = setting(1, "Cameras at each source (cameras).", ge=1)
     jitter_s: float = setting(
-        0.0, "Most by which chance delays a frame (cameras).", ge=0
+        0.0, "Most by which chance delays a frame (cameras).", ge=0, le=MOST_S
     )
     layers_bytes: tuple[int, ...] = setting(
         (60_000_000, 25_000_000, 5_000_000),
@@ -235,8 +237,10 @@ class FlowsConfig(Section):
     size_bytes: int = setting(
         1_000_000, "What each node has (incast, all-reduce, all-to-all).", ge=1
     )
-    gap_s: float = setting(0.0, "Time between rounds (incast, all-reduce).", ge=0)
-    begins_s: float = setting(0.0, "When the first may start.", ge=0)
+    gap_s: float = setting(
+        0.0, "Time between rounds (incast, all-reduce).", ge=0, le=MOST_S
+    )
+    begins_s: float = setting(0.0, "When the first may start.", ge=0, le=MOST_S)
 
     @model_validator(mode="after")
     def _amount_is_said(self) -> Self:
@@ -303,7 +307,7 @@ class ScenarioConfig(Config):
         ge=0,
     )
     until_s: float | None = setting(
-        None, "When to stop; when every flow has ended by default.", gt=0
+        None, "When to stop; when every flow has ended by default.", gt=0, le=MOST_S
     )
     watched: tuple[int, ...] = setting(
         (), "Numbers of flows whose window and rate are kept over time."
@@ -316,6 +320,7 @@ class ScenarioConfig(Config):
         "How often queues are looked at; 0: never; by default 500 times while flows "
         "start.",
         ge=0,
+        le=MOST_S,
     )
     max_unfinished_share: float = setting(
         0.01,

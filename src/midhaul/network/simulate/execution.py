@@ -8,6 +8,7 @@ was killed and resumed has the tables of one that was not.
 
 from __future__ import annotations
 
+import contextlib
 import zipfile
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +16,7 @@ import numpy as np
 
 from midhaul.errors import DataError
 from midhaul.network.simulate import tables
-from midhaul.network.simulators import simulator_named, warm
+from midhaul.network.simulators import JUDGES, simulator_named, warm
 from midhaul.network.slowdown import judged_flows
 from midhaul.network.work import packet_hops, predict, work_off
 from midhaul.runs import store
@@ -90,6 +91,8 @@ class CaseWork:
         found = simulation.results()
         self._write(found)
         self._state_file.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # there is none, or others have states
+            self._state_file.parent.rmdir()
         return self._row(found, self._took_s + took_s)
 
     def _begin(self) -> Simulation:
@@ -105,6 +108,10 @@ class CaseWork:
                 self._say(f"{case.name} goes on at {simulation.share_done:.0%}")
                 return simulation
         self._took_s = 0.0
+        if case.simulator in JUDGES:
+            n = len(case.problem.flows)
+            self._say(f"{case.name}: {n:,} flows; nobody predicts how long that takes")
+            return simulator.begin(case.problem)
         estimate = predict(simulator, case.problem)
         self._say(f"{case.name}: {estimate.sentence}")
         if estimate.seconds is not None:

@@ -26,11 +26,11 @@ from midhaul.network.simulate.shapes import (
     SHAPES,
     built,
 )
-from midhaul.network.simulators import TRANSPORTS
+from midhaul.network.simulators import TRANSPORTS, WITH_SAMPLES, WITHOUT_TIMELINES
 from midhaul.network.topology.graphml import read_graphml
 from midhaul.network.topology.json_form import read_json
 from midhaul.network.topology.repetita import read_repetita
-from midhaul.network.transports import TcpTransport
+from midhaul.network.transports import RdmaTransport, TcpTransport
 from midhaul.network.workload.drawn import link_loads
 from midhaul.network.workload.edge import by_start, join_flows
 from midhaul.runs.section import value_of
@@ -57,11 +57,8 @@ _READERS: dict[str, Callable[[Path], FoundTopology]] = {
 }
 """Who reads a topology, by the ending of its file."""
 
-_WITH_TIMELINES = {"packet"}
+_WATCHED_UNASKED = {"packet"}
 """Simulators that tell how single flows fared without another kernel for it."""
-
-_WITH_SAMPLES = {"packet", "fluid", "links"}
-"""Simulators that look at queues over time."""
 
 _N_SAMPLES = 500
 _FEW_FLOWS = 50
@@ -147,8 +144,36 @@ def case_of(
         transports=tuple(known),
         settings=point,
         offered=offered,
-        tallies=(*tallies, *full),
+        tallies=(
+            *tallies,
+            *full,
+            *_not_told(config, simulator),
+            *_not_used(config, point, problem),
+        ),
     )
+
+
+def _not_told(config: ScenarioConfig, simulator: str) -> list[Tally]:
+    """Flows that are to be watched by a simulator that follows none."""
+    n = len(config.watched)
+    if not n or simulator not in WITHOUT_TIMELINES:
+        return []
+    what = f"flows to be watched have no timeline, as {simulator} follows no flow"
+    advice = "The simulators packet, fluid and kernel do."
+    return [Tally(what=what, n=n, of=n, max_share=1.0, advice=advice)]
+
+
+def _not_used(
+    config: ScenarioConfig, point: Point, problem: NetworkProblem
+) -> list[Tally]:
+    """Queues that are asked for, in a network of RDMA, which has none of these."""
+    is_asked = bool(config.queues) or any(key.startswith("queue.") for key in point)
+    if not is_asked or not isinstance(problem.transports[0], RdmaTransport):
+        return []
+    n = len(problem.topology.links)
+    what = "links have queues of RDMA, whatever queues and grid say of them"
+    advice = "Switches of RDMA have switch_buffer_bytes, and mark by ecn_min_bytes."
+    return [Tally(what=what, n=n, of=n, max_share=1.0, advice=advice)]
 
 
 def topology_of(config: ScenarioConfig, point: Point | None = None) -> Topology:
@@ -221,11 +246,7 @@ def _with_queues(config: ScenarioConfig, topology: Topology, point: Point) -> To
         for i in fitting:
             links[i] = replace(links[i], queue=queue)
     if changes:
-        try:
-            links = [replace(x, queue=replace(x.queue, **changes)) for x in links]
-        except TypeError as error:
-            message = f"grid has a key of a queue that there is not: {error}"
-            raise ConfigError(message, "such as queue.discipline") from error
+        links = [replace(x, queue=replace(x.queue, **changes)) for x in links]
     return replace(topology, links=tuple(links))
 
 
@@ -284,14 +305,14 @@ def flows_of(config: ScenarioConfig, topology: Topology) -> Drawn:
 def _watched(config: ScenarioConfig, flows: Flows, simulator: str) -> tuple[int, ...]:
     """The flows that are named, and some more, from the median size to the largest.
 
-    Where flows have no timeline, only those that are named, which is then refused.
+    Where it takes another kernel, or there are no timelines, those that are named only.
     """
     n = len(flows)
     for flow in config.watched:
         if not 0 <= flow < n:
             message = f"watched names flow {flow}, and there are {n:,}"
             raise ConfigError(message, f"flows have the numbers 0 to {n - 1}")
-    n_more = config.n_watched if simulator in _WITH_TIMELINES else 0
+    n_more = config.n_watched if simulator in _WATCHED_UNASKED else 0
     order = np.argsort(flows.size_bytes, kind="stable")
     shares = np.linspace(0.5, 1.0, n_more)
     more = order[np.round(shares * (n - 1)).astype(int)].tolist() if n else []
@@ -302,7 +323,7 @@ def _sample_ns(config: ScenarioConfig, flows: Flows, simulator: str) -> int:
     """How often queues are looked at; a judge that cannot is asked only if told."""
     if config.sample_s is not None:
         return round(config.sample_s * 1e9)
-    if simulator not in _WITH_SAMPLES:
+    if simulator not in WITH_SAMPLES:
         return 0
     span = int(flows.start_ns.max(initial=0))
     if config.until_s is not None:

@@ -11,6 +11,7 @@ import numpy as np
 from midhaul.network import charts
 from midhaul.network.simulate import tables
 from midhaul.network.simulate.metrics import METRICS, simulated_flows
+from midhaul.network.simulators import WITH_SAMPLES, WITHOUT_TIMELINES
 from midhaul.network.slowdown import WORDS
 from midhaul.report import Cell, DataTable, Figure, Page, PageSection
 from midhaul.report.axes import Axis, Series
@@ -276,6 +277,12 @@ def _queues(
 ) -> Figure | str:
     names = {x["link"]: str(x["name"]) for x in links}
     rows = _rows_of(view, tables.LINK_QUEUES, configuration, "link, time_s")
+    if not rows and all(x["queue_p50_bytes"] is None for x in links):
+        simulator = _simulator(view, configuration)
+        said = "were not looked at: sample_s says how often."
+        if simulator not in WITH_SAMPLES:
+            said = f"{simulator} does not look at them, packet does."
+        return f"Queues over time: {said}"
     if not rows:
         return "Queues over time: nothing waited when they were looked at."
     most: dict[int, int] = {}
@@ -298,8 +305,12 @@ def _queues(
 
 
 def timeline_chapter(view: View, configuration: int) -> PageSection | None:
-    """How watched flows fared; None where none was watched."""
+    """How watched flows fared, or why that is not told; None where none was watched."""
     rows = _rows_of(view, tables.TIMELINE, configuration, "flow, time_s")
+    simulator = _simulator(view, configuration)
+    if not rows and simulator in WITHOUT_TIMELINES:
+        text = f"There are none: {simulator} follows no flow over time, packet does."
+        return PageSection(title="Flows over time", items=gather((text,)))
     if not rows:
         return None
     # The longest first, as there is most to see of it.
@@ -330,6 +341,12 @@ def timeline_chapter(view: View, configuration: int) -> PageSection | None:
             )
         )
     return PageSection(title="Flows over time", items=gather(figures))
+
+
+def _simulator(view: View, configuration: int) -> str:
+    """The name of what simulated a configuration."""
+    rows = view.rows(tables.CONFIGURATIONS)
+    return next(r["simulator"] for r in rows if r["configuration"] == configuration)
 
 
 def _flow_names(

@@ -122,7 +122,7 @@ LINKS = Table(
 LINK_QUEUES = Table(
     "link_queues",
     "What waited for one link at one time; of the 20 links at which most waited, at "
-    "most 5,000 times.",
+    "most 5,000 times. Of the simulator packet only.",
     (
         CONFIGURATION,
         LINK,
@@ -133,7 +133,8 @@ LINK_QUEUES = Table(
 
 TIMELINE = Table(
     "timeline",
-    "How a watched flow fared, a row each time something of it changed.",
+    "How a watched flow fared, a row each time something of it changed; none of the "
+    "simulators links and ns3, which follow no flow over time.",
     (
         CONFIGURATION,
         Column("flow", INT, "Which flow."),

@@ -7,15 +7,17 @@ plans of gateways have such rows; whoever has them hands them over as they are.
 from __future__ import annotations
 
 import math
+from collections import Counter
 from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any, cast, get_args
 
 import numpy as np
 
-from midhaul.errors import DataError, choice_hint, suggestion
+from midhaul.errors import ConfigError, DataError, choice_hint, suggestion
 from midhaul.model import Link, LinkQueue, Topology
 from midhaul.model.display import Shown
 from midhaul.model.topology import Discipline
+from midhaul.network.problem import MAX_DELAY_S
 from midhaul.network.topology.wiring import MAX_NODES
 
 if TYPE_CHECKING:
@@ -86,6 +88,10 @@ def of_links(
     links: list[Link] = []
     weights: list[int] = []
     known = dict.fromkeys(nodes)
+    if len(known) < len(nodes):
+        twice = next(name for name, n in Counter(nodes).items() if n > 1)
+        message = f"{where}: expected names of nodes once each, found {twice!r} twice"
+        raise DataError(message)
     for i, row in enumerate(rows):
         place = places[i] if places else f"{where}[{i}]"
         link, weight = _link(row, place)
@@ -175,8 +181,9 @@ def _link(row: Mapping[str, Any], place: str) -> tuple[Link, int]:
     }
     for key in ("delay_s", "loss_share", "jitter_s"):
         values[key] = number(given.get(key, 0.0), f"{place}.{key}")
-        if values[key] == math.inf or (key == "loss_share" and values[key] >= 1):
-            message = f"{place}.{key}: expected less, found {given[key]!r}"
+        most = 1.0 if key == "loss_share" else MAX_DELAY_S
+        if values[key] >= most:
+            message = f"{place}.{key}: expected less than {most:g}, found {given[key]}"
             raise DataError(message)
     link = Link(
         source=ends[0],
@@ -217,7 +224,15 @@ def _queue(found: object, place: str) -> LinkQueue:
             values[key] = None if is_none else whole(value, at, least=1, most=1 << 62)
         else:
             values[key] = number(value, at)
-    return LinkQueue(**values)
+    return _queue_of(values, place)
+
+
+def _queue_of(values: Mapping[str, Any], place: str) -> LinkQueue:
+    try:
+        return LinkQueue(**values)
+    except ConfigError as error:
+        message = f"{place}: {error.message}"
+        raise DataError(message) from error
 
 
 def _changes(found: object, place: str) -> tuple[tuple[float, float], ...]:

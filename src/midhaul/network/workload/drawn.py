@@ -213,7 +213,7 @@ def link_loads(
         raise ConfigError(message, "give horizon_ns")
     if horizon_ns is None:
         horizon_ns = int(flows.start_ns.max(initial=0))
-    with np.errstate(divide="ignore", invalid="ignore"):
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         load = _seconds(topology, routes, sizes) * 1e9 / horizon_ns
     return LinkLoads(
         names=tuple(link.name for link in topology.links),

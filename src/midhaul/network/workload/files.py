@@ -85,10 +85,10 @@ def read_flows(file: Path, topology: Topology) -> FoundFlows:
     is_kept = np.ones(table.num_rows, np.bool_)
     tallies: list[Tally] = []
     wrong = {
-        "have no size of at least 1 byte": ~(
+        "have no size of 1 byte to 9 PB": ~(
             (size >= 1) & (size <= _MOST_BYTES) & (size == np.floor(size))
         ),
-        "have no start of at least 0": ~((start_ns >= 0) & (start_ns <= _MOST_NS)),
+        "have no start of 0 to 73 years": ~((start_ns >= 0) & (start_ns <= _MOST_NS)),
         "do not begin and end at hosts of the topology": (source == _NO_NODE)
         | (target == _NO_NODE),
         "end where they begin": (source == target) & (source != _NO_NODE),

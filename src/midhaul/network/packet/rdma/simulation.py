@@ -116,6 +116,7 @@ class RdmaSimulation:
             timeline=self._timeline() if problem.watched else None,
             n_events=int(t.meta[at.N_EVENTS]),
             end_ns=end,
+            problem=problem,
         )
 
     def _links(self, end: int) -> LinkResults:

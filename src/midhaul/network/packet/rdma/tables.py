@@ -55,14 +55,6 @@ def rdma_transports(problem: NetworkProblem) -> tuple[RdmaTransport, ...]:
         if not isinstance(transport, RdmaTransport):
             message = "expected RDMA transports only, found one of TCP among them"
             raise ConfigError(message, "simulate the two families one after the other")
-        if transport.ecn_min_bytes > transport.ecn_max_bytes and (
-            transport.congestion == "dcqcn"
-        ):
-            message = (
-                f"ecn_max_bytes must be at least ecn_min_bytes, found "
-                f"{transport.ecn_max_bytes} below {transport.ecn_min_bytes}"
-            )
-            raise ConfigError(message)
         found.append(transport)
     for name in ("has_pfc", "as_fork"):
         if len({getattr(transport, name) for transport in found}) > 1:

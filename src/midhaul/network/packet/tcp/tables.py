@@ -11,10 +11,10 @@ from midhaul.errors import ConfigError
 from midhaul.network.packet.tcp import arena as a
 from midhaul.network.packet.tcp.bbr import CYCLE
 from midhaul.network.packet.tcp.codel import FIRST_ROOT, N_QUEUES
-from midhaul.network.packet.tcp.linux import is_simulated
+from midhaul.network.packet.tcp.linux import KNOWN, is_simulated
 from midhaul.network.packet.tcp.random import stream_state
 from midhaul.network.problem import link_table
-from midhaul.network.transports import TcpTransport
+from midhaul.network.transports import TcpTransport, framing
 
 if TYPE_CHECKING:
     from midhaul.model import Link
@@ -46,7 +46,8 @@ def check_tcp(problem: NetworkProblem) -> None:
 
     Raises:
         ConfigError: a transport is not TCP, or is DCTCP as Linux has it; a link has
-            no way back for ACKs, or a rate that is not above 0.
+            no way back for ACKs, a rate that is not above 0, or a queue that cannot
+            work.
     """
     for transport in problem.transports:
         if not isinstance(transport, TcpTransport):
@@ -55,10 +56,8 @@ def check_tcp(problem: NetworkProblem) -> None:
         name = transport.congestion
         if transport.stack == "linux" and not is_simulated(name):
             message = f"the TCP simulator has {name} with the ways of ns-3 only"
-            raise ConfigError(message, 'set stack = "ns3"')
-        if min(transport.segment_bytes, transport.initial_window) < 1:
-            message = "segment_bytes and initial_window of a transport must be above 0"
-            raise ConfigError(message)
+            others = ", ".join(sorted(KNOWN))
+            raise ConfigError(message, f'set stack = "ns3", or take one of {others}')
     hops = np.diff(problem.routes.offsets)
     if len(hops) and int(hops.min()) < 1:
         message = (
@@ -71,12 +70,39 @@ def check_tcp(problem: NetworkProblem) -> None:
         rates = [link.rate_bps, *(rate for _, rate in link.rate_changes)]
         if min(rates) < 1:
             message = (
-                f"the rate of link {link.name} must be above 0, found {min(rates)}"
+                f"the rate of link {link.name} must be at least 1 bit/s, found "
+                f"{min(rates):g}"
             )
-            raise ConfigError(message)
+            raise ConfigError(message, "leave a link out that carries nothing")
         if reverse[i] < 0 and i in used:
             message = f"ACKs need a link back, link {link.name} has none"
             raise ConfigError(message, "give the topology a link the other way")
+    _check_queues(problem)
+
+
+def _check_queues(problem: NetworkProblem) -> None:
+    """ConfigError where a queue holds no packet, or has thresholds that cannot be."""
+    frames = [framing(transport) for transport in problem.transports]
+    full = max(one.payload_bytes + one.header_bytes for one in frames)
+    for link in problem.topology.links:
+        queue, said, hint = link.queue, "", ""
+        if queue.max_bytes is not None and queue.max_bytes < full:
+            said = f"holds {queue.max_bytes:,} bytes, and a full packet has {full:,}"
+            hint = f"set max_bytes to {full} or more"
+        elif queue.discipline == "red":
+            first, last = queue.mark_from, queue.mark_all_from
+            hint = "set mark_from and mark_all_from to lengths in packets, such as 20"
+            if last < first:
+                said = f"marks from {first:g} packets on, and each from {last:g} on"
+            elif not last > 0:
+                said = "marks or drops each packet, as mark_all_from is 0"
+            elif queue.max_packets is not None and queue.max_packets < first:
+                said = (
+                    f"holds {queue.max_packets:,} packets, and marks from {first:g} on"
+                )
+        if said:
+            message = f"the queue of link {link.name} {said}"
+            raise ConfigError(message, hint)
 
 
 def path_indices(problem: NetworkProblem) -> tuple[Cells, list[tuple[int, ...]]]:

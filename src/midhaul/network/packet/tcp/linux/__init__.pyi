@@ -1,1 +1,1 @@
-from .known import is_simulated as is_simulated
+from .known import KNOWN as KNOWN, is_simulated as is_simulated
