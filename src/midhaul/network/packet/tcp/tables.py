@@ -56,7 +56,7 @@ def check_tcp(problem: NetworkProblem) -> None:
         name = transport.congestion
         if transport.stack == "linux" and not is_simulated(name):
             message = f"the TCP simulator has {name} with the ways of ns-3 only"
-            others = ", ".join(sorted(KNOWN))
+            others = ", ".join(KNOWN)
             raise ConfigError(message, f'set stack = "ns3", or take one of {others}')
     hops = np.diff(problem.routes.offsets)
     if len(hops) and int(hops.min()) < 1:

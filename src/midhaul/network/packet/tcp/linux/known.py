@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-KNOWN = frozenset({"newreno", "linux-reno", "cubic", "bbr"})
+KNOWN = ("newreno", "linux-reno", "cubic", "bbr")
 """The first two are one in Linux: reno."""
 
 
