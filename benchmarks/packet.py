@@ -290,7 +290,7 @@ def fabrics(n_flows: int, data: Path) -> list[Figure]:
         problem = fabric_problem(n_flows, name, data, memory)
         problem = replace(problem, sample_ns=look_ns)
         n_packets = int((-(-problem.flows.size_bytes // PACKET_BYTES)).sum())
-        took, n_events = timed(problem, 1)
+        took, n_events = timed(problem, 2)
         found.append((took, n_events))
         print(
             f"  {name:<7}memory {memory:>7,}{' no leaps' if look_ns else '':<9}"
