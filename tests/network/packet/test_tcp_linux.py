@@ -154,6 +154,73 @@ def test_cubic_and_reno_shrink_by_three_tenths_and_by_half() -> None:
     assert shrunk(m, c) == 45
 
 
+class Policed:
+    """The rules of BBR for a policer, in plain Python, a round trip of 50 ms a time."""
+
+    def __init__(self, patch: pytest.MonkeyPatch) -> None:
+        self.a, self.bbr = part("arena"), part("linux.bbr")
+        for name in ("_begin_sample", "_end_sample", "_forget_policer"):
+            patch.setattr(self.bbr, name, plain(getattr(self.bbr, name)))
+        for name in ("_bytes_per_s", "_rate"):
+            patch.setattr(self.bbr, name, plain(getattr(self.bbr, name)))
+        self.n_cruises = 0
+        patch.setattr(self.bbr, "_cruise", self._cruise)
+        self.m = [0] * 4096
+        self.c, self.b = 1024, 1024 + self.a.C_ALGORITHM
+        self.m[self.c + self.a.C_MSS] = SEGMENT
+        self.m[self.b + self.bbr.B_MODE] = self.bbr.PROBE_BW
+
+    def _cruise(self, _m: object, _c: int) -> None:
+        self.n_cruises += 1
+
+    def pass_round(self, arrived: int, lost: int) -> None:
+        """Let so many arrive and so many be lost in a round trip."""
+        m, b, bbr = self.m, self.b, self.bbr
+        m[b + bbr.B_DELIVERED] += arrived
+        m[b + bbr.B_DELIVERED_T] += 50 * MS
+        m[self.c + self.a.C_LINUX + self.a.U_LOST_EVER] += lost
+        m[b + bbr.B_BEGINS_ROUND] = 1
+        plain(bbr._look_for_policer)(m, self.c, lost)
+
+    def rate(self) -> float:
+        """The rate that is kept to, in segments per second."""
+        bbr = self.bbr
+        kept = self.m[self.b + bbr.B_POLICED] if self.m[self.b + bbr.B_KEEPS] else 0
+        return kept * 1e6 / (1 << bbr.BITS)
+
+
+def test_two_alike_samples_of_a_policer_are_kept_for_48_rounds(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """80 and 84 segments in 50 ms, with a quarter lost: their mean is the rate."""
+    policed = Policed(monkeypatch)
+    policed.pass_round(80, 20)  # begins a sample
+    for _ in range(3):
+        policed.pass_round(80, 20)
+    assert policed.rate() == 0
+    for _ in range(4):
+        policed.pass_round(84, 21)
+    assert policed.rate() == pytest.approx(82 / 0.05, rel=1e-3)
+    for _ in range(47):
+        policed.pass_round(160, 0)
+        assert policed.rate() == pytest.approx(82 / 0.05, rel=1e-3)
+    policed.pass_round(160, 0)
+    assert policed.rate() == 0
+    assert policed.n_cruises == 1
+
+
+@pytest.mark.parametrize(("arrived", "lost"), [((80, 80), 15), ((80, 100), 25)])
+def test_fewer_losses_or_other_rates_are_no_policer(
+    arrived: tuple[int, int], lost: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Less than 50/256 of what arrives is lost, or rates differ by more than 1/8."""
+    policed = Policed(monkeypatch)
+    for n in arrived:
+        for _ in range(4):
+            policed.pass_round(n, lost)
+    assert policed.rate() == 0
+
+
 # ---- flows ---------------------------------------------------------------------------
 
 
@@ -164,11 +231,14 @@ def test_one_segment_takes_a_handshake_and_its_own_time() -> None:
     assert results.fct_ns[0] == 3 * MS + sent
 
 
-def test_sixteen_acks_are_quick_and_then_there_is_one_for_two_segments() -> None:
-    """Counted in the bytes of the link back: 60 segments give 16 + 22 ACKs."""
-    n_segments = 60
+def test_acks_are_quick_while_the_window_grows_and_16_times_more() -> None:
+    """Counted in the bytes of the link back: 101 segments give 45 + 16 + 20 ACKs.
+
+    The kernel acknowledges 61 segments one by one: its window grows with 45 of them.
+    """
+    n_segments, n_quick = 101, 45 + 16
     results = one_flow(n_segments * SEGMENT)
-    n_acks = 16 + (n_segments - 16) // 2
+    n_acks = n_quick + (n_segments - n_quick) // 2
     least = SYN + HEADER * n_acks
     # the last one is the receiver's FIN, and one more answers the sender's
     assert least <= results.links.n_bytes[2] <= least + 2 * HEADER

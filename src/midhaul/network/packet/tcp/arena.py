@@ -324,7 +324,8 @@ C_LINUX = C_ALGORITHM + 64
     U_ACKS_HELD,
     U_ACKS_SEQ,
     U_TRIP,
-) = range(41)
+    U_GROWN,
+) = range(42)
 N_C = C_LINUX + 48
 
 CLOSED, LISTEN, SYN_SENT, SYN_RCVD, ESTABLISHED = range(5)

@@ -2,14 +2,16 @@
 
 RFC 1122 (4.2.3.2), 5681 (4.2), 2883 (DSACK). Numbered differences from them:
 
-1. The first 16 ACKs are sent at once, and as many again after a pause that is longer
-   than a time-out or data that came twice.
+1. The first ACKs are sent at once: while the window grows, and then 16 more. 16 are
+   again after a pause that is longer than a time-out or data that came twice. The
+   window grows by two segments a segment, from half of a buffer of 1 MB to 5/8 of it;
+   a smaller buffer, which Linux makes larger on the way, has more of such ACKs.
 2. After that every second full segment is acknowledged, or a single one after the
    pause: 40 ms, and more where segments came more slowly. It is doubled each time that
    it was waited for, and counted in jiffies.
 3. With data missing, the fourth ACK and later ones that have the same number wait for a
    twentieth of the round trip, a millisecond at most, and those in between are one.
-4. Left out: an ACK more where the sender has set PSH, windows (they never close here).
+4. Left out: an ACK more where the sender has set PSH; windows that close.
 """
 
 from __future__ import annotations
@@ -34,6 +36,7 @@ from midhaul.network.packet.tcp.arena import (
     U_ACKS_SEQ,
     U_ATO,
     U_DATA_T,
+    U_GROWN,
     U_QUICK,
     U_TRIP,
     compiled,
@@ -48,6 +51,7 @@ if TYPE_CHECKING:
     from midhaul.network.packet.tcp.arena import Cells, FloatCells, Heap
 
 QUICK = 16
+GROWTH_BYTES = 1 << 17
 MOST_PAUSE = 500_000_000
 EAGER = 3
 """ACKs of one number that are sent at once while data are missing."""
@@ -136,6 +140,9 @@ def acknowledge_data(  # noqa: PLR0913, PLR0917
     transport = m[c + C_TRANSPORT]
     if rcv > expected:
         _note_pace(m, c, expected)
+    if m[u + U_GROWN] + m[c + C_MSS] < GROWTH_BYTES:
+        m[u + U_GROWN] += 2 * m[c + C_MSS]
+        m[u + U_QUICK] |= 1
     has_hole = m[c + C_HELD] > 0
     is_filled = rcv > expected + length and not has_hole
     most = (m[transport + T_ACKS_EVERY] - 1) * m[c + C_MSS]

@@ -11,7 +11,11 @@ microsecond in 24 binary places, gains 256ths. Numbered differences from them:
    round trips, 100 ms of it at most.
 4. In recovery what arrived may be sent for a round trip; then the window is as before.
 5. The phase of ProbeBW that a sender begins with is drawn by its flow and the time.
-6. Left out: the rate of a policer (``lt_bw``), restarts after idling.
+6. A policer is suspected where a fifth of what arrived was lost in 4 to 16 round trips:
+   two such times in a row with rates within an eighth of each other, or 4 kbit/s, give
+   a rate that is kept for 48 round trips of ProbeBW, without probing.
+7. What is sent before the first ACK counts as limited by the application.
+8. Left out: restarts after idling.
 """
 
 from __future__ import annotations
@@ -34,6 +38,7 @@ from midhaul.network.packet.tcp.arena import (
     G_SEED,
     T_WINDOW,
     U_DELIVERED,
+    U_LOST_EVER,
     U_MIN_RTT,
     U_NEWEST,
     U_NEXT_T,
@@ -41,6 +46,7 @@ from midhaul.network.packet.tcp.arena import (
     U_THRESHOLD,
     U_WINDOW,
     compiled,
+    inlined,
     merged,
 )
 from midhaul.network.packet.tcp.random import mixed
@@ -55,6 +61,7 @@ from midhaul.network.packet.tcp.rate import (
 if TYPE_CHECKING:
     from midhaul.network.packet.tcp.arena import Cells
 
+N_B = 47
 (
     B_DELIVERED,
     B_DELIVERED_T,
@@ -99,7 +106,15 @@ if TYPE_CHECKING:
     B_MOST_AT,
     _B_MOST_AT_1,
     _B_MOST_AT_2,
-) = range(40)
+    # the policer: its rate, whether that is kept to, and a sample of it
+    B_POLICED,
+    B_KEEPS,
+    B_SAMPLES,
+    B_SAMPLE_ROUNDS,
+    B_SAMPLE_MS,
+    B_SAMPLE_DELIVERED,
+    B_SAMPLE_LOST,
+) = range(N_B)
 
 STARTUP, DRAIN, PROBE_BW, PROBE_RTT = range(4)
 UNIT, HIGH_GAIN, DRAIN_GAIN, WINDOW_GAIN = 256, 739, 88, 512
@@ -109,6 +124,11 @@ LEAST_WINDOW = 4
 RTT_NS, PROBE_NS, MOST_EXTRA_US = 10_000_000_000, 200_000_000, 100_000
 BURST, LEAST_BURST, SLOW_BPS = 1024, 2, 1_200_000
 MOST_BURST_BYTES = 65_215
+SAMPLE_ROUNDS, MOST_SAMPLE_ROUNDS, KEPT_ROUNDS = 4, 16, 48
+LOST_SHARE = 50
+"""What is lost of a policed flow at least, as a 256th of what arrives."""
+ALIKE, ALIKE_BYTES = 8, 500
+"""Two rates of a policer differ by an 8th, or by so many bytes in a second, at most."""
 
 
 @compiled
@@ -140,11 +160,16 @@ def rate_arrived(m: Cells, c: int, at: int, i: int) -> None:
         m[b + B_SEND] = sent - m[at + S_FIRST_SENT]
 
 
+@inlined
+def _bytes_per_s(m: Cells, c: int, rate: int, gain: int) -> int:
+    """Bytes in a second of a rate at a gain, less the margin."""
+    return ((rate * m[c + C_MSS] * gain >> 8) * 990_000) >> BITS
+
+
 @compiled
 def set_pace(m: Cells, c: int, rate: int, gain: int) -> None:
     """Set the pacing rate; it does not fall before the rate is known."""
-    bits = rate * m[c + C_MSS] * gain >> 8
-    bits = (bits * 8 * 990_000) >> BITS
+    bits = 8 * _bytes_per_s(m, c, rate, gain)
     if m[c + C_ALGORITHM + B_IS_FULL] != 0 or bits > m[c + C_PACE_RATE]:
         m[c + C_PACE_RATE] = bits
 
@@ -153,9 +178,9 @@ def set_pace(m: Cells, c: int, rate: int, gain: int) -> None:
 def begin_bbr(m: Cells, c: int) -> None:
     """Begin, with the round trip of the handshake."""
     b, u, now = c + C_ALGORITHM, c + C_LINUX, m[G_NOW]
-    for i in range(40):
+    for i in range(N_B):
         m[b + i] = 0
-    m[b + B_DELIVERED] = m[b + B_NEXT_ROUND] = 1
+    m[b + B_DELIVERED] = m[b + B_NEXT_ROUND] = m[b + B_LIMITED] = 1
     m[b + B_DELIVERED_T] = m[b + B_EPOCH_T] = m[b + B_RTT_T] = now
     m[b + B_RTT] = m[u + U_MIN_RTT]
     m[b + B_PACE_GAIN] = HIGH_GAIN
@@ -175,13 +200,10 @@ def save_window(m: Cells, c: int) -> None:
         m[b + B_PRIOR_WINDOW] = max(m[b + B_PRIOR_WINDOW], window)
 
 
-@compiled
-def note_loss(m: Cells, c: int, state: int) -> None:
-    """Take in that there was a time-out."""
-    b = c + C_ALGORITHM
-    m[b + B_STATE] = state
-    m[b + B_FULL_RATE] = 0
-    m[b + B_BEGINS_ROUND] = 1
+@inlined
+def _rate(m: Cells, b: int) -> int:
+    """The rate to keep to: that of a policer, or the most of 10 rounds."""
+    return m[b + B_POLICED] if m[b + B_KEEPS] != 0 else m[b + B_MOST]
 
 
 @compiled
@@ -193,10 +215,10 @@ def _burst(m: Cells, c: int) -> int:
 
 
 @compiled
-def _room(m: Cells, c: int, gain: int, more: int) -> int:
-    """Segments that may be under way at a gain, and some more."""
+def _room(m: Cells, c: int, rate: int, gain: int, more: int) -> int:
+    """Segments that may be under way at a rate and a gain, and some more."""
     b = c + C_ALGORITHM
-    product = m[b + B_MOST] * m[b + B_RTT] // 1000
+    product = rate * m[b + B_RTT] // 1000
     n = ((product * gain >> 8) + (1 << BITS) - 1) >> BITS
     n = (n + more + 3 * _burst(m, c) + 1) & ~1
     if m[b + B_MODE] == PROBE_BW and m[b + B_CYCLE] == 0:
@@ -211,7 +233,7 @@ def _on_the_way(m: Cells, c: int, flight: int) -> int:
     wait_us = max(m[c + C_LINUX + U_NEXT_T] - m[G_NOW], 0) // 1000
     if m[b + B_PACE_GAIN] > UNIT:
         flight += _burst(m, c)
-    return max(flight - (m[b + B_MOST] * wait_us >> BITS), 0)
+    return max(flight - (_rate(m, b) * wait_us >> BITS), 0)
 
 
 @compiled
@@ -230,6 +252,96 @@ def _cruise(m: Cells, c: int) -> None:
     key += np.uint64(m[c + C_FLOW]) << np.uint64(40)
     drawn = int(np.int64(mixed(key) >> np.uint64(33)) % (PHASES - 1))
     _begin_phase(m, c, PHASES - drawn)
+
+
+@compiled
+def _begin_sample(m: Cells, c: int) -> None:
+    """Begin a sample of a policer's rate."""
+    b = c + C_ALGORITHM
+    m[b + B_SAMPLE_MS] = m[b + B_DELIVERED_T] // 1_000_000
+    m[b + B_SAMPLE_DELIVERED] = m[b + B_DELIVERED]
+    m[b + B_SAMPLE_LOST] = m[c + C_LINUX + U_LOST_EVER]
+    m[b + B_SAMPLE_ROUNDS] = 0
+
+
+@compiled
+def _forget_policer(m: Cells, c: int) -> None:
+    """Suspect no policer any more."""
+    b = c + C_ALGORITHM
+    m[b + B_POLICED] = m[b + B_KEEPS] = m[b + B_SAMPLES] = 0
+    _begin_sample(m, c)
+
+
+@compiled
+def _end_sample(m: Cells, c: int, rate: int) -> None:
+    """A policer's rate was seen: keep to it where the one before was like it."""
+    b = c + C_ALGORITHM
+    before = m[b + B_POLICED]
+    apart = abs(rate - before)
+    is_alike = apart * ALIKE <= before or (
+        _bytes_per_s(m, c, apart, UNIT) <= ALIKE_BYTES
+    )
+    if before != 0 and is_alike:
+        m[b + B_POLICED] = (rate + before) >> 1
+        m[b + B_KEEPS] = 1
+        m[b + B_PACE_GAIN] = UNIT
+        m[b + B_SAMPLE_ROUNDS] = 0
+        return
+    m[b + B_POLICED] = rate
+    _begin_sample(m, c)
+
+
+@compiled
+def _look_for_policer(m: Cells, c: int, lost: int) -> None:
+    """Sample the rate of a policer between losses; give it up after a while."""
+    b = c + C_ALGORITHM
+    if m[b + B_KEEPS] != 0:
+        if m[b + B_MODE] == PROBE_BW and m[b + B_BEGINS_ROUND] != 0:
+            m[b + B_SAMPLE_ROUNDS] += 1
+            if m[b + B_SAMPLE_ROUNDS] >= KEPT_ROUNDS:
+                _forget_policer(m, c)
+                _cruise(m, c)
+        return
+    if m[b + B_SAMPLES] == 0:
+        if lost == 0:
+            return
+        _begin_sample(m, c)
+        m[b + B_SAMPLES] = 1
+    if m[b + B_IS_LIMITED] != 0:
+        _forget_policer(m, c)
+        return
+    m[b + B_SAMPLE_ROUNDS] += m[b + B_BEGINS_ROUND]
+    if m[b + B_SAMPLE_ROUNDS] < SAMPLE_ROUNDS:
+        return
+    if m[b + B_SAMPLE_ROUNDS] > MOST_SAMPLE_ROUNDS:
+        _forget_policer(m, c)
+        return
+    arrived = m[b + B_DELIVERED] - m[b + B_SAMPLE_DELIVERED]
+    gone = m[c + C_LINUX + U_LOST_EVER] - m[b + B_SAMPLE_LOST]
+    ms = m[b + B_DELIVERED_T] // 1_000_000 - m[b + B_SAMPLE_MS]
+    is_lossy = arrived > 0 and gone * UNIT >= LOST_SHARE * arrived
+    if lost > 0 and is_lossy and ms >= 1:
+        _end_sample(m, c, (arrived << BITS) // (ms * 1000))
+
+
+@compiled
+def note_loss(m: Cells, c: int, state: int) -> None:
+    """Take in that there was a time-out."""
+    b = c + C_ALGORITHM
+    m[b + B_STATE] = state
+    m[b + B_FULL_RATE] = 0
+    m[b + B_BEGINS_ROUND] = 1
+    m[b + B_IS_LIMITED] = 0
+    _look_for_policer(m, c, 1)
+
+
+@compiled
+def note_undo(m: Cells, c: int) -> None:
+    """Take in that a time-out was too early: nothing that was lost says anything."""
+    b = c + C_ALGORITHM
+    m[b + B_FULL_RATE] = 0
+    m[b + B_FULL_COUNT] = 0
+    _forget_policer(m, c)
 
 
 @compiled
@@ -272,7 +384,7 @@ def _count_extra(m: Cells, b: int, delivered: int, window: int) -> None:
             m[b + B_EXTRA_WHICH] = 1 - m[b + B_EXTRA_WHICH]
             m[b + B_EXTRA + m[b + B_EXTRA_WHICH]] = 0
     us = (m[b + B_DELIVERED_T] - m[b + B_EPOCH_T]) // 1000
-    expected = m[b + B_MOST] * us >> BITS
+    expected = _rate(m, b) * us >> BITS
     if m[b + B_EPOCH] <= expected:
         m[b + B_EPOCH] = 0
         m[b + B_EPOCH_T] = m[b + B_DELIVERED_T]
@@ -321,8 +433,8 @@ def _is_phase_over(m: Cells, c: int, lost: int) -> bool:
     is_long = m[b + B_DELIVERED_T] - m[b + B_CYCLE_T] > m[b + B_RTT]
     there = _on_the_way(m, c, m[b + B_FLIGHT])
     if gain > UNIT:
-        return is_long and (lost > 0 or there >= _room(m, c, gain, 0))
-    return is_long or (gain < UNIT and there <= _room(m, c, UNIT, 0))
+        return is_long and (lost > 0 or there >= _room(m, c, m[b + B_MOST], gain, 0))
+    return is_long or (gain < UNIT and there <= _room(m, c, m[b + B_MOST], UNIT, 0))
 
 
 @merged
@@ -337,6 +449,7 @@ def _model(m: Cells, c: int, flight: int, lost: int) -> None:
             m[b + B_ROUNDS] += 1
             m[b + B_BEGINS_ROUND] = 1
             m[b + B_CONSERVES] = 0
+        _look_for_policer(m, c, lost)
         if rate >= m[b + B_MOST] or m[b + B_IS_LIMITED] == 0:
             _note_most(m, b, rate)
         if delivered > 0:
@@ -353,8 +466,10 @@ def _model(m: Cells, c: int, flight: int, lost: int) -> None:
             m[b + B_IS_FULL] = 1 if m[b + B_FULL_COUNT] >= 3 else 0  # noqa: PLR2004
     if m[b + B_MODE] == STARTUP and m[b + B_IS_FULL] != 0:
         m[b + B_MODE] = DRAIN
-        m[u + U_THRESHOLD] = _room(m, c, UNIT, 0)
-    if m[b + B_MODE] == DRAIN and _on_the_way(m, c, flight) <= _room(m, c, UNIT, 0):
+        m[u + U_THRESHOLD] = _room(m, c, m[b + B_MOST], UNIT, 0)
+    if m[b + B_MODE] == DRAIN and _on_the_way(m, c, flight) <= _room(
+        m, c, m[b + B_MOST], UNIT, 0
+    ):
         _cruise(m, c)
     _probe_rtt(m, c, flight)
 
@@ -383,8 +498,8 @@ def _set_window(m: Cells, c: int, flight: int, lost: int) -> None:
             gain = WINDOW_GAIN if m[b + B_MODE] == PROBE_BW else UNIT
         if m[b + B_IS_FULL] != 0:
             extra = max(m[b + B_EXTRA], m[b + B_EXTRA + 1])
-            extra = min(extra, m[b + B_MOST] * MOST_EXTRA_US >> BITS)
-        target = _room(m, c, gain, extra)
+            extra = min(extra, _rate(m, b) * MOST_EXTRA_US >> BITS)
+        target = _room(m, c, _rate(m, b), gain, extra)
         if m[b + B_IS_FULL] != 0:
             window = min(window + acked, target)
         elif window < target or m[b + B_DELIVERED] < m[m[c + C_TRANSPORT] + T_WINDOW]:
@@ -415,10 +530,10 @@ def control(m: Cells, c: int, flight: int, lost: int) -> None:
     gain = UNIT
     if m[b + B_MODE] <= DRAIN:
         gain = HIGH_GAIN if m[b + B_MODE] == STARTUP else DRAIN_GAIN
-    elif m[b + B_MODE] == PROBE_BW and m[b + B_CYCLE] <= 1:
+    elif m[b + B_MODE] == PROBE_BW and m[b + B_KEEPS] == 0 and m[b + B_CYCLE] <= 1:
         gain = FASTER if m[b + B_CYCLE] == 0 else SLOWER
     m[b + B_PACE_GAIN] = gain
-    set_pace(m, c, m[b + B_MOST], gain)
+    set_pace(m, c, _rate(m, b), gain)
     _set_window(m, c, flight, lost)
 
 

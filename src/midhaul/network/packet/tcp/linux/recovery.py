@@ -46,6 +46,7 @@ from midhaul.network.packet.tcp.arena import (
     merged,
     segment_at,
 )
+from midhaul.network.packet.tcp.linux.bbr import note_undo
 from midhaul.network.packet.tcp.linux.congestion import (
     shrunk,
 )
@@ -130,7 +131,9 @@ def _undo(m: Cells, c: int) -> None:
     for i in range(m[c + C_UNA_I], m[c + C_SENT_I]):
         m[segment_at(m, c, i)] &= ~LOST_BIT
     m[c + C_LOST] = 0
-    if m[c + C_CONGESTION] != BBR:
+    if m[c + C_CONGESTION] == BBR:
+        note_undo(m, c)
+    else:
         m[u + U_WINDOW] = max(m[u + U_WINDOW], m[u + U_PRIOR])
     m[u + U_THRESHOLD] = max(m[u + U_THRESHOLD], m[u + U_PRIOR_THRESHOLD])
     m[u + U_RACK_MOVED] = 1
