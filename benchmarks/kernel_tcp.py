@@ -202,7 +202,7 @@ def main() -> int:
     parser.add_argument(
         "--congestion", default="cubic", choices=("cubic", "linux-reno", "bbr")
     )
-    parser.add_argument("--runs", type=int, default=15, help="of each case")
+    parser.add_argument("--runs", type=int, default=20, help="of each case")
     options = parser.parse_args()
     cases = QUICK if options.quick else CASES
     if options.cases is not None:
