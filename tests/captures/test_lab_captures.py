@@ -46,10 +46,11 @@ def check(case: Case, folder: Path) -> list[Account]:
     """All requests are there, and within 5 % or 2 ms of the truth.
 
     A machine that is busy with other tests lets a server wait between its kernel and
-    its clock, so a capture that is off is made anew, up to nine times. The benchmark
-    holds the bar for every request.
+    its clock, and tcpdump miss a packet, so a capture that is off is made anew, up to
+    nine times. The benchmark holds the bar for every request.
     """
     off: list[tuple[float, float]] = []
+    n_found = n_truths = 0
     for attempt in range(ATTEMPTS):
         accounts, truths = accounts_of(case, folder / str(attempt))
         found = [
@@ -58,7 +59,9 @@ def check(case: Case, folder: Path) -> list[Account]:
             for e in one.exchanges
             if e.status == "ok"
         ]
-        assert len(found) == len(truths)
+        n_found, n_truths = len(found), len(truths)
+        if n_found != n_truths:
+            continue
         off = [
             (mine, truth)
             for mine, truth in zip(sorted(found), sorted(truths), strict=True)
@@ -66,7 +69,8 @@ def check(case: Case, folder: Path) -> list[Account]:
         ]
         if not off:
             return accounts
-    pytest.fail(f"{ATTEMPTS} captures are off, the last one at {off}")
+    told = f"{n_found} of {n_truths} requests found, and off at {off}"
+    pytest.fail(f"{ATTEMPTS} captures are off, the last one has {told}")
 
 
 @pytest.mark.skipif(bool(missing()), reason=missing() or "captures can be made")
@@ -90,11 +94,15 @@ def test_requests_of_http2(case: Case, tmp_path: Path) -> None:
 
 @pytest.mark.skipif(bool(missing()), reason=missing() or "captures can be made")
 def test_concurrent_requests_of_http2_are_not_taken_for_one(tmp_path: Path) -> None:
-    """Without keys they are ambiguous."""
+    """Without keys they are ambiguous; a busy machine may send them one by one."""
     pytest.importorskip("h2", reason="h2 is not installed")
     case = Case(name="crowd", http="2", n_streams=3, n_requests=2)
-    accounts, _ = accounts_of(case, tmp_path)
-    states = {e.status for one in accounts for e in one.exchanges}
+    states: set[str] = set()
+    for attempt in range(ATTEMPTS):
+        accounts, _ = accounts_of(case, tmp_path / str(attempt))
+        states = {e.status for one in accounts for e in one.exchanges}
+        if states == {"ambiguous"}:
+            break
     assert states == {"ambiguous"}
 
 
