@@ -73,6 +73,21 @@ TINY = {
         'grid={transport = ["cubic", "bbr"]}',
         "n_resamples=100",
     ),
+    "network-estimate.toml": (
+        "flows.web.n_flows=1000",
+        "n_paths=20",
+        "headroom_paths=4",
+        "n_blamed=1",
+    ),
+    "network-train.toml": (
+        "n_scenarios=24",
+        "n_tests=8",
+        "amount={fewest = 60, most = 120, rdma_hops = 3e4, tcp_hops = 2e4}",
+        "test_amount={fewest = 150, most = 150}",
+        "fitting={n_nets = 1, n_epochs = 2, width = 16, hop_width = 8}",
+        "curve=[12]",
+        "n_resamples=100",
+    ),
     "network-simulate.toml": ("flows.web.n_flows=1000", "n_resamples=100"),
     "testbed-coco.toml": (
         "data.n_images=3",

@@ -27,8 +27,10 @@ from .federation.fusion.detections import fuse as fuse
 from .federation.record.config import RecordConfig as RecordConfig
 from .model import Detections as Detections, Estimate as Estimate, Verdict as Verdict
 from .network.compare.config import NetworkCompareConfig as NetworkCompareConfig
+from .network.estimate.config import NetworkEstimateConfig as NetworkEstimateConfig
 from .network.simulate.config import NetworkSimulateConfig as NetworkSimulateConfig
 from .network.simulators import simulate as simulate
+from .network.train.config import NetworkTrainConfig as NetworkTrainConfig
 from .runs.config import Config as Config
 from .runs.run import Run as Run
 from .testbed.measure.config import (

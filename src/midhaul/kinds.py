@@ -256,6 +256,18 @@ KINDS: dict[str, Kind] = {
             extra="network",
             needs=("numba",),
         ),
+        Kind(
+            name="network.estimate",
+            summary="Estimate a network's tail in seconds, and which links to blame.",
+            extra="network",
+            needs=("numba",),
+        ),
+        Kind(
+            name="network.train",
+            summary="Train what corrects estimates on scenarios simulated by packets.",
+            extra="learn",
+            needs=("numba", "torch"),
+        ),
     )
 }
 

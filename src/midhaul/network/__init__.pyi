@@ -1,4 +1,7 @@
 from .checks import check_simulator as check_simulator
+from .corrector.base import Correction as Correction, Corrector as Corrector
+from .corrector.fitted import load_corrector as load_corrector
+from .estimate.sampling import estimate as estimate
 from .ideal import ideal_fct_ns as ideal_fct_ns
 from .problem import NetworkProblem as NetworkProblem, Routes as Routes
 from .routing import (
@@ -14,6 +17,7 @@ from .simulator import (
     Timeline as Timeline,
 )
 from .simulators import simulate as simulate
+from .estimate.pooling import NetworkEstimate as NetworkEstimate
 from .topology.builders import (
     clos as clos,
     dragonfly as dragonfly,

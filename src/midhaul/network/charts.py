@@ -121,7 +121,13 @@ def chosen_dots(
     return np.union1d(slowest, evenly)
 
 
-def topology_map(links: Sequence[dict[str, Any]], values: Sequence[str]) -> Chart:
+def topology_map(
+    links: Sequence[dict[str, Any]],
+    values: Sequence[str],
+    *,
+    colour_title: str = "link busy",
+    width_title: str = "longest queue (bytes)",
+) -> Chart:
     """The topology with its links in the colour of what they did.
 
     A row of a link has ``name``, ``source``, ``target``, ``source_is_host``,
@@ -148,14 +154,14 @@ def topology_map(links: Sequence[dict[str, Any]], values: Sequence[str]) -> Char
     colour = alt.Color(
         "utilisation",
         type="quantitative",
-        title="link busy",
+        title=colour_title,
         scale=alt.Scale(scheme="yelloworangered", domain=[0, 1]),
         legend=alt.Legend(format=".0%", gradientLength=180),
     )
     width = alt.StrokeWidth(
         "queue",
         type="quantitative",
-        title="longest queue (bytes)",
+        title=width_title,
         scale=alt.Scale(range=[1.2, 7]),
         legend=alt.Legend(format="~s", symbolType="stroke"),
     )

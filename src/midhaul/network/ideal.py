@@ -114,7 +114,7 @@ def ideal_fct_of(
             continue
         if not is_rdma:
             _check_reverse(topology, table, routes, own)
-        _train(
+        train_ns(
             own,
             flows.size_bytes,
             routes.offsets,
@@ -122,13 +122,40 @@ def ideal_fct_of(
             table.rate_bps,
             table.delay_ns,
             table.reverse,
-            packets.payload_bytes,
-            packets.header_bytes,
-            0 if is_rdma else SYN_BYTES,
-            transport.max_rate_bps if is_rdma else np.inf,
+            transport,
             ideal,
         )
     return ideal
+
+
+def train_ns(  # noqa: PLR0913, PLR0917  flat arrays
+    own: Int64[np.ndarray, " k"],
+    size_bytes: Int64[np.ndarray, " n"],
+    offsets: Int64[np.ndarray, " n1"],
+    links: Int32[np.ndarray, " h"],
+    rate_bps: Float64[np.ndarray, " m"],
+    delay_ns: Int64[np.ndarray, " m"],
+    reverse: Int32[np.ndarray, " m"],
+    transport: Transport,
+    ideal: Int64[np.ndarray, " n"],
+) -> None:
+    """Fill in what flows ``own`` of a transport take, on links given as arrays."""
+    packets = framing(transport)
+    is_rdma = isinstance(transport, RdmaTransport)
+    _train(
+        own,
+        size_bytes,
+        offsets,
+        links,
+        rate_bps,
+        delay_ns,
+        reverse,
+        packets.payload_bytes,
+        packets.header_bytes,
+        0 if is_rdma else SYN_BYTES,
+        transport.max_rate_bps if is_rdma else np.inf,
+        ideal,
+    )
 
 
 def _of_transport(flows: Flows, i: int) -> np.ndarray:

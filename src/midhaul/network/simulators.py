@@ -35,6 +35,9 @@ SIMULATORS: Registry[Callable[..., Simulator]] = Registry(
         ),
         "fluid": Entry(place="midhaul.network.fluid:FluidSimulator", needs=_NUMBA),
         "links": Entry(place=f"{__name__}:links_simulator", needs=_NUMBA),
+        "estimate": Entry(
+            place="midhaul.network.estimate.simulator:EstimateSimulator", needs=_NUMBA
+        ),
         "ns3": "midhaul.network.judges.ns3.simulator:Ns3Simulator",
         "kernel": "midhaul.network.judges.kernel:KernelSimulator",
     },
@@ -55,6 +58,7 @@ _KERNELS = {
     "fluid": ("midhaul.network.fluid",),
     "packet": ("midhaul.network.packet",),
     "links": ("midhaul.network.packet", "midhaul.network.decomposition"),
+    "estimate": ("midhaul.network.fluid", "midhaul.network.corrector"),
 }
 """The packages whose kernels a simulator compiles."""
 
@@ -134,19 +138,8 @@ def simulate(  # noqa: PLR0913  most of it has a default
             what is asked for.
         PrerequisiteError: a library or a program that it needs is missing.
     """
-    require("numba", "network")
-    named = (transport,) if isinstance(transport, str | Transport) else transport
-    known = tuple(transport_named(t) if isinstance(t, str) else t for t in named)
-    if routes is None:
-        from midhaul.network.routing import ecmp  # noqa: PLC0415  needs numba
-
-        routes = ecmp(topology, flows, seed=seed)
-    problem = NetworkProblem(
-        topology=topology,
-        flows=flows,
-        routes=routes,
-        transports=known,
-        seed=seed,
+    problem = replace(
+        problem_of(topology, flows, transport, routes=routes, seed=seed),
         until_ns=None if until_s is None else _ns("until_s", until_s),
         watched=tuple(watched),
         sample_ns=_ns("sample_s", sample_s),
@@ -163,6 +156,31 @@ def _ns(name: str, seconds: float) -> int:
         message = f"{name} must be a number of seconds, found {seconds:g}"
         raise ConfigError(message, "leave it out to simulate until all has ended")
     return round(seconds * 1e9)
+
+
+def problem_of(
+    topology: Topology,
+    flows: Flows,
+    transport: str | Transport | Sequence[str | Transport],
+    *,
+    routes: Routes | None,
+    seed: int,
+) -> NetworkProblem:
+    """What a simulator is given; arguments and errors are those of :func:`simulate`."""
+    require("numba", "network")
+    named = (transport,) if isinstance(transport, str | Transport) else transport
+    known = tuple(transport_named(t) if isinstance(t, str) else t for t in named)
+    if routes is None:
+        from midhaul.network.routing import ecmp  # noqa: PLC0415  needs numba
+
+        routes = ecmp(topology, flows, seed=seed)
+    return NetworkProblem(
+        topology=topology,
+        flows=flows,
+        routes=routes,
+        transports=known,
+        seed=seed,
+    )
 
 
 KERNELS = tuple(_KERNELS)

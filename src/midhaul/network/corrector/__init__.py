@@ -1,0 +1,1 @@
+"""The corrector: what a fluid simulation of a path says, made what packets would."""

@@ -1,0 +1,1 @@
+"""network.train: scenarios are simulated packet by packet, and a corrector learns."""
