@@ -7,7 +7,7 @@ from functools import cache
 import numpy as np
 
 from midhaul.network.corrector.base import LEVELS
-from midhaul.network.corrector.compact import N_HOP, N_ROW, NetWeights, Scaling
+from midhaul.network.corrector.compact import N_HOP, N_ROW, NetScaling, NetWeights
 from midhaul.network.corrector.features import (
     N_CLASSES,
     TRANSPORT_NAMES,
@@ -18,7 +18,7 @@ from midhaul.network.corrector.fitted import FittedCorrector
 from midhaul.network.corrector.ranges import seen_ranges
 from midhaul.network.corrector.scenarios import (
     NAMES,
-    Scenario,
+    PathScenario,
     ScenarioAmount,
     draw_scenario,
 )
@@ -28,12 +28,12 @@ TINY = ScenarioAmount(fewest=60, most=120, rdma_hops=3e4, tcp_hops=1.5e4)
 
 
 @cache
-def scenario(number: int) -> Scenario:
+def scenario(number: int) -> PathScenario:
     """A tiny scenario."""
     return draw_scenario(3, number, TINY)
 
 
-def scenario_of(name: str) -> Scenario:
+def scenario_of(name: str) -> PathScenario:
     """The first tiny scenario with a transport."""
     return next(one for one in map(scenario, range(400)) if one.name == name)
 
@@ -67,7 +67,7 @@ def untrained_corrector() -> FittedCorrector:
     ratios[..., 0], ratios[..., 1] = -1.0, 1.5
     return FittedCorrector(
         nets=(random_net(0), random_net(1)),
-        scaling=Scaling(
+        scaling=NetScaling(
             row_mean=np.zeros(N_ROW, np.float32),
             row_deviation=np.ones(N_ROW, np.float32),
             hop_mean=np.zeros(N_HOP, np.float32),

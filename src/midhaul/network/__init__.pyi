@@ -1,5 +1,4 @@
 from .checks import check_simulator as check_simulator
-from .corrector.base import Correction as Correction, Corrector as Corrector
 from .corrector.fitted import load_corrector as load_corrector
 from .estimate.sampling import estimate as estimate
 from .ideal import ideal_fct_ns as ideal_fct_ns

@@ -12,13 +12,15 @@ from tests.support.correctors import TINY, scenario_of
 from midhaul.errors import DataError
 from midhaul.kinds import KINDS
 from midhaul.network.corrector.base import LEVELS
+from midhaul.network.corrector.features import features_of
 from midhaul.network.corrector.fitted import load_corrector
+from midhaul.network.corrector.m3 import M3_SIZES, m3_net
 from midhaul.network.corrector.scenarios import draw_scenario
 from midhaul.network.train import truth as truths
 from midhaul.network.train.config import NetworkTrainConfig
-from midhaul.network.train.dataset import N_TARGETS, Rows, rows_of_part, targets
+from midhaul.network.train.dataset import N_TARGETS, TrainingRows, rows_of_part, targets
 from midhaul.network.train.experiment import train
-from midhaul.network.train.fitting import arrays_of, fit_net, scaling_of
+from midhaul.network.train.fitting import arrays_of, fit_m3, fit_net, scaling_of
 from midhaul.network.train.judging import card, wasserstein
 from midhaul.network.train.learning import (
     CORRECTOR,
@@ -48,7 +50,7 @@ def _part(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module", name="rows")
-def _rows(part: Path) -> Rows:
+def _rows(part: Path) -> TrainingRows:
     found = rows_of_part(part)
     assert found is not None
     return found
@@ -115,7 +117,7 @@ def test_few_values_stand_for_themselves_and_many_for_their_distribution() -> No
     assert below == pytest.approx(np.quantile(many, 0.99), rel=0.05)
 
 
-def test_rows_have_all_and_few_of_the_foreground(rows: Rows) -> None:
+def test_rows_have_all_and_few_of_the_foreground(rows: TrainingRows) -> None:
     """A row of one flow has the slowdown of one of all."""
     assert {0, 1, 4}.issubset(set(rows.n_few.tolist()))
     one = rows.n_few == 1
@@ -126,7 +128,7 @@ def test_rows_have_all_and_few_of_the_foreground(rows: Rows) -> None:
         assert alone <= whole[-1] + 1e-5 or np.isclose(alone, whole[-1], atol=0.5)
 
 
-def test_nets_learn_and_numpy_says_what_torch_says(rows: Rows) -> None:
+def test_nets_learn_and_numpy_says_what_torch_says(rows: TrainingRows) -> None:
     """The loss falls; the same seed gives the same numbers."""
     pytest.importorskip("torch")
     said: list[str] = []
@@ -142,7 +144,7 @@ def test_nets_learn_and_numpy_says_what_torch_says(rows: Rows) -> None:
 
 
 def test_a_fitted_corrector_is_better_than_the_fluid_on_what_it_has_seen(
-    rows: Rows,
+    rows: TrainingRows,
 ) -> None:
     """Two dozen scenarios are learnt by heart, the rest is for intervals."""
     pytest.importorskip("torch")
@@ -161,6 +163,25 @@ def test_a_fitted_corrector_is_better_than_the_fluid_on_what_it_has_seen(
     assert corrector.record["n_calibration"] == len(np.unique(rows.scenario[apart]))
     features = arrays_of(seen.rows)
     assert np.isfinite(corrector.log_slowdown(features)[0]).all()
+
+
+def test_m3s_net_learns_the_same_rows_and_answers_as_correctors_do(
+    rows: TrainingRows,
+) -> None:
+    """The loss falls; its own size is that of the paper."""
+    pytest.importorskip("torch")
+    said: list[str] = []
+    corrector = fit_m3(
+        rows, M3_SIZES["tiny"], seed=0, n_epochs=15, rate=3e-3, say=said.append
+    )
+    losses = [float(text.split("loss ")[1]) for text in said]
+    assert losses[-1] < losses[0]
+    features = [features_of(scenario_of(name).path) for name in ("dctcp", "cubic")]
+    found = corrector.predict(features)
+    assert (found.slowdown >= 1).all()
+    assert (np.diff(found.slowdown, axis=2) >= 0).all()
+    weights = sum(p.numel() for p in m3_net(M3_SIZES["m3"]).parameters())
+    assert 1.5e7 < weights < 2e7
 
 
 def test_errors_are_shares_of_the_truth_with_a_sign() -> None:

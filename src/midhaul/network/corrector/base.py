@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
+from midhaul.model.display import Display, Shown, counted
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -36,8 +38,8 @@ LEVELS = np.array(
 """Shares of flows whose slowdowns are told."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Correction:
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
+class Correction(Shown):
     """Slowdowns that ``n`` paths would have packet by packet, in ``b`` classes of size.
 
     Attributes:
@@ -53,6 +55,12 @@ class Correction:
     high: Float64[np.ndarray, "n b q"]
     counts: Int64[np.ndarray, "n b"]
     outside: tuple[tuple[str, ...], ...]
+
+    def _display(self) -> Display:
+        """How many paths it is said of, and how many are outside of training."""
+        n, n_outside = len(self.outside), sum(bool(one) for one in self.outside)
+        text = f"slowdowns of {counted(n, 'path')}, {n_outside} outside of training"
+        return Display(text=text)
 
 
 class Corrector(Protocol):

@@ -152,7 +152,7 @@ def _softplus(x: Float64[np.ndarray, ...]) -> Float64[np.ndarray, ...]:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Scaling:
+class NetScaling:
     """Means and deviations by which columns are scaled.
 
     Attributes:

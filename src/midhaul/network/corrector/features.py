@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from midhaul.model.display import Display, Shown, counted
 from midhaul.network.corrector.crossing import (
     BURST,
     WHOLE,
@@ -155,8 +156,8 @@ PREFIX_NAMES = (
 """Columns of what a short simulation tells of each class."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class PathFeatures:
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
+class PathFeatures(Shown):
     """What a corrector is told of a path of ``h`` links; ``b`` classes of size.
 
     Attributes:
@@ -179,6 +180,12 @@ class PathFeatures:
     counts: Int64[np.ndarray, " b"]
     transport: str
     odd: tuple[str, ...]
+
+    def _display(self) -> Display:
+        """How long the path is, how many flows are its own, and how they are sent."""
+        text = f"features of a path of {counted(len(self.hops), 'link')} with "
+        own = counted(int(self.counts.sum()), "flow")
+        return Display(text=f"{text}{own} of its own by {self.transport}")
 
 
 def features_of(

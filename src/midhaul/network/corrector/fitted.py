@@ -21,7 +21,7 @@ import numpy as np
 
 from midhaul.errors import DataError, PrerequisiteError
 from midhaul.network.corrector.base import LEVELS, Correction
-from midhaul.network.corrector.compact import NetWeights, Scaling, rows_of_classes
+from midhaul.network.corrector.compact import NetScaling, NetWeights, rows_of_classes
 from midhaul.network.corrector.features import (
     N_CLASSES,
     TRANSPORT_NAMES,
@@ -60,7 +60,7 @@ class FittedCorrector:
     """
 
     nets: tuple[NetWeights, ...]
-    scaling: Scaling
+    scaling: NetScaling
     ratios: Float32[np.ndarray, "t b1 q 2"]
     ranges: SeenRanges
     record: Mapping[str, Any] = field(default_factory=dict)
@@ -123,7 +123,7 @@ class FittedCorrector:
             "ranges.path": self.ranges.path,
             "ranges.hops": self.ranges.hops,
         }
-        for name in Scaling.__slots__:
+        for name in NetScaling.__slots__:
             arrays[f"scaling.{name}"] = getattr(self.scaling, name)
         for i, net in enumerate(self.nets):
             for layer, (weight, offset) in net.layers.items():
@@ -185,8 +185,8 @@ def _of_arrays(arrays: Mapping[str, np.ndarray]) -> FittedCorrector:
         raise ValueError(message)
     return FittedCorrector(
         nets=tuple(NetWeights(layers=layers[i]) for i in sorted(layers)),
-        scaling=Scaling(
-            **{name: arrays[f"scaling.{name}"] for name in Scaling.__slots__}
+        scaling=NetScaling(
+            **{name: arrays[f"scaling.{name}"] for name in NetScaling.__slots__}
         ),
         ratios=arrays["ratios"],
         ranges=SeenRanges(path=arrays["ranges.path"], hops=arrays["ranges.hops"]),

@@ -92,7 +92,7 @@ PARAMETER_RANGES = {
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Scenario:
+class PathScenario:
     """A drawn path with what crosses it.
 
     Attributes:
@@ -120,7 +120,7 @@ class Scenario:
 
 def draw_scenario(
     seed: int, number: int, amount: ScenarioAmount | None = None, *, again: int = 0
-) -> Scenario:
+) -> PathScenario:
     """The scenario of a number, the same wherever it is drawn.
 
     Args:
@@ -154,7 +154,7 @@ def _drawn(
     seed: int,
     number: int,
     amount: ScenarioAmount,
-) -> Scenario:
+) -> PathScenario:
     """``rng`` draws what it is, ``noise`` its flows."""
     name = NAMES[int(rng.integers(len(NAMES)))]
     is_rdma = name in RDMA_NAMES
@@ -204,7 +204,7 @@ def _drawn(
     groups = _groups(
         name, law, h, load, float(rates.min()), transport, pipe, round_trip_s, queues
     )
-    return Scenario(
+    return PathScenario(
         seed=seed,
         number=number,
         name=name,

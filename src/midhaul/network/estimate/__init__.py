@@ -10,6 +10,10 @@ import sys
 from types import ModuleType
 from typing import Any
 
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
+
 
 class _Estimate(ModuleType):
     """A module that can be called like the function of the area that has its name."""

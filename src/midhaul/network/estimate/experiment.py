@@ -135,16 +135,10 @@ def _curve_rows(
             percentiles(values, weights[name], LEVELS.tolist())
             for values in (correction.slowdown, correction.low, correction.high)
         ]
-        rows += [
-            {
-                "size_class": name,
-                "share": float(share),
-                "slowdown": float(value),
-                "low": float(low),
-                "high": float(high),
-            }
-            for share, value, low, high in zip(LEVELS, *told, strict=True)
-        ]
+        for share, value, low, high in zip(LEVELS, *told, strict=True):
+            row: dict[str, object] = {"size_class": name, "share": float(share)}
+            row |= {"slowdown": float(value), "low": float(low), "high": float(high)}
+            rows.append(row)
     return rows
 
 

@@ -278,6 +278,7 @@ def _outside(correction: Correction, sampled: SampledPaths) -> dict[str, float]:
     total = float(draws.sum())
     found: dict[str, float] = {}
     for warnings, times in zip(correction.outside, draws.tolist(), strict=True):
-        for what in dict.fromkeys((*warnings, *([""] if warnings else []))):
+        named = {*warnings, ""} if warnings else set[str]()
+        for what in sorted(named):
             found[what] = found.get(what, 0.0) + times / total
     return found

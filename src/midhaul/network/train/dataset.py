@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from jaxtyping import Float32, Float64, Int64
 
     from midhaul.network.corrector.features import PathFeatures
-    from midhaul.network.corrector.scenarios import Scenario
+    from midhaul.network.corrector.scenarios import PathScenario
     from midhaul.network.train.truth import ScenarioTruth
 
 _BINS = np.array(
@@ -46,7 +46,7 @@ FEW = (1, 4, 15)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Rows:
+class TrainingRows:
     """Rows to learn from, or to be judged by.
 
     Attributes:
@@ -86,12 +86,14 @@ class Rows:
         """How many there are."""
         return len(self.number)
 
-    def take(self, which: np.ndarray) -> Rows:
+    def take(self, which: np.ndarray) -> TrainingRows:
         """Some of them."""
-        return Rows(**{name: getattr(self, name)[which] for name in Rows.__slots__})
+        return TrainingRows(
+            **{name: getattr(self, name)[which] for name in TrainingRows.__slots__}
+        )
 
     @classmethod
-    def joined(cls, parts: Sequence[Rows]) -> Rows:
+    def joined(cls, parts: Sequence[TrainingRows]) -> TrainingRows:
         """Rows of several parts as one."""
         return cls(
             **{
@@ -119,10 +121,10 @@ def targets(
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Row:
-    """One row, before rows are stacked; see :class:`Rows`."""
+class TrainingRow:
+    """One row, before rows are stacked; see :class:`TrainingRows`."""
 
-    scenario: Scenario
+    scenario: PathScenario
     features: PathFeatures
     n_few: int
     values: Float32[np.ndarray, "b t"]
@@ -132,20 +134,20 @@ class Row:
     short: Float32[np.ndarray, "b1 q"]
 
 
-def rows_of_part(file: Path) -> Rows | None:
+def rows_of_part(file: Path) -> TrainingRows | None:
     """The rows of a part of truth; None where it has none."""
-    found: list[Row] = []
+    found: list[TrainingRow] = []
     for seed, amount, truth in read_part(file):
         if not truth.is_given_up:
             found += rows_of(draw_scenario(seed, truth.number, amount), truth)
     return stacked_rows(found) if found else None
 
 
-def stacked_rows(found: Sequence[Row]) -> Rows:
+def stacked_rows(found: Sequence[TrainingRow]) -> TrainingRows:
     """Rows as arrays; links that are not there are NaN."""
     features = stacked([row.features for row in found], most=MAX_HOPS)
     names = ("values", "shares", "exact", "fluid", "short")
-    return Rows(
+    return TrainingRows(
         scenario=np.array(
             [_SEEDS * row.scenario.seed + row.scenario.number for row in found]
         ),
@@ -158,7 +160,7 @@ def stacked_rows(found: Sequence[Row]) -> Rows:
     )
 
 
-def rows_of(scenario: Scenario, truth: ScenarioTruth) -> list[Row]:
+def rows_of(scenario: PathScenario, truth: ScenarioTruth) -> list[TrainingRow]:
     """The rows of a scenario: with all of its foreground, then with few of it."""
     path = scenario.path
     met = crossing_of(path)
@@ -167,7 +169,7 @@ def rows_of(scenario: Scenario, truth: ScenarioTruth) -> list[Row]:
     first = np.argsort(path.start_ns, kind="stable")[: len(truth.first)]
     short = truth.first.astype(np.float64)
     rng = np.random.default_rng([scenario.seed, scenario.number, 1])
-    rows: list[Row] = []
+    rows: list[TrainingRow] = []
     for n_few in (0, *FEW):
         if n_few >= len(own):
             continue
@@ -180,7 +182,7 @@ def rows_of(scenario: Scenario, truth: ScenarioTruth) -> list[Row]:
         pairs = [targets(slowdown[kinds == b]) for b in range(N_CLASSES)]
         is_short = chosen[first] & ~np.isnan(short)
         rows.append(
-            Row(
+            TrainingRow(
                 scenario=scenario,
                 features=features_of(
                     path, crossing=met, chosen=chosen, simulated=short

@@ -17,7 +17,7 @@ from midhaul.network.corrector.scenarios import (
     draw_scenario,
 )
 from midhaul.network.train import tables
-from midhaul.network.train.dataset import Rows, rows_of_part
+from midhaul.network.train.dataset import TrainingRows, rows_of_part
 from midhaul.network.train.judging import ALL, card, level
 from midhaul.network.train.learning import (
     WHAT,
@@ -143,9 +143,9 @@ def _note_parts(run: Run, files: dict[str, list[Path]]) -> None:
 
 def _rows(
     files: Sequence[Path], config: NetworkTrainConfig, progress: Progress, what: str
-) -> Rows:
+) -> TrainingRows:
     """Rows of parts, in their order."""
-    found: dict[int, Rows] = {}
+    found: dict[int, TrainingRows] = {}
     with progress.task(what, total=len(files)) as task:
         for place, rows in parallel(rows_of_part, files, jobs=n_jobs(config.jobs)):
             if rows is not None:
@@ -154,11 +154,15 @@ def _rows(
     if not found:
         message = "no scenario has a truth"
         raise DataError(message, "simulate more of them: raise n_scenarios")
-    return Rows.joined([found[place] for place in sorted(found)])
+    return TrainingRows.joined([found[place] for place in sorted(found)])
 
 
 def _fit_and_judge(
-    config: NetworkTrainConfig, run: Run, progress: Progress, learnt: Rows, tested: Rows
+    config: NetworkTrainConfig,
+    run: Run,
+    progress: Progress,
+    learnt: TrainingRows,
+    tested: TrainingRows,
 ) -> None:
     fitting = Fitting(**config.fitting.model_dump())
     with progress.task("nets", total=1 + len(config.curve)) as task:
@@ -199,7 +203,11 @@ def _fit_and_judge(
 
 
 def _curve_rows(
-    config: NetworkTrainConfig, fitting: Fitting, learnt: Rows, tested: Rows, n: int
+    config: NetworkTrainConfig,
+    fitting: Fitting,
+    learnt: TrainingRows,
+    tested: TrainingRows,
+    n: int,
 ) -> list[dict[str, object]]:
     """What a net says that has learnt from the first ``n`` scenarios."""
     first = np.unique(learnt.scenario)[:n]

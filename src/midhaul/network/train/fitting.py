@@ -19,16 +19,18 @@ from midhaul.network.corrector.base import LEVELS
 from midhaul.network.corrector.compact import (
     N_HOP,
     N_ROW,
+    NetScaling,
     NetWeights,
-    Scaling,
     rows_of_classes,
 )
 from midhaul.network.corrector.features import OWN_NAMES, PATH_NAMES, PREFIX_NAMES
+from midhaul.network.corrector.m3 import M3Corrector, m3_inputs, m3_net
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from midhaul.network.train.dataset import Rows
+    from midhaul.network.corrector.m3 import M3Size
+    from midhaul.network.train.dataset import TrainingRows
 
 PREFIX_COLUMNS = slice(
     len(PATH_NAMES) + len(OWN_NAMES),
@@ -39,20 +41,19 @@ _STEPS = 20
 """Steps of an epoch at least, as long as batches are not too small for it."""
 
 
-
-def arrays_of(rows: Rows) -> dict[str, np.ndarray]:
+def arrays_of(rows: TrainingRows) -> dict[str, np.ndarray]:
     """The features of rows, stacked."""
     names = ("path", "hops", "hop_classes", "own", "prefix", "counts")
     return {name: getattr(rows, name) for name in names}
 
 
-def scaling_of(rows: Rows) -> Scaling:
+def scaling_of(rows: TrainingRows) -> NetScaling:
     """Means and deviations of rows that are learnt from."""
     of_rows, hops, _ = rows_of_classes(arrays_of(rows))
     flat = hops.reshape(-1, hops.shape[2])
     flat = flat[~np.isnan(flat[:, 0])]
     has_flows = rows.counts.ravel() > 0
-    return Scaling(
+    return NetScaling(
         row_mean=of_rows[has_flows].mean(axis=0),
         row_deviation=of_rows[has_flows].std(axis=0) + 1e-3,
         hop_mean=flat.mean(axis=0),
@@ -61,8 +62,8 @@ def scaling_of(rows: Rows) -> Scaling:
 
 
 def fit_net(
-    rows: Rows,
-    scaling: Scaling,
+    rows: TrainingRows,
+    scaling: NetScaling,
     *,
     seed: int,
     n_epochs: int,
@@ -129,7 +130,79 @@ def fit_net(
     return _weights(net)
 
 
-def _inputs(torch: Any, rows: Rows, scaling: Scaling) -> dict[str, Any]:
+def fit_m3(
+    rows: TrainingRows,
+    size: M3Size,
+    *,
+    seed: int,
+    n_epochs: int,
+    rate: float = 3e-4,
+    say: Callable[[str], None] = lambda _: None,
+) -> M3Corrector:
+    """m3's net on the same rows.
+
+    Args:
+        rows: what it learns from.
+        size: of the net.
+        seed: of its first weights and of the order of rows.
+        n_epochs: passes over all rows.
+        rate: learning rate at the beginning.
+        say: is told how it goes.
+
+    Returns:
+        The net as a corrector.
+
+    Raises:
+        PrerequisiteError: torch is not installed.
+    """
+    torch: Any = require("torch", "learn")
+    net = m3_net(size, seed)
+    tokens, own, is_there = m3_inputs(arrays_of(rows))
+    flat = tokens[is_there]
+    for name, values in (("token", flat), ("own", own)):
+        getattr(net, f"{name}_mean").copy_(torch.from_numpy(values.mean(axis=0)))
+        deviation = torch.from_numpy(values.std(axis=0) + 1e-3)
+        getattr(net, f"{name}_deviation").copy_(deviation)
+    flows = rows.counts.astype(np.float32)
+    weight = np.where(flows > 0, np.sqrt(flows / (flows + 30.0)) + 0.02, 0.0)
+    given = [
+        torch.from_numpy(np.ascontiguousarray(values))
+        for values in (
+            *(tokens, own, is_there.astype(np.float32)),
+            *(rows.values, rows.shares, weight.astype(np.float32)),
+        )
+    ]
+    levels = torch.tensor(LEVELS, dtype=torch.float32)
+    n = len(rows)
+    batch = min(max(n // _STEPS, _FEWEST_BATCH), 128)
+    optimiser = torch.optim.AdamW(net.parameters(), lr=rate, weight_decay=0.02)
+    total = n_epochs * math.ceil(n / batch) + 1
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimiser, max_lr=rate, total_steps=total, pct_start=0.1
+    )
+    generator = torch.Generator().manual_seed(seed)
+    net.train()
+    for epoch in range(n_epochs):
+        order, losses = torch.randperm(n, generator=generator), 0.0
+        for first in range(0, n, batch):
+            which = order[first : first + batch]
+            token, foreground, there, values, shares, mass = (
+                one[which] for one in given
+            )
+            told = net(token, foreground, there).flatten(0, 1)
+            each = _pinball(told, values.flatten(0, 1), shares.flatten(0, 1), levels)
+            loss = (each * mass.flatten()).sum() / mass.sum()
+            optimiser.zero_grad()
+            loss.backward()
+            torch.nn.utils.clip_grad_norm_(net.parameters(), 1.0)
+            optimiser.step()
+            schedule.step()
+            losses += float(loss.detach()) * len(which)
+        say(f"epoch {epoch + 1}: loss {losses / n:.5f}")
+    return M3Corrector(net=net)
+
+
+def _inputs(torch: Any, rows: TrainingRows, scaling: NetScaling) -> dict[str, Any]:
     """Rows with flows as tensors."""
     of_rows, hops, bases = rows_of_classes(arrays_of(rows))
     counts = rows.counts.ravel()

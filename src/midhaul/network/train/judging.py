@@ -14,7 +14,7 @@ from midhaul.network.corrector.fitted import COVERED, scale_of
 if TYPE_CHECKING:
     from jaxtyping import Float32, Float64, Int64
 
-    from midhaul.network.train.dataset import Rows
+    from midhaul.network.train.dataset import TrainingRows
 
 ALL = N_CLASSES
 """The place of all flows behind those of the classes."""
@@ -61,7 +61,7 @@ def told_of(
 
 
 def conformal_ratios(
-    rows: Rows, told: Told, n_transports: int
+    rows: TrainingRows, told: Told, n_transports: int
 ) -> Float32[np.ndarray, "t b1 q 2"]:
     """The ends of errors over their scale, by transport, class and percentile.
 
@@ -95,7 +95,7 @@ def _ends(
     return float(there[max(low, 0)]), float(there[min(high, n - 1)])
 
 
-def _counts(rows: Rows) -> Int64[np.ndarray, "n b1"]:
+def _counts(rows: TrainingRows) -> Int64[np.ndarray, "n b1"]:
     return np.concatenate([rows.counts, rows.counts.sum(axis=1, keepdims=True)], axis=1)
 
 

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     from jaxtyping import Bool, Float64
 
-    from midhaul.network.train.dataset import Rows
+    from midhaul.network.train.dataset import TrainingRows
 
 PERCENTILES = (0.5, 0.95, 0.99)
 """Percentiles that are judged."""
@@ -69,7 +69,7 @@ def split_scenarios(
 
 
 def fit_corrector(
-    rows: Rows,
+    rows: TrainingRows,
     *,
     share: float,
     fitting: Fitting,
@@ -132,7 +132,7 @@ def fit_corrector(
     return with_intervals(corrector, whole)
 
 
-def with_intervals(corrector: FittedCorrector, rows: Rows) -> FittedCorrector:
+def with_intervals(corrector: FittedCorrector, rows: TrainingRows) -> FittedCorrector:
     """The same with intervals of rows that it has not learnt from."""
     told = tell(corrector, rows)
     ratios = conformal_ratios(rows, told, len(TRANSPORT_NAMES))
@@ -166,14 +166,14 @@ def _rounded(net: NetWeights) -> NetWeights:
     )
 
 
-def tell(corrector: FittedCorrector, rows: Rows) -> Told:
+def tell(corrector: FittedCorrector, rows: TrainingRows) -> Told:
     """What a corrector says of rows."""
     logs, spread = corrector.log_slowdown(arrays_of(rows))
     return told_of(logs, spread, rows.counts)
 
 
 def ends(
-    corrector: FittedCorrector, told: Told, rows: Rows
+    corrector: FittedCorrector, told: Told, rows: TrainingRows
 ) -> tuple[Float64[np.ndarray, "n b1 q"], Float64[np.ndarray, "n b1 q"]]:
     """The ends of the intervals, as logarithms."""
     ratios = corrector.ratios[rows.transport]
@@ -181,7 +181,7 @@ def ends(
     return low, np.maximum(told.logs + ratios[..., 1] * told.scale, told.logs)
 
 
-def constants(rows: Rows) -> Float64[np.ndarray, "t b1 q"]:
+def constants(rows: TrainingRows) -> Float64[np.ndarray, "t b1 q"]:
     """By what the fluid is to be multiplied, as logarithms: medians over scenarios."""
     away = np.where(np.isnan(rows.exact), np.nan, rows.exact - rows.fluid)
     found = np.zeros((len(NAMES), *away.shape[1:]))
@@ -204,7 +204,7 @@ class Verdicts:
         low, high: ends of the intervals, where there are some.
     """
 
-    rows: Rows
+    rows: TrainingRows
     told: dict[str, np.ndarray]
     low: dict[str, np.ndarray]
     high: dict[str, np.ndarray]
@@ -212,7 +212,7 @@ class Verdicts:
     def groups(self) -> dict[str, Bool[np.ndarray, " n"]]:
         """Which rows each group has."""
         rows = self.rows
-        found = {"all": np.ones(len(rows), np.bool_)}
+        found: dict[str, np.ndarray] = {"all": np.ones(len(rows), np.bool_)}
         found["none"] = ~rows.groups.any(axis=1)
         return found | {name: rows.groups[:, i] for i, name in enumerate(GROUPS)}
 
@@ -256,7 +256,9 @@ class Verdicts:
         )
 
 
-def judge(corrector: FittedCorrector, rows: Rows, learnt: Rows) -> Verdicts:
+def judge(
+    corrector: FittedCorrector, rows: TrainingRows, learnt: TrainingRows
+) -> Verdicts:
     """What the corrector, and what stands beside it, say of a test.
 
     Args:

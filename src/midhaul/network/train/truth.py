@@ -18,7 +18,7 @@ import numpy as np
 from midhaul.errors import DataError
 from midhaul.network.corrector.scenarios import (
     LAW_VERSION,
-    Scenario,
+    PathScenario,
     ScenarioAmount,
     draw_scenario,
 )
@@ -67,7 +67,7 @@ class ScenarioTruth:
         return bool(np.isnan(self.own).any())
 
 
-def scenario_truth(scenario: Scenario) -> ScenarioTruth:
+def scenario_truth(scenario: PathScenario) -> ScenarioTruth:
     """Simulate a scenario packet by packet, and its first flows alone."""
     path = scenario.path
     slowdown, n_events, took_s = _slowdowns(path.problem())
