@@ -26,11 +26,15 @@ from midhaul.runs.perform import n_jobs, parallel
 from midhaul.runs.summary import SUMMARY
 from midhaul.stats import known
 
+_FEW_SCENARIOS = 5000
+"""Of which a corrector must have learnt for an estimate to be valid."""
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from midhaul.model import Estimate
     from midhaul.network.corrector.base import Corrector
+    from midhaul.network.corrector.fitted import FittedCorrector
     from midhaul.network.estimate.blame import Headroom
     from midhaul.network.estimate.config import NetworkEstimateConfig
     from midhaul.network.estimate.sampling import Apply, LookedAt
@@ -85,7 +89,23 @@ def estimate(config: NetworkEstimateConfig, run: Run, progress: Progress) -> Non
     _blame(config, run, progress, problem, looked, found, corrector)
     room = _headroom(config, run, progress, problem, found, corrector)
     run.write(SUMMARY, _summary(found, room, took_s))
-    run.verdict = Verdict()
+    run.verdict = _learnt(corrector)
+
+
+def _learnt(corrector: FittedCorrector) -> Verdict:
+    """What speaks against a corrector that has learnt from few scenarios."""
+    n = int(corrector.record.get("n_scenarios", 0))
+    if n >= _FEW_SCENARIOS:
+        return Verdict()
+    card = corrector.record.get("card") or [{"mean": float("nan")}]
+    reason = (
+        f"The corrector learnt from {n:,} scenarios, fewer than {_FEW_SCENARIOS:,}; on "
+        f"others its p99 was off by {card[0]['mean']:.0%} on average."
+    )
+    return Verdict(
+        reasons=(reason,),
+        advice=("Train one on more scenarios with network.train, or simulate.",),
+    )
 
 
 def _apply(config: NetworkEstimateConfig, task: Task | None, n: int) -> Apply:
