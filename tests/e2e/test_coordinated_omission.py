@@ -105,7 +105,13 @@ def test_an_open_loop_sees_the_freeze(
 
 
 def test_a_closed_loop_does_not(node: LocalNode) -> None:
-    """The same freeze is a single request of a closed loop, and p99 stays small."""
-    latency_s, frozen_s = measure_frozen(node, SingleStream())
+    """The same freeze is a single request of a closed loop, and p99 stays small.
+
+    On a busy machine the freeze may be over before the first request.
+    """
+    for _ in range(5):
+        latency_s, frozen_s = measure_frozen(node, SingleStream())
+        if max(latency_s) >= 0.7 * frozen_s:
+            break
     assert max(latency_s) >= 0.7 * frozen_s
     assert np.quantile(latency_s, 0.99) <= 0.3 * frozen_s + 5 * np.median(latency_s)

@@ -81,7 +81,9 @@ def test_rdma_is_the_climb_of_every_packet(
 ) -> None:
     """The closed form is what each packet over each link gives, to the nanosecond."""
     for pace_bps in (np.inf, 5e6):
-        transport = RdmaTransport(congestion=congestion, max_rate_bps=pace_bps)
+        transport = RdmaTransport(
+            congestion=congestion, max_rate_bps=pace_bps, min_rate_bps=1e6
+        )
         header = framing(transport).header_bytes
         full, rest = divmod(size_bytes, 1000)
         packets = [1000 + header] * full + ([rest + header] if rest else [])

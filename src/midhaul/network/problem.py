@@ -82,17 +82,19 @@ def _check_links(topology: Topology) -> None:
     for link in topology.links:
         rates = [link.rate_bps, *(rate for _, rate in link.rate_changes)]
         times = [link.delay_s, link.jitter_s, *(when for when, _ in link.rate_changes)]
-        said = ""
+        said, mend = "", "give it one within these bounds"
         if not link.rate_bps > 0 or not all(rate >= 0 for rate in rates):
             said = f"a rate of {min(rates):g} bit/s, expected more than 0"
+            mend = "a link that carries nothing is left out"
         elif not all(0 <= one < MAX_DELAY_S for one in times):
-            said = f"a delay, a jitter or a change of its rate at {max(times):g} s, "
+            wrong = next(one for one in times if not 0 <= one < MAX_DELAY_S)
+            said = f"a delay, a jitter or a change of its rate at {wrong:g} s, "
             said += f"expected 0 to {MAX_DELAY_S:,.0f} s"
         elif not 0 <= link.loss_share < 1:
             said = f"a loss_share of {link.loss_share:g}, expected 0 to less than 1"
         if said:
             message = f"link {link.name} has {said}"
-            raise ConfigError(message, "a link that carries nothing is left out")
+            raise ConfigError(message, mend)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)

@@ -291,7 +291,7 @@ def test_many_classes_go_to_the_kernel_for_graphs() -> None:
 
 def test_a_link_that_carries_nothing_is_refused() -> None:
     """It is named."""
-    with pytest.raises(ConfigError, match=r"n0->n1 with 0\.0 bit/s"):
+    with pytest.raises(ConfigError, match="n0->n1 has a rate of 0 bit/s"):
         _run(on_a_line([0.0], [(0, 1)], [5]))
 
 

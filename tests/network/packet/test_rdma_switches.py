@@ -159,7 +159,7 @@ def broken(name: str) -> NetworkProblem:
         ("families", "one family"),
         ("pfc", "has_pfc"),
         ("thresholds", "ecn_max_bytes"),
-        ("rate", "h0->switch has 0"),
+        ("rate", "h0->switch has a rate of 0"),
         ("loss", "loss_share"),
         ("back", "h0->switch has none"),
         ("route", "flow 0 has none"),

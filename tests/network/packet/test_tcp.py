@@ -134,8 +134,11 @@ def test_what_is_lost_is_sent_again(congestion: str) -> None:
 
 
 def test_a_lost_syn_waits_for_the_connection_timeout() -> None:
-    """With a queue that takes no packet a flow never opens, and stays unfinished."""
-    results = done(at_once(two_nodes(max_packets=0), [1000], DATA_CENTRE))
+    """Over a link that loses all packets a flow never opens, and stays unfinished."""
+    there, back = two_nodes().links
+    lossy = replace(there, loss_share=1 - 1e-12)
+    topology = Topology(nodes=("a", "b"), links=(lossy, back))
+    results = done(at_once(topology, [1000], DATA_CENTRE))
     assert results.fct_ns.tolist() == [-1]
     # SYNs at 0, 10, 30, 70, 150 and 310 ms, given up after 640 ms
     assert results.links.n_dropped[0] == 6

@@ -213,7 +213,7 @@ class Verdicts:
         """Which rows each group has."""
         rows = self.rows
         found: dict[str, np.ndarray] = {"all": np.ones(len(rows), np.bool_)}
-        found["none"] = ~rows.groups.any(axis=1)
+        found["none"] = np.logical_not(rows.groups.any(axis=1))
         return found | {name: rows.groups[:, i] for i, name in enumerate(GROUPS)}
 
     def card(
