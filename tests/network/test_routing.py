@@ -234,7 +234,7 @@ def test_what_cannot_be_routed_is_named() -> None:
     with pytest.raises(ConfigError, match="a->b has a rate of 0 bit/s"):
         ecmp(dead, flows_of([(0, 1)]))
     late = Link(source="a", target="b", delay_s=-1.0)
-    with pytest.raises(ConfigError, match="a->b has a delay.* at -1 s"):
+    with pytest.raises(ConfigError, match=r"a->b has a delay.* at -1 s"):
         ecmp(Topology(nodes=("a", "b"), links=(late,)), flows_of([(0, 1)]))
     switch = star(2, access=CABLE)
     with pytest.raises(ConfigError, match="source of flow 0 must be a host, found swi"):
