@@ -38,7 +38,7 @@ from midhaul.network.corrector.scenarios import (
     ScenarioAmount,
     draw_scenario,
 )
-from midhaul.network.estimate.sampling import estimate_problem
+from midhaul.network.estimate.pooling import estimate_problem
 from midhaul.network.packet.simulator import PacketSimulator
 from midhaul.network.slowdown import SIZE_CLASSES
 from midhaul.network.train.dataset import TrainingRows, rows_of, stacked_rows

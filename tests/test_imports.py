@@ -45,7 +45,7 @@ _CORE = _VERB | {
 }
 """What the core depends on, directly or not."""
 
-_PRIVATE = ("_cython_", "_editable", "_sysconfigdata", "_virtualenv")
+_PRIVATE = ("__mp_main__", "_cython_", "_editable", "_sysconfigdata", "_virtualenv")
 """Modules that Python, Cython and installers add by themselves."""
 
 _TELL = """

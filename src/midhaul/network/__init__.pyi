@@ -1,6 +1,6 @@
 from .checks import check_simulator as check_simulator
 from .corrector.fitted import load_corrector as load_corrector
-from .estimate.sampling import estimate as estimate
+from .estimate.pooling import estimate as estimate
 from .ideal import ideal_fct_ns as ideal_fct_ns
 from .problem import NetworkProblem as NetworkProblem, Routes as Routes
 from .routing import (

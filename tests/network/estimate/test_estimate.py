@@ -30,10 +30,9 @@ from midhaul.network.estimate.blame import blamed_links, headroom
 from midhaul.network.estimate.config import NetworkEstimateConfig
 from midhaul.network.estimate.experiment import estimate
 from midhaul.network.estimate.metrics import METRICS
-from midhaul.network.estimate.pooling import class_weights
+from midhaul.network.estimate.pooling import class_weights, estimate_problem
 from midhaul.network.estimate.sampling import (
     draw_paths,
-    estimate_problem,
     look_at,
 )
 from midhaul.network.estimate.simulator import EstimateSimulator

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -27,6 +26,7 @@ if TYPE_CHECKING:
     from jaxtyping import Float64, Int64
 
     from midhaul.model import Link
+    from midhaul.network.corrector.drawn_transports import ScenarioAmount
     from midhaul.network.transports import Transport
     from midhaul.network.workload.sizes import SizeLaw
 
@@ -36,26 +36,6 @@ PUBLISHED = ("webserver", "cachefollower", "hadoop", "websearch")
 _LAWS = ("exponential", "lognormal", "pareto", "gaussian", "steps")
 _SHARE_PUBLISHED = 0.1
 _MOST_SIZE = 30e6
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ScenarioAmount:
-    """How large scenarios are.
-
-    Attributes:
-        fewest: flows at least.
-        most: flows at most.
-        rdma_hops: packets times links that one of RDMA may have.
-        tcp_hops: the same of TCP, which costs more.
-        group: only scenarios of that group, or of none where it is ``none``; any where
-            empty.
-    """
-
-    fewest: int = 800
-    most: int = 8000
-    rdma_hops: float = 2e6
-    tcp_hops: float = 0.8e6
-    group: str = ""
 
 
 def _steps(rng: np.random.Generator) -> EmpiricalSize:

@@ -6,7 +6,7 @@ round trip), times in round trips, so that no rate has only odd ones.
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -19,6 +19,26 @@ if TYPE_CHECKING:
 
     from midhaul.network.decomposition.crossed import CrossedPath
     from midhaul.network.transports import Transport
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScenarioAmount:
+    """How large scenarios are.
+
+    Attributes:
+        fewest: flows at least.
+        most: flows at most.
+        rdma_hops: packets times links that one of RDMA may have.
+        tcp_hops: the same of TCP, which costs more.
+        group: only scenarios of that group, or of none where it is ``none``; any where
+            empty.
+    """
+
+    fewest: int = 800
+    most: int = 8000
+    rdma_hops: float = 2e6
+    tcp_hops: float = 0.8e6
+    group: str = ""
 
 
 def loguniform(rng: np.random.Generator, low: float, high: float) -> float:

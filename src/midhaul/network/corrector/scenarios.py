@@ -30,11 +30,11 @@ import numpy as np
 from midhaul.model import Link, LinkQueue
 from midhaul.network.corrector.drawn_flows import (
     PUBLISHED,
-    ScenarioAmount,
     crossing_flows,
     size_laws,
 )
 from midhaul.network.corrector.drawn_transports import (
+    ScenarioAmount,
     bounded,
     loguniform,
     queues_of,

@@ -17,12 +17,12 @@ Differences from m3:
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from midhaul.errors import ConfigError, require
+from midhaul.errors import require
 from midhaul.network.slowdown import SIZE_CLASSES, size_class
 
 if TYPE_CHECKING:
@@ -30,13 +30,9 @@ if TYPE_CHECKING:
 
     from jaxtyping import Float64, Int64
 
-    from midhaul.model import Flows, Topology
-    from midhaul.network.corrector.base import Corrector
     from midhaul.network.corrector.features import PathFeatures
     from midhaul.network.decomposition.crossed import CrossedPath, WholeFlows
-    from midhaul.network.estimate.pooling import NetworkEstimate
     from midhaul.network.problem import NetworkProblem, Routes
-    from midhaul.network.transports import Transport
 
     Apply = Callable[[Callable[[Any], Any], Sequence[Any]], Iterable[Any]]
 
@@ -204,77 +200,3 @@ def _simulated(path: CrossedPath) -> Float64[np.ndarray, " k"]:
     while not simulation.advance(1_000_000):
         pass
     return simulation.results().slowdown
-
-
-def estimate(  # noqa: PLR0913  most of it has a default
-    topology: Topology,
-    flows: Flows,
-    transport: str | Transport | Sequence[str | Transport] = "dctcp",
-    *,
-    routes: Routes | None = None,
-    seed: int = 0,
-    n_paths: int = N_PATHS,
-    corrector: Corrector | None = None,
-    prefix: float = 0.0,
-    switch_buffer_bytes: int = 0,
-    apply: Apply = map,
-) -> NetworkEstimate:
-    """Estimate the slowdowns and completion times of a network's flows.
-
-    Args:
-        topology: the nodes and links.
-        flows: what is sent; none of them waits for others.
-        transport: how senders decide, by a key of
-            :data:`~midhaul.network.simulators.TRANSPORTS` or as a value; of several,
-            those that ``Flows.transport`` counts through.
-        routes: the way of each flow; ECMP over the fewest links by default.
-        seed: of the paths that are drawn, and of routes.
-        n_paths: how many paths are drawn.
-        corrector: tells what packets would say; the one that is shipped by default.
-        prefix: share of the flows of a path that are simulated packet by packet to tell
-            the corrector; 0: none.
-        switch_buffer_bytes: memory of each switch, as in a network problem.
-        apply: does a function on each of several chunks of paths; in other processes,
-            say.
-
-    Returns:
-        Percentiles by class of size with intervals, and what to be warned of.
-
-    Raises:
-        ConfigError: there is no transport of that name, a flow has no way, or flows
-            wait for others.
-        DataError: the shipped corrector cannot be read.
-        PrerequisiteError: a library is missing, or no corrector is shipped.
-    """
-    from midhaul.network.simulators import problem_of  # noqa: PLC0415  a circle
-
-    problem = problem_of(topology, flows, transport, routes=routes, seed=seed)
-    problem = replace(problem, switch_buffer_bytes=switch_buffer_bytes)
-    return estimate_problem(
-        problem, n_paths=n_paths, corrector=corrector, prefix=prefix, apply=apply
-    )
-
-
-def estimate_problem(
-    problem: NetworkProblem,
-    *,
-    n_paths: int = N_PATHS,
-    corrector: Corrector | None = None,
-    prefix: float = 0.0,
-    apply: Apply = map,
-) -> NetworkEstimate:
-    """The same of a network problem; its seed draws the paths."""
-    if not len(problem.flows):
-        message = "there is no flow to estimate anything of"
-        raise ConfigError(message)
-    if corrector is None:
-        from midhaul.network.corrector.fitted import load_corrector  # noqa: PLC0415
-
-        corrector = load_corrector()
-    rng = np.random.default_rng([problem.seed, 71])
-    sampled = draw_paths(problem.routes, problem.flows.size_bytes, n_paths, rng)
-    looked = look_at(problem, sampled.paths, prefix=prefix, apply=apply)
-    correction = corrector.predict([one.features for one in looked])
-    from midhaul.network.estimate.pooling import pool_paths  # noqa: PLC0415
-
-    return pool_paths(problem, sampled, looked, correction, corrector, rng)

@@ -7,7 +7,7 @@ from typing import Self
 
 from pydantic import model_validator
 
-from midhaul.network.corrector.scenarios import ScenarioAmount
+from midhaul.network.corrector.drawn_transports import ScenarioAmount
 from midhaul.runs.config import Config, Section, setting
 
 
