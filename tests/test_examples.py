@@ -88,6 +88,19 @@ TINY = {
         "curve=[12]",
         "n_resamples=100",
     ),
+    "network-validate.toml": (
+        "flows.web.n_flows=2000",
+        "others=[]",
+        "n_checked=3",
+        "n_resamples=100",
+    ),
+    "network-whatif.toml": (
+        "flows.uploads.n_flows=800",
+        'vary={"queue.discipline" = ["fifo", "fq_codel"]}',
+        "costs=[]",
+        "n_seeds=1",
+        "n_resamples=100",
+    ),
     "network-simulate.toml": ("flows.web.n_flows=1000", "n_resamples=100"),
     "testbed-coco.toml": (
         "data.n_images=3",

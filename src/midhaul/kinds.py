@@ -263,10 +263,22 @@ KINDS: dict[str, Kind] = {
             needs=("numba",),
         ),
         Kind(
+            name="network.whatif",
+            summary="Find which of several networks is best for the same flows.",
+            extra="network",
+            needs=("numba",),
+        ),
+        Kind(
             name="network.train",
             summary="Train what corrects estimates on scenarios simulated by packets.",
             extra="learn",
             needs=("numba", "torch"),
+        ),
+        Kind(
+            name="network.validate",
+            summary="Hold a simulator against a judge on parts of your network.",
+            extra="network",
+            needs=("numba",),
         ),
     )
 }

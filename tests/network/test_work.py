@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
-from tests.network.fake_simulator import FakeSimulator
+from tests.network.fake_simulator import FakeSimulation, FakeSimulator
 
 from midhaul.network.checks import check_problems
 from midhaul.network.transports import RdmaTransport
@@ -103,3 +103,16 @@ def test_work_is_told_and_kept_between_slices() -> None:
     assert took_s == 10.0
     assert sum(shares) == 1.0
     assert kept == [3.0, 6.0, 9.0]
+
+
+def test_many_small_parts_do_not_make_slices_without_end() -> None:
+    """Slices that end early say nothing of how long the next one takes."""
+
+    class Parts(FakeSimulation):
+        def advance(self, n_events: int) -> bool:
+            asked.append(n_events)
+            return len(asked) == 200
+
+    asked: list[int] = []
+    work_off(Parts(PROBLEMS["many flows"], None), clock=Clock())
+    assert max(asked) < 1e9

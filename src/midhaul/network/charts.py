@@ -21,7 +21,7 @@ from midhaul.report.axes import (
     legend_click,
     upwards,
 )
-from midhaul.report.charts import over_time, percentile_curves, points_of
+from midhaul.report.charts import dots, over_time, percentile_curves, points_of
 from midhaul.report.page import Figure
 from midhaul.report.theme import FAINT, INK, WIDTH
 
@@ -69,6 +69,22 @@ def curves_by(rows: Rows, series: Series, sizes: Sequence[str]) -> Chart:
     value = Axis("slowdown", "slowdown (FCT over ideal FCT)", is_log=True)
     chart = percentile_curves(rows, value, series, of="flows")
     return ChartChoice("size", "size", tuple(sizes), sizes[0]).on(chart)
+
+
+def choice_dots(
+    rows: Rows,
+    series: Series,
+    sizes: Sequence[str],
+    percentiles: tuple[Sequence[str], str],
+    value: Axis,
+) -> Chart:
+    """What is said by class of size, a mark for each name, of a percentile.
+
+    ``percentiles`` are those that can be picked, and the one that is.
+    """
+    options, picked = percentiles
+    chart = dots(rows, value, Axis("size", "size", order=tuple(sizes)), series)
+    return ChartChoice("percentile", "percentile", tuple(options), picked).on(chart)
 
 
 def size_dots(rows: Rows, series: Series) -> Chart:

@@ -14,7 +14,7 @@ from midhaul.network.slowdown import PERCENTILES, class_rows, judged_flows
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from jaxtyping import Float64, Int32, Int64
+    from jaxtyping import Bool, Float64, Int32, Int64
 
     from midhaul.network.problem import NetworkProblem
 
@@ -37,6 +37,8 @@ class LinkResults(Shown):
         max_queue_bytes: ``(m,)`` most that waited.
         samples_ns: ``(s,)`` when queues were looked at.
         samples_bytes: ``(s, m)`` what waited then.
+        is_simulated: ``(m,)`` false where only bytes and the time that they take are
+            known; None where all is of all links.
     """
 
     n_bytes: Int64[np.ndarray, " m"]
@@ -47,6 +49,7 @@ class LinkResults(Shown):
     max_queue_bytes: Int64[np.ndarray, " m"]
     samples_ns: Int64[np.ndarray, " s"]
     samples_bytes: Int64[np.ndarray, "s m"]
+    is_simulated: Bool[np.ndarray, " m"] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
@@ -88,6 +91,8 @@ class FlowResults(Shown):
         end_ns: the simulated time at which it stopped.
         problem: what was simulated, which gives frames their names; None where it is
             not at hand.
+        drawn_from: ``(n,)`` the flow whose slowdown it was given, as it was not
+            simulated; its own index where it was. None where all were.
     """
 
     start_ns: Int64[np.ndarray, " n"]
@@ -101,6 +106,15 @@ class FlowResults(Shown):
     n_events: int
     end_ns: int
     problem: NetworkProblem | None = None
+    drawn_from: Int64[np.ndarray, " n"] | None = None
+
+    @property
+    def is_drawn(self) -> np.ndarray:
+        """``(n,)`` true where it was not simulated and has another flow's slowdown."""
+        n = len(self.fct_ns)
+        if self.drawn_from is None:
+            return np.zeros(n, np.bool_)
+        return self.drawn_from != np.arange(n)
 
     @property
     def is_finished(self) -> np.ndarray:
@@ -135,6 +149,7 @@ class FlowResults(Shown):
             "fct_s": np.where(ended, self.fct_ns / 1e9, np.nan),
             "ideal_fct_s": self.ideal_fct_ns / 1e9,
             "slowdown": self.slowdown,
+            "is_drawn": self.is_drawn,
             "n_retransmitted": self.n_retransmitted,
             "n_marked": self.n_marked,
             "busiest_link": self._link_names(self.busiest_link),
@@ -217,6 +232,8 @@ class FlowResults(Shown):
         """How many flows ended, and how many packets were lost."""
         n, n_open = len(self.fct_ns), int(np.sum(~self.is_finished))
         ended = f", {n_open:,} of them not ended" if n_open else ""
+        n_drawn = int(self.is_drawn.sum())
+        ended += f", {n_drawn:,} of them drawn" if n_drawn else ""
         lost = int(self.links.n_dropped.sum())
         return (
             f"{counted(n, 'flow')} in {self.end_ns / 1e9:.4g} s{ended}, "

@@ -36,7 +36,12 @@ SIMULATORS: Registry[Callable[..., Simulator]] = Registry(
         "fluid": Entry(place="midhaul.network.fluid:FluidSimulator", needs=_NUMBA),
         "links": Entry(place=f"{__name__}:links_simulator", needs=_NUMBA),
         "estimate": Entry(
-            place="midhaul.network.estimate.simulator:EstimateSimulator", needs=_NUMBA
+            place="midhaul.network.estimate.simulator:EstimateSimulator",
+            needs=_NUMBA,
+            options=("n_paths",),
+        ),
+        "paths": Entry(
+            place=f"{__name__}:paths_simulator", needs=_NUMBA, options=("n_paths",)
         ),
         "ns3": "midhaul.network.judges.ns3.simulator:Ns3Simulator",
         "kernel": "midhaul.network.judges.kernel:KernelSimulator",
@@ -47,7 +52,7 @@ SIMULATORS: Registry[Callable[..., Simulator]] = Registry(
 JUDGES = ("ns3", "kernel")
 """Those that are programs of their own, whose work nobody can predict by a probe."""
 
-WITHOUT_TIMELINES = ("links", "ns3")
+WITHOUT_TIMELINES = ("links", "paths", "ns3")
 """Simulators that follow no flow over time: a flow is at each link by itself, or ns-3
 is not asked."""
 
@@ -59,6 +64,7 @@ _KERNELS = {
     "packet": ("midhaul.network.packet",),
     "links": ("midhaul.network.packet", "midhaul.network.decomposition"),
     "estimate": ("midhaul.network.fluid", "midhaul.network.corrector"),
+    "paths": ("midhaul.network.packet", "midhaul.network.decomposition"),
 }
 """The packages whose kernels a simulator compiles."""
 
@@ -75,10 +81,13 @@ TRANSPORTS: dict[str, Transport] = {
 }
 """Transports by name; ``dctcp`` is the one of RDMA cards, ``tcp-dctcp`` that of TCP."""
 
+AUTO = "auto"
+"""Stands for the most exact simulator that fits a time."""
+
 if TYPE_CHECKING:
     SimulatorName = TransportName = str
 else:  # a Literal in a config, so that its mistakes and its reference list the names
-    SimulatorName = Literal[SIMULATORS.names]
+    SimulatorName = Literal[(*SIMULATORS.names, AUTO)]
     TransportName = Literal[tuple(TRANSPORTS)]
 
 
@@ -89,9 +98,19 @@ def links_simulator() -> Simulator:
     return LinksSimulator(inner=simulator_named("packet"))
 
 
-def simulator_named(name: str) -> Simulator:
-    """The simulator of that name; ConfigError if there is none, or a library lacks."""
-    return SIMULATORS.called(name)
+def paths_simulator(**told: int) -> Simulator:
+    """Sampled paths, each packet by packet."""
+    from midhaul.network.decomposition import PathsSimulator  # noqa: PLC0415
+
+    return PathsSimulator(inner=simulator_named("packet"), **told)
+
+
+def simulator_named(name: str, **told: int) -> Simulator:
+    """The simulator of that name, told those options that it has.
+
+    ConfigError if there is none; PrerequisiteError if a library is missing.
+    """
+    return SIMULATORS.called(name, **told)
 
 
 def transport_named(name: str) -> Transport:

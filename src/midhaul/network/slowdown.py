@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from midhaul.stats import claimed_quantile, fewest_values, known
+from midhaul.stats import claimed_level, fewest_values, known, quantile
 
 if TYPE_CHECKING:
     from jaxtyping import Bool, Float64, Int64
@@ -149,9 +149,15 @@ def class_rows(
     return rows
 
 
-def carried(values: Float64[np.ndarray, " n"], q: float, limit: float) -> float | None:
-    """A percentile; None where too few values carry it, or it is above the limit."""
-    if len(values) < fewest_values(q):
+def carried(
+    values: Float64[np.ndarray, " n"], q: float, limit: float, n_own: int | None = None
+) -> float | None:
+    """A percentile; None where too few values carry it, or it is above the limit.
+
+    ``n_own`` is how many of the values were found, where others are copies of these.
+    """
+    n = len(values) if n_own is None else n_own
+    if n < fewest_values(q) or not len(values):
         return None
-    found = claimed_quantile(values, q)
+    found = quantile(values, claimed_level(n, q))
     return None if found >= limit else known(found)

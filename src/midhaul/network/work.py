@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 _SLICE_S = 0.2
 _FIRST_EVENTS = 500
 _MOST_GROWTH = 4.0
+_MOST_EVENTS = 20_000_000
+"""Of a slice: where many small parts end early, the next one may be a large one."""
 _PROBE_S = 1.0
 _PROBE_HOPS = 200_000
 _FEW_HOPS = 400_000
@@ -37,12 +39,17 @@ _FEW_HOPS = 400_000
 
 def packet_hops(problem: NetworkProblem) -> Int64[np.ndarray, " n"]:
     """``(n,)`` packets of each flow times the links on its way."""
+    return n_packets(problem) * np.diff(problem.routes.offsets)
+
+
+def n_packets(problem: NetworkProblem) -> Int64[np.ndarray, " n"]:
+    """``(n,)`` packets of each flow."""
     flows = problem.flows
     payloads = [framing(one).payload_bytes for one in problem.transports]
     payload = (
         np.take(payloads, flows.transport) if len(flows.transport) else payloads[0]
     )
-    return -(-flows.size_bytes // payload) * np.diff(problem.routes.offsets)
+    return -(-flows.size_bytes // payload)
 
 
 def first_flows(problem: NetworkProblem, n: int) -> NetworkProblem:
@@ -82,7 +89,7 @@ class WorkEstimate:
         hops = f"{self.n_flows:,} flows, {_many(self.n_packet_hops)} packets × links"
         if self.n_events is None or self.seconds is None:
             return f"{hops}: a second or so"
-        return f"{hops}: about {_many(self.n_events)} events, {_span(self.seconds)}"
+        return f"{hops}: about {_many(self.n_events)} events, {span_text(self.seconds)}"
 
 
 def _many(n: float) -> str:
@@ -92,7 +99,8 @@ def _many(n: float) -> str:
     return f"{n:,.0f}"
 
 
-def _span(seconds: float) -> str:
+def span_text(seconds: float) -> str:
+    """Seconds for people."""
     hour, minute = 3600, 60
     if seconds >= 2 * hour:
         return f"{seconds / hour:.1f} h"
@@ -102,32 +110,40 @@ def _span(seconds: float) -> str:
 
 
 def predict(
-    simulator: Simulator, problem: NetworkProblem, clock: Clock = time.monotonic
+    simulator: Simulator,
+    problem: NetworkProblem,
+    clock: Clock = time.monotonic,
+    *,
+    is_wanted: bool = False,
 ) -> WorkEstimate:
     """What a simulation will cost, by simulating its first flows for up to a second.
 
     Kernels have to be compiled before. Problems that take about a second themselves are
-    not probed.
+    probed only where it ``is_wanted``. A simulator that works part by part, and says so
+    by a true ``is_part_by_part``, shows its first parts instead of the first flows.
     """
     hops = packet_hops(problem)
     total, n = int(hops.sum()), len(hops)
-    if total <= _FEW_HOPS:
+    if total <= _FEW_HOPS and not is_wanted:
         return WorkEstimate(n_flows=n, n_packet_hops=total, n_events=None, seconds=None)
+    is_by_parts = getattr(simulator, "is_part_by_part", False)
     n_first = int(np.searchsorted(np.cumsum(hops), _PROBE_HOPS)) + 1
-    probed = first_flows(problem, n_first)
-    simulation = simulator.begin(probed)
+    n_first = n if is_by_parts else min(n_first, n)
+    begin_s = clock()
+    simulation = simulator.begin(first_flows(problem, n_first))
+    begun_s = clock() - begin_s
     begin_s, n_events, is_done = clock(), _FIRST_EVENTS, False
     while not is_done and clock() - begin_s < _PROBE_S:
         is_done = simulation.advance(n_events)
         n_events = min(2 * n_events, 100_000)
     took_s = max(clock() - begin_s, 1e-6)
     done = float(hops[:n_first].sum()) * max(simulation.share_done, 1e-6)
-    factor = total / done
+    factor = max(total, 1) / max(done, 1e-6)
     return WorkEstimate(
         n_flows=n,
         n_packet_hops=total,
         n_events=simulation.results().n_events * factor,
-        seconds=took_s * factor,
+        seconds=begun_s * n / max(n_first, 1) + took_s * factor,
     )
 
 
@@ -155,6 +171,7 @@ def work_off(
         took_s += slice_s
         growth = _SLICE_S / max(slice_s, 1e-6)
         n_events = max(1, int(n_events * min(max(growth, 0.1), _MOST_GROWTH)))
+        n_events = min(n_events, _MOST_EVENTS)
         before, share = share, simulation.share_done
         advance(max(share - before, 0.0))
         if not is_done and clock() - kept_s >= wait_s:

@@ -104,6 +104,7 @@ class Metric:
         *,
         q: float,
         known_below: float = math.inf,
+        n_own: int | None = None,
     ) -> MetricSamples:
         """This metric as a percentile of values, as far as so many carry it."""
         found = percentile_samples(
@@ -115,6 +116,7 @@ class Metric:
             configuration=configuration,
             known_below=known_below,
             unit=self.unit,
+            n_own=n_own,
         )
         return replace(found, better=self._direction(), is_model=self.is_model)
 

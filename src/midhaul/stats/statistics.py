@@ -427,7 +427,7 @@ def claimed_quantile(values: Float64[np.ndarray, " n"], q: float) -> float:
     return math.nan if math.isnan(level) else quantile(values, level)
 
 
-def percentile_samples(
+def percentile_samples(  # noqa: PLR0913  most have a default
     values: Float64[np.ndarray, " m"],
     unit_index: Int[np.ndarray, " m"],
     units: tuple[str, ...],
@@ -437,6 +437,7 @@ def percentile_samples(
     configuration: str,
     known_below: float = math.inf,
     unit: str = "s",
+    n_own: int | None = None,
 ) -> MetricSamples:
     """A percentile as a metric: its claim, or what it lacks.
 
@@ -450,8 +451,10 @@ def percentile_samples(
         configuration: name of the configuration.
         known_below: the least of the values that are only known to be larger.
         unit: of the values.
+        n_own: how many of them were found, where others are copies of these that stand
+            for more; a percentile is what so many carry.
     """
-    n, needed = len(values), fewest_values(q)
+    n, needed = len(values) if n_own is None else n_own, fewest_values(q)
     lack = "" if n >= needed else f"p{q * 100:g} needs {needed} values, found {n}"
 
     def at(number: int) -> Statistic:

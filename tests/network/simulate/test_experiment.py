@@ -14,6 +14,7 @@ from tests.network.fake_simulator import FakeSimulation, FakeSimulator
 
 from midhaul.errors import ConfigError
 from midhaul.kinds import KINDS
+from midhaul.network.decomposition import PathsSimulator
 from midhaul.network.simulate import tables
 from midhaul.network.simulate.config import NetworkSimulateConfig
 from midhaul.network.simulate.execution import CaseWork
@@ -135,7 +136,9 @@ def test_what_the_network_does_not_have_is_named(
 def test_a_run_has_all_tables_and_metrics(tmp_path: Path) -> None:
     """Flows, links, queues over time, timelines, classes, work, summary."""
     run = perform(tmp_path)
-    assert set(run.tables()) == {table.name for table in tables.SIMULATE_TABLES}
+    assert set(run.tables()) == {table.name for table in tables.SIMULATE_TABLES} - {
+        "rungs"
+    }
     assert run.count("flows") == 800
     assert run.verdict is not None
     assert run.verdict.is_valid
@@ -329,3 +332,51 @@ def test_a_mesh_of_hosts_can_be_drawn(tmp_path: Path) -> None:
     for kind in ("star", "wan-ring", "leaf-spine"):
         run = perform(tmp_path / kind, topology={"kind": kind}, flows=[{"n_flows": 50}])
         assert run.figure("Loads").chart.to_dict()
+
+
+def test_the_most_exact_simulator_that_fits_is_taken(tmp_path: Path) -> None:
+    """The run says which and why; one that is resumed keeps it."""
+    run = perform(tmp_path, simulator="auto", budget_s=1e6)
+    assert run.table("configurations")["simulator"].to_pylist() == ["packet"]
+    (row,) = run.table("rungs").to_pylist()
+    assert row["simulator"] == "packet"
+    assert row["is_taken"]
+    assert row["predicted_s"] >= 0
+    assert "packet is the most exact simulator that fits" in run.manifest.notes[0]
+    with pytest.raises(ValidationError, match="budget_s is what simulator 'auto'"):
+        read(simulator="auto")
+    with pytest.raises(ValidationError, match="budget_s is what simulator 'auto'"):
+        read(budget_s=1.0)
+
+
+def test_flows_that_were_drawn_say_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each names its donor, stands beside the verdict, and carries no percentile."""
+    place = PathsSimulator
+
+    def paths(n_paths: int) -> PathsSimulator:
+        return place(inner=FakeSimulator(), n_paths=n_paths)
+
+    entry = Entry(place=paths, options=("n_paths",))
+    monkeypatch.setitem(SIMULATORS._entries, "paths", entry)
+    run = perform(tmp_path, simulator="paths", n_paths=3)
+    rows = run.table("flows").to_pylist()
+    drawn = [row for row in rows if row["drawn_from"] is not None]
+    assert 100 < len(drawn) < 800
+    for row in drawn:
+        donor = rows[row["drawn_from"]]
+        assert donor["drawn_from"] is None
+        assert row["slowdown"] == pytest.approx(donor["slowdown"], rel=0.01)
+    assert run.verdict is not None
+    said = " ".join(run.verdict.remarks)
+    assert f"{len(drawn):,} of 800 flows of paths were not simulated" in said
+    (shown,) = run.sql(
+        "SELECT slowdown_p99, slowdown_p50, n FROM classes WHERE size_class = 'all'"
+    ).to_pylist()
+    assert shown["slowdown_p99"] is None  # 800 flows carry one, so few of them do not
+    assert shown["slowdown_p50"] is not None
+    unseen = run.sql("SELECT count(*) AS n FROM links WHERE n_dropped IS NULL")
+    assert unseen["n"][0].as_py() > 0
+    assert {one.units[0] for one in samples(run)} == {"batch of ends 0"}
+    assert run.report().path.is_file()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -20,6 +20,7 @@ from midhaul.network.simulate.execution import CaseWork
 from midhaul.network.simulate.experiment import simulate_case, sum_up, write_frame
 from midhaul.network.simulate.inputs import case_of, flows_of, topology_of
 from midhaul.network.simulate.metrics import metric_samples
+from midhaul.network.simulate.rungs import on_the_ladder
 from midhaul.runs.kept import KeptTables
 from midhaul.runs.metric import summary_rows
 from midhaul.runs.perform import n_jobs, parallel
@@ -29,16 +30,18 @@ from midhaul.stats import known
 from midhaul.stats.compare import compare as compare_samples
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from midhaul.model.estimate import MetricSamples
-    from midhaul.network.compare.config import NetworkCompareConfig
+    from midhaul.network.compare.config import NetworkCompareConfig, SeveralConfig
     from midhaul.network.simulate.inputs import NetworkCase
     from midhaul.network.simulate.metrics import SimulatedFlows
     from midhaul.runs.progress import Progress
 
-    Task = tuple[NetworkCompareConfig, Path, int]
+    Again = Callable[[Any, int], NetworkCase]
+    """Makes a case of a config by its number."""
+    Task = tuple[Again, SeveralConfig, Path, int, str]
 
 
 def compare(config: NetworkCompareConfig, run: Run, progress: Progress) -> None:
@@ -48,15 +51,9 @@ def compare(config: NetworkCompareConfig, run: Run, progress: Progress) -> None:
     interrupted goes on from its state. A MidhaulError is a topology, a flow or a file
     that cannot be, or what a simulator lacks.
     """
-    cases = cases_of(config)
+    cases = on_the_ladder(config, cases_of(config), run, progress)
     write_frame(cases, run)
-    kept = KeptTables(run, tables.SIMULATIONS)
-    jobs = n_jobs(config.jobs)
-    if jobs > 1:
-        _in_parallel(config, cases, run, kept, jobs, progress)
-    else:
-        for case in cases:
-            simulate_case(config, case, run, kept, progress)
+    simulate_all(config, cases, run, progress, _case)
     found = sum_up(config, cases, run)
     _hold_against(config, run, found)
 
@@ -74,18 +71,35 @@ def cases_of(config: NetworkCompareConfig) -> list[NetworkCase]:
     return cases
 
 
-def _in_parallel(
-    config: NetworkCompareConfig,
+def _case(config: NetworkCompareConfig, number: int) -> NetworkCase:
+    """A configuration by its number, in a process of its own."""
+    name, point = list(config.points())[number]
+    return case_of(config, name, number, dict(point))
+
+
+def simulate_all(
+    config: SeveralConfig,
     cases: Sequence[NetworkCase],
     run: Run,
-    kept: KeptTables,
-    jobs: int,
     progress: Progress,
+    again: Again,
 ) -> None:
+    """Simulate all cases that are not done, one by one or ``config.jobs`` at once.
+
+    ``again`` makes a case by its number where another process has to.
+    """
+    kept = KeptTables(run, tables.SIMULATIONS)
+    jobs = n_jobs(config.jobs)
+    if jobs <= 1:
+        for case in cases:
+            simulate_case(config, case, run, kept, progress)
+        return
     missing = [
         c.number for c in cases if c.number not in kept.parts(tables.SIMULATIONS)
     ]
-    tasks: list[Task] = [(config, run.dir, number) for number in missing]
+    tasks: list[Task] = [
+        (again, config, run.dir, number, cases[number].simulator) for number in missing
+    ]
     with progress.task("configurations", total=len(tasks)) as task:
         for place, row in parallel(_one_apart, tasks, jobs=jobs):
             kept.write(tables.SIMULATIONS, [row], missing[place])
@@ -94,9 +108,8 @@ def _in_parallel(
 
 def _one_apart(task: Task) -> dict[str, object]:
     """Simulate one configuration in a process of its own."""
-    config, folder, number = task
-    name, point = list(config.points())[number]
-    case = case_of(config, name, number, dict(point))
+    again, config, folder, number, simulator = task
+    case = replace(again(config, number), simulator=simulator)
     work = CaseWork(
         Run.open(folder),
         case,

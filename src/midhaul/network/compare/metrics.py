@@ -82,9 +82,10 @@ def errors_of(
 ) -> tuple[Float64[np.ndarray, " n"], Bool[np.ndarray, " n"]]:
     """``(n,)`` relative difference to the reference, and whether a flow ended in both.
 
-    The numbers of flows are the same in both.
+    The numbers of flows are the same in both; drawn ones are none to be compared.
     """
     both = (flows.fct_ns >= 0) & (reference.fct_ns >= 0)
+    both &= ~flows.is_drawn & ~reference.is_drawn
     below = np.where(both, reference.fct_ns, 1)
     return (flows.fct_ns - reference.fct_ns) / below, both
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from midhaul.network import charts
@@ -11,13 +12,14 @@ from midhaul.network.simulate import tables
 from midhaul.network.simulate.metrics import simulated_flows
 from midhaul.network.simulate.report import (
     class_table,
+    ladder_table,
     links_chapter,
     timeline_chapter,
     work_table,
 )
-from midhaul.network.slowdown import WORDS
+from midhaul.network.slowdown import SIZE_CLASSES, WORDS
 from midhaul.report import Cell, DataTable, Figure, Page, PageSection
-from midhaul.report.numbers import percent
+from midhaul.report.numbers import duration, percent
 from midhaul.report.view import (
     View,
     gather,
@@ -83,7 +85,7 @@ def _overview(
         items=gather(
             (
                 headline(view, METRICS, wanted, of=told),
-                _curves(view, found),
+                slowdown_by_name(view, found),
                 metric_bars(
                     view,
                     "fct_p99_s",
@@ -93,13 +95,20 @@ def _overview(
                 ),
                 summary_table(view, METRICS, caption),
                 class_table(view, at),
+                ladder_table(view),
                 work_table(view),
             )
         ),
     )
 
 
-def _curves(view: View, found: Sequence[SimulatedFlows]) -> Figure:
+def without_notes(page: Page, said: Sequence[str]) -> Page:
+    """A page without notes that say what it shows as its finding."""
+    return replace(page, notes=tuple(one for one in page.notes if one not in said))
+
+
+def slowdown_by_name(view: View, found: Sequence[SimulatedFlows]) -> Figure:
+    """Slowdown at each percentile, a curve for each configuration."""
     rows: list[dict[str, Any]] = [
         {**row, "name": flows.name}
         for flows in found
@@ -181,8 +190,62 @@ def _agreement(view: View, reference: SimulatedFlows) -> PageSection:
     )
     return PageSection(
         title="Time and error",
-        items=gather((_time_against_error(view), table if rows else "")),
+        items=gather(
+            (
+                _time_against_error(view),
+                _ladder(view, reference),
+                table if rows else "",
+            )
+        ),
     )
+
+
+def _ladder(view: View, reference: SimulatedFlows) -> DataTable | str:
+    """Time against error, a row for each configuration."""
+    took = {row["configuration"]: row for row in view.rows(tables.SIMULATIONS)}
+    ratios = {
+        (row["configuration"], row["metric"]): row for row in view.rows(COMPARISONS)
+    }
+    by_class = [
+        (name, f"slowdown_{name}_p99")
+        for name in SIZE_CLASSES
+        if any(metric == f"slowdown_{name}_p99" for _, metric in ratios)
+    ]
+    shown = (("p50", "slowdown_p50"), ("p99", "slowdown_p99"))
+    return DataTable(
+        title="The ladder: time against error of percentiles",
+        columns=(
+            "configuration",
+            "took",
+            "times as fast",
+            *(f"{heading} off by" for heading, _ in shown),
+            *(f"p99 of {WORDS[name]}" for name, _ in by_class),
+        ),
+        rows=tuple(
+            (
+                name,
+                duration(took[number]["took_s"]),
+                view.value(number, "speedup"),
+                *(
+                    _off_by(ratios.get((number, metric)))
+                    for _, metric in (*shown, *by_class)
+                ),
+            )
+            for number, name in view.names.items()
+            if number in took
+        ),
+        caption=f"Slowdowns over all flows, held against {reference.name}, with 95 % "
+        "intervals over batches of flows. Drawn flows count here, and in nothing that "
+        "is said flow by flow.",
+    )
+
+
+def _off_by(row: dict[str, Any] | None) -> Cell | str:
+    if row is None or row["ratio"] is None:
+        return ""
+    low, high = row["ratio_low"], row["ratio_high"]
+    note = "" if low is None or high is None else f"{low - 1:+.1%} – {high - 1:+.1%}"
+    return Cell(f"{row['ratio'] - 1:+.1%}", row["ratio"] - 1, note=note)
 
 
 def _time_against_error(view: View) -> Figure | str:

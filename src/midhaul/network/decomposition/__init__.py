@@ -1,12 +1,24 @@
 """Decomposition: parts of a network, each simulated alone."""
 
 from midhaul.network.decomposition.links import LinksSimulation, LinksSimulator
-from midhaul.network.decomposition.paths import PathProblem, path_problem, sample_paths
+from midhaul.network.decomposition.paths import (
+    PathCuts,
+    PathProblem,
+    path_problem,
+    sample_paths,
+)
+from midhaul.network.decomposition.sampled_paths import (
+    PathsSimulation,
+    PathsSimulator,
+)
 
 __all__ = [
     "LinksSimulation",
     "LinksSimulator",
+    "PathCuts",
     "PathProblem",
+    "PathsSimulation",
+    "PathsSimulator",
     "path_problem",
     "sample_paths",
 ]

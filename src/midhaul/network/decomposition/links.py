@@ -33,8 +33,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from midhaul.errors import ConfigError, DataError, require
-from midhaul.network.decomposition.part import UNBOUND_BPS, NetworkPart
+from midhaul.errors import DataError, require
+from midhaul.network.decomposition.part import (
+    UNBOUND_BPS,
+    CutEnds,
+    NetworkPart,
+    require_separable,
+)
 from midhaul.network.problem import busiest_links, fingerprint, link_table
 from midhaul.network.simulator import UNFINISHED, FlowResults, LinkResults
 
@@ -64,6 +69,7 @@ class LinksSimulator:
     """
 
     name = "links"
+    is_part_by_part = True
     inner: Simulator
 
     def begin(
@@ -83,14 +89,7 @@ class LinksSimulator:
                 simulator cannot do it.
             DataError: the state is of another problem or version.
         """
-        if problem.flows.waits:
-            message = "links are simulated one by one, so no flow can wait for another"
-            raise ConfigError(message, "choose packet or fluid")
-        for link in problem.topology.links:
-            if not link.rate_bps > 0:
-                message = f"link {link.name} must carry more than 0 bit/s, found "
-                message += f"{link.rate_bps:g}"
-                raise ConfigError(message, "give it a rate")
+        require_separable(problem, "links are simulated one by one")
         require("numba", "network")
         from midhaul.network.ideal import ideal_fct_ns  # noqa: PLC0415  slow to import
 
@@ -120,6 +119,8 @@ class LinksSimulation:
         self._ideal_ns = ideal_ns
         self._table = link_table(problem.topology)
         self._on_link = _flows_on_links(problem.routes, m)
+        delays = self._table.delay_ns[problem.routes.links]
+        self._delays = np.concatenate([[0], np.cumsum(delays)])
         self._used = np.flatnonzero(np.diff(self._on_link[0]))
         self._next = 0
         self._simulation: Simulation | None = None
@@ -243,30 +244,24 @@ class LinksSimulation:
         chosen = np.s_[offsets[link] : offsets[link + 1]]
         part = NetworkPart(whole=whole, path=(link,))
         part.lay(table)
-        ways: list[list[int]] = []
-        own = flows[chosen]
-        ends = np.zeros((2, len(own)), np.int32)
-        for i, (flow, place) in enumerate(
-            zip(own.tolist(), places[chosen].tolist(), strict=True)
-        ):
-            path, way = whole.routes.of(flow), [0]
-            delay_ns = table.delay_ns[path]
-            ends[:, i] = 0, 1
-            if place > 0:
-                rate_bps = float(table.rate_bps[path[0]])
-                whose, before = (
-                    int(whole.flows.source[flow]),
-                    int(delay_ns[:place].sum()),
-                )
-                ends[0, i], first = part.end(0, whose, before, rate_bps, sends=True)
-                way.insert(0, first)
-            if place + 1 < len(path):
-                whose = int(whole.flows.target[flow])
-                behind = int(delay_ns[place + 1 :].sum())
-                ends[1, i], last = part.end(1, whose, behind, UNBOUND_BPS, sends=False)
-                way.append(last)
-            ways.append(way)
-        return part.problem(own, ends, ways)
+        own, place = flows[chosen], places[chosen]
+        begins, ends = whole.routes.offsets[own], whole.routes.offsets[own + 1]
+        delays, here = self._delays, begins + place
+        first = CutEnds(
+            is_cut=place > 0,
+            node=np.zeros(len(own), np.int64),
+            whose=whole.flows.source[own].astype(np.int64),
+            delay_ns=delays[here] - delays[begins],
+            rate_bps=table.rate_bps[whole.routes.links[begins]],
+        )
+        last = CutEnds(
+            is_cut=here + 1 < ends,
+            node=np.ones(len(own), np.int64),
+            whose=whole.flows.target[own].astype(np.int64),
+            delay_ns=delays[ends] - delays[here + 1],
+            rate_bps=np.full(len(own), UNBOUND_BPS),
+        )
+        return part.problem(own, first, last)
 
     def _identity(self) -> np.ndarray:
         said = f"links {_VERSION} {self._inner.name} ".encode()

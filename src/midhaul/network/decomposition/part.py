@@ -7,18 +7,50 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from midhaul.errors import ConfigError
 from midhaul.model import Link, Topology
 from midhaul.network.problem import Routes
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from jaxtyping import Int32, Int64
+    from jaxtyping import Bool, Float64, Int64
 
     from midhaul.network.problem import LinkTable, NetworkProblem
 
 UNBOUND_BPS = 100e12
 """The rate of links that bound nothing."""
+
+
+def require_separable(problem: NetworkProblem, why: str) -> None:
+    """ConfigError if parts of a problem cannot be simulated alone."""
+    if problem.flows.waits:
+        message = f"{why}, so no flow can wait for another"
+        raise ConfigError(message, "choose packet or fluid")
+    for link in problem.topology.links:
+        if not link.rate_bps > 0:
+            message = f"link {link.name} must carry more than 0 bit/s, found "
+            message += f"{link.rate_bps:g}"
+            raise ConfigError(message, "give it a rate")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class CutEnds:
+    """Ends that flows are cut off at, one for each of ``n`` flows, first or last.
+
+    Attributes:
+        is_cut: ``(n,)`` whether there is one; else the flow begins or ends on the path.
+        node: ``(n,)`` the node of the path that it is beside.
+        whose: ``(n,)`` tells ends apart that are alike in all else.
+        delay_ns: ``(n,)`` of the link between.
+        rate_bps: ``(n,)`` of the link between.
+    """
+
+    is_cut: Bool[np.ndarray, " n"]
+    node: Int64[np.ndarray, " n"]
+    whose: Int64[np.ndarray, " n"]
+    delay_ns: Int64[np.ndarray, " n"]
+    rate_bps: Float64[np.ndarray, " n"]
 
 
 @dataclass(slots=True, kw_only=True)
@@ -31,18 +63,12 @@ class NetworkPart:
             and ``2 i + 1`` is that which leads back.
         nodes: names so far; first those of the path.
         links: links so far.
-        known: ends that were added, by what they are: their node and link.
-        joined: nodes of the path that have such ends.
     """
 
     whole: NetworkProblem
     path: Sequence[int]
     nodes: list[str] = field(default_factory=list)
     links: list[Link] = field(default_factory=list)
-    known: dict[tuple[bool, int, int, int, float], tuple[int, int]] = field(
-        default_factory=dict
-    )
-    joined: set[int] = field(default_factory=set)
 
     def lay(self, table: LinkTable) -> None:
         """Lay the nodes and links of the path."""
@@ -57,42 +83,25 @@ class NetworkPart:
             self.links.append(replace(all_links[link], source=a, target=b))
             self.links.append(replace(other, source=b, target=a))
 
-    def end(
-        self, node: int, whose: int, delay_ns: int, rate_bps: float, *, sends: bool
-    ) -> tuple[int, int]:
-        """An end beside a node of the path, and the link from or to it.
-
-        Ends are the same where all of this is; ``whose`` tells others apart.
-        """
-        key = sends, node, whose, delay_ns, rate_bps
-        if key not in self.known:
-            name, near = (
-                f"{'from' if sends else 'to'} {len(self.nodes)}",
-                self.nodes[node],
-            )
-            self.known[key] = len(self.nodes), len(self.links)
-            self.nodes.append(name)
-            self.joined.add(node)
-            # The way of the data is first, that of the acknowledgements second.
-            pairs = [(name, near), (near, name)]
-            for a, b in pairs if sends else pairs[::-1]:
-                delay_s = delay_ns / 1e9
-                link = Link(source=a, target=b, rate_bps=rate_bps, delay_s=delay_s)
-                self.links.append(link)
-        return self.known[key]
-
     def problem(
-        self,
-        flow: Int64[np.ndarray, " n"],
-        ends: Int32[np.ndarray, "2 n"],
-        ways: Sequence[Sequence[int]],
+        self, flow: Int64[np.ndarray, " n"], first: CutEnds, last: CutEnds
     ) -> NetworkProblem:
-        """The part with flows of the whole, given where they go in it."""
-        n_path = len(self.path) + 1
-        forwarding = {*range(1, n_path - 1), *self.joined}
+        """The part with flows of the whole, from where each begins to where it ends.
+
+        Ends are the same where all that is said of them is.
+        """
+        n, n_path = len(flow), len(self.path) + 1
+        asked = np.stack([first.is_cut, last.is_cut], axis=1).ravel()
+        ends, links = self._add(first, last, np.flatnonzero(asked))
+        node = np.stack([first.node, last.node], axis=1).ravel()
+        forwarding = {*range(1, n_path - 1), *np.unique(node[asked]).tolist()}
+        node[asked] = ends
+        link = np.zeros(2 * n, np.int64)
+        link[asked] = links
         hosts = set(range(len(self.nodes))) - forwarding
-        if not set(ends.ravel().tolist()) <= hosts:
+        if not set(np.unique(node).tolist()) <= hosts:
             hosts = set()  # every node may do all
+        ends = node.reshape(n, 2).astype(np.int32)
         return replace(
             self.whole,
             topology=Topology(
@@ -102,13 +111,63 @@ class NetworkPart:
             ),
             flows=replace(
                 self.whole.flows.take(flow),
-                source=ends[0].copy(),
-                target=ends[1].copy(),
+                source=ends[:, 0].copy(),
+                target=ends[:, 1].copy(),
             ),
-            routes=Routes(
-                offsets=np.cumsum([0, *map(len, ways)]).astype(np.int64),
-                links=np.array([x for way in ways for x in way], np.int32),
-            ),
+            routes=_routes(first, last, link.reshape(n, 2)),
             watched=(),
             sample_ns=0,
         )
+
+    def _add(
+        self, first: CutEnds, last: CutEnds, asked: Int64[np.ndarray, " k"]
+    ) -> tuple[Int64[np.ndarray, " k"], Int64[np.ndarray, " k"]]:
+        """Add the ends that are asked for; ``(k,)`` node and link of each."""
+
+        def both(name: str) -> np.ndarray:
+            pair = getattr(first, name), getattr(last, name)
+            return np.stack(pair, axis=1).ravel()[asked]
+
+        node, whose, delay_ns = both("node"), both("whose"), both("delay_ns")
+        rate_bps, is_last = both("rate_bps"), asked % 2
+        code = np.zeros(len(asked), np.int64)
+        for column in (is_last, node, whose, delay_ns, rate_bps):
+            values, place = np.unique(column, return_inverse=True)
+            if len(values) > 1:
+                code = np.unique(code * len(values) + place, return_inverse=True)[1]
+        _, where, kind = np.unique(code, return_index=True, return_inverse=True)
+        # They stand in the order in which flows come to them.
+        order = np.argsort(where, kind="stable")
+        rank = np.empty(len(order), np.int64)
+        rank[order] = np.arange(len(order))
+        n_nodes, n_links = len(self.nodes), len(self.links)
+        for i in where[order].tolist():
+            self._end(
+                int(node[i]), int(delay_ns[i]), float(rate_bps[i]), not is_last[i]
+            )
+        return n_nodes + rank[kind], n_links + 2 * rank[kind]
+
+    def _end(self, node: int, delay_ns: int, rate_bps: float, sends: bool) -> None:  # noqa: FBT001  it is one of two
+        name = f"{'from' if sends else 'to'} {len(self.nodes)}"
+        near = self.nodes[node]
+        self.nodes.append(name)
+        # The way of the data is first, that of the acknowledgements second.
+        pairs = [(name, near), (near, name)]
+        for a, b in pairs if sends else pairs[::-1]:
+            delay_s = delay_ns / 1e9
+            self.links.append(
+                Link(source=a, target=b, rate_bps=rate_bps, delay_s=delay_s)
+            )
+
+
+def _routes(first: CutEnds, last: CutEnds, link: Int64[np.ndarray, "n 2"]) -> Routes:
+    """From the first end over the links of the path to the last."""
+    n_on_path = last.node - first.node
+    counts = first.is_cut + n_on_path + last.is_cut
+    offsets = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
+    begins = offsets[:-1] + first.is_cut
+    step = np.arange(offsets[-1]) - np.repeat(begins, counts)
+    links = 2 * (np.repeat(first.node, counts) + step)
+    links[offsets[:-1][first.is_cut]] = link[first.is_cut, 0]
+    links[offsets[1:][last.is_cut] - 1] = link[last.is_cut, 1]
+    return Routes(offsets=offsets, links=links.astype(np.int32))

@@ -23,7 +23,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from midhaul.model.display import Display, Shown, counted
-from midhaul.network.decomposition.part import UNBOUND_BPS, NetworkPart
+from midhaul.network.decomposition.part import (
+    UNBOUND_BPS,
+    CutEnds,
+    NetworkPart,
+)
 from midhaul.network.problem import link_table
 
 if TYPE_CHECKING:
@@ -86,59 +90,82 @@ def path_problem(whole: NetworkProblem, path: tuple[int, ...]) -> PathProblem:
         The network of the path: its nodes in a row, and a node beside each end of a
         background flow.
     """
-    topology, routes = whole.topology, whole.routes
-    place = np.full(len(topology.links), -1)
-    place[list(path)] = np.arange(len(path))
-    at = place[routes.links]
-    lengths = np.diff(routes.offsets)
-    owner = np.repeat(np.arange(len(lengths)), lengths)
-    hops = np.flatnonzero(at >= 0)
-    # A part begins where a flow comes to the path, or leaves it and comes back.
-    is_first = np.ones(len(hops), np.bool_)
-    is_first[1:] = (
-        (owner[hops[1:]] != owner[hops[:-1]])
-        | (hops[1:] != hops[:-1] + 1)
-        | (at[hops[1:]] != at[hops[:-1]] + 1)
-    )
-    firsts = hops[is_first]
-    lasts = hops[np.append(is_first[1:], len(hops) > 0)]
-    return _cut(whole, path, owner[firsts], firsts, lasts)
+    return PathCuts(whole).of(path)
 
 
-def _cut(
-    whole: NetworkProblem,
-    path: tuple[int, ...],
-    flow: Int64[np.ndarray, " n"],
-    firsts: Int64[np.ndarray, " n"],
-    lasts: Int64[np.ndarray, " n"],
-) -> PathProblem:
-    """Parts of flows, from hop to hop of all routes, on the nodes of the path."""
-    table, offsets = link_table(whole.topology), whole.routes.offsets
-    place = {link: i for i, link in enumerate(path)}
-    delays = np.concatenate([[0], np.cumsum(table.delay_ns[whole.routes.links])])
-    before = delays[firsts] - delays[offsets[flow]]
-    behind = delays[offsets[flow + 1]] - delays[lasts + 1]
-    is_cut = firsts > offsets[flow], lasts + 1 < offsets[flow + 1]
-    part = NetworkPart(whole=whole, path=path)
-    part.lay(table)
-    ways: list[list[int]] = []
-    ends = np.zeros((2, len(flow)), np.int32)
-    for i in range(len(flow)):
-        enters = place[int(whole.routes.links[firsts[i]])]
-        leaves = place[int(whole.routes.links[lasts[i]])] + 1
-        way = list(range(2 * enters, 2 * leaves, 2))
-        ends[:, i] = enters, leaves
-        if is_cut[0][i] or enters > 0:
-            delay_ns = int(before[i])
-            ends[0, i], link = part.end(enters, 0, delay_ns, UNBOUND_BPS, sends=True)
-            way.insert(0, link)
-        if is_cut[1][i] or leaves < len(path):
-            delay_ns = int(behind[i])
-            ends[1, i], link = part.end(leaves, 0, delay_ns, UNBOUND_BPS, sends=False)
-            way.append(link)
-        ways.append(way)
-    return PathProblem(
-        problem=part.problem(flow, ends, ways),
-        flow=flow,
-        is_foreground=(ends[0] == 0) & (ends[1] == len(path)),
-    )
+class PathCuts:
+    """Cuts many paths of one network.
+
+    Args:
+        whole: the network.
+    """
+
+    def __init__(self, whole: NetworkProblem) -> None:
+        self._whole = whole
+        self._table = link_table(whole.topology)
+        links, offsets = whole.routes.links, whole.routes.offsets
+        self._owner = np.repeat(np.arange(len(offsets) - 1), np.diff(offsets))
+        self._place = np.full(len(self._table.source), -1)
+        self._delays = np.concatenate([[0], np.cumsum(self._table.delay_ns[links])])
+        # Where each link stands in all routes, link by link.
+        self._hops = np.argsort(links, kind="stable")
+        counts = np.bincount(links, minlength=len(self._table.source))
+        self._at = np.concatenate([[0], np.cumsum(counts)])
+
+    def hops_of(self, link: int) -> Int64[np.ndarray, " k"]:
+        """Where a link stands in the links of all routes."""
+        return self._hops[self._at[link] : self._at[link + 1]]
+
+    def of(self, path: tuple[int, ...]) -> PathProblem:
+        """A path with its foreground flows, and the background cut to it."""
+        hops = np.sort(np.concatenate([self.hops_of(link) for link in path]))
+        self._place[list(path)] = np.arange(len(path))
+        at, owner = self._place[self._whole.routes.links[hops]], self._owner[hops]
+        # A part begins where a flow comes to the path, or leaves it and comes back.
+        is_first = np.ones(len(hops), np.bool_)
+        is_first[1:] = (
+            (owner[1:] != owner[:-1])
+            | (hops[1:] != hops[:-1] + 1)
+            | (at[1:] != at[:-1] + 1)
+        )
+        is_last = np.append(is_first[1:], len(hops) > 0)
+        return self._cut(
+            path,
+            owner[is_first],
+            (hops[is_first], hops[is_last]),
+            (at[is_first], at[is_last] + 1),
+        )
+
+    def _cut(
+        self,
+        path: tuple[int, ...],
+        flow: Int64[np.ndarray, " n"],
+        hops: tuple[Int64[np.ndarray, " n"], Int64[np.ndarray, " n"]],
+        nodes: tuple[Int64[np.ndarray, " n"], Int64[np.ndarray, " n"]],
+    ) -> PathProblem:
+        """Parts of flows, by their first and last hop, and where these are on it."""
+        offsets = self._whole.routes.offsets
+        part = NetworkPart(whole=self._whole, path=path)
+        part.lay(self._table)
+        enters, leaves = nodes
+        same = np.zeros(len(flow), np.int64)
+        unbound = np.full(len(flow), UNBOUND_BPS)
+        first = CutEnds(
+            is_cut=(hops[0] > offsets[flow]) | (enters > 0),
+            node=enters,
+            whose=same,
+            delay_ns=self._delays[hops[0]] - self._delays[offsets[flow]],
+            rate_bps=unbound,
+        )
+        last = CutEnds(
+            is_cut=(hops[1] + 1 < offsets[flow + 1]) | (leaves < len(path)),
+            node=leaves,
+            whose=same,
+            delay_ns=self._delays[offsets[flow + 1]] - self._delays[hops[1] + 1],
+            rate_bps=unbound,
+        )
+        return PathProblem(
+            problem=part.problem(flow, first, last),
+            flow=flow,
+            is_foreground=~first.is_cut & ~last.is_cut,
+        )

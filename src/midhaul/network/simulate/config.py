@@ -12,9 +12,10 @@ from pydantic import model_validator
 
 from midhaul.errors import suggestion
 from midhaul.model import LinkQueue
+from midhaul.network.decomposition.pooling import N_PATHS
 from midhaul.network.problem import MOST_S
 from midhaul.network.simulate.shapes import RUN, RUN_CABLES, SHAPES, ShapeName
-from midhaul.network.simulators import SimulatorName, TransportName
+from midhaul.network.simulators import AUTO, SimulatorName, TransportName
 from midhaul.network.transports import RdmaTransport, TcpTransport
 from midhaul.runs.config import Config, Section, setting
 from midhaul.runs.section import section
@@ -287,8 +288,17 @@ class ScenarioConfig(Config):
 
     simulator: SimulatorName = setting(
         "packet",
-        "packet: every packet; fluid: max-min rates; links: link by link; ns3, kernel: "
-        "outside judges.",
+        "packet: every packet; fluid: max-min rates; links: link by link; paths: some "
+        "paths, pooled; ns3, kernel: outside judges; auto: the most exact one "
+        "that fits budget_s.",
+    )
+    budget_s: float | None = setting(
+        None,
+        "Time that all simulations together may take on this machine (auto).",
+        gt=0,
+    )
+    n_paths: int = setting(
+        N_PATHS, "Paths that are drawn by the flows on them (paths).", ge=1
     )
     topology: TopologyConfig = setting(TopologyConfig, "The network.")
     queues: tuple[LinkQueueConfig, ...] = setting(
@@ -337,6 +347,13 @@ class ScenarioConfig(Config):
     n_resamples: int = setting(
         1000, "Bootstrap resamples behind each interval.", ge=100
     )
+
+    @model_validator(mode="after")
+    def _budget_is_said(self) -> Self:
+        if (self.simulator == AUTO) != (self.budget_s is not None):
+            message = f"budget_s is what simulator {AUTO!r} needs, and no other has"
+            raise ValueError(message)
+        return self
 
     @model_validator(mode="after")
     def _names_are_known(self) -> Self:

@@ -98,7 +98,7 @@ class CaseWork:
     def _begin(self) -> Simulation:
         """From the state that was kept, or from the start."""
         case, state = self._case, self._kept_state()
-        simulator = simulator_named(case.simulator)
+        simulator = simulator_named(case.simulator, **case.told)
         if state is not None:
             try:
                 simulation = simulator.begin(case.problem, state)

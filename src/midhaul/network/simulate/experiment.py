@@ -17,6 +17,8 @@ from midhaul.network.simulate.metrics import (
     simulated_flows,
     single_rows,
 )
+from midhaul.network.simulate.rungs import on_the_ladder
+from midhaul.network.slowdown import size_class
 from midhaul.runs.kept import KeptTables
 from midhaul.runs.metric import summary_rows
 
@@ -30,6 +32,8 @@ if TYPE_CHECKING:
     from midhaul.runs.run import Run
 
 _PERCENT = 100
+_MOST_FAR = 0.01
+"""Share of drawn flows that may have the slowdown of another class of size."""
 
 
 def simulate(config: NetworkSimulateConfig, run: Run, progress: Progress) -> None:
@@ -39,7 +43,7 @@ def simulate(config: NetworkSimulateConfig, run: Run, progress: Progress) -> Non
     MidhaulError is a topology, a flow or a file that cannot be, or what a simulator
     lacks.
     """
-    case = case_of(config)
+    (case,) = on_the_ladder(config, [case_of(config)], run, progress)
     write_frame([case], run)
     kept = KeptTables(run, tables.SIMULATIONS)
     simulate_case(config, case, run, kept, progress)
@@ -94,12 +98,41 @@ def sum_up(
         rows = summary_rows(metric_samples(flows), number, rng, config.n_resamples)
         run.write(tables.SUMMARY, [*rows, *single_rows(run, number)], part=number)
         run.write(tables.CLASSES, class_table_rows(number, flows), part=number)
-        verdict += _judge(config, case, flows)
+        verdict += judge_flows(config, case, flows)
     run.verdict = verdict
     return found
 
 
-def _judge(config: ScenarioConfig, case: NetworkCase, flows: SimulatedFlows) -> Verdict:
+def _drawn(case: NetworkCase, flows: SimulatedFlows) -> tuple[Tally, ...]:
+    """What was not simulated, and what was given to it."""
+    drawn = np.flatnonzero(flows.is_drawn)
+    classes = size_class(flows.size_bytes)
+    n_far = int(np.sum(classes[drawn] != classes[flows.drawn_from[drawn]]))
+    advice = "Raise n_paths, or simulate all of it: simulator packet."
+    n_simulated = len(flows.flow) - len(drawn)
+    return (
+        Tally(
+            what=f"flows of {case.name} were not simulated and have the slowdown of "
+            f"one of the {n_simulated:,} that were, of their class of size",
+            n=len(drawn),
+            of=len(flows.flow),
+            max_share=1.0,
+            advice=advice,
+        ),
+        Tally(
+            what=f"drawn flows of {case.name} have that of another class of size, as "
+            "none of their own was simulated",
+            n=n_far,
+            of=len(drawn),
+            max_share=_MOST_FAR,
+            advice=advice,
+        ),
+    )
+
+
+def judge_flows(
+    config: ScenarioConfig, case: NetworkCase, flows: SimulatedFlows
+) -> Verdict:
     """What speaks against the numbers of one configuration."""
     judged, n = flows.judged, len(flows.flow)
     n_judged = len(judged.flow)
@@ -121,6 +154,8 @@ def _judge(config: ScenarioConfig, case: NetworkCase, flows: SimulatedFlows) -> 
             advice="Raise until_s.",
         ),
     )
+    if flows.is_by_ends:
+        tallies = (*tallies, *_drawn(case, flows))
     found = Verdict.of(*tallies)
     if n and not n_judged:
         reason = f"No flow of {case.name} began early enough to be judged."

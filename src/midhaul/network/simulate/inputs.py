@@ -26,6 +26,7 @@ from midhaul.network.simulate.shapes import (
     SHAPES,
     built,
 )
+from midhaul.network.simulate.varied import between_same_hosts, varied
 from midhaul.network.simulators import TRANSPORTS, WITH_SAMPLES, WITHOUT_TIMELINES
 from midhaul.network.topology.graphml import read_graphml
 from midhaul.network.topology.json_form import read_json
@@ -77,6 +78,7 @@ class NetworkCase:
         simulator: name of what simulates it.
         problem: what it is given.
         transports: names of the problem's transports.
+        told: options that a simulator may have, by name.
         settings: what it has of the grid.
         offered: ``(m,)`` load of each link over its rate, while flows start; None where
             too few start to speak of one.
@@ -88,6 +90,7 @@ class NetworkCase:
     simulator: str
     problem: NetworkProblem
     transports: tuple[str, ...]
+    told: Mapping[str, int] = field(default_factory=dict[str, int])
     settings: Mapping[str, Any] = field(default_factory=dict[str, Any])
     offered: Float64[np.ndarray, " m"] | None = None
     tallies: tuple[Tally, ...] = ()
@@ -113,10 +116,13 @@ def case_of(
     key, ``drawn`` the flows where they have been drawn before.
     """
     point = point or {}
-    flows, tallies = drawn or flows_of(config, topology_of(config))
+    drawn_on = topology_of(config)
+    flows, tallies = drawn or flows_of(config, drawn_on)
+    config = varied(config, point)
     if config.topology.kind not in SHAPES:
         tallies = (*_read(config).tallies, *tallies)
     topology = topology_of(config, point)
+    flows = between_same_hosts(flows, drawn_on, topology)
     known = {one.label: transport_of(one) for one in config.transports}
     if chosen := point.get("transport"):
         known = {str(chosen): known[str(chosen)]}
@@ -142,6 +148,7 @@ def case_of(
         simulator=simulator,
         problem=problem,
         transports=tuple(known),
+        told={"n_paths": config.n_paths},
         settings=point,
         offered=offered,
         tallies=(

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
+import pyarrow.compute as pc
 
 from midhaul.network.simulate.tables import (
     CONFIGURATIONS,
@@ -132,8 +133,13 @@ class SimulatedFlows:
         label: ``(n,)`` their classes.
         fct_ns: ``(n,)`` completion times; -1 where not ended.
         n_retransmitted: ``(n,)`` packets sent more than once.
+        ideal_fct_ns: ``(n,)`` what each takes alone on its path.
         judged: those that count.
         span_s: simulated time from the first start to the end.
+        drawn_from: ``(n,)`` index of the flow whose slowdown it was given; its own
+            where it was simulated.
+        unit: ``(n,)`` the batch of each flow.
+        is_by_ends: true where batches are of ends of flows instead of starts.
     """
 
     name: str
@@ -142,24 +148,32 @@ class SimulatedFlows:
     label: np.ndarray
     fct_ns: Int64[np.ndarray, " n"]
     n_retransmitted: Int64[np.ndarray, " n"]
+    ideal_fct_ns: Int64[np.ndarray, " n"]
     judged: JudgedFlows
     span_s: float
+    drawn_from: Int64[np.ndarray, " n"]
+    unit: Int64[np.ndarray, " n"]
+    is_by_ends: bool
 
     @property
     def n_units(self) -> int:
         """How many batches there are."""
-        return max(1, min(N_BATCHES, len(self.flow)))
+        return int(self.unit.max(initial=0)) + 1
 
     @property
     def units(self) -> tuple[str, ...]:
-        """The names of the batches."""
-        return tuple(f"batch {i}" for i in range(self.n_units))
+        """The names of the batches; those of starts and of ends are no pairs."""
+        what = "batch of ends" if self.is_by_ends else "batch"
+        return tuple(f"{what} {i}" for i in range(self.n_units))
 
     @property
-    def unit(self) -> Int64[np.ndarray, " n"]:
-        """The batch of each flow."""
-        n = len(self.flow)
-        return np.arange(n) * self.n_units // max(n, 1)
+    def is_drawn(self) -> Bool[np.ndarray, " n"]:
+        """True where a flow was not simulated and has another's slowdown."""
+        return self.drawn_from != np.arange(len(self.drawn_from))
+
+    def n_own(self, mask: Bool[np.ndarray, " k"]) -> int:
+        """How many of some judged flows were simulated themselves."""
+        return int(np.sum(~self.is_drawn[self.judged.flow[mask]]))
 
 
 def simulated_flows(run: Run) -> list[SimulatedFlows]:
@@ -176,7 +190,8 @@ def simulated_flows(run: Run) -> list[SimulatedFlows]:
 
 
 _FLOWS = """
-    SELECT flow, size_bytes, label, start_ns, fct_ns, ideal_fct_ns, n_retransmitted
+    SELECT COLUMNS('^(flow|source|target|size_bytes|label|start_ns|fct_ns|ideal_fct_ns|'
+        || 'n_retransmitted|drawn_from)$')
     FROM flows WHERE configuration = {} ORDER BY flow
 """
 
@@ -191,6 +206,12 @@ def _flows_of(run: Run, number: int, name: str, end_s: float) -> SimulatedFlows:
         for column in ("flow", "size_bytes", "start_ns", "fct_ns", "ideal_fct_ns")
     }
     start_ns, end_ns = columns["start_ns"], round(end_s * 1e9)
+    n = len(start_ns)
+    drawn_from, is_by_ends = np.arange(n), False
+    if "drawn_from" in table.column_names:
+        found = cast("Any", table["drawn_from"]).fill_null(-1).to_numpy()
+        is_by_ends = bool((found >= 0).any())
+        drawn_from = np.where(found >= 0, found, drawn_from)
     began = start_ns[start_ns >= 0]
     return SimulatedFlows(
         name=name,
@@ -199,11 +220,36 @@ def _flows_of(run: Run, number: int, name: str, end_s: float) -> SimulatedFlows:
         label=np.array(table["label"].to_pylist(), dtype=object),
         fct_ns=columns["fct_ns"],
         n_retransmitted=table["n_retransmitted"].to_numpy(),
+        ideal_fct_ns=columns["ideal_fct_ns"],
         judged=judged_flows(
             start_ns, columns["fct_ns"], columns["ideal_fct_ns"], end_ns
         ),
         span_s=(end_ns - int(began.min(initial=end_ns))) / 1e9,
+        drawn_from=drawn_from,
+        unit=_batches_of_ends(table, drawn_from) if is_by_ends else _batches(n),
+        is_by_ends=is_by_ends,
     )
+
+
+def _batches(n: int) -> Int64[np.ndarray, " n"]:
+    """Batches of flows that began one after another."""
+    return np.arange(n) * min(N_BATCHES, n) // max(n, 1)
+
+
+def _batches_of_ends(
+    table: Any, drawn_from: Int64[np.ndarray, " n"]
+) -> Int64[np.ndarray, " n"]:
+    """Batches of flows between the same ends, with all that were drawn from them.
+
+    What was drawn tells nothing new, so it goes where its donor goes.
+    """
+    ends = [pc.rank(table[name], tiebreaker="dense") for name in ("source", "target")]
+    source, target = (column.to_numpy().astype(np.int64) for column in ends)
+    pair = source * (int(target.max(initial=0)) + 1) + target
+    known, of_flow = np.unique(pair[drawn_from], return_inverse=True)
+    n_batches = min(N_BATCHES, len(known))
+    mixed = np.random.default_rng(len(known)).permutation(len(known)) % n_batches
+    return mixed[of_flow]
 
 
 def samples(run: Run) -> list[MetricSamples]:
@@ -248,6 +294,7 @@ def _percentile(
         flows.unit[judged.flow][chosen],
         q=q,
         known_below=judged.known_below(mask),
+        n_own=flows.n_own(chosen),
     )
 
 
@@ -268,6 +315,7 @@ def _times(flows: SimulatedFlows, unit: Int64[np.ndarray, " n"]) -> list[MetricS
         unit,
         q=0.99,
         known_below=judged.fct_known_below_s(),
+        n_own=flows.n_own(np.ones(len(judged.flow), np.bool_)),
     )
     return [mean, p99]
 
@@ -277,14 +325,14 @@ def single_rows(run: Run, configuration: int) -> list[dict[str, object]]:
     where = f"WHERE configuration = {configuration}"
     links = run.sql(f"SELECT * FROM {LINKS.name} {where}")  # noqa: S608  our own words
     (work,) = run.sql(f"SELECT * FROM {SIMULATIONS.name} {where}").to_pylist()  # noqa: S608
-    n_dropped = int(np.sum(links["n_dropped"].to_numpy()))
+    n_dropped = int(np.nansum(links["n_dropped"].to_numpy()))
     n_sent = max(int(work["n_packet_hops"]), n_dropped, 1)
     values: dict[str, float | None] = {
         "max_utilisation": _most(links, "utilisation"),
         "max_queue_bytes": _most(links, "max_queue_bytes"),
         "n_dropped": n_dropped,
         "dropped_share": n_dropped / n_sent,
-        "n_marked": int(np.sum(links["n_marked"].to_numpy())),
+        "n_marked": int(np.nansum(links["n_marked"].to_numpy())),
         "paused_s": _most(links, "paused_s"),
         "n_flows": work["n_flows"],
         "n_events": work["n_events"],
@@ -300,7 +348,7 @@ def single_rows(run: Run, configuration: int) -> list[dict[str, object]]:
 
 
 def _most(table: Any, column: str) -> float:
-    return float(np.max(table[column].to_numpy(), initial=0.0))
+    return float(np.fmax.reduce(table[column].to_numpy(), initial=0.0))
 
 
 def class_table_rows(
@@ -315,14 +363,17 @@ def class_table_rows(
         by_label |= {str(label): labels == label for label in sorted(set(labels))}
     return [
         {"configuration": configuration, "label": label, "size_class": name}
-        | _class_row(judged, one & other)
+        | _class_row(flows, one & other)
         for label, one in by_label.items()
         for name, other in by_size.items()
         if (one & other).any()
     ]
 
 
-def _class_row(judged: JudgedFlows, mask: Bool[np.ndarray, " n"]) -> dict[str, object]:
+def _class_row(
+    flows: SimulatedFlows, mask: Bool[np.ndarray, " n"]
+) -> dict[str, object]:
+    judged, n_own = flows.judged, flows.n_own(mask)
     ended = judged.fct_s[mask & judged.is_finished]
     row: dict[str, object] = {
         "n": int(mask.sum()),
@@ -331,8 +382,8 @@ def _class_row(judged: JudgedFlows, mask: Bool[np.ndarray, " n"]) -> dict[str, o
     }
     for q in PERCENTILES:
         limit = judged.known_below(mask)
-        row[f"slowdown_p{q * 100:g}"] = carried(judged.slowdown[mask], q, limit)
+        row[f"slowdown_p{q * 100:g}"] = carried(judged.slowdown[mask], q, limit, n_own)
     for q in (0.5, 0.99):
         limit = judged.fct_known_below_s(mask)
-        row[f"fct_p{q * 100:g}_s"] = carried(judged.fct_s[mask], q, limit)
+        row[f"fct_p{q * 100:g}_s"] = carried(judged.fct_s[mask], q, limit, n_own)
     return row

@@ -26,7 +26,7 @@ from midhaul.report.view import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from midhaul.network.simulate.metrics import SimulatedFlows
     from midhaul.runs.run import Run
@@ -76,6 +76,7 @@ def _overview(view: View, flows: SimulatedFlows) -> PageSection:
                 headline(view, METRICS, wanted),
                 charts.slowdown_figure(flows.judged, flows.size_bytes),
                 class_table(view, 0),
+                ladder_table(view),
                 work_table(view),
                 summary_table(view, METRICS, caption),
             )
@@ -119,6 +120,29 @@ def class_table(view: View, configuration: int) -> DataTable | str:
         ),
         caption="Percentiles only where so many flows carry them: 11 for the median, "
         "64 for p90, 662 for p99.",
+    )
+
+
+def ladder_table(view: View) -> DataTable | str:
+    """Which simulators were looked at, and which one was taken."""
+    rows = view.rows(tables.RUNGS)
+    if not rows:
+        return ""
+    return DataTable(
+        title="The most exact simulator that fits",
+        columns=("simulator", "mean error of p99", "predicted", "has", "taken"),
+        rows=tuple(
+            (
+                row["simulator"],
+                percent(row["stated_error"]),
+                row["refusal"] or duration(row["predicted_s"]),
+                duration(row["budget_s"]),
+                "yes" if row["is_taken"] else "no",
+            )
+            for row in rows
+        ),
+        caption="The error is that of the workloads of the benchmark of the ladder; "
+        "time is predicted by a probe on this machine, the most exact one first.",
     )
 
 
@@ -210,17 +234,23 @@ def link_facts(view: View, configuration: int) -> list[dict[str, Any]]:
             **row,
             "utilisation_text": percent(row["utilisation"]).text,
             "rate_text": rate(row["rate_bps"]).text,
-            "longest queue_text": size_text(row["max_queue_bytes"]),
-            "dropped_text": f"{row['n_dropped']:,}",
-            "marked_text": f"{row['n_marked']:,}",
-            "paused_text": duration(row["paused_s"]).text,
+            "longest queue_text": _said(row["max_queue_bytes"], size_text),
+            "dropped_text": _said(row["n_dropped"], "{:,}".format),
+            "marked_text": _said(row["n_marked"], "{:,}".format),
+            "paused_text": _said(row["paused_s"], lambda s: duration(s).text),
         }
         for row in view.run.sql(query).to_pylist()
     ]
 
 
+def _said(value: float | None, form: Callable[[Any], str]) -> str:
+    return "not simulated" if value is None else form(value)
+
+
 def _link_table(links: Sequence[Mapping[str, Any]]) -> DataTable:
-    busiest = sorted(links, key=lambda x: (-x["utilisation"], -x["max_queue_bytes"]))
+    busiest = sorted(
+        links, key=lambda x: (-x["utilisation"], -(x["max_queue_bytes"] or 0))
+    )
     return DataTable(
         title="Busiest links",
         columns=(

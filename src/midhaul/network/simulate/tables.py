@@ -79,6 +79,12 @@ FLOWS = Table(
         Column("n_retransmitted", INT, "Packets sent more than once."),
         Column("n_marked", INT, "Packets that a queue marked."),
         Column("busiest_link", INT32, "Of its links, the one that was busiest."),
+        Column(
+            "drawn_from",
+            INT,
+            "The flow whose slowdown it was given; null where it was simulated.",
+            is_newer=True,
+        ),
     ),
 )
 
@@ -109,7 +115,12 @@ LINKS = Table(
         Column("n_bytes", INT, "Bytes sent, with headers."),
         Column("busy_s", FLOAT, "Time that it sent."),
         Column("utilisation", FLOAT, "That over the time that was simulated."),
-        Column("n_dropped", INT, "Packets lost at its queue or on it."),
+        Column(
+            "n_dropped",
+            INT,
+            "Packets lost at its queue or on it; null, as what follows, where the link "
+            "was not simulated and just its load is known.",
+        ),
         Column("n_marked", INT, "Packets that its queue marked."),
         Column("paused_s", FLOAT, "Time that it was paused."),
         Column("max_queue_bytes", INT, "Most that waited."),
@@ -162,8 +173,22 @@ SIMULATIONS = Table(
     ),
 )
 
+RUNGS = Table(
+    "rungs",
+    "A simulator that was looked at to find the most exact one that fits a time.",
+    (
+        Column("simulator", STRING, "Its name."),
+        Column("stated_error", FLOAT, "Its mean error of p99, as a share."),
+        Column("budget_s", FLOAT, "Time that one simulation has."),
+        Column("predicted_s", FLOAT, "What it would take; null where it cannot."),
+        Column("refusal", STRING, "Why it cannot; null where it can."),
+        Column("is_taken", BOOL, "True of the one that simulated."),
+    ),
+)
+
 SIMULATE_TABLES = (
     CONFIGURATIONS,
+    RUNGS,
     TOPOLOGY,
     FLOWS,
     CLASSES,
@@ -245,14 +270,25 @@ def flow_rows(
         "n_retransmitted": pa.array(found.n_retransmitted[which]),
         "n_marked": pa.array(found.n_marked[which]),
         "busiest_link": pa.array(found.busiest_link[which]),
+        "drawn_from": _drawn_from(found, which),
     }
     return pa.table(columns).cast(FLOWS.schema)
+
+
+def _drawn_from(found: FlowResults, which: Int64[np.ndarray, " k"]) -> Any:
+    if found.drawn_from is None:
+        return pa.nulls(len(which), pa.int64())
+    return pa.array(found.drawn_from[which], mask=~found.is_drawn[which])
 
 
 def _named(names: tuple[str, ...], index: np.ndarray) -> Any:
     dictionary = pa.array(list(names), pa.string())
     codes: Any = pa.array(index.astype(np.int32))
     return pa.DictionaryArray.from_arrays(codes, dictionary).dictionary_decode()
+
+
+_QUEUE_COLUMNS = ("n_dropped", "n_marked", "paused_s", "max_queue_bytes")
+"""What only a simulation of a link tells."""
 
 
 def link_rows(configuration: int, found: FlowResults) -> list[Mapping[str, object]]:
@@ -272,6 +308,8 @@ def link_rows(configuration: int, found: FlowResults) -> list[Mapping[str, objec
             "paused_s": float(links.paused_ns[i]) / 1e9,
             "max_queue_bytes": int(links.max_queue_bytes[i]),
         }
+        if links.is_simulated is not None and not links.is_simulated[i]:
+            row |= dict.fromkeys(_QUEUE_COLUMNS)
         if len(samples):
             row |= {
                 f"queue_p{q}_bytes": quantile(samples[:, i], q / 100)

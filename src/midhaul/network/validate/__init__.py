@@ -1,0 +1,7 @@
+"""A simulator held against a judge on parts of a network of one's own."""
+
+from __future__ import annotations
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

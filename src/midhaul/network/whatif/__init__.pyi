@@ -1,0 +1,1 @@
+from .config import NetworkWhatifConfig as NetworkWhatifConfig
