@@ -349,6 +349,13 @@ def test_the_most_exact_simulator_that_fits_is_taken(tmp_path: Path) -> None:
         read(budget_s=1.0)
 
 
+def test_what_a_corrector_told_is_not_called_valid(tmp_path: Path) -> None:
+    """Flows of an estimate do not say what it was warned of, so the run cannot."""
+    run = perform(tmp_path, simulator="estimate", n_paths=3)
+    assert not run.verdict.is_valid
+    assert any("that a corrector told" in reason for reason in run.verdict.reasons)
+
+
 def test_flows_that_were_drawn_say_so(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

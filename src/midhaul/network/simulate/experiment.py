@@ -157,6 +157,13 @@ def judge_flows(
     if flows.is_by_ends:
         tallies = (*tallies, *_drawn(case, flows))
     found = Verdict.of(*tallies)
+    if case.simulator == "estimate":  # whose flows do not tell what it was warned of
+        reason = (
+            f"All flows of {case.name} have slowdowns that a corrector told, and "
+            "neither what it has learnt nor its range is held against them here."
+        )
+        advice = "Run network.estimate for a verdict, network.validate for its error."
+        found += Verdict(reasons=(reason,), advice=(advice,))
     if n and not n_judged:
         reason = f"No flow of {case.name} began early enough to be judged."
         found += Verdict(reasons=(reason,), advice=("Raise until_s.",))
