@@ -38,7 +38,9 @@ from midhaul.network.decomposition.part import (
     UNBOUND_BPS,
     CutEnds,
     NetworkPart,
+    inner_of,
     require_separable,
+    with_inner,
 )
 from midhaul.network.problem import busiest_links, fingerprint, link_table
 from midhaul.network.simulator import UNFINISHED, FlowResults, LinkResults
@@ -165,12 +167,7 @@ class LinksSimulation:
             "numbers": np.array([self._next, self._n_events], np.int64),
             "problem": self._identity(),
         }
-        if self._simulation is not None:
-            inner = self._simulation.state()
-            if inner is None:
-                return None
-            found |= {f"inner.{name}": values for name, values in inner.items()}
-        return found
+        return with_inner(found, self._simulation)
 
     def restore(self, state: Arrays) -> None:
         """Go on from what :meth:`state` gave; a DataError if that is of another."""
@@ -182,11 +179,7 @@ class LinksSimulation:
         self._counts[...] = state["counts"]
         self._columns[...] = state["columns"]
         self._next, self._n_events = state["numbers"].tolist()
-        inner = {
-            name.removeprefix("inner."): values
-            for name, values in state.items()
-            if name.startswith("inner.")
-        }
+        inner = inner_of(state)
         if inner:
             problem = self._link_problem(int(self._used[self._next]))
             self._simulation = self._inner.begin(problem, inner)

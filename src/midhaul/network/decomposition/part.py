@@ -17,7 +17,9 @@ if TYPE_CHECKING:
     from jaxtyping import Bool, Float64, Int64
 
     from midhaul.network.problem import LinkTable, NetworkProblem
+    from midhaul.network.simulator import Arrays, Simulation
 
+_INNER = "inner."
 UNBOUND_BPS = 100e12
 """The rate of links that bound nothing."""
 
@@ -32,6 +34,27 @@ def require_separable(problem: NetworkProblem, why: str) -> None:
             message = f"link {link.name} must carry more than 0 bit/s, found "
             message += f"{link.rate_bps:g}"
             raise ConfigError(message, "give it a rate")
+
+
+def with_inner(
+    found: dict[str, np.ndarray], simulation: Simulation | None
+) -> dict[str, np.ndarray] | None:
+    """A state with that of the part under way; None where that one has no state."""
+    if simulation is None:
+        return found
+    inner = simulation.state()
+    if inner is None:
+        return None
+    return found | {f"{_INNER}{name}": values for name, values in inner.items()}
+
+
+def inner_of(state: Arrays) -> Arrays:
+    """The state of the part under way, out of that of the whole; empty for none."""
+    return {
+        name.removeprefix(_INNER): values
+        for name, values in state.items()
+        if name.startswith(_INNER)
+    }
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

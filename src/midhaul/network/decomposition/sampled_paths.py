@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from midhaul.errors import DataError, require
-from midhaul.network.decomposition.part import require_separable
+from midhaul.network.decomposition.part import inner_of, require_separable, with_inner
 from midhaul.network.decomposition.paths import PathCuts, PathProblem, sample_paths
 from midhaul.network.decomposition.pooling import N_PATHS, donors, stands_for
 from midhaul.network.problem import busiest_links, fingerprint, link_table
@@ -144,12 +144,7 @@ class PathsSimulation:
             "numbers": np.array([self._next, self._n_events], np.int64),
             "problem": self._identity(),
         }
-        if self._simulation is not None:
-            inner = self._simulation.state()
-            if inner is None:
-                return None
-            found |= {f"inner.{name}": values for name, values in inner.items()}
-        return found
+        return with_inner(found, self._simulation)
 
     def restore(self, state: Arrays) -> None:
         """Go on from what :meth:`state` gave; a DataError if that is of another."""
@@ -162,11 +157,7 @@ class PathsSimulation:
         self._columns[...] = state["columns"]
         self._n_seen[...] = state["n_seen"]
         self._next, self._n_events = state["numbers"].tolist()
-        inner = {
-            name.removeprefix("inner."): values
-            for name, values in state.items()
-            if name.startswith("inner.")
-        }
+        inner = inner_of(state)
         if inner:
             self._part = self._cuts.of(self._paths[self._next])
             self._simulation = self._inner.begin(self._part.problem, inner)

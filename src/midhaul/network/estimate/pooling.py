@@ -20,7 +20,8 @@ from midhaul.model import Tally
 from midhaul.model.display import Display, Shown, counted
 from midhaul.model.estimate import Estimate
 from midhaul.network.corrector.base import Correction, Corrector, pooled
-from midhaul.network.estimate.sampling import N_PATHS, draw_paths, look_at
+from midhaul.network.decomposition.pooling import N_PATHS
+from midhaul.network.estimate.sampling import draw_paths, look_at
 from midhaul.network.slowdown import SIZE_CLASSES, WORDS, size_class
 
 if TYPE_CHECKING:

@@ -36,7 +36,6 @@ if TYPE_CHECKING:
 
     Apply = Callable[[Callable[[Any], Any], Sequence[Any]], Iterable[Any]]
 
-N_PATHS = 500
 _FEWEST_OF_CLASS = 40
 _MOST_IDEALS = 20
 _CHUNK = 125

@@ -14,11 +14,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from midhaul.errors import ConfigError, DataError, require
+from midhaul.errors import DataError, require
 from midhaul.network.corrector.base import LEVELS
+from midhaul.network.decomposition.part import require_separable
+from midhaul.network.decomposition.pooling import N_PATHS
 from midhaul.network.estimate.pooling import class_weights
 from midhaul.network.estimate.sampling import (
-    N_PATHS,
     LookedAt,
     draw_paths,
     look_at_path,
@@ -74,13 +75,7 @@ class EstimateSimulator:
             PrerequisiteError: Numba is not installed, or no corrector is shipped.
         """
         require("numba", "network")
-        if problem.flows.waits:
-            message = "paths are looked at one by one, so no flow can wait for another"
-            raise ConfigError(message, "choose packet or fluid")
-        for link in problem.topology.links:
-            if not link.rate_bps > 0:
-                message = f"link {link.name} must carry more than 0 bit/s, found "
-                raise ConfigError(message + f"{link.rate_bps:g}", "give it a rate")
+        require_separable(problem, "paths are looked at one by one")
         corrector = self.corrector
         if corrector is None:
             from midhaul.network.corrector.fitted import (  # noqa: PLC0415  a file
