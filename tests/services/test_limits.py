@@ -333,12 +333,15 @@ def test_a_model_that_loads_slowly_holds_nobody_up() -> None:
 
 def test_a_node_that_loads_a_model_ends_when_it_is_told_to(tmp_path: Path) -> None:
     """SIGTERM does not wait for the model."""
+    has_ended = threading.Event()
 
     async def change(url: str) -> None:
         async with Client() as client:
-            with contextlib.suppress(Exception):
-                settings = {"detector": "null?load_s=600"}
-                await client.configure(url, settings, timeout_s=60)
+            # Again where the question below was there first, which is a change as well.
+            while not has_ended.is_set():
+                with contextlib.suppress(Exception):
+                    settings = {"detector": "null?load_s=600"}
+                    await client.configure(url, settings, timeout_s=60)
 
     with LocalLauncher(tmp_path) as launcher:
         node = launcher.start(NodeSettings(name="edge1", detector="null"), {})
@@ -348,6 +351,7 @@ def test_a_node_that_loads_a_model_ends_when_it_is_told_to(tmp_path: Path) -> No
             time.sleep(0.01)
         psutil.Process(node.pid).terminate()
         psutil.Process(node.pid).wait(60)
+        has_ended.set()
         asking.join()
 
 
