@@ -2,8 +2,9 @@
 
 Twelve workloads on a fabric of 256 hosts: the whole fabric packet by packet, against
 500 of its paths, each alone with all that crosses it and pooled to all flows, against
-each of its links alone, and against fluid, on the same flows. Errors have no bars, as
-the whole is the truth; the whole must not be dearer than its paths.
+each of its links alone, against some windows of its time, and against fluid, on the
+same flows. Errors have no bars, as the whole is the truth; the whole must not be dearer
+than its paths.
 
     python benchmarks/decomposition.py [--quick] [--data DIR]
 """
@@ -20,7 +21,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from midhaul.network import NetworkProblem, RdmaTransport
-from midhaul.network.decomposition import LinksSimulator, PathsSimulator
+from midhaul.network.decomposition import (
+    HybridSimulator,
+    LinksSimulator,
+    PathsSimulator,
+)
 from midhaul.network.fluid import FluidSimulator
 from midhaul.network.packet.simulator import PacketSimulator
 from midhaul.network.topology import Cable, clos, racks
@@ -98,14 +103,14 @@ def main() -> int:
     warm = problem_of(CASES[2], topology, options.data, 1e6)
     for simulator in (PacketSimulator(), FluidSimulator()):
         run(simulator, warm)
-    print(" " * 38 + "CPU seconds" + " " * 26 + "error of p99")
+    print(" " * 38 + "CPU seconds" + " " * 33 + "error of p99")
     print(
-        "matrix  sizes         load  s   flows  whole  paths  links  fluid  "
-        "same flows sampling    paths    links    fluid"
+        "matrix  sizes         load  s   flows  whole  paths  links hybrid  fluid  "
+        "same flows sampling    paths    links   hybrid    fluid"
     )
     rows = [row(case, topology, options.data, n_bytes, N_PATHS) for case in CASES]
     table = np.array(rows)
-    names = ("same_flows", "sampling", "paths", "links", "fluid")
+    names = ("same_flows", "sampling", "paths", "links", "hybrid", "fluid")
     for name, errors in zip(names, table[:, 1:].T, strict=True):
         print(
             f"figure {name}_p99_error_mean {np.abs(errors).mean():.4f} - bar <=inf ok\n"
@@ -185,8 +190,8 @@ def row(
     """A line of the table; time of the paths over that of the whole, and errors.
 
     Errors of p99 of the slowdown: of the sampled paths on their own flows, of the
-    sampling alone (with the true slowdowns of sampled flows), and of paths, links and
-    fluid against all flows.
+    sampling alone (with the true slowdowns of sampled flows), and of paths, links,
+    hybrid and fluid against all flows.
     """
     problem = problem_of(case, topology, data, n_bytes)
     whole, whole_s = run(PacketSimulator(), problem)
@@ -194,14 +199,18 @@ def row(
     fluid, fluid_s = run(FluidSimulator(), problem)
     sampled = PathsSimulator(inner=PacketSimulator(), n_paths=n_paths)
     paths, paths_s = run(sampled, problem)
+    windows = HybridSimulator(inner=PacketSimulator(), fluid=FluidSimulator())
+    hybrid, hybrid_s = run(windows, problem)
     true, own = whole.slowdown, ~paths.is_drawn
     all_p99 = np.quantile(true, 0.99)
     same = np.quantile(paths.slowdown[own], 0.99) / np.quantile(true[own], 0.99) - 1
-    found = (true[paths.drawn_from], paths.slowdown, links.slowdown, fluid.slowdown)
-    errors = [float(np.quantile(one, 0.99) / all_p99 - 1) for one in found]
+    found = (paths, links, hybrid, fluid)
+    told = (true[paths.drawn_from], *(one.slowdown for one in found))
+    errors = [float(np.quantile(one, 0.99) / all_p99 - 1) for one in told]
     print(
         f"{case.name} {len(true):7,d} {whole_s:6.1f} {paths_s:6.1f} {links_s:6.1f} "
-        f"{fluid_s:6.1f} {same:+11.1%} " + " ".join(f"{one:+8.1%}" for one in errors),
+        f"{hybrid_s:6.1f} {fluid_s:6.1f} {same:+11.1%} "
+        + " ".join(f"{one:+8.1%}" for one in errors),
         flush=True,
     )
     return paths_s / whole_s, float(same), *errors

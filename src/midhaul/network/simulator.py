@@ -91,8 +91,9 @@ class FlowResults(Shown):
         end_ns: the simulated time at which it stopped.
         problem: what was simulated, which gives frames their names; None where it is
             not at hand.
-        drawn_from: ``(n,)`` the flow whose slowdown it was given, as it was not
-            simulated; its own index where it was. None where all were.
+        drawn_from: ``(n,)`` the flow whose slowdown, or ratio of packets to fluid, it
+            was given, as it was not simulated; its own index where it was. None where
+            all were.
     """
 
     start_ns: Int64[np.ndarray, " n"]

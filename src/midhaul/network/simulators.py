@@ -43,6 +43,9 @@ SIMULATORS: Registry[Callable[..., Simulator]] = Registry(
         "paths": Entry(
             place=f"{__name__}:paths_simulator", needs=_NUMBA, options=("n_paths",)
         ),
+        "hybrid": Entry(
+            place=f"{__name__}:hybrid_simulator", needs=_NUMBA, options=("share",)
+        ),
         "ns3": "midhaul.network.judges.ns3.simulator:Ns3Simulator",
         "kernel": "midhaul.network.judges.kernel:KernelSimulator",
     },
@@ -52,7 +55,7 @@ SIMULATORS: Registry[Callable[..., Simulator]] = Registry(
 JUDGES = ("ns3", "kernel")
 """Those that are programs of their own, whose work nobody can predict by a probe."""
 
-WITHOUT_TIMELINES = ("links", "paths", "ns3")
+WITHOUT_TIMELINES = ("links", "paths", "hybrid", "ns3")
 """Simulators that follow no flow over time: a flow is at each link by itself, or ns-3
 is not asked."""
 
@@ -65,6 +68,7 @@ _KERNELS = {
     "links": ("midhaul.network.packet", "midhaul.network.decomposition"),
     "estimate": ("midhaul.network.fluid", "midhaul.network.corrector"),
     "paths": ("midhaul.network.packet", "midhaul.network.decomposition"),
+    "hybrid": ("midhaul.network.fluid", "midhaul.network.packet"),
 }
 """The packages whose kernels a simulator compiles."""
 
@@ -105,7 +109,15 @@ def paths_simulator(**told: int) -> Simulator:
     return PathsSimulator(inner=simulator_named("packet"), **told)
 
 
-def simulator_named(name: str, **told: int) -> Simulator:
+def hybrid_simulator(**told: float) -> Simulator:
+    """Windows packet by packet in a fluid."""
+    from midhaul.network.decomposition import HybridSimulator  # noqa: PLC0415
+
+    inner, fluid = simulator_named("packet"), simulator_named("fluid")
+    return HybridSimulator(inner=inner, fluid=fluid, **told)
+
+
+def simulator_named(name: str, **told: float) -> Simulator:
     """The simulator of that name, told those options that it has.
 
     ConfigError if there is none; PrerequisiteError if a library is missing.

@@ -14,7 +14,8 @@ from tests.network.fake_simulator import FakeSimulation, FakeSimulator
 
 from midhaul.errors import ConfigError
 from midhaul.kinds import KINDS
-from midhaul.network.decomposition import PathsSimulator
+from midhaul.network.decomposition import HybridSimulator, PathsSimulator
+from midhaul.network.fluid import FluidSimulator
 from midhaul.network.simulate import tables
 from midhaul.network.simulate.config import NetworkSimulateConfig
 from midhaul.network.simulate.execution import CaseWork
@@ -354,6 +355,31 @@ def test_what_a_corrector_told_is_not_called_valid(tmp_path: Path) -> None:
     run = perform(tmp_path, simulator="estimate", n_paths=3)
     assert not run.verdict.is_valid
     assert any("that a corrector told" in reason for reason in run.verdict.reasons)
+
+
+def test_flows_outside_of_windows_say_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each names its donor, and intervals are over batches of what was simulated."""
+
+    def hybrid(share: float) -> HybridSimulator:
+        return HybridSimulator(
+            inner=FakeSimulator(), fluid=FluidSimulator(), share=share, n_windows=8
+        )
+
+    entry = Entry(place=hybrid, options=("share",))
+    monkeypatch.setitem(SIMULATORS._entries, "hybrid", entry)
+    run = perform(tmp_path, simulator="hybrid", share=0.25)
+    rows = run.table("flows").to_pylist()
+    drawn = [row for row in rows if row["drawn_from"] is not None]
+    assert 400 < len(drawn) < 800
+    assert all(rows[row["drawn_from"]]["drawn_from"] is None for row in drawn)
+    assert run.verdict is not None
+    said = " ".join(run.verdict.remarks)
+    assert f"{len(drawn):,} of 800 flows of hybrid were not simulated" in said
+    assert "times what packets are over fluid" in said
+    assert {one.units[0] for one in samples(run)} == {"batch 0"}
+    assert run.report().path.is_file()
 
 
 def test_flows_that_were_drawn_say_so(

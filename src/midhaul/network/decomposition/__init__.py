@@ -1,5 +1,6 @@
 """Decomposition: parts of a network, each simulated alone."""
 
+from midhaul.network.decomposition.hybrid import HybridSimulation, HybridSimulator
 from midhaul.network.decomposition.links import LinksSimulation, LinksSimulator
 from midhaul.network.decomposition.paths import (
     PathCuts,
@@ -13,6 +14,8 @@ from midhaul.network.decomposition.sampled_paths import (
 )
 
 __all__ = [
+    "HybridSimulation",
+    "HybridSimulator",
     "LinksSimulation",
     "LinksSimulator",
     "PathCuts",

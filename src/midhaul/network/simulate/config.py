@@ -12,6 +12,7 @@ from pydantic import model_validator
 
 from midhaul.errors import suggestion
 from midhaul.model import LinkQueue
+from midhaul.network.decomposition.hybrid import WINDOW_SHARE
 from midhaul.network.decomposition.pooling import N_PATHS
 from midhaul.network.problem import MOST_S
 from midhaul.network.simulate.shapes import RUN, RUN_CABLES, SHAPES, ShapeName
@@ -289,8 +290,8 @@ class ScenarioConfig(Config):
     simulator: SimulatorName = setting(
         "packet",
         "packet: every packet; fluid: max-min rates; links: link by link; paths: some "
-        "paths, pooled; ns3, kernel: outside judges; auto: the most exact one "
-        "that fits budget_s.",
+        "paths, pooled; hybrid: some windows of time, and fluid; ns3, kernel: outside "
+        "judges; auto: the most exact one that fits budget_s.",
     )
     budget_s: float | None = setting(
         None,
@@ -299,6 +300,12 @@ class ScenarioConfig(Config):
     )
     n_paths: int = setting(
         N_PATHS, "Paths that are drawn by the flows on them (paths).", ge=1
+    )
+    share: float = setting(
+        WINDOW_SHARE,
+        "Share of the flows that start in windows of packets (hybrid).",
+        gt=0,
+        le=1,
     )
     topology: TopologyConfig = setting(TopologyConfig, "The network.")
     queues: tuple[LinkQueueConfig, ...] = setting(

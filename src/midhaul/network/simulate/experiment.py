@@ -108,12 +108,16 @@ def _drawn(case: NetworkCase, flows: SimulatedFlows) -> tuple[Tally, ...]:
     drawn = np.flatnonzero(flows.is_drawn)
     classes = size_class(flows.size_bytes)
     n_far = int(np.sum(classes[drawn] != classes[flows.drawn_from[drawn]]))
-    advice = "Raise n_paths, or simulate all of it: simulator packet."
+    more = "share" if flows.is_hybrid else "n_paths"
+    advice = f"Raise {more}, or simulate all of it: simulator packet."
+    given = "the slowdown of one of"
+    if flows.is_hybrid:
+        given = "that of the fluid, times what packets are over fluid for one of"
     n_simulated = len(flows.flow) - len(drawn)
     return (
         Tally(
-            what=f"flows of {case.name} were not simulated and have the slowdown of "
-            f"one of the {n_simulated:,} that were, of their class of size",
+            what=f"flows of {case.name} were not simulated and have {given} "
+            f"the {n_simulated:,} that were, of their class of size",
             n=len(drawn),
             of=len(flows.flow),
             max_share=1.0,
@@ -154,7 +158,7 @@ def judge_flows(
             advice="Raise until_s.",
         ),
     )
-    if flows.is_by_ends:
+    if flows.is_drawn.any():
         tallies = (*tallies, *_drawn(case, flows))
     found = Verdict.of(*tallies)
     if case.simulator == "estimate":  # whose flows do not tell what it was warned of

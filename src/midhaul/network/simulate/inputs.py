@@ -90,7 +90,7 @@ class NetworkCase:
     simulator: str
     problem: NetworkProblem
     transports: tuple[str, ...]
-    told: Mapping[str, int] = field(default_factory=dict[str, int])
+    told: Mapping[str, float] = field(default_factory=dict[str, float])
     settings: Mapping[str, Any] = field(default_factory=dict[str, Any])
     offered: Float64[np.ndarray, " m"] | None = None
     tallies: tuple[Tally, ...] = ()
@@ -148,7 +148,7 @@ def case_of(
         simulator=simulator,
         problem=problem,
         transports=tuple(known),
-        told={"n_paths": config.n_paths},
+        told={"n_paths": config.n_paths, "share": config.share},
         settings=point,
         offered=offered,
         tallies=(

@@ -136,10 +136,11 @@ class SimulatedFlows:
         ideal_fct_ns: ``(n,)`` what each takes alone on its path.
         judged: those that count.
         span_s: simulated time from the first start to the end.
-        drawn_from: ``(n,)`` index of the flow whose slowdown it was given; its own
-            where it was simulated.
+        drawn_from: ``(n,)`` index of the flow whose slowdown, or correction, it was
+            given; its own where it was simulated.
         unit: ``(n,)`` the batch of each flow.
         is_by_ends: true where batches are of ends of flows instead of starts.
+        is_hybrid: true where drawn flows have the fluid's slowdown, corrected.
     """
 
     name: str
@@ -154,6 +155,7 @@ class SimulatedFlows:
     drawn_from: Int64[np.ndarray, " n"]
     unit: Int64[np.ndarray, " n"]
     is_by_ends: bool
+    is_hybrid: bool
 
     @property
     def n_units(self) -> int:
@@ -178,14 +180,13 @@ class SimulatedFlows:
 
 def simulated_flows(run: Run) -> list[SimulatedFlows]:
     """The flows of each configuration that was simulated to its end."""
-    names = {
-        int(row["configuration"]): str(row["name"])
-        for row in run.read(CONFIGURATIONS).to_pylist()
+    cases = {
+        int(row["configuration"]): row for row in run.read(CONFIGURATIONS).to_pylist()
     }
     found: list[SimulatedFlows] = []
     for row in run.read(SIMULATIONS).to_pylist():
-        number = int(row["configuration"])
-        found.append(_flows_of(run, number, names[number], float(row["end_s"])))
+        case = cases[int(row["configuration"])]
+        found.append(_flows_of(run, case, float(row["end_s"])))
     return found
 
 
@@ -196,7 +197,8 @@ _FLOWS = """
 """
 
 
-def _flows_of(run: Run, number: int, name: str, end_s: float) -> SimulatedFlows:
+def _flows_of(run: Run, case: dict[str, Any], end_s: float) -> SimulatedFlows:
+    number, is_hybrid = int(case["configuration"]), case["simulator"] == "hybrid"
     if FLOWS.name in run.tables():
         table = run.sql(_FLOWS.format(number))
     else:
@@ -210,11 +212,11 @@ def _flows_of(run: Run, number: int, name: str, end_s: float) -> SimulatedFlows:
     drawn_from, is_by_ends = np.arange(n), False
     if "drawn_from" in table.column_names:
         found = cast("Any", table["drawn_from"]).fill_null(-1).to_numpy()
-        is_by_ends = bool((found >= 0).any())
+        is_by_ends = bool((found >= 0).any()) and not is_hybrid
         drawn_from = np.where(found >= 0, found, drawn_from)
     began = start_ns[start_ns >= 0]
     return SimulatedFlows(
-        name=name,
+        name=str(case["name"]),
         flow=columns["flow"],
         size_bytes=columns["size_bytes"],
         label=np.array(table["label"].to_pylist(), dtype=object),
@@ -226,14 +228,19 @@ def _flows_of(run: Run, number: int, name: str, end_s: float) -> SimulatedFlows:
         ),
         span_s=(end_ns - int(began.min(initial=end_ns))) / 1e9,
         drawn_from=drawn_from,
-        unit=_batches_of_ends(table, drawn_from) if is_by_ends else _batches(n),
+        unit=_batches_of_ends(table, drawn_from)
+        if is_by_ends
+        else _batches_of_donors(drawn_from),
         is_by_ends=is_by_ends,
+        is_hybrid=is_hybrid,
     )
 
 
-def _batches(n: int) -> Int64[np.ndarray, " n"]:
-    """Batches of flows that began one after another."""
-    return np.arange(n) * min(N_BATCHES, n) // max(n, 1)
+def _batches_of_donors(drawn_from: Int64[np.ndarray, " n"]) -> Int64[np.ndarray, " n"]:
+    """Batches of simulated flows that began one after another, with what they gave."""
+    donors, of_flow = np.unique(drawn_from, return_inverse=True)
+    n = len(donors)
+    return of_flow * min(N_BATCHES, n) // max(n, 1)
 
 
 def _batches_of_ends(

@@ -82,7 +82,8 @@ FLOWS = Table(
         Column(
             "drawn_from",
             INT,
-            "The flow whose slowdown it was given; null where it was simulated.",
+            "The flow whose slowdown, or ratio of packets to fluid, it was given; null "
+            "where it was simulated.",
             is_newer=True,
         ),
     ),

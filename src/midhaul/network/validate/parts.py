@@ -14,10 +14,13 @@ import numpy as np
 
 from midhaul.errors import ConfigError
 from midhaul.model import Flows, Topology
+from midhaul.network.decomposition.hybrid import time_window
 from midhaul.network.decomposition.part import require_separable
 from midhaul.network.decomposition.paths import PathCuts, sample_paths
 from midhaul.network.problem import Routes
+from midhaul.network.simulators import simulator_named
 from midhaul.network.slowdown import PATIENCE
+from midhaul.network.work import work_off
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -25,9 +28,6 @@ if TYPE_CHECKING:
     from jaxtyping import Bool, Int64
 
     from midhaul.network.problem import NetworkProblem
-
-_WARM_SHARE = 0.25
-"""Of a window: what is simulated before it and not judged."""
 
 _USUAL_SHARE = 0.1
 _N_BATCHES = 30
@@ -130,7 +130,10 @@ def _side_by_side(
 def checked_window(
     whole: NetworkProblem, begins_s: float, lasts_s: float | None
 ) -> CheckedParts:
-    """The flows of a time in the whole network; ConfigError if there are none."""
+    """The flows of a time in the whole network, with what the fluid has under way then.
+
+    ConfigError if there are none.
+    """
     if whole.flows.waits:
         message = "flows wait for others, so no window of them can be cut out"
         raise ConfigError(message, "check paths of flows that do not wait")
@@ -138,31 +141,20 @@ def checked_window(
     span_s = float(start_ns.max(initial=0)) / 1e9
     length_ns = round((lasts_s or max(_USUAL_SHARE * span_s, 1e-9)) * 1e9)
     begin_ns = round(begins_s * 1e9)
-    warm_ns = round(_WARM_SHARE * length_ns)
-    there = (start_ns >= begin_ns - warm_ns) & (start_ns < begin_ns + length_ns)
-    chosen = np.flatnonzero(there)
-    judged = start_ns[chosen] >= begin_ns
-    if not judged.any():
-        message = f"no flow starts from {begins_s:g} s to {begin_ns + length_ns} ns"
+    end_ns = begin_ns + length_ns
+    if not ((start_ns >= begin_ns) & (start_ns < end_ns)).any():
+        message = f"no flow starts from {begins_s:g} s to {end_ns} ns"
         hint = f"flows start up to {span_s:g} s: set begins_s or lasts_s"
         raise ConfigError(message, hint)
-    offsets, lengths = whole.routes.offsets, np.diff(whole.routes.offsets)
-    kept = np.repeat(there, lengths)
+    fluid = simulator_named("fluid").begin(whole)
+    work_off(fluid)
+    window = time_window(whole, fluid.results(), begin_ns, end_ns - 1)
+    start_ns = start_ns[window.flow]
+    judged = (start_ns >= begin_ns) & (start_ns < end_ns)
     n_batches = min(_N_BATCHES, int(judged.sum()))
     rank = np.maximum(np.cumsum(judged) - 1, 0)
     return CheckedParts(
-        problem=replace(
-            whole,
-            flows=whole.flows.take(chosen),
-            routes=Routes(
-                offsets=np.concatenate([[0], np.cumsum(lengths[chosen])]).astype(
-                    offsets.dtype
-                ),
-                links=whole.routes.links[kept],
-            ),
-            watched=(),
-            sample_ns=0,
-        ),
+        problem=window.problem,
         part=rank * n_batches // int(judged.sum()),
         is_judged=judged,
         names=tuple(f"batch {i}" for i in range(n_batches)),

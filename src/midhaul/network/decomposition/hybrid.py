@@ -1,0 +1,445 @@
+"""Hybrid: some windows of time packet by packet, fluid elsewhere, corrected by these.
+
+The simulator ``hybrid``. Problem: the fluid tells cheaply and for every flow how rates
+are shared, and nothing of queues, windows and losses; packets tell all of it and cost
+more than ten times as much. What of the second does the whole need?
+
+1. The fluid is simulated for all flows.
+2. Time is cut into windows in which equally many flows start, and a few are drawn: half
+   of the chance is the same for each, half goes by the slow flows that the fluid has in
+   them (systematic sampling in proportion to size; W. G. Madow: "On the Theory of
+   Systematic Sampling, II", Annals of Mathematical Statistics 20, 1949).
+3. Each is simulated packet by packet, with the whole network. What the fluid has under
+   way when it begins is sent from there on, with what it has left; some flows before it
+   and behind it are simulated and not judged.
+4. A flow of a window has its own completion time. Any other one has its fluid slowdown
+   times the ratio of packets to fluid of a flow of a window, its *donor*, which is of
+   the same class of size and has nearly the same fluid slowdown (nearest neighbours,
+   drawn at random: a hot deck; R. R. Andridge, R. J. A. Little: "A Review of Hot Deck
+   Imputation for Survey Non-response", International Statistical Review 78, 2010).
+
+So it is exact where windows are, unbiased in what fluid and class do not explain as far
+as windows are like the rest, and knows nothing of a flow that outlasts its window but
+what shorter ones tell. Windows have to be long beside most flows: the more flows there
+are, the better it is, and the cheaper beside packets.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from midhaul.errors import DataError, require
+from midhaul.network.decomposition.part import inner_of, require_separable, with_inner
+from midhaul.network.problem import Routes, busiest_links, fingerprint, link_table
+from midhaul.network.simulator import UNFINISHED, FlowResults, LinkResults
+from midhaul.network.slowdown import SIZE_CLASSES, size_class
+from midhaul.network.work import packet_hops
+
+if TYPE_CHECKING:
+    from jaxtyping import Bool, Float64, Int64
+
+    from midhaul.network.problem import NetworkProblem
+    from midhaul.network.simulator import Arrays, Simulation, Simulator
+
+WINDOW_SHARE = 0.05
+"""Of the flows that start in windows of packets, unless told otherwise."""
+
+N_WINDOWS = 40
+
+_VERSION = 1
+_LEAD, _BEHIND = 0.05, 0.1
+"""Of the length of a window: what is simulated before and behind it."""
+
+_ENDED = 0.9
+"""Share of the flows of a window that the fluid has ended when arrivals stop."""
+
+_TAIL = 0.97
+"""The percentile of fluid slowdowns from which a flow counts as slow."""
+
+_NEIGHBOURS = 15
+_FEWEST = 10
+_QUANTUM = 50_000
+"""Events between two looks at whether all flows of a window have ended."""
+
+_FLUID_WORK = 0.2
+"""Share of the work that the fluid is, about."""
+
+_COUNTED = ("n_dropped", "n_marked", "paused_ns")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HybridSimulator:
+    """Windows of packets in a fluid.
+
+    Attributes:
+        inner: simulates a window.
+        fluid: simulates the whole.
+        share: of the flows that start in windows.
+        n_windows: that time is cut into.
+    """
+
+    name = "hybrid"
+    is_part_by_part = True
+    inner: Simulator
+    fluid: Simulator
+    share: float = WINDOW_SHARE
+    n_windows: int = N_WINDOWS
+
+    def begin(
+        self, problem: NetworkProblem, state: Arrays | None = None
+    ) -> HybridSimulation:
+        """Begin, or go on from a state.
+
+        Args:
+            problem: what flows where.
+            state: what :meth:`HybridSimulation.state` gave.
+
+        Returns:
+            The simulation, whose fluid has not begun.
+
+        Raises:
+            ConfigError: flows wait for others, a link carries nothing, or one of the
+                simulators cannot do it.
+            DataError: the state is of another problem or version.
+        """
+        require_separable(problem, "windows are cut out of time")
+        require("numba", "network")
+        simulation = HybridSimulation(problem, self)
+        if state is not None:
+            simulation.restore(state)
+        return simulation
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class TimeWindow:
+    """A window of time of a network.
+
+    Attributes:
+        problem: the flows of it, with those before, behind and under way.
+        flow: ``(k,)`` which flow of the whole each is, or the rest of.
+        is_judged: ``(k,)`` true for those that start in the window and that the fluid
+            ends before the last flow behind it starts.
+    """
+
+    problem: NetworkProblem
+    flow: Int64[np.ndarray, " k"]
+    is_judged: Bool[np.ndarray, " k"]
+
+
+class HybridSimulation:
+    """The fluid, then one window after the other; watched flows have no timeline here.
+
+    Args:
+        problem: what flows where.
+        how: the simulator.
+    """
+
+    def __init__(self, problem: NetworkProblem, how: HybridSimulator) -> None:
+        n, m = len(problem.flows), len(problem.topology.links)
+        self._problem, self._how = problem, how
+        plain = replace(problem, until_ns=None, watched=(), sample_ns=0)
+        self._fluid = how.fluid.begin(plain)
+        self._whole: FlowResults | None = None
+        self._windows: list[tuple[int, int]] = []
+        self._work = np.zeros(0)
+        self._next = 0
+        self._window: TimeWindow | None = None
+        self._simulation: Simulation | None = None
+        self._fct_ns = np.full(n, UNFINISHED, np.int64)
+        self._counts = np.zeros((2, n), np.int64)
+        self._columns = np.zeros((len(_COUNTED) + 2, m), np.int64)
+        self._n_events = 0
+
+    @property
+    def share_done(self) -> float:
+        """Share of the work that is done, about."""
+        if self._whole is None:
+            return _FLUID_WORK * self._fluid.share_done
+        if self._next >= len(self._windows):
+            return 1.0
+        begun = self._simulation.share_done if self._simulation is not None else 0.0
+        done = self._work[: self._next].sum() + begun * self._work[self._next]
+        share = float(done / max(self._work.sum(), 1))
+        return _FLUID_WORK + (1 - _FLUID_WORK) * share
+
+    def advance(self, n_events: int) -> bool:
+        """Work through events of the fluid or of a window; True when none is left."""
+        if self._whole is None:
+            if not self._fluid.advance(n_events):
+                return False
+            self._choose(self._fluid.results())
+            return not self._windows
+        for _ in range(-(-n_events // _QUANTUM)):
+            if self._next >= len(self._windows):
+                break
+            self._step()
+        return self._next >= len(self._windows)
+
+    def _choose(self, whole: FlowResults) -> None:
+        """Draw the windows, now that the fluid is known."""
+        self._whole = whole
+        problem, how = self._problem, self._how
+        if not len(problem.flows):
+            return
+        order = np.argsort(problem.flows.start_ns, kind="stable")
+        edges = np.linspace(0, len(order), how.n_windows + 1).astype(np.int64)
+        edges = np.unique(edges)
+        slow = whole.slowdown[order] > np.quantile(whole.slowdown, _TAIL)
+        chosen = drawn_windows(
+            np.add.reduceat(slow, edges[:-1]) / np.diff(edges),
+            how.share,
+            np.random.default_rng([problem.seed, 74]),
+        )
+        starts = problem.flows.start_ns[order]
+        self._windows = [
+            (int(starts[edges[w]]), int(starts[edges[w + 1] - 1])) for w in chosen
+        ]
+        hops = packet_hops(problem)[order]
+        self._work = np.array([hops[edges[w] : edges[w + 1]].sum() for w in chosen])
+
+    def _step(self) -> None:
+        """Work through a quantum of the present window."""
+        if self._window is None or self._simulation is None:
+            assert self._whole is not None  # noqa: S101  windows are drawn from it
+            begin_ns, end_ns = self._windows[self._next]
+            self._window = time_window(self._problem, self._whole, begin_ns, end_ns)
+            self._simulation = self._how.inner.begin(self._window.problem)
+        is_done = self._simulation.advance(_QUANTUM)
+        found = self._simulation.results()
+        judged = self._window.is_judged
+        if is_done or bool((found.fct_ns[judged] != UNFINISHED).all()):
+            self._take(self._window, found)
+            self._window = self._simulation = None
+            self._next += 1
+
+    def _take(self, window: TimeWindow, found: FlowResults) -> None:
+        """Keep what became of a window's flows, and what links did meanwhile."""
+        own = window.flow[window.is_judged]
+        self._fct_ns[own] = found.fct_ns[window.is_judged]
+        self._counts[0, own] = found.n_retransmitted[window.is_judged]
+        self._counts[1, own] = found.n_marked[window.is_judged]
+        for place, name in enumerate(_COUNTED):
+            self._columns[place] += getattr(found.links, name)
+        self._columns[-2] += found.links.n_bytes
+        self._columns[-1] = np.maximum(self._columns[-1], found.links.max_queue_bytes)
+        self._n_events += found.n_events
+
+    def state(self) -> dict[str, np.ndarray] | None:
+        """All that ``begin`` needs to go on; None where a window has no state.
+
+        The fluid is simulated again, which takes little beside windows.
+        """
+        found = {
+            "fct_ns": self._fct_ns.copy(),
+            "counts": self._counts.copy(),
+            "columns": self._columns.copy(),
+            "numbers": np.array(
+                [self._whole is not None, self._next, self._n_events], np.int64
+            ),
+            "problem": self._identity(),
+        }
+        return with_inner(found, self._simulation)
+
+    def restore(self, state: Arrays) -> None:
+        """Go on from what :meth:`state` gave; a DataError if that is of another."""
+        if not np.array_equal(state.get("problem", np.zeros(0)), self._identity()):
+            message = "the state is of another problem, or of another version of hybrid"
+            raise DataError(message, "simulate from the start")
+        has_fluid, self._next, self._n_events = state["numbers"].tolist()
+        self._fct_ns[...] = state["fct_ns"]
+        self._counts[...] = state["counts"]
+        self._columns[...] = state["columns"]
+        if not has_fluid:
+            return
+        while not self._fluid.advance(1 << 40):
+            pass
+        self._choose(self._fluid.results())
+        inner = inner_of(state)
+        if inner and self._whole is not None:
+            begin_ns, end_ns = self._windows[self._next]
+            self._window = time_window(self._problem, self._whole, begin_ns, end_ns)
+            self._simulation = self._how.inner.begin(self._window.problem, inner)
+
+    def results(self) -> FlowResults:
+        """What is known so far; flows of no window end when all are simulated."""
+        problem, until_ns = self._problem, self._problem.until_ns
+        start_ns, fct_ns = problem.flows.start_ns, self._fct_ns.copy()
+        whole = self._whole or self._fluid.results()
+        ideal_ns, donor = whole.ideal_fct_ns, np.arange(len(fct_ns))
+        if self._whole is not None and self._next >= len(self._windows):
+            rng = np.random.default_rng([problem.seed, 75])
+            is_known = fct_ns != UNFINISHED
+            donor = nearest_donors(
+                size_class(problem.flows.size_bytes), whole.slowdown, is_known, rng
+            )
+            ratio = fct_ns[donor] / np.maximum(whole.fct_ns[donor], 1)
+            drawn_ns = np.ceil(whole.fct_ns * np.where(is_known[donor], ratio, 1.0))
+            drawn_ns = np.maximum(drawn_ns.astype(np.int64), ideal_ns)
+            fct_ns = np.where(is_known, fct_ns, drawn_ns)
+        end_ns = int((start_ns + fct_ns)[fct_ns >= 0].max(initial=0))
+        if until_ns is not None:
+            fct_ns = np.where(start_ns + fct_ns > until_ns, UNFINISHED, fct_ns)
+            end_ns = until_ns if (fct_ns < 0).any() else min(end_ns, until_ns)
+        links = self._links()
+        return FlowResults(
+            start_ns=start_ns.copy(),
+            fct_ns=fct_ns,
+            ideal_fct_ns=ideal_ns,
+            n_retransmitted=self._counts[0, donor],
+            n_marked=self._counts[1, donor],
+            busiest_link=busiest_links(problem.routes, links.busy_ns),
+            links=links,
+            timeline=None,
+            n_events=whole.n_events + self._n_events,
+            end_ns=end_ns,
+            problem=problem,
+            drawn_from=donor,
+        )
+
+    def _links(self) -> LinkResults:
+        """Bytes of all flows; what windows count, in proportion to their bytes."""
+        from midhaul.network.ideal import wire_bytes  # noqa: PLC0415  slow to import
+
+        problem, m = self._problem, self._columns.shape[1]
+        routes = problem.routes
+        wire = wire_bytes(problem.flows, problem.transports)
+        hops = np.repeat(wire.astype(np.float64), np.diff(routes.offsets))
+        sent = np.bincount(routes.links, hops, minlength=m)
+        seen = self._columns[-2]
+        factor = sent / np.maximum(seen, 1)
+        counted = {
+            name: np.rint(row * factor).astype(np.int64)
+            for name, row in zip(_COUNTED, self._columns, strict=False)
+        }
+        return LinkResults(
+            n_bytes=np.rint(sent).astype(np.int64),
+            busy_ns=np.rint(8e9 * sent / link_table(problem.topology).rate_bps).astype(
+                np.int64
+            ),
+            **counted,
+            max_queue_bytes=self._columns[-1].copy(),
+            samples_ns=np.zeros(0, np.int64),
+            samples_bytes=np.zeros((0, m), np.int64),
+            is_simulated=seen > 0,
+        )
+
+    def _identity(self) -> np.ndarray:
+        how = self._how
+        said = f"hybrid {_VERSION} {how.share} {how.n_windows} {how.inner.name} "
+        said += f"{how.fluid.name} "
+        return np.frombuffer(
+            said.encode() + fingerprint(self._problem), np.uint8
+        ).copy()
+
+
+def drawn_windows(
+    slow: Float64[np.ndarray, " w"], share: float, rng: np.random.Generator
+) -> list[int]:
+    """Which of the windows are simulated, of which it is known how many are slow."""
+    n = len(slow)
+    if share >= 1:
+        return list(range(n))
+    chance = np.full(n, 1 / n)
+    if slow.sum() > 0:
+        chance = (chance + slow / slow.sum()) / 2
+    order = rng.permutation(n)
+    n_drawn = max(1, round(share * n))
+    points = (rng.random() + np.arange(n_drawn)) / n_drawn
+    at = np.searchsorted(np.cumsum(chance[order]), points, side="right")
+    return np.unique(order[np.minimum(at, n - 1)]).tolist()
+
+
+def time_window(
+    problem: NetworkProblem, whole: FlowResults, begin_ns: int, end_ns: int
+) -> TimeWindow:
+    """A window of time, with what the fluid has under way when it begins.
+
+    Args:
+        problem: the whole.
+        whole: the fluid of it.
+        begin_ns: start of its first flow.
+        end_ns: start of its last flow.
+
+    Returns:
+        The window, whose flows stand in the order of the whole.
+    """
+    flows, start_ns = problem.flows, problem.flows.start_ns
+    length_ns = end_ns - begin_ns
+    first_ns = max(begin_ns - int(_LEAD * length_ns), 0)
+    fluid_end_ns = start_ns + whole.fct_ns
+    is_own = (start_ns >= begin_ns) & (start_ns <= end_ns)
+    most_ns = np.quantile(fluid_end_ns[is_own], _ENDED, method="higher")
+    last_ns = max(end_ns + int(_BEHIND * length_ns), int(most_ns))
+    is_under_way = (start_ns < first_ns) & (fluid_end_ns > first_ns)
+    is_new = (start_ns >= first_ns) & (start_ns <= last_ns)
+    flow = np.flatnonzero(is_under_way | is_new)
+    rest = is_under_way[flow]
+    left = (fluid_end_ns[flow] - first_ns) / np.maximum(whole.fct_ns[flow], 1)
+    size = flows.size_bytes[flow]
+    kept = flows.take(flow)
+    offsets, lengths = problem.routes.offsets, np.diff(problem.routes.offsets)
+    is_there = np.zeros(len(flows), np.bool_)
+    is_there[flow] = True
+    counts = np.concatenate([[0], np.cumsum(lengths[flow])])
+    return TimeWindow(
+        problem=replace(
+            problem,
+            flows=replace(
+                kept,
+                start_ns=np.where(rest, first_ns, start_ns[flow]),
+                size_bytes=np.where(
+                    rest, np.maximum((size * left).astype(np.int64), 1), size
+                ),
+            ),
+            routes=Routes(
+                offsets=counts.astype(offsets.dtype),
+                links=problem.routes.links[np.repeat(is_there, lengths)],
+            ),
+            until_ns=None,
+            watched=(),
+            sample_ns=0,
+        ),
+        flow=flow,
+        is_judged=is_own[flow] & (fluid_end_ns[flow] <= last_ns),
+    )
+
+
+def nearest_donors(
+    classes: Int64[np.ndarray, " n"],
+    fluid: Float64[np.ndarray, " n"],
+    is_known: Bool[np.ndarray, " n"],
+    rng: np.random.Generator,
+) -> Int64[np.ndarray, " n"]:
+    """A flow that is known for each that is not: of its class, nearly as slow in fluid.
+
+    Args:
+        classes: of size.
+        fluid: slowdowns of all flows.
+        is_known: whether a flow can be a donor; it has itself then.
+        rng: draws among neighbours.
+
+    Returns:
+        Indices of flows. A class with few of them takes the nearest one that has more;
+        where nothing is known every flow has itself.
+    """
+    found = np.arange(len(classes))
+    pools = [
+        np.flatnonzero(is_known & (classes == c)) for c in range(len(SIZE_CLASSES))
+    ]
+    most = max(map(len, pools))
+    able = [c for c, pool in enumerate(pools) if len(pool) >= min(_FEWEST, most)]
+    for c in range(len(SIZE_CLASSES)):
+        mine = np.flatnonzero(~is_known & (classes == c))
+        if not len(mine) or not most:
+            continue
+        pool = pools[min(able, key=lambda other: (abs(other - c), other))]
+        pool = pool[np.argsort(fluid[pool], kind="stable")]
+        low = np.searchsorted(fluid[pool], fluid[mine], side="left")
+        high = np.searchsorted(fluid[pool], fluid[mine], side="right")
+        # Of those that are just as slow any, and some to both sides.
+        at = rng.integers(low - _NEIGHBOURS, high + _NEIGHBOURS + 1)
+        found[mine] = pool[np.clip(at, 0, len(pool) - 1)]
+    return found
