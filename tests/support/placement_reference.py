@@ -7,8 +7,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from midhaul.deploy.placement.tabu import arrays_of
-
 if TYPE_CHECKING:
     from jaxtyping import Bool, Float64, Int64
 
@@ -123,6 +121,7 @@ def walk_reference(  # noqa: C901 - as the compiled one
     rules: Rules,
     start: Bool[np.ndarray, " k"],
     *,
+    limits: Float64[np.ndarray, " r"],
     barred: Int64[np.ndarray, " k"],
     prices: Float64[np.ndarray, " r"],
     best_value: float,
@@ -132,9 +131,9 @@ def walk_reference(  # noqa: C901 - as the compiled one
     """What the compiled walk does.
 
     The choice is None where none was better; then its worth, and how many flips were
-    made.
+    made. Sums stand in another order here, so that ties are the same ones only where
+    nothing is rounded.
     """
-    limits = arrays_of(reduced).limits
     here, best, barred, prices = start.copy(), None, barred.copy(), prices.copy()
     kept_for, broken_for = np.zeros(len(limits)), np.zeros(len(limits))
     highest, last = -math.inf, 0

@@ -5,11 +5,10 @@ from __future__ import annotations
 import math
 import random
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from tests.deploy.placement.mincut_instances import instances, optimum, random_instance
 from tests.support.placement_reference import walk_reference
@@ -22,6 +21,7 @@ from midhaul.deploy.placement import (
     Placer,
     check_placement,
 )
+from midhaul.deploy.placement.arrays import Instance
 from midhaul.deploy.placement.building import build
 from midhaul.deploy.placement.closure import augment
 from midhaul.deploy.placement.marginal_greedy import solve_greedily, take_by_merit
@@ -36,13 +36,27 @@ from midhaul.deploy.problem import (
     PlacementProblem,
 )
 
-if TYPE_CHECKING:
-    from midhaul.deploy.placement.arrays import Instance
-
 KERNELS = (walk, take_by_merit, add_in_order, augment, stable_order)
 """All that a placement calls of what is compiled."""
 
 RULES = Rules(stay=3, away=1, spread=2, run=2, factor=2.0, patience=25)
+
+TIED = Instance(
+    values=np.array([7.0, 10.0, 9.0, 2.0, 5.0, 8.0]),
+    usage=np.array(
+        [[0.0, 4, 1], [2, 3, 3], [3, 0, 1], [2, 2, 0], [0, 3, 4], [4, 0, 4]]
+    ),
+    indptr=np.array([0, 1, 3, 7, 7, 8, 9]),
+    indices=np.array([4, 4, 5, 0, 1, 3, 5, 2, 2]),
+    costs=np.array(
+        [[0.0, 2, 3], [0, 4, 2], [0, 8, 2], [0, 2, 6], [0, 3, 4], [0, 3, 0]]
+    ),
+    capacities=np.array([5.0, 17.0, 15.0]),
+    rows=("row 0", "row 1", "row 2"),
+    groups=np.arange(6),
+)
+"""In its fourth flip (seed 133185) two items tie, at -3.25; with slack in the limits,
+the sums of the compiled walk are rounded and tell them apart."""
 
 
 def dense_problem(
@@ -79,9 +93,16 @@ def dense_problem(
 
 
 @settings(deadline=None, max_examples=60)
-@given(instances(max_items=8), st.integers(0, 2**32 - 1))
+@given(instance=instances(max_items=8), seed=st.integers(0, 2**32 - 1))
+@example(instance=TIED, seed=133185)
 def test_compiled_walk_is_the_plain_one(instance: Instance, seed: int) -> None:
-    """The compiled walk finds what one that computes all anew finds."""
+    """The compiled walk finds what one that computes all anew finds.
+
+    Both draw between equals, so a tie must be one for both, in whatever order they
+    sum. Nothing is rounded here: limits are whole numbers as all that is taken, without
+    the slack of a billionth, and fines are powers of two. In 40 flips none of them
+    doubles or halves more than 20 times, so that sums of three rows fit into 53 bits.
+    """
     reduced = reduce(instance)
     n = len(reduced.items)
     if not n or not len(reduced.rows):
@@ -96,22 +117,23 @@ def test_compiled_walk_is_the_plain_one(instance: Instance, seed: int) -> None:
         reduced,
         RULES,
         start,
+        limits=reduced.capacities,
         barred=barred,
         prices=prices,
         best_value=0.0,
-        n_flips=80,
+        n_flips=40,
         rng=np.random.default_rng(seed),
     )
     best = np.zeros(n, np.bool_)
     found = walk(
-        arrays_of(reduced),
+        arrays_of(reduced)._replace(limits=reduced.capacities),
         RULES,
         start,
         barred.copy(),
         prices.copy(),
         best,
         0.0,
-        80,
+        40,
         np.random.default_rng(seed),
     )
     assert found == (value, n_done)

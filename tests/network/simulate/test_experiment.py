@@ -29,6 +29,8 @@ from midhaul.runs.run import Run
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from midhaul.network.simulator import FlowResults
+
 KIND = KINDS["network.simulate"]
 
 
@@ -355,6 +357,39 @@ def test_what_a_corrector_told_is_not_called_valid(tmp_path: Path) -> None:
     run = perform(tmp_path, simulator="estimate", n_paths=3)
     assert not run.verdict.is_valid
     assert any("that a corrector told" in reason for reason in run.verdict.reasons)
+
+
+class Losing(FakeSimulation):
+    """Loses packets where nothing should."""
+
+    def results(self) -> FlowResults:
+        """The same, with drops."""
+        found = super().results()
+        dropped = np.full(len(found.links.n_dropped), 70)
+        return replace(found, links=replace(found.links, n_dropped=dropped))
+
+
+class Overwhelmed(FakeSimulator):
+    """A judge on a machine that is too slow for it."""
+
+    def begin(self, problem: Any, state: Any = None) -> Losing:
+        """Begin."""
+        return Losing(replace(problem, watched=(), sample_ns=0), state)
+
+
+def test_what_a_judge_lost_by_itself_counts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Links with a queue may lose packets; endless ones do not."""
+    monkeypatch.setitem(SIMULATORS._entries, "kernel", Entry(place=Overwhelmed))
+    run = perform(tmp_path, simulator="kernel")
+    assert run.verdict is not None
+    assert not run.verdict.is_valid
+    assert any("were lost by this machine" in one for one in run.verdict.reasons)
+    queues = [{"links": "*", "max_packets": 100}]
+    run = perform(tmp_path, simulator="kernel", queues=queues)
+    assert run.verdict is not None
+    assert run.verdict.is_valid
 
 
 def test_flows_outside_of_windows_say_so(

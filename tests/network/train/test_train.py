@@ -9,13 +9,14 @@ import numpy as np
 import pytest
 from tests.support.correctors import TINY, scenario_of
 
-from midhaul.errors import DataError
+from midhaul.errors import DataError, SimulationError
 from midhaul.kinds import KINDS
 from midhaul.network.corrector.base import LEVELS
 from midhaul.network.corrector.features import features_of
 from midhaul.network.corrector.fitted import load_corrector
 from midhaul.network.corrector.m3 import M3_SIZES, m3_net
 from midhaul.network.corrector.scenarios import draw_scenario
+from midhaul.network.packet.rdma.simulation import RdmaSimulation
 from midhaul.network.train import truth as truths
 from midhaul.network.train.config import NetworkTrainConfig
 from midhaul.network.train.dataset import N_TARGETS, TrainingRows, rows_of_part, targets
@@ -101,6 +102,19 @@ def test_a_network_that_collapses_is_given_up(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(truths, "_SLICE", 1)
     found = truths.scenario_truth(scenario_of("dctcp"))
     assert found.is_given_up
+
+
+def test_a_network_that_outgrows_memory_is_given_up(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It ends no training, which may be hours old."""
+
+    def advance(*_: object) -> bool:
+        message = "a table does not fit into memory"
+        raise SimulationError(message)
+
+    monkeypatch.setattr(RdmaSimulation, "advance", advance)
+    assert truths.scenario_truth(scenario_of("dctcp")).is_given_up
 
 
 def test_few_values_stand_for_themselves_and_many_for_their_distribution() -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from midhaul.model import Tally, Verdict
+from midhaul.model import LinkQueue, Tally, Verdict
 from midhaul.network.simulate import tables
 from midhaul.network.simulate.execution import CaseWork
 from midhaul.network.simulate.inputs import case_of
@@ -19,6 +19,7 @@ from midhaul.network.simulate.metrics import (
 )
 from midhaul.network.simulate.rungs import on_the_ladder
 from midhaul.network.slowdown import size_class
+from midhaul.network.work import n_packets
 from midhaul.runs.kept import KeptTables
 from midhaul.runs.metric import summary_rows
 
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
     from midhaul.runs.run import Run
 
 _PERCENT = 100
+_MOST_LOST = 1e-4
+_DROPPED = "SELECT link, n_dropped FROM links WHERE configuration = {}"
 _MOST_FAR = 0.01
 """Share of drawn flows that may have the slowdown of another class of size."""
 
@@ -98,7 +101,7 @@ def sum_up(
         rows = summary_rows(metric_samples(flows), number, rng, config.n_resamples)
         run.write(tables.SUMMARY, [*rows, *single_rows(run, number)], part=number)
         run.write(tables.CLASSES, class_table_rows(number, flows), part=number)
-        verdict += judge_flows(config, case, flows)
+        verdict += judge_flows(config, case, flows, run)
     run.verdict = verdict
     return found
 
@@ -134,8 +137,34 @@ def _drawn(case: NetworkCase, flows: SimulatedFlows) -> tuple[Tally, ...]:
     )
 
 
+def _lost_by_machine(case: NetworkCase, run: Run) -> tuple[Tally, ...]:
+    """What a judge in real time lost where its network loses nothing."""
+    if case.simulator != "kernel":
+        return ()
+    links = case.problem.topology.links
+    dropped = {
+        int(row["link"]): int(row["n_dropped"] or 0)
+        for row in run.sql(_DROPPED.format(case.number)).to_pylist()
+    }
+    n_lost = sum(
+        n
+        for link, n in dropped.items()
+        if links[link].queue == LinkQueue() and not links[link].loss_share
+    )
+    return (
+        Tally(
+            what=f"packets of {case.name} were lost by this machine, on links that "
+            "lose none",
+            n=n_lost,
+            of=int(n_packets(case.problem).sum()),
+            max_share=_MOST_LOST,
+            advice="Simulate slower links or fewer flows, or stop what else runs here.",
+        ),
+    )
+
+
 def judge_flows(
-    config: ScenarioConfig, case: NetworkCase, flows: SimulatedFlows
+    config: ScenarioConfig, case: NetworkCase, flows: SimulatedFlows, run: Run
 ) -> Verdict:
     """What speaks against the numbers of one configuration."""
     judged, n = flows.judged, len(flows.flow)
@@ -158,6 +187,7 @@ def judge_flows(
             advice="Raise until_s.",
         ),
     )
+    tallies += _lost_by_machine(case, run)
     if flows.is_drawn.any():
         tallies = (*tallies, *_drawn(case, flows))
     found = Verdict.of(*tallies)

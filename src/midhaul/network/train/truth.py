@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from midhaul.errors import DataError
+from midhaul.errors import DataError, SimulationError
 from midhaul.network.corrector.scenarios import (
     LAW_VERSION,
     PathScenario,
@@ -87,13 +87,19 @@ def _slowdowns(problem: NetworkProblem) -> tuple[np.ndarray, int, float]:
     begin_s = time.process_time()
     simulation = PacketSimulator().begin(problem)
     most = _FEW_EVENTS + _MOST_EVENTS * int(packet_hops(problem).sum())
-    n_events = 0
-    while not simulation.advance(_SLICE):
+    n_events, has_room = 0, True
+    while has_room and n_events <= most:
+        try:
+            if simulation.advance(_SLICE):
+                break
+        except SimulationError:  # more packets under way than memory holds
+            has_room = False
         n_events += _SLICE
-        if n_events > most:
-            break
+    took_s = time.process_time() - begin_s
+    if not has_room:
+        return np.full(len(problem.flows), np.nan), n_events, took_s
     found = simulation.results()
-    return found.slowdown, found.n_events, time.process_time() - begin_s
+    return found.slowdown, found.n_events, took_s
 
 
 def part_name(part: int) -> str:

@@ -50,7 +50,7 @@ def validate(config: NetworkValidateConfig, run: Run, progress: Progress) -> Non
     found = simulated_flows(run)
     verdict = Verdict()
     for case, flows in zip(cases, found, strict=True):
-        verdict += judge_flows(config, case, flows)
+        verdict += judge_flows(config, case, flows, run)
         rows = single_rows(run, case.number)
         if case.number:
             rows += _hold_against(config, run, case.number, found, parts)

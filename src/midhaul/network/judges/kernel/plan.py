@@ -33,6 +33,7 @@ IN_DEVICE = 1
 
 MOST_NODES = 250
 _NO_LIMIT_BYTES = 1_000_000_000
+_DEVICE_PACKETS = 20_000
 _SLACK_BYTES = 8  # the kernel reckons a bucket in ticks
 _LATE_S = 50e-6  # by which its clock may be late without the link being slower
 
@@ -131,8 +132,10 @@ class KernelPlan:
         for device in self.devices:
             if device.node == node:
                 # Real packets: shaped are segments, and not 64 KB of them.
+                # Queues are those of shapers, so the device behind may not be full.
                 lines += [
-                    f"link set dev {device.name} mtu {self.mtu_bytes} gso_max_segs 1",
+                    f"link set dev {device.name} mtu {self.mtu_bytes} gso_max_segs 1 "
+                    f"txqueuelen {_DEVICE_PACKETS}",
                     f"link set dev {device.name} up",
                 ]
         rto = max(1, round(self.min_timeout_s * 1e3))
