@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 STATED_ERRORS: dict[str, float] = {
     "packet": 0.0,
-    "hybrid": 0.025,
+    "hybrid": 0.016,
     "paths": 0.118,
     "links": 0.144,
     "fluid": 0.182,

@@ -12,11 +12,19 @@ from hypothesis import strategies as st
 from tests.support.fluid_cases import RDMA, on_a_line, problems, wire_bytes
 
 from midhaul.errors import ConfigError, DataError
-from midhaul.network import Cable, FlowLaw, NetworkProblem, draw_flows, leaf_spine
+from midhaul.network import (
+    Cable,
+    FlowLaw,
+    NetworkProblem,
+    TcpTransport,
+    draw_flows,
+    leaf_spine,
+)
 from midhaul.network.checks import SimulatorClaims, check_simulator
 from midhaul.network.decomposition import HybridSimulator
 from midhaul.network.decomposition.hybrid import (
     drawn_windows,
+    most_windows,
     nearest_donors,
     time_window,
 )
@@ -175,7 +183,7 @@ def test_a_window_begins_with_what_is_under_way() -> None:
     assert window.is_judged.tolist() == [False, True, True]
     left = window.problem.flows.size_bytes[0] / 1_000_000
     assert left == pytest.approx(1 - 500_000 / whole.fct_ns[0], abs=0.01)
-    assert window.problem.flows.start_ns.tolist() == [499_950, 500_000, 501_000]
+    assert window.problem.flows.start_ns.tolist() == [499_875, 500_000, 501_000]
 
 
 def test_slow_windows_are_drawn_more_often() -> None:
@@ -183,10 +191,12 @@ def test_slow_windows_are_drawn_more_often() -> None:
     slow = np.array([0.0, 0.0, 0.0, 0.5])
     times = np.zeros(4)
     for seed in range(2000):
-        times[drawn_windows(slow, 0.25, np.random.default_rng(seed))] += 1
+        chosen, chances = drawn_windows(slow, 0.25, np.random.default_rng(seed))
+        times[chosen] += 1
+        assert chances.tolist() == [0.625 if one == 3 else 0.125 for one in chosen]
     assert times / 2000 == pytest.approx([0.125, 0.125, 0.125, 0.625], abs=0.03)
-    assert drawn_windows(slow, 1.0, np.random.default_rng(0)) == [0, 1, 2, 3]
-    assert drawn_windows(0 * slow, 0.01, np.random.default_rng(0)) != []
+    assert drawn_windows(slow, 1.0, np.random.default_rng(0))[0] == [0, 1, 2, 3]
+    assert drawn_windows(0 * slow, 0.01, np.random.default_rng(0))[0] != []
 
 
 @given(st.integers(1, 300), st.integers(0, 2**31), st.floats(0, 1))
@@ -198,7 +208,7 @@ def test_donors_are_of_the_class_and_nearly_as_slow(
     rng = np.random.default_rng(seed)
     classes, fluid = rng.integers(0, 3, n), 1 + np.rint(rng.exponential(5, n))
     is_known = rng.random(n) < share
-    found = nearest_donors(classes, fluid, is_known, rng)
+    found = nearest_donors(classes, fluid, is_known * rng.uniform(1, 9, n), rng)
     assert np.array_equal(found[is_known], np.flatnonzero(is_known))
     if not is_known.any():
         assert np.array_equal(found, np.arange(n))
@@ -214,6 +224,24 @@ def test_donors_are_of_the_class_and_nearly_as_slow(
             between = np.sort(fluid[[one, found[one]]])
             n_between = np.sum((fluid[pool] > between[0]) & (fluid[pool] < between[1]))
             assert n_between <= 15
+
+
+def test_a_donor_stands_for_as_many_as_its_window_was_unlikely() -> None:
+    """Of two that are alike one that stands for four times as many gives so often."""
+    stands_for = np.array([1.0, 4.0, *np.zeros(5000)])
+    classes, fluid = np.zeros(5002, np.int64), np.ones(5002)
+    found = nearest_donors(classes, fluid, stands_for, np.random.default_rng(1))
+    assert np.mean(found[2:] == 1) == pytest.approx(0.8, abs=0.02)
+
+
+def test_windows_of_tcp_are_long_beside_its_time_outs() -> None:
+    """Of a second of flows there are 20 of 50 ms where a time-out takes 10 ms."""
+    problem = on_a_line([8e9], [(0, 1)] * 2, [5, 5], [0, 1_000_000_000])
+    assert most_windows(problem) > 1000
+    tcp = TcpTransport(min_timeout_s=0.01)
+    assert most_windows(replace(problem, transports=(tcp,))) == 20
+    tcp = TcpTransport(min_timeout_s=10)
+    assert most_windows(replace(problem, transports=(tcp,))) == 1
 
 
 def test_what_cannot_be_is_refused() -> None:

@@ -14,14 +14,14 @@ more than ten times as much. What of the second does the whole need?
    and behind it are simulated and not judged.
 4. A flow of a window has its own completion time. Any other one has its fluid slowdown
    times the ratio of packets to fluid of a flow of a window, its *donor*, which is of
-   the same class of size and has nearly the same fluid slowdown (nearest neighbours,
-   drawn at random: a hot deck; R. R. Andridge, R. J. A. Little: "A Review of Hot Deck
-   Imputation for Survey Non-response", International Statistical Review 78, 2010).
+   the same class of size and has nearly the same fluid slowdown: one of its neighbours,
+   each as likely as its window was unlikely (a hot deck; R. R. Andridge, R. J. A.
+   Little: "A Review of Hot Deck Imputation for Survey Non-response", International
+   Statistical Review 78, 2010).
 
-So it is exact where windows are, unbiased in what fluid and class do not explain as far
-as windows are like the rest, and knows nothing of a flow that outlasts its window but
-what shorter ones tell. Windows have to be long beside most flows: the more flows there
-are, the better it is, and the cheaper beside packets.
+Windows have to be long beside most flows, and beside what senders remember: the more
+flows there are, the better it is, and the cheaper beside packets. Of a flow that
+outlasts its window only shorter ones tell.
 """
 
 from __future__ import annotations
@@ -36,6 +36,7 @@ from midhaul.network.decomposition.part import inner_of, require_separable, with
 from midhaul.network.problem import Routes, busiest_links, fingerprint, link_table
 from midhaul.network.simulator import UNFINISHED, FlowResults, LinkResults
 from midhaul.network.slowdown import SIZE_CLASSES, size_class
+from midhaul.network.transports import TcpTransport
 from midhaul.network.work import packet_hops
 
 if TYPE_CHECKING:
@@ -50,8 +51,8 @@ WINDOW_SHARE = 0.05
 N_WINDOWS = 40
 
 _VERSION = 1
-_LEAD, _BEHIND = 0.05, 0.1
-"""Of the length of a window: what is simulated before and behind it."""
+_LEAD, _BEHIND = 0.25, 0.1
+"""Of the length of a window: what is simulated before and behind it, not judged."""
 
 _ENDED = 0.9
 """Share of the flows of a window that the fluid has ended when arrivals stop."""
@@ -61,6 +62,9 @@ _TAIL = 0.97
 
 _NEIGHBOURS = 15
 _FEWEST = 10
+_TIMEOUTS = 5
+"""A window lasts so many of TCP's least time-outs, or longer."""
+
 _QUANTUM = 50_000
 """Events between two looks at whether all flows of a window have ended."""
 
@@ -144,11 +148,13 @@ class HybridSimulation:
         self._fluid = how.fluid.begin(plain)
         self._whole: FlowResults | None = None
         self._windows: list[tuple[int, int]] = []
+        self._chances = np.zeros(0)
         self._work = np.zeros(0)
         self._next = 0
         self._window: TimeWindow | None = None
         self._simulation: Simulation | None = None
         self._fct_ns = np.full(n, UNFINISHED, np.int64)
+        self._stands_for = np.zeros(n)
         self._counts = np.zeros((2, n), np.int64)
         self._columns = np.zeros((len(_COUNTED) + 2, m), np.int64)
         self._n_events = 0
@@ -185,14 +191,13 @@ class HybridSimulation:
         if not len(problem.flows):
             return
         order = np.argsort(problem.flows.start_ns, kind="stable")
-        edges = np.linspace(0, len(order), how.n_windows + 1).astype(np.int64)
+        n_windows = min(how.n_windows, most_windows(problem))
+        edges = np.linspace(0, len(order), n_windows + 1).astype(np.int64)
         edges = np.unique(edges)
         slow = whole.slowdown[order] > np.quantile(whole.slowdown, _TAIL)
-        chosen = drawn_windows(
-            np.add.reduceat(slow, edges[:-1]) / np.diff(edges),
-            how.share,
-            np.random.default_rng([problem.seed, 74]),
-        )
+        rng = np.random.default_rng([problem.seed, 74])
+        n_slow = np.add.reduceat(slow, edges[:-1]) / np.diff(edges)
+        chosen, self._chances = drawn_windows(n_slow, how.share, rng)
         starts = problem.flows.start_ns[order]
         self._windows = [
             (int(starts[edges[w]]), int(starts[edges[w + 1] - 1])) for w in chosen
@@ -219,6 +224,7 @@ class HybridSimulation:
         """Keep what became of a window's flows, and what links did meanwhile."""
         own = window.flow[window.is_judged]
         self._fct_ns[own] = found.fct_ns[window.is_judged]
+        self._stands_for[own] = 1 / self._chances[self._next]
         self._counts[0, own] = found.n_retransmitted[window.is_judged]
         self._counts[1, own] = found.n_marked[window.is_judged]
         for place, name in enumerate(_COUNTED):
@@ -234,6 +240,7 @@ class HybridSimulation:
         """
         found = {
             "fct_ns": self._fct_ns.copy(),
+            "stands_for": self._stands_for.copy(),
             "counts": self._counts.copy(),
             "columns": self._columns.copy(),
             "numbers": np.array(
@@ -250,6 +257,7 @@ class HybridSimulation:
             raise DataError(message, "simulate from the start")
         has_fluid, self._next, self._n_events = state["numbers"].tolist()
         self._fct_ns[...] = state["fct_ns"]
+        self._stands_for[...] = state["stands_for"]
         self._counts[...] = state["counts"]
         self._columns[...] = state["columns"]
         if not has_fluid:
@@ -273,7 +281,10 @@ class HybridSimulation:
             rng = np.random.default_rng([problem.seed, 75])
             is_known = fct_ns != UNFINISHED
             donor = nearest_donors(
-                size_class(problem.flows.size_bytes), whole.slowdown, is_known, rng
+                size_class(problem.flows.size_bytes),
+                whole.slowdown,
+                self._stands_for,
+                rng,
             )
             ratio = fct_ns[donor] / np.maximum(whole.fct_ns[donor], 1)
             drawn_ns = np.ceil(whole.fct_ns * np.where(is_known[donor], ratio, 1.0))
@@ -335,13 +346,23 @@ class HybridSimulation:
         ).copy()
 
 
+def most_windows(problem: NetworkProblem) -> int:
+    """How many windows there can be that are long beside what TCP remembers."""
+    timeouts_s = [
+        one.min_timeout_s for one in problem.transports if isinstance(one, TcpTransport)
+    ]
+    start_ns = problem.flows.start_ns
+    span_s = float(start_ns.max() - start_ns.min()) / 1e9
+    return max(1, int(span_s / (_TIMEOUTS * max(timeouts_s, default=1e-12))))
+
+
 def drawn_windows(
     slow: Float64[np.ndarray, " w"], share: float, rng: np.random.Generator
-) -> list[int]:
-    """Which of the windows are simulated, of which it is known how many are slow."""
+) -> tuple[list[int], Float64[np.ndarray, " c"]]:
+    """Which windows are simulated, given how many flows are slow, and their chances."""
     n = len(slow)
     if share >= 1:
-        return list(range(n))
+        return list(range(n)), np.ones(n)
     chance = np.full(n, 1 / n)
     if slow.sum() > 0:
         chance = (chance + slow / slow.sum()) / 2
@@ -349,7 +370,8 @@ def drawn_windows(
     n_drawn = max(1, round(share * n))
     points = (rng.random() + np.arange(n_drawn)) / n_drawn
     at = np.searchsorted(np.cumsum(chance[order]), points, side="right")
-    return np.unique(order[np.minimum(at, n - 1)]).tolist()
+    chosen = np.unique(order[np.minimum(at, n - 1)])
+    return chosen.tolist(), np.minimum(n_drawn * chance[chosen], 1.0)
 
 
 def time_window(
@@ -366,36 +388,35 @@ def time_window(
     Returns:
         The window, whose flows stand in the order of the whole.
     """
-    flows, start_ns = problem.flows, problem.flows.start_ns
+    flows, starts_ns = problem.flows, problem.flows.start_ns.copy()
+    size_bytes, ends_ns = flows.size_bytes.copy(), starts_ns + whole.fct_ns
     length_ns = end_ns - begin_ns
-    first_ns = max(begin_ns - int(_LEAD * length_ns), 0)
-    fluid_end_ns = start_ns + whole.fct_ns
-    is_own = (start_ns >= begin_ns) & (start_ns <= end_ns)
-    most_ns = np.quantile(fluid_end_ns[is_own], _ENDED, method="higher")
+    is_own = (starts_ns >= begin_ns) & (starts_ns <= end_ns)
+    most_ns = np.quantile(ends_ns[is_own], _ENDED, method="higher")
     last_ns = max(end_ns + int(_BEHIND * length_ns), int(most_ns))
-    is_under_way = (start_ns < first_ns) & (fluid_end_ns > first_ns)
-    is_new = (start_ns >= first_ns) & (start_ns <= last_ns)
-    flow = np.flatnonzero(is_under_way | is_new)
-    rest = is_under_way[flow]
-    left = (fluid_end_ns[flow] - first_ns) / np.maximum(whole.fct_ns[flow], 1)
-    size = flows.size_bytes[flow]
-    kept = flows.take(flow)
+    first_ns = max(begin_ns - int(_LEAD * length_ns), 0)
+    is_there = (starts_ns >= first_ns) & (starts_ns <= last_ns)
+    rest = np.flatnonzero((starts_ns < first_ns) & (ends_ns > first_ns))
+    # One after the other, as all of them at once would be a burst that never was.
+    share = (np.arange(len(rest)) + 0.5) / max(len(rest), 1)
+    joins_ns = first_ns + (share * (begin_ns - first_ns)).astype(np.int64)
+    left = (ends_ns[rest] - joins_ns) / np.maximum(whole.fct_ns[rest], 1)
+    rest, joins_ns, left = rest[left > 0], joins_ns[left > 0], left[left > 0]
+    is_there[rest] = True
+    starts_ns[rest] = joins_ns
+    size_bytes[rest] = np.maximum((size_bytes[rest] * left).astype(np.int64), 1)
+    flow = np.flatnonzero(is_there)
     offsets, lengths = problem.routes.offsets, np.diff(problem.routes.offsets)
-    is_there = np.zeros(len(flows), np.bool_)
-    is_there[flow] = True
-    counts = np.concatenate([[0], np.cumsum(lengths[flow])])
     return TimeWindow(
         problem=replace(
             problem,
             flows=replace(
-                kept,
-                start_ns=np.where(rest, first_ns, start_ns[flow]),
-                size_bytes=np.where(
-                    rest, np.maximum((size * left).astype(np.int64), 1), size
-                ),
+                flows.take(flow), start_ns=starts_ns[flow], size_bytes=size_bytes[flow]
             ),
             routes=Routes(
-                offsets=counts.astype(offsets.dtype),
+                offsets=np.concatenate([[0], np.cumsum(lengths[flow])]).astype(
+                    offsets.dtype
+                ),
                 links=problem.routes.links[np.repeat(is_there, lengths)],
             ),
             until_ns=None,
@@ -403,14 +424,14 @@ def time_window(
             sample_ns=0,
         ),
         flow=flow,
-        is_judged=is_own[flow] & (fluid_end_ns[flow] <= last_ns),
+        is_judged=(is_own & (ends_ns <= last_ns))[flow],
     )
 
 
 def nearest_donors(
     classes: Int64[np.ndarray, " n"],
     fluid: Float64[np.ndarray, " n"],
-    is_known: Bool[np.ndarray, " n"],
+    stands_for: Float64[np.ndarray, " n"],
     rng: np.random.Generator,
 ) -> Int64[np.ndarray, " n"]:
     """A flow that is known for each that is not: of its class, nearly as slow in fluid.
@@ -418,14 +439,15 @@ def nearest_donors(
     Args:
         classes: of size.
         fluid: slowdowns of all flows.
-        is_known: whether a flow can be a donor; it has itself then.
+        stands_for: how many flows each that is known stands for, which is how likely
+            it is among its neighbours; 0: it is not known.
         rng: draws among neighbours.
 
     Returns:
         Indices of flows. A class with few of them takes the nearest one that has more;
         where nothing is known every flow has itself.
     """
-    found = np.arange(len(classes))
+    found, is_known = np.arange(len(classes)), stands_for > 0
     pools = [
         np.flatnonzero(is_known & (classes == c)) for c in range(len(SIZE_CLASSES))
     ]
@@ -440,6 +462,10 @@ def nearest_donors(
         low = np.searchsorted(fluid[pool], fluid[mine], side="left")
         high = np.searchsorted(fluid[pool], fluid[mine], side="right")
         # Of those that are just as slow any, and some to both sides.
-        at = rng.integers(low - _NEIGHBOURS, high + _NEIGHBOURS + 1)
-        found[mine] = pool[np.clip(at, 0, len(pool) - 1)]
+        low = np.maximum(low - _NEIGHBOURS, 0)
+        high = np.minimum(high + _NEIGHBOURS, len(pool))
+        reached = np.concatenate([[0.0], np.cumsum(stands_for[pool])])
+        at = reached[low] + rng.random(len(mine)) * (reached[high] - reached[low])
+        place = np.searchsorted(reached, at, side="right") - 1
+        found[mine] = pool[np.clip(place, low, high - 1)]
     return found

@@ -33,6 +33,9 @@ if TYPE_CHECKING:
     from midhaul.runs.run import Run
 
 _PERCENT = 100
+_MOST_LOSING = 0.01
+"""Share of the flows of windows that may lose packets."""
+
 _MOST_LOST = 1e-4
 _DROPPED = "SELECT link, n_dropped FROM links WHERE configuration = {}"
 _MOST_FAR = 0.01
@@ -116,8 +119,22 @@ def _drawn(case: NetworkCase, flows: SimulatedFlows) -> tuple[Tally, ...]:
     given = "the slowdown of one of"
     if flows.is_hybrid:
         given = "that of the fluid, times what packets are over fluid for one of"
-    n_simulated = len(flows.flow) - len(drawn)
+    own = ~flows.is_drawn
+    n_simulated = int(own.sum())
+    anew = ()
+    if flows.is_hybrid:
+        anew = (
+            Tally(
+                what=f"simulated flows of {case.name} lost packets, and what is under "
+                "way when a window begins has forgotten how it came by its rate",
+                n=int(np.sum(flows.n_retransmitted[own] > 0)),
+                of=n_simulated,
+                max_share=_MOST_LOSING,
+                advice="A p99 rests on such flows then: choose packet, or raise share.",
+            ),
+        )
     return (
+        *anew,
         Tally(
             what=f"flows of {case.name} were not simulated and have {given} "
             f"the {n_simulated:,} that were, of their class of size",
