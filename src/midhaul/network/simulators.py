@@ -10,7 +10,7 @@ import math
 import time
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from midhaul.errors import ConfigError, require
 from midhaul.network.problem import NetworkProblem
@@ -109,7 +109,7 @@ def paths_simulator(**told: int) -> Simulator:
     return PathsSimulator(inner=simulator_named("packet"), **told)
 
 
-def hybrid_simulator(**told: float) -> Simulator:
+def hybrid_simulator(**told: Any) -> Simulator:
     """Windows packet by packet in a fluid."""
     from midhaul.network.decomposition import HybridSimulator  # noqa: PLC0415
 
