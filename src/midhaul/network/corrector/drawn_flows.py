@@ -60,7 +60,7 @@ def _size_law(rng: np.random.Generator) -> tuple[str, SizeLaw]:
     elif name == "lognormal":
         law = LognormalSize(mean_bytes=mean, sigma=float(rng.uniform(0.5, 2.5)))
     elif name == "pareto":
-        law = ParetoSize(mean_bytes=mean, shape=float(rng.uniform(1.1, 2.5)))
+        law = ParetoSize(mean_bytes=mean, shape=float(rng.uniform(1.2, 2.5)))
     elif name == "steps":
         law = _steps(rng)
     elif rng.random() < 0.2:  # noqa: PLR2004

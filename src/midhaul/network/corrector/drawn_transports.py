@@ -56,12 +56,12 @@ def rdma(
     """A transport of RDMA with drawn parameters."""
     slowest = float(rates.min())
     mtu = int(rng.choice([1000, 1500, 4096, 8192], p=[0.6, 0.15, 0.17, 0.08]))
-    window = 0
-    if rng.random() < 0.8:  # noqa: PLR2004
-        window = int(max(pipe * loguniform(rng, 0.4, 8.0), 2 * mtu))
-    threshold = int(np.clip(pipe * loguniform(rng, 0.1, 3.0), 2 * mtu, 4e6))
+    window = int(max(pipe * loguniform(rng, 0.6, 4.0), 2 * mtu))
+    if name in {"dcqcn", "timely"} and rng.random() < 0.15:  # noqa: PLR2004
+        window = 0
+    threshold = int(np.clip(pipe * loguniform(rng, 0.15, 1.5), 2 * mtu, 4e6))
     at = slowest if rng.random() < 0.75 else 0.0  # noqa: PLR2004
-    low_s = round_trip_s * loguniform(rng, 1.1, 6.0) + 16 * mtu / slowest
+    low_s = round_trip_s * loguniform(rng, 1.1, 4.0) + 16 * mtu / slowest
     chosen = RdmaTransport(
         congestion=name,  # pyright: ignore[reportArgumentType]  one of its names
         mtu_bytes=mtu,
@@ -103,8 +103,8 @@ def tcp(
     if pipe < 3 * segment:
         segment = min(segment, 1448)
     timeout_s, delay_s, every = 0.2, 0.04, 2
-    if rng.random() < 0.65:  # noqa: PLR2004  tuned for the round trip
-        timeout_s = min(max(loguniform(rng, 2, 40) * round_trip_s, 0.001), 1.0)
+    if round_trip_s < 2e-3 or rng.random() < 0.5:  # noqa: PLR2004  tuned for it
+        timeout_s = min(max(loguniform(rng, 3, 100) * round_trip_s, 0.001), 1.0)
         delay_s = min(timeout_s / 4, 0.04)
     if rng.random() < 0.35:  # noqa: PLR2004
         every = 1
@@ -135,7 +135,7 @@ def queues_of(
     """The queues of the links: of one kind, their lengths alike or by their rates."""
     wire = framing(transport).payload_bytes + framing(transport).header_bytes
     pipe = float(rates.min()) * round_trip_s / 8 / wire
-    room = max(loguniform(rng, 50, 1000), pipe * loguniform(rng, 0.7, 6.0))
+    room = max(loguniform(rng, 50, 1000), pipe * loguniform(rng, 1.0, 6.0))
     scale = rates / rates.min() if rng.random() < 0.4 else np.ones(len(rates))  # noqa: PLR2004
     rooms = np.clip(np.rint(room * scale), 16, 30_000).astype(int).tolist()
     is_endless = rng.random() < 0.15  # noqa: PLR2004
@@ -152,17 +152,6 @@ def queues_of(
             )
         elif kind < 0.6:  # noqa: PLR2004
             queue = LinkQueue(max_packets=most)
-        elif kind < 0.7:  # noqa: PLR2004
-            at = float(np.rint(mark * scale[i]))
-            most = max(place, int(3 * at))
-            queue = LinkQueue(
-                discipline="red",
-                max_packets=most,
-                mark_from=at,
-                mark_all_from=3 * at,
-                mark_share=0.1,
-                has_ecn=False,
-            )
         else:
             target_s, interval_s = 0.005, 0.1
             if round_trip_s < 2e-3:  # noqa: PLR2004  the usual ones would never act
@@ -171,7 +160,7 @@ def queues_of(
                     10 * max(round_trip_s, 20e-6),
                 )
             queue = LinkQueue(
-                discipline="codel" if kind < 0.85 else "fq_codel",  # noqa: PLR2004
+                discipline="codel" if kind < 0.8 else "fq_codel",  # noqa: PLR2004
                 max_packets=max(place, 64),
                 target_s=target_s,
                 interval_s=interval_s,
@@ -185,7 +174,7 @@ def bounded(rng: np.random.Generator, path: CrossedPath, pipe: float) -> Crossed
     (transport,) = path.transports
     assert isinstance(transport, RdmaTransport)  # noqa: S101  RDMA only
     full = transport.mtu_bytes + framing(transport).header_bytes
-    room = max(pipe * loguniform(rng, 4.0, 60.0), 100 * full)
+    room = max(pipe * loguniform(rng, 8.0, 60.0), 200 * full)
     return replace(
         path,
         transports=(replace(transport, has_pfc=False),),
