@@ -16,7 +16,9 @@ import argparse
 import os
 import sys
 import time
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from multiprocessing import get_context
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -82,10 +84,8 @@ def main() -> int:
     print(f"corrector: {corrector.record.get('n_scenarios')} scenarios")
     figures = Figures(is_quick=options.quick)
     tasks = [(i, flows) for i in range(n)]
-    found: list[Judged] = []
-    for _, one in parallel(judged, tasks, jobs=options.jobs):
-        if one is not None:
-            found.append(one)
+    with ProcessPoolExecutor(options.jobs, mp_context=get_context("spawn")) as pool:
+        found = [one for one in pool.map(judged, tasks) if one is not None]
     say_errors(figures, corrector, found)
     say_speed(
         figures, corrector, options.jobs, n_flows=8000 if options.quick else 200_000

@@ -175,6 +175,10 @@ class EstimateSimulation:
 
     def _slowdowns(self) -> Float64[np.ndarray, " n"]:
         """A slowdown for each flow, of its path or of its class in the network."""
+        from midhaul.network.fluid.arrivals import (  # noqa: PLC0415  slow to import
+            group_routes,
+        )
+
         problem, sampled = self._problem, self._sampled
         assert sampled is not None  # noqa: S101  there are flows
         correction = self._corrector.predict([one.features for one in self._looked])
@@ -182,9 +186,12 @@ class EstimateSimulation:
         n = len(problem.flows)
         share, pick = rng.random(n), rng.random(n)
         index = {path: k for k, path in enumerate(sampled.paths)}
-        of_flow = np.array(
-            [index.get(tuple(problem.routes.of(i).tolist()), -1) for i in range(n)]
+        routes = problem.routes
+        way_of, firsts = group_routes(
+            routes.offsets, routes.links, np.zeros(n, np.int32)
         )
+        ways = (tuple(routes.of(flow).tolist()) for flow in firsts.tolist())
+        of_flow = np.array([index.get(way, -1) for way in ways])[way_of]
         classes = size_class(problem.flows.size_bytes)
         strange = of_flow < 0
         of_flow[strange] = self._others(correction, classes[strange], pick[strange])
