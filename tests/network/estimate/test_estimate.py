@@ -38,6 +38,7 @@ from midhaul.network.estimate.sampling import (
 from midhaul.network.estimate.simulator import EstimateSimulator
 from midhaul.network.estimate.tables import ESTIMATE_TABLES
 from midhaul.network.slowdown import SIZE_CLASSES, size_class
+from midhaul.network.train.learning import with_record
 from midhaul.network.transports import TcpTransport
 from midhaul.runs.progress import SilentProgress
 from midhaul.runs.run import Run
@@ -267,6 +268,31 @@ def test_a_run_says_percentiles_links_and_what_it_has_not_seen(
     assert any("outside" in reason for reason in run.verdict.reasons)
     titles = {section.title for section in KIND.build_page(run).sections}
     assert {"Overview", "Links and load", "Trust"} <= titles
+
+
+@pytest.mark.parametrize(
+    ("n", "error", "n_said"), [(4000, 0.02, 1), (9000, 0.19, 1), (9000, 0.05, 0)]
+)
+def test_an_estimate_is_as_valid_as_its_corrector(
+    tmp_path: Path, n: int, error: float, n_said: int
+) -> None:
+    """By its record: how many scenarios it learnt from, and how far it was off."""
+    file = tmp_path / "corrector.npz"
+    record = {"n_scenarios": n, "card": [{"mean": error}]}
+    file.write_bytes(with_record(untrained_corrector(), **record).saved())
+    run = perform(tmp_path / "runs", file, n_blamed=0, headroom_paths=0)
+    told = [one for one in run.verdict.reasons if "learnt from" in one]
+    assert len(told) == n_said
+    assert all(f"off by {error:.0%}" in one for one in told)
+
+
+def test_a_run_that_goes_on_says_nothing_twice(tmp_path: Path, corrector: Path) -> None:
+    """What was written before it was interrupted is replaced."""
+    run = perform(tmp_path, corrector)
+    n_rows = {name: run.count(name) for name in run.tables()}
+    values = json.dumps(run.config_values(), default=str)
+    estimate(NetworkEstimateConfig.model_validate_json(values), run, SilentProgress())
+    assert {name: run.count(name) for name in run.tables()} == n_rows
 
 
 def test_two_processes_say_the_same_as_one(tmp_path: Path, corrector: Path) -> None:

@@ -236,6 +236,9 @@ SHORT = {
 }
 
 
+SHORT_TEXT = json.dumps(SHORT)
+
+
 def perform(folder: Path, **changes: Any) -> Run:
     """A run of a short training."""
     values = json.dumps({**SHORT, **changes})
@@ -259,6 +262,9 @@ def test_a_run_writes_a_corrector_with_its_record(tmp_path: Path) -> None:
     assert run.count("learning_curve") > 0
     titles = {section.title for section in KIND.build_page(run).sections}
     assert {"Overview", "Errors", "Learning"} <= titles
+    n_rows = {name: run.count(name) for name in run.tables()}
+    train(NetworkTrainConfig.model_validate_json(SHORT_TEXT), run, SilentProgress())
+    assert {name: run.count(name) for name in run.tables()} == n_rows
     more = perform(tmp_path / "more", truth=[str(run.dir / "files")], curve=[], seed=5)
     assert load_corrector(more.file("corrector.npz")).record["n_scenarios"] == 36
 

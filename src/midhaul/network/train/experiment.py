@@ -67,6 +67,7 @@ def train(config: NetworkTrainConfig, run: Run, progress: Progress) -> None:
             {"configuration": i, "name": name, "what": what}
             for i, (name, what) in enumerate(WHAT.items())
         ],
+        part=0,
     )
     train_files = _simulated(config, run, progress, _TRAIN)
     test_files = _simulated(config, run, progress, _TEST)
@@ -128,7 +129,7 @@ def _note_parts(run: Run, files: dict[str, list[Path]]) -> None:
                     "first_s": sum(one.first_s for one in found),
                 }
             )
-    run.write(tables.PARTS, rows)
+    run.write(tables.PARTS, rows, part=0)
     run.tally(
         Tally(
             what="scenarios were given up, as their network collapsed, and count "
@@ -184,10 +185,9 @@ def _fit_and_judge(
         run.file(CORRECTOR_FILE).write_bytes(content)
         load_corrector(run.file(CORRECTOR_FILE))
         one = Fitting(**{**config.fitting.model_dump(), "n_nets": 1})
-        rows: list[dict[str, object]] = []
-        for n in config.curve:
-            rows += _curve_rows(config, one, learnt, verdicts.rows, n)
-            run.write(tables.CURVE, rows)
+        for place, n in enumerate(config.curve):
+            rows = _curve_rows(config, one, learnt, verdicts.rows, n)
+            run.write(tables.CURVE, rows, part=place)
             task.advance()
     _write_judged(config, run, verdicts)
     last = len(WHAT)
@@ -264,6 +264,7 @@ def _write_judged(config: NetworkTrainConfig, run: Run, verdicts: Verdicts) -> N
             }
             for way, group, transport, size, share, one in verdicts.cards()
         ],
+        part=0,
     )
     by_way = {
         way: list(found)
