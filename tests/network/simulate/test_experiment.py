@@ -399,7 +399,11 @@ def test_flows_outside_of_windows_say_so(
 
     def hybrid(share: float) -> HybridSimulator:
         return HybridSimulator(
-            inner=FakeSimulator(), fluid=FluidSimulator(), share=share, n_windows=8
+            inner=FakeSimulator(),
+            fluid=FluidSimulator(),
+            share=share,
+            n_windows=8,
+            fewest_flows=0,
         )
 
     entry = Entry(place=hybrid, options=("share",))

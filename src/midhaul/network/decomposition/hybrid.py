@@ -19,13 +19,15 @@ more than ten times as much. What of the second does the whole need?
    Little: "A Review of Hot Deck Imputation for Survey Non-response", International
    Statistical Review 78, 2010).
 
-Windows have to be long beside most flows, and beside what senders remember: the more
+Windows hold ten thousand flows or more together, whatever their share is. They have to
+be long beside most flows, and beside what senders remember: the more
 flows there are, the better it is, and the cheaper beside packets. Of a flow that
 outlasts its window only shorter ones tell.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -49,6 +51,8 @@ WINDOW_SHARE = 0.05
 """Of the flows that start in windows of packets, unless told otherwise."""
 
 N_WINDOWS = 40
+FEWEST_FLOWS = 10_000
+"""Of windows together, whatever their share is: of fewer a p99 is mostly chance."""
 
 _VERSION = 1
 _LEAD, _BEHIND = 0.25, 0.1
@@ -62,6 +66,9 @@ _TAIL = 0.97
 
 _NEIGHBOURS = 15
 _FEWEST = 10
+_MOST_SHARE = 1 / 3
+"""Of the flows in windows; where more are needed, all is one window."""
+
 _TIMEOUTS = 5
 """A window lasts so many of TCP's least time-outs, or longer."""
 
@@ -82,7 +89,9 @@ class HybridSimulator:
         inner: simulates a window.
         fluid: simulates the whole.
         share: of the flows that start in windows.
-        n_windows: that time is cut into.
+        n_windows: that time is cut into; of TCP's there may be fewer.
+        fewest_flows: that start in windows at least; where these are more than a third
+            of all, there is one window of everything.
     """
 
     name = "hybrid"
@@ -91,6 +100,7 @@ class HybridSimulator:
     fluid: Simulator
     share: float = WINDOW_SHARE
     n_windows: int = N_WINDOWS
+    fewest_flows: int = FEWEST_FLOWS
 
     def begin(
         self, problem: NetworkProblem, state: Arrays | None = None
@@ -125,7 +135,7 @@ class TimeWindow:
         problem: the flows of it, with those before, behind and under way.
         flow: ``(k,)`` which flow of the whole each is, or the rest of.
         is_judged: ``(k,)`` true for those that start in the window and that the fluid
-            ends before the last flow behind it starts.
+            ends before the last flow behind it starts, if there are more.
     """
 
     problem: NetworkProblem
@@ -191,13 +201,16 @@ class HybridSimulation:
         if not len(problem.flows):
             return
         order = np.argsort(problem.flows.start_ns, kind="stable")
+        share = max(how.share, how.fewest_flows / len(order))
         n_windows = min(how.n_windows, most_windows(problem))
+        if how.share <= _MOST_SHARE < share:
+            n_windows = 1
         edges = np.linspace(0, len(order), n_windows + 1).astype(np.int64)
         edges = np.unique(edges)
         slow = whole.slowdown[order] > np.quantile(whole.slowdown, _TAIL)
         rng = np.random.default_rng([problem.seed, 74])
         n_slow = np.add.reduceat(slow, edges[:-1]) / np.diff(edges)
-        chosen, self._chances = drawn_windows(n_slow, how.share, rng)
+        chosen, self._chances = drawn_windows(n_slow, share, rng)
         starts = problem.flows.start_ns[order]
         self._windows = [
             (int(starts[edges[w]]), int(starts[edges[w + 1] - 1])) for w in chosen
@@ -339,7 +352,8 @@ class HybridSimulation:
 
     def _identity(self) -> np.ndarray:
         how = self._how
-        said = f"hybrid {_VERSION} {how.share} {how.n_windows} {how.inner.name} "
+        said = f"hybrid {_VERSION} {how.share} {how.n_windows} {how.fewest_flows} "
+        said += f"{how.inner.name} "
         said += f"{how.fluid.name} "
         return np.frombuffer(
             said.encode() + fingerprint(self._problem), np.uint8
@@ -367,7 +381,7 @@ def drawn_windows(
     if slow.sum() > 0:
         chance = (chance + slow / slow.sum()) / 2
     order = rng.permutation(n)
-    n_drawn = max(1, round(share * n))
+    n_drawn = max(1, math.ceil(share * n - 1e-9))
     points = (rng.random() + np.arange(n_drawn)) / n_drawn
     at = np.searchsorted(np.cumsum(chance[order]), points, side="right")
     chosen = np.unique(order[np.minimum(at, n - 1)])
@@ -424,7 +438,9 @@ def time_window(
             sample_ns=0,
         ),
         flow=flow,
-        is_judged=(is_own & (ends_ns <= last_ns))[flow],
+        is_judged=(is_own & ((ends_ns <= last_ns) | (flows.start_ns.max() <= last_ns)))[
+            flow
+        ],
     )
 
 

@@ -303,7 +303,8 @@ class ScenarioConfig(Config):
     )
     share: float = setting(
         WINDOW_SHARE,
-        "Share of the flows that start in windows of packets (hybrid).",
+        "Share of the flows that start in windows of packets, 10,000 at least "
+        "(hybrid).",
         gt=0,
         le=1,
     )
