@@ -24,23 +24,22 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+from decomposition import matrix_of
 
 from midhaul.network import NetworkProblem, RdmaTransport
 from midhaul.network.decomposition.hybrid import WINDOW_SHARE
 from midhaul.network.simulators import simulator_named
-from midhaul.network.topology import Cable, clos, racks
+from midhaul.network.topology import Cable, clos
 from midhaul.network.workload import (
     FlowLaw,
     LognormalArrivals,
-    TrafficMatrix,
-    by_groups,
     draw_flows,
     published_sizes,
-    read_matrix,
 )
 
 if TYPE_CHECKING:
     from midhaul.model import Topology
+    from midhaul.network.workload import TrafficMatrix
 
 DATA = Path(__file__).parent.parent.parent / "shared" / "data"
 TRANSPORT = RdmaTransport(congestion="dctcp", window_bytes=18_000, max_rate_bps=10e9)
@@ -282,18 +281,6 @@ def drawn(
         routes=found.routes,
         transports=(TRANSPORT,),
     )
-
-
-def matrix_of(name: str, topology: Topology, data: Path) -> TrafficMatrix:
-    """Between racks; one of our own, with the same sort of skew, without the data."""
-    file = data / "traffic_matrices" / f"cluster_{name}_2_16.json"
-    groups = racks(topology)
-    if file.is_file():
-        weights = read_matrix(file)
-    else:
-        rng = np.random.default_rng(ord(name))
-        weights = rng.lognormal(0, 2, (len(groups), len(groups)))
-    return by_groups(groups, weights)[0]
 
 
 if __name__ == "__main__":

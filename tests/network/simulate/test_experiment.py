@@ -359,6 +359,41 @@ def test_what_a_corrector_told_is_not_called_valid(tmp_path: Path) -> None:
     assert any("that a corrector told" in reason for reason in run.verdict.reasons)
 
 
+class Resending(FakeSimulation):
+    """Loses packets of every flow."""
+
+    def results(self) -> FlowResults:
+        """The same, with packets that were sent again."""
+        found = super().results()
+        return replace(found, n_retransmitted=np.ones_like(found.n_retransmitted))
+
+
+class Lossy(FakeSimulator):
+    """Packets in queues that overflow."""
+
+    def begin(self, problem: Any, state: Any = None) -> Resending:
+        """Begin."""
+        return Resending(problem, state)
+
+
+def test_windows_that_lose_packets_are_not_valid(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is under way when they begin is sent as new flows."""
+
+    def hybrid(share: float) -> HybridSimulator:
+        return HybridSimulator(
+            inner=Lossy(), fluid=FluidSimulator(), share=share, fewest_flows=0
+        )
+
+    entry = Entry(place=hybrid, options=("share",))
+    monkeypatch.setitem(SIMULATORS._entries, "hybrid", entry)
+    run = perform(tmp_path, simulator="hybrid", share=0.25)
+    assert run.verdict is not None
+    assert not run.verdict.is_valid
+    assert any("lost packets" in one for one in run.verdict.reasons)
+
+
 class Losing(FakeSimulation):
     """Loses packets where nothing should."""
 

@@ -37,6 +37,8 @@ _MOST_LOSING = 0.01
 """Share of the flows of windows that may lose packets."""
 
 _MOST_LOST = 1e-4
+"""Share of the packets that a judge in real time may lose by itself."""
+
 _DROPPED = "SELECT link, n_dropped FROM links WHERE configuration = {}"
 _MOST_FAR = 0.01
 """Share of drawn flows that may have the slowdown of another class of size."""
@@ -118,7 +120,10 @@ def _drawn(case: NetworkCase, flows: SimulatedFlows) -> tuple[Tally, ...]:
     advice = f"Raise {more}, or simulate all of it: simulator packet."
     given = "the slowdown of one of"
     if flows.is_hybrid:
-        given = "that of the fluid, times what packets are over fluid for one of"
+        given = (
+            "(intervals know of no window that was not drawn) that of the fluid, times "
+            "what packets are over fluid for one of"
+        )
     own = ~flows.is_drawn
     n_simulated = int(own.sum())
     anew = ()
