@@ -43,5 +43,5 @@ $(VENV)/.demo: $(VENV)/bin/pip pyproject.toml
 	touch $@
 
 $(VENV)/.dev: $(VENV)/bin/pip pyproject.toml
-	$(BIN)/pip install --quiet --editable '.[testbed,federation,deploy,network,tflite,wordnet,aws,azure,google]' --group dev
+	$(BIN)/pip install --quiet --editable '.[testbed,federation,deploy,network,memory,tflite,wordnet,aws,azure,google]' --group dev
 	touch $@ $(VENV)/.demo

@@ -28,7 +28,7 @@ from midhaul.deploy.enforcement.rate_map import read_rate_map
 from midhaul.federation.bundle import Bundle
 from midhaul.federation.fusion import SAVED_FUSERS
 from midhaul.federation.money.ledger import Ledger
-from midhaul.federation.npz_state import read_state
+from midhaul.npz_state import read_state
 from midhaul.federation.policies.base import SAVED_POLICIES, replay
 from midhaul.federation.recordings.problem import Answers, Recording
 from midhaul.kinds import KINDS

@@ -16,7 +16,7 @@ from hypothesis.extra import numpy as of_numpy
 from jaxtyping import Float32, Int64
 
 from midhaul.errors import DataError
-from midhaul.federation.npz_state import (
+from midhaul.npz_state import (
     SavedFields,
     from_state,
     read_state,

@@ -18,7 +18,7 @@ from midhaul.deploy.store.store_index import load_index
 from midhaul.errors import MidhaulError
 from midhaul.federation.money.ledger_file import read_ledger
 from midhaul.federation.money.prices import read_price_list
-from midhaul.federation.npz_state import read_state
+from midhaul.npz_state import read_state
 from midhaul.federation.record.caller import Journal
 from midhaul.federation.recordings.source import RecordingSource, open_recording
 from midhaul.federation.recordings.vocabulary import read_vocabulary

@@ -18,7 +18,7 @@ from midhaul.errors import DataError
 from midhaul.federation.features.base import NoFeatures, extractor_of
 from midhaul.federation.features.embedding import load_embedding
 from midhaul.federation.features.statistics import ImageStatistics, statistics_of
-from midhaul.federation.npz_state import read_state, write_state
+from midhaul.npz_state import read_state, write_state
 from midhaul.federation.policies.answer_features import (
     AfterFirstPolicy,
     FirstAnswer,

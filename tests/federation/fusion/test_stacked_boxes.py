@@ -25,7 +25,7 @@ from midhaul.federation.fusion.stacked_boxes import (
     context_of,
     fit_stacked_boxes,
 )
-from midhaul.federation.npz_state import read_state, write_state
+from midhaul.npz_state import read_state, write_state
 from midhaul.federation.quality import set_quality
 from midhaul.federation.recordings.parquet import read_parquet
 from midhaul.federation.recordings.problem import Answers, split_items

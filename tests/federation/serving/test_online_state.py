@@ -12,7 +12,7 @@ import pytest
 from midhaul.errors import ConfigError, DataError
 from midhaul.federation.bundle import Bundle
 from midhaul.federation.fusion import fuser_named
-from midhaul.federation.npz_state import write_state
+from midhaul.npz_state import write_state
 from midhaul.federation.policies.base import policy_from_state
 from midhaul.federation.policies.catalogue import fit_policy
 from midhaul.federation.policies.checks import check_examples, check_online

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from jaxtyping import Float32
 
-    from midhaul.federation.npz_state import State
+    from midhaul.npz_state import State
     from midhaul.federation.recordings.problem import Recording
     from midhaul.vision.detectors.card import Card
 

@@ -11,7 +11,7 @@ from midhaul.registry import Entry, Registry
 if TYPE_CHECKING:
     import numpy as np
 
-    from midhaul.federation.npz_state import State
+    from midhaul.npz_state import State
     from midhaul.federation.recordings.problem import Recording
 
 __all__ = ["Fuser", "SavedFuser", "fit_fuser", "fuser_from_state", "fuser_named"]

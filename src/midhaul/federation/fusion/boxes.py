@@ -35,7 +35,7 @@ from numba import njit
 
 from midhaul.errors import ConfigError
 from midhaul.federation.matching import overlap
-from midhaul.federation.npz_state import SavedFields
+from midhaul.npz_state import SavedFields
 from midhaul.federation.recordings.problem import Answers
 
 if TYPE_CHECKING:

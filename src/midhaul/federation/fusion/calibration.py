@@ -23,7 +23,7 @@ import numpy as np
 from jaxtyping import Float32
 
 from midhaul.errors import DataError
-from midhaul.federation.npz_state import SavedFields
+from midhaul.npz_state import SavedFields
 from midhaul.model.display import Shown
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from midhaul.federation.npz_state import read_state, write_state
+from midhaul.npz_state import read_state, write_state
 from midhaul.federation.recordings.problem import Answers, Recording
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from jaxtyping import Int64
 
     from midhaul.federation.fusion.base import Fuser
-    from midhaul.federation.npz_state import State
+    from midhaul.npz_state import State
 
     FromState = Callable[[State], Fuser]
 

@@ -42,7 +42,7 @@ from midhaul.federation.fusion.base import draw_masks
 from midhaul.federation.fusion.boxes import pool
 from midhaul.federation.fusion.calibration import Calibration, fit_calibration
 from midhaul.federation.matching import match_items, overlap
-from midhaul.federation.npz_state import SavedFields
+from midhaul.npz_state import SavedFields
 from midhaul.federation.recordings.problem import Answers
 
 if TYPE_CHECKING:

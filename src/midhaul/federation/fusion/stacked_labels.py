@@ -35,7 +35,7 @@ from jaxtyping import Float64
 
 from midhaul.errors import DataError
 from midhaul.federation.fusion.base import draw_rows, hear, places_of
-from midhaul.federation.npz_state import SavedFields
+from midhaul.npz_state import SavedFields
 from midhaul.federation.recordings.problem import Answers
 
 if TYPE_CHECKING:

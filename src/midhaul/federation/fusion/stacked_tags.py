@@ -37,7 +37,7 @@ from numba import njit
 
 from midhaul.errors import DataError
 from midhaul.federation.fusion.base import draw_rows, has_answered, places_of
-from midhaul.federation.npz_state import SavedFields
+from midhaul.npz_state import SavedFields
 from midhaul.federation.recordings.problem import Answers
 
 if TYPE_CHECKING:

@@ -19,7 +19,7 @@ import numpy as np
 
 from midhaul.errors import DataError
 from midhaul.federation.fusion.base import has_answered
-from midhaul.federation.npz_state import SavedFields
+from midhaul.npz_state import SavedFields
 from midhaul.federation.recordings.problem import Answers
 
 if TYPE_CHECKING:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, ClassVar, Self
 
 import numpy as np
 
-from midhaul.federation.npz_state import SavedFields, from_state
+from midhaul.npz_state import SavedFields, from_state
 from midhaul.federation.policies.base import SubsetPolicy
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from jaxtyping import Float32, Float64, Int64
 
-    from midhaul.federation.npz_state import State
+    from midhaul.npz_state import State
     from midhaul.federation.policies.base import Examples, Situation
     from midhaul.federation.recordings.problem import Answers, Recording
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 import numpy as np
 
 from midhaul.errors import DataError
-from midhaul.federation.npz_state import SavedFields
+from midhaul.npz_state import SavedFields
 from midhaul.federation.recordings.problem import all_masks
 from midhaul.model.display import Shown
 from midhaul.registry import Registry
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from jaxtyping import Float32, Float64, Int64
 
     from midhaul.federation.fusion.base import Fuser
-    from midhaul.federation.npz_state import State
+    from midhaul.npz_state import State
     from midhaul.federation.recordings.problem import Answers, Recording
 
 

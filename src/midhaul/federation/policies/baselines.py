@@ -34,7 +34,7 @@ import numpy as np
 from jaxtyping import Int64
 
 from midhaul.errors import DataError
-from midhaul.federation.npz_state import SavedFields
+from midhaul.npz_state import SavedFields
 from midhaul.federation.policies.base import (
     SavedByKind,
     best_of,

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from midhaul.federation.fusion.checks import garbage
-from midhaul.federation.npz_state import read_state, write_state
+from midhaul.npz_state import read_state, write_state
 from midhaul.federation.policies.base import Examples, Situation, part_of, replay
 from midhaul.federation.recordings.problem import Answers, Recording
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from jaxtyping import Float32, Int64
 
     from midhaul.federation.fusion.base import Fuser
-    from midhaul.federation.npz_state import State
+    from midhaul.npz_state import State
     from midhaul.federation.policies.base import (
         OnlinePolicy,
         PolicyFamily,

@@ -44,7 +44,7 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 from jaxtyping import Float64
 
-from midhaul.federation.npz_state import SavedFields
+from midhaul.npz_state import SavedFields
 from midhaul.federation.policies.answer_features import describe
 from midhaul.federation.policies.base import (
     best_of,
@@ -57,7 +57,7 @@ from midhaul.federation.recordings.problem import members, prices_of
 if TYPE_CHECKING:
     from jaxtyping import Float32, Int64
 
-    from midhaul.federation.npz_state import State
+    from midhaul.npz_state import State
     from midhaul.federation.policies.base import Examples, Situation
     from midhaul.federation.recordings.problem import Answers, Recording
 

@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 import numpy as np
 
 from midhaul.errors import ConfigError, DataError, MidhaulError, StoreError
-from midhaul.federation.npz_state import read_state, write_state
+from midhaul.npz_state import read_state, write_state
 from midhaul.federation.policies.catalogue import CATALOGUE
 from midhaul.federation.recordings.problem import Answers
 from midhaul.machine.locks import FileLock

@@ -18,7 +18,7 @@ from tests.federation.toy_learning import (
 )
 
 from midhaul.errors import DataError
-from midhaul.federation.npz_state import read_state, write_state
+from midhaul.npz_state import read_state, write_state
 from midhaul.federation.policies.answer_features import AfterFirstPolicy, FirstAnswer
 from midhaul.federation.policies.armol.actor_policy import ActorPolicy
 from midhaul.federation.policies.armol.ppo import discounted

@@ -31,7 +31,7 @@ import numpy as np
 from jaxtyping import Float32
 
 from midhaul.errors import DataError
-from midhaul.federation.npz_state import SavedFields
+from midhaul.npz_state import SavedFields
 from midhaul.federation.recordings.problem import all_masks
 
 if TYPE_CHECKING:

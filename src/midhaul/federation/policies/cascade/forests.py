@@ -30,7 +30,7 @@ import numpy as np
 from jaxtyping import Float32, Int32
 from numba import njit
 
-from midhaul.federation.npz_state import SavedFields
+from midhaul.npz_state import SavedFields
 
 if TYPE_CHECKING:
     from jaxtyping import Bool, Float64

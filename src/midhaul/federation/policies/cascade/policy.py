@@ -43,7 +43,7 @@ from jaxtyping import Float32, Float64, Int64
 from midhaul.errors import DataError
 from midhaul.federation.fusion import fuser_from_state
 from midhaul.federation.fusion.base import Fuser
-from midhaul.federation.npz_state import SavedFields, from_state
+from midhaul.npz_state import SavedFields, from_state
 from midhaul.federation.policies.answer_features import describe, n_summary
 from midhaul.federation.policies.base import SavedByKind
 from midhaul.federation.policies.cascade.forests import Forest
@@ -54,7 +54,7 @@ if TYPE_CHECKING:
 
     from jaxtyping import Bool
 
-    from midhaul.federation.npz_state import State
+    from midhaul.npz_state import State
     from midhaul.federation.policies.base import Situation
     from midhaul.federation.policies.cascade.forests import Grown
     from midhaul.federation.recordings.problem import Answers, Recording

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from midhaul.federation.npz_state import state_of
+from midhaul.npz_state import state_of
 from midhaul.federation.policies.base import Examples
 from midhaul.federation.policies.ensemble_labels import SCORE_OF_BOXES, as_truth
 from midhaul.federation.recordings.problem import Answers, Recording
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from jaxtyping import Bool, Float32, Float64, Int64
 
     from midhaul.federation.fusion.base import Fuser
-    from midhaul.federation.npz_state import State
+    from midhaul.npz_state import State
     from midhaul.federation.policies.base import Situation
     from midhaul.federation.policies.online.drift import Alarm
 

@@ -55,7 +55,7 @@ if TYPE_CHECKING:
 
     from jaxtyping import Bool, Float64, Int64
 
-    from midhaul.federation.npz_state import State
+    from midhaul.npz_state import State
     from midhaul.federation.recordings.problem import Answers, Recording
 
 N_BINS = 1025

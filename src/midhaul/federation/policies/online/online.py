@@ -60,7 +60,7 @@ if TYPE_CHECKING:
     from jaxtyping import Bool, Float64, Int64
 
     from midhaul.federation.fusion.base import Fuser
-    from midhaul.federation.npz_state import State
+    from midhaul.npz_state import State
     from midhaul.federation.policies.base import (
         Among,
         Examples,

@@ -1,0 +1,1 @@
+"""ADAPT: which samples are worth keeping, and when retraining is worth it."""

@@ -1,0 +1,1 @@
+"""Whether a new model is worth its training."""

@@ -1,0 +1,236 @@
+"""Sample memory: a bounded set of samples, which a selector fills."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields, replace
+from typing import TYPE_CHECKING, cast
+
+import numpy as np
+
+from midhaul.errors import ConfigError, DataError
+from midhaul.memory.retraining.base import Situation
+from midhaul.memory.samples import Samples
+from midhaul.model.display import Display, Shown, counted
+
+if TYPE_CHECKING:
+    from jaxtyping import Bool, Int8
+
+    from midhaul.memory.predictors.base import Predictor
+    from midhaul.memory.retraining.base import Decision, RetrainRule
+    from midhaul.memory.samples import Bins
+    from midhaul.memory.selectors.base import Choice, Selector
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
+class Offered(Shown):
+    """What became of ``m`` samples that were offered.
+
+    Attributes:
+        is_kept: ``(m,)`` true for those in memory now.
+        reasons: ``(m,)`` why, as :class:`midhaul.memory.selectors.base.Reason`.
+    """
+
+    is_kept: Bool[np.ndarray, " m"]
+    reasons: Int8[np.ndarray, " m"]
+
+    def _display(self) -> Display:
+        n = len(self.is_kept)
+        return Display(
+            text=f"{int(self.is_kept.sum()):,} of {counted(n, 'sample')} kept"
+        )
+
+
+class SampleMemory(Shown):
+    """A bounded set of samples, and whether to train on it again.
+
+    Args:
+        selector: what stays, and how many.
+        bins: how outputs are discretised.
+        rule: when to retrain; asked by :meth:`decide`.
+        seed: of all chance.
+
+    Example:
+        >>> import numpy as np
+        >>> from midhaul.memory.samples import Bins
+        >>> from midhaul.memory.selectors.reservoir import Reservoir
+        >>> memory = SampleMemory(Reservoir(capacity=2), Bins.of_classes(3))
+        >>> x = np.zeros((5, 4), np.float32)
+        >>> memory.offer(Samples.of(x, np.array([0, 1, 2, 0, 1.0]))).is_kept.sum()
+        2
+    """
+
+    __slots__ = (
+        "_marks",
+        "_n",
+        "_rng",
+        "_rows",
+        "bins",
+        "n_offered",
+        "rule",
+        "selector",
+    )
+
+    def __init__(
+        self,
+        selector: Selector,
+        bins: Bins,
+        rule: RetrainRule | None = None,
+        *,
+        seed: int = 0,
+    ) -> None:
+        if selector.capacity < 1:
+            message = f"capacity: expected 1 sample or more, found {selector.capacity}"
+            raise ConfigError(message, "a memory that keeps nothing is no memory")
+        self.selector = selector
+        self.bins = bins
+        self.rule = rule
+        self.n_offered = 0
+        self._rng = np.random.default_rng(seed)
+        self._n = 0
+        self._rows: Samples | None = None
+        self._marks = np.zeros((0, selector.n_marks))
+
+    def __len__(self) -> int:
+        """How many samples are in memory."""
+        return self._n
+
+    def offer(self, new: Samples) -> Offered:
+        """Offer samples in the order in which they came.
+
+        Raises:
+            DataError: they have other inputs or bins than those in memory, a value is
+                no number, or they lack what the selector needs.
+        """
+        new.check()
+        self._fit(new)
+        marks = self._marks[: self._n]
+        choice = self.selector.choose(self.get(), marks, new, self._rng)
+        self._apply(choice, new)
+        self.n_offered += len(new)
+        return Offered(is_kept=choice.take, reasons=choice.reasons)
+
+    def get(self) -> Samples:
+        """What is in memory, with the weights that samples came with.
+
+        It is a view: valid until the next offer.
+        """
+        if self._rows is None:
+            return Samples.of(np.zeros((0, 0), np.float32))
+        return self._rows.take(slice(0, self._n))
+
+    def weighted(self) -> Samples | None:
+        """What is in memory, each with how many of the stream it stands for.
+
+        None where the selector does not know with what probability it was kept.
+        """
+        kept = self.get()
+        weights = self.selector.weights(kept, self._marks[: self._n])
+        return None if weights is None else replace(kept, weight=weights * kept.weight)
+
+    def predict_again(self, predictor: Predictor, version: int) -> None:
+        """Let a new model say what it thinks of what is in memory."""
+        if self._rows is None:
+            return
+        kept = self.get()
+        told = kept.predicted(predictor.predict(kept.x), version)
+        self._rows = None
+        self._marks, marks = self._marks[:0], self._marks[: self._n]
+        n, self._n = self._n, 0
+        self._fit(told)
+        self._put(np.arange(n), told, marks)
+        self._n = n
+
+    def decide(
+        self, new: Samples, trained: Samples | None, period: int = 0
+    ) -> Decision:
+        """Ask the rule whether to retrain.
+
+        Args:
+            new: what came since it was last asked, as the present model sees it.
+            trained: what the present model was trained on; None before the first.
+            period: the number of times that it was asked.
+
+        Returns:
+            What to do and why.
+
+        Raises:
+            ConfigError: the memory has no rule.
+            DataError: the rule needs what the samples lack.
+        """
+        if self.rule is None:
+            message = "this memory has no rule that says when to retrain"
+            raise ConfigError(
+                message, "give it one: SampleMemory(selector, bins, rule)"
+            )
+        situation = Situation(
+            period=period,
+            new=new,
+            memory=self.get(),
+            trained=trained,
+            bins=self.bins,
+            rng=self._rng,
+        )
+        return self.rule.decide(situation)
+
+    def _fit(self, new: Samples) -> None:
+        """Have rows for what may be kept, of the widths of what comes."""
+        if self._rows is None:
+            self._rows = new.take(slice(0, 0))
+        for name in ("x", "prediction"):
+            wanted = getattr(self._rows, name).shape[1]
+            found = getattr(new, name).shape[1]
+            if found != wanted:
+                what = "inputs" if name == "x" else "bins of predictions"
+                message = f"expected {wanted} {what} as in memory, found {found}"
+                raise DataError(message, "one memory is for one learning problem")
+
+    def _apply(self, choice: Choice, new: Samples) -> None:
+        """Put what is taken where something was dropped, then behind the rest."""
+        free = np.flatnonzero(~choice.keep)
+        taken = np.flatnonzero(choice.take)
+        n_after = self._n - len(free) + len(taken)
+        if n_after > self.selector.capacity:
+            message = (
+                f"selector {self.selector.name} keeps {n_after:,} samples, its "
+                f"capacity is {self.selector.capacity:,}"
+            )
+            raise ValueError(message)
+        places = np.concatenate([free, np.arange(self._n, n_after)])[: len(taken)]
+        self._put(places, new.take(taken), choice.marks[taken])
+        holes = free[len(taken) :]
+        if len(holes):
+            is_hole = np.zeros(self._n, np.bool_)
+            is_hole[holes] = True
+            last = n_after + np.flatnonzero(~is_hole[n_after:])
+            into = holes[holes < n_after]
+            rows = cast("Samples", self._rows)
+            self._put(into, rows.take(last), self._marks[last])
+        self._n = n_after
+
+    def _put(self, places: np.ndarray, rows: Samples, marks: np.ndarray) -> None:
+        """Write rows to places, with more room where there is too little."""
+        held = cast("Samples", self._rows)
+        needed = int(places.max(initial=-1)) + 1
+        if needed > len(held):
+            room = min(max(needed, 2 * len(held)), self.selector.capacity)
+            held = Samples(
+                **{f.name: _longer(getattr(held, f.name), room) for f in fields(held)}
+            )
+            self._rows = held
+            self._marks = _longer(self._marks, room)
+        for field in fields(held):
+            getattr(held, field.name)[places] = getattr(rows, field.name)
+        self._marks[places] = marks
+
+    def _display(self) -> Display:
+        text = (
+            f"{self._n:,} of at most {counted(self.selector.capacity, 'sample')} by "
+            f"{self.selector.name}, {self.n_offered:,} offered"
+        )
+        return Display(text=text)
+
+
+def _longer(array: np.ndarray, n: int) -> np.ndarray:
+    found = np.zeros((n, *array.shape[1:]), array.dtype)
+    found[: len(array)] = array
+    return found

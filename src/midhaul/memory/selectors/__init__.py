@@ -1,0 +1,1 @@
+"""Which samples stay in a memory of limited size."""

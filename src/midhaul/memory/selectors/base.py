@@ -1,0 +1,101 @@
+"""Selectors: which samples stay in a memory of limited size."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    import numpy as np
+    from jaxtyping import Bool, Float64, Int8
+
+    from midhaul.memory.samples import Samples
+
+    Arrays = Mapping[str, np.ndarray]
+
+
+class Reason(IntEnum):
+    """Why a sample was kept, or was not."""
+
+    DROPPED = 0
+    FILLING = 1
+    """There was room."""
+    DRAWN = 2
+    """By lot, as any other."""
+    NEW_REGION = 3
+    """Its cell was empty."""
+    RARE = 4
+    """Its cell has few samples for the share of the memory that it is due."""
+    HIGH_LOSS = 5
+    UNSURE = 6
+    RECENT = 7
+    NOISE = 8
+    """Not kept: what is rare about it looks like an error."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Choice:
+    """What becomes of ``n`` samples in memory and of ``m`` that were offered.
+
+    Attributes:
+        keep: ``(n,)`` true for those in memory that stay.
+        take: ``(m,)`` true for those of the offered that are kept.
+        marks: ``(m, q)`` what the selector notes of each offered one.
+        reasons: ``(m,)`` :class:`Reason` of each offered one.
+    """
+
+    keep: Bool[np.ndarray, " n"]
+    take: Bool[np.ndarray, " m"]
+    marks: Float64[np.ndarray, "m q"]
+    reasons: Int8[np.ndarray, " m"]
+
+
+class Selector(Protocol):
+    """Chooses what stays in a memory of at most ``capacity`` samples.
+
+    It may note numbers of each sample in memory, its marks, which the memory carries
+    along; it may change the marks of those in memory in place. Everything else that it
+    remembers is in :meth:`state`.
+    """
+
+    capacity: int
+    n_marks: int
+
+    @property
+    def name(self) -> str:
+        """What configs and tables call it."""
+        ...
+
+    def choose(
+        self,
+        kept: Samples,
+        marks: Float64[np.ndarray, "n q"],
+        new: Samples,
+        rng: np.random.Generator,
+    ) -> Choice:
+        """Decide on what is offered, in the order in which it came.
+
+        DataError if it needs what the samples lack: an output, a prediction.
+        """
+        ...
+
+    def weights(
+        self, kept: Samples, marks: Float64[np.ndarray, "n q"]
+    ) -> Float64[np.ndarray, " n"] | None:
+        """How many samples of the stream each one in memory stands for.
+
+        It is the inverse of the probability with which it was kept; None where that
+        probability is not known.
+        """
+        ...
+
+    def state(self) -> Arrays:
+        """All that it remembers beyond marks, to go on from."""
+        ...
+
+    def restore(self, state: Arrays) -> None:
+        """Go on from a state; DataError if it is of another selector or version."""
+        ...
