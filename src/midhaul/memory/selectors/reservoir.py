@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from midhaul.memory.selectors.base import Choice, Reason
+from midhaul.memory.selectors.pool import check_state
 
 if TYPE_CHECKING:
     from midhaul.memory.samples import Samples
@@ -58,4 +59,5 @@ class Reservoir:
 
     def restore(self, state: Arrays) -> None:
         """Go on from a state."""
+        check_state(state, self.name, ("n_seen",))
         self._n_seen = int(state["n_seen"])
