@@ -56,5 +56,9 @@ GOOD: tuple[bytes, ...] = (
     b"source,target,size_bytes,start_ns\na,b,10,0\n",
     b"0 0\n100 50\n200 100\n",
     b'{"matrix": {"inner": [[0, 1], [2, 0]]}}',
+    b"time (ns GMT),session_id,index,expt_id,channel,video_ts,format,size,ssim_index,"
+    b"cwnd,in_flight,min_rtt,rtt,delivery_rate,buffer,cum_rebuf\n"
+    b"1000000000,a=,0,1,abc,0,x,30000,0.98,10,0,20000,30000,150000,0.0,0.1\n"
+    b"3000000000,a=,0,1,abc,180180,x,40000,0.97,10,0,20000,30000,150000,1.0,0.1\n",
     b"CLIENT_RANDOM " + b"0" * 64 + b" " + b"1" * 96 + b"\n",
 )  # fmt: skip

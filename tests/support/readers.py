@@ -24,6 +24,8 @@ from midhaul.federation.recordings.source import RecordingSource, open_recording
 from midhaul.federation.recordings.vocabulary import read_vocabulary
 from midhaul.federation.serving.config import read_federation
 from midhaul.kinds import load_experiment
+from midhaul.memory.sources.puffer import read_day
+from midhaul.memory.sources.streams import PUFFER_DAYS, cellular_stream, puffer_stream
 from midhaul.model import Link, Topology
 from midhaul.network.topology import (
     read_demands,
@@ -133,6 +135,15 @@ def put(file: Path, target: Path) -> None:
     target.symlink_to(file.resolve())
 
 
+def puffer_streams(file: Path, *, n_periods: tuple[int, int]) -> None:
+    """Two days of send gaps."""
+    folder = file.parent / "streams"
+    folder.mkdir(exist_ok=True)
+    for name in PUFFER_DAYS:
+        put(file, folder / name)
+    puffer_stream(folder, n_periods=n_periods)
+
+
 _TWO_NODES = Topology(nodes=("a", "b"), links=(Link(source="a", target="b"),))
 
 READERS: dict[str, Callable[[Path], object]] = {
@@ -182,6 +193,9 @@ READERS: dict[str, Callable[[Path], object]] = {
     "starts": read_starts,
     "sizes": read_sizes,
     "traffic matrix": read_matrix,
+    "day of Puffer": lambda file: read_day(file, file),
+    "stream of Puffer": partial(puffer_streams, n_periods=(1, 1)),
+    "stream of downloads": partial(cellular_stream, shift="periodic"),
     "settings": partial(of_bytes, parse=_json_object),
     "request": partial(of_bytes, parse=unpack_request),
     "answer": partial(of_bytes, parse=unpack_answer),
@@ -193,6 +207,9 @@ SUFFIXES: dict[str, tuple[str, ...]] = {
     "curve": (".csv", ".parquet"),
     "flows": (".csv", ".parquet"),
     "starts": (".csv", ".parquet"),
+    "day of Puffer": (".csv",),
+    "stream of Puffer": (".parquet",),
+    "stream of downloads": (".parquet",),
     "yolo names": (".yaml",),
     "names": (".txt", ".names"),
 }

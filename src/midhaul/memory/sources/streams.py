@@ -135,7 +135,7 @@ def puffer_stream(
         sent = _read_puffer(folder / name)
         drawn = rng.permutation(sent.n)[: round(share * sent.n)]
         found = _cut(sent, drawn, n, folder / name)
-        periods += [_of_day(period, day) for period in found]
+        periods += [of_day(period, day) for period in found]
         tallies += sent.tallies
     inputs = tuple(
         f"{what} {-8 + k} chunks"
@@ -271,7 +271,7 @@ def _periodic(
     return found
 
 
-def _of_day(period: Samples, day: int) -> Samples:
+def of_day(period: Samples, day: int) -> Samples:
     """Groups and clusters with numbers that no other day has."""
     shift = day << 32
     return replace(period, group=period.group + shift, cluster=period.cluster + shift)
