@@ -42,6 +42,7 @@ class BalancedReservoir:
     """
 
     n_marks = 2
+    weighs_training = False
     name = "class-balanced"
 
     def __init__(self, *, capacity: int, bins: Bins) -> None:

@@ -63,6 +63,8 @@ class Selector(Protocol):
 
     capacity: int
     n_marks: int
+    weighs_training: bool
+    """True where weights are meant for training, and do not estimate the stream."""
 
     @property
     def name(self) -> str:

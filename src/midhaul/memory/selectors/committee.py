@@ -49,6 +49,7 @@ class Committee:
     """
 
     n_marks = 1
+    weighs_training = False
     name = "committee"
 
     def __init__(

@@ -21,6 +21,7 @@ class Fifo:
     """
 
     n_marks = 1
+    weighs_training = False
     name = "fifo"
 
     def __init__(self, *, capacity: int) -> None:

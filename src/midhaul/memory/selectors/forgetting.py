@@ -45,6 +45,7 @@ class ForgettingReservoir:
     """
 
     n_marks = 1
+    weighs_training = False
     name = "reservoir-forgetting"
 
     def __init__(self, *, capacity: int, forget: float = 0.1) -> None:
@@ -93,6 +94,7 @@ class HalfLifeReservoir:
     """
 
     n_marks = 1
+    weighs_training = False
     name = "reservoir-half-life"
 
     def __init__(self, *, capacity: int, half_life_s: float) -> None:

@@ -39,6 +39,7 @@ class JustTrainTwice:
     """
 
     n_marks = 0
+    weighs_training = True
     name = "jtt"
 
     def __init__(self, *, capacity: int, bins: Bins, upscale: float = 10.0) -> None:

@@ -51,6 +51,7 @@ class Lars:
     """
 
     n_marks = 0
+    weighs_training = False
     name = "lars"
 
     def __init__(

@@ -21,6 +21,7 @@ class Reservoir:
     """A uniform sample of all that was offered."""
 
     n_marks = 0
+    weighs_training = False
     name = "reservoir"
 
     def __init__(self, *, capacity: int) -> None:

@@ -74,6 +74,7 @@ class LossSelector:
     """
 
     n_marks = 0
+    weighs_training = False
     name = "loss"
 
     def __init__(self, *, capacity: int, bins: Bins, temperature: float = 10.0) -> None:
@@ -123,6 +124,7 @@ class ConfidenceSelector:
     """
 
     n_marks = 0
+    weighs_training = False
     name = "confidence"
 
     def __init__(self, *, capacity: int, bins: Bins, temperature: float = 0.1) -> None:

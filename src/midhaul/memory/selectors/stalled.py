@@ -39,6 +39,7 @@ class StalledSessions:
     """
 
     n_marks = 1
+    weighs_training = False
     name = "stalled-sessions"
 
     def __init__(
