@@ -1,0 +1,132 @@
+"""Group counts: how many samples of each cell every viewing session has; a sketch.
+
+A test of whether a stream has changed must know how sessions differ when nothing has.
+So counts are kept session by session, only those that are not 0. Sketches of several
+gateways are joined by writing one behind the other.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from midhaul.model.display import Display, Shown, counted
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from jaxtyping import Float32, Int32, Int64
+
+    Arrays = Mapping[str, np.ndarray]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
+class GroupCounts(Shown):
+    """Counts of cells in each of ``n`` groups, ``e`` of them above 0.
+
+    Attributes:
+        n: groups, those without a count among them.
+        group: ``(e,)`` which group it is, from 0.
+        cell: ``(e,)`` which cell.
+        count: ``(e,)`` how many samples.
+    """
+
+    n: int
+    group: Int32[np.ndarray, " e"]
+    cell: Int32[np.ndarray, " e"]
+    count: Int32[np.ndarray, " e"]
+
+    @classmethod
+    def of(
+        cls, group: Int64[np.ndarray, " m"], cell: Int64[np.ndarray, " m"]
+    ) -> GroupCounts:
+        """Those of samples; cells are from 0."""
+        names, number = np.unique(group, return_inverse=True)
+        n_cells = int(cell.max(initial=-1)) + 1
+        key, count = np.unique(number * n_cells + cell, return_counts=True)
+        width = max(n_cells, 1)
+        return cls(
+            n=len(names),
+            group=(key // width).astype(np.int32),
+            cell=(key % width).astype(np.int32),
+            count=count.astype(np.int32),
+        )
+
+    @classmethod
+    def joined(cls, parts: Sequence[GroupCounts]) -> GroupCounts:
+        """Those of several, whose groups are others in each."""
+        shifts = np.cumsum([0, *(part.n for part in parts)])
+        nothing = np.zeros(0, np.int32)
+        return cls(
+            n=int(shifts[-1]),
+            group=np.concatenate(
+                [
+                    nothing,
+                    *(
+                        p.group + np.int32(s)
+                        for p, s in zip(parts, shifts, strict=False)
+                    ),
+                ]
+            ),
+            cell=np.concatenate([nothing, *(part.cell for part in parts)]),
+            count=np.concatenate([nothing, *(part.count for part in parts)]),
+        )
+
+    @property
+    def n_bytes(self) -> int:
+        """What it takes in memory."""
+        return self.group.nbytes + self.cell.nbytes + self.count.nbytes
+
+    def thinned(self, most: int, rng: np.random.Generator) -> GroupCounts:
+        """At most so many of the groups, drawn at random."""
+        if self.n <= most:
+            return self
+        number = np.full(self.n, -1, np.int32)
+        number[rng.choice(self.n, most, replace=False)] = np.arange(most)
+        group = number[self.group]
+        stays = group >= 0
+        return GroupCounts(
+            n=most,
+            group=group[stays],
+            cell=self.cell[stays],
+            count=self.count[stays],
+        )
+
+    def dense(
+        self, number: Int64[np.ndarray, " c"], k: int
+    ) -> Float32[np.ndarray, "n k"]:
+        """As a matrix of groups and columns; ``number`` says which one a cell is in."""
+        at = self.group.astype(np.int64) * k + number[self.cell]
+        flat = np.bincount(at, self.count, self.n * k)
+        return flat.reshape(self.n, k).astype(np.float32)
+
+    def state(self) -> Arrays:
+        """Its arrays."""
+        return {
+            "n": np.array(self.n),
+            "group": self.group,
+            "cell": self.cell,
+            "count": self.count,
+        }
+
+    @classmethod
+    def from_state(cls, state: Arrays) -> GroupCounts:
+        """What :meth:`state` gave."""
+        return cls(
+            n=int(state["n"]),
+            group=np.asarray(state["group"], np.int32),
+            cell=np.asarray(state["cell"], np.int32),
+            count=np.asarray(state["count"], np.int32),
+        )
+
+    def _display(self) -> Display:
+        return Display(
+            text=f"{int(self.count.sum()):,} samples of {counted(self.n, 'group')} in "
+            f"{self.n_bytes:,} bytes"
+        )
+
+
+NO_GROUPS = GroupCounts.joined([])
+"""Of nothing."""
