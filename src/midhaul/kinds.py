@@ -280,6 +280,20 @@ KINDS: dict[str, Kind] = {
             extra="network",
             needs=("numba",),
         ),
+        Kind(
+            name="memory.replay",
+            summary="Let a model learn from a bounded memory, period by period.",
+            folder="midhaul.memory.replay",
+            extra="memory",
+            needs=("numba", "torch"),
+        ),
+        Kind(
+            name="memory.compare",
+            summary="Compare sample memories and retraining rules on one stream.",
+            folder="midhaul.memory.replay",
+            extra="memory",
+            needs=("numba", "torch"),
+        ),
     )
 }
 

@@ -9,7 +9,7 @@ only.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -24,14 +24,10 @@ if TYPE_CHECKING:
 
     from jaxtyping import Bool, Float32, Float64, Int64
 
-    from midhaul.memory.predictors.base import Predictor
+    from midhaul.memory.predictors.base import Correction, Predictor
     from midhaul.memory.retraining.base import Decision, RetrainRule
     from midhaul.memory.samples import Bins, Samples
     from midhaul.memory.selectors.base import Selector
-
-Correction = Literal["restore", "weigh", "none"]
-"""What is done about a memory whose chances are known: undo the shift of its prior
-after training, weigh samples in training, or nothing."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
 if TYPE_CHECKING:
     import numpy as np
     from jaxtyping import Float32
 
     from midhaul.memory.samples import Samples
+
+
+Correction = Literal["restore", "weigh", "none"]
+"""What is done about a memory whose chances are known: undo the shift of its prior
+after training, weigh samples in training, or nothing."""
 
 
 class Predictor(Protocol):

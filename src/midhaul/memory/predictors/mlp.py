@@ -16,6 +16,7 @@ Differences:
 from __future__ import annotations
 
 import copy
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Annotated, Any, cast
 
@@ -25,7 +26,7 @@ from annotated_types import Ge, Gt, Lt
 from midhaul.errors import DataError, require
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Generator, Iterator
 
     from jaxtyping import Float32
 
@@ -99,7 +100,7 @@ class MlpPredictor:
             return np.full((len(x), self.bins.n), 1 / self.bins.n, np.float32)
         torch = cast("Any", require("torch", "memory"))
         found = np.empty((len(x), self.bins.n), np.float32)
-        with torch.inference_mode():
+        with torch.inference_mode(), _one_thread():
             for at in range(0, len(x), _CHUNK):
                 rows = torch.from_numpy(np.ascontiguousarray(x[at : at + _CHUNK]))
                 found[at : at + _CHUNK] = self._net(rows).softmax(1).numpy()
@@ -115,7 +116,9 @@ class MlpPredictor:
         held = None
         if self.settings.held_share:
             rows, held = rows.split(self.settings.held_share, rng)
-        return MlpPredictor(self.bins, self.settings, _fit(net, rows, held, self, rng))
+        with _one_thread():
+            fitted = _fit(net, rows, held, self, rng)
+        return MlpPredictor(self.bins, self.settings, fitted)
 
     def save_onnx(self) -> bytes:
         """The net as an ONNX model from ``x`` to ``probability``.
@@ -153,6 +156,18 @@ class MlpPredictor:
         layers[0].running_mean = torch.from_numpy(mean.astype(np.float32))
         layers[0].running_var = torch.from_numpy(var.astype(np.float32))
         return layers.eval()  # the first layer only standardises
+
+
+@contextmanager
+def _one_thread() -> Generator[None]:
+    """Nets this small take ten times as long on two threads that share other work."""
+    torch = cast("Any", require("torch", "memory"))
+    n = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(n)
 
 
 _CHUNK = 65_536

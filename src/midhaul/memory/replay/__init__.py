@@ -1,0 +1,1 @@
+"""memory.replay and memory.compare: streams gone through with memories and rules."""

@@ -1,0 +1,287 @@
+"""Config of memory.replay and memory.compare: a stream, memories, rules, training."""
+
+from __future__ import annotations
+
+import fnmatch
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, Self
+
+from pydantic import model_validator
+
+from midhaul.memory.predictors.base import Correction
+from midhaul.memory.predictors.mlp import WAYS
+from midhaul.memory.retraining.catalogue import RULES
+from midhaul.memory.selectors.catalogue import SELECTORS
+from midhaul.runs.config import Config, Section, setting
+
+if TYPE_CHECKING:
+    SelectorName = RuleName = WayName = str
+else:
+    SelectorName = Literal[SELECTORS.names]
+    RuleName = Literal[RULES.names]
+    WayName = Literal[tuple(WAYS)]
+
+
+class StreamConfig(Section):
+    """Where samples come from."""
+
+    kind: Literal["drawn", "puffer-gaps", "cellular", "puffer", "samples", "flows"] = (
+        setting(
+            "drawn",
+            "drawn transfers; puffer-gaps, send gaps of two days of Puffer; cellular, "
+            "downloads over 4G and 5G; puffer, days as Puffer publishes them; samples, "
+            "files of samples, one a period; flows, runs of network.simulate, one a "
+            "period.",
+        )
+    )
+    dir: Path | None = setting(None, "Folder of the files, for puffer-gaps and puffer.")
+    file: Path | None = setting(None, "File of the downloads, for cellular.")
+    files: tuple[Path, ...] = setting(
+        (), "Files of samples or runs' folders, in the order of their periods."
+    )
+    shift: Literal["none", "incremental", "periodic"] = setting(
+        "incremental",
+        "How it changes: not at all (drawn only), from one kind of links to the next, "
+        "or by what comes back after some periods; of drawn and cellular.",
+    )
+    n_periods: int = setting(9, "Periods of a drawn stream.", ge=2)
+    n_sessions: int = setting(40, "Sessions of each of them.", ge=2)
+    share: float = setting(1.0, "Share of Puffer's sessions that is used.", gt=0, le=1)
+    horizon: int = setting(
+        0, "How many chunks ahead, of Puffer's published days.", ge=0, le=4
+    )
+
+    @model_validator(mode="after")
+    def _has_its_files(self) -> Self:
+        wanted = {
+            "puffer-gaps": "dir",
+            "puffer": "dir",
+            "cellular": "file",
+            "samples": "files",
+            "flows": "files",
+        }.get(self.kind)
+        if wanted and not getattr(self, wanted):
+            message = f"kind = {self.kind!r} needs {wanted}"
+            raise ValueError(message)
+        if self.shift == "none" and self.kind == "cellular":
+            message = "cellular has the shifts incremental and periodic"
+            raise ValueError(message)
+        return self
+
+
+class SampleMemoryConfig(Section):
+    """A memory: what it keeps, and how much."""
+
+    selector: SelectorName = setting("priority", "Which samples stay.")
+    name: str = setting("", "What tables call it; the selector by default.")
+    capacity: int = setting(10_000, "Samples at most.", ge=1)
+    uniform_share: float | None = setting(
+        None, "Of priority: part of the memory that is drawn uniformly.", ge=0, le=1
+    )
+    exponent: float | None = setting(
+        None, "Of priority: how much rarer cells are preferred.", ge=0, le=1
+    )
+    half_life_s: float | None = setting(
+        None, "Time after which a sample counts half; never if not said.", gt=0
+    )
+    rarest: float | None = setting(
+        None, "Of priority: share below which no output is rarer.", ge=0, le=1
+    )
+    batch_size: int | None = setting(None, "Of coverage: samples of a batch.", ge=1)
+    bandwidth: float | None = setting(None, "Of coverage: of its kernel.", gt=0)
+    temperature: float | None = setting(
+        None, "Of coverage and of scores: how random removals are.", ge=0
+    )
+    sort: Literal["value", "bin"] | None = setting(
+        None, "Of coverage: by what batches are cut."
+    )
+    forget: float | None = setting(
+        None, "Share of the memory that is forgotten at each period.", ge=0, lt=1
+    )
+    upscale: float | None = setting(
+        None, "Of jtt: how often a misclassified sample counts.", gt=0
+    )
+    members: int = setting(3, "Of committee: models that are asked.", ge=2)
+
+    @property
+    def label(self) -> str:
+        """What tables call it."""
+        return self.name or self.selector
+
+    def told(self) -> dict[str, Any]:
+        """What its selector is told of what was said."""
+        return {
+            key: value for key in _TOLD if (value := getattr(self, key)) is not None
+        }
+
+    @model_validator(mode="after")
+    def _is_of_its_selector(self) -> Self:
+        options = SELECTORS.entry(self.selector).options
+        strange = [key for key in self.told() if key not in options]
+        if strange:
+            message = f"{self.selector} has no {' and no '.join(strange)}"
+            raise ValueError(message)
+        return self
+
+
+_TOLD = (
+    "uniform_share",
+    "exponent",
+    "half_life_s",
+    "rarest",
+    "batch_size",
+    "bandwidth",
+    "temperature",
+    "sort",
+    "forget",
+    "upscale",
+)
+
+
+class RetrainConfig(Section):
+    """When to retrain."""
+
+    rule: RuleName = setting("always", "What decides, at the end of each period.")
+    name: str = setting("", "What tables call it; the rule by default.")
+    threshold: float | None = setting(
+        None, "Of coverage: from which growth on it retrains.", gt=0
+    )
+    share: float | None = setting(
+        None, "Of loss: by what share it must be worse.", gt=0
+    )
+    every: int | None = setting(None, "Of every: periods between trainings.", ge=1)
+    alpha: float | None = setting(
+        None, "Of tests: false alarms that are accepted.", gt=0, lt=1
+    )
+
+    @property
+    def label(self) -> str:
+        """What tables call it."""
+        return self.name or self.rule
+
+    def told(self) -> dict[str, Any]:
+        """What its rule is told of what was said."""
+        keys = ("threshold", "share", "every", "alpha")
+        return {key: value for key in keys if (value := getattr(self, key)) is not None}
+
+    @model_validator(mode="after")
+    def _is_of_its_rule(self) -> Self:
+        strange = [k for k in self.told() if k not in RULES.entry(self.rule).options]
+        if strange:
+            message = f"{self.rule} has no {' and no '.join(strange)}"
+            raise ValueError(message)
+        return self
+
+
+class FitConfig(Section):
+    """How models are trained."""
+
+    way: WayName = setting(
+        "steps",
+        "steps, a fixed number of batches; memento, early stopping from the model "
+        "before; puffer, many epochs from the model before.",
+    )
+    n_steps: int = setting(700, "Batches, of steps.", ge=1)
+    correction: Correction = setting(
+        "restore",
+        "What is done where the chance of samples to be kept is known: restore, undo "
+        "the shift of the prior after training; weigh, weigh samples; none.",
+    )
+
+
+class SmoothConfig(Section):
+    """How predictions are smoothed, every memory's alike."""
+
+    least_uniform: float = setting(
+        0.02, "Share of a uniform distribution at least.", ge=0, lt=1
+    )
+    n_periods: int = setting(3, "Past periods that it is fitted on.", ge=1)
+
+
+class SeveralMemoriesConfig(Config):
+    """What memory.replay and memory.compare share."""
+
+    stream: StreamConfig = setting(StreamConfig, "Where samples come from.")
+    fit: FitConfig = setting(FitConfig, "How models are trained.")
+    smooth: SmoothConfig = setting(SmoothConfig, "How predictions are smoothed.")
+    slow_from: float = setting(
+        2.25, "Output from which an event is slow, in the output's unit."
+    )
+    n_seeds: int = setting(
+        3, "Times that everything is done, with other chance each time.", ge=1
+    )
+    n_resamples: int = setting(500, "Resamples of intervals.", ge=100)
+    jobs: int = setting(0, "Processes; one for each core if 0.", ge=0)
+
+    def configurations(
+        self,
+    ) -> list[tuple[str, SampleMemoryConfig, RetrainConfig]]:
+        """The name, the memory and the rule of each configuration."""
+        raise NotImplementedError
+
+
+class MemoryReplayConfig(SeveralMemoriesConfig):
+    """One memory and one rule over a stream."""
+
+    kind: str = setting("memory.replay", "Kind of the experiment.")
+    memory: SampleMemoryConfig = setting(SampleMemoryConfig, "What is kept.")
+    retrain: RetrainConfig = setting(RetrainConfig, "When to retrain.")
+
+    def configurations(
+        self,
+    ) -> list[tuple[str, SampleMemoryConfig, RetrainConfig]]:
+        """The only one."""
+        return [(self.memory.label, self.memory, self.retrain)]
+
+
+class MemoryCompareConfig(SeveralMemoriesConfig):
+    """Several memories and rules over the same stream, each pair of them."""
+
+    kind: str = setting("memory.compare", "Kind of the experiment.")
+    memories: tuple[SampleMemoryConfig, ...] = setting(
+        lambda: (
+            SampleMemoryConfig(selector="reservoir"),
+            SampleMemoryConfig(selector="priority"),
+            SampleMemoryConfig(selector="coverage", batch_size=64),
+        ),
+        "What is kept; the first is what the others are held against.",
+        min_length=1,
+    )
+    rules: tuple[RetrainConfig, ...] = setting(
+        lambda: (RetrainConfig(),), "When to retrain.", min_length=1
+    )
+    only: tuple[str, ...] = setting(
+        (), "Patterns of names (priority*): what fits none of them is left out."
+    )
+
+    def configurations(
+        self,
+    ) -> list[tuple[str, SampleMemoryConfig, RetrainConfig]]:
+        """Each memory with each rule, as far as their names are wanted."""
+        several = len(self.rules) > 1
+        found = [
+            (
+                f"{memory.label} · {rule.label}" if several else memory.label,
+                memory,
+                rule,
+            )
+            for memory in self.memories
+            for rule in self.rules
+        ]
+        wanted = self.only or ("*",)
+        return [one for one in found if any(fnmatch.fnmatch(one[0], p) for p in wanted)]
+
+    @model_validator(mode="after")
+    def _names_differ(self) -> Self:
+        for what, labels in (
+            ("memories", [one.label for one in self.memories]),
+            ("rules", [one.label for one in self.rules]),
+        ):
+            twice = sorted({one for one in labels if labels.count(one) > 1})
+            if twice:
+                message = f"two {what} are called {twice[0]}: give them names"
+                raise ValueError(message)
+        if not self.configurations():
+            message = f"no name fits any of only = {list(self.only)}"
+            raise ValueError(message)
+        return self

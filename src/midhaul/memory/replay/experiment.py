@@ -1,0 +1,293 @@
+"""memory.replay and memory.compare: what happens when a file of that kind is run."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from midhaul.memory.replay import tables
+from midhaul.memory.replay.inputs import learner_of, rule_of, selector_of, stream_of
+from midhaul.memory.replay.metrics import METRICS, tested_of
+from midhaul.memory.replaying import replay as replay_stream
+from midhaul.memory.scores import recalibrated_loss
+from midhaul.runs.metric import summary_rows
+from midhaul.runs.perform import n_jobs, parallel
+from midhaul.runs.summary import SUMMARY
+from midhaul.stats import known
+from midhaul.stats.bootstrap import paired_bootstrap
+
+if TYPE_CHECKING:
+    from midhaul.memory.replay.config import (
+        MemoryCompareConfig,
+        MemoryReplayConfig,
+        SeveralMemoriesConfig,
+    )
+    from midhaul.memory.replay.metrics import TestedScores
+    from midhaul.memory.replaying import PeriodResult
+    from midhaul.memory.sources.streams import StreamSet
+    from midhaul.model.estimate import Statistic
+    from midhaul.runs.progress import Progress
+    from midhaul.runs.run import Run
+
+Row = dict[str, object]
+
+
+def replay(config: MemoryReplayConfig, run: Run, progress: Progress) -> None:
+    """Go through a stream with one memory, as often as there are seeds.
+
+    A MidhaulError is a stream that cannot be read, or samples that lack what the
+    selector or the rule needs. Repetitions that a resumed run has are kept.
+    """
+    _replay_all(config, run, progress)
+    _sum_up(config, run)
+
+
+def compare(config: MemoryCompareConfig, run: Run, progress: Progress) -> None:
+    """Go through a stream with each memory and rule, and say what differs.
+
+    Errors and what is kept as in :func:`replay`.
+    """
+    _replay_all(config, run, progress)
+    found = _sum_up(config, run)
+    rng = np.random.default_rng([config.seed, 62])
+    rows = [
+        row
+        for number, one in enumerate(found[1:], 1)
+        for row in _differences(number, found[0], one, config, rng)
+    ]
+    run.write(tables.DIFFERENCES, rows, part=0)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Repetition:
+    """One configuration with one seed, to be worked on in a process of its own."""
+
+    config: SeveralMemoriesConfig
+    number: int
+    seed: int
+
+    @property
+    def part(self) -> int:
+        """The number of its parts of tables."""
+        return self.number * self.config.n_seeds + self.seed
+
+
+def _replay_all(config: SeveralMemoriesConfig, run: Run, progress: Progress) -> None:
+    """Write the parts of all repetitions that are not there yet."""
+    first = stream_of(config.stream, config.seed)
+    run.tally(*first.tallies)
+    _write_configurations(config, first, run)
+    done = set(run.parts(tables.SLOW.name))  # the last one that is written
+    missing = [
+        one
+        for seed in range(config.n_seeds)
+        for number in range(len(config.configurations()))
+        if (one := _Repetition(config=config, number=number, seed=seed)).part
+        not in done
+    ]
+    jobs = n_jobs(config.jobs)
+    with progress.task("repetitions", total=len(missing)) as task:
+        for place, found in parallel(_repetition, missing, jobs=jobs):
+            for table, rows in zip(_WRITTEN, found, strict=True):
+                run.write(table, rows, part=missing[place].part)
+            task.advance()
+
+
+_WRITTEN = (tables.PERIODS, tables.KEPT, tables.SCORES, tables.SLOW)
+
+
+def _write_configurations(
+    config: SeveralMemoriesConfig, first: StreamSet, run: Run
+) -> None:
+    n = sum(len(period) for period in first.periods)
+    rows: list[Row] = [
+        {
+            "configuration": number,
+            "name": name,
+            "selector": memory.selector,
+            "capacity": memory.capacity,
+            "rule": rule.rule,
+            "n_samples": n,
+            "n_periods": len(first.periods),
+        }
+        for number, (name, memory, rule) in enumerate(config.configurations())
+    ]
+    run.write(tables.CONFIGURATIONS, rows, part=0)
+
+
+def _repetition(one: _Repetition) -> tuple[list[Row], ...]:
+    """The rows of one repetition: of periods, of what is kept, of scores, slow ones."""
+    config = one.config
+    _, memory, rule = config.configurations()[one.number]
+    stream = stream_of(config.stream, config.seed + one.seed)
+    learner = learner_of(config, stream.bins)
+    seed = config.seed + one.seed
+    key: Row = {"configuration": one.number, "seed": one.seed}
+    periods: list[Row] = []
+    kept: list[Row] = []
+    tested: list[PeriodResult] = []
+    began = time.process_time()
+    for found in replay_stream(
+        stream.periods,
+        stream.bins,
+        selector_of(memory, stream.bins, learner, seed),
+        rule_of(rule, stream.bins, learner),
+        learner,
+        seed=seed,
+    ):
+        now = time.process_time()
+        periods.append(key | _period_row(found, now - began))
+        began = now
+        kept += [
+            key | {"period": found.period, "came_in": came_in, "n": int(n)}
+            for came_in, n in enumerate(found.kept_of)
+        ]
+        tested.append(found)
+    return periods, kept, _score_rows(key, tested), _slow_rows(key, tested)
+
+
+def _period_row(found: PeriodResult, took_s: float) -> Row:
+    said = found.decision
+    is_tested = len(found.raw) > 0
+    slow = found.raw[found.is_slow]
+    return {
+        "period": found.period,
+        "n": len(found.test),
+        "n_dropped": found.n_dropped,
+        "mean": float(found.raw.mean()) if is_tested else None,
+        "median": float(np.median(found.raw)) if is_tested else None,
+        "p1": float(np.quantile(found.raw, 0.01)) if is_tested else None,
+        "smoothed_mean": float(found.smoothed.mean()) if is_tested else None,
+        "smoothed_p1": float(np.quantile(found.smoothed, 0.01)) if is_tested else None,
+        "n_slow": int(found.is_slow.sum()),
+        "slow_mean": float(slow.mean()) if len(slow) else None,
+        "retrained": said.retrain,
+        "value": known(said.value),
+        "threshold": known(said.threshold),
+        "p_value": known(said.p_value),
+        "why": said.why,
+        "n_kept": int(found.kept_of.sum()),
+        "took_s": took_s,
+    }
+
+
+def _score_rows(key: Row, tested: list[PeriodResult]) -> list[Row]:
+    """Scores of all periods, counted by cluster in steps of a hundredth."""
+    counts: Counter[tuple[int, float, bool, bool]] = Counter()
+    for one in tested:
+        if not len(one.raw):
+            continue
+        for is_smoothed, score in ((False, one.raw), (True, one.smoothed)):
+            columns = [one.test.cluster, np.round(score * 100), one.is_slow]
+            cells, n = np.unique(
+                np.stack([c.astype(np.int64) for c in columns]),
+                axis=1,
+                return_counts=True,
+            )
+            for (cluster, step, slow), times in zip(cells.T, n, strict=True):
+                at = (int(cluster), int(step) / 100, is_smoothed, bool(slow))
+                counts[at] += int(times)
+    return [
+        key
+        | {
+            "cluster": cluster,
+            "score": score,
+            "is_smoothed": is_smoothed,
+            "is_slow": slow,
+            "n": n,
+        }
+        for (cluster, score, is_smoothed, slow), n in counts.items()
+    ]
+
+
+def _slow_rows(key: Row, tested: list[PeriodResult]) -> list[Row]:
+    """The recalibrated loss of slow events, cluster by cluster."""
+    there = [one for one in tested if len(one.raw)]
+    if not there:
+        return []
+    odds = np.concatenate([one.odds for one in there])
+    is_slow = np.concatenate([one.is_slow for one in there])
+    cluster = np.concatenate([one.test.cluster for one in there])
+    loss = recalibrated_loss(odds, is_slow, cluster)
+    clusters, of = np.unique(cluster, return_inverse=True)
+    columns = (
+        clusters,
+        np.bincount(of),
+        np.bincount(of, is_slow),
+        np.bincount(of, loss),
+    )
+    return [
+        key
+        | {"cluster": int(name), "n": int(n), "n_slow": int(slow), "loss": float(sums)}
+        for name, n, slow, sums in zip(*columns, strict=True)
+    ]
+
+
+def _sum_up(config: SeveralMemoriesConfig, run: Run) -> list[TestedScores]:
+    """Write the summary; what was tested of each configuration."""
+    found = tested_of(run)
+    rng = np.random.default_rng([config.seed, 61])
+    means = {int(row["configuration"]): row for row in run.sql(_WORK).to_pylist()}
+    for number, one in enumerate(found):
+        rows = summary_rows(one.samples(), number, rng, config.n_resamples)
+        work = means[number]
+        rows += [
+            METRICS["n_retrained"].row(number, work["n_retrained"], config.n_seeds),
+            METRICS["took_s"].row(number, work["took_s"], config.n_seeds),
+        ]
+        run.write(SUMMARY, rows, part=number)
+    return found
+
+
+_WORK = """
+    SELECT configuration, sum(retrained::INT) / count(DISTINCT seed) AS n_retrained,
+    sum(took_s) / count(DISTINCT seed) AS took_s FROM periods GROUP BY 1
+"""
+
+
+def _differences(
+    number: int,
+    first: TestedScores,
+    one: TestedScores,
+    config: SeveralMemoriesConfig,
+    rng: np.random.Generator,
+) -> list[Row]:
+    """Each metric against the first configuration, by the same clusters."""
+    theirs, mine = first.statistics(), one.statistics()
+    rows: list[Row] = []
+    for name in mine:
+        a, b = mine[name], theirs[name]
+        if name == "slow_loss":
+            a, b = _share(a, b), _none
+        found = paired_bootstrap(
+            a, b, len(one.clusters), rng, n_resamples=config.n_resamples
+        )
+        rows.append(
+            {
+                "configuration": number,
+                "metric": name,
+                "difference": known(found.estimate.value),
+                "low": known(found.estimate.low),
+                "high": known(found.estimate.high),
+                "p_value": known(found.p_value),
+                "n": len(one.clusters),
+            }
+        )
+    return rows
+
+
+def _share(a: Statistic, b: Statistic) -> Statistic:
+    """By what share one is above the other."""
+
+    def statistic(weights: Any) -> Any:
+        return a(weights) / b(weights) - 1
+
+    return statistic
+
+
+def _none(weights: Any) -> Any:
+    return np.zeros(len(weights))

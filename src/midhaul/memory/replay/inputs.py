@@ -1,0 +1,99 @@
+"""What an experiment is made of: the stream, and selectors and rules by their names."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, cast
+
+import numpy as np
+
+from midhaul.errors import DataError
+from midhaul.memory.predictors.mlp import WAYS, MlpPredictor
+from midhaul.memory.replaying import Learner
+from midhaul.memory.retraining.catalogue import RULES
+from midhaul.memory.selectors.catalogue import SELECTORS
+from midhaul.memory.sources.drawn_stream import drawn_stream
+from midhaul.memory.sources.streams import StreamSet, cellular_stream, puffer_stream
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from midhaul.memory.replay.config import (
+        RetrainConfig,
+        SampleMemoryConfig,
+        SeveralMemoriesConfig,
+        StreamConfig,
+    )
+    from midhaul.memory.retraining.base import RetrainRule
+    from midhaul.memory.samples import Bins
+    from midhaul.memory.selectors.base import Selector
+
+_FEWEST = 2
+
+
+def stream_of(config: StreamConfig, seed: int) -> StreamSet:
+    """The stream that a config describes, cut by a seed.
+
+    DataError if its files cannot be read, or have too few periods.
+    """
+    found = _read(config, seed)
+    if len(found.periods) < _FEWEST:
+        message = f"{found.name}: a replay needs 2 periods, found {len(found.periods)}"
+        raise DataError(message, "a model is trained after one and tested on the next")
+    return found
+
+
+def _read(config: StreamConfig, seed: int) -> StreamSet:
+    if config.kind == "drawn":
+        return drawn_stream(
+            shift=config.shift,
+            n_periods=config.n_periods,
+            n_sessions=config.n_sessions,
+            seed=seed,
+        )
+    if config.kind == "puffer-gaps":
+        return puffer_stream(cast("Path", config.dir), seed=seed, share=config.share)
+    if config.kind == "cellular" and config.shift != "none":
+        file = cast("Path", config.file)
+        return cellular_stream(file, shift=config.shift, seed=seed)
+    raise NotImplementedError(config.kind)
+
+
+def selector_of(
+    config: SampleMemoryConfig, bins: Bins, learner: Learner, seed: int
+) -> Selector:
+    """The selector that a config describes."""
+    told = {
+        **config.told(),
+        "capacity": config.capacity,
+        "bins": bins,
+        "seed": seed,
+        "predictors": (learner.predictor,) * config.members,
+    }
+    return cast("Selector", SELECTORS.called(config.selector, **told))
+
+
+def rule_of(config: RetrainConfig, bins: Bins, learner: Learner) -> RetrainRule:
+    """The rule that a config describes."""
+    told = {**config.told(), "bins": bins, "predictor": learner.predictor}
+    return cast("RetrainRule", RULES.called(config.rule, **told))
+
+
+def learner_of(config: SeveralMemoriesConfig, bins: Bins) -> Learner:
+    """How models are trained, and what is done with what they say."""
+    settings = WAYS[config.fit.way]
+    if config.fit.way == "steps":
+        from dataclasses import replace  # noqa: PLC0415
+
+        settings = replace(settings, n_steps=config.fit.n_steps)
+    return Learner(
+        predictor=MlpPredictor(bins, settings),
+        correction=config.fit.correction,
+        least_uniform=config.smooth.least_uniform,
+        n_smoothing=config.smooth.n_periods,
+        slow_from=config.slow_from,
+    )
+
+
+def is_finite(value: float) -> float | None:
+    """A number for a table; None where there is none."""
+    return float(value) if np.isfinite(value) else None

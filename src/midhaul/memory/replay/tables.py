@@ -1,0 +1,108 @@
+"""Tables of memory.replay and memory.compare."""
+
+from __future__ import annotations
+
+from midhaul.runs.summary import CONFIGURATION, SUMMARY
+from midhaul.runs.tables import BOOL, FLOAT, INT, INT32, STRING, Column, Table
+
+_SEED = Column("seed", INT, "Number of the repetition, from 0.")
+_PERIOD = Column("period", INT, "Number of the period, from 0.")
+
+CONFIGURATIONS = Table(
+    "configurations",
+    "One memory with one rule.",
+    (
+        CONFIGURATION,
+        Column("name", STRING, "What it is called."),
+        Column("selector", STRING, "Which samples stay."),
+        Column("capacity", INT, "Samples at most."),
+        Column("rule", STRING, "What decides when to retrain."),
+        Column("n_samples", INT, "Samples of the stream, of all repetitions."),
+        Column("n_periods", INT, "Periods of it."),
+    ),
+)
+
+PERIODS = Table(
+    "periods",
+    "One period of one repetition: what the model did, what was decided after it.",
+    (
+        CONFIGURATION,
+        _SEED,
+        _PERIOD,
+        Column("n", INT, "Samples with an output."),
+        Column("n_dropped", INT, "Samples without one."),
+        Column("mean", FLOAT, "Mean log score; null before the first training."),
+        Column("median", FLOAT, "Median of it."),
+        Column("p1", FLOAT, "1st percentile of it."),
+        Column("smoothed_mean", FLOAT, "Mean log score of smoothed predictions."),
+        Column("smoothed_p1", FLOAT, "1st percentile of it."),
+        Column("n_slow", INT, "Slow events."),
+        Column(
+            "slow_mean", FLOAT, "Mean log score of these; null where there is none."
+        ),
+        Column("retrained", BOOL, "Whether a new model was trained after it."),
+        Column("value", FLOAT, "What the rule looked at; null for nothing."),
+        Column("threshold", FLOAT, "From which on it retrains; null for none."),
+        Column(
+            "p_value", FLOAT, "How probable that is if nothing has changed; or null."
+        ),
+        Column("why", STRING, "What the rule said."),
+        Column("n_kept", INT, "Samples in memory after it."),
+        Column("took_s", FLOAT, "Processor time of it, training included."),
+    ),
+)
+
+KEPT = Table(
+    "kept",
+    "What is in memory at the end of a period, by the period that it came in.",
+    (
+        CONFIGURATION,
+        _SEED,
+        _PERIOD,
+        Column("came_in", INT, "The period that they came in."),
+        Column("n", INT, "Samples in memory."),
+    ),
+)
+
+SCORES = Table(
+    "scores",
+    "Log scores of what was tested, all periods of a cluster together.",
+    (
+        CONFIGURATION,
+        _SEED,
+        Column("cluster", INT, "Number of the trace or session."),
+        Column("score", FLOAT, "Log score, rounded to a hundredth."),
+        Column("is_smoothed", BOOL, "Whether predictions were smoothed before."),
+        Column("is_slow", BOOL, "Whether a slow event came."),
+        Column("n", INT, "So many."),
+    ),
+)
+
+SLOW = Table(
+    "slow",
+    "The slow event by cluster: log loss of knowing when, after recalibration.",
+    (
+        CONFIGURATION,
+        _SEED,
+        Column("cluster", INT, "Number of the trace or session."),
+        Column("n", INT, "Samples."),
+        Column("n_slow", INT, "Slow events."),
+        Column("loss", FLOAT, "Sum of the recalibrated log losses."),
+    ),
+)
+
+DIFFERENCES = Table(
+    "differences",
+    "A metric of a configuration minus that of the first, by the same clusters.",
+    (
+        CONFIGURATION,
+        Column("metric", STRING, "Name of the metric, see the reference."),
+        Column("difference", FLOAT, "Of slow_loss a share of the first; else minus."),
+        Column("low", FLOAT, "Lower end of its 95 % interval."),
+        Column("high", FLOAT, "Upper end of it."),
+        Column("p_value", FLOAT, "That there is none; not corrected."),
+        Column("n", INT32, "Clusters."),
+    ),
+)
+
+TABLES = (CONFIGURATIONS, PERIODS, KEPT, SCORES, SLOW, DIFFERENCES, SUMMARY)
