@@ -193,15 +193,17 @@ def _gathered(parts: Sequence[Samples], name: str, rows: Rows) -> np.ndarray:
 def _mean_rows(
     cut: np.ndarray, first: np.ndarray, second: np.ndarray
 ) -> Float64[np.ndarray, "m c"]:
-    """The mean of the rows of each batch; a number beyond one array is of the other."""
-    n_batches, size = cut.shape
-    means = np.zeros((n_batches, first.shape[1]))
-    for batch in range(n_batches):
+    """The mean of the rows of each batch; a number beyond one array is of the other.
+
+    Shares of single precision do not quite sum to one; those of the mean do.
+    """
+    means = np.zeros((len(cut), first.shape[1]))
+    for batch in range(len(cut)):
         total = means[batch]
         for row in cut[batch]:
             if row < len(first):
                 total += first[row]
             else:
                 total += second[row - len(first)]
-        total /= size
+        total /= total.sum()
     return means

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from midhaul.errors import ConfigError, DataError, require
+from midhaul.errors import ConfigError, DataError
 from midhaul.memory.batches import Batches
 from midhaul.memory.overlap import overlap, overlap_sums
 
@@ -79,11 +79,7 @@ def densities(
     """The density of each batch with respect to others, or to themselves.
 
     It is the mean kernel, the least of the two spaces.
-
-    Raises:
-        PrerequisiteError: numba is not installed.
     """
-    require("numba", "memory")
     beside = batches if others is None else others
     told = None if others is None else others.predictions
     in_outputs = _output_sums(batches, beside, bandwidth)

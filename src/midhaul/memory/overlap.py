@@ -22,7 +22,7 @@ import numpy as np
 from numba import njit
 
 if TYPE_CHECKING:
-    from jaxtyping import Float64
+    from jaxtyping import Float32, Float64
 
     Shares = Float64[np.ndarray, "n k"]
     Columns = Float64[np.ndarray, "k n"]
@@ -38,6 +38,9 @@ _L1, _L3, _L5, _L7, _L9, _L11, _L13, _L15 = (2 / _LN2 / i for i in range(1, 17, 
 _E1, _E2, _E3, _E4, _E5, _E6, _E7, _E8, _E9, _E10, _E11 = (
     _LN2**i / float(np.prod(np.arange(1.0, i + 1))) for i in range(1, 12)
 )
+_ONE, _S1, _S3, _S5, _S7 = (np.float32(v) for v in (1.0, _L1, _L3, _L5, _L7))
+_ROOT_HALF_BITS_SINGLE = np.int32(np.sqrt(np.float32(0.5)).view(np.int32))
+_N_MANTISSA_BITS_SINGLE = np.int32(23)
 _ROOT_HALF_BITS = int(np.sqrt(0.5).view(np.int64))
 _N_MANTISSA_BITS = 52
 _LEAST_POWER = -1000.0
@@ -110,14 +113,25 @@ def kernels_of_one(
     near = entropies[start:end]
     for j in range(len(out)):
         divergence = max(1.0 + 0.5 * (entropy + near[j] - out[j]), 0.0)
-        power = max(scale * divergence, _LEAST_POWER)
+        out[j] = scale * divergence
+    raise_two_to(out)
+
+
+@njit(cache=True, error_model="numpy", fastmath=_FAST)
+def raise_two_to(powers: Sums) -> None:
+    """Put two to the power of each number in its place; none is above 0.
+
+    What is below 2 to the -1000 is that.
+    """
+    for j in range(len(powers)):
+        power = max(powers[j], _LEAST_POWER)
         whole = np.floor(power + 0.5)
         r = power - whole
         series = _E7 + r * (_E8 + r * (_E9 + r * (_E10 + r * _E11)))
         series = _E3 + r * (_E4 + r * (_E5 + r * (_E6 + r * series)))
         series = 1.0 + r * (_E1 + r * (_E2 + r * series))
         bits = (np.int64(whole) + np.int64(1023)) << _N_MANTISSA_BITS
-        out[j] = series * np.int64(bits).view(np.float64)
+        powers[j] = series * np.int64(bits).view(np.float64)
 
 
 @njit(cache=True, error_model="numpy", fastmath=_FAST)
@@ -160,3 +174,19 @@ def _sums_across(
             )
             sums[i] += out.sum()
     return sums * PEAK
+
+
+@njit(cache=True, error_model="numpy", fastmath=_FAST)
+def base_two_logarithms(
+    numbers: Float32[np.ndarray, " n"], out: Float32[np.ndarray, " n"]
+) -> None:
+    """Write base-2 logarithms of single precision; that of 0 is finite."""
+    bits = numbers.view(np.int32)
+    for j in range(len(out)):
+        exponent = (bits[j] - _ROOT_HALF_BITS_SINGLE) >> _N_MANTISSA_BITS_SINGLE
+        rest = bits[j] - (exponent << _N_MANTISSA_BITS_SINGLE)
+        m = np.int32(rest).view(np.float32)
+        t = (m - _ONE) / (m + _ONE)
+        z = t * t
+        series = _S1 + z * (_S3 + z * (_S5 + z * _S7))
+        out[j] = np.float32(exponent) + t * series
