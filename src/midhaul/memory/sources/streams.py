@@ -178,7 +178,7 @@ def cellular_stream(
         message = f"shift: expected incremental or periodic, found {shift!r}"
         raise ConfigError(message, 'shift="incremental"')
     rng = np.random.default_rng([seed, 43])
-    played = _read_downloads(file)
+    played = read_downloads(file)
 
     def drawn(radio: str, mobility: str) -> Int64[np.ndarray, " m"]:
         return rng.permutation(played.of_kind(radio, mobility))
@@ -206,7 +206,7 @@ def cellular_stream(
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class _Sessions:
+class ReadSessions:
     """Samples of a file, session by session.
 
     Attributes:
@@ -239,7 +239,7 @@ class _Sessions:
 
 
 def _cut(
-    sessions: _Sessions, drawn: Int64[np.ndarray, " m"], n: int, where: object
+    sessions: ReadSessions, drawn: Int64[np.ndarray, " m"], n: int, where: object
 ) -> list[Samples]:
     """Periods that have nearly the same number of sessions."""
     if len(drawn) < n:
@@ -249,7 +249,7 @@ def _cut(
 
 
 def _periodic(
-    sessions: _Sessions,
+    sessions: ReadSessions,
     usual: Int64[np.ndarray, " a"],
     other: Int64[np.ndarray, " b"],
     where: object,
@@ -300,7 +300,7 @@ def _assumed(periods: Sequence[Samples]) -> Tally:
     )
 
 
-def _read_puffer(file: Path) -> _Sessions:
+def _read_puffer(file: Path) -> ReadSessions:
     """The gaps between chunks, stream by stream, those of a viewer together."""
     wanted = ["session", "sent_s", "delivery_rate_MBps"]
     table = _table(file, wanted)
@@ -326,7 +326,7 @@ def _read_puffer(file: Path) -> _Sessions:
         group=stream[rows],
         cluster=viewer[rows],
     )
-    return _Sessions(
+    return ReadSessions(
         samples=samples,
         offsets=_offsets(samples.cluster),
         tallies=(
@@ -338,8 +338,8 @@ def _read_puffer(file: Path) -> _Sessions:
     )
 
 
-def _read_downloads(file: Path) -> _Sessions:
-    """The downloads of chunks, session by session."""
+def read_downloads(file: Path) -> ReadSessions:
+    """The downloads of chunks, session by session; DataError if it has none such."""
     names = ("radio", "mobility", "abr", "trace")
     numbers = ("chunk", "time_s", "buffer_s", "chunk_bytes", "download_ms")
     table = _table(file, [*names, *numbers])
@@ -376,7 +376,7 @@ def _read_downloads(file: Path) -> _Sessions:
     first = order[rows[offsets[:-1]]]
     (radios, radio), (mobilities, mobility) = texts[:2]
     pairs = zip(radio[first].tolist(), mobility[first].tolist(), strict=True)
-    return _Sessions(
+    return ReadSessions(
         samples=samples,
         offsets=offsets,
         kinds=tuple((radios[a], mobilities[b]) for a, b in pairs),
