@@ -17,6 +17,7 @@ from midhaul.memory.predictors.restored import restored
 from midhaul.memory.sample_memory import SampleMemory
 from midhaul.memory.scores import log_odds, log_scores
 from midhaul.memory.selectors.cells import Cells
+from midhaul.memory.selectors.committee import Committee
 from midhaul.memory.smoothing import Smoothing
 
 if TYPE_CHECKING:
@@ -158,6 +159,9 @@ def _trained(
     """A model of what is in memory, corrected where its chances are known."""
     kept = memory.get()
     weighted = memory.weighted()
+    if isinstance(memory.selector, Committee):
+        members = memory.selector.predictors
+        memory.selector.predictors = tuple(m.trained(kept, rng) for m in members)
     if memory.selector.weighs_training:
         return model.trained(weighted or kept, rng)
     if weighted is None or learner.correction == "none":

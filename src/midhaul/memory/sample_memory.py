@@ -3,22 +3,28 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields, replace
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
 from midhaul.errors import ConfigError, DataError
 from midhaul.memory.retraining.base import Situation
 from midhaul.memory.samples import Samples
+from midhaul.memory.selectors.base import Joinable
 from midhaul.model.display import Display, Shown, counted
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from jaxtyping import Bool, Int8
 
     from midhaul.memory.predictors.base import Predictor
     from midhaul.memory.retraining.base import Decision, RetrainRule
     from midhaul.memory.samples import Bins
     from midhaul.memory.selectors.base import Choice, Selector
+
+
+_FORMAT = 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
@@ -126,6 +132,86 @@ class SampleMemory(Shown):
         kept = self.get()
         weights = self.selector.weights(kept, self._marks[: self._n])
         return None if weights is None else replace(kept, weight=weights * kept.weight)
+
+    def merge(self, other: SampleMemory) -> None:
+        """Take in what another memory keeps, as if this one had seen its stream too.
+
+        Raises:
+            ConfigError: a selector cannot do that, or the two differ.
+            DataError: they keep other inputs, or were predicted by other models.
+        """
+        mine, theirs = self.selector, other.selector
+        if not isinstance(mine, Joinable) or type(mine) is not type(theirs):
+            message = f"memories by {mine.name} and {theirs.name} cannot be merged"
+            raise ConfigError(message, "priority can: selector = 'priority' for both")
+        rows = other.get()
+        if not len(rows):
+            return
+        self._fit(rows)
+        choice = mine.join(
+            self.get(),
+            self._marks[: self._n],
+            rows,
+            other._marks[: other._n],
+            theirs.state(),
+        )
+        self._apply(choice, rows)
+        self.n_offered += other.n_offered
+
+    def state(self) -> dict[str, Any]:
+        """All that it holds, to go on from: arrays, texts and numbers."""
+        kept = self.get()
+        return {
+            "format": _FORMAT,
+            "selector": self.selector.name,
+            "rows": {f.name: getattr(kept, f.name) for f in fields(kept)},
+            "marks": self._marks[: self._n],
+            "of_selector": dict(self.selector.state()),
+            "of_rule": {} if self.rule is None else dict(self.rule.state()),
+            "n_offered": self.n_offered,
+            "chance": self._rng.bit_generator.state,
+        }
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Go on from a state.
+
+        Raises:
+            DataError: it is of another version or selector, or does not fit together.
+        """
+        found = state.get("format"), state.get("selector")
+        if found != (_FORMAT, self.selector.name):
+            message = (
+                f"expected a memory of format {_FORMAT} by {self.selector.name}, found "
+                f"{found[0]} by {found[1]}"
+            )
+            raise DataError(message, "start it with the settings that it was saved by")
+        try:
+            rows = Samples(**state["rows"])
+            rows.check()
+            marks = np.array(state["marks"], np.float64)
+            self.selector.restore(state["of_selector"])
+            if self.rule is not None:
+                self.rule.restore(state["of_rule"])
+            self._rng.bit_generator.state = state["chance"]
+            self.n_offered = int(state["n_offered"])
+            is_whole = marks.shape == (len(rows), self.selector.n_marks)
+        except (KeyError, TypeError, ValueError) as error:
+            message = f"a state of a memory lacks or misstates {error}"
+            raise DataError(
+                message, "it was cut short or changed: use another"
+            ) from None
+        if not is_whole or len(rows) > self.selector.capacity:
+            message = (
+                f"a memory of {self.selector.capacity:,} samples cannot hold "
+                f"{len(rows):,} with marks of shape {marks.shape}"
+            )
+            raise DataError(message, "start it with the settings that it was saved by")
+        self._rows, self._n = None, 0
+        self._marks = np.zeros((0, self.selector.n_marks))
+        if len(rows):
+            self._fit(rows)
+            self._put(np.arange(len(rows)), rows, marks)
+            self._n = len(rows)
 
     def predict_again(self, predictor: Predictor, version: int) -> None:
         """Let a new model say what it thinks of what is in memory."""

@@ -176,20 +176,20 @@ def _period_row(found: PeriodResult, took_s: float) -> Row:
 
 
 def _score_rows(key: Row, tested: list[PeriodResult]) -> list[Row]:
-    """Scores of all periods, counted by cluster in steps of a hundredth."""
+    """Scores of all periods, counted by cluster."""
     counts: Counter[tuple[int, float, bool, bool]] = Counter()
     for one in tested:
         if not len(one.raw):
             continue
         for is_smoothed, score in ((False, one.raw), (True, one.smoothed)):
-            columns = [one.test.cluster, np.round(score * 100), one.is_slow]
+            columns = [one.test.cluster, _steps(score), one.is_slow]
             cells, n = np.unique(
                 np.stack([c.astype(np.int64) for c in columns]),
                 axis=1,
                 return_counts=True,
             )
             for (cluster, step, slow), times in zip(cells.T, n, strict=True):
-                at = (int(cluster), int(step) / 100, is_smoothed, bool(slow))
+                at = (int(cluster), int(step) / _FINE, is_smoothed, bool(slow))
                 counts[at] += int(times)
     return [
         key
@@ -202,6 +202,16 @@ def _score_rows(key: Row, tested: list[PeriodResult]) -> list[Row]:
         }
         for (cluster, score, is_smoothed, slow), n in counts.items()
     ]
+
+
+_FINE, _COARSE = 1000, 20
+"""Steps of a score of one, and how many of them are one step below -1."""
+
+
+def _steps(score: np.ndarray) -> np.ndarray:
+    """Scores in steps of a thousandth, of a fiftieth where they are below -1."""
+    fine = np.round(score * _FINE)
+    return np.where(score > -1, fine, np.round(fine / _COARSE) * _COARSE)
 
 
 def _slow_rows(key: Row, tested: list[PeriodResult]) -> list[Row]:

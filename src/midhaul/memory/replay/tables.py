@@ -71,7 +71,7 @@ SCORES = Table(
         CONFIGURATION,
         _SEED,
         Column("cluster", INT, "Number of the trace or session."),
-        Column("score", FLOAT, "Log score, rounded to a hundredth."),
+        Column("score", FLOAT, "Log score, rounded: 0.001, below -1 0.02."),
         Column("is_smoothed", BOOL, "Whether predictions were smoothed before."),
         Column("is_slow", BOOL, "Whether a slow event came."),
         Column("n", INT, "So many."),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -100,4 +100,20 @@ class Selector(Protocol):
 
     def restore(self, state: Arrays) -> None:
         """Go on from a state; DataError if it is of another selector or version."""
+        ...
+
+
+@runtime_checkable
+class Joinable(Protocol):
+    """A selector that can take in what another one of its kind keeps."""
+
+    def join(
+        self,
+        kept: Samples,
+        marks: Float64[np.ndarray, "n q"],
+        theirs: Samples,
+        their_marks: Float64[np.ndarray, "m q"],
+        state: Arrays,
+    ) -> Choice:
+        """Decide on the samples of another, whose state is given."""
         ...

@@ -23,7 +23,7 @@ uniform sample, with u = 0 and a = 1 every cell has the same room.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numba
 import numpy as np
@@ -67,7 +67,7 @@ class PrioritySampler:
         uniform_share: float = 0.5,
         exponent: float = 1.0,
         half_life_s: float = np.inf,
-        rarest: float = 0.0,
+        rarest: float = 0.002,
         seed: int = 0,
     ) -> None:
         for name, share in (
@@ -109,9 +109,7 @@ class PrioritySampler:
         self._fade(new)
         cells = self.cells.of(new)
         before = self._counts.copy()
-        left = self._share_left(kept.time_s), self._share_left(new.time_s)
-        _count(self._counts, cells, left[1])
-        rate = self.rates()
+        _count(self._counts, cells, self._share_left(new.time_s))
         noted = np.empty((m, self.n_marks))
         noted[:, _CELL] = cells
         _draw(
@@ -121,15 +119,69 @@ class PrioritySampler:
             np.uint64(self._seed),
             noted,
         )
+        return self._settle(kept, marks, new, noted, before)
+
+    def join(
+        self,
+        kept: Samples,
+        marks: np.ndarray,
+        theirs: Samples,
+        their_marks: np.ndarray,
+        state: Arrays,
+    ) -> Choice:
+        """Take in what another sampler keeps, as if this one had seen its stream.
+
+        Args:
+            kept: what this one keeps.
+            marks: of these.
+            theirs: what the other keeps.
+            their_marks: of these.
+            state: of the other.
+
+        Returns:
+            What stays of both.
+
+        Raises:
+            DataError: the other is of other bins, or of another model.
+        """
+        self._check(state)
+        if len(kept) and int(state["version"]) != self._version:
+            message = (
+                f"expected a memory of model {self._version}, found one of "
+                f"{int(state['version'])}"
+            )
+            raise DataError(message, "let both be predicted by the same model first")
+        before, when_s = self._counts.copy(), float(state["now_s"])
+        now_s = max(self._now_s, when_s)
+        mine, other = (
+            counts * _left(now_s - then_s, self.half_life_s)
+            for counts, then_s in ((before, self._now_s), (state["counts"], when_s))
+        )
+        self._counts, self._now_s = mine + other, now_s
+        self._version = int(state["version"])
+        return self._settle(kept, marks, theirs, their_marks.copy(), before)
+
+    def _settle(
+        self,
+        kept: Samples,
+        marks: np.ndarray,
+        new: Samples,
+        noted: np.ndarray,
+        before: np.ndarray,
+    ) -> Choice:
+        """Keep the smallest keys of two sets that are counted."""
+        n, m = len(kept), len(new)
+        rate = self.rates()
         keys = np.empty(n + m)
-        _rank(marks, rate, left[0], keys[:n])
-        _rank(noted, rate, left[1], keys[n:])
+        _rank(marks, rate, self._share_left(kept.time_s), keys[:n])
+        _rank(noted, rate, self._share_left(new.time_s), keys[n:])
         tau = np.inf
         if n + m > self.capacity:
             tau = float(np.partition(keys, self.capacity)[self.capacity])
         is_in = keys < tau
         _tighten(marks, tau, keys[:n])
         _tighten(noted, tau, keys[n:])
+        cells = noted[:, _CELL].astype(np.int64)
         reasons = self._reasons(before, cells, rate, is_in[n:], tau=tau)
         return Choice(keep=is_in[:n], take=is_in[n:], marks=noted, reasons=reasons)
 
@@ -164,15 +216,18 @@ class PrioritySampler:
 
     def restore(self, state: Arrays) -> None:
         """Go on from a state; DataError if it is of other bins."""
+        self._check(state)
+        self._counts = np.array(state["counts"], np.float64)
+        self._now_s = float(state["now_s"])
+        self._version = int(state["version"])
+
+    def _check(self, state: Arrays) -> None:
         if state["counts"].shape != self._counts.shape:
             message = (
                 f"expected counts of {self.cells.n} cells, found "
                 f"{state['counts'].shape}"
             )
             raise DataError(message, "the state is of a memory with other bins")
-        self._counts = np.array(state["counts"], np.float64)
-        self._now_s = float(state["now_s"])
-        self._version = int(state["version"])
 
     def _recount(self, kept: Samples, marks: np.ndarray, new: Samples) -> None:
         """Count anew what is in memory when another model has looked at it.
@@ -190,16 +245,12 @@ class PrioritySampler:
     def _fade(self, new: Samples) -> None:
         """Let counts fade up to the last of the new samples."""
         last = float(new.time_s.max())
-        if np.isfinite(self._now_s) and last > self._now_s:
-            self._counts = self._counts * 0.5 ** (
-                (last - self._now_s) / self.half_life_s
-            )
+        if last > self._now_s:
+            self._counts = self._counts * _left(last - self._now_s, self.half_life_s)
         self._now_s = max(self._now_s, last)
 
     def _share_left(self, time_s: np.ndarray) -> np.ndarray:
-        if np.isinf(self.half_life_s):
-            return np.ones(len(time_s))
-        return 0.5 ** (np.maximum(self._now_s - time_s, 0) / self.half_life_s)
+        return _left(np.maximum(self._now_s - time_s, 0), self.half_life_s)
 
     def _reasons(
         self,
@@ -216,6 +267,13 @@ class PrioritySampler:
         kind = np.where(is_rare, Reason.RARE, Reason.DRAWN)
         kind[before == 0] = Reason.NEW_REGION
         return np.where(take, kind[cells], Reason.DROPPED).astype(np.int8)
+
+
+def _left(age_s: Any, half_life_s: float) -> Any:
+    """What is left of a count of that age."""
+    if np.isinf(half_life_s):
+        return np.ones(np.shape(age_s))
+    return 0.5 ** (age_s / half_life_s)
 
 
 _NUMBER, _LIMIT, _CELL = range(PrioritySampler.n_marks)
