@@ -56,6 +56,11 @@ TINY = {
     ),
     "accuracy.toml": ("data.n_scenes=3", 'encode=["jpeg:50"]', "judge.n_resamples=100"),
     "accuracy-coco.toml": ("data.n_images=3", "judge.n_resamples=100"),
+    "memory-analyse.toml": (
+        "viewing.n_days=2",
+        "viewing.n_streams=30",
+        "n_resamples=100",
+    ),
     "measure.toml": ("data.n_scenes=3", "judge.n_resamples=100", *NODES),
     "overhead.toml": ("data.n_scenes=3", "judge.n_resamples=100", *NODES),
     "network-compare.toml": (

@@ -294,6 +294,12 @@ KINDS: dict[str, Kind] = {
             extra="memory",
             needs=("numba", "torch"),
         ),
+        Kind(
+            name="memory.analyse",
+            summary="Compare ABR schemes by day, and see how their samples shift.",
+            extra="memory",
+            needs=("aiohttp", "numba", "scipy"),
+        ),
     )
 }
 

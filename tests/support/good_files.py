@@ -60,5 +60,7 @@ GOOD: tuple[bytes, ...] = (
     b"cwnd,in_flight,min_rtt,rtt,delivery_rate,buffer,cum_rebuf\n"
     b"1000000000,a=,0,1,abc,0,x,30000,0.98,10,0,20000,30000,150000,0.0,0.1\n"
     b"3000000000,a=,0,1,abc,180180,x,40000,0.97,10,0,20000,30000,150000,1.0,0.1\n",
+    b'7 {"abr_name": "fugu_feb", "abr": "puffer_ttp_cl", "cc": "bbr"}\n',
+    b"abr,day,ssim_db,variation_db,stall_s,play_s\na,1,12.5,0.5,1.5,100\n",
     b"CLIENT_RANDOM " + b"0" * 64 + b" " + b"1" * 96 + b"\n",
 )  # fmt: skip

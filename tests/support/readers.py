@@ -26,6 +26,7 @@ from midhaul.federation.serving.config import read_federation
 from midhaul.kinds import load_experiment
 from midhaul.memory.sources.puffer import read_day
 from midhaul.memory.sources.streams import PUFFER_DAYS, cellular_stream, puffer_stream
+from midhaul.memory.sources.viewings import read_schemes, read_viewings
 from midhaul.model import Link, Topology
 from midhaul.network.topology import (
     read_demands,
@@ -194,6 +195,8 @@ READERS: dict[str, Callable[[Path], object]] = {
     "sizes": read_sizes,
     "traffic matrix": read_matrix,
     "day of Puffer": lambda file: read_day(file, file),
+    "schemes": read_schemes,
+    "viewings": read_viewings,
     "stream of Puffer": partial(puffer_streams, n_periods=(1, 1)),
     "stream of downloads": partial(cellular_stream, shift="periodic"),
     "settings": partial(of_bytes, parse=_json_object),
@@ -208,6 +211,7 @@ SUFFIXES: dict[str, tuple[str, ...]] = {
     "flows": (".csv", ".parquet"),
     "starts": (".csv", ".parquet"),
     "day of Puffer": (".csv",),
+    "viewings": (".csv", ".parquet"),
     "stream of Puffer": (".parquet",),
     "stream of downloads": (".parquet",),
     "yolo names": (".yaml",),

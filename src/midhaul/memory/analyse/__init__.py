@@ -1,0 +1,1 @@
+"""Days of viewing: which ABR scheme stalls less, and how samples shift over days."""
