@@ -31,6 +31,7 @@ import numpy as np
 from midhaul.errors import ConfigError, DataError
 from midhaul.memory.selectors.base import Choice, Reason
 from midhaul.memory.selectors.cells import Cells
+from midhaul.memory.selectors.pool import check_state
 
 if TYPE_CHECKING:
     from jaxtyping import Float64, Int64
@@ -222,6 +223,7 @@ class PrioritySampler:
         self._version = int(state["version"])
 
     def _check(self, state: Arrays) -> None:
+        check_state(state, self.name, ("counts", "now_s", "version"))
         if state["counts"].shape != self._counts.shape:
             message = (
                 f"expected counts of {self.cells.n} cells, found "

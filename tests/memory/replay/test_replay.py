@@ -1,0 +1,152 @@
+"""Replays: a model is tested before it learns, runs resume, comparisons are paired."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+
+import midhaul
+from midhaul.errors import ConfigError, DataError
+from midhaul.memory.predictors.mlp import MlpPredictor, TrainSettings
+from midhaul.memory.replaying import Learner, replay
+from midhaul.memory.retraining.schedule import EveryPeriods, NeverAgain
+from midhaul.memory.samples import Samples
+from midhaul.memory.selectors.fifo import Fifo
+from midhaul.memory.selectors.priority import PrioritySampler
+from midhaul.memory.selectors.reservoir import Reservoir
+from midhaul.memory.sources.drawn_stream import drawn_stream
+
+if TYPE_CHECKING:
+    from midhaul.memory.replaying import PeriodResult
+    from midhaul.memory.retraining.base import RetrainRule
+    from midhaul.memory.selectors.base import Selector
+
+STREAM = drawn_stream(n_periods=4, n_sessions=6)
+LEARNER = Learner(predictor=MlpPredictor(STREAM.bins, TrainSettings(n_steps=30)))
+SMALL = {
+    "stream": {"kind": "drawn", "n_periods": 3, "n_sessions": 4},
+    "fit": {"n_steps": 10},
+    "n_seeds": 2,
+    "n_resamples": 100,
+    "jobs": 1,
+}
+
+
+def _replayed(
+    rule: RetrainRule, selector: Selector | None = None
+) -> list[PeriodResult]:
+    selector = selector or Reservoir(capacity=200)
+    return list(replay(STREAM.periods, STREAM.bins, selector, rule, LEARNER, seed=0))
+
+
+def test_a_period_is_tested_before_anything_of_it_is_learnt() -> None:
+    """The first period has no test; a model that never learns again is the first."""
+    found = _replayed(NeverAgain())
+    assert len(found[0].raw) == 0
+    assert [one.decision.retrain for one in found] == [True, False, False, False]
+    first = found[0].predictor
+    for one in found[1:]:
+        told = first.predict(one.test.x)
+        assert np.array_equal(told, one.test.prediction)
+        assert (one.test.model_version == 1).all()
+
+
+def test_what_is_in_memory_is_told_by_the_period_it_came_in() -> None:
+    """First in, first out leaves the last period only."""
+    found = _replayed(EveryPeriods(), Fifo(capacity=100))
+    assert found[-1].kept_of.tolist() == [0, 0, 0, 100]
+
+
+def test_samples_without_an_output_are_counted() -> None:
+    """They are left out of tests and of the memory, and said."""
+    period = STREAM.periods[0]
+    some = Samples.of(period.x, np.where(np.arange(len(period)) < 5, np.nan, period.y))
+    found = list(
+        replay(
+            (some, STREAM.periods[1]),
+            STREAM.bins,
+            Reservoir(capacity=50),
+            EveryPeriods(),
+            LEARNER,
+            seed=0,
+        )
+    )
+    assert found[0].n_dropped == 5
+    assert len(found[0].test) == len(period) - 5
+
+
+def test_a_memory_of_known_chances_restores_the_prior() -> None:
+    """What was kept more often is not expected more often for that."""
+    sampler = PrioritySampler(capacity=200, bins=STREAM.bins, uniform_share=0.1)
+    told = _replayed(EveryPeriods(), sampler)[-1]
+    plain = Learner(predictor=LEARNER.predictor, correction="none")
+    sampler = PrioritySampler(capacity=200, bins=STREAM.bins, uniform_share=0.1)
+    raw = list(
+        replay(STREAM.periods, STREAM.bins, sampler, EveryPeriods(), plain, seed=0)
+    )[-1]
+    true = told.is_slow.mean()
+    expected = [float((1 / (1 + np.exp(-one.odds))).mean()) for one in (told, raw)]
+    assert abs(expected[0] - true) < abs(expected[1] - true)
+
+
+def test_a_comparison_is_paired_and_shown(tmp_path: Path) -> None:
+    """Two memories: a summary, differences on the same clusters, and a report."""
+    run = midhaul.run({"kind": "memory.compare", **SMALL}, out=tmp_path)
+    rows = run.table("differences").to_pylist()
+    assert {row["configuration"] for row in rows} == {1, 2}
+    assert {row["n"] for row in rows} == {8}
+    summary = {
+        (row["configuration"], row["metric"]): row["value"]
+        for row in run.table("summary").to_pylist()
+    }
+    of_mean = [r for r in rows if r["metric"] == "smoothed_mean"]
+    for row in of_mean:
+        gap = summary[row["configuration"], "smoothed_mean"]
+        gap -= summary[0, "smoothed_mean"]
+        assert row["difference"] == pytest.approx(gap)
+    assert "Memory of priority" in Path(run.report().path).read_text()
+
+
+def test_a_resumed_run_keeps_what_it_has(tmp_path: Path) -> None:
+    """A repetition that was lost is made again, alike; the others stay."""
+    config = {"kind": "memory.replay", **SMALL}
+    run = midhaul.run(config, out=tmp_path)
+    before = run.table("scores").sort_by(
+        [("seed", "ascending"), ("cluster", "ascending"), ("score", "ascending")]
+    )
+    assert set(run.table("periods")["seed"].to_pylist()) == {0, 1}
+    again = midhaul.run(config, out=tmp_path / "again")
+    after = again.table("scores").sort_by(
+        [("seed", "ascending"), ("cluster", "ascending"), ("score", "ascending")]
+    )
+    assert sum(before["n"].to_pylist()) == sum(after["n"].to_pylist())
+    assert before["score"].to_pylist() == after["score"].to_pylist()
+
+
+@pytest.mark.parametrize(
+    ("told", "words"),
+    [
+        ({"memory": {"selector": "fifo", "sort": "bin"}}, "fifo has no sort"),
+        ({"memory": {"selector": "fiffo"}}, "selector"),
+        ({"memory": {"capacity": 0}}, "capacity"),
+        ({"retrain": {"rule": "always", "alpha": 0.1}}, "always has no alpha"),
+        ({"stream": {"kind": "cellular"}}, "needs file"),
+    ],
+)
+def test_mistakes_are_told_before_anything_is_done(
+    told: dict[str, Any], words: str, tmp_path: Path
+) -> None:
+    """Options of another selector or rule, unknown names, files that are missing."""
+    with pytest.raises(ConfigError, match=words):
+        midhaul.run({"kind": "memory.replay", **SMALL, **told}, out=tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_stream_that_cannot_be_read_is_told(tmp_path: Path) -> None:
+    """A file that is not there."""
+    stream = {"kind": "cellular", "file": tmp_path / "none.parquet"}
+    with pytest.raises(DataError, match=r"none\.parquet"):
+        midhaul.run({"kind": "memory.replay", **SMALL, "stream": stream}, out=tmp_path)
