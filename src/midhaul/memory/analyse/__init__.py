@@ -1,1 +1,7 @@
 """Days of viewing: which ABR scheme stalls less, and how samples shift over days."""
+
+from __future__ import annotations
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

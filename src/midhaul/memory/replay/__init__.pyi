@@ -1,0 +1,4 @@
+from .config import (
+    MemoryCompareConfig as MemoryCompareConfig,
+    MemoryReplayConfig as MemoryReplayConfig,
+)

@@ -1,0 +1,1 @@
+from .fugu import FUGU_BINS as FUGU_BINS
