@@ -130,12 +130,26 @@ def check_usable(samples: Samples) -> None:
         raise DataError(message, "ask a model first: samples.predicted(…)")
 
 
-def largest(rows: Float32[np.ndarray, "n d"]) -> tuple[np.ndarray, np.ndarray]:
-    """Which number of each row is the largest in size, and that number, negated."""
-    if not rows.shape[1]:
-        return np.zeros(len(rows), np.int64), np.zeros(len(rows), np.float32)
-    at = np.abs(rows).argmax(axis=1)
-    return at, -rows[np.arange(len(rows)), at]
+@njit(cache=True)
+def largest(
+    rows: Rows, first: Float32[np.ndarray, "a d"], second: Float32[np.ndarray, "b d"]
+) -> tuple[Rows, Float32[np.ndarray, " n"]]:
+    """Which number of each row is the first largest in size, and that, negated.
+
+    A row's number beyond one array is of the other.
+    """
+    at = np.zeros(len(rows), np.int64)
+    most = np.zeros(len(rows), np.float32)
+    for i in range(len(rows)):
+        is_first = rows[i] < len(first)
+        row = first[rows[i]] if is_first else second[rows[i] - len(first)]
+        size = np.float32(-1)
+        for j in range(len(row)):
+            if abs(row[j]) > size:
+                size = abs(row[j])
+                at[i] = j
+                most[i] = -row[j]
+    return at, most
 
 
 def _order(
@@ -157,7 +171,8 @@ def _order(
         tied = np.sort(order[is_tied])
         keys: list[np.ndarray] = []
         for name in ("x", "prediction"):
-            at, most = largest(_gathered(parts, name, rows[tied]))
+            both = getattr(parts[0], name), getattr(parts[-1], name)
+            at, most = largest(rows[tied], *both)
             keys += [most, at]
         order[is_tied] = tied[np.lexsort([*keys, first[tied]])]
     return order
@@ -170,23 +185,10 @@ def _bin_and_prediction(
 
     The bits of single-precision numbers of at least 0 rank as the numbers do.
     """
-    mode, most = largest(_gathered(parts, "prediction", rows))
+    mode, most = largest(rows, parts[0].prediction, parts[-1].prediction)
     bits = np.uint64(0xFFFFFFFF) - (-most).view(np.uint32).astype(np.uint64)
     n_modes = parts[0].prediction.shape[1]
     return ((at_bin * n_modes + mode).astype(np.uint64) << np.uint64(32)) | bits
-
-
-def _gathered(parts: Sequence[Samples], name: str, rows: Rows) -> np.ndarray:
-    first = getattr(parts[0], name)
-    if len(parts) == 1:
-        return first[rows]
-    second = getattr(parts[-1], name)
-    n = len(first)
-    found = np.empty((len(rows), first.shape[1]), first.dtype)
-    is_first = rows < n
-    found[is_first] = first[rows[is_first]]
-    found[~is_first] = second[rows[~is_first] - n]
-    return found
 
 
 @njit(cache=True)
