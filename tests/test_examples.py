@@ -24,6 +24,13 @@ LIVE = (
     "workload.n_curve_images=6",
     "workload.n_curve_sounds=12",
 )
+MEMORY = (
+    "stream.n_periods=3",
+    "stream.n_sessions=4",
+    "fit.n_steps=10",
+    "n_seeds=1",
+    "n_resamples=100",
+)
 TINY = {
     "deploy-allocate.toml": ("draw.n=6", "uplink_bps=[1e6]"),
     "deploy-live.toml": LIVE,
@@ -61,6 +68,8 @@ TINY = {
         "viewing.n_streams=30",
         "n_resamples=100",
     ),
+    "memory-compare.toml": MEMORY,
+    "memory-replay.toml": MEMORY,
     "measure.toml": ("data.n_scenes=3", "judge.n_resamples=100", *NODES),
     "overhead.toml": ("data.n_scenes=3", "judge.n_resamples=100", *NODES),
     "network-compare.toml": (

@@ -5,13 +5,18 @@ from __future__ import annotations
 import time
 from collections import Counter
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
 from midhaul.memory.replay import tables
 from midhaul.memory.replay.inputs import learner_of, rule_of, selector_of, stream_of
-from midhaul.memory.replay.metrics import METRICS, tested_of
+from midhaul.memory.replay.metrics import (
+    JUDGED,
+    METRICS,
+    tested_of,
+    verdict_sentence,
+)
 from midhaul.memory.replaying import replay as replay_stream
 from midhaul.memory.scores import recalibrated_loss
 from midhaul.runs.metric import summary_rows
@@ -19,8 +24,11 @@ from midhaul.runs.perform import n_jobs, parallel
 from midhaul.runs.summary import SUMMARY
 from midhaul.stats import known
 from midhaul.stats.bootstrap import paired_bootstrap
+from midhaul.stats.compare import holm
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     from midhaul.memory.replay.config import (
         MemoryCompareConfig,
         MemoryReplayConfig,
@@ -59,7 +67,10 @@ def compare(config: MemoryCompareConfig, run: Run, progress: Progress) -> None:
         for number, one in enumerate(found[1:], 1)
         for row in _differences(number, found[0], one, config, rng)
     ]
+    _judge(rows)
     run.write(tables.DIFFERENCES, rows, part=0)
+    if rows:
+        run.note(verdict_sentence(found[0].name, _results(rows, found)))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -254,7 +265,7 @@ def _sum_up(config: SeveralMemoriesConfig, run: Run) -> list[TestedScores]:
 
 
 _WORK = """
-    SELECT configuration, sum(retrained::INT) / count(DISTINCT seed) AS n_retrained,
+    SELECT configuration, sum(retrained::INT)::DOUBLE / count(DISTINCT seed) AS n_retrained,
     sum(took_s) / count(DISTINCT seed) AS took_s FROM periods GROUP BY 1
 """
 
@@ -288,6 +299,42 @@ def _differences(
             }
         )
     return rows
+
+
+def _judge(rows: list[Row]) -> None:
+    """Say of each difference what it is, corrected for all that are compared."""
+    judged = [row for row in rows if row["metric"] in JUDGED]
+    others = [row for row in rows if row["metric"] not in JUDGED]
+    for several in (judged, others):
+        p_values = [_float(row["p_value"]) for row in several]
+        for row, p_value in zip(several, holm(p_values), strict=True):
+            row["result"] = "equal"
+            if p_value < _LEVEL:
+                is_above = _float(row["difference"]) > 0
+                is_better = is_above == (METRICS[str(row["metric"])].better == "higher")
+                row["result"] = "better" if is_better else "worse"
+
+
+_LEVEL = 0.05
+
+
+def _float(value: object) -> float:
+    return float("nan") if value is None else float(cast("float", value))
+
+
+def _results(
+    rows: Sequence[Mapping[str, object]], found: Sequence[TestedScores]
+) -> dict[str, dict[str, str]]:
+    """The results of what is judged, by configuration."""
+    return {
+        one.name: {
+            str(row["metric"]): str(row["result"])
+            for row in rows
+            if row["configuration"] == number and row["metric"] in JUDGED
+        }
+        for number, one in enumerate(found)
+        if number
+    }
 
 
 def _share(a: Statistic, b: Statistic) -> Statistic:

@@ -12,6 +12,8 @@ from midhaul.runs.metric import declare, metric_table
 from midhaul.stats.statistics import mean_statistic, quantile_statistic, ratio_statistic
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     from jaxtyping import Bool, Float64, Int64
 
     from midhaul.model.estimate import MetricSamples, Statistic
@@ -46,6 +48,33 @@ METRICS = declare(
 """All metrics of the kinds, in the order of the summary."""
 
 _QUANTILES = {"median": 0.5, "p1": 0.01, "p01": 0.001}
+
+
+JUDGED = {"smoothed_mean": "the mean", "smoothed_p1": "P1"} | {
+    "slow_loss": "the slow event"
+}
+"""What memories are told apart by, in words."""
+
+
+def verdict_sentence(first: str, results: Mapping[str, Mapping[str, str]]) -> str:
+    """Who is better or worse than the first, and in what, for people.
+
+    ``results`` has better, worse or equal of each metric, by configuration.
+    """
+    said: list[str] = []
+    for name, of_metric in results.items():
+        words = {
+            result: [JUDGED[metric] for metric, r in of_metric.items() if r == result]
+            for result in ("better", "worse")
+        }
+        parts = [f"{r} in {_and(what)}" for r, what in words.items() if what]
+        said.append(f"{name} is {', '.join(parts) or 'equal'}")
+    return f"Against {first}: {'; '.join(said)}."
+
+
+def _and(words: Sequence[str]) -> str:
+    *rest, last = words
+    return f"{', '.join(rest)} and {last}" if rest else last
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

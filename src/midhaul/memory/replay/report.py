@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from midhaul.report import Page
+    from midhaul.report.page import Tone
     from midhaul.runs.run import Run
 
 _WANTED = (
@@ -30,6 +31,7 @@ _WANTED = (
     ("P1 of log scores", "smoothed_p1"),
     ("Slow event", "slow_loss"),
 )
+_TONES: dict[str, Tone] = {"better": "good", "worse": "bad"}
 _HEADINGS = {
     "smoothed_mean": "mean",
     "smoothed_median": "median",
@@ -72,7 +74,7 @@ def _overview(view: View) -> PageSection:
 
 
 def _against_first(view: View) -> DataTable | str:
-    """Each configuration against the first, and whether its interval leaves out 0."""
+    """Each configuration against the first, and where the difference is no chance."""
     rows = view.rows(tables.DIFFERENCES)
     if not rows:
         return ""
@@ -91,7 +93,8 @@ def _against_first(view: View) -> DataTable | str:
         ),
         caption="Differences on the same clusters with 95 % intervals: log scores "
         "minus the first's (above 0 is better), and the slow event's loss as a share "
-        "(below 0 is better). Coloured where the interval leaves out 0.",
+        "(below 0 is better). Coloured where it is no chance, corrected for all that "
+        "are compared.",
     )
 
 
@@ -107,9 +110,7 @@ def _difference(row: Mapping[str, Any] | None, metric: str) -> Cell | str:
     said = f"{text(row['difference'])}{unit}"
     if row["low"] is None:
         return said
-    tone = ""
-    if row["low"] > 0 or row["high"] < 0:
-        tone = "good" if (row["low"] > 0) != is_loss else "bad"
+    tone = _TONES.get(row["result"], "")
     interval = f"{text(row['low'])} to {text(row['high'])}"
     return Cell(text=said, order=row["difference"], note=interval, tone=tone)
 
@@ -149,7 +150,7 @@ def _fronts(view: View) -> list[Figure]:
 
 _PERIODS = """
     SELECT configuration, period, avg(smoothed_mean) AS mean, avg(smoothed_p1) AS p1,
-    sum(retrained::INT) AS retrained, count(*) AS n, avg(value) AS value,
+    sum(retrained::INT)::BIGINT AS retrained, count(*) AS n, avg(value) AS value,
     min(p_value) AS p_value, avg(threshold) AS threshold, avg(n_kept) AS n_kept,
     avg(took_s) AS took_s, min(why) AS why
     FROM periods GROUP BY ALL ORDER BY configuration, period

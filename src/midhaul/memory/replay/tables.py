@@ -100,7 +100,12 @@ DIFFERENCES = Table(
         Column("difference", FLOAT, "Of slow_loss a share of the first; else minus."),
         Column("low", FLOAT, "Lower end of its 95 % interval."),
         Column("high", FLOAT, "Upper end of it."),
-        Column("p_value", FLOAT, "That there is none; not corrected."),
+        Column("p_value", FLOAT, "That there is none."),
+        Column(
+            "result",
+            STRING,
+            "better, worse or equal: p values corrected for all that the run compares.",
+        ),
         Column("n", INT32, "Clusters."),
     ),
 )
