@@ -26,6 +26,8 @@ from midhaul.federation.serving.config import read_federation
 from midhaul.kinds import load_experiment
 from midhaul.memory.sources.puffer import read_day
 from midhaul.memory.sources.streams import PUFFER_DAYS, cellular_stream, puffer_stream
+from midhaul.memory.sources.table import SampleColumns, read_samples, table_stream
+from midhaul.memory.sources.traffic import traffic_stream
 from midhaul.memory.sources.viewings import read_schemes, read_viewings
 from midhaul.model import Link, Topology
 from midhaul.network.topology import (
@@ -145,6 +147,14 @@ def puffer_streams(file: Path, *, n_periods: tuple[int, int]) -> None:
     puffer_stream(folder, n_periods=n_periods)
 
 
+def flows_of_runs(file: Path, *, pattern: Any) -> None:
+    """Runs of a simulated network, of which the table of flows is read."""
+    folder = file.parent / "run" / "tables" / "flows"
+    folder.mkdir(parents=True, exist_ok=True)
+    put(file, folder / "part-0000.parquet")
+    traffic_stream([file.parent / "run"] * 3, pattern=pattern)
+
+
 _TWO_NODES = Topology(nodes=("a", "b"), links=(Link(source="a", target="b"),))
 
 READERS: dict[str, Callable[[Path], object]] = {
@@ -195,6 +205,11 @@ READERS: dict[str, Callable[[Path], object]] = {
     "sizes": read_sizes,
     "traffic matrix": read_matrix,
     "day of Puffer": lambda file: read_day(file, file),
+    "samples": read_samples,
+    "samples in a table": partial(
+        table_stream, columns=SampleColumns(x=("size_bytes",), y="start_ns")
+    ),
+    "flows as samples": partial(flows_of_runs, pattern="periodic"),
     "schemes": read_schemes,
     "viewings": read_viewings,
     "stream of Puffer": partial(puffer_streams, n_periods=(1, 1)),
@@ -212,6 +227,8 @@ SUFFIXES: dict[str, tuple[str, ...]] = {
     "starts": (".csv", ".parquet"),
     "day of Puffer": (".csv",),
     "viewings": (".csv", ".parquet"),
+    "samples": (".parquet",),
+    "samples in a table": (".csv", ".parquet"),
     "stream of Puffer": (".parquet",),
     "stream of downloads": (".parquet",),
     "yolo names": (".yaml",),

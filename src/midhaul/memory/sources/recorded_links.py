@@ -23,6 +23,15 @@ if TYPE_CHECKING:
 
     from jaxtyping import Float64
 
+RECORDED_RATES_BPS = {
+    "4G": (2e6, 4e6, 8e6, 12e6, 16e6, 20e6),
+    "5G": (20e6, 40e6, 60e6, 80e6, 110e6, 160e6, 320e6),
+}
+"""Bitrates of the video that was downloaded over each radio."""
+
+RECORDED_CHUNK_S = 1.001
+"""How long a chunk of it played."""
+
 _BITS_PER_MB = 8e6
 _LEAST_S = 0.0005
 
