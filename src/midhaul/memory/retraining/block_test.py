@@ -79,8 +79,8 @@ class BlockTest:
         alpha: float = 0.05,
         n_periods: int = 10,
         n_known: int = 8,
-        most_groups: int = 512,
-        n_permutations: int = 1999,
+        most_groups: int = 256,
+        n_permutations: int = 1199,
     ) -> None:
         if not 0 < alpha < 1 or min(n_periods, n_known, most_groups) < 1:
             message = (

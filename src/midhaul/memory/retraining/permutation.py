@@ -64,7 +64,7 @@ def permutation_test(
     rng: np.random.Generator,
     *,
     likes: Int64[np.ndarray, " c"],
-    n_permutations: int = 1999,
+    n_permutations: int = 1199,
     level: float = 0.005,
 ) -> Permuted:
     """Compare groups that came since with those before.
@@ -93,7 +93,7 @@ def permutation_test(
         at = (sides @ weight)[:, None]
         # Excesses sum to zero, so that the other side has minus the sum of this one.
         difference = (sides @ scaled) * (1 / at + 1 / (weight.sum() - at))
-        return (difference.astype(np.float64) ** 2).sum(axis=1)
+        return np.square(difference).sum(axis=1, dtype=np.float64)
 
     is_new = np.zeros((1, len(counts)), np.float32)
     is_new[0, reference.n :] = 1
