@@ -8,15 +8,16 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 
 from midhaul.errors import ConfigError, DataError
+from midhaul.memory.late_labels import matches
 from midhaul.memory.retraining.base import Situation
 from midhaul.memory.samples import Samples
-from midhaul.memory.selectors.base import Joinable
+from midhaul.memory.selectors.base import Joinable, Relabelling
 from midhaul.model.display import Display, Shown, counted
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from jaxtyping import Bool, Int8
+    from jaxtyping import Bool, Float64, Int8, Int64
 
     from midhaul.memory.predictors.base import Predictor
     from midhaul.memory.retraining.base import Decision, RetrainRule
@@ -132,6 +133,38 @@ class SampleMemory(Shown):
         kept = self.get()
         weights = self.selector.weights(kept, self._marks[: self._n])
         return None if weights is None else replace(kept, weight=weights * kept.weight)
+
+    def label(
+        self,
+        time_s: Float64[np.ndarray, " m"],
+        group: Int64[np.ndarray, " m"],
+        y: Float64[np.ndarray, " m"],
+    ) -> Bool[np.ndarray, " m"]:
+        """Hear outputs of samples that were offered without, or with other ones.
+
+        Args:
+            time_s: of the samples.
+            group: of the samples.
+            y: their outputs.
+
+        Returns:
+            True for each label whose sample is in memory.
+
+        Raises:
+            DataError: an output is no finite number.
+        """
+        found = np.zeros(len(y), np.bool_)
+        if not np.isfinite(y).all():
+            at = int((~np.isfinite(y)).argmax())
+            message = f"y of label {at}: expected a finite output, found {y[at]}"
+            raise DataError(message, "label samples when their output is known")
+        kept = self.get()
+        rows, labels = matches(kept, time_s, group)
+        kept.y[rows] = y[labels]
+        if len(rows) and isinstance(self.selector, Relabelling):
+            self.selector.relabel(kept, self._marks[: self._n], rows)
+        found[labels] = True
+        return found
 
     def merge(self, other: SampleMemory) -> None:
         """Take in what another memory keeps, as if this one had seen its stream too.

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     import numpy as np
-    from jaxtyping import Bool, Float64, Int8
+    from jaxtyping import Bool, Float64, Int8, Int64
 
     from midhaul.memory.samples import Samples
 
@@ -116,4 +116,18 @@ class Joinable(Protocol):
         state: Arrays,
     ) -> Choice:
         """Decide on the samples of another, whose state is given."""
+        ...
+
+
+@runtime_checkable
+class Relabelling(Protocol):
+    """A selector whose marks depend on outputs, which may come after the sample."""
+
+    def relabel(
+        self,
+        kept: Samples,
+        marks: Float64[np.ndarray, "n q"],
+        rows: Int64[np.ndarray, " r"],
+    ) -> None:
+        """Hear that outputs of some rows in memory are known, or are others, now."""
         ...
