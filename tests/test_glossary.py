@@ -24,8 +24,9 @@ FOLDERS = {
     "Federation": "federation",
     "Packets": "captures",
     "Network": "network",
+    "Memory": "memory",
 }
-"""The code of each heading of the glossary; what is not built yet has none."""
+"""The code of each heading of the glossary."""
 PAGES = {
     "What is judged": "Vision",
     "What is measured": "Testbed",
@@ -34,6 +35,7 @@ PAGES = {
     "What happens": "Deploy",
     "Who is asked": "Federation",
     "What flows": "Network",
+    "What is kept": "Memory",
 }
 """Whose words the explanations below each heading of their index use."""
 

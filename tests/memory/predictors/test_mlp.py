@@ -13,7 +13,7 @@ from midhaul.memory.predictors.mlp import WAYS, MlpPredictor, TrainSettings
 from midhaul.memory.predictors.onnx_net import OnnxPredictor
 from midhaul.memory.predictors.restored import restored
 from midhaul.memory.samples import Bins, Samples
-from midhaul.memory.selectors.cells import Cells
+from midhaul.memory.cells import Cells
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from midhaul.errors import ConfigError, DataError
+from midhaul.errors import ConfigError
 from midhaul.memory.retraining.base import Decision, Situation
 from midhaul.memory.retraining.catalogue import RULES
 from midhaul.memory.retraining.checks import RuleClaims, check_rule, check_situations
@@ -60,7 +60,7 @@ def worth(cost: float = 0.05) -> WorthIt:
     return WorthIt(LossRule(share=0.05), Frequencies(), RetrainingCost(cost=cost))
 
 
-@pytest.mark.parametrize("name", sorted(set(RULES) - {"coverage"}))
+@pytest.mark.parametrize("name", sorted(RULES))
 def test_rules_pass_the_suite(name: str) -> None:
     """Each by the name that configs use."""
     check_rule(lambda: RULES.called(name, **TOLD.get(name, {})), BINS, CLAIMS.get(name))
@@ -159,17 +159,6 @@ def test_the_coverage_rule_compares_the_increase_with_its_threshold() -> None:
     assert same.value == pytest.approx(0, abs=1e-6)
     few = replace(now.new, y=np.full(len(now.new), 3.0))
     assert rule.decide(replace(now, memory=few)).retrain
-
-
-def test_the_coverage_rule_keeps_what_a_rule_promises() -> None:
-    """It looks at the memory, so that a period without anything is none of its."""
-    rule = RULES.called("coverage", batch_size=16)
-    first, second = check_situations(BINS)[:2]
-    assert rule.decide(first).retrain
-    rule.restore(rule.state())
-    assert rule.decide(second) == rule.decide(second)
-    with pytest.raises(DataError, match="state of coverage"):
-        rule.restore({"other": np.zeros(1)})
 
 
 def situation(y: np.ndarray, trained_y: np.ndarray) -> Situation:

@@ -67,9 +67,14 @@ CLAIMS = {
     "confidence": SelectorClaims(needs_prediction=True),
     "lars": SelectorClaims(needs_output=True, needs_prediction=True),
     "jtt": SelectorClaims(estimates_stream=False),
+    "coverage": SelectorClaims(
+        needs_output=True, needs_prediction=True, fills=False, least_capacity=2
+    ),
+    "coverage-random": SelectorClaims(
+        needs_output=True, needs_prediction=True, fills=False, least_capacity=20
+    ),
+    "priority": SelectorClaims(needs_prediction=True),
 }
-ELSEWHERE = {"priority", "coverage"}
-"""Held to the suite beside their own tests."""
 
 
 def make(name: str, **told: Any) -> Callable[[int], Any]:
@@ -79,11 +84,12 @@ def make(name: str, **told: Any) -> Callable[[int], Any]:
     )
 
 
-@pytest.mark.parametrize("name", sorted(set(SELECTORS) - ELSEWHERE))
+@pytest.mark.parametrize("name", sorted(SELECTORS))
 def test_selectors_pass_the_suite(name: str) -> None:
     """Each by the name that configs use, and that is the name it says it has."""
-    assert make(name)(3).name == name
-    check_selector(make(name), BINS, CLAIMS.get(name))
+    told = {"batch_size": 2} if name.startswith("coverage") else {}
+    assert make(name, **told)(40).name == name
+    check_selector(make(name, **told), BINS, CLAIMS.get(name))
 
 
 class Greedy(Fifo):

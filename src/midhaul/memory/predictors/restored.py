@@ -7,7 +7,7 @@ samples that the model looks at alike, ``p(bin) ∝ p_memory(bin) · f(bin)`` wi
 sum of the weights of that bin over the number of its samples.
 
 1. What a model looks at alike are predictions of the same mode and level of entropy
-   (:mod:`midhaul.memory.selectors.cells`); the papers have one factor for all inputs.
+   (:mod:`midhaul.memory.cells`); the papers have one factor for all inputs.
 2. Where few samples of a bin are kept, its factor is drawn towards that of the whole
    bin, as if ``n_prior`` samples said so.
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from midhaul.memory.predictors.base import Predictor
     from midhaul.memory.samples import Samples
-    from midhaul.memory.selectors.cells import Cells
+    from midhaul.memory.cells import Cells
 
 N_PRIOR = 20.0
 

@@ -82,7 +82,10 @@ class SampleMemoryConfig(Section):
         None, "Of priority: how much rarer cells are preferred.", ge=0, le=1
     )
     half_life_s: float | None = setting(
-        None, "Time after which a sample counts half; never if not said.", gt=0
+        None,
+        "Time after which a sample counts half; never if not said, and "
+        "reservoir-half-life must be told.",
+        gt=0,
     )
     rarest: float | None = setting(
         None, "Of priority: share below which no output is rarer.", ge=0, le=1
@@ -97,6 +100,9 @@ class SampleMemoryConfig(Section):
     )
     forget: float | None = setting(
         None, "Share of the memory that is forgotten at each period.", ge=0, lt=1
+    )
+    random_fraction: float | None = setting(
+        None, "Of coverage-random: share that is drawn uniformly.", gt=0, lt=1
     )
     upscale: float | None = setting(
         None, "Of jtt: how often a misclassified sample counts.", gt=0
@@ -121,6 +127,9 @@ class SampleMemoryConfig(Section):
         if strange:
             message = f"{self.selector} has no {' and no '.join(strange)}"
             raise ValueError(message)
+        if self.selector == "reservoir-half-life" and self.half_life_s is None:
+            message = "reservoir-half-life needs half_life_s"
+            raise ValueError(message)
         return self
 
 
@@ -134,6 +143,7 @@ _TOLD = (
     "temperature",
     "sort",
     "forget",
+    "random_fraction",
     "upscale",
 )
 

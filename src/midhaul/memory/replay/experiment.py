@@ -19,6 +19,7 @@ from midhaul.memory.replay.metrics import (
 )
 from midhaul.memory.replaying import replay as replay_stream
 from midhaul.memory.scores import recalibrated_loss
+from midhaul.model import Tally
 from midhaul.runs.metric import summary_rows
 from midhaul.runs.perform import n_jobs, parallel
 from midhaul.runs.summary import SUMMARY
@@ -141,18 +142,21 @@ def _repetition(one: _Repetition) -> tuple[list[Row], ...]:
     periods: list[Row] = []
     kept: list[Row] = []
     tested: list[PeriodResult] = []
-    began = time.process_time()
+    selector = selector_of(memory, stream.bins, learner, seed)
+    began, n_before = time.process_time(), 0
     for found in replay_stream(
         stream.periods,
         stream.bins,
-        selector_of(memory, stream.bins, learner, seed),
+        selector,
         rule_of(rule, stream.bins, learner),
         learner,
         seed=seed,
     ):
         now = time.process_time()
-        periods.append(key | _period_row(found, now - began))
-        began = now
+        n_remainder = int(getattr(selector, "n_remainder_dropped", 0))
+        row = {"n_remainder": n_remainder - n_before, "took_s": now - began}
+        periods.append(key | _period_row(found) | row)
+        began, n_before = now, n_remainder
         kept += [
             key | {"period": found.period, "came_in": came_in, "n": int(n)}
             for came_in, n in enumerate(found.kept_of)
@@ -161,7 +165,7 @@ def _repetition(one: _Repetition) -> tuple[list[Row], ...]:
     return periods, kept, _score_rows(key, tested), _slow_rows(key, tested)
 
 
-def _period_row(found: PeriodResult, took_s: float) -> Row:
+def _period_row(found: PeriodResult) -> Row:
     said = found.decision
     is_tested = len(found.raw) > 0
     slow = found.raw[found.is_slow]
@@ -182,7 +186,6 @@ def _period_row(found: PeriodResult, took_s: float) -> Row:
         "p_value": known(said.p_value),
         "why": said.why,
         "n_kept": int(found.kept_of.sum()),
-        "took_s": took_s,
     }
 
 
@@ -248,8 +251,36 @@ def _slow_rows(key: Row, tested: list[PeriodResult]) -> list[Row]:
     ]
 
 
+def _tally(run: Run) -> None:
+    """Count what was left out of all repetitions into the verdict."""
+    (row,) = run.sql(
+        "SELECT sum(n)::BIGINT AS n, sum(n_dropped)::BIGINT AS dropped, "
+        "sum(n_remainder)::BIGINT AS remainder FROM periods"
+    ).to_pylist()
+    run.tally(
+        Tally(
+            what="samples had no output and were neither learnt from nor tested",
+            n=row["dropped"],
+            of=row["n"] + row["dropped"],
+            max_share=_MAX_UNKNOWN,
+            advice="Bring the outputs, or leave these samples out on purpose.",
+        ),
+        Tally(
+            what="samples filled no batch, and a selector of batches dropped them",
+            n=row["remainder"],
+            of=row["n"],
+            max_share=1.0,
+            advice="It is the seed's way; smaller batches drop fewer.",
+        ),
+    )
+
+
+_MAX_UNKNOWN = 0.05
+
+
 def _sum_up(config: SeveralMemoriesConfig, run: Run) -> list[TestedScores]:
     """Write the summary; what was tested of each configuration."""
+    _tally(run)
     found = tested_of(run)
     rng = np.random.default_rng([config.seed, 61])
     means = {int(row["configuration"]): row for row in run.sql(_WORK).to_pylist()}

@@ -67,6 +67,7 @@ def selector_of(
         "capacity": config.capacity,
         "bins": bins,
         "seed": seed,
+        "slow_from": learner.slow_from,
         "predictors": (learner.predictor,) * config.members,
     }
     return cast("Selector", SELECTORS.called(config.selector, **told))

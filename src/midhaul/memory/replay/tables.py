@@ -31,6 +31,7 @@ PERIODS = Table(
         _PERIOD,
         Column("n", INT, "Samples with an output."),
         Column("n_dropped", INT, "Samples without one."),
+        Column("n_remainder", INT, "Samples that a selector of batches had to drop."),
         Column("mean", FLOAT, "Mean log score; null before the first training."),
         Column("median", FLOAT, "Median of it."),
         Column("p1", FLOAT, "1st percentile of it."),

@@ -2,7 +2,7 @@
 
 At the end of a period it asks whether its sessions are like those that the present
 model knows, in which cells their samples lie: output bin, and output bin × predicted
-mode × entropy (:mod:`midhaul.memory.selectors.cells`). What it keeps are counts of
+mode × entropy (:mod:`midhaul.memory.cells`). What it keeps are counts of
 cells session by session (:mod:`midhaul.memory.retraining.group_counts`), what decides
 is a permutation of whole sessions (:mod:`midhaul.memory.retraining.permutation`).
 
@@ -39,7 +39,7 @@ from midhaul.memory.retraining.base import Decision
 from midhaul.memory.retraining.group_counts import NO_GROUPS, GroupCounts
 from midhaul.memory.retraining.permutation import permutation_test
 from midhaul.memory.retraining.schedule import FIRST
-from midhaul.memory.selectors.cells import N_LEVELS, Cells
+from midhaul.memory.cells import N_LEVELS, Cells
 from midhaul.memory.selectors.pool import check_state
 
 if TYPE_CHECKING:

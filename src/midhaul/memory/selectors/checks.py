@@ -28,7 +28,8 @@ if TYPE_CHECKING:
     MakeSelector = Callable[[int], Selector]
     """A new one of that capacity."""
 
-_CAPACITIES = (1, 7, 40)
+_SMALL = 7
+_CAPACITIES = (1, _SMALL, 40)
 _OFFERS = (3, 1, 0, 50, 7, 120, 1)
 """Samples of each offer: fewer than there is room for, none, more than the capacity."""
 _GROUP = 5
@@ -42,12 +43,14 @@ class SelectorClaims:
     """What a selector promises, so that it is held to no more and no less.
 
     Attributes:
+        least_capacity: below which it cannot be made.
         fills: true where it keeps everything while there is room.
         needs_output: true where samples whose output is not known are refused.
         needs_prediction: true where samples that no model has seen are refused.
         estimates_stream: true where its weights, if it has them, sum to the stream.
     """
 
+    least_capacity: int = 1
     fills: bool = True
     needs_output: bool = False
     needs_prediction: bool = False
@@ -90,10 +93,10 @@ def check_selector(
         ValueError: it does not keep what a selector promises.
     """
     claims = claims or SelectorClaims()
-    for capacity in _CAPACITIES:
+    for capacity in sorted({max(c, claims.least_capacity) for c in _CAPACITIES}):
         _check_capacity(make, capacity, bins, claims)
         _check_state(make, capacity, bins)
-    _check_odd_offers(make, bins)
+    _check_odd_offers(make, bins, max(_SMALL, claims.least_capacity))
     _check_what_is_missing(make, bins, claims)
     _check_weights(make, bins, claims)
 
@@ -231,19 +234,19 @@ def _check_state(make: MakeSelector, capacity: int, bins: Bins) -> None:
     raise ValueError(message)
 
 
-def _check_odd_offers(make: MakeSelector, bins: Bins) -> None:
+def _check_odd_offers(make: MakeSelector, bins: Bins, capacity: int) -> None:
     """Duplicates, one sample at a time, and a clock that goes backwards."""
     (some,) = check_stream(bins, (30,), seed=2)
-    followed = _Followed(make(7))
+    followed = _Followed(make(capacity))
     for _ in range(3):
         followed.offer(some)
-    one_by_one = _Followed(make(7))
+    one_by_one = _Followed(make(capacity))
     for row in range(len(some)):
         one_by_one.offer(some.take(slice(row, row + 1)))
-    backwards = _Followed(make(7))
+    backwards = _Followed(make(capacity))
     backwards.offer(some)
     backwards.offer(replace(some, time_s=some.time_s - 1e4))
-    alike = _Followed(make(7))
+    alike = _Followed(make(capacity))
     alike.offer(some.take(np.zeros(30, np.int64)))
     alike.offer(some)
 
@@ -260,7 +263,7 @@ def _check_what_is_missing(
         (replace(some, y=y), claims.needs_output, "outputs"),
         (bare, claims.needs_prediction, "predictions"),
     ):
-        followed = _Followed(make(7))
+        followed = _Followed(make(max(_SMALL, claims.least_capacity)))
         try:
             followed.offer(new)
         except DataError:
@@ -275,7 +278,7 @@ def _check_what_is_missing(
 
 def _check_weights(make: MakeSelector, bins: Bins, claims: SelectorClaims) -> None:
     """None, or one for each sample; on average they count the stream, bin by bin."""
-    offers, capacity = (10, 25, 0, 30, 25), 12
+    offers, capacity = (10, 25, 0, 30, 25), max(12, claims.least_capacity)
     sums = np.zeros((_N_STREAMS, 2))
     for seed in range(_N_STREAMS):
         memory = SampleMemory(make(capacity), bins, seed=seed)

@@ -1,17 +1,16 @@
 """Priority sampling by density: rare cells are kept more often, by a known chance.
 
 Duffield, Lund and Thorup, "Priority sampling for estimation of arbitrary subset sums",
-J. ACM 54 (2007), in the form of Ohlsson's sequential Poisson sampling (1998): a sample
-has a number E of the exponential distribution and a rate r; those with the smallest
-E / r stay. The smallest of the others, tau, makes the chance of each that stays
-``1 - exp(-tau r)``, independent of the rest, so its inverse weighs it without bias.
+J. ACM 54 (2007): a sample has a number U between 0 and 1 and a
+rate r; those with the smallest U / r stay. The smallest of the others, tau, makes the
+chance of each that stays ``min(1, tau r)``, so its inverse weighs it without bias.
 
 The rate mixes a uniform share u with the inverse density of cells
-(:mod:`midhaul.memory.selectors.cells`): of n samples so far, n_c of them in cell c,
+(:mod:`midhaul.memory.cells`): of n samples so far, n_c of them in cell c,
 ``r_c = u / n + (1 - u) n_c^-a / sum over cells of n_c^(1 - a)``. With u = 1 it is a
 uniform sample, with u = 0 and a = 1 every cell has the same room.
 
-1. E is a hash of the sample, not a random number. So whoever sees the same stream in
+1. U is a hash of the sample, not a random number. So whoever sees the same stream in
    parts, in another order or on several gateways keeps the same samples, and a memory
    that was started again goes on as if nothing had happened.
 2. A sample's chance is that of the tightest moment since it came: its mark ``limit`` is
@@ -23,18 +22,18 @@ uniform sample, with u = 0 and a = 1 every cell has the same room.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numba
 import numpy as np
 
 from midhaul.errors import ConfigError, DataError
+from midhaul.memory.cells import Cells, cell_of, level_limits
 from midhaul.memory.selectors.base import Choice, Reason
-from midhaul.memory.selectors.cells import Cells
 from midhaul.memory.selectors.pool import check_state
 
 if TYPE_CHECKING:
-    from jaxtyping import Float64, Int64
+    from jaxtyping import Bool, Float32, Float64, Int8, Int64
 
     from midhaul.memory.samples import Bins, Samples
     from midhaul.memory.selectors.base import Arrays
@@ -106,19 +105,20 @@ class PrioritySampler:
         n, m = len(kept), len(new)
         if not m:
             return _nothing(n)
+        self.cells.check(new)
         self._recount(kept, marks, new)
         self._fade(new)
-        cells = self.cells.of(new)
         before = self._counts.copy()
-        _count(self._counts, cells, self._share_left(new.time_s))
         noted = np.empty((m, self.n_marks))
-        noted[:, _CELL] = cells
-        _draw(
+        _note(
+            *self.cells.arrays(new),
             np.ascontiguousarray(new.x).view(np.uint32),
-            new.time_s.view(np.uint64),
+            new.time_s,
             new.group,
             np.uint64(self._seed),
+            self._age,
             noted,
+            self._counts,
         )
         return self._settle(kept, marks, new, noted, before)
 
@@ -155,7 +155,7 @@ class PrioritySampler:
         before, when_s = self._counts.copy(), float(state["now_s"])
         now_s = max(self._now_s, when_s)
         mine, other = (
-            counts * _left(now_s - then_s, self.half_life_s)
+            counts * _left(then_s, (now_s, self.half_life_s))
             for counts, then_s in ((before, self._now_s), (state["counts"], when_s))
         )
         self._counts, self._now_s = mine + other, now_s
@@ -174,16 +174,18 @@ class PrioritySampler:
         n, m = len(kept), len(new)
         rate = self.rates()
         keys = np.empty(n + m)
-        _rank(marks, rate, self._share_left(kept.time_s), keys[:n])
-        _rank(noted, rate, self._share_left(new.time_s), keys[n:])
+        sets = ((marks, kept.time_s, slice(0, n)), (noted, new.time_s, slice(n, n + m)))
+        for rows, time_s, at in sets:
+            _rank(rows, rate, time_s, self._age, keys[at])
         tau = np.inf
         if n + m > self.capacity:
-            tau = float(np.partition(keys, self.capacity)[self.capacity])
-        is_in = keys < tau
-        _tighten(marks, tau, keys[:n])
-        _tighten(noted, tau, keys[n:])
-        cells = noted[:, _CELL].astype(np.int64)
-        reasons = self._reasons(before, cells, rate, is_in[n:], tau=tau)
+            keys.partition(self.capacity)
+            tau = float(keys[self.capacity])
+        is_in = np.empty(n + m, np.bool_)
+        for rows, time_s, at in sets:
+            _decide(rows, rate, time_s, self._age, tau, is_in[at])
+        reasons = np.empty(m, np.int8)
+        _explain(noted, is_in[n:], self._kinds(before, rate, tau), reasons)
         return Choice(keep=is_in[:n], take=is_in[n:], marks=noted, reasons=reasons)
 
     def weights(
@@ -191,7 +193,7 @@ class PrioritySampler:
     ) -> Float64[np.ndarray, " n"]:
         """One over the chance with which each was kept."""
         del kept
-        return -1 / np.expm1(-marks[:, _LIMIT])
+        return 1 / np.minimum(marks[:, _LIMIT], 1.0)
 
     def rates(self) -> Float64[np.ndarray, " c"]:
         """The rate of each cell, so that those of all samples sum to about one."""
@@ -240,7 +242,8 @@ class PrioritySampler:
         if version != self._version and len(kept):
             cells = self.cells.of(kept)
             marks[:, _CELL] = cells
-            weights = self.weights(kept, marks) * self._share_left(kept.time_s)
+            left = np.array([_left(one, self._age) for one in kept.time_s])
+            weights = self.weights(kept, marks) * left
             self._counts = np.bincount(cells, weights, self.cells.n)
         self._version = version
 
@@ -248,38 +251,27 @@ class PrioritySampler:
         """Let counts fade up to the last of the new samples."""
         last = float(new.time_s.max())
         if last > self._now_s:
-            self._counts = self._counts * _left(last - self._now_s, self.half_life_s)
-        self._now_s = max(self._now_s, last)
+            self._counts = self._counts * _left(self._now_s, (last, self.half_life_s))
+            self._now_s = last
 
-    def _share_left(self, time_s: np.ndarray) -> np.ndarray:
-        return _left(np.maximum(self._now_s - time_s, 0), self.half_life_s)
+    @property
+    def _age(self) -> tuple[float, float]:
+        """What ages are counted from, and the half-life."""
+        return self._now_s, self.half_life_s
 
-    def _reasons(
-        self,
-        before: np.ndarray,
-        cells: np.ndarray,
-        rate: np.ndarray,
-        take: np.ndarray,
-        *,
-        tau: float,
-    ) -> np.ndarray:
+    def _kinds(self, before: np.ndarray, rate: np.ndarray, tau: float) -> np.ndarray:
+        """Why a sample of each cell is kept."""
         if np.isinf(tau):
-            return np.full(len(cells), Reason.FILLING, np.int8)
-        is_rare = rate > 2 * self._counts.sum() ** -1.0
-        kind = np.where(is_rare, Reason.RARE, Reason.DRAWN)
+            return np.full(self.cells.n, Reason.FILLING, np.int8)
+        is_rare = rate > 2 / self._counts.sum()
+        kind = np.where(is_rare, Reason.RARE, Reason.DRAWN).astype(np.int8)
         kind[before == 0] = Reason.NEW_REGION
-        return np.where(take, kind[cells], Reason.DROPPED).astype(np.int8)
-
-
-def _left(age_s: Any, half_life_s: float) -> Any:
-    """What is left of a count of that age."""
-    if np.isinf(half_life_s):
-        return np.ones(np.shape(age_s))
-    return 0.5 ** (age_s / half_life_s)
+        return kind
 
 
 _NUMBER, _LIMIT, _CELL = range(PrioritySampler.n_marks)
 _HASHED = 8
+_DROPPED = int(Reason.DROPPED)
 
 
 def _nothing(n: int) -> Choice:
@@ -292,13 +284,12 @@ def _nothing(n: int) -> Choice:
 
 
 @numba.njit(cache=True, nogil=True)
-def _count(
-    counts: Float64[np.ndarray, " c"],
-    cells: Int64[np.ndarray, " m"],
-    shares: Float64[np.ndarray, " m"],
-) -> None:
-    for i in range(len(cells)):
-        counts[cells[i]] += shares[i]
+def _left(time_s: float, age: tuple[float, float]) -> float:
+    """What is left of a sample of that time."""
+    now_s, half_life_s = age
+    if half_life_s == np.inf or time_s >= now_s:
+        return 1.0
+    return 0.5 ** ((now_s - time_s) / half_life_s)
 
 
 @numba.njit(cache=True, nogil=True)
@@ -310,52 +301,79 @@ def _mixed(h: np.uint64) -> np.uint64:
 
 
 @numba.njit(cache=True, nogil=True)
-def _draw(
+def _note(  # noqa: PLR0913, PLR0917  a kernel has arrays
+    y: Float64[np.ndarray, " m"],
+    inner: Float64[np.ndarray, " k1"],
+    prediction: Float32[np.ndarray, "m k"],
     x: np.ndarray,
-    time: np.ndarray,
+    time_s: Float64[np.ndarray, " m"],
     group: Int64[np.ndarray, " m"],
     seed: np.uint64,
+    age: tuple[float, float],
     noted: Float64[np.ndarray, "m 3"],
+    counts: Float64[np.ndarray, " c"],
 ) -> None:
-    """Note a number of the exponential distribution of each sample, by what it is.
+    """Note the number and the cell of each sample, and count it.
 
-    ``x`` are inputs as whole numbers of 32 bits, ``time`` as ones of 64. Of many inputs
-    the first and the last are looked at, which is a quarter of the memory to read.
+    The number is uniform and a hash. ``x`` are inputs as whole numbers of 32 bits. Of
+    many inputs the first are looked at: one line of memory, not all of them.
     """
     n, d = x.shape
-    head = min(d, _HASHED)
-    tail = max(d - _HASHED, head)
+    head, factor = min(d, _HASHED), np.uint64(0x9E3779B97F4A7C15)
+    times, limits = time_s.view(np.uint64), level_limits(prediction.shape[1])
     for i in range(n):
         total = np.uint64(0)
-        for j in range(head):
-            total = total * np.uint64(0x100000001B3) + np.uint64(x[i, j])
-        for j in range(tail, d):
-            total = total * np.uint64(0x100000001B3) + np.uint64(x[i, j])
-        h = _mixed(time[i] ^ (seed * np.uint64(0x9E3779B97F4A7C15)))
+        for j in range(0, head - 1, 2):
+            pair = np.uint64(x[i, j]) | np.uint64(x[i, j + 1]) << np.uint64(32)
+            total = total * factor + pair
+        if head % 2:
+            total += np.uint64(x[i, head - 1])
+        h = _mixed(times[i] ^ (seed * factor))
         h = _mixed((h ^ np.uint64(group[i])) + total)
-        # 53 bits, never 0, so that its logarithm is finite
-        u = (np.float64(h >> np.uint64(11)) + 0.5) / 2.0**53
-        noted[i, _NUMBER] = -np.log(u)
+        cell = cell_of(i, y, inner, prediction, limits)
+        counts[cell] += _left(time_s[i], age)
+        # 53 bits, never 0, so that no key is 0
+        noted[i, _NUMBER] = (np.float64(h >> np.uint64(11)) + 0.5) / 2.0**53
         noted[i, _LIMIT] = np.inf
+        noted[i, _CELL] = cell
 
 
 @numba.njit(cache=True, nogil=True)
 def _rank(
     marks: Float64[np.ndarray, "n 3"],
     rate: Float64[np.ndarray, " c"],
-    left: Float64[np.ndarray, " n"],
+    time_s: Float64[np.ndarray, " n"],
+    age: tuple[float, float],
     keys: Float64[np.ndarray, " n"],
 ) -> None:
     """The key of each sample: its number over its rate."""
     for i in range(len(marks)):
-        keys[i] = marks[i, _NUMBER] / (rate[int(marks[i, _CELL])] * left[i])
+        now = rate[int(marks[i, _CELL])] * _left(time_s[i], age)
+        keys[i] = marks[i, _NUMBER] / now
 
 
 @numba.njit(cache=True, nogil=True)
-def _tighten(
-    marks: Float64[np.ndarray, "n 3"], tau: float, keys: Float64[np.ndarray, " n"]
+def _decide(
+    marks: Float64[np.ndarray, "n 3"],
+    rate: Float64[np.ndarray, " c"],
+    time_s: Float64[np.ndarray, " n"],
+    age: tuple[float, float],
+    tau: float,
+    is_in: Bool[np.ndarray, " n"],
 ) -> None:
-    """Note the tightest limit so far; the number over the key is the rate."""
+    """Which keys are below tau, and the tightest limit so far."""
     for i in range(len(marks)):
-        limit = tau * marks[i, _NUMBER] / keys[i]
-        marks[i, _LIMIT] = min(marks[i, _LIMIT], limit)
+        now = rate[int(marks[i, _CELL])] * _left(time_s[i], age)
+        is_in[i] = marks[i, _NUMBER] / now < tau  # as it was ranked, to the last bit
+        marks[i, _LIMIT] = min(marks[i, _LIMIT], tau * now)
+
+
+@numba.njit(cache=True, nogil=True)
+def _explain(
+    noted: Float64[np.ndarray, "m 3"],
+    take: Bool[np.ndarray, " m"],
+    kinds: Int8[np.ndarray, " c"],
+    reasons: Int8[np.ndarray, " m"],
+) -> None:
+    for i in range(len(noted)):
+        reasons[i] = kinds[int(noted[i, _CELL])] if take[i] else _DROPPED
