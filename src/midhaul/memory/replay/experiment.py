@@ -19,7 +19,7 @@ from midhaul.memory.replay.metrics import (
 )
 from midhaul.memory.replaying import replay as replay_stream
 from midhaul.memory.scores import recalibrated_loss
-from midhaul.model import Tally
+from midhaul.model import Tally, Verdict
 from midhaul.runs.metric import summary_rows
 from midhaul.runs.perform import n_jobs, parallel
 from midhaul.runs.summary import SUMMARY
@@ -257,6 +257,7 @@ def _tally(run: Run) -> None:
         "SELECT sum(n)::BIGINT AS n, sum(n_dropped)::BIGINT AS dropped, "
         "sum(n_remainder)::BIGINT AS remainder FROM periods"
     ).to_pylist()
+    run.verdict = Verdict()
     run.tally(
         Tally(
             what="samples had no output and were neither learnt from nor tested",
@@ -296,8 +297,10 @@ def _sum_up(config: SeveralMemoriesConfig, run: Run) -> list[TestedScores]:
 
 
 _WORK = """
-    SELECT configuration, sum(retrained::INT)::DOUBLE / count(DISTINCT seed) AS n_retrained,
-    sum(took_s) / count(DISTINCT seed) AS took_s FROM periods GROUP BY 1
+    SELECT configuration,
+    sum(retrained::INT)::DOUBLE / count(DISTINCT seed) AS n_retrained,
+    sum(took_s) / count(DISTINCT seed) AS took_s
+    FROM periods GROUP BY 1
 """
 
 
