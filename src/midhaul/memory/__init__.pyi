@@ -10,7 +10,7 @@ from .retraining.checks import check_rule as check_rule
 from .sample_memory import Offered as Offered, SampleMemory as SampleMemory
 from .samples import Bins as Bins, Samples as Samples
 from .selectors.base import Reason as Reason, Selector as Selector
-from .selectors.checks import check_selector as check_selector
+from .checks import check_selector as check_selector
 from .selectors.coverage import CoverageMemory as CoverageMemory
 from .selectors.priority import PrioritySampler as PrioritySampler
 from .selectors.reservoir import Reservoir as Reservoir

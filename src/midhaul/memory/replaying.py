@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from midhaul.memory.cells import Cells
 from midhaul.memory.predictors.restored import restored
 from midhaul.memory.sample_memory import SampleMemory
 from midhaul.memory.scores import log_odds, log_scores
-from midhaul.memory.cells import Cells
 from midhaul.memory.selectors.committee import Committee
 from midhaul.memory.smoothing import Smoothing
 

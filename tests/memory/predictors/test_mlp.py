@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 
 from midhaul.errors import DataError
+from midhaul.memory.cells import Cells
 from midhaul.memory.predictors.mlp import WAYS, MlpPredictor, TrainSettings
 from midhaul.memory.predictors.onnx_net import OnnxPredictor
 from midhaul.memory.predictors.restored import restored
 from midhaul.memory.samples import Bins, Samples
-from midhaul.memory.cells import Cells
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -19,6 +19,7 @@ from tests.support.coverage_reference import (
 
 from midhaul.errors import ConfigError, DataError
 from midhaul.memory.batches import Batches
+from midhaul.memory.checks import SelectorClaims, check_selector
 from midhaul.memory.distances import (
     JensenShannonOfOutputs,
     JensenShannonOfPredictions,
@@ -28,7 +29,6 @@ from midhaul.memory.overlap import PEAK, overlap, overlap_sums
 from midhaul.memory.sample_memory import SampleMemory
 from midhaul.memory.samples import Samples, concatenate
 from midhaul.memory.selectors.base import Reason
-from midhaul.memory.selectors.checks import SelectorClaims, check_selector
 from midhaul.memory.selectors.coverage import CoverageMemory
 from midhaul.memory.selectors.coverage_removal import (
     removed_batches,

@@ -8,11 +8,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from midhaul.errors import ConfigError, DataError
+from midhaul.memory.cells import N_LEVELS, Cells
+from midhaul.memory.checks import SelectorClaims, check_selector
 from midhaul.memory.sample_memory import SampleMemory
 from midhaul.memory.samples import Bins, Samples
 from midhaul.memory.selectors.base import Reason
-from midhaul.memory.cells import N_LEVELS, Cells
-from midhaul.memory.selectors.checks import SelectorClaims, check_selector
 from midhaul.memory.selectors.priority import PrioritySampler
 
 BINS = Bins.of_classes(3)

@@ -10,16 +10,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from midhaul.errors import ConfigError, DataError
+from midhaul.memory.checks import (
+    SelectorClaims,
+    check_selector,
+    check_stream,
+)
 from midhaul.memory.sample_memory import SampleMemory
 from midhaul.memory.samples import Bins, Samples
 from midhaul.memory.selectors.balanced import BalancedReservoir, water_level
 from midhaul.memory.selectors.base import Reason
 from midhaul.memory.selectors.catalogue import SELECTORS
-from midhaul.memory.selectors.checks import (
-    SelectorClaims,
-    check_selector,
-    check_stream,
-)
 from midhaul.memory.selectors.committee import Committee, disagreement
 from midhaul.memory.selectors.fifo import Fifo
 from midhaul.memory.selectors.forgetting import ForgettingReservoir, HalfLifeReservoir
@@ -86,7 +86,7 @@ def make(name: str, **told: Any) -> Callable[[int], Any]:
 
 @pytest.mark.parametrize("name", sorted(SELECTORS))
 def test_selectors_pass_the_suite(name: str) -> None:
-    """Each by the name that configs use, which is its own unless it is made of several."""
+    """Each by the name that configs use, its own unless it is made of several."""
     told = {"batch_size": 2} if name.startswith("coverage") else {}
     assert make(name, **told)(40).name in {name, "several"}
     check_selector(make(name, **told), BINS, CLAIMS.get(name))

@@ -25,9 +25,9 @@ import numpy as np
 if TYPE_CHECKING:
     from jaxtyping import Float32, Float64
 
+    from midhaul.memory.cells import Cells
     from midhaul.memory.predictors.base import Predictor
     from midhaul.memory.samples import Samples
-    from midhaul.memory.cells import Cells
 
 N_PRIOR = 20.0
 

@@ -35,11 +35,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from midhaul.errors import ConfigError, DataError
+from midhaul.memory.cells import N_LEVELS, Cells
 from midhaul.memory.retraining.base import Decision
 from midhaul.memory.retraining.group_counts import NO_GROUPS, GroupCounts
 from midhaul.memory.retraining.permutation import permutation_test
 from midhaul.memory.retraining.schedule import FIRST
-from midhaul.memory.cells import N_LEVELS, Cells
 from midhaul.memory.selectors.pool import check_state
 
 if TYPE_CHECKING:

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from midhaul.errors import DataError
+from midhaul.memory.checks import check_stream
 from midhaul.memory.retraining.base import Situation
 from midhaul.memory.samples import Samples, concatenate
-from midhaul.memory.selectors.checks import check_stream
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
