@@ -6,7 +6,7 @@ from .retraining.base import (
     RetrainRule as RetrainRule,
 )
 from .retraining.block_test import BlockTest as BlockTest
-from .retraining.checks import check_rule as check_rule
+from .rule_checks import check_rule as check_rule
 from .sample_memory import Offered as Offered, SampleMemory as SampleMemory
 from .samples import Bins as Bins, Samples as Samples
 from .selectors.base import Reason as Reason, Selector as Selector

@@ -11,11 +11,11 @@ import pytest
 from midhaul.errors import ConfigError
 from midhaul.memory.retraining.base import Decision, Situation
 from midhaul.memory.retraining.catalogue import RULES
-from midhaul.memory.retraining.checks import RuleClaims, check_rule, check_situations
 from midhaul.memory.retraining.drift import DriftRule
 from midhaul.memory.retraining.loss import LossRule
 from midhaul.memory.retraining.schedule import EveryPeriods, NeverAgain
 from midhaul.memory.retraining.worth import RetrainingCost, WorthIt, gain_curve
+from midhaul.memory.rule_checks import RuleClaims, check_rule, check_situations
 from midhaul.memory.samples import Bins, Samples
 
 if TYPE_CHECKING:
