@@ -15,10 +15,10 @@ import time
 
 import numpy as np
 
+from midhaul.memory.checks import check_stream
 from midhaul.memory.sample_memory import SampleMemory
 from midhaul.memory.samples import Bins
 from midhaul.memory.selectors.catalogue import SELECTORS
-from midhaul.memory.checks import check_stream
 from midhaul.memory.selectors.lars import going_shares, replace_by_loss
 
 BINS = Bins.of_classes(21)

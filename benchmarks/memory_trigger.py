@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
     from trigger_worlds import Pool
 
-    from midhaul.memory.retraining.base import Situation
+    from midhaul.memory.retraining.base import RetrainSituation
     from midhaul.memory.samples import Samples
 
 DATA = Path(__file__).parent.parent.parent / "shared" / "data"
@@ -143,7 +143,7 @@ N_OTHERS = 12
 class BySample(BlockTest):
     """What the block test would be if it took each sample for a group."""
 
-    def decide(self, now: Situation) -> Any:
+    def decide(self, now: RetrainSituation) -> Any:
         """As the block test, with a cluster for each sample."""
         alone = np.arange(len(now.new))
         return super().decide(replace(now, new=replace(now.new, cluster=alone)))

@@ -25,10 +25,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from midhaul.memory.batches import Batches
-from midhaul.memory.coverage_increase import coverage_increase
-from midhaul.memory.overlap import overlap
-from midhaul.memory.retraining.base import Situation
+from midhaul.memory.coverage.batches import Batches
+from midhaul.memory.coverage.increase import coverage_increase
+from midhaul.memory.coverage.overlap import overlap
+from midhaul.memory.retraining.base import RetrainSituation
 from midhaul.memory.retraining.block_test import BlockTest, sketched
 from midhaul.memory.sample_memory import SampleMemory
 from midhaul.memory.samples import Bins, Samples, concatenate
@@ -310,7 +310,7 @@ def tests(scale: int) -> list[Figure]:
 
     def ask(new: Samples, period: int) -> None:
         rule.decide(
-            Situation(
+            RetrainSituation(
                 period=period,
                 new=new,
                 memory=trained,

@@ -146,10 +146,14 @@ def write_state(file: Path, state: Mapping[str, Any]) -> None:
     partial.replace(file)
 
 
-def read_state(file: Path) -> State:
+def read_state(
+    file: Path,
+    what: str = "saved federation",
+    hint: str = "federation.train writes one",
+) -> State:
     """Read what :func:`write_state` wrote.
 
-    DataError where the file is missing or no such file.
+    DataError where the file is missing, or is not ``what`` it should be.
     """
     try:
         # Opened here, as numpy leaves a broken file open that it opened itself.
@@ -163,11 +167,11 @@ def read_state(file: Path) -> State:
         raise DataError(message) from error
     except Exception as error:
         # Numpy, zipfile and zlib have a dozen ways to say that a file is broken.
-        message = f"{file} is no saved federation: {error}"
-        raise DataError(message, "federation.train writes one") from error
+        message = f"{file} is no {what}: {error}"
+        raise DataError(message, hint) from error
     if not isinstance(state, dict):
-        message = f"{file} is no saved federation: it holds no names"
-        raise DataError(message, "federation.train writes one")
+        message = f"{file} is no {what}: it holds no names"
+        raise DataError(message, hint)
     return state
 
 

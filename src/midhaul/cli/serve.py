@@ -11,14 +11,14 @@ import typer
 from midhaul.cli.options import File, Json, Set
 
 app = typer.Typer(
-    help="Serve a node, a bridge or a federation in the foreground.",
+    help="Serve a node, a bridge, a federation or a memory in the foreground.",
     no_args_is_help=True,
 )
 
 
 @app.callback()
 def group() -> None:
-    """Serve a node, a bridge or a federation in the foreground."""
+    """Serve a node, a bridge, a federation or a memory in the foreground."""
 
 
 @app.command()
@@ -58,6 +58,19 @@ def federation(
 ) -> None:
     """Answer from several priced providers behind one address until SIGTERM."""
     from midhaul.services.federation import serve
+
+    serve(file)
+
+
+@app.command()
+def memory(
+    file: Annotated[
+        Path,
+        typer.Argument(metavar="FILE", help="Its settings, TOML.", show_default=False),
+    ],
+) -> None:
+    """Keep the right samples of what is offered, until SIGTERM; kills lose nothing."""
+    from midhaul.services.memory import serve
 
     serve(file)
 

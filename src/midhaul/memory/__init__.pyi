@@ -2,7 +2,7 @@ from .predictors.base import Predictor as Predictor
 from .predictors.mlp import MlpPredictor as MlpPredictor, TrainSettings as TrainSettings
 from .predictors.onnx_net import OnnxPredictor as OnnxPredictor
 from .retraining.base import (
-    Decision as Decision,
+    RetrainDecision as RetrainDecision,
     RetrainRule as RetrainRule,
 )
 from .retraining.block_test import BlockTest as BlockTest

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from jaxtyping import Bool, Float32, Float64, Int64
 
     from midhaul.memory.predictors.base import Correction, Predictor
-    from midhaul.memory.retraining.base import Decision, RetrainRule
+    from midhaul.memory.retraining.base import RetrainDecision, RetrainRule
     from midhaul.memory.samples import Bins, Samples
     from midhaul.memory.selectors.base import Selector
 
@@ -73,7 +73,7 @@ class PeriodResult:
     smoothed: Float64[np.ndarray, " n"]
     odds: Float64[np.ndarray, " n"]
     is_slow: Bool[np.ndarray, " n"]
-    decision: Decision
+    decision: RetrainDecision
     kept_of: Int64[np.ndarray, " p"]
     n_dropped: int
     predictor: Predictor

@@ -15,13 +15,13 @@ import numpy as np
 
 from midhaul.errors import DataError
 from midhaul.memory.checks import check_stream
-from midhaul.memory.retraining.base import Situation
+from midhaul.memory.retraining.base import RetrainSituation
 from midhaul.memory.samples import Samples, concatenate
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from midhaul.memory.retraining.base import Arrays, Decision, RetrainRule
+    from midhaul.memory.retraining.base import Arrays, RetrainDecision, RetrainRule
     from midhaul.memory.samples import Bins
 
     MakeRule = Callable[[], RetrainRule]
@@ -47,14 +47,14 @@ class RuleClaims:
     knows_p: bool = False
 
 
-def check_situations(bins: Bins, seed: int = 0) -> tuple[Situation, ...]:
+def check_situations(bins: Bins, seed: int = 0) -> tuple[RetrainSituation, ...]:
     """Six periods; at the fifth the outputs change. Trained after the first."""
     periods = list(check_stream(bins, (_N_SAMPLES,) * _N_PERIODS, seed))
     for at in range(_CHANGES_AT, _N_PERIODS):
         largest = np.full(_N_SAMPLES, periods[0].y.max())
         periods[at] = replace(periods[at], y=largest)
     return tuple(
-        Situation(
+        RetrainSituation(
             period=at,
             new=new,
             memory=concatenate(periods[: at + 1]).take(slice(None, None, at + 1)),
@@ -89,9 +89,11 @@ def _demand(*, is_met: bool, expected: str, found: object) -> None:
         raise ValueError(message)
 
 
-def _followed(rule: RetrainRule, situations: Sequence[Situation]) -> list[Decision]:
+def _followed(
+    rule: RetrainRule, situations: Sequence[RetrainSituation]
+) -> list[RetrainDecision]:
     """Its answers; a training follows each yes."""
-    found: list[Decision] = []
+    found: list[RetrainDecision] = []
     for now in situations:
         found.append(rule.decide(now))
         if found[-1].retrain:
@@ -145,7 +147,7 @@ def _check_answers(make: MakeRule, bins: Bins, claims: RuleClaims) -> None:
             )
 
 
-def _told(decisions: Sequence[Decision]) -> list[str]:
+def _told(decisions: Sequence[RetrainDecision]) -> list[str]:
     return [repr(one) for one in decisions]
 
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from midhaul.errors import ConfigError, DataError
 from midhaul.memory.late_labels import matches
-from midhaul.memory.retraining.base import Situation
+from midhaul.memory.retraining.base import RetrainSituation
 from midhaul.memory.samples import Samples
 from midhaul.memory.selectors.base import Joinable, Relabelling
 from midhaul.model.display import Display, Shown, counted
@@ -20,9 +20,9 @@ if TYPE_CHECKING:
     from jaxtyping import Bool, Float64, Int8, Int64
 
     from midhaul.memory.predictors.base import Predictor
-    from midhaul.memory.retraining.base import Decision, RetrainRule
+    from midhaul.memory.retraining.base import RetrainDecision, RetrainRule
     from midhaul.memory.samples import Bins
-    from midhaul.memory.selectors.base import Choice, Selector
+    from midhaul.memory.selectors.base import Selector, SelectorChoice
 
 
 _FORMAT = 1
@@ -261,7 +261,7 @@ class SampleMemory(Shown):
 
     def decide(
         self, new: Samples, trained: Samples | None, period: int = 0
-    ) -> Decision:
+    ) -> RetrainDecision:
         """Ask the rule whether to retrain.
 
         Args:
@@ -281,7 +281,7 @@ class SampleMemory(Shown):
             raise ConfigError(
                 message, "give it one: SampleMemory(selector, bins, rule)"
             )
-        situation = Situation(
+        situation = RetrainSituation(
             period=period,
             new=new,
             memory=self.get(),
@@ -303,7 +303,7 @@ class SampleMemory(Shown):
                 message = f"expected {wanted} {what} as in memory, found {found}"
                 raise DataError(message, "one memory is for one learning problem")
 
-    def _apply(self, choice: Choice, new: Samples) -> None:
+    def _apply(self, choice: SelectorChoice, new: Samples) -> None:
         """Put what is taken where something was dropped, then behind the rest."""
         free = np.flatnonzero(~choice.keep)
         taken = np.flatnonzero(choice.take)

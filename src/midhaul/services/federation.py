@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import errno
 import math
 import signal
-import socket
 import sys
 from typing import TYPE_CHECKING, Any
 
-from midhaul.errors import NodeError, require
+from midhaul.errors import require
 from midhaul.federation.serving.config import read_federation
 from midhaul.federation.serving.from_config import build, open_ledger, open_online
 
@@ -18,9 +16,6 @@ if TYPE_CHECKING:
     from types import FrameType
 
     from midhaul.errors import MidhaulError
-    from midhaul.federation.serving.config import FederationFile
-
-_BACKLOG = 16_384
 
 
 def serve(file: Path) -> None:
@@ -45,7 +40,7 @@ def serve(file: Path) -> None:
         FederationApplication,
     )
     from midhaul.services.federation_metrics import Metrics  # noqa: PLC0415
-    from midhaul.services.server import server_of  # noqa: PLC0415
+    from midhaul.services.server import listen, server_of  # noqa: PLC0415
 
     signal.signal(signal.SIGTERM, _leave)
     allow_connections()
@@ -73,7 +68,7 @@ def serve(file: Path) -> None:
         metrics = Metrics()
         federation = build(config, ledger, online=online, observer=metrics)
         metrics.watch(federation)
-        listening = _listen(config)
+        listening = listen(config.name, config.host, config.port)
         application: Any = FederationApplication(
             config, federation, metrics, on_ready=say, on_failure=fail
         )
@@ -83,23 +78,6 @@ def serve(file: Path) -> None:
         server.run(sockets=[listening])
     if failures:
         raise failures[0]
-
-
-def _listen(config: FederationFile) -> socket.socket:
-    """A socket that takes connections already; they wait until the server is ready."""
-    family = socket.AF_INET6 if ":" in config.host else socket.AF_INET
-    listening = socket.socket(family, socket.SOCK_STREAM)
-    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        listening.bind((config.host, config.port))
-        listening.listen(_BACKLOG)
-    except OSError as error:
-        listening.close()
-        reason = "is in use" if error.errno == errno.EADDRINUSE else str(error)
-        message = f"{config.name}: port {config.port} on {config.host} {reason}"
-        hint = "choose another port, or 0 for a free one"
-        raise NodeError(message, hint) from error
-    return listening
 
 
 def _leave(_signal: int, _frame: FrameType | None) -> None:

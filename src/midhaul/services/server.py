@@ -11,6 +11,7 @@ take, and costs the loop nothing.
 from __future__ import annotations
 
 import asyncio
+import errno
 import gc
 import logging
 import math
@@ -20,6 +21,7 @@ from typing import Any
 
 import uvicorn
 
+from midhaul.errors import NodeError
 from midhaul.services.http import AdmissionControl, protocol_of
 from midhaul.wire.limits import ServerLimits
 
@@ -60,6 +62,26 @@ def server_of(
             ws="none",
         )
     )
+
+
+def listen(name: str, host: str, port: int) -> socket.socket:
+    """A socket that takes connections already; they wait until the server is ready.
+
+    NodeError where it cannot be had, with the name of who wanted it.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listening = socket.socket(family, socket.SOCK_STREAM)
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listening.bind((host, port))
+        listening.listen(_BACKLOG)
+    except OSError as error:
+        listening.close()
+        reason = "is in use" if error.errno == errno.EADDRINUSE else str(error)
+        message = f"{name}: port {port} on {host} {reason}"
+        hint = "choose another port, or 0 for a free one"
+        raise NodeError(message, hint) from error
+    return listening
 
 
 class PacedServer(uvicorn.Server):

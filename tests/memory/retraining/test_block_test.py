@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from midhaul.errors import DataError
-from midhaul.memory.retraining.base import Situation
+from midhaul.memory.retraining.base import RetrainSituation
 from midhaul.memory.retraining.block_test import BlockTest, sketched
 from midhaul.memory.retraining.group_counts import NO_GROUPS, GroupCounts
 from midhaul.memory.retraining.permutation import permutation_test
@@ -43,9 +43,9 @@ def period(
 
 def asked(
     new: Samples, rng: np.random.Generator, *, is_first: bool = False
-) -> Situation:
+) -> RetrainSituation:
     """What a rule is asked at the end of a period."""
-    return Situation(
+    return RetrainSituation(
         period=0,
         new=new,
         memory=new,

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from midhaul.errors import ConfigError
-from midhaul.memory.retraining.base import Decision, Situation
+from midhaul.memory.retraining.base import RetrainDecision, RetrainSituation
 from midhaul.memory.retraining.catalogue import RULES
 from midhaul.memory.retraining.drift import DriftRule
 from midhaul.memory.retraining.loss import LossRule
@@ -77,7 +77,7 @@ class Faulty(EveryPeriods):
 
     fault = ""
 
-    def decide(self, now: Situation) -> Decision:
+    def decide(self, now: RetrainSituation) -> RetrainDecision:
         """As every third period, but for the fault."""
         found = super().decide(now)
         if self.fault == "first" and now.trained is None:
@@ -161,7 +161,7 @@ def test_the_coverage_rule_compares_the_increase_with_its_threshold() -> None:
     assert rule.decide(replace(now, memory=few)).retrain
 
 
-def situation(y: np.ndarray, trained_y: np.ndarray) -> Situation:
+def situation(y: np.ndarray, trained_y: np.ndarray) -> RetrainSituation:
     """A period of outputs in groups of ten, as the first frequencies see them."""
     model = Frequencies().trained(
         Samples.of(np.zeros((len(trained_y), 1)), trained_y), np.random.default_rng(0)
@@ -173,7 +173,7 @@ def situation(y: np.ndarray, trained_y: np.ndarray) -> Situation:
         return Samples.of(x, outputs, prediction=model.predict(x), group=group)
 
     trained = seen(trained_y, 10_000)
-    return Situation(
+    return RetrainSituation(
         period=1,
         new=seen(y, 0),
         memory=trained,

@@ -18,14 +18,14 @@ from tests.support.coverage_reference import (
 )
 
 from midhaul.errors import ConfigError, DataError
-from midhaul.memory.batches import Batches
 from midhaul.memory.checks import SelectorClaims, check_selector
-from midhaul.memory.distances import (
+from midhaul.memory.coverage.batches import Batches
+from midhaul.memory.coverage.distances import (
     JensenShannonOfOutputs,
     JensenShannonOfPredictions,
     Wasserstein,
 )
-from midhaul.memory.overlap import PEAK, overlap, overlap_sums
+from midhaul.memory.coverage.overlap import PEAK, overlap, overlap_sums
 from midhaul.memory.sample_memory import SampleMemory
 from midhaul.memory.samples import Samples, concatenate
 from midhaul.memory.selectors.base import Reason
@@ -39,18 +39,20 @@ from midhaul.memory.selectors.reservoir import Reservoir
 from midhaul.memory.selectors.several import SeveralMemories, coverage_with_random
 
 if TYPE_CHECKING:
-    from midhaul.memory.selectors.base import Choice, Selector
+    from midhaul.memory.selectors.base import Selector, SelectorChoice
 
 CLAIMS = SelectorClaims(fills=False, needs_output=True, needs_prediction=True)
 
 
-def chosen(selector: Selector, kept: Samples, new: Samples, seed: int) -> Choice:
+def chosen(
+    selector: Selector, kept: Samples, new: Samples, seed: int
+) -> SelectorChoice:
     """What becomes of samples, with chance of a seed."""
     marks = np.zeros((len(kept), selector.n_marks))
     return selector.choose(kept, marks, new, np.random.default_rng(seed))
 
 
-def rows_of(choice: Choice) -> np.ndarray:
+def rows_of(choice: SelectorChoice) -> np.ndarray:
     """Numbers of what stays, those in memory first."""
     return np.flatnonzero(np.concatenate([choice.keep, choice.take]))
 

@@ -11,7 +11,7 @@ import numpy as np
 from midhaul.errors import ConfigError
 from midhaul.memory.analyse import tables
 from midhaul.memory.analyse.metrics import amounts, metric_samples
-from midhaul.memory.distances import jensen_shannon
+from midhaul.memory.coverage.distances import jensen_shannon
 from midhaul.memory.samples import Bins
 from midhaul.memory.sources.drawn_puffer import draw_days
 from midhaul.memory.sources.fugu import FUGU_BINS

@@ -28,7 +28,7 @@ class StreamConfig(Section):
     kind: Literal["drawn", "puffer-gaps", "cellular", "puffer", "samples", "flows"] = (
         setting(
             "drawn",
-            "drawn transfers; puffer-gaps, send gaps of two days of Puffer; cellular, "
+            "drawn, transfers that are made here; puffer-gaps, send gaps of two days of Puffer; cellular, "
             "downloads over 4G and 5G; puffer, days as Puffer publishes them; samples, "
             "files of samples, one a period; flows, runs of network.simulate, one a "
             "period.",

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Situation:
+class RetrainSituation:
     """What a rule may look at, at the end of a period.
 
     Attributes:
@@ -38,7 +38,7 @@ class Situation:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Decision:
+class RetrainDecision:
     """Whether to retrain, and why.
 
     Attributes:
@@ -67,7 +67,7 @@ class RetrainRule(Protocol):
         """What configs and tables call it."""
         ...
 
-    def decide(self, now: Situation) -> Decision:
+    def decide(self, now: RetrainSituation) -> RetrainDecision:
         """Look at a period; DataError if it lacks what the rule needs."""
         ...
 

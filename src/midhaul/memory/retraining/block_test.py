@@ -36,14 +36,14 @@ import numpy as np
 
 from midhaul.errors import ConfigError, DataError
 from midhaul.memory.cells import N_LEVELS, Cells
-from midhaul.memory.retraining.base import Decision
+from midhaul.memory.retraining.base import RetrainDecision
 from midhaul.memory.retraining.group_counts import NO_GROUPS, GroupCounts
 from midhaul.memory.retraining.permutation import permutation_test
 from midhaul.memory.retraining.schedule import FIRST
 from midhaul.memory.selectors.pool import check_state
 
 if TYPE_CHECKING:
-    from midhaul.memory.retraining.base import Arrays, Situation
+    from midhaul.memory.retraining.base import Arrays, RetrainSituation
     from midhaul.memory.retraining.permutation import Permuted
     from midhaul.memory.samples import Bins, Samples
 
@@ -53,7 +53,7 @@ if TYPE_CHECKING:
 _OUTPUTS, _CELLS, _SAID = KINDS = ("outputs", "cells", "said")
 _OF_MODEL = (_CELLS, _SAID)
 _N_GROWN = 3
-_NOTHING_CAME = Decision(retrain=False, why="nothing came")
+_NOTHING_CAME = RetrainDecision(retrain=False, why="nothing came")
 
 
 class BlockTest:
@@ -102,7 +102,7 @@ class BlockTest:
         self._pending: list[Chapter] = []
         self._version = -1
 
-    def decide(self, now: Situation) -> Decision:
+    def decide(self, now: RetrainSituation) -> RetrainDecision:
         """Find the chapter that a period belongs to; there is none in an alarm."""
         if not len(now.new):
             return FIRST if now.trained is None else _NOTHING_CAME
@@ -122,7 +122,7 @@ class BlockTest:
         if not self._chapters:
             self._chapters.append(new)
             why = "the first period that is seen is what others are compared with"
-            return Decision(retrain=False, why=why)
+            return RetrainDecision(retrain=False, why=why)
         p_value, distance, home = self._belongs(new, now)
         grown = _grown(self._chapters[-1], new, now.bins)
         if home < 0:
@@ -137,7 +137,7 @@ class BlockTest:
         )
         if np.isnan(p_value):
             why = "nothing is known yet that this period can be compared with"
-        return Decision(
+        return RetrainDecision(
             retrain=home < 0,
             why=why,
             value=distance,
@@ -187,7 +187,7 @@ class BlockTest:
         self._chapters, self._pending = read[:n_chapters], read[n_chapters:]
         self._version = int(state["version"])
 
-    def _belongs(self, new: Chapter, now: Situation) -> tuple[float, float, int]:
+    def _belongs(self, new: Chapter, now: RetrainSituation) -> tuple[float, float, int]:
         """p, distance and number of the chapter; -1 where it belongs to none.
 
         Where it belongs to none they are those of the chapter that it is least unlike;
@@ -207,7 +207,9 @@ class BlockTest:
             return np.nan, np.nan, len(self._chapters) - 1
         return (*max(found), -1)
 
-    def _tests(self, chapter: Chapter, new: Chapter, now: Situation) -> list[Permuted]:
+    def _tests(
+        self, chapter: Chapter, new: Chapter, now: RetrainSituation
+    ) -> list[Permuted]:
         """What can be asked of both: outputs and cells, or what the model says."""
         with_both = [k for k in KINDS if chapter[k].n and new[k].n]
         asked = [k for k in with_both if k != _SAID] or with_both
@@ -223,7 +225,7 @@ class BlockTest:
             for kind in asked
         ]
 
-    def _wait(self, new: Chapter, now: Situation) -> None:
+    def _wait(self, new: Chapter, now: RetrainSituation) -> None:
         """Remember what has alarmed, as one chapter, until a model is trained."""
         self._pending = [self._joined([*self._pending, new], now.rng)]
 

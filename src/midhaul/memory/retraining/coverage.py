@@ -1,7 +1,7 @@
 """Coverage rule: retrain when the memory covers more than the training data did.
 
 The seed's rule: retrain when the coverage increase
-(:mod:`midhaul.memory.coverage_increase`) is 0.1 or more. It says nothing of false
+(:mod:`midhaul.memory.coverage.increase`) is 0.1 or more. It says nothing of false
 alarms: which increase chance alone brings depends on the number of batches.
 """
 
@@ -9,12 +9,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
-from midhaul.memory.retraining.base import Decision
+from midhaul.memory.retraining.base import RetrainDecision
 from midhaul.memory.retraining.schedule import FIRST
 from midhaul.memory.selectors.pool import check_above, check_state
 
 if TYPE_CHECKING:
-    from midhaul.memory.retraining.base import Arrays, Situation
+    from midhaul.memory.retraining.base import Arrays, RetrainSituation
 
 
 class CoverageRule:
@@ -46,12 +46,12 @@ class CoverageRule:
         self.bandwidth = bandwidth
         self.sort: Literal["value", "bin"] = sort
 
-    def decide(self, now: Situation) -> Decision:
+    def decide(self, now: RetrainSituation) -> RetrainDecision:
         """Compare the memory with what was trained on, both as the model sees them."""
         if now.trained is None:
             return FIRST
         # Its kernels are compiled, which a rule that does not use them need not load.
-        from midhaul.memory.coverage_increase import (  # noqa: PLC0415
+        from midhaul.memory.coverage.increase import (  # noqa: PLC0415
             coverage_increase,
         )
 
@@ -63,7 +63,7 @@ class CoverageRule:
             bandwidth=self.bandwidth,
             sort=self.sort,
         )
-        return Decision(
+        return RetrainDecision(
             retrain=increase >= self.threshold,
             why=f"the coverage has increased by {increase:.1%}",
             value=increase,

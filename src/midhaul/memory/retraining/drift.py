@@ -19,13 +19,13 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 import numpy as np
 
 from midhaul.errors import ConfigError, require
-from midhaul.memory.retraining.base import Decision
+from midhaul.memory.retraining.base import RetrainDecision
 from midhaul.memory.retraining.schedule import FIRST
 from midhaul.memory.selectors.pool import check_state
 from midhaul.memory.selectors.score import losses
 
 if TYPE_CHECKING:
-    from midhaul.memory.retraining.base import Arrays, Situation
+    from midhaul.memory.retraining.base import Arrays, RetrainSituation
 
 Detection = Literal["adwin", "page-hinkley", "kswin"]
 """The detectors by name."""
@@ -72,7 +72,7 @@ class DriftRule:
         """That of the detector."""
         return self.detector
 
-    def decide(self, now: Situation) -> Decision:
+    def decide(self, now: RetrainSituation) -> RetrainDecision:
         """Tell it the period's log scores, in their order."""
         if now.trained is None:
             return FIRST
@@ -87,7 +87,7 @@ class DriftRule:
             score = means[np.argsort(first)]
         self._told.append(score)
         n_alarms = _tell(self._found, score)
-        return Decision(
+        return RetrainDecision(
             retrain=n_alarms > 0,
             why=f"{self.name} found {n_alarms} changes of the log score of each "
             f"{self.each}",

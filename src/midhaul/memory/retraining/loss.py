@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from midhaul.errors import DataError
-from midhaul.memory.retraining.base import Decision
+from midhaul.memory.retraining.base import RetrainDecision
 from midhaul.memory.retraining.schedule import FIRST
 from midhaul.memory.selectors.pool import check_above, check_state
 from midhaul.memory.selectors.score import losses
 
 if TYPE_CHECKING:
-    from midhaul.memory.retraining.base import Arrays, Situation
+    from midhaul.memory.retraining.base import Arrays, RetrainSituation
     from midhaul.memory.samples import Bins, Samples
 
 
@@ -44,18 +44,20 @@ class LossRule:
         self.is_held = is_held
         self._then = np.nan
 
-    def decide(self, now: Situation) -> Decision:
+    def decide(self, now: RetrainSituation) -> RetrainDecision:
         """Compare the period's mean loss with that then."""
         if now.trained is None:
             return FIRST
         if not len(now.new):
-            return Decision(retrain=False, why="nothing came", threshold=self.share)
+            return RetrainDecision(
+                retrain=False, why="nothing came", threshold=self.share
+            )
         loss = _mean_loss(now.new, now.bins)
         if self.is_held and np.isnan(self._then):
             self._then = loss
         then = self._then if self.is_held else _mean_loss(now.trained, now.bins)
         growth = loss / then - 1 if then > 0 else (np.inf if loss > 0 else 0.0)
-        return Decision(
+        return RetrainDecision(
             retrain=growth >= self.share,
             why=f"the mean loss is {loss:.4f}, it was {then:.4f}: {growth:+.1%}",
             value=float(growth),

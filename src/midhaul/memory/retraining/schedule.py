@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from midhaul.errors import ConfigError
-from midhaul.memory.retraining.base import Decision
+from midhaul.memory.retraining.base import RetrainDecision
 from midhaul.memory.selectors.pool import check_state
 
 if TYPE_CHECKING:
-    from midhaul.memory.retraining.base import Arrays, Situation
+    from midhaul.memory.retraining.base import Arrays, RetrainSituation
 
-FIRST = Decision(retrain=True, why="nothing has been trained yet")
+FIRST = RetrainDecision(retrain=True, why="nothing has been trained yet")
 """What every rule says before the first training."""
 
 
@@ -25,11 +25,11 @@ class NeverAgain:
 
     name = "never"
 
-    def decide(self, now: Situation) -> Decision:
+    def decide(self, now: RetrainSituation) -> RetrainDecision:
         """Yes before the first training only."""
         if now.trained is None:
             return FIRST
-        return Decision(retrain=False, why="the rule is never to retrain")
+        return RetrainDecision(retrain=False, why="the rule is never to retrain")
 
     def retrained(self) -> None:
         """Nothing changes."""
@@ -65,13 +65,13 @@ class EveryPeriods:
         """It is called after what it does."""
         return "always" if self.every == 1 else f"every-{self.every}"
 
-    def decide(self, now: Situation) -> Decision:
+    def decide(self, now: RetrainSituation) -> RetrainDecision:
         """Count the periods."""
         self._n_since += 1
         if now.trained is None:
             return FIRST
         why = f"period {self._n_since} since the last training, of {self.every}"
-        return Decision(
+        return RetrainDecision(
             retrain=self._n_since >= self.every,
             why=why,
             value=float(self._n_since),

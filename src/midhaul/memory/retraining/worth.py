@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from midhaul.errors import ConfigError, DataError
-from midhaul.memory.retraining.base import Decision
+from midhaul.memory.retraining.base import RetrainDecision
 from midhaul.memory.samples import Samples, concatenate
 from midhaul.memory.selectors.pool import check_above, check_state
 from midhaul.memory.selectors.score import losses
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from jaxtyping import Float64, Int64
 
     from midhaul.memory.predictors.base import Predictor
-    from midhaul.memory.retraining.base import Arrays, RetrainRule, Situation
+    from midhaul.memory.retraining.base import Arrays, RetrainRule, RetrainSituation
     from midhaul.memory.samples import Bins
 
 PARTS = (0.25, 0.5, 1.0)
@@ -125,7 +125,7 @@ class WorthIt:
         """That of the inner rule, with what is asked of it."""
         return f"{self.rule.name}-if-worth-it"
 
-    def decide(self, now: Situation) -> Decision:
+    def decide(self, now: RetrainSituation) -> RetrainDecision:
         """Ask the inner rule; if something has changed, try what a training gains."""
         found = self.rule.decide(now)
         if now.trained is None or not (found.retrain or self._since):
@@ -139,7 +139,7 @@ class WorthIt:
             if is_last:
                 self._settle()
             why = f"{n_clusters} clusters since the change cannot be split"
-            return Decision(retrain=False, why=f"{found.why}; {why}")
+            return RetrainDecision(retrain=False, why=f"{found.why}; {why}")
         curve = gain_curve(data, now, self.predictor)
         return self._weighed(found, curve, is_last=is_last)
 
@@ -186,7 +186,9 @@ class WorthIt:
         self._since = []
         self.rule.retrained()
 
-    def _weighed(self, found: Decision, curve: GainCurve, *, is_last: bool) -> Decision:
+    def _weighed(
+        self, found: RetrainDecision, curve: GainCurve, *, is_last: bool
+    ) -> RetrainDecision:
         pays = self.cost.gain
         gain, error = float(curve.gain[-1]), float(curve.error[-1])
         least, most = gain - _Z * error, gain + _Z * error
@@ -205,7 +207,7 @@ class WorthIt:
             f"{most:+.4f}), {rises:+.4f} of it by the second half of them, "
             f"{pays:.4f} pays: {verdict}"
         )
-        return Decision(
+        return RetrainDecision(
             retrain=retrain,
             why=why,
             value=least,
@@ -215,7 +217,7 @@ class WorthIt:
         )
 
 
-def gain_curve(data: Samples, now: Situation, predictor: Predictor) -> GainCurve:
+def gain_curve(data: Samples, now: RetrainSituation, predictor: Predictor) -> GainCurve:
     """Train on the memory and on growing parts of new data, score on what is held.
 
     Clusters are held back whole, and what the memory has of them is left out.

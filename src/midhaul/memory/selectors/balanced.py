@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from jaxtyping import Int64
 
     from midhaul.memory.samples import Bins, Samples
-    from midhaul.memory.selectors.base import Arrays, Choice
+    from midhaul.memory.selectors.base import Arrays, SelectorChoice
 
 
 class BalancedReservoir:
@@ -54,7 +54,7 @@ class BalancedReservoir:
 
     def choose(
         self, kept: Samples, marks: np.ndarray, new: Samples, rng: np.random.Generator
-    ) -> Choice:
+    ) -> SelectorChoice:
         """Fill the bins up to the water's level, the smallest keys of each."""
         n, m = len(kept), len(new)
         output = output_bins(new, self.bins, self.name)

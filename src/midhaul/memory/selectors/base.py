@@ -37,7 +37,7 @@ class Reason(IntEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Choice:
+class SelectorChoice:
     """What becomes of ``n`` samples in memory and of ``m`` that were offered.
 
     Attributes:
@@ -77,7 +77,7 @@ class Selector(Protocol):
         marks: Float64[np.ndarray, "n q"],
         new: Samples,
         rng: np.random.Generator,
-    ) -> Choice:
+    ) -> SelectorChoice:
         """Decide on what is offered, in the order in which it came.
 
         DataError if it needs what the samples lack: an output, a prediction.
@@ -114,7 +114,7 @@ class Joinable(Protocol):
         theirs: Samples,
         their_marks: Float64[np.ndarray, "m q"],
         state: Arrays,
-    ) -> Choice:
+    ) -> SelectorChoice:
         """Decide on the samples of another, whose state is given."""
         ...
 

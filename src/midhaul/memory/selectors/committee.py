@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from midhaul.memory.predictors.base import Predictor
     from midhaul.memory.samples import Samples
-    from midhaul.memory.selectors.base import Arrays, Choice
+    from midhaul.memory.selectors.base import Arrays, SelectorChoice
 
 _TWO = 2
 
@@ -69,7 +69,7 @@ class Committee:
 
     def choose(
         self, kept: Samples, marks: np.ndarray, new: Samples, rng: np.random.Generator
-    ) -> Choice:
+    ) -> SelectorChoice:
         """Ask all members about what is new; drop by the softmax of agreement."""
         n, m = len(kept), len(new)
         noted = np.zeros((m, 1))

@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from midhaul.errors import ConfigError
-from midhaul.memory.batches import Batches, check_batching, check_usable
-from midhaul.memory.coverage_increase import check_bandwidth
-from midhaul.memory.overlap import PEAK
+from midhaul.memory.coverage.batches import Batches, check_batching, check_usable
+from midhaul.memory.coverage.increase import check_bandwidth
+from midhaul.memory.coverage.overlap import PEAK
 from midhaul.memory.samples import concatenate
-from midhaul.memory.selectors.base import Choice, Reason
+from midhaul.memory.selectors.base import Reason, SelectorChoice
 from midhaul.memory.selectors.coverage_removal import (
     removed_batches,
     removed_by_matrices,
@@ -30,8 +30,8 @@ if TYPE_CHECKING:
 
     from jaxtyping import Float64, Int64
 
-    from midhaul.memory.batches import Sort
-    from midhaul.memory.distances import BatchDistance
+    from midhaul.memory.coverage.batches import Sort
+    from midhaul.memory.coverage.distances import BatchDistance
     from midhaul.memory.samples import Bins, Samples
     from midhaul.memory.selectors.base import Arrays
 
@@ -120,7 +120,7 @@ class CoverageMemory:
 
     def choose(
         self, kept: Samples, marks: np.ndarray, new: Samples, rng: np.random.Generator
-    ) -> Choice:
+    ) -> SelectorChoice:
         """Keep everything while there is room, else remove batches."""
         del marks
         check_usable(new)
@@ -142,7 +142,7 @@ class CoverageMemory:
         is_left[left] = True
         take = is_left[n:]
         reason = Reason.FILLING if had_room else Reason.DRAWN
-        return Choice(
+        return SelectorChoice(
             keep=is_left[:n],
             take=take,
             marks=np.zeros((m, 0)),

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numba import njit
 
-from midhaul.memory.overlap import (
+from midhaul.memory.coverage.overlap import (
     PEAK,
     columns_of,
     kernel_scale,
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from jaxtyping import Bool, Float64, Int64
 
-    from midhaul.memory.batches import Batches
+    from midhaul.memory.coverage.batches import Batches
 
     Floats = Float64[np.ndarray, " n"]
 

@@ -11,7 +11,7 @@ from midhaul.memory.selectors.pool import check_state, choice_of
 
 if TYPE_CHECKING:
     from midhaul.memory.samples import Samples
-    from midhaul.memory.selectors.base import Arrays, Choice
+    from midhaul.memory.selectors.base import Arrays, SelectorChoice
 
 
 class Fifo:
@@ -30,7 +30,7 @@ class Fifo:
 
     def choose(
         self, kept: Samples, marks: np.ndarray, new: Samples, rng: np.random.Generator
-    ) -> Choice:
+    ) -> SelectorChoice:
         """The oldest go."""
         del rng
         n, m = len(kept), len(new)

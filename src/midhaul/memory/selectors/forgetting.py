@@ -28,7 +28,7 @@ from midhaul.memory.selectors.pool import (
 
 if TYPE_CHECKING:
     from midhaul.memory.samples import Samples
-    from midhaul.memory.selectors.base import Arrays, Choice
+    from midhaul.memory.selectors.base import Arrays, SelectorChoice
 
 
 class ForgettingReservoir:
@@ -57,7 +57,7 @@ class ForgettingReservoir:
 
     def choose(
         self, kept: Samples, marks: np.ndarray, new: Samples, rng: np.random.Generator
-    ) -> Choice:
+    ) -> SelectorChoice:
         """Forget some at random, then keep the smallest keys of the pool."""
         n, m = len(kept), len(new)
         drawn = rng.random((m, 1))
@@ -105,7 +105,7 @@ class HalfLifeReservoir:
 
     def choose(
         self, kept: Samples, marks: np.ndarray, new: Samples, rng: np.random.Generator
-    ) -> Choice:
+    ) -> SelectorChoice:
         """The smallest keys stay, whatever the order in which samples come."""
         n, m = len(kept), len(new)
         drawn = np.log(rng.standard_exponential(m)) - self._log_weight(new)

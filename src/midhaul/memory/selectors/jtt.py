@@ -23,7 +23,7 @@ from midhaul.memory.selectors.reservoir import Reservoir
 
 if TYPE_CHECKING:
     from midhaul.memory.samples import Bins, Samples
-    from midhaul.memory.selectors.base import Arrays, Choice
+    from midhaul.memory.selectors.base import Arrays, SelectorChoice
 
 
 class JustTrainTwice:
@@ -51,7 +51,7 @@ class JustTrainTwice:
 
     def choose(
         self, kept: Samples, marks: np.ndarray, new: Samples, rng: np.random.Generator
-    ) -> Choice:
+    ) -> SelectorChoice:
         """As the reservoir does."""
         return self._inner.choose(kept, marks, new, rng)
 

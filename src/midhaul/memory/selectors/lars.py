@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from jaxtyping import Float64, Int64
 
     from midhaul.memory.samples import Bins, Samples
-    from midhaul.memory.selectors.base import Arrays, Choice
+    from midhaul.memory.selectors.base import Arrays, SelectorChoice
 
 
 class Lars:
@@ -71,7 +71,7 @@ class Lars:
 
     def choose(
         self, kept: Samples, marks: np.ndarray, new: Samples, rng: np.random.Generator
-    ) -> Choice:
+    ) -> SelectorChoice:
         """Let samples in as a reservoir does, each in the place of another."""
         del marks
         n, m = len(kept), len(new)

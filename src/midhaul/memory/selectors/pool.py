@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from midhaul.errors import ConfigError, DataError
-from midhaul.memory.selectors.base import Choice, Reason
+from midhaul.memory.selectors.base import Reason, SelectorChoice
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -28,7 +28,7 @@ def choice_of(
     reason: Reason | np.ndarray,
     *,
     room: int,
-) -> Choice:
+) -> SelectorChoice:
     """What becomes of a pool: of those in memory, then of the ``m`` offered.
 
     Args:
@@ -41,7 +41,7 @@ def choice_of(
     take = is_in[n:]
     why = np.where(take, reason, Reason.DROPPED).astype(np.int8)
     why[:room][take[:room]] = Reason.FILLING
-    return Choice(keep=is_in[:n], take=take, marks=marks, reasons=why)
+    return SelectorChoice(keep=is_in[:n], take=take, marks=marks, reasons=why)
 
 
 def smallest(keys: Float64[np.ndarray, " n"], most: int) -> Bool[np.ndarray, " n"]:

@@ -29,7 +29,7 @@ import numpy as np
 
 from midhaul.errors import ConfigError, DataError
 from midhaul.memory.cells import Cells, cell_of, level_limits
-from midhaul.memory.selectors.base import Choice, Reason
+from midhaul.memory.selectors.base import Reason, SelectorChoice
 from midhaul.memory.selectors.pool import check_state
 
 if TYPE_CHECKING:
@@ -99,7 +99,7 @@ class PrioritySampler:
 
     def choose(
         self, kept: Samples, marks: np.ndarray, new: Samples, rng: np.random.Generator
-    ) -> Choice:
+    ) -> SelectorChoice:
         """Keep the smallest keys of all; the chances of those in memory tighten."""
         del rng
         n, m = len(kept), len(new)
@@ -129,7 +129,7 @@ class PrioritySampler:
         theirs: Samples,
         their_marks: np.ndarray,
         state: Arrays,
-    ) -> Choice:
+    ) -> SelectorChoice:
         """Take in what another sampler keeps, as if this one had seen its stream.
 
         Args:
@@ -169,7 +169,7 @@ class PrioritySampler:
         new: Samples,
         noted: np.ndarray,
         before: np.ndarray,
-    ) -> Choice:
+    ) -> SelectorChoice:
         """Keep the smallest keys of two sets that are counted."""
         n, m = len(kept), len(new)
         rate = self.rates()
@@ -186,7 +186,9 @@ class PrioritySampler:
             _decide(rows, rate, time_s, self._age, tau, is_in[at])
         reasons = np.empty(m, np.int8)
         _explain(noted, is_in[n:], self._kinds(before, rate, tau), reasons)
-        return Choice(keep=is_in[:n], take=is_in[n:], marks=noted, reasons=reasons)
+        return SelectorChoice(
+            keep=is_in[:n], take=is_in[n:], marks=noted, reasons=reasons
+        )
 
     def weights(
         self, kept: Samples, marks: Float64[np.ndarray, "n q"]
@@ -274,8 +276,8 @@ _HASHED = 8
 _DROPPED = int(Reason.DROPPED)
 
 
-def _nothing(n: int) -> Choice:
-    return Choice(
+def _nothing(n: int) -> SelectorChoice:
+    return SelectorChoice(
         keep=np.ones(n, np.bool_),
         take=np.zeros(0, np.bool_),
         marks=np.zeros((0, PrioritySampler.n_marks)),

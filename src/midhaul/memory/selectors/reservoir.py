@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from midhaul.memory.selectors.base import Choice, Reason
+from midhaul.memory.selectors.base import Reason, SelectorChoice
 from midhaul.memory.selectors.pool import check_state
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ class Reservoir:
 
     def choose(
         self, kept: Samples, marks: np.ndarray, new: Samples, rng: np.random.Generator
-    ) -> Choice:
+    ) -> SelectorChoice:
         """Each new one, the i-th of the stream, stays with the chance capacity / i."""
         del marks
         n, m = len(kept), len(new)
@@ -47,7 +47,9 @@ class Reservoir:
         take[owner[owner >= 0]] = True
         reasons = np.where(take, Reason.DRAWN, Reason.DROPPED).astype(np.int8)
         reasons[:room][take[:room]] = Reason.FILLING
-        return Choice(keep=keep, take=take, marks=np.zeros((m, 0)), reasons=reasons)
+        return SelectorChoice(
+            keep=keep, take=take, marks=np.zeros((m, 0)), reasons=reasons
+        )
 
     def weights(self, kept: Samples, marks: np.ndarray) -> np.ndarray:
         """All the same: what was seen over what is kept."""

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from jaxtyping import Bool, Float64
 
     from midhaul.memory.samples import Bins, Samples
-    from midhaul.memory.selectors.base import Arrays, Choice
+    from midhaul.memory.selectors.base import Arrays, SelectorChoice
 
 _LEAST = 1e-7
 """A probability of less counts as that, so that a loss is finite."""
@@ -85,7 +85,7 @@ class LossSelector:
 
     def choose(
         self, kept: Samples, marks: np.ndarray, new: Samples, rng: np.random.Generator
-    ) -> Choice:
+    ) -> SelectorChoice:
         """Drop by the softmax of minus the loss, as the present model has it."""
         del marks
         score = np.concatenate(
@@ -135,7 +135,7 @@ class ConfidenceSelector:
 
     def choose(
         self, kept: Samples, marks: np.ndarray, new: Samples, rng: np.random.Generator
-    ) -> Choice:
+    ) -> SelectorChoice:
         """Drop by the softmax of the largest probability."""
         del marks
         check_predictions(new, self.bins, f"selector {self.name}")

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from midhaul.errors import ConfigError
-from midhaul.memory.selectors.base import Choice, Reason
+from midhaul.memory.selectors.base import Reason, SelectorChoice
 from midhaul.memory.selectors.coverage import CoverageMemory
 from midhaul.memory.selectors.forgetting import ForgettingReservoir
 from midhaul.memory.selectors.pool import check_state
@@ -65,7 +65,7 @@ class SeveralMemories:
 
     def choose(
         self, kept: Samples, marks: np.ndarray, new: Samples, rng: np.random.Generator
-    ) -> Choice:
+    ) -> SelectorChoice:
         """Keep what any part keeps; the reason is that of the first which does."""
         m = len(new)
         keep = np.zeros(len(kept), np.bool_)
@@ -85,7 +85,7 @@ class SeveralMemories:
             is_first = choice.take & ~take
             reasons[is_first] = choice.reasons[is_first]
             take |= choice.take
-        return Choice(keep=keep, take=take, marks=noted, reasons=reasons)
+        return SelectorChoice(keep=keep, take=take, marks=noted, reasons=reasons)
 
     def weights(self, kept: Samples, marks: np.ndarray) -> None:
         """None: what one part keeps, another might have kept as well."""

@@ -23,7 +23,7 @@ from midhaul.memory.selectors.score import softmax_kept
 
 if TYPE_CHECKING:
     from midhaul.memory.samples import Samples
-    from midhaul.memory.selectors.base import Arrays, Choice
+    from midhaul.memory.selectors.base import Arrays, SelectorChoice
 
 
 class StalledSessions:
@@ -52,7 +52,7 @@ class StalledSessions:
 
     def choose(
         self, kept: Samples, marks: np.ndarray, new: Samples, rng: np.random.Generator
-    ) -> Choice:
+    ) -> SelectorChoice:
         """Mark what belongs to a stalled group, then drop by the softmax."""
         # An output that is not known compares as false: not slow, so far.
         stalled = np.unique(new.group[new.y >= self.slow_from])

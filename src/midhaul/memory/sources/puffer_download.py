@@ -6,13 +6,13 @@ server gave beside it; so the rest is asked for only while it is the same file.
 
 from __future__ import annotations
 
-import asyncio
 import re
 from dataclasses import dataclass
 from datetime import date, timedelta
 from typing import TYPE_CHECKING, Any
 
 from midhaul.errors import ConfigError, DataError, NodeError, require
+from midhaul.machine.coroutines import run_coroutine
 from midhaul.memory.sources.puffer import DayFiles
 
 if TYPE_CHECKING:
@@ -80,7 +80,7 @@ def download_day(
     for file in files:
         if not file.exists():
             url = f"{base_url.rstrip('/')}/{name}/{file.name}"
-            asyncio.run(_download(url, file, limits or DownloadLimits()))
+            run_coroutine(_download(url, file, limits or DownloadLimits()))
     return DayFiles(day=name, sent=files[0], acked=files[1])
 
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from tests.support.coverage_reference import BINS, increase, made_samples
 
 from midhaul.errors import ConfigError, DataError
-from midhaul.memory.coverage_increase import coverage_increase
+from midhaul.memory.coverage.increase import coverage_increase
 from midhaul.memory.samples import Samples, concatenate
 
 

@@ -12,7 +12,7 @@ from scipy.stats import gaussian_kde, wasserstein_distance
 from tests.support.coverage_reference import BINS, made_samples
 
 from midhaul.errors import ConfigError, DataError
-from midhaul.memory.distances import (
+from midhaul.memory.coverage.distances import (
     BatchDistance,
     JensenShannonOfCurves,
     JensenShannonOfNumbers,

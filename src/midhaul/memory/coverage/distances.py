@@ -17,7 +17,7 @@ import numpy as np
 from numba import njit
 
 from midhaul.errors import ConfigError, DataError
-from midhaul.memory.overlap import TINY, base_two_logarithms
+from midhaul.memory.coverage.overlap import TINY, base_two_logarithms
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from midhaul.errors import ConfigError, DataError
-from midhaul.memory.batches import Batches
-from midhaul.memory.overlap import overlap, overlap_sums
+from midhaul.memory.coverage.batches import Batches
+from midhaul.memory.coverage.overlap import overlap, overlap_sums
 
 if TYPE_CHECKING:
     from jaxtyping import Float64
 
-    from midhaul.memory.batches import Sort
+    from midhaul.memory.coverage.batches import Sort
     from midhaul.memory.samples import Bins, Samples
 
 

@@ -1,0 +1,7 @@
+"""Coverage of sample space: distances of batches, density, and how much of it is new."""
+
+from __future__ import annotations
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -1,0 +1,1 @@
+from .increase import coverage_increase as coverage_increase
