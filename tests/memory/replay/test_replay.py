@@ -126,6 +126,28 @@ def test_a_resumed_run_keeps_what_it_has(tmp_path: Path) -> None:
     assert before["score"].to_pylist() == after["score"].to_pylist()
 
 
+def test_a_training_that_costs_too_much_is_not_done(tmp_path: Path) -> None:
+    """The same change, at a cost that pays and at one that never does."""
+    several = {
+        "memories": [{"selector": "reservoir", "capacity": 500}],
+        "rules": [
+            {"rule": "loss", "name": "cheap", "worth": {"cost": 0.0}},
+            {"rule": "loss", "name": "dear", "worth": {"cost": 1e9}},
+        ],
+        "stream": {"kind": "drawn", "n_periods": 4, "n_sessions": 20},
+        "fit": {"n_steps": 100},
+        "n_seeds": 1,
+    }
+    run = midhaul.run({"kind": "memory.compare", **SMALL, **several}, out=tmp_path)
+    rows = run.table("periods").to_pylist()
+    trained = [
+        sum(r["retrained"] for r in rows if r["configuration"] == i) for i in (0, 1)
+    ]
+    assert trained[1] == 1
+    assert trained[0] > 1
+    assert any("it is not worth it" in row["why"] for row in rows)
+
+
 @pytest.mark.parametrize(
     ("told", "words"),
     [

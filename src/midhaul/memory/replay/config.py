@@ -11,8 +11,10 @@ from pydantic import model_validator
 from midhaul.memory.predictors.base import Correction
 from midhaul.memory.predictors.mlp import WAYS
 from midhaul.memory.retraining.catalogue import RULES
+from midhaul.memory.retraining.worth import RetrainingCost
 from midhaul.memory.selectors.catalogue import SELECTORS
 from midhaul.runs.config import Config, Section, setting
+from midhaul.runs.section import section
 
 if TYPE_CHECKING:
     SelectorName = RuleName = WayName = str
@@ -28,10 +30,10 @@ class StreamConfig(Section):
     kind: Literal["drawn", "puffer-gaps", "cellular", "puffer", "samples", "flows"] = (
         setting(
             "drawn",
-            "drawn, transfers that are made here; puffer-gaps, send gaps of two days of Puffer; cellular, "
-            "downloads over 4G and 5G; puffer, days as Puffer publishes them; samples, "
-            "files of samples, one a period; flows, runs of network.simulate, one a "
-            "period.",
+            "drawn, transfers that are made here; puffer-gaps, send gaps of two days "
+            "of Puffer; cellular, downloads over 4G and 5G; puffer, days as Puffer "
+            "publishes them; samples, files of samples, one a period; flows, runs of "
+            "network.simulate, one a period.",
         )
     )
     dir: Path | None = setting(None, "Folder of the files, for puffer-gaps and puffer.")
@@ -148,6 +150,10 @@ _TOLD = (
 )
 
 
+class WorthConfig(section(RetrainingCost)):
+    """What a training costs and its gain is worth: a rule's yes is tried against it."""
+
+
 class RetrainConfig(Section):
     """When to retrain."""
 
@@ -162,6 +168,9 @@ class RetrainConfig(Section):
     every: int | None = setting(None, "Of every: periods between trainings.", ge=1)
     alpha: float | None = setting(
         None, "Of tests: false alarms that are accepted.", gt=0, lt=1
+    )
+    worth: WorthConfig | None = setting(
+        None, "With it, what the rule wants is done only if it is worth its cost."
     )
 
     @property

@@ -148,7 +148,7 @@ def _repetition(one: _Repetition) -> tuple[list[Row], ...]:
         stream.periods,
         stream.bins,
         selector,
-        rule_of(rule, stream.bins, learner),
+        rule_of(rule, learner),
         learner,
         seed=seed,
     ):

@@ -10,9 +10,11 @@ from midhaul.errors import DataError
 from midhaul.memory.predictors.mlp import WAYS, MlpPredictor
 from midhaul.memory.replaying import Learner
 from midhaul.memory.retraining.catalogue import RULES
+from midhaul.memory.retraining.worth import RetrainingCost, WorthIt
 from midhaul.memory.selectors.catalogue import SELECTORS
 from midhaul.memory.sources.drawn_stream import drawn_stream
 from midhaul.memory.sources.streams import StreamSet, cellular_stream, puffer_stream
+from midhaul.runs.section import value_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -73,10 +75,13 @@ def selector_of(
     return cast("Selector", SELECTORS.called(config.selector, **told))
 
 
-def rule_of(config: RetrainConfig, bins: Bins, learner: Learner) -> RetrainRule:
+def rule_of(config: RetrainConfig, learner: Learner) -> RetrainRule:
     """The rule that a config describes."""
-    told = {**config.told(), "bins": bins, "predictor": learner.predictor}
-    return cast("RetrainRule", RULES.called(config.rule, **told))
+    rule = cast("RetrainRule", RULES.called(config.rule, **config.told()))
+    if config.worth is None:
+        return rule
+    cost = value_of(RetrainingCost, config.worth)
+    return WorthIt(rule=rule, predictor=learner.predictor, cost=cost)
 
 
 def learner_of(config: SeveralMemoriesConfig, bins: Bins) -> Learner:
