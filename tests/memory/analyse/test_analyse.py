@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from pydantic import ValidationError
 
 from midhaul.errors import DataError, MidhaulError
 from midhaul.memory.analyse.config import AnalyseConfig
@@ -117,3 +118,32 @@ def test_schemes_have_names(tmp_path: Path) -> None:
     lines = ('3 {"abr_name": "fugu_feb", "cc": "bbr"}', "", '4 {"abr": "bba"}', "5 {}")
     file.write_text("\n".join(lines), encoding="utf-8")
     assert read_schemes(file) == {3: "fugu_feb/bbr", 4: "bba", 5: "experiment 5"}
+
+
+def test_days_of_a_folder_are_chosen_by_their_names(tmp_path: Path) -> None:
+    """Of three days one is read; downloaded ones are there already, none is missing."""
+    folder = tmp_path / "days"
+    draw_days(folder, n_days=3, n_streams=12, seed=0)
+    for kind in ("puffer", "download"):
+        viewing = {"kind": kind, "folder": str(folder), "days": ["2026-01-02"]}
+        run = run_of(tmp_path / kind, viewing=viewing)
+        assert {row["day"] for row in run.read(SHIFTS).to_pylist()} == {
+            "2026-01-02T11_2026-01-03T11"
+        }
+    none = {"kind": "puffer", "folder": str(folder), "days": ["1999"]}
+    with pytest.raises(MidhaulError, match="1999"):
+        run_of(tmp_path / "none", viewing=none)
+
+
+@pytest.mark.parametrize(
+    ("viewing", "words"),
+    [
+        ({"kind": "puffer"}, "folder"),
+        ({"kind": "table"}, "file"),
+        ({"kind": "download", "folder": "a"}, "days"),
+    ],
+)
+def test_what_a_source_needs_is_demanded(viewing: dict[str, str], words: str) -> None:
+    """Each kind of days says which key it lacks."""
+    with pytest.raises(ValidationError, match=words):
+        AnalyseConfig.model_validate_json(json.dumps({"viewing": viewing}))

@@ -117,9 +117,9 @@ def _plan(  # noqa: PLR0913, PLR0917  a kernel has arrays
     n, n_ahead, n_rungs = shares.shape[:3]
     n_steps = int(most_s / step_s + 0.5) + 1
     chosen = np.empty(n, np.int64)
-    # What the chunks from the next stage on are worth, by buffer and last rung.
-    later = np.zeros((n_steps, n_rungs))
-    value = np.zeros((n_steps, n_rungs))
+    # What the chunks from the next stage on are worth, by last rung and buffer.
+    later = np.zeros((n_rungs, n_steps))
+    value = np.zeros((n_rungs, n_steps))
     own = np.empty(n_rungs)
     for player in range(n):
         later[:] = 0.0
@@ -131,7 +131,7 @@ def _plan(  # noqa: PLR0913, PLR0917  a kernel has arrays
                         have_s,
                         times_s[player, stage, rung],
                         shares[player, stage, rung],
-                        later[:, rung],
+                        later[rung],
                         chunk_s,
                         most_s,
                         stalling,
@@ -148,7 +148,7 @@ def _plan(  # noqa: PLR0913, PLR0917  a kernel has arrays
                         worth = own[rung] - switching * change
                         if worth > best:
                             best, best_rung = worth, rung
-                    value[step, last] = best
+                    value[last, step] = best
                     if stage == 0:
                         chosen[player] = best_rung
             later, value = value, later
