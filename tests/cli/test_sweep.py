@@ -60,3 +60,21 @@ def test_no_values_are_refused() -> None:
     for text in ("a", "a="):
         with pytest.raises(ConfigError):
             parse_over(text)
+
+
+def test_points_are_listed_and_chosen_by_pattern(
+    midhaul: Midhaul, toy_file: Path
+) -> None:
+    """A list runs nothing; a pattern runs what fits, in the group of all points."""
+    varied = ["sweep", str(toy_file), "--no-report", "--over", "seed=1,2"]
+    assert midhaul(*varied, "--list").out.splitlines() == ["seed=1", "seed=2"]
+    assert not (toy_file.parent / "runs").exists()
+    said = midhaul(*varied, "--only", "*=2", "--json")
+    assert said.code == 0, said.err
+    some = json.loads(said.out)
+    whole = json.loads(midhaul(*varied, "--json").out)
+    assert some["group"] == whole["group"]
+    assert [point["settings"] for point in some["points"]] == [{"seed": 2}]
+    assert [p["status"] for p in whole["points"]].count("skipped") == 1
+    none = midhaul(*varied, "--only", "x*")
+    assert (none.code, "no point fits x*" in none.err) == (2, True)

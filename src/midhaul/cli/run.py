@@ -135,6 +135,17 @@ Over = Annotated[
         help="Vary a key, on top of the file's table [sweep]; may be repeated.",
     ),
 ]
+Only = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--only",
+        metavar="PATTERN",
+        help="Only points whose name fits, as *seed=1*; may be repeated.",
+    ),
+]
+ListPoints = Annotated[
+    bool, typer.Option("--list", help="Name the points and run nothing.")
+]
 Jobs = Annotated[
     int,
     typer.Option(
@@ -152,6 +163,8 @@ def sweep(
     set_: Set = None,
     out: Out = RUNS,
     jobs: Jobs = 1,
+    only: Only = None,
+    list_: ListPoints = False,
     no_report: NoReport = False,
     strict: Strict = False,
     json: Json = False,
@@ -162,11 +175,18 @@ def sweep(
     from midhaul.machine.children import watched
     from midhaul.runs.sweep import run_sweep
 
-    kind, planned = _plan(file, set_ or (), over or ())
+    kind, planned = _plan(file, set_ or (), over or (), only or ())
+    if list_:
+        if json:
+            output.print_json([dict(point.settings) for point in planned.chosen])
+        else:
+            for point in planned.chosen:
+                output.print_line(point.name)
+        return
     if kind.is_exclusive and jobs > 1:
         output.say(f"{kind.name} measures time: one point after the other")
         jobs = 1
-    output.say(f"sweep {planned.group}: {len(planned.points)} points")
+    output.say(f"sweep {planned.group}: {len(planned.chosen)} points")
     try:
         with watched(), shown_progress() as progress:
             outcomes = run_sweep(planned, out, progress, jobs=jobs)
@@ -190,8 +210,9 @@ def sweep(
 
 
 def _plan(
-    file: Path, overrides: Sequence[str], over: Sequence[str]
+    file: Path, overrides: Sequence[str], over: Sequence[str], only: Sequence[str]
 ) -> tuple[Kind, Sweep]:
+    from midhaul.errors import ConfigError
     from midhaul.kinds import kind_of
     from midhaul.runs.experiment_file import Override, read_file
     from midhaul.runs.sweep import Sweep, points_of
@@ -201,7 +222,13 @@ def _plan(
     kind = kind_of(source, laid)
     axes = [parse_over(text) for text in over]
     points = points_of(source, kind.load_config(), laid, axes)
-    return kind, Sweep(kind=kind.name, experiment=kind.load_run(), points=points)
+    planned = Sweep(
+        kind=kind.name, experiment=kind.load_run(), points=points, only=tuple(only)
+    )
+    if not planned.chosen:
+        message = f"--only: no point fits {', '.join(only)}"
+        raise ConfigError(message, "midhaul sweep FILE --list names them")
+    return kind, planned
 
 
 def parse_over(text: str) -> tuple[str, list[Override]]:

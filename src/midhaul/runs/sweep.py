@@ -11,6 +11,7 @@ import hashlib
 import itertools
 import random
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Literal, TypeVar
 
 from midhaul.errors import ConfigError, StoreError
@@ -40,6 +41,11 @@ class Point:
     settings: Mapping[str, object]
     config: Config
 
+    @property
+    def name(self) -> str:
+        """Its values, as they are written: ``load.rate_hz=5,seed=1``."""
+        return ",".join(f"{key}={value}" for key, value in self.settings.items())
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sweep:
@@ -49,11 +55,23 @@ class Sweep:
         kind: name of the kind.
         experiment: what each point runs; importable by name in other processes.
         points: all different.
+        only: patterns of names as a shell has them (``*rate_hz=5*``); what fits none is
+            left out, and the group stays that of all. All points where empty.
     """
 
     kind: str
     experiment: Experiment
     points: tuple[Point, ...]
+    only: tuple[str, ...] = ()
+
+    @property
+    def chosen(self) -> tuple[Point, ...]:
+        """The points that are visited."""
+        return tuple(
+            point
+            for point in self.points
+            if not self.only or any(fnmatchcase(point.name, p) for p in self.only)
+        )
 
     @property
     def group(self) -> str:
@@ -63,7 +81,7 @@ class Sweep:
 
     def shuffled(self) -> list[Point]:
         """The points in an order left to the seed of the first."""
-        points = sorted(self.points, key=lambda point: point.config.hash())
+        points = sorted(self.chosen, key=lambda point: point.config.hash())
         seed = self.points[0].config.seed if self.points else 0
         random.Random(seed).shuffle(points)  # noqa: S311  no secret
         return points
@@ -122,10 +140,10 @@ def run_sweep(
     """Visit every point that is not finished, in random order.
 
     A point that fails is an outcome, and the others are visited all the same. Outcomes
-    are in the order of ``sweep.points``; with one job they run in this process.
+    are in the order of ``sweep.chosen``; with one job they run in this process.
     StoreError if another process is at the same sweep.
     """
-    with _only_one(root, sweep), progress.task("points", len(sweep.points)) as task:
+    with _only_one(root, sweep), progress.task("points", len(sweep.chosen)) as task:
         outcomes: dict[str, SweepOutcome] = {}
         visit = (
             _visit_apart(sweep, root, jobs)
@@ -137,7 +155,7 @@ def run_sweep(
             task.advance()
             if outcome.error is not None:
                 progress.note(f"a point failed: {outcome.error.splitlines()[0]}")
-    return [outcomes[point.config.hash()] for point in sweep.points]
+    return [outcomes[point.config.hash()] for point in sweep.chosen]
 
 
 def begin_point(root: Path, sweep: Sweep, point: Point) -> Run:

@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 import midhaul
@@ -17,6 +19,7 @@ from midhaul.memory.samples import Samples
 from midhaul.memory.selectors.fifo import Fifo
 from midhaul.memory.selectors.priority import PrioritySampler
 from midhaul.memory.selectors.reservoir import Reservoir
+from midhaul.memory.sources.drawn_puffer import draw_days
 from midhaul.memory.sources.drawn_stream import drawn_stream
 
 if TYPE_CHECKING:
@@ -172,3 +175,43 @@ def test_a_stream_that_cannot_be_read_is_told(tmp_path: Path) -> None:
     stream = {"kind": "cellular", "file": tmp_path / "none.parquet"}
     with pytest.raises(DataError, match=r"none\.parquet"):
         midhaul.run({"kind": "memory.replay", **SMALL, "stream": stream}, out=tmp_path)
+
+
+def test_streams_of_all_kinds_are_replayed(tmp_path: Path) -> None:
+    """Days as Puffer publishes them, any table, and flows of three simulations."""
+    draw_days(tmp_path / "days", n_days=2, n_streams=12, seed=0)
+    rng = np.random.default_rng(0)
+    columns = {"a": rng.normal(size=400), "y": rng.exponential(size=400)}
+    columns |= {"s": np.arange(400) // 20}
+    pq.write_table(pa.table(columns), tmp_path / "t.parquet")
+    table = {"x": ["a"], "y": "y", "group": "s"}
+    streams = (
+        {"kind": "puffer", "dir": tmp_path / "days"},
+        {"kind": "table", "file": tmp_path / "t.parquet", "columns": table}
+        | {"n_periods": 3, "edges": [0, 0.5, 1, 9]},
+    )
+    for number, stream in enumerate(streams):
+        told = {"kind": "memory.replay", **SMALL, "stream": stream, "slow_from": 1.0}
+        run = midhaul.run(told, out=tmp_path / str(number))
+        assert run.status == "done"
+        assert run.verdict is not None
+        assert {r["period"] for r in run.table("periods").to_pylist()} >= {0, 1}
+
+
+def test_traffic_of_simulated_networks_is_replayed(tmp_path: Path) -> None:
+    """Three runs of network.simulate are three workloads that follow each other."""
+    folders = []
+    for seed in range(3):
+        simulated = {
+            "kind": "network.simulate",
+            "seed": seed,
+            "simulator": "fluid",
+            "topology": {"kind": "star", "counts": {"n_hosts": 3}},
+            "flows": [{"rate_hz": 200.0, "n_flows": 600}],
+        }
+        folders.append(midhaul.run(simulated, out=tmp_path / f"net{seed}").dir)
+    stream = {"kind": "traffic", "runs": folders, "shift": "incremental"}
+    told = {"kind": "memory.replay", **SMALL, "n_seeds": 1, "stream": stream}
+    run = midhaul.run(told | {"slow_from": -1.0}, out=tmp_path / "replay")
+    assert run.status == "done"
+    assert run.table("kept").num_rows > 10

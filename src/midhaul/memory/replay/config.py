@@ -13,6 +13,7 @@ from midhaul.memory.predictors.mlp import WAYS
 from midhaul.memory.retraining.catalogue import RULES
 from midhaul.memory.retraining.worth import RetrainingCost
 from midhaul.memory.selectors.catalogue import SELECTORS
+from midhaul.memory.sources.table import SampleColumns
 from midhaul.runs.config import Config, Section, setting
 from midhaul.runs.section import section
 
@@ -24,51 +25,65 @@ else:
     WayName = Literal[tuple(WAYS)]
 
 
+class ColumnsConfig(section(SampleColumns)):
+    """Which columns of a table are what of a sample."""
+
+
 class StreamConfig(Section):
     """Where samples come from."""
 
-    kind: Literal["drawn", "puffer-gaps", "cellular", "puffer", "samples", "flows"] = (
+    kind: Literal["drawn", "puffer-gaps", "cellular", "puffer", "table", "traffic"] = (
         setting(
             "drawn",
             "drawn, transfers that are made here; puffer-gaps, send gaps of two days "
             "of Puffer; cellular, downloads over 4G and 5G; puffer, days as Puffer "
-            "publishes them; samples, files of samples, one a period; flows, runs of "
-            "network.simulate, one a period.",
+            "publishes them; table, any Parquet or CSV; traffic, flows of three runs "
+            "of network.simulate.",
         )
     )
     dir: Path | None = setting(None, "Folder of the files, for puffer-gaps and puffer.")
-    file: Path | None = setting(None, "File of the downloads, for cellular.")
-    files: tuple[Path, ...] = setting(
-        (), "Files of samples or runs' folders, in the order of their periods."
+    file: Path | None = setting(None, "The file, for cellular and table.")
+    runs: tuple[Path, ...] = setting((), "Folders of the three runs, for traffic.")
+    columns: ColumnsConfig | None = setting(None, "Columns of the table, for table.")
+    edges: tuple[float, ...] = setting(
+        (),
+        "Edges of the bins of a table's output; 21 bins that are equally full in the "
+        "first period if none are said.",
     )
-    shift: Literal["none", "incremental", "periodic"] = setting(
+    shift: Literal["none", "incremental", "periodic", "congestion"] = setting(
         "incremental",
-        "How it changes: not at all (drawn only), from one kind of links to the next, "
-        "or by what comes back after some periods; of drawn and cellular.",
+        "How it changes: not at all (drawn), from one sort to the next, by what comes "
+        "back after some periods, or by more load (traffic).",
     )
-    n_periods: int = setting(9, "Periods of a drawn stream.", ge=2)
-    n_sessions: int = setting(40, "Sessions of each of them.", ge=2)
+    n_periods: int = setting(9, "Periods of a drawn stream or of a table.", ge=2)
+    n_sessions: int = setting(40, "Sessions of each period of a drawn one.", ge=2)
     share: float = setting(1.0, "Share of Puffer's sessions that is used.", gt=0, le=1)
     horizon: int = setting(
         0, "How many chunks ahead, of Puffer's published days.", ge=0, le=4
     )
 
     @model_validator(mode="after")
-    def _has_its_files(self) -> Self:
-        wanted = {
-            "puffer-gaps": "dir",
-            "puffer": "dir",
-            "cellular": "file",
-            "samples": "files",
-            "flows": "files",
-        }.get(self.kind)
-        if wanted and not getattr(self, wanted):
-            message = f"kind = {self.kind!r} needs {wanted}"
+    def _is_whole(self) -> Self:
+        needed, shifts = _STREAMS[self.kind]
+        lacking = [name for name in needed if not getattr(self, name)]
+        if lacking:
+            message = f"kind = {self.kind!r} needs {' and '.join(lacking)}"
             raise ValueError(message)
-        if self.shift == "none" and self.kind == "cellular":
-            message = "cellular has the shifts incremental and periodic"
+        if shifts and self.shift not in shifts:
+            message = f"{self.kind} has the shifts {', '.join(shifts)}"
             raise ValueError(message)
         return self
+
+
+_STREAMS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
+    "drawn": ((), ("none", "incremental", "periodic")),
+    "puffer-gaps": (("dir",), ()),
+    "cellular": (("file",), ("incremental", "periodic")),
+    "puffer": (("dir",), ()),
+    "table": (("file", "columns"), ()),
+    "traffic": (("runs",), ("incremental", "periodic", "congestion")),
+}
+"""What each kind of stream needs, and the shifts that it has."""
 
 
 class SampleMemoryConfig(Section):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
@@ -11,22 +11,26 @@ from midhaul.memory.predictors.mlp import WAYS, MlpPredictor
 from midhaul.memory.replaying import Learner
 from midhaul.memory.retraining.catalogue import RULES
 from midhaul.memory.retraining.worth import RetrainingCost, WorthIt
+from midhaul.memory.samples import Bins
 from midhaul.memory.selectors.catalogue import SELECTORS
 from midhaul.memory.sources.drawn_stream import drawn_stream
+from midhaul.memory.sources.puffer import puffer_days
 from midhaul.memory.sources.streams import StreamSet, cellular_stream, puffer_stream
+from midhaul.memory.sources.table import SampleColumns, table_stream
+from midhaul.memory.sources.traffic import traffic_stream
 from midhaul.runs.section import value_of
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from midhaul.memory.replay.config import (
+        ColumnsConfig,
         RetrainConfig,
         SampleMemoryConfig,
         SeveralMemoriesConfig,
         StreamConfig,
     )
     from midhaul.memory.retraining.base import RetrainRule
-    from midhaul.memory.samples import Bins
     from midhaul.memory.selectors.base import Selector
 
 _FEWEST = 2
@@ -45,19 +49,26 @@ def stream_of(config: StreamConfig, seed: int) -> StreamSet:
 
 
 def _read(config: StreamConfig, seed: int) -> StreamSet:
+    folder, file = cast("Path", config.dir), cast("Path", config.file)
+    shift: Any = config.shift
     if config.kind == "drawn":
         return drawn_stream(
-            shift=config.shift,
+            shift=shift,
             n_periods=config.n_periods,
             n_sessions=config.n_sessions,
             seed=seed,
         )
     if config.kind == "puffer-gaps":
-        return puffer_stream(cast("Path", config.dir), seed=seed, share=config.share)
-    if config.kind == "cellular" and config.shift != "none":
-        file = cast("Path", config.file)
-        return cellular_stream(file, shift=config.shift, seed=seed)
-    raise NotImplementedError(config.kind)
+        return puffer_stream(folder, seed=seed, share=config.share)
+    if config.kind == "cellular":
+        return cellular_stream(file, shift=shift, seed=seed)
+    if config.kind == "puffer":
+        return puffer_days(folder, horizon=config.horizon)
+    if config.kind == "traffic":
+        return traffic_stream(config.runs, pattern=shift)
+    bins = Bins(edges=np.array(config.edges, float)) if config.edges else None
+    columns = value_of(SampleColumns, cast("ColumnsConfig", config.columns))
+    return table_stream(file, columns, n_periods=config.n_periods, bins=bins)
 
 
 def selector_of(
@@ -98,8 +109,3 @@ def learner_of(config: SeveralMemoriesConfig, bins: Bins) -> Learner:
         n_smoothing=config.smooth.n_periods,
         slow_from=config.slow_from,
     )
-
-
-def is_finite(value: float) -> float | None:
-    """A number for a table; None where there is none."""
-    return float(value) if np.isfinite(value) else None
