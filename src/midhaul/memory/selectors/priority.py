@@ -197,6 +197,29 @@ class PrioritySampler:
         del kept
         return 1 / np.minimum(marks[:, _LIMIT], 1.0)
 
+    def relabel(
+        self,
+        kept: Samples,
+        marks: Float64[np.ndarray, "n q"],
+        rows: Int64[np.ndarray, " r"],
+    ) -> None:
+        """Move what is counted to the cells of outputs that became known.
+
+        A sample in memory stands for others of its cell whose outputs came as late and
+        that are not there any more: its weight is moved, which is right on average. Its
+        chance up to now was that of the cell where it was expected.
+        """
+        some = kept.take(rows)
+        before = marks[rows, _CELL].astype(np.int64)
+        left = np.array([_left(one, self._age) for one in some.time_s])
+        weight = self.weights(some, marks[rows]) * left
+        leaves = np.bincount(before, weight, self.cells.n)
+        part = np.minimum(leaves, self._counts) / np.where(leaves > 0, leaves, 1)
+        cells = self.cells.of(some)
+        comes = np.bincount(cells, weight * part[before], self.cells.n)
+        self._counts = self._counts - leaves * part + comes
+        marks[rows, _CELL] = cells
+
     def rates(self) -> Float64[np.ndarray, " c"]:
         """The rate of each cell, so that those of all samples sum to about one."""
         counts = self._counts

@@ -1,0 +1,7 @@
+"""A sample memory that is served: offers, late labels, decisions, nothing lost."""
+
+from __future__ import annotations
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
