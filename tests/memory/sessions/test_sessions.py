@@ -192,18 +192,20 @@ def test_schemes_use_a_good_link_and_spare_a_bad_one() -> None:
 
 
 def test_who_knows_the_link_stalls_less() -> None:
-    """Fugu with a predictor that knows beats the one that knows nothing."""
+    """Fugu with a predictor that knows beats the one that hopes for ten times more."""
     ladder = drawn_ladder(n_chunks=60)
     links = RecordedLinks.of([trace([2e6]), trace([2e6], name="b")])
     begins = drawn_begins(links, ladder, 4, np.random.default_rng(0))
     how = PlayerSettings(n_chunks=60, rtt_s=0.0)
     knows = play(FuguMpc(predictor=Knows(0.25)), links, ladder, begins, how)
-    dull = play(FuguMpc(predictor=Uniform(), name="dull"), links, ladder, begins, how)
+    hopes = play(
+        FuguMpc(predictor=Knows(2.5), name="hopes"), links, ladder, begins, how
+    )
     assert knows.stalled_share <= 0.001
-    assert dull.stalled_share > 0.3
+    assert hopes.stalled_share > 0.3
     assert knows.quality.mean() > ladder.quality[:, 0].mean() + 3
     rng = np.random.default_rng(0)
-    found = stall_difference(knows, dull, rng, n_resamples=50)
+    found = stall_difference(knows, hopes, rng, n_resamples=50)
     assert found.estimate.n == 2
     assert found.estimate.value < -0.3
 
@@ -284,3 +286,17 @@ def test_odd_input_is_refused() -> None:
         BufferBased(reservoir=0.9, upper=0.1)
     with pytest.raises(ConfigError):
         drawn_ladder((2e6, 1e6))
+
+
+def test_what_surely_stalls_takes_the_lowest_rung() -> None:
+    """All rungs are in the last bin: the smaller chunk is there sooner all the same."""
+
+    class Hopeless:
+        def predict(self, x: np.ndarray) -> np.ndarray:
+            shares = np.zeros((len(x), 21))
+            shares[:, -1] = 1.0
+            return shares
+
+    for now in check_players():
+        chosen = FuguMpc(predictor=Hopeless()).choose(now)
+        assert (chosen == now.sizes_bytes[:, 0].argmin(axis=1)).all()

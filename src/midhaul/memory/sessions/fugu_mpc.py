@@ -10,6 +10,9 @@ Differences from the paper:
 2. What TCP says is not simulated, so a predictor of its 62 inputs cannot be asked. It
    is asked with the 34 inputs of recorded downloads, see :func:`download_inputs`.
 3. The first chunk is of the lowest rung for every scheme.
+4. The last bin is open: what takes longest of all takes the longer the larger it is, in
+   proportion to the lowest rung. With one time for all, a plan that surely stalls would
+   take the highest rung, as the lowest would stall as long.
 """
 
 from __future__ import annotations
@@ -95,5 +98,7 @@ class FuguMpc:
             message = f"predictor of {self.name}: shares that do not sum to one"
             raise DataError(message, "let it answer by a softmax")
         shares = (told / total).reshape(n, n_ahead, n_rungs, -1)
-        times_s = np.broadcast_to(self.times_s, shares.shape)
+        times_s = np.broadcast_to(self.times_s, shares.shape).copy()
+        sizes = now.sizes_bytes
+        times_s[..., -1] *= sizes / sizes.min(axis=2, keepdims=True)
         return best_rungs(now, times_s, shares, self.weighing)
