@@ -216,7 +216,8 @@ def test_donors_are_of_the_class_and_nearly_as_slow(
     rng = np.random.default_rng(seed)
     classes, fluid = rng.integers(0, 3, n), 1 + np.rint(rng.exponential(5, n))
     is_known = rng.random(n) < share
-    found = nearest_donors(classes, fluid, is_known * rng.uniform(1, 9, n), rng)
+    ways, weights = np.arange(n), is_known * rng.uniform(1, 9, n)
+    found = nearest_donors(classes, ways, fluid, weights, rng)
     assert np.array_equal(found[is_known], np.flatnonzero(is_known))
     if not is_known.any():
         assert np.array_equal(found, np.arange(n))
@@ -238,8 +239,23 @@ def test_a_donor_stands_for_as_many_as_its_window_was_unlikely() -> None:
     """Of two that are alike one that stands for four times as many gives so often."""
     stands_for = np.array([1.0, 4.0, *np.zeros(5000)])
     classes, fluid = np.zeros(5002, np.int64), np.ones(5002)
-    found = nearest_donors(classes, fluid, stands_for, np.random.default_rng(1))
+    rng = np.random.default_rng(1)
+    found = nearest_donors(classes, classes, fluid, stands_for, rng)
     assert np.mean(found[2:] == 1) == pytest.approx(0.8, abs=0.02)
+
+
+def test_donors_are_of_the_same_way_where_windows_have_many_of_it() -> None:
+    """A way with 30 known flows of a class keeps to them, one with 29 does not."""
+    rng = np.random.default_rng(2)
+    ways = np.repeat([0, 1, 2], 400)
+    is_known = np.zeros(1200, np.bool_)
+    is_known[:30] = is_known[400:429] = is_known[800:1100] = True
+    fluid, classes = np.ones(1200), np.zeros(1200, np.int64)
+    found = nearest_donors(classes, ways, fluid, is_known.astype(float), rng)
+    assert (ways[found[:400]] == 0).all()
+    assert (ways[found[800:]] == 2).all()
+    assert set(ways[found[429:800]]) == {0, 1, 2}
+    assert is_known[found].all()
 
 
 def test_windows_of_tcp_are_long_beside_its_time_outs() -> None:

@@ -14,8 +14,9 @@ more than ten times as much. What of the second does the whole need?
    and behind it are simulated and not judged.
 4. A flow of a window has its own completion time. Any other one has its fluid slowdown
    times the ratio of packets to fluid of a flow of a window, its *donor*, which is of
-   the same class of size and has nearly the same fluid slowdown: one of its neighbours,
-   each as likely as its window was unlikely (a hot deck; R. R. Andridge, R. J. A.
+   the same class of size, of the same way where windows have many of it, and has nearly
+   the same fluid slowdown: one of its neighbours, each as likely as its window was
+   unlikely (a hot deck; R. R. Andridge, R. J. A.
    Little: "A Review of Hot Deck Imputation for Survey Non-response", International
    Statistical Review 78, 2010).
 
@@ -66,6 +67,9 @@ _TAIL = 0.97
 
 _NEIGHBOURS = 15
 _FEWEST = 10
+_FEWEST_OF_WAY = 30
+"""Known flows of a way and class from which others of it have donors among these."""
+
 _MOST_SHARE = 1 / 3
 """Of the flows in windows; where more are needed, all is one window."""
 
@@ -291,10 +295,15 @@ class HybridSimulation:
         whole = self._whole or self._fluid.results()
         ideal_ns, donor = whole.ideal_fct_ns, np.arange(len(fct_ns))
         if self._whole is not None and self._next >= len(self._windows):
+            from midhaul.network.fluid.arrivals import group_routes  # noqa: PLC0415
+
             rng = np.random.default_rng([problem.seed, 75])
+            routes = problem.routes
+            none = np.zeros(len(fct_ns), np.int32)
             is_known = fct_ns != UNFINISHED
             donor = nearest_donors(
                 size_class(problem.flows.size_bytes),
+                group_routes(routes.offsets, routes.links, none)[0],
                 whole.slowdown,
                 self._stands_for,
                 rng,
@@ -446,6 +455,7 @@ def time_window(
 
 def nearest_donors(
     classes: Int64[np.ndarray, " n"],
+    ways: Int64[np.ndarray, " n"],
     fluid: Float64[np.ndarray, " n"],
     stands_for: Float64[np.ndarray, " n"],
     rng: np.random.Generator,
@@ -454,6 +464,7 @@ def nearest_donors(
 
     Args:
         classes: of size.
+        ways: the way of each; of many flows of one way and class their own tell.
         fluid: slowdowns of all flows.
         stands_for: how many flows each that is known stands for, which is how likely
             it is among its neighbours; 0: it is not known.
@@ -464,24 +475,44 @@ def nearest_donors(
         where nothing is known every flow has itself.
     """
     found, is_known = np.arange(len(classes)), stands_for > 0
+    is_left = ~is_known
+    key = ways.astype(np.int64) * len(SIZE_CLASSES) + classes
+    order = np.argsort(key, kind="stable")
+    able = np.flatnonzero(np.bincount(key[is_known]) >= _FEWEST_OF_WAY)
+    edges = np.searchsorted(key[order], np.stack([able, able + 1]))
+    for first, last in edges.T.tolist():
+        alike = order[first:last]
+        mine, pool = alike[~is_known[alike]], alike[is_known[alike]]
+        found[mine] = _neighbours(pool, mine, fluid, stands_for, rng)
+        is_left[mine] = False
     pools = [
         np.flatnonzero(is_known & (classes == c)) for c in range(len(SIZE_CLASSES))
     ]
     most = max(map(len, pools))
     able = [c for c, pool in enumerate(pools) if len(pool) >= min(_FEWEST, most)]
     for c in range(len(SIZE_CLASSES)):
-        mine = np.flatnonzero(~is_known & (classes == c))
-        if not len(mine) or not most:
-            continue
-        pool = pools[min(able, key=lambda other: (abs(other - c), other))]
-        pool = pool[np.argsort(fluid[pool], kind="stable")]
-        low = np.searchsorted(fluid[pool], fluid[mine], side="left")
-        high = np.searchsorted(fluid[pool], fluid[mine], side="right")
-        # Of those that are just as slow any, and some to both sides.
-        low = np.maximum(low - _NEIGHBOURS, 0)
-        high = np.minimum(high + _NEIGHBOURS, len(pool))
-        reached = np.concatenate([[0.0], np.cumsum(stands_for[pool])])
-        at = reached[low] + rng.random(len(mine)) * (reached[high] - reached[low])
-        place = np.searchsorted(reached, at, side="right") - 1
-        found[mine] = pool[np.clip(place, low, high - 1)]
+        mine = np.flatnonzero(is_left & (classes == c))
+        if len(mine) and most:
+            pool = pools[min(able, key=lambda other: (abs(other - c), other))]
+            found[mine] = _neighbours(pool, mine, fluid, stands_for, rng)
     return found
+
+
+def _neighbours(
+    pool: Int64[np.ndarray, " p"],
+    mine: Int64[np.ndarray, " k"],
+    fluid: Float64[np.ndarray, " n"],
+    stands_for: Float64[np.ndarray, " n"],
+    rng: np.random.Generator,
+) -> Int64[np.ndarray, " k"]:
+    """One of a pool for each, nearly as slow in the fluid."""
+    pool = pool[np.argsort(fluid[pool], kind="stable")]
+    low = np.searchsorted(fluid[pool], fluid[mine], side="left")
+    high = np.searchsorted(fluid[pool], fluid[mine], side="right")
+    # Of those that are just as slow any, and some to both sides.
+    low = np.maximum(low - _NEIGHBOURS, 0)
+    high = np.minimum(high + _NEIGHBOURS, len(pool))
+    reached = np.concatenate([[0.0], np.cumsum(stands_for[pool])])
+    at = reached[low] + rng.random(len(mine)) * (reached[high] - reached[low])
+    place = np.searchsorted(reached, at, side="right") - 1
+    return pool[np.clip(place, low, high - 1)]
