@@ -1,13 +1,13 @@
 """How far off is an estimate of a network's tail, and how much faster is it?
 
 Scenarios that training never saw, each simulated packet by packet: errors of the p99
-slowdown of what is shipped, by transport, in groups and by class of size, beside the
-fluid, the simulation of the first flows alone, and other flows of the same law (the
-noise floor); pairs that are told in the right order; and 500 paths of a fabric with
-200,000 flows against simulating all of its packets.
+slowdown of what is shipped and of windows of packets, by transport, in groups and by
+class of size, beside the fluid, the simulation of the first flows alone, and other
+flows of the same law (the noise floor); pairs that are told in the right order; and 500
+paths of a fabric with 200,000 flows against simulating all of its packets.
 
-    python benchmarks/estimate.py [--quick] [--scenarios N] [--flows N]
-        [--corrector FILE] [--jobs N]
+    python benchmarks/estimate.py [--quick] [--scenarios N] [--flows N] [--most-hops N]
+        [--windows SHARE] [--corrector FILE] [--jobs N] [--seed N]
 """
 
 from __future__ import annotations
@@ -17,7 +17,8 @@ import os
 import sys
 import time
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -41,12 +42,20 @@ from midhaul.network.corrector.scenarios import (
     draw_scenario,
 )
 from midhaul.network.estimate.pooling import estimate_problem
+from midhaul.network.estimate.windows import (
+    ENDS,
+    FEWEST_SIMULATED,
+    MOST_LOSING,
+    POWER,
+    windows_of,
+)
 from midhaul.network.packet.simulator import PacketSimulator
-from midhaul.network.slowdown import SIZE_CLASSES
+from midhaul.network.slowdown import SIZE_CLASSES, size_class
 from midhaul.network.train.dataset import TrainingRows, rows_of, stacked_rows
 from midhaul.network.train.judging import ALL, FEWEST, card, level, wasserstein
 from midhaul.network.train.learning import ends, tell
 from midhaul.network.train.truth import scenario_truth
+from midhaul.network.work import packet_hops
 from midhaul.network.workload import LognormalArrivals
 from midhaul.runs.perform import parallel
 
@@ -62,11 +71,21 @@ OPEN = float("inf")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Judged:
-    """A scenario with its truth, and the p99 of other flows of the same law."""
+    """A scenario with its truth, and the p99 of other flows of the same law.
+
+    Attributes:
+        rows: what all is held against.
+        other_p99: its logarithm, of other flows.
+        cost: of windows, as a share of the events of packets.
+        losing: share of the flows in windows that lost packets.
+        n_simulated: ``(b + 1,)`` flows of the foreground in windows, by class and all.
+    """
 
     rows: TrainingRows
     other_p99: float
-    packet_s: float
+    cost: float
+    losing: float
+    n_simulated: np.ndarray
 
 
 def main() -> int:
@@ -75,6 +94,11 @@ def main() -> int:
     parser.add_argument("--quick", action="store_true", help="few and small ones")
     parser.add_argument("--scenarios", type=int, default=500)
     parser.add_argument("--flows", type=int, default=20_000)
+    parser.add_argument(
+        "--most-hops", type=float, default=OPEN, help="packets times links at most"
+    )
+    parser.add_argument("--windows", type=float, default=0.2, help="share of flows")
+    parser.add_argument("--seed", type=int, default=SEED)
     parser.add_argument("--corrector", type=Path, help="the shipped one by default")
     parser.add_argument("--jobs", type=int, default=min(2, os.cpu_count() or 1))
     options = parser.parse_args()
@@ -83,10 +107,17 @@ def main() -> int:
     corrector = load_corrector(options.corrector)
     print(f"corrector: {corrector.record.get('n_scenarios')} scenarios")
     figures = Figures(is_quick=options.quick)
-    tasks = [(i, flows) for i in range(n)]
+    work = partial(
+        judged,
+        seed=options.seed,
+        flows=flows,
+        share=options.windows,
+        most_hops=options.most_hops,
+    )
     with ProcessPoolExecutor(options.jobs, mp_context=get_context("spawn")) as pool:
-        found = [one for one in pool.map(judged, tasks) if one is not None]
+        found = [one for one in pool.map(work, range(n)) if one is not None]
     say_errors(figures, corrector, found)
+    say_windows(figures, found)
     say_speed(
         figures, corrector, options.jobs, n_flows=8000 if options.quick else 200_000
     )
@@ -119,22 +150,36 @@ class Figures:
         print(f"figure {name} {value:.4f} {unit} bar >={least:g} {verdict}", flush=True)
 
 
-def judged(task: tuple[int, int]) -> Judged | None:
-    """Simulate a scenario, and other flows of its law; None if it collapses."""
-    number, flows = task
+def judged(
+    number: int, *, seed: int, flows: int, share: float, most_hops: float
+) -> Judged | None:
+    """Simulate a scenario, its windows, and other flows of its law.
+
+    None if it collapses, or has more packets times links.
+    """
     amount = ScenarioAmount(
         fewest=flows, most=flows, rdma_hops=float("inf"), tcp_hops=float("inf")
     )
-    scenario = draw_scenario(SEED, number, amount)
+    scenario = draw_scenario(seed, number, amount)
+    problem = scenario.path.problem()
+    if packet_hops(problem).sum() > most_hops:
+        return None
     truth = scenario_truth(scenario)
-    other = scenario_truth(draw_scenario(SEED, number, amount, again=1))
+    other = scenario_truth(draw_scenario(seed, number, amount, again=1))
     if truth.is_given_up or other.is_given_up:
         return None
-    rows = stacked_rows(rows_of(scenario, truth)[:1])
+    found = windows_of(problem, share)
+    own = scenario.path.is_foreground
+    truth = replace(truth, windows=found.slowdown[own].astype(np.float32))
+    is_simulated = found.drawn_from == np.arange(len(own))
+    classes = size_class(problem.flows.size_bytes)[own & is_simulated]
+    counts = np.bincount(classes, minlength=len(SIZE_CLASSES))
     return Judged(
-        rows=rows,
+        rows=stacked_rows(rows_of(scenario, truth)[:1]),
         other_p99=float(np.log(np.quantile(other.own, 0.99))),
-        packet_s=truth.took_s,
+        cost=(found.n_events - len(own)) / truth.n_events,
+        losing=float((found.n_retransmitted[is_simulated] > 0).mean()),
+        n_simulated=np.append(counts, counts.sum()),
     )
 
 
@@ -196,6 +241,50 @@ def say_errors(
         one = card(truth[:, ALL, P99], values.astype(np.float64))
         figures.say(f"p99_error_mean_of_{name}", one.mean, "-")
     figures.say_least("pairs_in_order", order(rows, told.logs), "-", 0.93)
+
+
+def say_windows(figures: Figures, found: Sequence[Judged]) -> None:
+    """Errors of windows of packets; how these shrink with the flows in them."""
+    rows = TrainingRows.joined([one.rows for one in found])
+    truth, told = rows.exact.astype(np.float64), rows.windows.astype(np.float64)
+    n = np.stack([one.n_simulated for one in found])
+    loses = np.array([one.losing for one in found]) > MOST_LOSING
+    counts = np.concatenate([rows.counts, rows.counts.sum(axis=1)[:, None]], axis=1)
+
+    def of(mask: np.ndarray, place: int = ALL, q: int = P99) -> Any:
+        kept = mask & (counts[:, place] >= FEWEST)
+        return card(truth[kept, place, q], told[kept, place, q])
+
+    everything = np.ones(len(rows), np.bool_)
+    print("windows                  n   mean  median    p90   worst    bias")
+    few = np.logical_not(loses)
+    masks = {"all": everything, "few losses": few, "losses": loses}
+    masks |= {name: rows.transport == i for i, name in enumerate(NAMES)}
+    masks |= {f"group {g}": rows.groups[:, i] for i, g in enumerate(GROUPS)}
+    for name, mask in masks.items():
+        line(name, of(mask))
+    for b, name in enumerate(SIZE_CLASSES):
+        line(name, of(everything, b))
+    whole = of(everything)
+    figures.say("windows_p99_error_mean", whole.mean, "-", 0.05)
+    figures.say("windows_p99_error_p90", whole.p90, "-", 0.11)
+    figures.say("windows_p99_bias", abs(whole.bias), "-", 0.01)
+    figures.say("windows_p99_error_mean_few_losses", of(few).mean, "-")
+    figures.say("windows_p50_error_mean", of(everything, q=level(0.5)).mean, "-")
+    figures.say("windows_p95_error_mean", of(everything, q=level(0.95)).mean, "-")
+    figures.say("windows_cost_mean", float(np.mean([x.cost for x in found])), "-")
+    cost = [one.cost for one in found]
+    figures.say("windows_cost_median", float(np.median(cost)), "-")
+    figures.say_least("windows_pairs_in_order", order(rows, told), "-", 0.93)
+    kept = (counts >= FEWEST) & (n >= FEWEST_SIMULATED) & ~loses[:, None]
+    for share in (0.5, 0.95, 0.99, 0.999):
+        q = level(share)
+        away = (told[:, :, q] - truth[:, :, q]) * n**POWER
+        low, high = np.quantile(away[kept], [0.05, 0.95])
+        inside = (away[kept] >= ENDS[share][0]) & (away[kept] <= ENDS[share][1])
+        name = f"windows_p{share * 100:g}"
+        print(f"{name}: logarithms times n ** {POWER} off by {low:.2f} to {high:.2f}")
+        figures.say_least(f"{name}_coverage", float(inside.mean()), "-", 0.87)
 
 
 def line(name: str, one: Any) -> None:

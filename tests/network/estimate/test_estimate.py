@@ -36,8 +36,9 @@ from midhaul.network.estimate.sampling import (
     look_at,
 )
 from midhaul.network.estimate.simulator import EstimateSimulator
-from midhaul.network.estimate.tables import ESTIMATE_TABLES
-from midhaul.network.slowdown import SIZE_CLASSES, size_class
+from midhaul.network.estimate.tables import CONFIGURATIONS, ESTIMATE_TABLES
+from midhaul.network.estimate.windows import band
+from midhaul.network.slowdown import SIZE_CLASSES, size_class, size_masks
 from midhaul.network.train.learning import with_record
 from midhaul.network.transports import TcpTransport
 from midhaul.runs.progress import SilentProgress
@@ -284,6 +285,54 @@ def test_an_estimate_is_as_valid_as_its_corrector(
     told = [one for one in run.verdict.reasons if "learnt from" in one]
     assert len(told) == n_said
     assert all(f"off by {error:.0%}" in one for one in told)
+
+
+def test_windows_of_everything_are_the_packets() -> None:
+    """Their percentiles are those of packets, and nothing is left to chance."""
+    problem = fabric()
+    found = estimate_problem(
+        problem, n_paths=5, corrector=FluidCorrector(), windows=1.0
+    )
+    truth = midhaul.network.simulate(
+        problem.topology, problem.flows, problem.transports, routes=problem.routes
+    )
+    for name, mine in size_masks(problem.flows.size_bytes).items():
+        if name in found.classes:
+            told = [one.value for one in found.slowdown[name]]
+            exact = np.quantile(truth.slowdown[mine], found.shares, method="higher")
+            assert told == pytest.approx(exact)
+    assert found.p99.low == found.p99.value == found.p99.high
+    assert found.sampling == (0.0,) * len(found.shares)
+    assert "packet by packet" in repr(found)
+
+
+def test_intervals_of_windows_shrink_with_their_flows() -> None:
+    """They hold the percentile, and are wider the farther it is in the tail."""
+    few, many = band((0.5, 0.95, 0.99, 0.999), 100), band((0.99,), 10_000)
+    assert (few[:, 0] <= 1).all()
+    assert (few[:, 1] >= 1).all()
+    assert (np.diff(few[:, 1] - few[:, 0]) > 0).all()
+    assert many[0, 1] - many[0, 0] < few[2, 1] - few[2, 0]
+
+
+def test_an_estimate_by_windows_is_as_valid_as_these(
+    tmp_path: Path, corrector: Path
+) -> None:
+    """With few flows in them it is not; outside of training does not count."""
+    run = perform(tmp_path / "few", corrector, windows=0.3)
+    assert not run.verdict.is_valid
+    assert any("Windows hold" in reason for reason in run.verdict.reasons)
+    (made,) = run.read(CONFIGURATIONS).to_pylist()
+    assert 0 < made["n_in_windows"] < 300
+    assert run.summary.estimate("sampling_error").value > 0
+    assert {"Overview", "Trust"} <= {s.title for s in KIND.build_page(run).sections}
+    (row,) = run.sql(
+        "SELECT * FROM estimates WHERE size_class = 'all' AND percentile = 0.99"
+    ).to_pylist()
+    assert 1 <= row["slowdown_low"] <= row["slowdown"] <= row["slowdown_high"]
+    whole = perform(tmp_path / "all", corrector, windows=1.0)
+    assert whole.verdict.is_valid
+    assert any("Links to blame" in note for note in whole.manifest.notes)
 
 
 def test_a_run_that_goes_on_says_nothing_twice(tmp_path: Path, corrector: Path) -> None:

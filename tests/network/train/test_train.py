@@ -46,7 +46,7 @@ N = 24
 @pytest.fixture(scope="module", name="part")
 def _part(tmp_path_factory: pytest.TempPathFactory) -> Path:
     file = tmp_path_factory.mktemp("truth") / part_name(0)
-    simulate_part(file, 3, range(N), TINY)
+    simulate_part(file, 3, range(N), TINY, 0.3)
     return file
 
 
@@ -58,13 +58,33 @@ def _rows(part: Path) -> TrainingRows:
 
 
 def test_a_part_has_a_slowdown_for_each_flow_of_the_foreground(part: Path) -> None:
-    """And one for each of the first flows, alone; none is below 1."""
+    """And one for each of the first flows, alone; none is below 1; one by windows."""
     for seed, amount, truth in read_part(part):
         scenario = draw_scenario(seed, truth.number, amount)
         assert len(truth.own) == scenario.path.is_foreground.sum()
         assert len(truth.first) == min(scenario.n_first, len(scenario.path))
         if not truth.is_given_up:
             assert (truth.own >= 1 - 1e-6).all()
+        if not np.isnan(truth.windows).any():
+            assert (truth.windows >= 1 - 1e-6).all()
+            assert truth.windows_s > 0
+
+
+def test_a_part_of_before_has_no_windows(part: Path, tmp_path: Path) -> None:
+    """What was written before there were any is read, and says nothing of them."""
+    with np.load(part, allow_pickle=False) as read:
+        arrays: dict[str, Any] = {
+            name: read[name] for name in read.files if "windows" not in name
+        }
+    file = tmp_path / part_name(0)
+    np.savez_compressed(file, allow_pickle=False, **arrays)
+    for (*_, one), (*_, other) in zip(read_part(part), read_part(file), strict=True):
+        assert np.array_equal(one.own, other.own, equal_nan=True)
+        assert np.isnan(other.windows).all()
+        assert len(other.windows) == len(one.own)
+    rows = rows_of_part(file)
+    assert rows is not None
+    assert np.isnan(rows.windows).all()
 
 
 def test_a_part_that_is_there_is_not_simulated_again(
@@ -73,17 +93,18 @@ def test_a_part_that_is_there_is_not_simulated_again(
     """So a run that was killed goes on."""
     before = part.read_bytes()
     monkeypatch.setattr(truths, "scenario_truth", None)
-    simulate_part(part, 3, range(N), TINY)
+    simulate_part(part, 3, range(N), TINY, 0.3)
     assert part.read_bytes() == before
 
 
 def test_a_part_is_the_same_in_any_process(part: Path, tmp_path: Path) -> None:
     """Killed and resumed are equal, apart from the time it took."""
     again = tmp_path / part_name(0)
-    simulate_part(again, 3, range(N), TINY)
+    simulate_part(again, 3, range(N), TINY, 0.3)
     for (*_, one), (*_, other) in zip(read_part(part), read_part(again), strict=True):
         assert np.array_equal(one.own, other.own, equal_nan=True)
         assert np.array_equal(one.first, other.first, equal_nan=True)
+        assert np.array_equal(one.windows, other.windows, equal_nan=True)
 
 
 def test_truth_of_another_law_is_refused(
@@ -258,7 +279,12 @@ def test_a_run_writes_a_corrector_with_its_record(tmp_path: Path) -> None:
     corrector = load_corrector(run.file("corrector.npz"))
     assert corrector.record["n_scenarios"] == 18
     assert {one["metric"] for one in run.summary.rows} <= set(METRICS)
-    assert run.count("scenarios") >= 4 * 7
+    assert run.count("scenarios") >= 5 * 7
+    (windows,) = run.sql(
+        "SELECT count(p99) AS n FROM scenarios JOIN configurations USING "
+        "(configuration) WHERE name = 'windows'"
+    ).to_pylist()
+    assert windows["n"] >= 5
     assert run.count("learning_curve") > 0
     titles = {section.title for section in KIND.build_page(run).sections}
     assert {"Overview", "Errors", "Learning"} <= titles

@@ -23,6 +23,14 @@ class NetworkEstimateConfig(ScenarioConfig):
         ge=0,
         le=1,
     )
+    windows: float = setting(
+        0.0,
+        "Share of all flows that start in windows of time which are simulated packet "
+        "by packet: percentiles are by these then, and the corrector tells only of "
+        "links to blame and of headroom; 0: all is by the corrector.",
+        ge=0,
+        le=1,
+    )
     n_blamed: int = setting(
         5, "Links of which it is told what they would give at twice the rate.", ge=0
     )

@@ -18,8 +18,16 @@ from midhaul.network.estimate.pooling import (
     class_weights,
     percentiles,
     pool_paths,
+    with_windows,
 )
 from midhaul.network.estimate.sampling import draw_paths, look_at
+from midhaul.network.estimate.windows import (
+    class_band,
+    is_simulated,
+    window_tallies,
+    window_verdict,
+    windows_of,
+)
 from midhaul.network.simulate.inputs import case_of
 from midhaul.network.simulate.tables import TOPOLOGY, topology_rows
 from midhaul.runs.perform import n_jobs, parallel
@@ -40,6 +48,7 @@ if TYPE_CHECKING:
     from midhaul.network.estimate.config import NetworkEstimateConfig
     from midhaul.network.estimate.sampling import Apply, LookedAt
     from midhaul.network.problem import NetworkProblem
+    from midhaul.network.simulator import FlowResults
     from midhaul.runs.progress import Progress, Task
     from midhaul.runs.run import Run
 
@@ -66,6 +75,10 @@ def estimate(config: NetworkEstimateConfig, run: Run, progress: Progress) -> Non
         )
     correction = corrector.predict([one.features for one in looked])
     found = pool_paths(problem, sampled, looked, correction, corrector, rng)
+    if config.windows:
+        with progress.task("windows", total=1) as task:
+            found = with_windows(found, windows_of(problem, config.windows))
+            task.advance()
     took_s = time.monotonic() - begin_s
     run.write(
         tables.CONFIGURATIONS,
@@ -77,6 +90,9 @@ def estimate(config: NetworkEstimateConfig, run: Run, progress: Progress) -> Non
                 "transports": ", ".join(case.transports),
                 "n_paths": found.n_paths,
                 "n_draws": found.n_draws,
+                "n_in_windows": 0
+                if found.windows is None
+                else int(is_simulated(found.windows).sum()),
             }
         ],
         part=0,
@@ -88,11 +104,27 @@ def estimate(config: NetworkEstimateConfig, run: Run, progress: Progress) -> Non
         [{"what": what, "share": share} for what, share in found.outside.items()],
         part=0,
     )
-    run.tally(found.tally)
+    if found.windows is None:
+        run.tally(found.tally)
+    else:
+        run.tally(*window_tallies(found.windows))
     _blame(config, run, progress, problem, looked, found, corrector)
     room = _headroom(config, run, progress, problem, found, corrector)
     run.write(SUMMARY, _summary(found, room, took_s), part=0)
-    run.verdict = _learnt(corrector)
+    run.verdict = _verdict(run, found, corrector)
+
+
+def _verdict(run: Run, found: NetworkEstimate, corrector: FittedCorrector) -> Verdict:
+    """By windows, with a note on what is not by them; or by the corrector's record."""
+    learnt = _learnt(corrector)
+    if found.windows is None:
+        return learnt
+    if not learnt.is_valid:
+        run.note(
+            "Links to blame and headroom are by the corrector, not by windows: take "
+            f"them for a direction. {learnt.reasons[0]}"
+        )
+    return window_verdict(found.windows)
 
 
 def _learnt(corrector: FittedCorrector) -> Verdict:
@@ -108,8 +140,8 @@ def _learnt(corrector: FittedCorrector) -> Verdict:
         f"and {_MOST_ERROR:.0%} or less."
     )
     advice = (
-        "Simulate: simulator hybrid takes a tenth of the time of packets. Or train a "
-        "corrector for networks like yours with network.train."
+        "Set windows = 0.2 or less, which takes a share of the time of packets. Or "
+        "train a corrector for networks like yours with network.train."
     )
     return Verdict(reasons=(reason,), advice=(advice,))
 
@@ -156,6 +188,9 @@ def _curve_rows(
     rows: list[dict[str, object]] = []
     weights = class_weights(problem, found.sampled, found.correction)
     for name in found.classes:
+        if found.windows is not None:
+            rows += _window_curve(found.windows, name)
+            continue
         correction = found.correction
         told = [
             percentiles(values, weights[name], LEVELS.tolist())
@@ -166,6 +201,22 @@ def _curve_rows(
             row |= {"slowdown": float(value), "low": float(low), "high": float(high)}
             rows.append(row)
     return rows
+
+
+def _window_curve(flows: FlowResults, name: str) -> list[dict[str, object]]:
+    """The distribution of a class by windows."""
+    mine, factors = class_band(flows, name, LEVELS.tolist())
+    told = np.quantile(flows.slowdown[mine], LEVELS, method="higher")
+    return [
+        {
+            "size_class": name,
+            "share": float(share),
+            "slowdown": float(value),
+            "low": float(max(value * low, 1.0)),
+            "high": float(value * high),
+        }
+        for share, value, (low, high) in zip(LEVELS, told, factors, strict=True)
+    ]
 
 
 def _blame(
@@ -198,7 +249,9 @@ def _blame(
                 "link": one.link,
                 "name": one.name,
                 "waiting_share": one.waiting_share,
-                "slowdown_p99": one.p99,
+                "slowdown_p99": one.p99
+                if found.windows is None
+                else found.p99.value * (1 - one.gain),
                 "gain": one.gain,
             }
             for one in blamed
@@ -226,10 +279,12 @@ def _headroom(
             apply=_apply(config, None, 0),
         )
         task.advance()
+    # By few paths, so in proportion to the p99 by windows where there are some.
+    unit = 1.0 if found.windows is None else found.p99.value / room.p99[0]
     run.write(
         tables.HEADROOM,
         [
-            {"factor": factor, "slowdown_p99": p99}
+            {"factor": factor, "slowdown_p99": p99 * unit}
             for factor, p99 in zip(room.factors, room.p99, strict=True)
         ],
         part=0,

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from midhaul.model.estimate import MetricSamples
     from midhaul.runs.run import Run
 
-_OVER = "paths, and scenarios of training"
+_OVER = "paths or windows, and scenarios of training"
 
 METRICS = declare(
     *metric_table(
@@ -40,7 +40,7 @@ METRICS = declare(
     *metric_table(
         """
         sampling_error, lower, "by sampling" as share: half of the 90 % interval of the
-            p99 for the paths that were drawn
+            p99 for the paths, or the windows, that were drawn
         model_error, lower, "by the corrector" as share: the same for the corrector
         outside_share, lower, "outside of training" as share: draws of paths that lie
             outside of what the corrector has seen

@@ -22,6 +22,12 @@ from midhaul.model.estimate import Estimate
 from midhaul.network.corrector.base import Correction, Corrector, pooled
 from midhaul.network.decomposition.pooling import N_PATHS
 from midhaul.network.estimate.sampling import draw_paths, look_at
+from midhaul.network.estimate.windows import (
+    by_windows,
+    class_band,
+    is_simulated,
+    windows_of,
+)
 from midhaul.network.slowdown import SIZE_CLASSES, WORDS, size_class
 
 if TYPE_CHECKING:
@@ -32,6 +38,7 @@ if TYPE_CHECKING:
     from midhaul.model import Flows, Topology
     from midhaul.network.estimate.sampling import Apply, LookedAt, SampledPaths
     from midhaul.network.problem import NetworkProblem, Routes
+    from midhaul.network.simulator import FlowResults
     from midhaul.network.transports import Transport
 
 SHARES = (0.5, 0.95, 0.99, 0.999)
@@ -62,6 +69,8 @@ class NetworkEstimate(Shown):
         sampled: the paths.
         correction: what the corrector said of them.
         record: of the corrector.
+        windows: what became of all flows by windows of packets, where percentiles are
+            by these; None: they are by the corrector.
     """
 
     shares: tuple[float, ...]
@@ -77,6 +86,7 @@ class NetworkEstimate(Shown):
     sampled: SampledPaths
     correction: Correction
     record: dict[str, Any] = field(default_factory=dict[str, Any])
+    windows: FlowResults | None = None
 
     @property
     def p99(self) -> Estimate:
@@ -107,7 +117,10 @@ class NetworkEstimate(Shown):
             told = [_said(one) for one in self.slowdown[name]]
             rows.append((WORDS[name], self.n_flows[name], *told))
         text = f"slowdowns by {counted(self.n_paths, 'path')}"
-        if share := self.outside.get("", 0.0):
+        if self.windows is not None:
+            n = int(is_simulated(self.windows).sum())
+            text = f"slowdowns by windows with {counted(n, 'flow')} packet by packet"
+        elif share := self.outside.get("", 0.0):
             text += f"; {share:.0%} of the draws are outside of what training has seen"
         heads = [f"p{share * 100:g}" for share in self.shares]
         return Display(text=text, columns=("size", "flows", *heads), rows=rows)
@@ -175,6 +188,29 @@ def pool_paths(
         sampled=sampled,
         correction=correction,
         record=dict(getattr(corrector, "record", {})),
+    )
+
+
+def with_windows(found: NetworkEstimate, flows: FlowResults) -> NetworkEstimate:
+    """The same estimate with percentiles by windows of packets.
+
+    Args:
+        found: by paths and a corrector.
+        flows: what :func:`~midhaul.network.estimate.windows.windows_of` gave of the
+            same network.
+
+    Returns:
+        The estimate, with intervals of what windows are off by.
+    """
+    slowdown, fct_s = by_windows(flows, found.classes, found.shares)
+    _, factors = class_band(flows, "all", found.shares)
+    return replace(
+        found,
+        slowdown=slowdown,
+        fct_s=fct_s,
+        sampling=tuple(((factors[:, 1] - factors[:, 0]) / 2).tolist()),
+        model=(0.0,) * len(found.shares),
+        windows=flows,
     )
 
 
@@ -299,6 +335,7 @@ def estimate(  # noqa: PLR0913  most of it has a default
     n_paths: int = N_PATHS,
     corrector: Corrector | None = None,
     prefix: float = 0.0,
+    windows: float = 0.0,
     switch_buffer_bytes: int = 0,
     apply: Apply = map,
 ) -> NetworkEstimate:
@@ -316,6 +353,8 @@ def estimate(  # noqa: PLR0913  most of it has a default
         corrector: tells what packets would say; the one that is shipped by default.
         prefix: share of the flows of a path that are simulated packet by packet to tell
             the corrector; 0: none.
+        windows: share of all flows that start in windows of time which are simulated
+            packet by packet; percentiles are by these then. 0: by the corrector.
         switch_buffer_bytes: memory of each switch, as in a network problem.
         apply: does a function on each of several chunks of paths; in other processes,
             say.
@@ -334,7 +373,12 @@ def estimate(  # noqa: PLR0913  most of it has a default
     problem = problem_of(topology, flows, transport, routes=routes, seed=seed)
     problem = replace(problem, switch_buffer_bytes=switch_buffer_bytes)
     return estimate_problem(
-        problem, n_paths=n_paths, corrector=corrector, prefix=prefix, apply=apply
+        problem,
+        n_paths=n_paths,
+        corrector=corrector,
+        prefix=prefix,
+        windows=windows,
+        apply=apply,
     )
 
 
@@ -344,6 +388,7 @@ def estimate_problem(
     n_paths: int = N_PATHS,
     corrector: Corrector | None = None,
     prefix: float = 0.0,
+    windows: float = 0.0,
     apply: Apply = map,
 ) -> NetworkEstimate:
     """The same of a network problem; its seed draws the paths."""
@@ -358,4 +403,5 @@ def estimate_problem(
     sampled = draw_paths(problem.routes, problem.flows.size_bytes, n_paths, rng)
     looked = look_at(problem, sampled.paths, prefix=prefix, apply=apply)
     correction = corrector.predict([one.features for one in looked])
-    return pool_paths(problem, sampled, looked, correction, corrector, rng)
+    found = pool_paths(problem, sampled, looked, correction, corrector, rng)
+    return with_windows(found, windows_of(problem, windows)) if windows else found

@@ -60,7 +60,7 @@ def _overview(view: View) -> PageSection:
     )
     caption = (
         "Below each number its 90 % interval: what other draws of paths would give, "
-        "and what the corrector may be off by."
+        "and what the corrector may be off by; or what windows may be off by."
     )
     return PageSection(
         title="Overview",
@@ -91,8 +91,8 @@ def _curves(view: View) -> Figure:
         title="Slowdown by size of the flow",
         chart=_bands(rows),
         caption="What share of the flows does not exceed a slowdown; the axis runs "
-        "over the nines. The band is the 90 % interval of the corrector; what other "
-        "draws of paths would give is in the table.",
+        "over the nines. The band is the 90 % interval of the corrector, or of "
+        "windows; what other draws of paths would give is in the table.",
     )
 
 

@@ -16,6 +16,7 @@ CONFIGURATIONS = Table(
         Column("transports", STRING, "How senders decide, with commas between."),
         Column("n_paths", INT, "Different paths that were looked at."),
         Column("n_draws", INT, "How often paths were drawn."),
+        Column("n_in_windows", INT, "Flows that windows simulated packet by packet."),
     ),
 )
 
@@ -42,7 +43,7 @@ CURVES = Table(
         Column("size_class", STRING, "Class of size, or all."),
         Column("share", FLOAT, "Share of the flows that do not exceed it."),
         Column("slowdown", FLOAT, "Completion time over the ideal one."),
-        Column("low", FLOAT, "Least that it may be, by the corrector."),
+        Column("low", FLOAT, "Least that it may be, by the corrector or by windows."),
         Column("high", FLOAT, "Most that it may be."),
     ),
 )

@@ -67,6 +67,13 @@ class NetworkTrainConfig(Config):
     test_amount: JudgedAmountConfig = setting(
         JudgedAmountConfig, "How large those of the test are."
     )
+    windows: float = setting(
+        0.2,
+        "Share of the flows of a scenario of the test that windows of packets hold, "
+        "which are judged beside the corrector; 0: there are none.",
+        ge=0,
+        le=1,
+    )
     truth: tuple[Path, ...] = setting(
         (), "Folders with parts of truth of other runs, to learn from besides."
     )

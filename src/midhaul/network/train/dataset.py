@@ -63,6 +63,7 @@ class TrainingRows:
             by class and then of all; NaN where there is no flow.
         fluid: ``(n, b + 1, q)`` the same of the fluid's slowdowns.
         short: ``(n, b + 1, q)`` the same of the simulation of the first flows alone.
+        windows: ``(n, b + 1, q)`` the same where windows of time were simulated.
     """
 
     scenario: Int64[np.ndarray, " n"]
@@ -81,6 +82,7 @@ class TrainingRows:
     exact: Float32[np.ndarray, "n b1 q"]
     fluid: Float32[np.ndarray, "n b1 q"]
     short: Float32[np.ndarray, "n b1 q"]
+    windows: Float32[np.ndarray, "n b1 q"]
 
     def __len__(self) -> int:
         """How many there are."""
@@ -132,6 +134,7 @@ class TrainingRow:
     exact: Float32[np.ndarray, "b1 q"]
     fluid: Float32[np.ndarray, "b1 q"]
     short: Float32[np.ndarray, "b1 q"]
+    windows: Float32[np.ndarray, "b1 q"]
 
 
 def rows_of_part(file: Path) -> TrainingRows | None:
@@ -146,7 +149,7 @@ def rows_of_part(file: Path) -> TrainingRows | None:
 def stacked_rows(found: Sequence[TrainingRow]) -> TrainingRows:
     """Rows as arrays; links that are not there are NaN."""
     features = stacked([row.features for row in found], most=MAX_HOPS)
-    names = ("values", "shares", "exact", "fluid", "short")
+    names = ("values", "shares", "exact", "fluid", "short", "windows")
     return TrainingRows(
         scenario=np.array(
             [_SEEDS * row.scenario.seed + row.scenario.number for row in found]
@@ -193,6 +196,7 @@ def rows_of(scenario: PathScenario, truth: ScenarioTruth) -> list[TrainingRow]:
                 exact=by_class(slowdown, kinds),
                 fluid=by_class(met.fluid[own[which]], kinds),
                 short=by_class(short[is_short], classes[first[is_short]]),
+                windows=by_class(truth.windows[which].astype(np.float64), kinds),
             )
         )
     return rows

@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from midhaul.runs.progress import Progress
     from midhaul.runs.run import Run
 
-    Task = tuple[Path, int, list[int], ScenarioAmount]
+    Task = tuple[Path, int, list[int], ScenarioAmount, float]
 
 CORRECTOR_FILE = "corrector.npz"
 _PER_PART = 25
@@ -95,12 +95,12 @@ def _simulated(
     n = config.n_tests if is_test else config.n_scenarios
     amount = (config.test_amount if is_test else config.amount).amount()
     seed = config.seed + (_TEST_SEED if is_test else 0)
+    share = config.windows if is_test else 0.0
     tasks: list[Task] = []
     for part, first in enumerate(range(0, n, _PER_PART)):
         file = run.file(f"{purpose}-{part_name(part)}")
-        tasks.append(
-            (file, seed, list(range(first, min(first + _PER_PART, n))), amount)
-        )
+        numbers = list(range(first, min(first + _PER_PART, n)))
+        tasks.append((file, seed, numbers, amount, share))
     missing = [task for task in tasks if not task[0].exists()]
     with progress.task(f"scenarios to {purpose}", total=len(missing)) as task:
         for _ in parallel(_one_part, missing, jobs=n_jobs(config.jobs)):
@@ -127,6 +127,7 @@ def _note_parts(run: Run, files: dict[str, list[Path]]) -> None:
                     "n_events": sum(one.n_events for one in found),
                     "took_s": sum(one.took_s for one in found),
                     "first_s": sum(one.first_s for one in found),
+                    "windows_s": sum(one.windows_s for one in found),
                 }
             )
     run.write(tables.PARTS, rows, part=0)

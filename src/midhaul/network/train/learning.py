@@ -38,11 +38,13 @@ PERCENTILES = (0.5, 0.95, 0.99)
 """Percentiles that are judged."""
 
 CORRECTOR, FLUID, CONSTANT, FIRST = "corrector", "fluid", "constant", "first flows"
+WINDOWS = "windows"
 WHAT = {
     CORRECTOR: "Nets on features of the path; what was trained.",
     FLUID: "Max-min fair sharing, without any correction.",
     CONSTANT: "The fluid times a constant for each transport, class and percentile.",
     FIRST: "The packet simulation of the first tenth of the flows, taken for all.",
+    WINDOWS: "Windows of time packet by packet, which tell of the other flows.",
 }
 """What is judged, and what stands beside it."""
 
@@ -280,6 +282,7 @@ def judge(
             FLUID: whole.fluid,
             CONSTANT: constant,
             FIRST: whole.short,
+            WINDOWS: whole.windows,
         },
         low={CORRECTOR: low},
         high={CORRECTOR: high},

@@ -10,7 +10,7 @@ CONFIGURATIONS = Table(
     "What tells slowdowns of paths.",
     (
         CONFIGURATION,
-        Column("name", STRING, "corrector, fluid, constant or first flows."),
+        Column("name", STRING, "corrector, fluid, constant, first flows or windows."),
         Column("what", STRING, "What it does, in a sentence."),
     ),
 )
@@ -26,6 +26,7 @@ PARTS = Table(
         Column("n_events", INT, "What was worked through."),
         Column("took_s", FLOAT, "Processor time of the simulations."),
         Column("first_s", FLOAT, "The same of those of the first flows."),
+        Column("windows_s", FLOAT, "The same of those of windows, with their fluid."),
     ),
 )
 

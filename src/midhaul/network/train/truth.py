@@ -23,6 +23,7 @@ from midhaul.network.corrector.scenarios import (
     draw_scenario,
 )
 from midhaul.network.packet.simulator import PacketSimulator
+from midhaul.network.simulators import hybrid_simulator
 from midhaul.network.work import packet_hops
 
 if TYPE_CHECKING:
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from jaxtyping import Float32
 
     from midhaul.network.problem import NetworkProblem
+    from midhaul.network.simulator import Simulator
 
 _MOST_EVENTS, _FEW_EVENTS = 40, 2_000_000
 """Events for each packet and link, and besides, from which on a simulation is given up:
@@ -47,19 +49,24 @@ class ScenarioTruth:
     Attributes:
         number: of the scenario.
         own: ``(f,)`` slowdowns of its foreground; NaN for all where it was given up.
+        windows: ``(f,)`` the same where only windows of time are simulated, as
+            ``hybrid`` does; NaN where they were not.
         first: ``(k,)`` slowdowns of the flows that start first, alone; NaN where one
             had not ended when the simulation was given up.
         n_events: what was worked through.
         took_s: for how long.
         first_s: how long the short simulation took.
+        windows_s: how long that of the windows took.
     """
 
     number: int
     own: Float32[np.ndarray, " f"]
+    windows: Float32[np.ndarray, " f"]
     first: Float32[np.ndarray, " k"]
     n_events: int
     took_s: float
     first_s: float
+    windows_s: float
 
     @property
     def is_given_up(self) -> bool:
@@ -67,25 +74,37 @@ class ScenarioTruth:
         return bool(np.isnan(self.own).any())
 
 
-def scenario_truth(scenario: PathScenario) -> ScenarioTruth:
-    """Simulate a scenario packet by packet, and its first flows alone."""
+def scenario_truth(scenario: PathScenario, share: float = 0.0) -> ScenarioTruth:
+    """Simulate a scenario packet by packet, and its first flows alone.
+
+    With a share, windows that so many of its flows start in as well.
+    """
     path = scenario.path
-    slowdown, n_events, took_s = _slowdowns(path.problem())
+    problem = path.problem()
+    slowdown, n_events, took_s = _slowdowns(problem)
     short, _, first_s = _slowdowns(path.first(scenario.n_first).problem())
+    windows, windows_s = np.full(len(path), np.nan), 0.0
+    if share:
+        hybrid = hybrid_simulator(share=share, fewest_flows=0)
+        windows, _, windows_s = _slowdowns(problem, hybrid)
     return ScenarioTruth(
         number=scenario.number,
         own=slowdown[path.is_foreground].astype(np.float32),
+        windows=windows[path.is_foreground].astype(np.float32),
         first=short.astype(np.float32),
         n_events=n_events,
         took_s=took_s,
         first_s=first_s,
+        windows_s=windows_s,
     )
 
 
-def _slowdowns(problem: NetworkProblem) -> tuple[np.ndarray, int, float]:
+def _slowdowns(
+    problem: NetworkProblem, simulator: Simulator | None = None
+) -> tuple[np.ndarray, int, float]:
     """Slowdowns, NaN where a simulation is given up; events, and seconds."""
     begin_s = time.process_time()
-    simulation = PacketSimulator().begin(problem)
+    simulation = (simulator or PacketSimulator()).begin(problem)
     most = _FEW_EVENTS + _MOST_EVENTS * int(packet_hops(problem).sum())
     n_events, has_room = 0, True
     while has_room and n_events <= most:
@@ -96,7 +115,7 @@ def _slowdowns(problem: NetworkProblem) -> tuple[np.ndarray, int, float]:
             has_room = False
         n_events += _SLICE
     took_s = time.process_time() - begin_s
-    if not has_room:
+    if not has_room or (simulator and not simulation.share_done >= 1):
         return np.full(len(problem.flows), np.nan), n_events, took_s
     found = simulation.results()
     return found.slowdown, found.n_events, took_s
@@ -108,12 +127,19 @@ def part_name(part: int) -> str:
 
 
 def simulate_part(
-    file: Path, seed: int, numbers: Sequence[int], amount: ScenarioAmount
+    file: Path,
+    seed: int,
+    numbers: Sequence[int],
+    amount: ScenarioAmount,
+    share: float = 0.0,
 ) -> None:
-    """Simulate scenarios and write their part, unless it is there already."""
+    """Simulate scenarios and write their part, unless it is there already.
+
+    With a share, windows that so many of the flows start in as well.
+    """
     if file.exists():
         return
-    found = [scenario_truth(draw_scenario(seed, n, amount)) for n in numbers]
+    found = [scenario_truth(draw_scenario(seed, n, amount), share) for n in numbers]
     arrays = {
         "law": np.array([LAW_VERSION, seed]),
         "amount": np.array(
@@ -124,10 +150,12 @@ def simulate_part(
         "n_own": np.array([len(one.own) for one in found]),
         "n_first": np.array([len(one.first) for one in found]),
         "own": np.concatenate([one.own for one in found]),
+        "windows": np.concatenate([one.windows for one in found]),
         "first": np.concatenate([one.first for one in found]),
         "n_events": np.array([one.n_events for one in found]),
         "took_s": np.array([one.took_s for one in found]),
         "first_s": np.array([one.first_s for one in found]),
+        "windows_s": np.array([one.windows_s for one in found]),
     }
     beside = file.with_name(f".{file.name}.{os.getpid()}")
     with beside.open("wb") as opened:
@@ -156,15 +184,23 @@ def read_part(file: Path) -> Iterator[tuple[int, ScenarioAmount, ScenarioTruth]]
         tcp_hops=tcp,
         group=str(arrays["group"]),
     )
-    own = np.split(arrays["own"], np.cumsum(arrays["n_own"])[:-1])
+    # Parts of older versions have no windows.
+    windows = arrays.get("windows", np.full(len(arrays["own"]), np.nan, np.float32))
+    windows_s = arrays.get("windows_s", np.zeros(len(arrays["number"])))
+    own, windows = (
+        np.split(one, np.cumsum(arrays["n_own"])[:-1])
+        for one in (arrays["own"], windows)
+    )
     first = np.split(arrays["first"], np.cumsum(arrays["n_first"])[:-1])
     for i, number in enumerate(arrays["number"].tolist()):
         truth = ScenarioTruth(
             number=number,
             own=own[i],
+            windows=windows[i],
             first=first[i],
             n_events=int(arrays["n_events"][i]),
             took_s=float(arrays["took_s"][i]),
             first_s=float(arrays["first_s"][i]),
+            windows_s=float(windows_s[i]),
         )
         yield seed, amount, truth
