@@ -204,7 +204,8 @@ def say_errors(
 
     everything = np.ones(len(rows), np.bool_)
     print("                         n   mean  median    p90   worst    bias  covered")
-    masks = {"all": everything, "no group": ~rows.groups.any(axis=1)}
+    masks: dict[str, np.ndarray] = {"all": everything}
+    masks["no group"] = np.logical_not(rows.groups.any(axis=1))
     masks |= {name: rows.transport == i for i, name in enumerate(NAMES)}
     masks |= {f"group {g}": rows.groups[:, i] for i, g in enumerate(GROUPS)}
     for name, mask in masks.items():
@@ -248,7 +249,6 @@ def say_windows(figures: Figures, found: Sequence[Judged]) -> None:
     rows = TrainingRows.joined([one.rows for one in found])
     truth, told = rows.exact.astype(np.float64), rows.windows.astype(np.float64)
     n = np.stack([one.n_simulated for one in found])
-    loses = np.array([one.losing for one in found]) > MOST_LOSING
     counts = np.concatenate([rows.counts, rows.counts.sum(axis=1)[:, None]], axis=1)
 
     def of(mask: np.ndarray, place: int = ALL, q: int = P99) -> Any:
@@ -257,8 +257,9 @@ def say_windows(figures: Figures, found: Sequence[Judged]) -> None:
 
     everything = np.ones(len(rows), np.bool_)
     print("windows                  n   mean  median    p90   worst    bias")
-    few = np.logical_not(loses)
-    masks = {"all": everything, "few losses": few, "losses": loses}
+    few: np.ndarray = np.array([one.losing <= MOST_LOSING for one in found])
+    masks: dict[str, np.ndarray] = {"all": everything, "few losses": few}
+    masks["losses"] = np.logical_not(few)
     masks |= {name: rows.transport == i for i, name in enumerate(NAMES)}
     masks |= {f"group {g}": rows.groups[:, i] for i, g in enumerate(GROUPS)}
     for name, mask in masks.items():
@@ -276,7 +277,7 @@ def say_windows(figures: Figures, found: Sequence[Judged]) -> None:
     cost = [one.cost for one in found]
     figures.say("windows_cost_median", float(np.median(cost)), "-")
     figures.say_least("windows_pairs_in_order", order(rows, told), "-", 0.93)
-    kept = (counts >= FEWEST) & (n >= FEWEST_SIMULATED) & ~loses[:, None]
+    kept = (counts >= FEWEST) & (n >= FEWEST_SIMULATED) & few[:, None]
     for share in (0.5, 0.95, 0.99, 0.999):
         q = level(share)
         away = (told[:, :, q] - truth[:, :, q]) * n**POWER
