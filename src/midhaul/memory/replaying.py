@@ -62,7 +62,8 @@ class PeriodResult:
         odds: ``(n,)`` log odds of a slow event.
         is_slow: ``(n,)`` whether it came.
         decision: what the rule said after it.
-        kept_of: ``(p,)`` samples in memory of each period so far.
+        kept: what is in memory after it; a view, valid until the next period.
+        kept_of: ``(p,)`` how many of these came in each period so far.
         n_dropped: samples without an output, which nothing was done with.
         predictor: the model after it.
     """
@@ -74,6 +75,7 @@ class PeriodResult:
     odds: Float64[np.ndarray, " n"]
     is_slow: Bool[np.ndarray, " n"]
     decision: RetrainDecision
+    kept: Samples
     kept_of: Int64[np.ndarray, " p"]
     n_dropped: int
     predictor: Predictor
@@ -116,6 +118,7 @@ def replay(
             period=number,
             test=new,
             decision=decision,
+            kept=memory.get(),
             kept_of=_kept_of(memory.get(), ends_s),
             n_dropped=len(period) - len(known),
             predictor=model,
