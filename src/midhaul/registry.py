@@ -72,6 +72,10 @@ class Registry(Mapping[str, Entry], Generic[T]):
         """How many names there are."""
         return len(self._entries)
 
+    def __repr__(self) -> str:
+        """What it holds, by names."""
+        return f"{type(self).__name__} of {self._what}: {', '.join(self._entries)}"
+
     @property
     def names(self) -> tuple[str, ...]:
         """All names in their order."""
