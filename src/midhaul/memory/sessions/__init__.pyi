@@ -1,2 +1,2 @@
-from .ladder import Ladder as Ladder, drawn_ladder as drawn_ladder
+from .ladder import drawn_ladder as drawn_ladder
 from .player import play as play
