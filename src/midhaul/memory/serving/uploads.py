@@ -79,11 +79,11 @@ class UploadBudget:
         found = np.zeros(len(new), np.bool_)
         if not self.n_samples:
             return found
+        n_left = self.left(now_s, bytes_of(new))
         rank = np.where(offered.is_kept, self._rank[offered.reasons], self._none)
         worthy = np.flatnonzero(rank < self._none)
         if not len(worthy):
             return found
-        n_left = self.left(now_s, bytes_of(new))
         if len(worthy) > n_left:
             order = np.lexsort((_commonness(selector, new, worthy), rank[worthy]))
             worthy = worthy[order]
