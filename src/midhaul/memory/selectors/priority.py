@@ -211,8 +211,7 @@ class PrioritySampler:
         """
         some = kept.take(rows)
         before = marks[rows, _CELL].astype(np.int64)
-        left = np.array([_left(one, self._age) for one in some.time_s])
-        weight = self.weights(some, marks[rows]) * left
+        weight = self.weights(some, marks[rows]) * _lefts(some.time_s, self._age)
         leaves = np.bincount(before, weight, self.cells.n)
         part = np.minimum(leaves, self._counts) / np.where(leaves > 0, leaves, 1)
         cells = self.cells.of(some)
@@ -267,8 +266,7 @@ class PrioritySampler:
         if version != self._version and len(kept):
             cells = self.cells.of(kept)
             marks[:, _CELL] = cells
-            left = np.array([_left(one, self._age) for one in kept.time_s])
-            weights = self.weights(kept, marks) * left
+            weights = self.weights(kept, marks) * _lefts(kept.time_s, self._age)
             self._counts = np.bincount(cells, weights, self.cells.n)
         self._version = version
 
@@ -315,6 +313,17 @@ def _left(time_s: float, age: tuple[float, float]) -> float:
     if half_life_s == np.inf or time_s >= now_s:
         return 1.0
     return 0.5 ** ((now_s - time_s) / half_life_s)
+
+
+@numba.njit(cache=True, nogil=True)
+def _lefts(
+    time_s: Float64[np.ndarray, " n"], age: tuple[float, float]
+) -> Float64[np.ndarray, " n"]:
+    """The same of many samples."""
+    found = np.empty(len(time_s))
+    for i in range(len(time_s)):
+        found[i] = _left(time_s[i], age)
+    return found
 
 
 @numba.njit(cache=True, nogil=True)
