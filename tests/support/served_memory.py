@@ -117,7 +117,7 @@ class MemoryProcess:
 
     def times(self) -> list[float]:
         """Times of what is in memory, rising."""
-        return sorted(self.samples()["time_s"].to_pylist())
+        return sorted(self.samples()["time_s"].to_numpy().tolist())
 
     def metric(self, name: str) -> float:
         """A number that Prometheus would read."""

@@ -41,8 +41,8 @@ def reason_name(reason: Reason) -> str:
 class BinsConfig(Section):
     """How outputs are discretised."""
 
-    n_classes: int | None = setting(
-        None, "Outputs are the numbers of so many classes.", ge=2, le=256
+    n_classes: int = setting(
+        21, "Outputs are the numbers of so many classes.", ge=2, le=256
     )
     edges: tuple[float, ...] | None = setting(
         None, "Or numbers, between these rising edges; -inf and inf may be among them."
@@ -50,7 +50,7 @@ class BinsConfig(Section):
 
     @model_validator(mode="after")
     def _is_one_or_the_other(self) -> Self:
-        if (self.n_classes is None) == (self.edges is None):
+        if {"n_classes", "edges"} <= self.model_fields_set and self.edges is not None:
             message = "expected n_classes or edges, and not both"
             raise ValueError(message)
         try:
@@ -61,7 +61,7 @@ class BinsConfig(Section):
 
     def made(self) -> Bins:
         """The bins."""
-        if self.n_classes is not None:
+        if self.edges is None:
             return Bins.of_classes(self.n_classes)
         return Bins(edges=np.array(self.edges, np.float64))
 
@@ -104,7 +104,7 @@ class MemoryFile(Section):
     name: str = setting("memory", "Its name.", pattern=r"^[\w.-]{1,64}$")
     host: str = setting("127.0.0.1", "Address to listen on; loopback unless said.")
     port: int = setting(8090, "TCP port; 0 for a free one.", ge=0, le=65535)
-    bins: BinsConfig = setting(..., "How outputs are discretised.")
+    bins: BinsConfig = setting(BinsConfig, "How outputs are discretised.")
     n_inputs: int | None = setting(
         None, "Inputs of a sample; as the first batch has if not said.", ge=1
     )

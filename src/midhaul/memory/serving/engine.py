@@ -403,7 +403,7 @@ class ServedMemory:
 
     def _check_classes(self, y: np.ndarray) -> None:
         n_classes = self.config.bins.n_classes
-        if n_classes is None:
+        if self.config.bins.edges is not None:
             return
         is_class = (y >= 0) & (y < n_classes) & (y == np.floor(y))
         if not is_class.all():

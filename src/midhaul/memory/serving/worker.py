@@ -31,7 +31,7 @@ _UNAVAILABLE = 503
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Job:
+class MemoryJob:
     """Something to be done by the thread: an operation, or a question.
 
     Attributes:
@@ -70,7 +70,7 @@ class MemoryWorker:
         self._clock = clock
         self._is_synced = is_synced
         self._after = after
-        self._jobs: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
+        self._jobs: queue.SimpleQueue[MemoryJob | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._work, name="memory", daemon=True)
         self._is_last = False
 
@@ -80,13 +80,13 @@ class MemoryWorker:
 
     def operate(self, kind: OperationKind, **said: Any) -> Future[Any]:
         """Have an operation done; its outcome, or :class:`Refused`."""
-        job = Job(operation=Operation(kind=kind, now_s=self._clock(), **said))
+        job = MemoryJob(operation=Operation(kind=kind, now_s=self._clock(), **said))
         self._jobs.put(job)
         return job.answer
 
     def ask(self, question: Callable[[], Any]) -> Future[Any]:
         """Have something read while no operation is under way."""
-        job = Job(question=question)
+        job = MemoryJob(question=question)
         self._jobs.put(job)
         return job.answer
 
@@ -98,7 +98,7 @@ class MemoryWorker:
     def _work(self) -> None:
         while not self._is_last:
             jobs = self._waiting()
-            outcomes: list[tuple[Job, Any]] = []
+            outcomes: list[tuple[MemoryJob, Any]] = []
             while jobs:
                 n = self._n_together(jobs)
                 outcomes += self._done(jobs[:n])
@@ -106,9 +106,9 @@ class MemoryWorker:
             self._give(outcomes)
             self._after()
 
-    def _waiting(self) -> list[Job]:
+    def _waiting(self) -> list[MemoryJob]:
         """The jobs that are there, one at least unless it is the end."""
-        found: list[Job] = []
+        found: list[MemoryJob] = []
         job = self._jobs.get()
         while job is not None:
             found.append(job)
@@ -121,7 +121,7 @@ class MemoryWorker:
         self._is_last = True
         return found
 
-    def _n_together(self, jobs: list[Job]) -> int:
+    def _n_together(self, jobs: list[MemoryJob]) -> int:
         """How many of the first jobs are offers that may be one."""
         if not self._engine.is_settled:
             return 1
@@ -132,7 +132,7 @@ class MemoryWorker:
             n += 1
         return max(n, 1)
 
-    def _done(self, jobs: list[Job]) -> list[tuple[Job, Any]]:
+    def _done(self, jobs: list[MemoryJob]) -> list[tuple[MemoryJob, Any]]:
         """What became of jobs: a question, an operation, or several offers."""
         first = jobs[0]
         try:
@@ -144,10 +144,10 @@ class MemoryWorker:
         except Exception as error:  # noqa: BLE001 - it is told to whom it concerns
             return [(job, error) for job in jobs]
 
-    def _offered(self, jobs: list[Job]) -> list[tuple[Job, Any]]:
+    def _offered(self, jobs: list[MemoryJob]) -> list[tuple[MemoryJob, Any]]:
         """Admit batches one by one; what is admitted is written down and offered."""
-        found: list[tuple[Job, Any]] = []
-        admitted: list[Job] = []
+        found: list[tuple[MemoryJob, Any]] = []
+        admitted: list[MemoryJob] = []
         pieces: list[Piece] = []
         parts: list[Samples] = []
         for job in jobs:
@@ -175,7 +175,7 @@ class MemoryWorker:
         self._store.append(operation)
         return self._engine.perform(operation)[0]
 
-    def _give(self, outcomes: list[tuple[Job, Any]]) -> None:
+    def _give(self, outcomes: list[tuple[MemoryJob, Any]]) -> None:
         """Answer everybody, after what was done is on the disk where that is wanted."""
         failure: MidhaulError | None = None
         if self._is_synced and any(job.operation for job, _ in outcomes):
