@@ -294,7 +294,6 @@ class PrioritySampler:
 
 _NUMBER, _LIMIT, _CELL = range(PrioritySampler.n_marks)
 _HASHED = 8
-_DROPPED = int(Reason.DROPPED)
 
 
 def _nothing(n: int) -> SelectorChoice:
@@ -354,6 +353,7 @@ def _note(  # noqa: PLR0913, PLR0917  a kernel has arrays
     """
     n, d = x.shape
     head, factor = min(d, _HASHED), np.uint64(0x9E3779B97F4A7C15)
+    fades = age[1] != np.inf
     times, limits = time_s.view(np.uint64), level_limits(prediction.shape[1])
     for i in range(n):
         total = np.uint64(0)
@@ -365,7 +365,7 @@ def _note(  # noqa: PLR0913, PLR0917  a kernel has arrays
         h = _mixed(times[i] ^ (seed * factor))
         h = _mixed((h ^ np.uint64(group[i])) + total)
         cell = cell_of(i, y, inner, prediction, limits)
-        counts[cell] += _left(time_s[i], age)
+        counts[cell] += _left(time_s[i], age) if fades else 1.0
         # 53 bits, never 0, so that no key is 0
         noted[i, _NUMBER] = (np.float64(h >> np.uint64(11)) + 0.5) / 2.0**53
         noted[i, _LIMIT] = np.inf
@@ -381,8 +381,11 @@ def _rank(
     keys: Float64[np.ndarray, " n"],
 ) -> None:
     """The key of each sample: its number over its rate."""
+    fades = age[1] != np.inf
     for i in range(len(marks)):
-        now = rate[int(marks[i, _CELL])] * _left(time_s[i], age)
+        now = rate[int(marks[i, _CELL])]
+        if fades:
+            now *= _left(time_s[i], age)
         keys[i] = marks[i, _NUMBER] / now
 
 
@@ -396,8 +399,11 @@ def _decide(
     is_in: Bool[np.ndarray, " n"],
 ) -> None:
     """Which keys are below tau, and the tightest limit so far."""
+    fades = age[1] != np.inf
     for i in range(len(marks)):
-        now = rate[int(marks[i, _CELL])] * _left(time_s[i], age)
+        now = rate[int(marks[i, _CELL])]
+        if fades:
+            now *= _left(time_s[i], age)
         is_in[i] = marks[i, _NUMBER] / now < tau  # as it was ranked, to the last bit
         marks[i, _LIMIT] = min(marks[i, _LIMIT], tau * now)
 
@@ -410,4 +416,4 @@ def _explain(
     reasons: Int8[np.ndarray, " m"],
 ) -> None:
     for i in range(len(noted)):
-        reasons[i] = kinds[int(noted[i, _CELL])] if take[i] else _DROPPED
+        reasons[i] = kinds[int(noted[i, _CELL])] * take[i]  # dropped is 0
