@@ -80,7 +80,7 @@ def models(
     found: dict[str, Predictor] = {}
     for name, (selector, rule) in memories(bins).items():
         *_, last = replay(periods, bins, selector(), rule, learner, seed=seed)
-        found[name] = last.predictor
+        found[name] = last.taken.predictor
     return found
 
 

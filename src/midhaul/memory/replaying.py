@@ -8,13 +8,13 @@ only.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from midhaul.memory.cells import Cells
-from midhaul.memory.predictors.restored import restored
+from midhaul.memory.predictors.takeover import Takeover, guarded, train_on
 from midhaul.memory.sample_memory import SampleMemory
 from midhaul.memory.scores import log_odds, log_scores
 from midhaul.memory.selectors.committee import Committee
@@ -41,6 +41,8 @@ class Learner:
         least_uniform: the uniform share that smoothing gives at least.
         n_smoothing: past periods that smoothing is fitted on.
         slow_from: the output from which an event is slow.
+        most_worse: share by which the mean log loss of a new model may be above that
+            of the present one; None to take every new one.
     """
 
     predictor: Predictor
@@ -48,6 +50,7 @@ class Learner:
     least_uniform: float = 0.02
     n_smoothing: int = 3
     slow_from: float = 2.25
+    most_worse: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -65,7 +68,7 @@ class PeriodResult:
         kept: what is in memory after it; a view, valid until the next period.
         kept_of: ``(p,)`` how many of these came in each period so far.
         n_dropped: samples without an output, which nothing was done with.
-        predictor: the model after it.
+        taken: the model after it, and how it came about.
     """
 
     period: int
@@ -78,7 +81,7 @@ class PeriodResult:
     kept: Samples
     kept_of: Int64[np.ndarray, " p"]
     n_dropped: int
-    predictor: Predictor
+    taken: Takeover
 
 
 def replay(
@@ -97,6 +100,7 @@ def replay(
     memory = SampleMemory(selector, bins, rule, seed=seed)
     rng = np.random.default_rng([seed, 1])
     model, trained, version = learner.predictor, None, 0
+    taken = Takeover(predictor=model, way="present")
     past: list[tuple[Float32[np.ndarray, "n k"], Int64[np.ndarray, " n"]]] = []
     ends_s: list[float] = []
     for number, period in enumerate(periods):
@@ -108,12 +112,12 @@ def replay(
         decision = memory.decide(new, trained, number)
         if decision.retrain:
             version += 1
-            model = _trained(model, memory, learner, rng)
+            taken = _trained(model, memory, learner, rng)
+            model = taken.predictor
             memory.predict_again(model, version)
-            trained = memory.get()
+            # A copy: the memory's own rows change with the next offer.
+            trained = memory.get().take(np.arange(len(memory)))
             rule.retrained()
-        elif trained is not None:
-            trained = trained.predicted(trained.prediction, version)
         yield PeriodResult(
             period=number,
             test=new,
@@ -121,7 +125,7 @@ def replay(
             kept=memory.get(),
             kept_of=_kept_of(memory.get(), ends_s),
             n_dropped=len(period) - len(known),
-            predictor=model,
+            taken=taken if decision.retrain else replace(taken, way="present"),
             **tested,
         )
 
@@ -158,21 +162,22 @@ def _tested(
 
 def _trained(
     model: Predictor, memory: SampleMemory, learner: Learner, rng: np.random.Generator
-) -> Predictor:
+) -> Takeover:
     """A model of what is in memory, corrected where its chances are known."""
     kept = memory.get()
     weighted = memory.weighted()
+    weight = None if weighted is None else weighted.weight
     if isinstance(memory.selector, Committee):
         members = memory.selector.predictors
         memory.selector.predictors = tuple(m.trained(kept, rng) for m in members)
-    if memory.selector.weighs_training:
-        return model.trained(weighted or kept, rng)
-    if weighted is None or learner.correction == "none":
-        return model.trained(kept, rng)
-    if learner.correction == "weigh":
-        return model.trained(weighted, rng)
-    found = model.trained(kept, rng)
-    return restored(found, Cells(bins=memory.bins), kept, weighted.weight)
+    correction = "weigh" if memory.selector.weighs_training else learner.correction
+    cells = Cells(bins=memory.bins)
+    is_first = bool((kept.model_version == 0).all())
+    if learner.most_worse is None or is_first:
+        return train_on(model, kept, weight, cells, correction, rng)
+    return guarded(
+        model, kept, weight, cells, correction, rng, most_worse=learner.most_worse
+    )
 
 
 def _kept_of(kept: Samples, ends_s: list[float]) -> np.ndarray:

@@ -12,7 +12,9 @@ import pytest
 
 import midhaul
 from midhaul.errors import ConfigError, DataError
+from midhaul.memory.cells import Cells
 from midhaul.memory.predictors.mlp import MlpPredictor, TrainSettings
+from midhaul.memory.predictors.takeover import guarded, train_on
 from midhaul.memory.replaying import Learner, replay
 from midhaul.memory.retraining.schedule import EveryPeriods, NeverAgain
 from midhaul.memory.samples import Samples
@@ -50,7 +52,7 @@ def test_a_period_is_tested_before_anything_of_it_is_learnt() -> None:
     found = _replayed(NeverAgain())
     assert len(found[0].raw) == 0
     assert [one.decision.retrain for one in found] == [True, False, False, False]
-    first = found[0].predictor
+    first = found[0].taken.predictor
     for one in found[1:]:
         told = first.predict(one.test.x)
         assert np.array_equal(told, one.test.prediction)
@@ -93,6 +95,52 @@ def test_a_memory_of_known_chances_restores_the_prior() -> None:
     true = told.is_slow.mean()
     expected = [float((1 / (1 + np.exp(-one.odds))).mean()) for one in (told, raw)]
     assert abs(expected[0] - true) < abs(expected[1] - true)
+
+
+class _Turned:
+    """A model that is sure and right at first, and of the wrong bin when trained."""
+
+    def __init__(self, *, is_wrong: bool = False) -> None:
+        self.is_wrong = is_wrong
+
+    def predict(self, x: np.ndarray) -> np.ndarray:
+        bin_of = STREAM.bins.of(x[:, 0].astype(float))
+        told = np.full((len(x), STREAM.bins.n), 0.1 / STREAM.bins.n, np.float32)
+        shift = 5 if self.is_wrong else 0
+        told[np.arange(len(x)), (bin_of + shift) % STREAM.bins.n] += 0.9
+        return told
+
+    def trained(self, samples: Samples, rng: np.random.Generator) -> _Turned:
+        del samples, rng
+        return _Turned(is_wrong=True)
+
+
+def test_a_model_that_is_worse_in_the_mean_is_not_taken_over() -> None:
+    """With a guard the present model stays; without one it goes."""
+    y = np.random.default_rng(0).exponential(1.0, 300)
+    kept = Samples.of(y[:, None], y, group=np.arange(300) // 10)
+    rng = np.random.default_rng(1)
+    cells = Cells(bins=STREAM.bins)
+    present = _Turned()
+    found = guarded(present, kept, np.ones(300), cells, "none", rng, most_worse=0.05)
+    assert (found.way, found.predictor) == ("present", present)
+    found = train_on(present, kept, np.ones(300), cells, "none", rng)
+    assert found.way == "none"
+    better = guarded(
+        _Turned(is_wrong=True), kept, None, cells, "none", rng, most_worse=0.05
+    )
+    assert better.way == "none"
+    assert better.loss_ratio == pytest.approx(1.0)
+
+
+def test_a_guard_is_a_key(tmp_path: Path) -> None:
+    """Each period says how its model came about."""
+    guard = {"fit": {"n_steps": 30, "most_worse": 0.0}}
+    run = midhaul.run({"kind": "memory.replay", **SMALL, **guard}, out=tmp_path)
+    ways = {row["way"] for row in run.table("periods").to_pylist()}
+    assert ways <= {"restore", "weigh", "present"}
+    cells = run.table("periods").to_pylist()
+    assert all(0 < row["n_cells"] <= row["n"] for row in cells)
 
 
 def test_a_comparison_is_paired_and_shown(tmp_path: Path) -> None:

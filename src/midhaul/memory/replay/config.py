@@ -221,6 +221,12 @@ class FitConfig(Section):
         "What is done where the chance of samples to be kept is known: restore, undo "
         "the shift of the prior after training; weigh, weigh samples; none.",
     )
+    most_worse: float | None = setting(
+        None,
+        "Share by which the mean log loss of a new model may be above that of the "
+        "present one on a held part; every new model is taken if not said.",
+        ge=0,
+    )
 
 
 class SmoothConfig(Section):

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
+from midhaul.memory.cells import Cells
 from midhaul.memory.replay import tables
 from midhaul.memory.replay.inputs import learner_of, rule_of, selector_of, stream_of
 from midhaul.memory.replay.metrics import (
@@ -143,6 +144,7 @@ def _repetition(one: _Repetition) -> tuple[list[Row], ...]:
     kept: list[Row] = []
     tested: list[PeriodResult] = []
     selector = selector_of(memory, stream.bins, learner, seed)
+    cells, seen = Cells(bins=stream.bins), set[int]()
     began, n_before = time.process_time(), 0
     for found in replay_stream(
         stream.periods,
@@ -153,8 +155,11 @@ def _repetition(one: _Repetition) -> tuple[list[Row], ...]:
         seed=seed,
     ):
         now = time.process_time()
+        seen |= set(cells.of(found.test).tolist())
+        covered = len(np.unique(cells.of(found.kept))) if len(found.kept) else 0
         n_remainder = int(getattr(selector, "n_remainder_dropped", 0))
-        row = {"n_remainder": n_remainder - n_before, "took_s": now - began}
+        row: Row = {"n_remainder": n_remainder - n_before, "took_s": now - began}
+        row |= {"n_cells": covered, "n_cells_seen": len(seen)}
         periods.append(key | _period_row(found) | row)
         began, n_before = now, n_remainder
         kept += [
@@ -181,6 +186,7 @@ def _period_row(found: PeriodResult) -> Row:
         "n_slow": int(found.is_slow.sum()),
         "slow_mean": float(slow.mean()) if len(slow) else None,
         "retrained": said.retrain,
+        "way": found.taken.way,
         "value": known(said.value),
         "threshold": known(said.threshold),
         "p_value": known(said.p_value),

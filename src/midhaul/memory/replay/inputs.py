@@ -105,6 +105,7 @@ def learner_of(config: SeveralMemoriesConfig, bins: Bins) -> Learner:
     return Learner(
         predictor=MlpPredictor(bins, settings),
         correction=config.fit.correction,
+        most_worse=config.fit.most_worse,
         least_uniform=config.smooth.least_uniform,
         n_smoothing=config.smooth.n_periods,
         slow_from=config.slow_from,

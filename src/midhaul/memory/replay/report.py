@@ -152,7 +152,8 @@ _PERIODS = """
     SELECT configuration, period, avg(smoothed_mean) AS mean, avg(smoothed_p1) AS p1,
     sum(retrained::INT)::BIGINT AS retrained, count(*) AS n, avg(value) AS value,
     min(p_value) AS p_value, avg(threshold) AS threshold, avg(n_kept) AS n_kept,
-    avg(took_s) AS took_s, min(why) AS why
+    avg(took_s) AS took_s, min(why) AS why, min(way) AS way,
+    avg(n_cells) AS n_cells
     FROM periods GROUP BY ALL ORDER BY configuration, period
 """
 
@@ -169,6 +170,7 @@ def _periods(view: View) -> PageSection:
                 _curve(rows, view, "mean", "Mean log score", "mean log score"),
                 _curve(rows, view, "p1", "Tail of log scores", "1st percentile"),
                 _trainings(rows, view),
+                _coverage(rows, view),
                 _decisions(rows),
             )
         ),
@@ -216,6 +218,26 @@ def _trainings(rows: Sequence[Mapping[str, Any]], view: View) -> Figure | str:
     )
 
 
+def _coverage(rows: Sequence[Mapping[str, Any]], view: View) -> Figure:
+    """How many cells of the sample space have a sample in memory."""
+    drawn = [
+        {"period": row["period"], "n": row["n_cells"], "name": row["name"]}
+        | {"path": row["name"]}
+        for row in rows
+    ]
+    return Figure(
+        title="Coverage of sample space",
+        chart=lines(
+            drawn,
+            Axis("period", "period"),
+            Axis("n", "cells with a sample", from_zero=True),
+            view.series,
+        ),
+        caption="Cells of output, predicted mode and certainty that samples in memory "
+        "lie in, as the model after each period sees them; mean of the repetitions.",
+    )
+
+
 def _decisions(rows: Sequence[Mapping[str, Any]]) -> DataTable:
     return DataTable(
         title="Decisions",
@@ -223,6 +245,7 @@ def _decisions(rows: Sequence[Mapping[str, Any]]) -> DataTable:
             "memory",
             "period",
             "trained",
+            "model",
             "value",
             "threshold",
             "p",
@@ -234,6 +257,7 @@ def _decisions(rows: Sequence[Mapping[str, Any]]) -> DataTable:
                 row["name"],
                 row["period"],
                 f"{row['retrained']} of {row['n']}",
+                row["way"],
                 *(
                     "-" if row[key] is None else f"{row[key]:.3g}"
                     for key in ("value", "threshold", "p_value")

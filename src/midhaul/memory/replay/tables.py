@@ -42,6 +42,9 @@ PERIODS = Table(
             "slow_mean", FLOAT, "Mean log score of these; null where there is none."
         ),
         Column("retrained", BOOL, "Whether a new model was trained after it."),
+        Column("way", STRING, "restore, weigh, none; present where none was taken."),
+        Column("n_cells", INT, "Cells that samples in memory lie in."),
+        Column("n_cells_seen", INT, "Cells that samples of the stream lay in so far."),
         Column("value", FLOAT, "What the rule looked at; null for nothing."),
         Column("threshold", FLOAT, "From which on it retrains; null for none."),
         Column(
