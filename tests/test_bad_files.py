@@ -20,8 +20,8 @@ from tests.support.bad_files import ALL
 from tests.support.readers import READERS, SUFFIXES, told
 
 from midhaul.errors import MidhaulError
-from midhaul.npz_state import read_state
 from midhaul.kinds import load_experiment
+from midhaul.npz_state import read_state
 from midhaul.runs.experiment_file import Override, read_file
 
 

@@ -28,10 +28,10 @@ from midhaul.deploy.enforcement.rate_map import read_rate_map
 from midhaul.federation.bundle import Bundle
 from midhaul.federation.fusion import SAVED_FUSERS
 from midhaul.federation.money.ledger import Ledger
-from midhaul.npz_state import read_state
 from midhaul.federation.policies.base import SAVED_POLICIES, replay
 from midhaul.federation.recordings.problem import Answers, Recording
 from midhaul.kinds import KINDS
+from midhaul.npz_state import read_state
 from midhaul.runs.run import Run
 
 GOLDEN = Path(__file__).parent / "golden"

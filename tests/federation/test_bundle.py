@@ -13,10 +13,10 @@ from midhaul.errors import DataError
 from midhaul.federation.bundle import Bundle
 from midhaul.federation.fusion import fit_fuser
 from midhaul.federation.fusion.calibration import fit_calibration
-from midhaul.npz_state import read_state, write_state
 from midhaul.federation.policies.base import Examples, replay
 from midhaul.federation.policies.baselines import FixedPolicy
 from midhaul.federation.policies.confidence import fit_confidence
+from midhaul.npz_state import read_state, write_state
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -18,7 +18,6 @@ from midhaul.deploy.store.store_index import load_index
 from midhaul.errors import MidhaulError
 from midhaul.federation.money.ledger_file import read_ledger
 from midhaul.federation.money.prices import read_price_list
-from midhaul.npz_state import read_state
 from midhaul.federation.record.caller import Journal
 from midhaul.federation.recordings.source import RecordingSource, open_recording
 from midhaul.federation.recordings.vocabulary import read_vocabulary
@@ -37,6 +36,7 @@ from midhaul.network.topology import (
     read_repetita,
 )
 from midhaul.network.workload import read_flows, read_matrix, read_sizes, read_starts
+from midhaul.npz_state import read_state
 from midhaul.runs.experiment_file import read_file
 from midhaul.runs.listing import list_runs
 from midhaul.runs.run import Run

@@ -14,9 +14,9 @@ import numpy as np
 from midhaul.errors import DataError
 from midhaul.federation.fusion import fuser_from_state
 from midhaul.federation.fusion.calibration import Calibration
-from midhaul.npz_state import read_state, write_state
 from midhaul.federation.policies.base import policy_from_state
 from midhaul.model.display import Shown
+from midhaul.npz_state import read_state, write_state
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -18,7 +18,6 @@ from midhaul.errors import DataError
 from midhaul.federation.features.base import NoFeatures, extractor_of
 from midhaul.federation.features.embedding import load_embedding
 from midhaul.federation.features.statistics import ImageStatistics, statistics_of
-from midhaul.npz_state import read_state, write_state
 from midhaul.federation.policies.answer_features import (
     AfterFirstPolicy,
     FirstAnswer,
@@ -30,6 +29,7 @@ from midhaul.federation.policies.armol.actor_policy import (
     Scaling,
 )
 from midhaul.federation.policies.base import Situation
+from midhaul.npz_state import read_state, write_state
 from midhaul.vision.detectors.card import Card
 
 if TYPE_CHECKING:

@@ -24,10 +24,10 @@ from midhaul.federation.fusion.calibration import (
     reliability,
     rightness,
 )
-from midhaul.npz_state import read_state, write_state
 from midhaul.federation.quality import set_quality
 from midhaul.federation.recordings.parquet import read_parquet
 from midhaul.federation.recordings.problem import Answers, Recording, split_items
+from midhaul.npz_state import read_state, write_state
 
 if TYPE_CHECKING:
     from pathlib import Path

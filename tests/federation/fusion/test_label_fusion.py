@@ -25,9 +25,9 @@ from midhaul.federation.fusion.base import draw_rows
 from midhaul.federation.fusion.stacked_labels import StackedLabels, fit_stacked_labels
 from midhaul.federation.fusion.stacked_tags import StackedTags, fit_stacked_tags
 from midhaul.federation.fusion.votes import VoteFuser
-from midhaul.npz_state import read_state, write_state
 from midhaul.federation.quality import item_quality, subset_qualities
 from midhaul.federation.recordings.problem import Answers, all_masks
+from midhaul.npz_state import read_state, write_state
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -25,10 +25,10 @@ from midhaul.federation.fusion.stacked_boxes import (
     context_of,
     fit_stacked_boxes,
 )
-from midhaul.npz_state import read_state, write_state
 from midhaul.federation.quality import set_quality
 from midhaul.federation.recordings.parquet import read_parquet
 from midhaul.federation.recordings.problem import Answers, split_items
+from midhaul.npz_state import read_state, write_state
 from midhaul.vision.judge.matching import iou
 
 if TYPE_CHECKING:

@@ -12,7 +12,6 @@ import pytest
 from midhaul.errors import ConfigError, DataError
 from midhaul.federation.bundle import Bundle
 from midhaul.federation.fusion import fuser_named
-from midhaul.npz_state import write_state
 from midhaul.federation.policies.base import policy_from_state
 from midhaul.federation.policies.catalogue import fit_policy
 from midhaul.federation.policies.checks import check_examples, check_online
@@ -29,6 +28,7 @@ from midhaul.federation.serving.config import (
 )
 from midhaul.federation.serving.from_config import knowledge_of, open_online
 from midhaul.federation.serving.online_feedback import OnlineState, online_of
+from midhaul.npz_state import write_state
 from midhaul.runs.spec import Spec
 
 if TYPE_CHECKING:

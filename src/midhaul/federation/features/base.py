@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
     from jaxtyping import Float32
 
-    from midhaul.npz_state import State
     from midhaul.federation.recordings.problem import Recording
+    from midhaul.npz_state import State
 
 
 class FeatureExtractor(Protocol):

@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 
     from jaxtyping import Float32
 
-    from midhaul.npz_state import State
     from midhaul.federation.recordings.problem import Recording
+    from midhaul.npz_state import State
     from midhaul.vision.detectors.card import Card
 
 Pooling = Literal["mean", "max"]

@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 
     from jaxtyping import Float32
 
-    from midhaul.npz_state import State
     from midhaul.federation.recordings.problem import Recording
+    from midhaul.npz_state import State
     from midhaul.vision.images.codecs import Pixels
 
 _SIDE_PX = 128

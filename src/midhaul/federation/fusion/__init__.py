@@ -11,8 +11,8 @@ from midhaul.registry import Entry, Registry
 if TYPE_CHECKING:
     import numpy as np
 
-    from midhaul.npz_state import State
     from midhaul.federation.recordings.problem import Recording
+    from midhaul.npz_state import State
 
 __all__ = ["Fuser", "SavedFuser", "fit_fuser", "fuser_from_state", "fuser_named"]
 

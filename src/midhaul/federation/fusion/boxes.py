@@ -35,8 +35,8 @@ from numba import njit
 
 from midhaul.errors import ConfigError
 from midhaul.federation.matching import overlap
-from midhaul.npz_state import SavedFields
 from midhaul.federation.recordings.problem import Answers
+from midhaul.npz_state import SavedFields
 
 if TYPE_CHECKING:
     from jaxtyping import Bool, Float32, Float64, Int32, Int64

@@ -23,8 +23,8 @@ import numpy as np
 from jaxtyping import Float32
 
 from midhaul.errors import DataError
-from midhaul.npz_state import SavedFields
 from midhaul.model.display import Shown
+from midhaul.npz_state import SavedFields
 
 if TYPE_CHECKING:
     from jaxtyping import Bool, Float64

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from midhaul.npz_state import read_state, write_state
 from midhaul.federation.recordings.problem import Answers, Recording
+from midhaul.npz_state import read_state, write_state
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -42,8 +42,8 @@ from midhaul.federation.fusion.base import draw_masks
 from midhaul.federation.fusion.boxes import pool
 from midhaul.federation.fusion.calibration import Calibration, fit_calibration
 from midhaul.federation.matching import match_items, overlap
-from midhaul.npz_state import SavedFields
 from midhaul.federation.recordings.problem import Answers
+from midhaul.npz_state import SavedFields
 
 if TYPE_CHECKING:
     from jaxtyping import Float32, Int64

@@ -35,8 +35,8 @@ from jaxtyping import Float64
 
 from midhaul.errors import DataError
 from midhaul.federation.fusion.base import draw_rows, hear, places_of
-from midhaul.npz_state import SavedFields
 from midhaul.federation.recordings.problem import Answers
+from midhaul.npz_state import SavedFields
 
 if TYPE_CHECKING:
     from jaxtyping import Int64

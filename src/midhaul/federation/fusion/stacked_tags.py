@@ -37,8 +37,8 @@ from numba import njit
 
 from midhaul.errors import DataError
 from midhaul.federation.fusion.base import draw_rows, has_answered, places_of
-from midhaul.npz_state import SavedFields
 from midhaul.federation.recordings.problem import Answers
+from midhaul.npz_state import SavedFields
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

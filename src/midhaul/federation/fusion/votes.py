@@ -19,8 +19,8 @@ import numpy as np
 
 from midhaul.errors import DataError
 from midhaul.federation.fusion.base import has_answered
-from midhaul.npz_state import SavedFields
 from midhaul.federation.recordings.problem import Answers
+from midhaul.npz_state import SavedFields
 
 if TYPE_CHECKING:
     from jaxtyping import Bool, Float64, Int64

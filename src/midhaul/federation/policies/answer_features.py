@@ -18,17 +18,17 @@ from typing import TYPE_CHECKING, ClassVar, Self
 
 import numpy as np
 
-from midhaul.npz_state import SavedFields, from_state
 from midhaul.federation.policies.base import SubsetPolicy
+from midhaul.npz_state import SavedFields, from_state
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from jaxtyping import Float32, Float64, Int64
 
-    from midhaul.npz_state import State
     from midhaul.federation.policies.base import Examples, Situation
     from midhaul.federation.recordings.problem import Answers, Recording
+    from midhaul.npz_state import State
 
 _TINY = 1e-4
 _STEPS = (0.1, 0.25, 0.5)

@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 import numpy as np
 
 from midhaul.errors import DataError
-from midhaul.npz_state import SavedFields
 from midhaul.federation.recordings.problem import all_masks
 from midhaul.model.display import Shown
+from midhaul.npz_state import SavedFields
 from midhaul.registry import Registry
 
 if TYPE_CHECKING:
@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     from jaxtyping import Float32, Float64, Int64
 
     from midhaul.federation.fusion.base import Fuser
-    from midhaul.npz_state import State
     from midhaul.federation.recordings.problem import Answers, Recording
+    from midhaul.npz_state import State
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)

@@ -34,7 +34,6 @@ import numpy as np
 from jaxtyping import Int64
 
 from midhaul.errors import DataError
-from midhaul.npz_state import SavedFields
 from midhaul.federation.policies.base import (
     SavedByKind,
     best_of,
@@ -42,6 +41,7 @@ from midhaul.federation.policies.base import (
     finite_multiplier,
 )
 from midhaul.federation.recordings.problem import prices_of
+from midhaul.npz_state import SavedFields
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

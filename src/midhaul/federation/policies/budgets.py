@@ -29,10 +29,10 @@ from typing import TYPE_CHECKING, ClassVar, Self
 import numpy as np
 
 from midhaul.errors import ConfigError, DataError
-from midhaul.npz_state import SavedFields, from_state
 from midhaul.federation.policies.base import SavedByKind, SubsetPolicy, replay
 from midhaul.federation.policies.baselines import FixedPolicy, fit_fixed
 from midhaul.federation.quality import set_quality
+from midhaul.npz_state import SavedFields, from_state
 from midhaul.stats import bootstrap, mean_statistic
 
 if TYPE_CHECKING:
@@ -40,10 +40,10 @@ if TYPE_CHECKING:
 
     from jaxtyping import Bool, Float64, Int64
 
-    from midhaul.npz_state import State
     from midhaul.federation.policies.base import Examples, PolicyFamily, Situation
     from midhaul.federation.policies.baselines import FixedFamily
     from midhaul.model import Estimate
+    from midhaul.npz_state import State
 
 _SALT = "mixed"
 

@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from midhaul.federation.fusion.checks import garbage
-from midhaul.npz_state import read_state, write_state
 from midhaul.federation.policies.base import Examples, Situation, part_of, replay
 from midhaul.federation.recordings.problem import Answers, Recording
+from midhaul.npz_state import read_state, write_state
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -26,13 +26,13 @@ if TYPE_CHECKING:
     from jaxtyping import Float32, Int64
 
     from midhaul.federation.fusion.base import Fuser
-    from midhaul.npz_state import State
     from midhaul.federation.policies.base import (
         OnlinePolicy,
         PolicyFamily,
         SubsetPolicy,
     )
     from midhaul.federation.recordings.problem import Task
+    from midhaul.npz_state import State
 
     FromState = Callable[[State], SubsetPolicy]
 

@@ -44,7 +44,6 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 from jaxtyping import Float64
 
-from midhaul.npz_state import SavedFields
 from midhaul.federation.policies.answer_features import describe
 from midhaul.federation.policies.base import (
     best_of,
@@ -53,13 +52,14 @@ from midhaul.federation.policies.base import (
     part_of,
 )
 from midhaul.federation.recordings.problem import members, prices_of
+from midhaul.npz_state import SavedFields
 
 if TYPE_CHECKING:
     from jaxtyping import Float32, Int64
 
-    from midhaul.npz_state import State
     from midhaul.federation.policies.base import Examples, Situation
     from midhaul.federation.recordings.problem import Answers, Recording
+    from midhaul.npz_state import State
 
 _SHARED, _DISJOINT = "shared", "disjoint"
 

@@ -25,10 +25,10 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 import numpy as np
 
 from midhaul.errors import ConfigError, DataError, MidhaulError, StoreError
-from midhaul.npz_state import read_state, write_state
 from midhaul.federation.policies.catalogue import CATALOGUE
 from midhaul.federation.recordings.problem import Answers
 from midhaul.machine.locks import FileLock
+from midhaul.npz_state import read_state, write_state
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

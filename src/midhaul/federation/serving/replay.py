@@ -56,11 +56,11 @@ if TYPE_CHECKING:
     from jaxtyping import Float32, Float64, Int64
 
     from midhaul.federation.fusion.base import Fuser
-    from midhaul.npz_state import State
     from midhaul.federation.policies.base import SubsetPolicy
     from midhaul.federation.providers.local import Latency
     from midhaul.federation.recordings.problem import Recording
     from midhaul.federation.serving.request import FederatedAnswer
+    from midhaul.npz_state import State
 
 Value = TypeVar("Value")
 

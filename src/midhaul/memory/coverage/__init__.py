@@ -1,4 +1,4 @@
-"""Coverage of sample space: distances of batches, density, and how much of it is new."""
+"""Coverage of sample space: distances of batches, density, how much of it is new."""
 
 from __future__ import annotations
 

@@ -18,7 +18,6 @@ from tests.federation.toy_learning import (
 )
 
 from midhaul.errors import DataError
-from midhaul.npz_state import read_state, write_state
 from midhaul.federation.policies.answer_features import AfterFirstPolicy, FirstAnswer
 from midhaul.federation.policies.armol.actor_policy import ActorPolicy
 from midhaul.federation.policies.armol.ppo import discounted
@@ -27,6 +26,7 @@ from midhaul.federation.policies.armol.sac import fit_sac
 from midhaul.federation.policies.armol.td3 import fit_td3
 from midhaul.federation.policies.base import replay
 from midhaul.federation.policies.checks import check_policy
+from midhaul.npz_state import read_state, write_state
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -31,8 +31,8 @@ import numpy as np
 from jaxtyping import Float32
 
 from midhaul.errors import DataError
-from midhaul.npz_state import SavedFields
 from midhaul.federation.recordings.problem import all_masks
+from midhaul.npz_state import SavedFields
 
 if TYPE_CHECKING:
     from jaxtyping import Float64, Int64

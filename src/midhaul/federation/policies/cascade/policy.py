@@ -43,21 +43,21 @@ from jaxtyping import Float32, Float64, Int64
 from midhaul.errors import DataError
 from midhaul.federation.fusion import fuser_from_state
 from midhaul.federation.fusion.base import Fuser
-from midhaul.npz_state import SavedFields, from_state
 from midhaul.federation.policies.answer_features import describe, n_summary
 from midhaul.federation.policies.base import SavedByKind
 from midhaul.federation.policies.cascade.forests import Forest
 from midhaul.federation.recordings.problem import members, prices_of, sizes_of
+from midhaul.npz_state import SavedFields, from_state
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from jaxtyping import Bool
 
-    from midhaul.npz_state import State
     from midhaul.federation.policies.base import Situation
     from midhaul.federation.policies.cascade.forests import Grown
     from midhaul.federation.recordings.problem import Answers, Recording
+    from midhaul.npz_state import State
 
 _RATES = 2.0 ** np.arange(-4, 5, 2)
 """Exchange rates that a subset may be useful at: qualities for everybody's price."""

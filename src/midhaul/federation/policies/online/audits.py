@@ -17,10 +17,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from midhaul.npz_state import state_of
 from midhaul.federation.policies.base import Examples
 from midhaul.federation.policies.ensemble_labels import SCORE_OF_BOXES, as_truth
 from midhaul.federation.recordings.problem import Answers, Recording
+from midhaul.npz_state import state_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -28,9 +28,9 @@ if TYPE_CHECKING:
     from jaxtyping import Bool, Float32, Float64, Int64
 
     from midhaul.federation.fusion.base import Fuser
-    from midhaul.npz_state import State
     from midhaul.federation.policies.base import Situation
     from midhaul.federation.policies.online.drift import Alarm
+    from midhaul.npz_state import State
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

@@ -55,8 +55,8 @@ if TYPE_CHECKING:
 
     from jaxtyping import Bool, Float64, Int64
 
-    from midhaul.npz_state import State
     from midhaul.federation.recordings.problem import Answers, Recording
+    from midhaul.npz_state import State
 
 N_BINS = 1025
 """Values that a rounded number can have."""

@@ -60,7 +60,6 @@ if TYPE_CHECKING:
     from jaxtyping import Bool, Float64, Int64
 
     from midhaul.federation.fusion.base import Fuser
-    from midhaul.npz_state import State
     from midhaul.federation.policies.base import (
         Among,
         Examples,
@@ -68,6 +67,7 @@ if TYPE_CHECKING:
         SubsetPolicy,
     )
     from midhaul.federation.recordings.problem import Answers, Recording
+    from midhaul.npz_state import State
 
 
 class PolicyWatch:

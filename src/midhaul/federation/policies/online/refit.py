@@ -37,9 +37,9 @@ if TYPE_CHECKING:
     from jaxtyping import Float64, Int64
 
     from midhaul.federation.fusion.base import Fuser
-    from midhaul.npz_state import State
     from midhaul.federation.policies.base import Situation, SubsetPolicy
     from midhaul.federation.policies.online.drift import Alarm
+    from midhaul.npz_state import State
 
 _SURE = 1.645
 """Standard errors of a gain that leave a chance of 5 % of its being none."""
