@@ -98,12 +98,13 @@ def ciou(ours: Tensor, theirs: Tensor) -> Tensor:
     return iou - distance - weight * shape
 
 
-def rate_at(step: int, steps: int) -> float:
+def rate_at(step: int, steps: int, peak: float = PEAK_RATE) -> float:
     """Learning rate: a linear warm-up, then half a cosine to a fiftieth."""
-    if step < WARM_UP:
-        return PEAK_RATE * (step + 1) / WARM_UP
-    share = (step - WARM_UP) / max(steps - WARM_UP, 1)
-    return PEAK_RATE * (0.02 + 0.98 * 0.5 * (1.0 + math.cos(math.pi * share)))
+    warm_up = min(WARM_UP, steps // 5)
+    if step < warm_up:
+        return peak * (step + 1) / warm_up
+    share = (step - warm_up) / max(steps - warm_up, 1)
+    return peak * (0.02 + 0.98 * 0.5 * (1.0 + math.cos(math.pi * share)))
 
 
 def follow(average: StreetNet, net: StreetNet, step: int) -> None:
@@ -117,17 +118,30 @@ def follow(average: StreetNet, net: StreetNet, step: int) -> None:
                 slow.lerp_(fast, weight)
 
 
-def train(spec: NetSpec, scenes: TrainingScenes, *, seed: int, steps: int) -> StreetNet:
-    """Train a network; what comes back is the moving average of its weights."""
+def train(
+    spec: NetSpec,
+    scenes: TrainingScenes,
+    *,
+    seed: int,
+    steps: int,
+    begin: StreetNet | None = None,
+    peak_rate: float = PEAK_RATE,
+) -> StreetNet:
+    """Train a network: a new one, or a copy of one that goes on from where it stands.
+
+    That one keeps its means and deviations of batches. What comes back is the moving
+    average of weights.
+    """
     torch.manual_seed(seed)
     rng = np.random.default_rng(seed)
-    net = StreetNet(spec, len(LABELS)).to(memory_format=torch.channels_last)
+    net = copy.deepcopy(begin).eval() if begin else StreetNet(spec, len(LABELS))
+    net = net.to(memory_format=torch.channels_last)
     average = copy.deepcopy(net).eval()
     optimiser = torch.optim.AdamW(net.parameters(), lr=PEAK_RATE, weight_decay=DECAY)
     recent, start = 0.0, time.perf_counter()
     for step in range(steps):
         for group in optimiser.param_groups:
-            group["lr"] = rate_at(step, steps)
+            group["lr"] = rate_at(step, steps, peak_rate)
         crops, truths = sample(scenes, rng, spec.batch)
         x = torch.from_numpy(crops).permute(0, 3, 1, 2).float()
         gains = rng.uniform(*GAINS, (spec.batch, 1, 1, 1)).astype(np.float32)
