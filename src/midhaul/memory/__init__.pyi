@@ -1,3 +1,8 @@
+from .frames import (
+    FrameNovelty as FrameNovelty,
+    frame_inputs as frame_inputs,
+    frame_samples as frame_samples,
+)
 from .predictors.base import Predictor as Predictor
 from .predictors.mlp import MlpPredictor as MlpPredictor, TrainSettings as TrainSettings
 from .predictors.onnx_net import OnnxPredictor as OnnxPredictor
