@@ -1,7 +1,7 @@
 """Coverage memory: what stays fills the sample space as evenly as it can.
 
 Dietmueller et al., "On Sample Selection for Continual Learning: a Video Streaming Case
-Study", SIGCOMM CCR 2024. Samples are sorted and cut into batches. A batch's density is
+Study". Samples are sorted and cut into batches. A batch's density is
 its mean kernel with all batches, the least of two spaces: outputs and predictions.
 Batches are removed one by one, with chances softmax(density / temperature), until the
 rest fits. Where it differs: docs/explanation/coverage-memory.md.
