@@ -47,14 +47,12 @@ class SelectorClaims:
         fills: true where it keeps everything while there is room.
         needs_output: true where samples whose output is not known are refused.
         needs_prediction: true where samples that no model has seen are refused.
-        estimates_stream: true where its weights, if it has them, sum to the stream.
     """
 
     least_capacity: int = 1
     fills: bool = True
     needs_output: bool = False
     needs_prediction: bool = False
-    estimates_stream: bool = True
 
 
 def check_stream(
@@ -293,7 +291,7 @@ def _check_weights(make: MakeSelector, bins: Bins, claims: SelectorClaims) -> No
             expected="a weight above 0 for each sample in memory",
             found=weighted.weight,
         )
-        if not claims.estimates_stream:
+        if memory.selector.weighs_training:
             return
         total = sum(len(new) for new in stream)
         is_rare = bins.of(weighted.y) > 0

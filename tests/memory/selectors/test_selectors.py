@@ -66,7 +66,6 @@ CLAIMS = {
     "loss": SelectorClaims(needs_output=True, needs_prediction=True),
     "confidence": SelectorClaims(needs_prediction=True),
     "lars": SelectorClaims(needs_output=True, needs_prediction=True),
-    "jtt": SelectorClaims(estimates_stream=False),
     "coverage": SelectorClaims(
         needs_output=True, needs_prediction=True, fills=False, least_capacity=2
     ),
