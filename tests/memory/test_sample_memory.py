@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import fields, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -10,9 +11,12 @@ import pytest
 from midhaul.errors import ConfigError, DataError
 from midhaul.memory.sample_memory import SampleMemory
 from midhaul.memory.samples import Bins, Samples, concatenate
+from midhaul.memory.selectors.coverage import CoverageMemory
 from midhaul.memory.selectors.fifo import Fifo
+from midhaul.memory.selectors.jtt import JustTrainTwice
 from midhaul.memory.selectors.priority import PrioritySampler
 from midhaul.memory.selectors.reservoir import Reservoir
+from midhaul.memory.selectors.several import coverage_with_random
 from midhaul.npz_state import read_state, write_state
 
 if TYPE_CHECKING:
@@ -31,6 +35,22 @@ def _stream(n: int, seed: int = 0, begin: int = 0) -> Samples:
     prediction = rng.dirichlet([4, 1, 0.5], n).astype(np.float32)
     time = begin + np.arange(n, dtype=float)
     return Samples.of(x, y, prediction=prediction, time_s=time, group=time // 10)
+
+
+class _Says:
+    """A model that says the same of everything."""
+
+    def __init__(self, shares: tuple[float, ...]) -> None:
+        self.shares = np.array(shares, np.float32)
+
+    def predict(self, x: np.ndarray) -> np.ndarray:
+        """Its shares for each."""
+        return np.tile(self.shares, (len(x), 1))
+
+    def trained(self, samples: Samples, rng: np.random.Generator) -> _Says:
+        """Itself; it does not learn."""
+        del samples, rng
+        return self
 
 
 def _identity(samples: Samples) -> set[float]:
@@ -72,6 +92,78 @@ def test_a_memory_below_one_batch_holds_what_it_can() -> None:
     memory = SampleMemory(PrioritySampler(capacity=3, bins=BINS), BINS)
     assert memory.offer(_stream(1000)).is_kept.sum() == 3
     assert len(memory) == 3
+
+
+@pytest.mark.parametrize("n_inputs", [4, 40])
+def test_bytes_limit_what_arrays_and_marks_take(n_inputs: int) -> None:
+    """However wide samples are, what is held is below the limit, and close to it."""
+    sampler = PrioritySampler(capacity=10**6, bins=BINS)
+    memory = SampleMemory(sampler, BINS, capacity_bytes=20_000)
+    streams = [
+        replace(one, x=np.repeat(one.x, n_inputs // 4, axis=1))
+        for one in (_stream(300, begin=begin) for begin in (0, 300, 600))
+    ]
+    for new in streams[:2]:
+        memory.offer(new)
+        arrays = [getattr(memory.get(), f.name) for f in fields(Samples)]
+        row = sum(one.nbytes for one in arrays) / len(memory) + 8 * sampler.n_marks
+        assert 20_000 - row < len(memory) * row <= 20_000
+    other = SampleMemory(PrioritySampler(capacity=10**6, bins=BINS), BINS)
+    other.offer(streams[2])
+    memory.merge(other)
+    assert len(memory) == 20_000 // row
+
+
+def test_bytes_have_room_for_predictions_to_come() -> None:
+    """What comes without predictions leaves room for those of a model that is sent."""
+    memory = SampleMemory(Reservoir(capacity=10**6), BINS, capacity_bytes=10_000)
+    bare = Samples.of(_stream(200).x)
+    memory.offer(bare)
+    assert len(memory) == 10_000 // (bare.row_bytes + 4 * BINS.n)
+    memory.predict_again(_Says((0.2, 0.3, 0.5)), 1)
+    assert memory.get().row_bytes * len(memory) <= 10_000
+    with pytest.raises(DataError, match="at most 3 bins, found 4"):
+        memory.predict_again(_Says((0.25,) * 4), 2)
+    assert (memory.get().model_version == 1).all()
+
+
+def test_bytes_for_no_sample_or_no_batch_are_told() -> None:
+    """As soon as the first sample says what one takes; nothing is held then."""
+    for selector in (
+        Reservoir(capacity=9),
+        CoverageMemory(capacity=900, bins=BINS, batch_size=64),
+        coverage_with_random(capacity=900, bins=BINS, batch_size=64),
+    ):
+        memory = SampleMemory(selector, BINS, capacity_bytes=70)
+        with pytest.raises(DataError, match="have room for 0 samples of"):
+            memory.offer(_stream(3))
+        assert len(memory) == 0
+    for selector in (
+        CoverageMemory(capacity=900, bins=BINS, batch_size=64),
+        coverage_with_random(capacity=900, bins=BINS, batch_size=64),
+    ):
+        memory = SampleMemory(selector, BINS, capacity_bytes=1000)
+        with pytest.raises(DataError, match=r"samples of .* bytes: capacity of"):
+            memory.offer(_stream(3))
+    with pytest.raises(ConfigError, match="1 byte or more, found 0"):
+        SampleMemory(Reservoir(capacity=9), BINS, capacity_bytes=0)
+
+
+def test_bytes_limit_what_is_restored() -> None:
+    """A state goes on under the same limit, and is refused by a smaller one."""
+
+    def made(n_bytes: int) -> SampleMemory:
+        selector = JustTrainTwice(capacity=10**6, bins=BINS)
+        return SampleMemory(selector, BINS, capacity_bytes=n_bytes)
+
+    memory, again = made(9000), made(9000)
+    memory.offer(_stream(300))
+    again.restore(memory.state())
+    for one in (memory, again):
+        one.offer(_stream(300, begin=300))
+    assert _identity(memory.get()) == _identity(again.get())
+    with pytest.raises(DataError, match="cannot hold"):
+        made(8000).restore(memory.state())
 
 
 @pytest.mark.parametrize(

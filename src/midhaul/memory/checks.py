@@ -94,6 +94,7 @@ def check_selector(
     for capacity in sorted({max(c, claims.least_capacity) for c in _CAPACITIES}):
         _check_capacity(make, capacity, bins, claims)
         _check_state(make, capacity, bins)
+        _check_lowered(make, capacity, bins)
     _check_odd_offers(make, bins, max(_SMALL, claims.least_capacity))
     _check_what_is_missing(make, bins, claims)
     _check_weights(make, bins, claims)
@@ -193,6 +194,18 @@ def _check_capacity(
                 expected=f"{wanted} of {n_seen} samples kept by {selector.name}",
                 found=n_kept,
             )
+
+
+def _check_lowered(make: MakeSelector, capacity: int, bins: Bins) -> None:
+    """A capacity that is lowered before the first offer is like one from the start."""
+    one, lowered = _Followed(make(capacity)), _Followed(make(3 * capacity))
+    lowered.selector.capacity = capacity
+    for new in check_stream(bins, _OFFERS):
+        _demand(
+            is_met=np.array_equal(one.offer(new), lowered.offer(new)),
+            expected=f"{one.selector.name} to choose by a capacity that was lowered",
+            found="another choice",
+        )
 
 
 def _saved(state: Arrays) -> Arrays:

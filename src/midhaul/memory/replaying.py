@@ -92,12 +92,15 @@ def replay(
     learner: Learner,
     *,
     seed: int,
+    capacity_bytes: int | None = None,
 ) -> Iterator[PeriodResult]:
     """Go through a stream, and say what was seen of each period.
 
     DataError if the selector, the rule or the model needs what the samples lack.
     """
-    memory = SampleMemory(selector, bins, rule, seed=seed)
+    memory = SampleMemory(
+        selector, bins, rule, seed=seed, capacity_bytes=capacity_bytes
+    )
     rng = np.random.default_rng([seed, 1])
     model, trained, version = learner.predictor, None, 0
     taken = Takeover(predictor=model, way="present")

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 
 _FORMAT = 1
+_MARK_BYTES = 8
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
@@ -55,6 +56,13 @@ class SampleMemory(Shown):
         bins: how outputs are discretised.
         rule: when to retrain; asked by :meth:`decide`.
         seed: of all chance.
+        capacity_bytes: what samples and their marks may take at most; None for as much
+            as the selector's capacity takes. The first sample has the widths of all, so
+            it says how many that is: predictions count as if there were one of each
+            bin. Where it is less than the selector's capacity, that is lowered.
+
+    Raises:
+        ConfigError: there is no room for a sample.
 
     Example:
         >>> import numpy as np
@@ -68,10 +76,12 @@ class SampleMemory(Shown):
 
     __slots__ = (
         "_marks",
+        "_most",
         "_n",
         "_rng",
         "_rows",
         "bins",
+        "capacity_bytes",
         "n_offered",
         "rule",
         "selector",
@@ -84,11 +94,15 @@ class SampleMemory(Shown):
         rule: RetrainRule | None = None,
         *,
         seed: int = 0,
+        capacity_bytes: int | None = None,
     ) -> None:
-        if selector.capacity < 1:
-            message = f"capacity: expected 1 sample or more, found {selector.capacity}"
-            raise ConfigError(message, "a memory that keeps nothing is no memory")
+        for found, what in ((selector.capacity, "sample"), (capacity_bytes, "byte")):
+            if found is not None and found < 1:
+                message = f"capacity: expected 1 {what} or more, found {found}"
+                raise ConfigError(message, "a memory that keeps nothing is no memory")
         self.selector = selector
+        self.capacity_bytes = capacity_bytes
+        self._most = selector.capacity
         self.bins = bins
         self.rule = rule
         self.n_offered = 0
@@ -106,7 +120,8 @@ class SampleMemory(Shown):
 
         Raises:
             DataError: they have other inputs or bins than those in memory, a value is
-                no number, or they lack what the selector needs.
+                no number, they lack what the selector needs, or the memory has fewer
+                bytes than it needs for them.
         """
         new.check()
         self._fit(new)
@@ -233,6 +248,8 @@ class SampleMemory(Shown):
             raise DataError(
                 message, "it was cut short or changed: use another"
             ) from None
+        if len(rows):
+            self._limit(rows)
         if not is_whole or len(rows) > self.selector.capacity:
             message = (
                 f"a memory of {self.selector.capacity:,} samples cannot hold "
@@ -247,11 +264,15 @@ class SampleMemory(Shown):
             self._n = len(rows)
 
     def predict_again(self, predictor: Predictor, version: int) -> None:
-        """Let a new model say what it thinks of what is in memory."""
+        """Let a new model say what it thinks of what is in memory.
+
+        DataError where its bins are more than the memory's, and bytes are limited.
+        """
         if self._rows is None:
             return
         kept = self.get()
         told = kept.predicted(predictor.predict(kept.x), version)
+        self._limit(told)
         self._rows = None
         self._marks, marks = self._marks[:0], self._marks[: self._n]
         n, self._n = self._n, 0
@@ -294,6 +315,7 @@ class SampleMemory(Shown):
     def _fit(self, new: Samples) -> None:
         """Have rows for what may be kept, of the widths of what comes."""
         if self._rows is None:
+            self._limit(new)
             self._rows = new.take(slice(0, 0))
         for name in ("x", "prediction"):
             wanted = getattr(self._rows, name).shape[1]
@@ -302,6 +324,30 @@ class SampleMemory(Shown):
                 what = "inputs" if name == "x" else "bins of predictions"
                 message = f"expected {wanted} {what} as in memory, found {found}"
                 raise DataError(message, "one memory is for one learning problem")
+
+    def _limit(self, new: Samples) -> None:
+        """Keep no more samples of these widths than there are bytes for."""
+        if self.capacity_bytes is None:
+            return
+        k, n_bins = new.prediction.shape[1], self.bins.n
+        if k > n_bins:
+            message = f"expected predictions over at most {n_bins} bins, found {k}"
+            raise DataError(message, "a memory of so many bytes has room for its bins")
+        numbers = (n_bins - k) * new.prediction.itemsize
+        row_bytes = new.row_bytes + numbers + self.selector.n_marks * _MARK_BYTES
+        n = self.capacity_bytes // row_bytes
+        message = (
+            f"{self.capacity_bytes:,} bytes have room for {counted(n, 'sample')} of "
+            f"{row_bytes:,} bytes"
+        )
+        hint = "give the memory more capacity_bytes"
+        if not n:
+            raise DataError(message, hint)
+        try:
+            self.selector.capacity = min(self._most, n)
+        except ConfigError as error:
+            message = f"{message}: {error.message}"
+            raise DataError(message, hint) from None
 
     def _apply(self, choice: SelectorChoice, new: Samples) -> None:
         """Put what is taken where something was dropped, then behind the rest."""
@@ -332,6 +378,8 @@ class SampleMemory(Shown):
         needed = int(places.max(initial=-1)) + 1
         if needed > len(held):
             room = min(max(needed, 2 * len(held)), self.selector.capacity)
+            if self.capacity_bytes is not None:
+                room = self.selector.capacity  # no second copy while it grows
             held = Samples(
                 **{f.name: _longer(getattr(held, f.name), room) for f in fields(held)}
             )

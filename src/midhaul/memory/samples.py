@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING
 
@@ -168,6 +169,12 @@ class Samples(Shown):
     def __len__(self) -> int:
         """How many samples there are."""
         return len(self.x)
+
+    @property
+    def row_bytes(self) -> int:
+        """What the arrays of one sample take."""
+        arrays = [getattr(self, f.name) for f in fields(self)]
+        return sum(one.itemsize * math.prod(one.shape[1:]) for one in arrays)
 
     def take(
         self, rows: Int64[np.ndarray, " m"] | Bool[np.ndarray, " n"] | slice

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from midhaul.errors import ConfigError
+from midhaul.memory.replay.config import SampleMemoryConfig
 from midhaul.memory.serving.config import MemoryFile, read_memory_file
 
 if TYPE_CHECKING:
@@ -56,6 +57,19 @@ def test_bins_are_classes_or_between_edges(tmp_path: Path) -> None:
     config = read_memory_file(_file(tmp_path, "[bins]\nedges = [-inf, 0.5, inf]"))
     assert config.made().bins.edges.tolist() == [-np.inf, 0.5, np.inf]
     assert MemoryFile().made().bins.n == 21
+
+
+def test_a_memory_may_be_limited_in_bytes(tmp_path: Path) -> None:
+    """Then its number of samples is what they allow, unless it is said as well."""
+    config = read_memory_file(_file(tmp_path, "[memory]\ncapacity_bytes = 9000"))
+    assert (config.memory.capacity, config.made().capacity_bytes) == (None, 9000)
+    assert "capacity" not in config.settled()["memory"]
+    both = "[memory]\ncapacity = 7\ncapacity_bytes = 9000"
+    assert read_memory_file(_file(tmp_path, both)).made().selector.capacity == 7
+    again = SampleMemoryConfig.model_validate(config.memory.model_dump())
+    assert again == config.memory
+    with pytest.raises(ValueError, match="in samples or in bytes"):
+        SampleMemoryConfig.model_validate({"capacity": None})
 
 
 def test_what_a_state_rests_on_is_what_was_said(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from midhaul.memory.samples import Samples
 from midhaul.memory.selectors.base import Reason
 from midhaul.memory.selectors.fifo import Fifo
 from midhaul.memory.serving.messages import REASONS
-from midhaul.memory.serving.uploads import UploadBudget, bytes_of
+from midhaul.memory.serving.uploads import UploadBudget
 
 BEST = ("new-region", "rare")
 
@@ -72,7 +72,7 @@ def test_no_period_has_more_than_its_budget(
 ) -> None:
     """Whatever is offered whenever; and all that was worth it is counted."""
     budget = _budget(n_samples, n_bytes)
-    size = bytes_of(Samples.of(np.zeros((1, 2), np.float32)))
+    size = Samples.of(np.zeros((1, 2), np.float32)).row_bytes
     spent: dict[int, int] = {}
     period, n_worth = 0, 0
     for reasons, now_s in batches:

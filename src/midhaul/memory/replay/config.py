@@ -91,7 +91,14 @@ class SampleMemoryConfig(Section):
 
     selector: SelectorName = setting("priority", "Which samples stay.")
     name: str = setting("", "What tables call it; the selector by default.")
-    capacity: int = setting(10_000, "Samples at most.", ge=1)
+    capacity: int | None = setting(
+        10_000, "Samples at most; as many as bytes allow if only these are said.", ge=1
+    )
+    capacity_bytes: int | None = setting(
+        None,
+        "Bytes that samples and marks of the selector take at most.",
+        ge=1,
+    )
     uniform_share: float | None = setting(
         None, "Of priority: part of the memory that is drawn uniformly.", ge=0, le=1
     )
@@ -136,6 +143,28 @@ class SampleMemoryConfig(Section):
         return {
             key: value for key in _TOLD if (value := getattr(self, key)) is not None
         }
+
+    @property
+    def most(self) -> int:
+        """The capacity of its selector, before bytes lower it: each takes one or more.
+
+        0 where nothing is said, which nothing is made with.
+        """
+        return self.capacity or self.capacity_bytes or 0
+
+    @model_validator(mode="before")
+    @classmethod
+    def _has_one_limit(cls, said: Any) -> Any:
+        if isinstance(said, dict) and said.get("capacity_bytes") is not None:
+            return {"capacity": None, **said}
+        return said
+
+    @model_validator(mode="after")
+    def _is_limited(self) -> Self:
+        if self.capacity is None and self.capacity_bytes is None:
+            message = "expected a capacity, in samples or in bytes"
+            raise ValueError(message)
+        return self
 
     @model_validator(mode="after")
     def _is_of_its_selector(self) -> Self:

@@ -123,6 +123,7 @@ def _write_configurations(
             "name": name,
             "selector": memory.selector,
             "capacity": memory.capacity,
+            "capacity_bytes": memory.capacity_bytes,
             "rule": rule.rule,
             "n_samples": n,
             "n_periods": len(first.periods),
@@ -153,6 +154,7 @@ def _repetition(one: _Repetition) -> tuple[list[Row], ...]:
         rule_of(rule, learner),
         learner,
         seed=seed,
+        capacity_bytes=memory.capacity_bytes,
     ):
         now = time.process_time()
         seen |= set(cells.of(found.test).tolist())

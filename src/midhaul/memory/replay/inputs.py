@@ -77,7 +77,7 @@ def selector_of(
     """The selector that a config describes."""
     told = {
         **config.told(),
-        "capacity": config.capacity,
+        "capacity": config.most,
         "bins": bins,
         "seed": seed,
         "slow_from": learner.slow_from,

@@ -61,10 +61,21 @@ class Selector(Protocol):
     remembers is in :meth:`state`.
     """
 
-    capacity: int
     n_marks: int
     weighs_training: bool
     """True where weights are meant for training, and do not estimate the stream."""
+
+    @property
+    def capacity(self) -> int:
+        """Samples at most.
+
+        It may be set to less before anything is offered, as when a limit is in bytes
+        and the first sample says how many that is; ConfigError where it is too little.
+        """
+        ...
+
+    @capacity.setter
+    def capacity(self, capacity: int) -> None: ...
 
     @property
     def name(self) -> str:

@@ -84,7 +84,6 @@ class CoverageMemory:
         check_batching(batch_size, sort)
         check_bandwidth(bandwidth)
         for name, value, is_good, wanted in (
-            ("capacity", capacity, capacity >= batch_size, f"{batch_size} or more"),
             ("temperature", temperature, 0 <= temperature < np.inf, "0 or more"),
             ("forget", forget, 0 <= forget <= 1, "a share"),
             (
@@ -101,13 +100,10 @@ class CoverageMemory:
             ),
         ):
             if not is_good:
-                message = (
-                    f"{name} of a coverage memory: expected {wanted}, found {value}"
-                )
-                raise ConfigError(message, "it keeps whole batches of samples")
+                raise _wrong(name, wanted, value)
+        self.batch_size = batch_size
         self.capacity = capacity
         self.bins = bins
-        self.batch_size = batch_size
         self.bandwidth = bandwidth
         self.temperature = temperature
         self.sort: Sort = sort
@@ -117,6 +113,18 @@ class CoverageMemory:
         self.distances = tuple(distances)
         self.n_remainder_dropped = 0
         self.n_forgotten = 0
+
+    @property
+    def capacity(self) -> int:
+        """Samples at most."""
+        return self._capacity
+
+    @capacity.setter
+    def capacity(self, capacity: int) -> None:
+        if capacity < self.batch_size:
+            name, wanted = "capacity", f"{self.batch_size} or more"
+            raise _wrong(name, wanted, capacity)
+        self._capacity = capacity
 
     def choose(
         self, kept: Samples, marks: np.ndarray, new: Samples, rng: np.random.Generator
@@ -213,3 +221,8 @@ class CoverageMemory:
         check_state(state, self.name, ("n_remainder_dropped", "n_forgotten"))
         self.n_remainder_dropped = int(state["n_remainder_dropped"])
         self.n_forgotten = int(state["n_forgotten"])
+
+
+def _wrong(name: str, wanted: str, found: object) -> ConfigError:
+    message = f"{name} of a coverage memory: expected {wanted}, found {found}"
+    return ConfigError(message, "it keeps whole batches of samples")

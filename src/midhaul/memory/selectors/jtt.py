@@ -44,10 +44,18 @@ class JustTrainTwice:
 
     def __init__(self, *, capacity: int, bins: Bins, upscale: float = 10.0) -> None:
         check_above("upscale", upscale)
-        self.capacity = capacity
         self.bins = bins
         self.upscale = upscale
         self._inner = Reservoir(capacity=capacity)
+
+    @property
+    def capacity(self) -> int:
+        """Samples at most."""
+        return self._inner.capacity
+
+    @capacity.setter
+    def capacity(self, capacity: int) -> None:
+        self._inner.capacity = capacity
 
     def choose(
         self, kept: Samples, marks: np.ndarray, new: Samples, rng: np.random.Generator

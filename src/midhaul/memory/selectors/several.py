@@ -49,19 +49,41 @@ class SeveralMemories:
         weights: Sequence[float] | None = None,
     ) -> None:
         shares = np.ones(len(parts)) if weights is None else np.asarray(weights, float)
-        is_good = len(shares) == len(parts) > 0 and bool((shares > 0).all())
-        rooms = (shares / shares.sum() * capacity).astype(int) if is_good else shares
-        if not is_good or (rooms < 1).any():
+        if not len(shares) == len(parts) > 0 or not (shares > 0).all():
             message = (
-                f"weights of {len(parts)} memories of {capacity} samples: expected one "
-                f"above 0 for each, with room for a sample, found {weights}"
+                f"weights of {len(parts)} memories: expected one above 0 for each, "
+                f"found {weights}"
             )
             raise ConfigError(message, "leave out the memory that is to keep nothing")
-        self.capacity = capacity
-        self.parts = [make(int(room)) for make, room in zip(parts, rooms, strict=True)]
+        self._shares = shares / shares.sum()
+        self._capacity = capacity
+        rooms = self._rooms(capacity)
+        self.parts = [make(room) for make, room in zip(parts, rooms, strict=True)]
         widths = [1 + part.n_marks for part in self.parts]
         self.n_marks = sum(widths)
         self._first = np.cumsum([0, *widths])
+
+    @property
+    def capacity(self) -> int:
+        """Samples at most, of all together."""
+        return self._capacity
+
+    @capacity.setter
+    def capacity(self, capacity: int) -> None:
+        for part, room in zip(self.parts, self._rooms(capacity), strict=True):
+            part.capacity = room
+        self._capacity = capacity
+
+    def _rooms(self, capacity: int) -> list[int]:
+        """What each part has of a capacity; ConfigError where one has nothing."""
+        rooms = (self._shares * capacity).astype(int).tolist()
+        if min(rooms) < 1:
+            message = (
+                f"capacity of {len(rooms)} memories: expected a sample or more for "
+                f"each, found {capacity}"
+            )
+            raise ConfigError(message, "leave out the memory that is to keep nothing")
+        return rooms
 
     def choose(
         self, kept: Samples, marks: np.ndarray, new: Samples, rng: np.random.Generator

@@ -162,14 +162,15 @@ class MemoryFile(Section):
         bins = self.bins.made()
         told: dict[str, Any] = {
             **self.memory.told(),
-            "capacity": self.memory.capacity,
+            "capacity": self.memory.most,
             "bins": bins,
             "seed": self.seed,
         }
         selector: Selector = SELECTORS.called(self.memory.selector, **told)
         told = {**self.retrain.told(), "bins": bins}
         rule: RetrainRule = RULES.called(self.retrain.rule, **told)
-        return SampleMemory(selector, bins, rule, seed=self.seed)
+        limit = self.memory.capacity_bytes
+        return SampleMemory(selector, bins, rule, seed=self.seed, capacity_bytes=limit)
 
     def settled(self) -> dict[str, Any]:
         """What a state on disk must have been written with."""

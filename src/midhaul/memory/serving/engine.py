@@ -265,6 +265,10 @@ class ServedMemory:
 
     def merge(self, piece: Piece) -> dict[str, Any]:
         """Take in the exported state of another memory, each one once."""
+        if not isinstance(self.memory.selector, Joinable):
+            name = self.memory.selector.name
+            text = f"memories by {name} cannot be merged, those by priority can"
+            raise Refused(_CLASH, "unmergeable", text)
         try:
             state = self._read_state(piece.data)
             other = self._other(state)
@@ -477,20 +481,24 @@ class ServedMemory:
         }
 
     def _other(self, state: Mapping[str, Any]) -> ServedMemory:
-        """Another memory from its state, of its own capacity."""
+        """Another memory from its state, which may hold more or less than this one."""
         settings = self.config.settled()
         found = ServedMemory(self.config, self._load, self._read_state)
         head = dict(state.get("settings") or {})
         theirs = dict(head.get("memory") or {})
-        found.memory.selector.capacity = int(theirs.get("capacity", 0))
         if theirs.get("selector") == self.config.memory.selector:
-            theirs["capacity"] = settings["memory"]["capacity"]
+            mine = settings["memory"]
+            theirs |= {key: mine.get(key) for key in ("capacity", "capacity_bytes")}
+            theirs = {key: one for key, one in theirs.items() if one is not None}
         # What a rule and a period are told is each gateway's own business.
         same = {**settings, "memory": theirs}
         same |= {key: head.get(key) for key in ("bins", "seed")}
         check_head({**state, "settings": same}, settings)
         try:
-            found.memory.restore({**state["memory"], "of_rule": found._rule_state()})
+            memory = {**state["memory"], "of_rule": found._rule_state()}
+            found.memory.capacity_bytes = None
+            found.memory.selector.capacity = max(len(memory["marks"]), 1)
+            found.memory.restore(memory)
             found.version, found.n_inputs = int(state["version"]), state["n_inputs"]
             found.merged = {str(k): int(v) for k, v in state["merged"].items()}
         except (KeyError, TypeError, ValueError, AttributeError) as error:
@@ -507,10 +515,6 @@ class ServedMemory:
         if seen:
             text = f"what gateway {min(seen)} saw is in this memory already"
             raise Refused(_CLASH, "merged-before", text)
-        if not isinstance(self.memory.selector, Joinable):
-            name = self.memory.selector.name
-            text = f"memories by {name} cannot be merged, those by priority can"
-            raise Refused(_CLASH, "unmergeable", text)
         if self.version not in (_NO_VERSION, other.version) and len(other.memory):
             text = (
                 f"expected a memory of model {self.version}, found one of model "

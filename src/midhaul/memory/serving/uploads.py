@@ -23,10 +23,6 @@ if TYPE_CHECKING:
     from midhaul.memory.samples import Samples
     from midhaul.memory.selectors.base import Selector
 
-_NUMBER_BYTES = 8
-"""Of y, weight, time, group, cluster and model version each."""
-_N_NUMBERS = 6
-
 
 class UploadBudget:
     """Samples, or bytes, that may be sent in each period.
@@ -79,7 +75,7 @@ class UploadBudget:
         found = np.zeros(len(new), np.bool_)
         if not self.n_samples:
             return found
-        n_left = self.left(now_s, bytes_of(new))
+        n_left = self.left(now_s, new.row_bytes)
         rank = np.where(offered.is_kept, self._rank[offered.reasons], self._none)
         worthy = np.flatnonzero(rank < self._none)
         if not len(worthy):
@@ -109,12 +105,6 @@ class UploadBudget:
         self._period, self._n_spent = int(state["period"]), int(state["n_spent"])
         self.n_uploads = np.array(state["n_uploads"], np.int64)
         self.n_beyond = np.array(state["n_beyond"], np.int64)
-
-
-def bytes_of(samples: Samples) -> int:
-    """What the arrays of one of these samples take."""
-    n_values = samples.x.shape[1] + samples.prediction.shape[1]
-    return n_values * np.float32().nbytes + _N_NUMBERS * _NUMBER_BYTES
 
 
 def _commonness(
