@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 
 from midhaul.cli.check import extras
 from midhaul.cli.guard import EXTRAS
-from midhaul.cli.output import number, print_json, print_table, shown
+from midhaul.cli.output import print_json, print_table, shown
 from midhaul.cli.show import age_text
-from midhaul.model.display import with_error
+from midhaul.model.display import number
 from midhaul.runs.progress import LineProgress
 
 
@@ -45,24 +45,6 @@ def test_a_shown_number_is_near_the_value(value: float) -> None:
     )
 
 
-@pytest.mark.parametrize(
-    ("value", "error", "text"),
-    [
-        (0.12452, 0.0437, "0.125 ± 0.044"),
-        (59308.9, 5012.3, "59,300 ± 5,000"),
-        (0.5, 0.0, "0.5 ± 0"),
-        (1.0, 0.0996, "1.00 ± 0.10"),
-        (3e-5, 2.5e-6, "3.000e-05 ± 2.5e-06"),
-        (0.4, math.nan, "0.4 ± nan"),
-    ],
-)
-def test_a_number_is_as_exact_as_its_error(
-    value: float, error: float, text: str
-) -> None:
-    """Both end at the second digit of the error."""
-    assert with_error(value, error) == text
-
-
 def test_other_values_are_shown_as_words() -> None:
     """None is a dash, truth is yes or no."""
     assert [shown(v) for v in (None, True, False, 3, "a")] == [
@@ -74,14 +56,17 @@ def test_other_values_are_shown_as_words() -> None:
     ]
 
 
-def test_tables_off_a_terminal_are_not_cut(capsys: pytest.CaptureFixture[str]) -> None:
-    """Long cells stay whole, and lines have no blanks at their ends."""
-    print_table(["a", "b"], [["x" * 300, 1], ["[red]y", 20]])
+def test_tables_off_a_terminal_are_for_programs(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """A pipe gets TSV with numbers in full; a wide table is aligned there as well."""
+    rows = [["x" * 300, 1.23456789, None], ["y\tz\nw", 20, True]]
+    print_table(["a", "b", "c"], rows)
     out = capsys.readouterr().out
-    assert "x" * 300 in out
-    assert "[red]y" in out
-    assert all(line == line.rstrip() for line in out.splitlines())
-    assert len(out.splitlines()) == 4
+    assert out == f"a\tb\tc\n{'x' * 300}\t1.23456789\t\ny z w\t20\ttrue\n"
+    print_table(["a", "b", "c"], rows, wide=True)
+    first = capsys.readouterr().out.splitlines()[2]
+    assert first.split() == ["x" * 300, "1.235", "-"]
 
 
 def test_json_has_null_where_there_is_no_number(

@@ -20,7 +20,6 @@ app = typer.Typer(
     "installed first, 4 a gate or --strict says no, 70 unforeseen (a file says what), "
     "130 interrupted.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )

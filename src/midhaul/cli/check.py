@@ -211,7 +211,7 @@ def doctor(*, out: Out = RUNS, json: Json = False) -> None:
         output.print_json([asdict(check) for check in checks])
         return
     rows = [[c.what, c.status, c.found, c.fix or None] for c in checks]
-    output.print_table(["what", "status", "found", "fix"], rows)
+    output.print_table(["what", "status", "found", "fix"], rows, fold={"found", "fix"})
 
 
 def _system(out: Path) -> Iterator[Check]:

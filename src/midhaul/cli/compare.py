@@ -283,14 +283,14 @@ def _print_comparisons(found: Comparison) -> None:
 
 
 def _bounded(value: float, bound: str | None) -> object:
-    from midhaul.cli.output import number
+    from midhaul.model.display import number
     from midhaul.model.estimate import SIGNS
 
     return f"{SIGNS[bound]} {number(value)}" if bound else value
 
 
 def _interval(estimate: Estimate) -> str:
-    from midhaul.cli.output import number
+    from midhaul.model.display import number
 
     ends = f"[{number(estimate.low)}, {number(estimate.high)}]"
     return f"{number(estimate.value)} {ends}"

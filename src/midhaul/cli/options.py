@@ -22,6 +22,21 @@ Set = Annotated[
 ]
 Out = Annotated[Path, typer.Option("--out", metavar="DIR", help="Folder of all runs.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")]
+Wide = Annotated[
+    bool,
+    typer.Option(
+        "--wide", help="A line for each row, however long; also off a terminal."
+    ),
+]
+Columns = Annotated[
+    str,
+    typer.Option(
+        "--columns",
+        metavar="A,B",
+        help="Metrics (columns, of a table) to print, or all.",
+        show_default=False,
+    ),
+]
 Open = Annotated[bool, typer.Option("--open", help="Open it in the browser.")]
 NoReport = Annotated[bool, typer.Option("--no-report", help="Write no report.")]
 RunName = Annotated[

@@ -2,38 +2,72 @@
 
 from __future__ import annotations
 
-import io
 import json
 import math
+import shutil
 import sys
+import textwrap
 from typing import TYPE_CHECKING, Any, cast
 
-from rich.box import SIMPLE_HEAD
 from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
-from midhaul.model.display import number
+from midhaul.cli import layout
+from midhaul.cli.layout import shown
 from midhaul.runs.progress import say
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Mapping, Sequence
 
     from midhaul.model import Verdict
     from midhaul.runs.run import Run
     from midhaul.runs.summary import Summary
 
-__all__ = [
-    "number",
-    "print_json",
-    "print_line",
-    "print_table",
-    "say",
-    "shown",
-    "stderr",
-]
+__all__ = ["print_json", "print_line", "print_table", "say", "shown", "stderr"]
 
-_WIDE = 10_000
+_PAPER = 80
+"""Characters in a line of what is no terminal."""
+
+_MOST_BLOCKS = 8
+"""Configurations that have a block each; more are lines of a table."""
+
+
+def width() -> int:
+    """Characters in a line of the terminal."""
+    return shutil.get_terminal_size((_PAPER, 24)).columns if _is_seen() else _PAPER
+
+
+def _is_seen() -> bool:
+    return sys.stdout.isatty()
+
+
+def print_text(text: str, indent: int = 0) -> None:
+    """Print a sentence, folded at words on a terminal."""
+    begin = " " * indent
+    room = max(_PAPER // 2, width()) if _is_seen() else sys.maxsize
+    print_line(
+        textwrap.fill(
+            text,
+            room,
+            initial_indent=begin,
+            subsequent_indent=begin,
+            break_long_words=False,
+            break_on_hyphens=False,
+        )
+    )
+
+
+def print_facts(facts: Mapping[str, object]) -> None:
+    """Print a line for each fact, folded at words on a terminal."""
+    key = max(map(len, facts), default=0)
+    for name, value in facts.items():
+        lines = [str(value)]
+        if _is_seen():
+            room = max(_PAPER // 2, width() - key - layout.GAP)
+            lines = textwrap.wrap(
+                str(value), room, break_long_words=False, break_on_hyphens=False
+            )
+        for begin, line in zip([name, *[""] * len(lines)], lines or [""], strict=False):
+            print_line(f"{begin:{key}}  {line}".rstrip())
 
 
 def print_json(value: object) -> None:
@@ -43,20 +77,25 @@ def print_json(value: object) -> None:
 
 
 def print_table(
-    columns: Sequence[str], rows: Iterable[Iterable[object]], title: str = ""
+    columns: Sequence[str],
+    rows: Iterable[Iterable[object]],
+    *,
+    fold: Collection[str] = (),
+    wide: bool = False,
 ) -> None:
-    """Print a table; numbers are set to the right, and None is a dash."""
+    """Print a table as the terminal has room for it, or as TSV where there is none.
+
+    Columns in ``fold`` may be folded at words. A ``wide`` one has a line for each row,
+    however long, on a terminal and off it.
+    """
     cells = [list(row) for row in rows]
-    table = Table(
-        title=title or None, box=SIMPLE_HEAD, title_justify="left", pad_edge=False
-    )
-    for index, column in enumerate(columns):
-        known = [row[index] for row in cells if row[index] is not None]
-        is_number = bool(known) and all(isinstance(c, int | float) for c in known)
-        table.add_column(column, justify="right" if is_number else "left")
-    for row in cells:
-        table.add_row(*(Text(shown(cell)) for cell in row))
-    _print_rich(table)
+    if wide:
+        lines = layout.table(columns, cells)
+    elif _is_seen():
+        lines = layout.table(columns, cells, width(), fold)
+    else:
+        lines = layout.tsv(columns, cells)
+    print_line("\n".join(lines))
 
 
 def print_line(text: str = "") -> None:
@@ -64,32 +103,9 @@ def print_line(text: str = "") -> None:
     sys.stdout.write(text + "\n")
 
 
-def shown(value: object) -> str:
-    """A value as a table shows it: four significant digits, thousands apart."""
-    if value is None:
-        return "-"
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if isinstance(value, float):
-        return number(value)
-    return str(value)
-
-
 def stderr() -> Console:
     """The console of stderr."""
     return Console(stderr=True)
-
-
-def _print_rich(table: Table) -> None:
-    """Print for a terminal as wide as it is, for a file or a pipe as wide as needed."""
-    if sys.stdout.isatty():
-        Console().print(table)
-        return
-    console = Console(width=_WIDE, file=io.StringIO())
-    with console.capture() as captured:
-        console.print(table)
-    lines = [line.rstrip() for line in captured.get().splitlines()]
-    print_line("\n".join(lines).strip("\n"))
 
 
 def _finite(value: object) -> Any:
@@ -132,15 +148,63 @@ def print_result(run: Run, *, as_json: bool, with_report: bool, open_it: bool) -
         file.open()
 
 
-def print_summary(summary: Summary) -> None:
-    """Print one line per configuration and one column per metric."""
-    heads, lines = summary.lines()
-    if not lines:
+def print_summary(
+    summary: Summary, *, wide: bool = False, columns: Sequence[str] = ()
+) -> None:
+    """Print the metrics of each configuration: of the headline, or those named.
+
+    A few configurations have a block each, many a line each.
+    """
+    metrics = _chosen(summary, columns)
+    blocks = summary.blocks(metrics)
+    if not any(blocks.values()):
         return
-    names = summary.configurations
-    print_table(heads, lines, title=names[0] if len(names) == 1 else "")
-    for text in summary.remarks(summary.shown_metrics):
-        print_line(text)
+    if wide:
+        print_line("\n".join(layout.table(*summary.lines(metrics))))
+    elif len(blocks) <= _MOST_BLOCKS:
+        print_line("\n".join(_blocks(blocks)))
+    else:
+        _print_lines(summary, metrics)
+    for text in summary.remarks(metrics):
+        print_text(text)
+
+
+def _chosen(summary: Summary, columns: Sequence[str]) -> list[str]:
+    """The metrics that columns name, by their names or their labels."""
+    from midhaul.errors import ConfigError, suggestion
+
+    known = {label: m for m in summary.metrics for label in (summary.label(m), m)}
+    if not columns:
+        return summary.shown_metrics
+    if list(columns) == ["all"]:
+        return list(summary.metrics)
+    for name in columns:
+        if name not in known:
+            message = f"--columns: there is no metric {name!r}{suggestion(name, known)}"
+            hint = f"there are: all, {', '.join(summary.metrics) or 'none'}"
+            raise ConfigError(message, hint)
+    return [known[name] for name in columns]
+
+
+def _blocks(blocks: Mapping[str, Sequence[Sequence[str]]]) -> list[str]:
+    rows = [row for block in blocks.values() for row in block]
+    told = iter(layout.aligned(rows, width() - 2))
+    lines: list[str] = []
+    for name, block in blocks.items():
+        lines += ["", name] if lines else [name]
+        lines += [f"  {line}" for _ in block for line in next(told)]
+    return lines
+
+
+def _print_lines(summary: Summary, metrics: Sequence[str]) -> None:
+    heads, lines = summary.lines(metrics)
+    n = layout.that_fit(heads, lines, width())
+    rows = [line[:n] for line in lines]
+    fold = {heads[0]}
+    print_line("\n".join(layout.table(heads[:n], rows, width(), fold)))
+    if n < len(heads):
+        left = ", ".join(metrics[n - 1 :])
+        print_text(f"not shown: {left}; --wide, or --columns {','.join(metrics[:2])}")
 
 
 def print_verdict(verdict: Verdict | None, notes: Sequence[str] = ()) -> None:
@@ -148,8 +212,8 @@ def print_verdict(verdict: Verdict | None, notes: Sequence[str] = ()) -> None:
     if verdict is not None:
         print_line("valid" if verdict.is_valid else "not valid:")
         for reason, advice in zip(verdict.reasons, verdict.advice, strict=True):
-            print_line(f"  {reason}")
-            print_line(f"    {advice}")
+            print_text(reason, 2)
+            print_text(advice, 4)
     remarks = verdict.remarks if verdict is not None else ()
     for text in (*remarks, *notes):
-        print_line(f"note    {text}")
+        print_text(f"note    {text}")

@@ -269,23 +269,28 @@ def _write_reports(kind: Kind, out: Path, outcomes: Sequence[SweepOutcome]) -> N
 
 
 def _print(kind: Kind, out: Path, outcomes: Sequence[SweepOutcome]) -> None:
-    """Print a line per point, with its headline where it has one configuration."""
+    """Print each point, with its headline where it has one configuration."""
     from midhaul.cli import output
     from midhaul.runs.summary import estimate_text
 
     found = [_summary(out, outcome) for outcome in outcomes]
-    known = {row["metric"]: row["unit"] for rows in found for row in rows}
+    known = {row["metric"] for rows in found for row in rows}
+    declared = kind.load_metrics()
     is_single = all(len({r["configuration"] for r in rows}) < 2 for rows in found)  # noqa: PLR2004  none or one
-    metrics = [m for m in kind.headline or known if m in known] if is_single else []
-    keys = list(outcomes[0].point.settings)
+    metrics = [m for m in kind.headline if m in known] if is_single else []
+    facts = ["status", "verdict", "run"]
+    facts += ["error"] if any(map(_error, outcomes)) else []
     lines: list[list[object]] = []
     for outcome, rows in zip(outcomes, found, strict=True):
-        values = {row["metric"]: estimate_text(row) for row in rows}
-        settings = [outcome.point.settings[key] for key in keys]
-        facts = [outcome.status, _verdict(outcome), outcome.run, _error(outcome)]
-        lines.append([*settings, *(values.get(m) for m in metrics), *facts])
-    heads = [f"{m} [{known[m]}]" if known[m] else m for m in metrics]
-    output.print_table([*keys, *heads, "status", "verdict", "run", "error"], lines)
+        texts = {
+            row["metric"]: estimate_text(row, declared.get(row["metric"]))
+            for row in rows
+        }
+        told = [outcome.status, _verdict(outcome), outcome.run, _error(outcome)]
+        settings = outcome.point.settings.values()
+        lines.append([*settings, *map(texts.get, metrics), *told[: len(facts)]])
+    heads = [*outcomes[0].point.settings, *(declared[m].label for m in metrics), *facts]
+    output.print_table(heads, lines, fold={"error"})
 
 
 def _print_json(group: str, out: Path, outcomes: Sequence[SweepOutcome]) -> None:

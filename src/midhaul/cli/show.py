@@ -6,10 +6,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from midhaul.cli.options import RUNS, Json, Open, Out
+from midhaul.cli.options import RUNS, Columns, Json, Open, Out, Wide
 
 if TYPE_CHECKING:
     from datetime import timedelta
+
+    import pyarrow as pa
 
     from midhaul.runs.run import Run
 
@@ -41,6 +43,8 @@ def show(
     config: Config = False,
     log: Log = False,
     limit: Limit = 50,
+    wide: Wide = False,
+    columns: Columns = "",
     out: Out = RUNS,
     json: Json = False,
 ) -> None:
@@ -52,19 +56,24 @@ def show(
 
     run = presented(find_run(out, name))
     if table is not None or sql is not None:
-        _show_rows(run, table, sql, limit=limit, as_json=json)
+        rows = _rows(run, table, sql)
+        if columns:
+            rows = _selected(rows, names(columns))
+        _print_rows(rows, limit=limit, wide=wide, as_json=json)
     elif config:
         _show_config(run, as_json=json)
     elif log:
         output.print_line("\n".join(_lines(run, LOG)))
     else:
-        _show_run(run, as_json=json)
+        _show_run(run, wide=wide, columns=names(columns), as_json=json)
 
 
-def _show_rows(
-    run: Run, table: str | None, sql: str | None, *, limit: int, as_json: bool
-) -> None:
-    from midhaul.cli import output
+def names(listed: str) -> list[str]:
+    """What an option lists, parted by commas."""
+    return [name for one in listed.split(",") if (name := one.strip())]
+
+
+def _rows(run: Run, table: str | None, sql: str | None) -> pa.Table:
     from midhaul.errors import StoreError, suggestion
 
     known = run.tables()
@@ -72,12 +81,31 @@ def _show_rows(
         message = f"run {run.id} has no table {table!r}{suggestion(table, known)}"
         raise StoreError(message, f"its tables: {', '.join(known) or 'none yet'}")
     query = sql if sql is not None else f'FROM "{table}"'
-    found = run.sql(query)
+    return run.sql(query)
+
+
+def _selected(found: pa.Table, columns: list[str]) -> pa.Table:
+    from midhaul.errors import ConfigError, suggestion
+
+    if columns == ["all"]:
+        return found
+    for name in columns:
+        if name not in found.column_names:
+            near = suggestion(name, found.column_names)
+            message = f"--columns: there is no column {name!r}{near}"
+            raise ConfigError(message, f"there are: {', '.join(found.column_names)}")
+    return found.select(columns)
+
+
+def _print_rows(found: pa.Table, *, limit: int, wide: bool, as_json: bool) -> None:
+    from midhaul.cli import output
+
     shown = found if limit == 0 else found.slice(0, limit)
     if as_json:
         output.print_json(shown.to_pylist())
         return
-    output.print_table(found.column_names, [r.values() for r in shown.to_pylist()])
+    rows = [row.values() for row in shown.to_pylist()]
+    output.print_table(found.column_names, rows, wide=wide)
     if len(shown) < len(found):
         output.say(f"{len(shown)} of {len(found)} rows; --limit 0 prints all")
 
@@ -102,7 +130,7 @@ def _lines(run: Run, name: str) -> list[str]:
         raise StoreError(message) from error
 
 
-def _show_run(run: Run, *, as_json: bool) -> None:
+def _show_run(run: Run, *, wide: bool, columns: list[str], as_json: bool) -> None:
     from midhaul.cli import output
     from midhaul.cli.output import print_summary, print_verdict
     from midhaul.runs.summary import REPORT
@@ -134,9 +162,8 @@ def _show_run(run: Run, *, as_json: bool) -> None:
         facts["report"] = report
     if manifest.error:
         facts["error"] = manifest.error
-    for key, value in facts.items():
-        output.print_line(f"{key:8} {value}")
-    print_summary(summary)
+    output.print_facts(facts)
+    print_summary(summary, wide=wide, columns=columns)
     print_verdict(run.verdict, manifest.notes)
 
 

@@ -153,15 +153,6 @@ def number(value: float) -> str:
     return f"{value:.4g}"
 
 
-def with_error(value: float, error: float) -> str:
-    """A number as exact as its error, which has two digits: ``0.125 ± 0.044``."""
-    if not _TINY < error < _HUGE:
-        return f"{number(value)} ± {error:.2g}"
-    places = 1 - math.floor(math.log10(float(f"{error:.1e}")))
-    both = (f"{round(one, places):,.{max(0, places)}f}" for one in (value, error))
-    return " ± ".join(both)
-
-
 def counted(n: int, one: str, many: str = "") -> str:
     """``1 box``, ``5,000 images``."""
     return f"{n:,} {one if n == 1 else many or f'{one}s'}"

@@ -30,6 +30,7 @@ import jinja2
 import vl_convert
 from markupsafe import Markup, escape
 
+from midhaul.model.display import number
 from midhaul.report.theme import LANGUAGE_VERSION, specification
 
 if TYPE_CHECKING:
@@ -84,11 +85,11 @@ class DataTable:
 
     def __post_init__(self) -> None:
         """Hold every row to the number of headings."""
-        for number, row in enumerate(self.rows):
+        for place, row in enumerate(self.rows):
             if len(row) != len(self.columns):
                 message = (
                     f"table {self.title!r} has {len(self.columns)} columns but row "
-                    f"{number} has {len(row)} fields"
+                    f"{place} has {len(row)} fields"
                 )
                 raise ValueError(message)
 
@@ -396,7 +397,7 @@ def _cell(value: Cell | str | float | None) -> Cell:
         return Cell("–", order="", tone="muted")
     if isinstance(value, str):
         return Cell(value)
-    return Cell(f"{value:.4g}" if isinstance(value, float) else str(value), order=value)
+    return Cell(number(value) if isinstance(value, float) else str(value), order=value)
 
 
 def _prose(text: str) -> Markup:

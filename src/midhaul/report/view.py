@@ -12,7 +12,7 @@ from midhaul.model.estimate import SIGNS
 from midhaul.report import Cell, Figure, Headline
 from midhaul.report.axes import Axis, Series
 from midhaul.report.charts import bars
-from midhaul.report.numbers import between, bounded, size_text, text_of
+from midhaul.report.numbers import bounded, size_text
 from midhaul.report.page import Code, DataTable, Notice, Page, PageSection
 from midhaul.runs.summary import SUMMARY
 
@@ -121,7 +121,7 @@ def headline(
         if found:
             best = max if declared.better == "higher" else min
             row, name = best(found, key=lambda pair: pair[0]["value"])
-            text = bounded(text_of(declared.form)(row["value"]), row["bound"])
+            text = bounded(declared.number_form.text(row["value"]), row["bound"])
             numbers.append((title, text, name if len(view.names) > 1 else ""))
     return Headline(numbers=tuple(numbers)) if numbers else ""
 
@@ -156,12 +156,11 @@ def summary_cell(
     """A row of the summary as a number, ``unit`` behind it, and its interval below."""
     if found is None:
         return None
-    form = text_of(metric.form)
-    note = ""
+    form, value = metric.number_form, float(found["value"])
+    text, note = form.text(value), ""
     if found["low"] is not None and found["high"] is not None:
-        note = between(form(found["low"]) + unit, form(found["high"]) + unit)
-    text = bounded(form(found["value"]) + unit, found["bound"])
-    return Cell(text, float(found["value"]), note=note)
+        text, note = form.estimate(value, found["low"], found["high"])
+    return Cell(bounded(text + unit, found["bound"]), value, note=note)
 
 
 def page_of(run: Run, title: str, *chapters: PageSection | None) -> Page:

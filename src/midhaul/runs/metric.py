@@ -25,6 +25,7 @@ from textwrap import dedent
 from typing import TYPE_CHECKING, Any, Literal
 
 from midhaul.model.estimate import MetricSamples
+from midhaul.model.numbers import NumberForm, form_for
 from midhaul.stats import estimate_row, known, percentile_samples
 
 if TYPE_CHECKING:
@@ -50,8 +51,8 @@ class Metric:
         unit: SI unit, or empty.
         better: which direction is an improvement; empty where neither is.
         heading: of its column in the report's overview; empty where it has none.
-        form: how a report writes it: a name in ``midhaul.report.numbers.FORMS`` or
-            a format with one place.
+        form: how it is written: a name of a form in ``midhaul.model.numbers`` or a
+            format with one place; by its unit where nothing is said.
         over: the units that its interval rests on; empty without an interval.
         is_model: true where stated coefficients make it, not a measurement.
         is_headline: true where it belongs to what a run shows first.
@@ -66,6 +67,16 @@ class Metric:
     over: str = ""
     is_model: bool = False
     is_headline: bool = False
+
+    @property
+    def label(self) -> str:
+        """What a person reads: its heading, or its name."""
+        return self.heading or self.name
+
+    @property
+    def number_form(self) -> NumberForm:
+        """How its numbers are written."""
+        return form_for(self.form, self.unit, is_unit_said=bool(self.heading))
 
     def samples(
         self,

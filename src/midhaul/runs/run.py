@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from midhaul.model import Tally
     from midhaul.runs.config import Config
     from midhaul.runs.manifest import Process
+    from midhaul.runs.metric import Metrics
     from midhaul.runs.summary import ReportFile
     from midhaul.runs.tables import Table
 
@@ -63,9 +64,8 @@ def utc_now() -> datetime:
 class Presenter(Protocol):
     """What shows a run; its kind does, which this package does not know."""
 
-    @property
-    def headline(self) -> tuple[str, ...]:
-        """The metrics that a summary shows first, all when empty."""
+    def load_metrics(self) -> Metrics:
+        """What it finds, by name."""
         ...
 
     def load_tables(self) -> tuple[Table, ...]:
@@ -340,7 +340,7 @@ class Run:
         """
         names = set(self.tables())
         if SUMMARY.name not in names:
-            return Summary(SUMMARY.schema.empty_table(), self._headline)
+            return Summary(SUMMARY.schema.empty_table(), self._declared)
         joined = "s"  # in their order, which a join alone does not keep
         if "configurations" in names:
             joined = (
@@ -350,7 +350,7 @@ class Run:
             WITH s AS (SELECT row_number() OVER () AS place, * FROM summary)
             SELECT * EXCLUDE (place) FROM {joined} ORDER BY configuration, place
         """  # noqa: S608  fixed words
-        return Summary(self.sql(query), self._headline)
+        return Summary(self.sql(query), self._declared)
 
     @property
     def doubts(self) -> tuple[str, ...]:
@@ -450,8 +450,8 @@ class Run:
         return self.presenter
 
     @property
-    def _headline(self) -> tuple[str, ...]:
-        return () if self.presenter is None else self.presenter.headline
+    def _declared(self) -> Metrics:
+        return {} if self.presenter is None else self.presenter.load_metrics()
 
     def config_values(self) -> dict[str, Any]:
         """The complete config as it stands in ``config.toml``.

@@ -7,13 +7,13 @@ configuration. The report is one file, which a notebook shows in a frame.
 from __future__ import annotations
 
 import html
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from midhaul.errors import DataError, suggestion
 from midhaul.model import Estimate
-from midhaul.model.display import MOST_ROWS, Display, Shown, counted, number, with_error
-from midhaul.model.estimate import SIGNS
+from midhaul.model.display import MOST_ROWS, Display, Shown, counted
+from midhaul.model.numbers import bounded, form_for
 from midhaul.runs.tables import BOOL, FLOAT, INT, INT32, STRING, Column, Table
 
 if TYPE_CHECKING:
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     import pyarrow as pa
+
+    from midhaul.runs.metric import Metric, Metrics
 
 CONFIGURATION = Column("configuration", INT32, "Number of the configuration, from 0.")
 """What tells the configurations of a run apart; ``configurations`` names them."""
@@ -65,11 +67,11 @@ class Summary(Shown):
     Attributes:
         table: a row for each metric of each configuration, with the ``name`` of the
             configuration first.
-        headline: the metrics that are shown first; all when empty.
+        declared: what the kind says of its metrics; empty for a kind that is not known.
     """
 
     table: pa.Table
-    headline: tuple[str, ...] = ()
+    declared: Metrics = field(default_factory=dict[str, "Metric"], repr=False)
 
     @property
     def rows(self) -> list[dict[str, Any]]:
@@ -90,7 +92,20 @@ class Summary(Shown):
     def shown_metrics(self) -> list[str]:
         """The metrics of the headline that are there, or all where none is."""
         known = self.metrics
-        return [name for name in self.headline if name in known] or list(known)
+        headline = [m.name for m in self.declared.values() if m.is_headline]
+        return [name for name in headline if name in known] or list(known)
+
+    def label(self, metric: str) -> str:
+        """What a person reads for the name of a metric."""
+        found = self.declared.get(metric)
+        return metric if found is None else found.label
+
+    def texts(self, row: Mapping[str, Any]) -> tuple[str, str]:
+        """A row in words: the value with its unit or its bound, and its interval.
+
+        A dash stands for no value, and nothing for no interval.
+        """
+        return estimate_texts(row, self.declared.get(row["metric"]))
 
     def estimate(self, metric: str, configuration: str = "") -> Estimate:
         """One number with its interval.
@@ -133,20 +148,40 @@ class Summary(Shown):
             if remark and (metrics is None or metric in metrics)
         )
 
-    def lines(self) -> tuple[list[str], list[list[str]]]:
-        """Headings and rows: a line per metric, or one per configuration if several."""
-        rows, metrics = self.rows, self.shown_metrics
-        units = {row["metric"]: row["unit"] for row in rows}
-        cells: dict[str, dict[str, str]] = {name: {} for name in self.configurations}
-        for row in rows:
-            cells[name_of(row)][row["metric"]] = estimate_text(row)
-        if len(cells) == 1:
-            (found,) = cells.values()
-            heads = ["metric", "value", "unit"]
-            return heads, [[m, found.get(m, "-"), units[m]] for m in metrics]
-        heads = [f"{m} [{units[m]}]" if units[m] else m for m in metrics]
-        lines = [[name, *(f.get(m, "-") for m in metrics)] for name, f in cells.items()]
-        return ["configuration", *heads], lines
+    def blocks(
+        self, metrics: Sequence[str] | None = None
+    ) -> dict[str, list[tuple[str, str, str, str]]]:
+        """Label, value, interval and name of metrics, by the configuration's name.
+
+        They are those of the headline, unless some are named.
+        """
+        shown = self.shown_metrics if metrics is None else metrics
+        found: dict[str, dict[str, tuple[str, str]]] = {}
+        for row in self.rows:
+            found.setdefault(name_of(row), {})[row["metric"]] = self.texts(row)
+        return {
+            name: [(self.label(m), *texts[m], m) for m in shown if m in texts]
+            for name, texts in found.items()
+        }
+
+    def lines(
+        self, metrics: Sequence[str] | None = None
+    ) -> tuple[list[str], list[list[str]]]:
+        """Headings and rows: a line per metric, or one per configuration if several.
+
+        The metrics are those of the headline, unless some are named.
+        """
+        shown = self.shown_metrics if metrics is None else metrics
+        blocks = self.blocks(shown)
+        if len(blocks) == 1:
+            (found,) = blocks.values()
+            heads = ["what", "value", "95 % interval", "metric"]
+            return heads, [list(line) for line in found]
+        lines: list[list[str]] = []
+        for name, block in blocks.items():
+            cells = {metric: _in_a_cell(v, ends) for _, v, ends, metric in block}
+            lines.append([name, *(cells.get(m, "-") for m in shown)])
+        return ["configuration", *map(self.label, shown)], lines
 
     def _line(self) -> str:
         """How many metrics of how many configurations."""
@@ -171,16 +206,30 @@ def name_of(row: Mapping[str, Any]) -> str:
     return str(row.get("name") or row["configuration"])
 
 
-def estimate_text(row: Mapping[str, Any]) -> str:
-    """A row of a summary in words: the value and half its interval, or its bound."""
-    value = row["value"]
+def estimate_texts(
+    row: Mapping[str, Any], metric: Metric | None = None
+) -> tuple[str, str]:
+    """A row of a summary in words: its value or bound, and its interval."""
+    value, low, high = row["value"], row["low"], row["high"]
     if value is None:
-        return "-"
+        return "-", ""
+    form = form_for("{:.3g}", row["unit"] or "")
+    if metric is not None:
+        form = metric.number_form
     if bound := row.get("bound"):  # runs of before have no such column
-        return f"{SIGNS[bound]} {number(value)}"
-    if row["low"] is None or row["high"] is None:
-        return number(value)
-    return with_error(value, (row["high"] - row["low"]) / 2)
+        return bounded(form.text(value), bound), ""
+    if low is None or high is None:
+        return form.text(value), ""
+    return form.estimate(value, low, high)
+
+
+def estimate_text(row: Mapping[str, Any], metric: Metric | None = None) -> str:
+    """A row of a summary in one text: the interval is in brackets."""
+    return _in_a_cell(*estimate_texts(row, metric))
+
+
+def _in_a_cell(value: str, interval: str) -> str:
+    return f"{value} ({interval})" if interval else value
 
 
 REPORT = "report/index.html"

@@ -15,9 +15,9 @@ METRICS = declare(
             were made
         latency_p50_s [s], lower, "latency, median" as duration: median of the latency
             of calls
-        latency_p90_s [s], lower, "90 %" as duration: 90th percentile of the same
-        latency_p95_s [s], lower, "95 %" as duration: 95th percentile of the same
-        latency_p99_s [s], lower, "99 %" as duration: 99th percentile of the same
+        latency_p90_s [s], lower, "latency p90" as duration: 90th percentile of the same
+        latency_p95_s [s], lower, "latency p95" as duration: 95th percentile of the same
+        latency_p99_s [s], lower, "latency p99" as duration: 99th percentile of the same
         latency_mean_s [s], lower, as duration: mean of the same
         usd_per_call [USD], lower, "price of a call" as usd: mean price charged for a
             call

@@ -59,8 +59,8 @@ _TIMES = metric_table(
     """
     latency_mean_s: mean of planned send to answer decoded
     latency_p50_s, "median latency" as duration: median of the same
-    latency_p90_s, "90 %" as duration: 90th percentile, as far as the requests carry it
-    latency_p99_s, "99 %" as duration: 99th percentile
+    latency_p90_s, "latency p90" as duration: 90th percentile, as far as the requests carry it
+    latency_p99_s, "latency p99" as duration: 99th percentile
     latency_p999_s: 99.9th percentile
     service_p50_s: median of actual send to answer decoded
     throughput_hz [Hz], higher, "answers per s": answers per second
@@ -84,9 +84,10 @@ _REQUESTS = metric_table(
     access_up_bytes [B], lower: body of a request, workload to edge, mean over judged
         requests
     access_down_bytes [B], lower: body of its answer
-    backhaul_up_bytes [B], lower: bytes that an edge sends to its cloud, mean over
-        judged requests: 0 for those that it answers itself; a bound where requests were
-        not answered, as nobody told what was sent for them
+    backhaul_up_bytes [B], lower, "bytes to the cloud" as size: bytes that an edge
+        sends to its cloud, mean over judged requests: 0 for those that it answers
+        itself; a bound where requests were not answered, as nobody told what was sent
+        for them
     backhaul_down_bytes [B], lower: bytes that come back, likewise
     """,
     over=_BATCHES,
