@@ -133,14 +133,25 @@ def test_a_model_that_is_worse_in_the_mean_is_not_taken_over() -> None:
     assert better.loss_ratio == pytest.approx(1.0)
 
 
-def test_a_guard_is_a_key(tmp_path: Path) -> None:
-    """Each period says how its model came about."""
-    guard = {"fit": {"n_steps": 30, "most_worse": 0.0}}
-    run = midhaul.run({"kind": "memory.replay", **SMALL, **guard}, out=tmp_path)
-    ways = {row["way"] for row in run.table("periods").to_pylist()}
-    assert ways <= {"restore", "weigh", "present"}
-    cells = run.table("periods").to_pylist()
-    assert all(0 < row["n_cells"] <= row["n"] for row in cells)
+def test_what_is_told_of_a_period(tmp_path: Path) -> None:
+    """How its model came about, what memory covers and how even it is."""
+    told = {
+        "fit": {"n_steps": 30, "most_worse": 0.0},
+        "memory": {"capacity_bytes": 20_000},
+        "retrain": {"rule": "block-test"},
+    }
+    run = midhaul.run({"kind": "memory.replay", **SMALL, **told}, out=tmp_path)
+    rows = run.table("periods").to_pylist()
+    assert {row["way"] for row in rows} <= {"restore", "weigh", "present"}
+    width = STREAM.periods[0].x.shape[1] + STREAM.bins.n
+    for row in rows:
+        assert 0 < row["n_cells"] <= row["n"]
+        assert 1 / row["n_cells"] <= row["density"] < row["density_seen"] < 1
+        assert (row["n_groups"], row["n_forgotten"]) == (4, 0)
+        assert row["n_kept"] == 20_000 // (4 * width + 8 * (6 + 3))
+    (of_configuration,) = run.table("configurations").to_pylist()
+    assert of_configuration["capacity"] is None
+    assert of_configuration["capacity_bytes"] == 20_000
 
 
 def test_a_comparison_is_paired_and_shown(tmp_path: Path) -> None:
@@ -244,6 +255,24 @@ def test_streams_of_all_kinds_are_replayed(tmp_path: Path) -> None:
         assert run.status == "done"
         assert run.verdict is not None
         assert {r["period"] for r in run.table("periods").to_pylist()} >= {0, 1}
+
+
+def test_sessions_that_a_rule_forgets_count_into_the_verdict(tmp_path: Path) -> None:
+    """Of 300 in each of two periods it remembers 256."""
+    rng = np.random.default_rng(0)
+    columns = {"a": rng.normal(size=1200), "y": rng.exponential(size=1200)}
+    file = tmp_path / "t.parquet"
+    pq.write_table(pa.table(columns | {"s": np.arange(1200) // 2}), file)
+    table = {"x": ["a"], "y": "y", "group": "s"}
+    stream = {"kind": "table", "file": file, "columns": table, "n_periods": 2}
+    told = {"kind": "memory.replay", **SMALL, "stream": stream, "n_seeds": 1}
+    told["retrain"] = {"rule": "block-test"}
+    run = midhaul.run(told, out=tmp_path / "runs")
+    n = [row["n_forgotten"] for row in run.table("periods").to_pylist()]
+    assert n[0] == 300 - 256
+    said = f"{sum(n)} of 600 groups were forgotten"
+    assert run.verdict is not None
+    assert any(one.sentence.startswith(said) for one in run.verdict.tallies)
 
 
 def test_traffic_of_simulated_networks_is_replayed(tmp_path: Path) -> None:

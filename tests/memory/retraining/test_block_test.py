@@ -283,11 +283,45 @@ def test_counts_of_two_gateways_are_those_of_one(
     assert np.array_equal(again.dense(np.arange(10), 10), dense)
 
 
-def test_a_sketch_of_a_chapter_is_small() -> None:
-    """Of 256 sessions, however many there were and however long they lasted."""
+@pytest.mark.parametrize(("most_bytes", "n_left"), [(96_000, 256), (4000, 150)])
+def test_a_sketch_of_a_chapter_is_small(most_bytes: int, n_left: int) -> None:
+    """However many sessions there were, and what is forgotten is said and counted."""
     rng = np.random.default_rng(12)
-    rule = BlockTest()
-    alarms(rule, [period(rng, n_groups=300) for _ in range(4)])
-    n_bytes = sum(np.asarray(one).nbytes for one in rule.state().values())
-    assert n_bytes < 100_000
+    rule, n_forgotten = BlockTest(most_bytes=most_bytes), 0
+    for number in range(3):
+        new = period(rng, n_groups=300)
+        found = rule.decide(asked(new, rng, is_first=not number))
+        assert found.n_groups == 300
+        assert f"{found.n_forgotten} sessions forgotten" in found.why
+        n_forgotten += found.n_forgotten
+        rule.retrained()
+    state = rule.state()
+    kept = {name: np.asarray(one) for name, one in state.items() if one.ndim}
+    assert sum(one.nbytes for one in kept.values()) <= most_bytes
+    n = int(state["0/outputs/n"])
+    assert n_left / 2 < n <= n_left
+    assert n_forgotten == 900 - n
+    again = BlockTest(most_bytes=most_bytes)
+    again.restore(state)
+    for name, one in again.state().items():
+        assert np.array_equal(one, state[name])
     assert NO_GROUPS.n_bytes == 0
+
+
+def test_chapters_that_are_too_many_are_counted_as_forgotten() -> None:
+    """By the decision after the one that they went for."""
+    rng = np.random.default_rng(13)
+    rule = BlockTest(n_known=1)
+    assert alarms(rule, [period(rng), period(rng), period(rng, OTHER)]) == [2]
+    assert rule.decide(asked(period(rng, OTHER), rng)).n_forgotten == 50
+    assert rule.decide(asked(period(rng, OTHER), rng)).n_forgotten == 0
+
+
+def test_one_session_that_is_too_large_leaves_nothing_to_compare() -> None:
+    """A limit holds whatever comes; then it says that nothing can be compared."""
+    rng = np.random.default_rng(14)
+    rule = BlockTest(most_bytes=1)
+    assert alarms(rule, [period(rng), period(rng)]) == []
+    found = rule.decide(asked(period(rng, OTHER), rng))
+    assert "nothing is known yet" in found.why
+    assert found.n_forgotten == 25

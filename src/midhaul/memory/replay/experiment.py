@@ -31,6 +31,8 @@ from midhaul.stats.compare import holm
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from jaxtyping import Int64
+
     from midhaul.memory.replay.config import (
         MemoryCompareConfig,
         MemoryReplayConfig,
@@ -38,6 +40,7 @@ if TYPE_CHECKING:
     )
     from midhaul.memory.replay.metrics import TestedScores
     from midhaul.memory.replaying import PeriodResult
+    from midhaul.memory.samples import Samples
     from midhaul.memory.sources.streams import StreamSet
     from midhaul.model.estimate import Statistic
     from midhaul.runs.progress import Progress
@@ -145,7 +148,8 @@ def _repetition(one: _Repetition) -> tuple[list[Row], ...]:
     kept: list[Row] = []
     tested: list[PeriodResult] = []
     selector = selector_of(memory, stream.bins, learner, seed)
-    cells, seen = Cells(bins=stream.bins), set[int]()
+    cells = Cells(bins=stream.bins)
+    seen = np.zeros(cells.n, np.int64)
     began, n_before = time.process_time(), 0
     for found in replay_stream(
         stream.periods,
@@ -157,11 +161,13 @@ def _repetition(one: _Repetition) -> tuple[list[Row], ...]:
         capacity_bytes=memory.capacity_bytes,
     ):
         now = time.process_time()
-        seen |= set(cells.of(found.test).tolist())
-        covered = len(np.unique(cells.of(found.kept))) if len(found.kept) else 0
+        seen += _counted(cells, found.test)
+        held = _counted(cells, found.kept)
         n_remainder = int(getattr(selector, "n_remainder_dropped", 0))
         row: Row = {"n_remainder": n_remainder - n_before, "took_s": now - began}
-        row |= {"n_cells": covered, "n_cells_seen": len(seen)}
+        for name, counts in (("", held), ("_seen", seen)):
+            row[f"n_cells{name}"] = int(np.count_nonzero(counts))
+            row[f"density{name}"] = _density(counts)
         periods.append(key | _period_row(found) | row)
         began, n_before = now, n_remainder
         kept += [
@@ -170,6 +176,17 @@ def _repetition(one: _Repetition) -> tuple[list[Row], ...]:
         ]
         tested.append(found)
     return periods, kept, _score_rows(key, tested), _slow_rows(key, tested)
+
+
+def _counted(cells: Cells, samples: Samples) -> Int64[np.ndarray, " c"]:
+    if not len(samples):
+        return np.zeros(cells.n, np.int64)
+    return np.bincount(cells.of(samples), minlength=cells.n)
+
+
+def _density(counts: Int64[np.ndarray, " c"]) -> float | None:
+    """The mean, over samples, of the share of all that lie in the same cell."""
+    return float(np.square(counts / counts.sum()).sum()) if counts.any() else None
 
 
 def _period_row(found: PeriodResult) -> Row:
@@ -193,6 +210,8 @@ def _period_row(found: PeriodResult) -> Row:
         "threshold": known(said.threshold),
         "p_value": known(said.p_value),
         "why": said.why,
+        "n_groups": said.n_groups,
+        "n_forgotten": said.n_forgotten,
         "n_kept": int(found.kept_of.sum()),
     }
 
@@ -263,7 +282,8 @@ def _tally(run: Run) -> None:
     """Count what was left out of all repetitions into the verdict."""
     (row,) = run.sql(
         "SELECT sum(n)::BIGINT AS n, sum(n_dropped)::BIGINT AS dropped, "
-        "sum(n_remainder)::BIGINT AS remainder FROM periods"
+        "sum(n_remainder)::BIGINT AS remainder, sum(n_groups)::BIGINT AS groups, "
+        "sum(n_forgotten)::BIGINT AS forgotten FROM periods"
     ).to_pylist()
     run.verdict = Verdict()
     run.tally(
@@ -280,6 +300,13 @@ def _tally(run: Run) -> None:
             of=row["n"],
             max_share=1.0,
             advice="It is the seed's way; smaller batches drop fewer.",
+        ),
+        Tally(
+            what="groups were forgotten by a rule, whose sketches are of limited size",
+            n=row["forgotten"],
+            of=row["groups"],
+            max_share=1.0,
+            advice="Drawn by lot they change no rate of false alarms; fewer see less.",
         ),
     )
 

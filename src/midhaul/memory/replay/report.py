@@ -153,7 +153,7 @@ _PERIODS = """
     sum(retrained::INT)::BIGINT AS retrained, count(*) AS n, avg(value) AS value,
     min(p_value) AS p_value, avg(threshold) AS threshold, avg(n_kept) AS n_kept,
     avg(took_s) AS took_s, min(why) AS why, min(way) AS way,
-    avg(n_cells) AS n_cells
+    avg(n_cells) AS n_cells, avg(density) AS density
     FROM periods GROUP BY ALL ORDER BY configuration, period
 """
 
@@ -171,6 +171,7 @@ def _periods(view: View) -> PageSection:
                 _curve(rows, view, "p1", "Tail of log scores", "1st percentile"),
                 _trainings(rows, view),
                 _coverage(rows, view),
+                _density(rows, view),
                 _decisions(rows),
             )
         ),
@@ -235,6 +236,27 @@ def _coverage(rows: Sequence[Mapping[str, Any]], view: View) -> Figure:
         ),
         caption="Cells of output, predicted mode and certainty that samples in memory "
         "lie in, as the model after each period sees them; mean of the repetitions.",
+    )
+
+
+def _density(rows: Sequence[Mapping[str, Any]], view: View) -> Figure:
+    """How crowded the cells of samples in memory are."""
+    drawn = [
+        {"period": row["period"], "share": row["density"], "name": row["name"]}
+        | {"path": row["name"]}
+        for row in rows
+        if row["density"] is not None
+    ]
+    return Figure(
+        title="Density of memory",
+        chart=lines(
+            drawn,
+            Axis("period", "period"),
+            Axis("share", "share in the same cell", from_zero=True),
+            view.series,
+        ),
+        caption="Share of the memory that lies in the cell of a sample, mean over its "
+        "samples: low is even. Mean of the repetitions.",
     )
 
 

@@ -46,12 +46,16 @@ PERIODS = Table(
         Column("way", STRING, "restore, weigh, none; present where none was taken."),
         Column("n_cells", INT, "Cells that samples in memory lie in."),
         Column("n_cells_seen", INT, "Cells that samples of the stream lay in so far."),
+        Column("density", FLOAT, "Mean share of the memory in the cell of a sample."),
+        Column("density_seen", FLOAT, "The same of the stream so far."),
         Column("value", FLOAT, "What the rule looked at; null for nothing."),
         Column("threshold", FLOAT, "From which on it retrains; null for none."),
         Column(
             "p_value", FLOAT, "How probable that is if nothing has changed; or null."
         ),
         Column("why", STRING, "What the rule said."),
+        Column("n_groups", INT, "Groups of it that the rule compared; 0 for none."),
+        Column("n_forgotten", INT, "Groups that the rule forgot, as it remembers few."),
         Column("n_kept", INT, "Samples in memory after it."),
         Column("took_s", FLOAT, "Processor time of it, training included."),
     ),

@@ -49,6 +49,9 @@ class RetrainDecision:
         p_value: how probable such a value is when nothing has changed; NaN where the
             rule does not know.
         grown: the cells of output that grew most, each with its share before and now.
+        n_groups: groups of the period, where the rule compares groups.
+        n_forgotten: groups that it has forgotten since the last decision, so that what
+            it remembers stays small.
     """
 
     retrain: bool
@@ -57,6 +60,8 @@ class RetrainDecision:
     threshold: float = float("nan")
     p_value: float = float("nan")
     grown: tuple[tuple[int, float, float], ...] = ()
+    n_groups: int = 0
+    n_forgotten: int = 0
 
 
 class RetrainRule(Protocol):

@@ -30,6 +30,7 @@ late are missing for slow samples first: offer periods when they are complete.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -41,6 +42,7 @@ from midhaul.memory.retraining.group_counts import NO_GROUPS, GroupCounts
 from midhaul.memory.retraining.permutation import permutation_test
 from midhaul.memory.retraining.schedule import FIRST
 from midhaul.memory.selectors.pool import check_state
+from midhaul.model.display import counted
 
 if TYPE_CHECKING:
     from midhaul.memory.retraining.base import Arrays, RetrainSituation
@@ -64,6 +66,8 @@ class BlockTest:
         n_periods: in a row, for which ``alpha`` is stated.
         n_known: chapters that are remembered.
         most_groups: sessions of a chapter that are remembered, drawn at random.
+        most_bytes: that the sketch of a chapter takes; of larger ones fewer sessions
+            are remembered.
         n_permutations: of a test; two over the level at least.
 
     Raises:
@@ -80,12 +84,15 @@ class BlockTest:
         n_periods: int = 10,
         n_known: int = 8,
         most_groups: int = 256,
+        most_bytes: int = 96_000,
         n_permutations: int = 1199,
     ) -> None:
-        if not 0 < alpha < 1 or min(n_periods, n_known, most_groups) < 1:
+        least = min(n_periods, n_known, most_groups, most_bytes)
+        if not 0 < alpha < 1 or least < 1:
             message = (
-                f"expected alpha within 0 to 1, and 1 or more of periods, chapters and "
-                f"groups, found {alpha}, {n_periods}, {n_known} and {most_groups}"
+                f"expected alpha within 0 to 1, and 1 or more of periods, chapters, "
+                f"groups and bytes, found {alpha}, {n_periods}, {n_known}, "
+                f"{most_groups} and {most_bytes}"
             )
             raise ConfigError(message)
         if n_permutations + 1 < 2 * n_periods / alpha:
@@ -97,13 +104,28 @@ class BlockTest:
         self.level = alpha / n_periods
         self.n_known = n_known
         self.most_groups = most_groups
+        self.most_bytes = most_bytes
         self.n_permutations = n_permutations
         self._chapters: list[Chapter] = []
         self._pending: list[Chapter] = []
         self._version = -1
+        self._n_forgotten = 0
 
     def decide(self, now: RetrainSituation) -> RetrainDecision:
         """Find the chapter that a period belongs to; there is none in an alarm."""
+        found = self._decided(now)
+        n_forgotten, self._n_forgotten = self._n_forgotten, 0
+        why = found.why
+        if n_forgotten:
+            why = f"{why}; {counted(n_forgotten, 'session')} forgotten"
+        return replace(
+            found,
+            why=why,
+            n_groups=len(np.unique(now.new.cluster)),
+            n_forgotten=n_forgotten,
+        )
+
+    def _decided(self, now: RetrainSituation) -> RetrainDecision:
         if not len(now.new):
             return FIRST if now.trained is None else _NOTHING_CAME
         version = now.new.model_version
@@ -116,6 +138,7 @@ class BlockTest:
         if not any(new[kind].n for kind in KINDS):
             message = "neither outputs nor predictions are known of this period"
             raise DataError(message, "the block test compares one or the other")
+        new = self._joined([new], now.rng)
         if now.trained is None:
             self._wait(new, now)
             return FIRST
@@ -149,6 +172,8 @@ class BlockTest:
         """What has alarmed is known from now on; predictions will be others."""
         if self._pending:
             self._chapters += self._pending
+            gone = self._chapters[: -self.n_known]
+            self._n_forgotten += sum(_n_groups(one) for one in gone)
             del self._chapters[: -self.n_known]
         self._pending = []
         self._forget_model()
@@ -157,6 +182,7 @@ class BlockTest:
         """The sketches of all chapters, and of what has alarmed since."""
         found = {
             "version": np.array(self._version),
+            "n_forgotten": np.array(self._n_forgotten),
             "n_chapters": np.array(len(self._chapters)),
             "n_pending": np.array(len(self._pending)),
         }
@@ -168,7 +194,7 @@ class BlockTest:
 
     def restore(self, state: Arrays) -> None:
         """Go on from a state."""
-        head = ("version", "n_chapters", "n_pending")
+        head = ("version", "n_forgotten", "n_chapters", "n_pending")
         check_state({k: v for k, v in state.items() if "/" not in k}, self.name, head)
         n_chapters, n_pending = int(state["n_chapters"]), int(state["n_pending"])
         try:
@@ -186,6 +212,7 @@ class BlockTest:
             raise DataError(message, "restore a state that is whole") from None
         self._chapters, self._pending = read[:n_chapters], read[n_chapters:]
         self._version = int(state["version"])
+        self._n_forgotten = int(state["n_forgotten"])
 
     def _belongs(self, new: Chapter, now: RetrainSituation) -> tuple[float, float, int]:
         """p, distance and number of the chapter; -1 where it belongs to none.
@@ -216,7 +243,7 @@ class BlockTest:
         return [
             permutation_test(
                 chapter[kind],
-                new[kind].thinned(self.most_groups, now.rng),
+                new[kind],
                 now.rng,
                 likes=_likes(kind, now.bins),
                 n_permutations=self.n_permutations,
@@ -230,16 +257,25 @@ class BlockTest:
         self._pending = [self._joined([*self._pending, new], now.rng)]
 
     def _joined(self, parts: list[Chapter], rng: np.random.Generator) -> Chapter:
-        return {
-            kind: GroupCounts.joined([part[kind] for part in parts]).thinned(
-                self.most_groups, rng
-            )
-            for kind in KINDS
-        }
+        """Parts as one chapter, of no more groups and bytes than are remembered."""
+        found = {kind: GroupCounts.joined([p[kind] for p in parts]) for kind in KINDS}
+        n, most = _n_groups(found), self.most_groups
+        while True:
+            found = {kind: one.thinned(most, rng) for kind, one in found.items()}
+            n_bytes = sum(one.n_bytes for one in found.values())
+            if n_bytes <= self.most_bytes:
+                break
+            most = int(_n_groups(found) * self.most_bytes / n_bytes)
+        self._n_forgotten += n - _n_groups(found)
+        return found
 
     def _forget_model(self) -> None:
         for chapter in (*self._chapters, *self._pending):
             chapter.update(dict.fromkeys(_OF_MODEL, NO_GROUPS))
+
+
+def _n_groups(chapter: Chapter) -> int:
+    return max(one.n for one in chapter.values())
 
 
 def sketched(samples: Samples, bins: Bins, *, is_one_model: bool = True) -> Chapter:

@@ -25,7 +25,14 @@ RULES: Registry[Callable[..., RetrainRule]] = Registry(
         "block-test": Entry(
             place=f"{_HERE}.block_test:BlockTest",
             needs=_NUMBA,
-            options=("alpha", "n_periods", "n_known", "most_groups", "n_permutations"),
+            options=(
+                "alpha",
+                "n_periods",
+                "n_known",
+                "most_groups",
+                "most_bytes",
+                "n_permutations",
+            ),
         ),
         "never": f"{_HERE}.schedule:NeverAgain",
         "always": f"{_HERE}.schedule:EveryPeriods",

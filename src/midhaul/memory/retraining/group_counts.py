@@ -1,8 +1,9 @@
 """Group counts: how many samples of each cell every viewing session has; a sketch.
 
 A test of whether a stream has changed must know how sessions differ when nothing has.
-So counts are kept session by session, only those that are not 0. Sketches of several
-gateways are joined by writing one behind the other.
+So counts are kept session by session, only those that are not 0, in whole numbers that
+are just wide enough. Sketches of several gateways are joined by writing one behind the
+other.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from midhaul.model.display import Display, Shown, counted
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from jaxtyping import Float32, Int32, Int64
+    from jaxtyping import Float32, Int64, Integer
 
     Arrays = Mapping[str, np.ndarray]
 
@@ -34,9 +35,9 @@ class GroupCounts(Shown):
     """
 
     n: int
-    group: Int32[np.ndarray, " e"]
-    cell: Int32[np.ndarray, " e"]
-    count: Int32[np.ndarray, " e"]
+    group: Integer[np.ndarray, " e"]
+    cell: Integer[np.ndarray, " e"]
+    count: Integer[np.ndarray, " e"]
 
     @classmethod
     def of(
@@ -49,27 +50,20 @@ class GroupCounts(Shown):
         width = max(n_cells, 1)
         return cls(
             n=len(names),
-            group=(key // width).astype(np.int32),
-            cell=(key % width).astype(np.int32),
-            count=count.astype(np.int32),
+            group=_narrow(key // width),
+            cell=_narrow(key % width),
+            count=_narrow(count),
         )
 
     @classmethod
     def joined(cls, parts: Sequence[GroupCounts]) -> GroupCounts:
         """Those of several, whose groups are others in each."""
         shifts = np.cumsum([0, *(part.n for part in parts)])
-        nothing = np.zeros(0, np.int32)
+        shifted = [p.group + s for p, s in zip(parts, shifts, strict=False)]
+        nothing = np.zeros(0, np.uint8)
         return cls(
             n=int(shifts[-1]),
-            group=np.concatenate(
-                [
-                    nothing,
-                    *(
-                        p.group + np.int32(s)
-                        for p, s in zip(parts, shifts, strict=False)
-                    ),
-                ]
-            ),
+            group=_narrow(np.concatenate([nothing, *shifted])),
             cell=np.concatenate([nothing, *(part.cell for part in parts)]),
             count=np.concatenate([nothing, *(part.count for part in parts)]),
         )
@@ -83,13 +77,13 @@ class GroupCounts(Shown):
         """At most so many of the groups, drawn at random."""
         if self.n <= most:
             return self
-        number = np.full(self.n, -1, np.int32)
+        number = np.full(self.n, -1)
         number[rng.choice(self.n, most, replace=False)] = np.arange(most)
         group = number[self.group]
         stays = group >= 0
         return GroupCounts(
             n=most,
-            group=group[stays],
+            group=_narrow(group[stays]),
             cell=self.cell[stays],
             count=self.count[stays],
         )
@@ -116,9 +110,9 @@ class GroupCounts(Shown):
         """What :meth:`state` gave."""
         return cls(
             n=int(state["n"]),
-            group=np.asarray(state["group"], np.int32),
-            cell=np.asarray(state["cell"], np.int32),
-            count=np.asarray(state["count"], np.int32),
+            group=_narrow(state["group"]),
+            cell=_narrow(state["cell"]),
+            count=_narrow(state["count"]),
         )
 
     def _display(self) -> Display:
@@ -126,6 +120,11 @@ class GroupCounts(Shown):
             text=f"{int(self.count.sum()):,} samples of {counted(self.n, 'group')} in "
             f"{self.n_bytes:,} bytes"
         )
+
+
+def _narrow(numbers: Integer[np.ndarray, " e"]) -> Integer[np.ndarray, " e"]:
+    """The same whole numbers of at least 0, each in as few bytes as the largest."""
+    return numbers.astype(np.min_scalar_type(int(numbers.max(initial=0))))
 
 
 NO_GROUPS = GroupCounts.joined([])

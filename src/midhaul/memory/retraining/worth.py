@@ -18,13 +18,12 @@ rule is told so as if a model had been trained, so that it does not ask at each 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from midhaul.errors import ConfigError, DataError
-from midhaul.memory.retraining.base import RetrainDecision
 from midhaul.memory.samples import Samples, concatenate
 from midhaul.memory.selectors.pool import check_above, check_state
 from midhaul.memory.selectors.score import losses
@@ -33,7 +32,12 @@ if TYPE_CHECKING:
     from jaxtyping import Float64, Int64
 
     from midhaul.memory.predictors.base import Predictor
-    from midhaul.memory.retraining.base import Arrays, RetrainRule, RetrainSituation
+    from midhaul.memory.retraining.base import (
+        Arrays,
+        RetrainDecision,
+        RetrainRule,
+        RetrainSituation,
+    )
     from midhaul.memory.samples import Bins
 
 PARTS = (0.25, 0.5, 1.0)
@@ -139,7 +143,7 @@ class WorthIt:
             if is_last:
                 self._settle()
             why = f"{n_clusters} clusters since the change cannot be split"
-            return RetrainDecision(retrain=False, why=f"{found.why}; {why}")
+            return replace(found, retrain=False, why=f"{found.why}; {why}")
         curve = gain_curve(data, now, self.predictor)
         return self._weighed(found, curve, is_last=is_last)
 
@@ -207,14 +211,7 @@ class WorthIt:
             f"{most:+.4f}), {rises:+.4f} of it by the second half of them, "
             f"{pays:.4f} pays: {verdict}"
         )
-        return RetrainDecision(
-            retrain=retrain,
-            why=why,
-            value=least,
-            threshold=pays,
-            p_value=found.p_value,
-            grown=found.grown,
-        )
+        return replace(found, retrain=retrain, why=why, value=least, threshold=pays)
 
 
 def gain_curve(data: Samples, now: RetrainSituation, predictor: Predictor) -> GainCurve:
