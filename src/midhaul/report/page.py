@@ -23,13 +23,14 @@ import html
 import json
 import re
 from dataclasses import dataclass, field
-from importlib import resources
+from importlib import metadata, resources
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 import jinja2
 import vl_convert
 from markupsafe import Markup, escape
 
+from midhaul.machine.cache import cached_text
 from midhaul.model.display import number
 from midhaul.report.theme import LANGUAGE_VERSION, specification
 
@@ -344,7 +345,12 @@ def write(page: Page, file: Path) -> None:
 @functools.cache
 def _library() -> str:
     """The drawing library as one script that may stand in a page."""
-    text = vl_convert.javascript_bundle(_EXPORT, LANGUAGE_VERSION)
+    script = hashlib.sha256(_EXPORT.encode()).hexdigest()[:8]
+    version = metadata.version("vl-convert-python")
+    text = cached_text(
+        f"vega-{LANGUAGE_VERSION}-{version}-{script}.js",
+        lambda: vl_convert.javascript_bundle(_EXPORT, LANGUAGE_VERSION),
+    )
     return "\n" + text.replace("</script", r"<\/script").replace("<!--", r"<\!--")
 
 

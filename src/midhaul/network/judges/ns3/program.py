@@ -10,6 +10,7 @@ import tempfile
 from pathlib import Path
 
 from midhaul.errors import PrerequisiteError, SimulationError
+from midhaul.machine.cache import cache_folder
 
 SOURCE = Path(__file__).with_name("program.cc")
 HEADER = "ns3/core-module.h"
@@ -55,12 +56,6 @@ def _version() -> str:
     return found
 
 
-def _cache() -> Path:
-    """Where compiled programs are kept."""
-    base = os.environ.get("XDG_CACHE_HOME")
-    return (Path(base) if base else Path.home() / ".cache") / "midhaul" / "ns3"
-
-
 def program() -> Path:
     """The compiled program, made now if it is not there.
 
@@ -70,7 +65,7 @@ def program() -> Path:
     version = _version()
     source = SOURCE.read_bytes()
     name = f"program-{version}-{hashlib.sha256(source).hexdigest()[:12]}"
-    target = _cache() / name
+    target = cache_folder() / "ns3" / name
     if target.is_file():
         return target
     compiler = shutil.which(os.environ.get("CXX", "g++")) or shutil.which("c++")
