@@ -62,9 +62,8 @@ def digest(rows: object) -> str:
     return hashlib.sha256(json.dumps(rows, default=str).encode()).hexdigest()
 
 
-UNSETTLED = (
-    *(f"memory.{verb}" for verb in ("analyse", "compare", "replay")),
-    *(f"network.{verb}" for verb in ("estimate", "train", "validate", "whatif")),
+UNSETTLED = tuple(
+    f"network.{verb}" for verb in ("estimate", "train", "validate", "whatif")
 )
 """Kinds of the making, whose tables may still change; they have no run from before."""
 
