@@ -7,7 +7,7 @@ other rungs on the same flows. Then one workload of three sizes, and with --larg
 fabric of 6,144 hosts.
 
     python benchmarks/whole_network.py [--quick] [--flows N] [--with NAME ...]
-        [--share S] [--jobs N] [--large] [--data DIR]
+        [--share S] [--jobs N] [--no-growth] [--large] [--data DIR]
 """
 
 from __future__ import annotations
@@ -105,6 +105,7 @@ def main() -> int:
     parser.add_argument("--with", nargs="+", dest="rungs", default=list(RUNGS))
     parser.add_argument("--share", type=float, default=WINDOW_SHARE, help="of hybrid")
     parser.add_argument("--jobs", type=int, default=2)
+    parser.add_argument("--no-growth", action="store_true", help="24 fabrics only")
     parser.add_argument("--large", action="store_true", help="6,144 hosts as well")
     parser.add_argument("--data", type=Path, default=DATA, help="folder of data sets")
     options = parser.parse_args()
@@ -125,9 +126,9 @@ def main() -> int:
             found.append(one)
             print(f"{case.name} {one.text}", flush=True)
     is_short = say(found, options.rungs, is_quick=options.quick)
-    growth(
-        options.rungs, options.share, options.data, 1000 if options.quick else 50_000
-    )
+    if not options.no_growth:
+        least = 1000 if options.quick else 50_000
+        growth(options.rungs, options.share, options.data, least)
     if options.large:
         large(options.rungs, options.share, n_flows)
     return int(is_short and not options.quick)

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from midhaul.model import Flows, Topology
+    from midhaul.network.decomposition import HybridSimulator
     from midhaul.network.problem import Routes
     from midhaul.network.simulator import FlowResults, Simulator
 
@@ -109,7 +110,7 @@ def paths_simulator(**told: int) -> Simulator:
     return PathsSimulator(inner=simulator_named("packet"), **told)
 
 
-def hybrid_simulator(**told: Any) -> Simulator:
+def hybrid_simulator(**told: Any) -> HybridSimulator:
     """Windows packet by packet in a fluid."""
     from midhaul.network.decomposition import HybridSimulator  # noqa: PLC0415
 

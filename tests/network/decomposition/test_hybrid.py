@@ -22,14 +22,12 @@ from midhaul.network import (
 )
 from midhaul.network.checks import SimulatorClaims, check_simulator
 from midhaul.network.decomposition import HybridSimulator
-from midhaul.network.decomposition.hybrid import (
-    drawn_windows,
-    most_windows,
-    nearest_donors,
-    time_window,
-)
+from midhaul.network.decomposition.hot_deck import nearest_donors
+from midhaul.network.decomposition.hybrid import most_windows, time_window
+from midhaul.network.decomposition.window_draws import draw_by_turns, drawn_windows
 from midhaul.network.fluid import FluidSimulator
 from midhaul.network.packet.simulator import PacketSimulator
+from midhaul.network.work import work_off
 from midhaul.network.workload import published_sizes
 
 if TYPE_CHECKING:
@@ -205,6 +203,41 @@ def test_slow_windows_are_drawn_more_often() -> None:
     assert times / 2000 == pytest.approx([0.125, 0.125, 0.125, 0.625], abs=0.03)
     assert drawn_windows(slow, 1.0, np.random.default_rng(0))[0] == [0, 1, 2, 3]
     assert drawn_windows(0 * slow, 0.01, np.random.default_rng(0))[0] != []
+
+
+def test_windows_by_turns_are_the_slowest_and_others() -> None:
+    """The first is the slowest; chosen ones stand for themselves, others for more."""
+    draw = draw_by_turns(np.arange(9.0), np.random.default_rng(1))
+    assert sorted(draw.order.tolist()) == list(range(9))
+    assert draw.order[0] == 8
+    assert draw.is_chosen[:6].sum() in {3, 4}
+    for n in range(2, 10):
+        weight = draw.stands_for(np.ones(n, np.bool_))
+        assert (weight[draw.is_chosen[:n]] == 1).all()
+        assert weight.sum() == pytest.approx(9)
+    without = draw.stands_for(np.arange(6) != 1)
+    assert without[1] == 0
+    assert without.sum() == pytest.approx(9)
+
+
+def test_windows_that_are_added_are_as_if_they_had_been_drawn_at_once() -> None:
+    """Also from a state; without a group of windows others tell of its flows."""
+    problem = _fabric(2000)
+    simulator = replace(_hybrid(1, 10), inner=PacketSimulator())
+    few, many = (replace(simulator, n_by_turns=n) for n in (4, 6))
+    at_once = _run(problem, many)
+    simulation = few.begin(problem)
+    work_off(simulation)
+    simulation = few.begin(problem, simulation.state())
+    assert simulation.share_done == 1.0
+    simulation.widen(6)
+    work_off(simulation)
+    found = few.begin(problem, simulation.state()).results()
+    assert np.array_equal(found.fct_ns, at_once.fct_ns)
+    assert simulation.n_windows == 10
+    for slowdown in simulation.left_out(3):
+        is_as_it_was = slowdown == at_once.slowdown
+        assert 0.2 < is_as_it_was[~at_once.is_drawn].mean() < 1
 
 
 @given(st.integers(1, 300), st.integers(0, 2**31), st.floats(0, 1))

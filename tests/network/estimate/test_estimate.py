@@ -37,7 +37,7 @@ from midhaul.network.estimate.sampling import (
 )
 from midhaul.network.estimate.simulator import EstimateSimulator
 from midhaul.network.estimate.tables import CONFIGURATIONS, ESTIMATE_TABLES
-from midhaul.network.estimate.windows import band
+from midhaul.network.estimate.windows import window_verdict, windows_of
 from midhaul.network.slowdown import SIZE_CLASSES, size_class, size_masks
 from midhaul.network.train.learning import with_record
 from midhaul.network.transports import TcpTransport
@@ -306,24 +306,45 @@ def test_windows_of_everything_are_the_packets() -> None:
     assert "packet by packet" in repr(found)
 
 
-def test_intervals_of_windows_shrink_with_their_flows() -> None:
-    """They hold the percentile, and are wider the farther it is in the tail."""
-    few, many = band((0.5, 0.95, 0.99, 0.999), 100), band((0.99,), 10_000)
-    assert (few[:, 0] <= 1).all()
-    assert (few[:, 1] >= 1).all()
-    assert (np.diff(few[:, 1] - few[:, 0]) > 0).all()
-    assert many[0, 1] - many[0, 0] < few[2, 1] - few[2, 0]
+def test_windows_end_when_the_p99_is_told_narrowly() -> None:
+    """The narrower it is to be, the more are simulated; intervals hold the truth."""
+    problem = fabric(6000, load=0.3)
+    truth = midhaul.network.simulate(
+        problem.topology, problem.flows, problem.transports, routes=problem.routes
+    )
+    exact = np.quantile(truth.slowdown, 0.99)
+    n_simulated: list[int] = []
+    for within in (1.0, 0.15, 1e-6):
+        found = windows_of(problem, 0.5, within=within)
+        n_simulated.append(int(found.is_simulated.sum()))
+        half = found.half(found.members("all"), (0.99,))[0]
+        told = np.quantile(found.flows.slowdown, 0.99)
+        assert abs(np.log(told / exact)) <= half
+        assert window_verdict(found).is_valid == (half <= np.log1p(within))
+    assert 0 < n_simulated[0] < n_simulated[1] < n_simulated[2] <= 3000
 
 
-def test_an_estimate_by_windows_is_as_valid_as_these(
+def test_intervals_are_of_the_flows_that_are_asked_for() -> None:
+    """Where all of these are packets there is none."""
+    problem = fabric(4000)
+    found = windows_of(problem, 0.2, within=1.0)
+    assert (found.half(found.is_simulated, (0.5, 0.99)) == 0).all()
+    half = found.half(found.members("all"), (0.5, 0.99, 0.999))
+    assert (np.diff(half) > 0).all()
+    assert found.members("tiny").sum() + found.members("small").sum() > 0
+
+
+def test_an_estimate_by_windows_is_as_valid_as_its_interval_is_narrow(
     tmp_path: Path, corrector: Path
 ) -> None:
-    """With few flows in them it is not; outside of training does not count."""
-    run = perform(tmp_path / "few", corrector, windows=0.3)
+    """Wider than was asked for is not; outside of training does not count."""
+    flows = [{"name": "all", "load": 0.5, "n_flows": 1500}]
+    values = {"windows": 0.3, "flows": flows}
+    run = perform(tmp_path / "few", corrector, **values, within=1e-6)
     assert not run.verdict.is_valid
-    assert any("Windows hold" in reason for reason in run.verdict.reasons)
+    assert any("may be off by" in reason for reason in run.verdict.reasons)
     (made,) = run.read(CONFIGURATIONS).to_pylist()
-    assert 0 < made["n_in_windows"] < 300
+    assert 0 < made["n_in_windows"] < 1500
     assert run.summary.estimate("sampling_error").value > 0
     assert {"Overview", "Trust"} <= {s.title for s in KIND.build_page(run).sections}
     (row,) = run.sql(

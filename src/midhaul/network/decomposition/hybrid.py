@@ -5,20 +5,15 @@ are shared, and nothing of queues, windows and losses; packets tell all of it an
 more than ten times as much. What of the second does the whole need?
 
 1. The fluid is simulated for all flows.
-2. Time is cut into windows in which equally many flows start, and a few are drawn: half
-   of the chance is the same for each, half goes by the slow flows that the fluid has in
-   them (systematic sampling in proportion to size; W. G. Madow: "On the Theory of
-   Systematic Sampling, II", Annals of Mathematical Statistics 20, 1949).
+2. Time is cut into windows in which equally many flows start, and a few are drawn
+   (:mod:`midhaul.network.decomposition.window_draws`).
 3. Each is simulated packet by packet, with the whole network. What the fluid has under
    way when it begins is sent from there on, with what it has left; some flows before it
    and behind it are simulated and not judged.
 4. A flow of a window has its own completion time. Any other one has its fluid slowdown
-   times the ratio of packets to fluid of a flow of a window, its *donor*, which is of
-   the same class of size, of the same way where windows have many of it, and has nearly
-   the same fluid slowdown: one of its neighbours, each as likely as its window was
-   unlikely (a hot deck; R. R. Andridge, R. J. A.
-   Little: "A Review of Hot Deck Imputation for Survey Non-response", International
-   Statistical Review 78, 2010).
+   times the ratio of packets to fluid of a flow of a window, its *donor*, which is one
+   of its neighbours in the fluid, each as likely as its window was unlikely
+   (:mod:`midhaul.network.decomposition.hot_deck`).
 
 Windows hold ten thousand flows or more together, whatever their share is. They have to
 be long beside most flows, and beside what senders remember: the more
@@ -28,21 +23,28 @@ outlasts its window only shorter ones tell.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from midhaul.errors import DataError, require
+from midhaul.network.decomposition.hot_deck import nearest_donors
 from midhaul.network.decomposition.part import inner_of, require_separable, with_inner
+from midhaul.network.decomposition.window_draws import (
+    WindowDraw,
+    draw_by_turns,
+    draw_in_proportion,
+)
 from midhaul.network.problem import Routes, busiest_links, fingerprint, link_table
 from midhaul.network.simulator import UNFINISHED, FlowResults, LinkResults
-from midhaul.network.slowdown import SIZE_CLASSES, size_class
+from midhaul.network.slowdown import size_class
 from midhaul.network.transports import TcpTransport
 from midhaul.network.work import packet_hops
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from jaxtyping import Bool, Float64, Int64
 
     from midhaul.network.problem import NetworkProblem
@@ -55,7 +57,7 @@ N_WINDOWS = 40
 FEWEST_FLOWS = 10_000
 """Of windows together, whatever their share is: of fewer a p99 is mostly chance."""
 
-_VERSION = 1
+_VERSION = 2
 _LEAD, _BEHIND = 0.25, 0.1
 """Of the length of a window: what is simulated before and behind it, not judged."""
 
@@ -64,11 +66,6 @@ _ENDED = 0.9
 
 _TAIL = 0.97
 """The percentile of fluid slowdowns from which a flow counts as slow."""
-
-_NEIGHBOURS = 15
-_FEWEST = 10
-_FEWEST_OF_WAY = 30
-"""Known flows of a way and class from which others of it have donors among these."""
 
 _MOST_SHARE = 1 / 3
 """Of the flows in windows; where more are needed, all is one window."""
@@ -96,6 +93,9 @@ class HybridSimulator:
         n_windows: that time is cut into; of TCP's there may be fewer.
         fewest_flows: that start in windows at least; where these are more than a third
             of all, there is one window of everything.
+        n_by_turns: windows that are drawn by turns at first, whatever the share is, so
+            that :meth:`HybridSimulation.widen` can add to them; 0: they are drawn in
+            proportion.
     """
 
     name = "hybrid"
@@ -105,6 +105,7 @@ class HybridSimulator:
     share: float = WINDOW_SHARE
     n_windows: int = N_WINDOWS
     fewest_flows: int = FEWEST_FLOWS
+    n_by_turns: int = 0
 
     def begin(
         self, problem: NetworkProblem, state: Arrays | None = None
@@ -162,13 +163,20 @@ class HybridSimulation:
         self._fluid = how.fluid.begin(plain)
         self._whole: FlowResults | None = None
         self._windows: list[tuple[int, int]] = []
-        self._chances = np.zeros(0)
+        self._draw = WindowDraw(
+            n_windows=0,
+            order=np.zeros(0, np.int64),
+            chance=np.zeros(0),
+            is_chosen=np.zeros(0, np.bool_),
+        )
+        self._n_wanted = 0
         self._work = np.zeros(0)
         self._next = 0
         self._window: TimeWindow | None = None
         self._simulation: Simulation | None = None
         self._fct_ns = np.full(n, UNFINISHED, np.int64)
-        self._stands_for = np.zeros(n)
+        self._place = np.full(n, -1, np.int64)
+        self._ways: Int64[np.ndarray, " n"] | None = None
         self._counts = np.zeros((2, n), np.int64)
         self._columns = np.zeros((len(_COUNTED) + 2, m), np.int64)
         self._n_events = 0
@@ -178,11 +186,11 @@ class HybridSimulation:
         """Share of the work that is done, about."""
         if self._whole is None:
             return _FLUID_WORK * self._fluid.share_done
-        if self._next >= len(self._windows):
+        if self._next >= self._n_wanted:
             return 1.0
         begun = self._simulation.share_done if self._simulation is not None else 0.0
         done = self._work[: self._next].sum() + begun * self._work[self._next]
-        share = float(done / max(self._work.sum(), 1))
+        share = float(done / max(self._work[: self._n_wanted].sum(), 1))
         return _FLUID_WORK + (1 - _FLUID_WORK) * share
 
     def advance(self, n_events: int) -> bool:
@@ -191,12 +199,21 @@ class HybridSimulation:
             if not self._fluid.advance(n_events):
                 return False
             self._choose(self._fluid.results())
-            return not self._windows
+            return not self._n_wanted
         for _ in range(-(-n_events // _QUANTUM)):
-            if self._next >= len(self._windows):
+            if self._next >= self._n_wanted:
                 break
             self._step()
-        return self._next >= len(self._windows)
+        return self._next >= self._n_wanted
+
+    @property
+    def n_windows(self) -> int:
+        """That can be simulated, with those that are."""
+        return len(self._windows)
+
+    def widen(self, n: int) -> None:
+        """Simulate so many windows in all, as far as there are; never fewer."""
+        self._n_wanted = max(self._n_wanted, min(n, len(self._windows)))
 
     def _choose(self, whole: FlowResults) -> None:
         """Draw the windows, now that the fluid is known."""
@@ -214,13 +231,18 @@ class HybridSimulation:
         slow = whole.slowdown[order] > np.quantile(whole.slowdown, _TAIL)
         rng = np.random.default_rng([problem.seed, 74])
         n_slow = np.add.reduceat(slow, edges[:-1]) / np.diff(edges)
-        chosen, self._chances = drawn_windows(n_slow, share, rng)
+        if how.n_by_turns:
+            self._draw = draw_by_turns(n_slow, rng)
+        else:
+            self._draw = draw_in_proportion(n_slow, share, rng)
+        chosen = self._draw.order.tolist()
         starts = problem.flows.start_ns[order]
         self._windows = [
             (int(starts[edges[w]]), int(starts[edges[w + 1] - 1])) for w in chosen
         ]
         hops = packet_hops(problem)[order]
         self._work = np.array([hops[edges[w] : edges[w + 1]].sum() for w in chosen])
+        self.widen(how.n_by_turns or len(chosen))
 
     def _step(self) -> None:
         """Work through a quantum of the present window."""
@@ -241,7 +263,7 @@ class HybridSimulation:
         """Keep what became of a window's flows, and what links did meanwhile."""
         own = window.flow[window.is_judged]
         self._fct_ns[own] = found.fct_ns[window.is_judged]
-        self._stands_for[own] = 1 / self._chances[self._next]
+        self._place[own] = self._next
         self._counts[0, own] = found.n_retransmitted[window.is_judged]
         self._counts[1, own] = found.n_marked[window.is_judged]
         for place, name in enumerate(_COUNTED):
@@ -257,11 +279,12 @@ class HybridSimulation:
         """
         found = {
             "fct_ns": self._fct_ns.copy(),
-            "stands_for": self._stands_for.copy(),
+            "place": self._place.copy(),
             "counts": self._counts.copy(),
             "columns": self._columns.copy(),
             "numbers": np.array(
-                [self._whole is not None, self._next, self._n_events], np.int64
+                [self._whole is not None, self._next, self._n_wanted, self._n_events],
+                np.int64,
             ),
             "problem": self._identity(),
         }
@@ -272,9 +295,9 @@ class HybridSimulation:
         if not np.array_equal(state.get("problem", np.zeros(0)), self._identity()):
             message = "the state is of another problem, or of another version of hybrid"
             raise DataError(message, "simulate from the start")
-        has_fluid, self._next, self._n_events = state["numbers"].tolist()
+        has_fluid, self._next, n_wanted, self._n_events = state["numbers"].tolist()
         self._fct_ns[...] = state["fct_ns"]
-        self._stands_for[...] = state["stands_for"]
+        self._place[...] = state["place"]
         self._counts[...] = state["counts"]
         self._columns[...] = state["columns"]
         if not has_fluid:
@@ -282,6 +305,7 @@ class HybridSimulation:
         while not self._fluid.advance(1 << 40):
             pass
         self._choose(self._fluid.results())
+        self.widen(n_wanted)
         inner = inner_of(state)
         if inner and self._whole is not None:
             begin_ns, end_ns = self._windows[self._next]
@@ -294,24 +318,8 @@ class HybridSimulation:
         start_ns, fct_ns = problem.flows.start_ns, self._fct_ns.copy()
         whole = self._whole or self._fluid.results()
         ideal_ns, donor = whole.ideal_fct_ns, np.arange(len(fct_ns))
-        if self._whole is not None and self._next >= len(self._windows):
-            from midhaul.network.fluid.arrivals import group_routes  # noqa: PLC0415
-
-            rng = np.random.default_rng([problem.seed, 75])
-            routes = problem.routes
-            none = np.zeros(len(fct_ns), np.int32)
-            is_known = fct_ns != UNFINISHED
-            donor = nearest_donors(
-                size_class(problem.flows.size_bytes),
-                group_routes(routes.offsets, routes.links, none)[0],
-                whole.slowdown,
-                self._stands_for,
-                rng,
-            )
-            ratio = fct_ns[donor] / np.maximum(whole.fct_ns[donor], 1)
-            drawn_ns = np.ceil(whole.fct_ns * np.where(is_known[donor], ratio, 1.0))
-            drawn_ns = np.maximum(drawn_ns.astype(np.int64), ideal_ns)
-            fct_ns = np.where(is_known, fct_ns, drawn_ns)
+        if self._whole is not None and self._next >= self._n_wanted:
+            fct_ns, donor = self._told(np.ones(self._next, np.bool_))
         end_ns = int((start_ns + fct_ns)[fct_ns >= 0].max(initial=0))
         if until_ns is not None:
             fct_ns = np.where(start_ns + fct_ns > until_ns, UNFINISHED, fct_ns)
@@ -331,6 +339,38 @@ class HybridSimulation:
             problem=problem,
             drawn_from=donor,
         )
+
+    def left_out(self, n_groups: int) -> Iterator[Float64[np.ndarray, " n"]]:
+        """Slowdowns of all flows without each of some groups of the windows."""
+        assert self._whole is not None  # noqa: S101  there are windows
+        for group in range(n_groups):
+            fct_ns, _ = self._told(np.arange(self._next) % n_groups != group)
+            yield fct_ns / np.maximum(self._whole.ideal_fct_ns, 1)
+
+    def _told(
+        self, is_kept: Bool[np.ndarray, " m"]
+    ) -> tuple[Int64[np.ndarray, " n"], Int64[np.ndarray, " n"]]:
+        """Completion times of all flows by the windows that are kept, and donors."""
+        from midhaul.network.fluid.arrivals import group_routes  # noqa: PLC0415
+
+        problem, whole = self._problem, self._whole
+        assert whole is not None  # noqa: S101  there are windows
+        stands_for = np.append(self._draw.stands_for(is_kept), 0.0)[self._place]
+        if self._ways is None:
+            routes, none = problem.routes, np.zeros(len(self._place), np.int32)
+            self._ways = group_routes(routes.offsets, routes.links, none)[0]
+        donor = nearest_donors(
+            size_class(problem.flows.size_bytes),
+            self._ways,
+            whole.slowdown,
+            stands_for,
+            np.random.default_rng([problem.seed, 75]),
+        )
+        is_known = stands_for > 0
+        ratio = self._fct_ns[donor] / np.maximum(whole.fct_ns[donor], 1)
+        drawn_ns = np.ceil(whole.fct_ns * np.where(is_known[donor], ratio, 1.0))
+        drawn_ns = np.maximum(drawn_ns.astype(np.int64), whole.ideal_fct_ns)
+        return np.where(is_known, self._fct_ns, drawn_ns), donor
 
     def _links(self) -> LinkResults:
         """Bytes of all flows; what windows count, in proportion to their bytes."""
@@ -362,7 +402,7 @@ class HybridSimulation:
     def _identity(self) -> np.ndarray:
         how = self._how
         said = f"hybrid {_VERSION} {how.share} {how.n_windows} {how.fewest_flows} "
-        said += f"{how.inner.name} "
+        said += f"{how.n_by_turns} {how.inner.name} "
         said += f"{how.fluid.name} "
         return np.frombuffer(
             said.encode() + fingerprint(self._problem), np.uint8
@@ -377,24 +417,6 @@ def most_windows(problem: NetworkProblem) -> int:
     start_ns = problem.flows.start_ns
     span_s = float(start_ns.max() - start_ns.min()) / 1e9
     return max(1, int(span_s / (_TIMEOUTS * max(timeouts_s, default=1e-12))))
-
-
-def drawn_windows(
-    slow: Float64[np.ndarray, " w"], share: float, rng: np.random.Generator
-) -> tuple[list[int], Float64[np.ndarray, " c"]]:
-    """Which windows are simulated, given how many flows are slow, and their chances."""
-    n = len(slow)
-    if share >= 1:
-        return list(range(n)), np.ones(n)
-    chance = np.full(n, 1 / n)
-    if slow.sum() > 0:
-        chance = (chance + slow / slow.sum()) / 2
-    order = rng.permutation(n)
-    n_drawn = max(1, math.ceil(share * n - 1e-9))
-    points = (rng.random() + np.arange(n_drawn)) / n_drawn
-    at = np.searchsorted(np.cumsum(chance[order]), points, side="right")
-    chosen = np.unique(order[np.minimum(at, n - 1)])
-    return chosen.tolist(), np.minimum(n_drawn * chance[chosen], 1.0)
 
 
 def time_window(
@@ -451,68 +473,3 @@ def time_window(
             flow
         ],
     )
-
-
-def nearest_donors(
-    classes: Int64[np.ndarray, " n"],
-    ways: Int64[np.ndarray, " n"],
-    fluid: Float64[np.ndarray, " n"],
-    stands_for: Float64[np.ndarray, " n"],
-    rng: np.random.Generator,
-) -> Int64[np.ndarray, " n"]:
-    """A flow that is known for each that is not: of its class, nearly as slow in fluid.
-
-    Args:
-        classes: of size.
-        ways: the way of each; of many flows of one way and class their own tell.
-        fluid: slowdowns of all flows.
-        stands_for: how many flows each that is known stands for, which is how likely
-            it is among its neighbours; 0: it is not known.
-        rng: draws among neighbours.
-
-    Returns:
-        Indices of flows. A class with few of them takes the nearest one that has more;
-        where nothing is known every flow has itself.
-    """
-    found, is_known = np.arange(len(classes)), stands_for > 0
-    is_left = ~is_known
-    key = ways.astype(np.int64) * len(SIZE_CLASSES) + classes
-    order = np.argsort(key, kind="stable")
-    able = np.flatnonzero(np.bincount(key[is_known]) >= _FEWEST_OF_WAY)
-    edges = np.searchsorted(key[order], np.stack([able, able + 1]))
-    for first, last in edges.T.tolist():
-        alike = order[first:last]
-        mine, pool = alike[~is_known[alike]], alike[is_known[alike]]
-        found[mine] = _neighbours(pool, mine, fluid, stands_for, rng)
-        is_left[mine] = False
-    pools = [
-        np.flatnonzero(is_known & (classes == c)) for c in range(len(SIZE_CLASSES))
-    ]
-    most = max(map(len, pools))
-    able = [c for c, pool in enumerate(pools) if len(pool) >= min(_FEWEST, most)]
-    for c in range(len(SIZE_CLASSES)):
-        mine = np.flatnonzero(is_left & (classes == c))
-        if len(mine) and most:
-            pool = pools[min(able, key=lambda other: (abs(other - c), other))]
-            found[mine] = _neighbours(pool, mine, fluid, stands_for, rng)
-    return found
-
-
-def _neighbours(
-    pool: Int64[np.ndarray, " p"],
-    mine: Int64[np.ndarray, " k"],
-    fluid: Float64[np.ndarray, " n"],
-    stands_for: Float64[np.ndarray, " n"],
-    rng: np.random.Generator,
-) -> Int64[np.ndarray, " k"]:
-    """One of a pool for each, nearly as slow in the fluid."""
-    pool = pool[np.argsort(fluid[pool], kind="stable")]
-    low = np.searchsorted(fluid[pool], fluid[mine], side="left")
-    high = np.searchsorted(fluid[pool], fluid[mine], side="right")
-    # Of those that are just as slow any, and some to both sides.
-    low = np.maximum(low - _NEIGHBOURS, 0)
-    high = np.minimum(high + _NEIGHBOURS, len(pool))
-    reached = np.concatenate([[0.0], np.cumsum(stands_for[pool])])
-    at = reached[low] + rng.random(len(mine)) * (reached[high] - reached[low])
-    place = np.searchsorted(reached, at, side="right") - 1
-    return pool[np.clip(place, low, high - 1)]

@@ -25,10 +25,17 @@ class NetworkEstimateConfig(ScenarioConfig):
     )
     windows: float = setting(
         0.0,
-        "Share of all flows that start in windows of time which are simulated packet "
-        "by packet: percentiles are by these then, and the corrector tells only of "
-        "links to blame and of headroom; 0: all is by the corrector.",
+        "Share of all flows that may start in windows of time which are simulated "
+        "packet by packet: percentiles are by these then, and the corrector tells only "
+        "of links to blame and of headroom; 0: all is by the corrector.",
         ge=0,
+        le=1,
+    )
+    within: float = setting(
+        0.1,
+        "How far the ends of the 90 % interval of the p99 may lie from it, as a share: "
+        "when they do not any more no further window is simulated (windows).",
+        gt=0,
         le=1,
     )
     n_blamed: int = setting(

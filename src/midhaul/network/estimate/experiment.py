@@ -22,8 +22,6 @@ from midhaul.network.estimate.pooling import (
 )
 from midhaul.network.estimate.sampling import draw_paths, look_at
 from midhaul.network.estimate.windows import (
-    class_band,
-    is_simulated,
     window_tallies,
     window_verdict,
     windows_of,
@@ -47,8 +45,8 @@ if TYPE_CHECKING:
     from midhaul.network.estimate.blame import Headroom
     from midhaul.network.estimate.config import NetworkEstimateConfig
     from midhaul.network.estimate.sampling import Apply, LookedAt
+    from midhaul.network.estimate.windows import WindowedFlows
     from midhaul.network.problem import NetworkProblem
-    from midhaul.network.simulator import FlowResults
     from midhaul.runs.progress import Progress, Task
     from midhaul.runs.run import Run
 
@@ -77,7 +75,8 @@ def estimate(config: NetworkEstimateConfig, run: Run, progress: Progress) -> Non
     found = pool_paths(problem, sampled, looked, correction, corrector, rng)
     if config.windows:
         with progress.task("windows", total=1) as task:
-            found = with_windows(found, windows_of(problem, config.windows))
+            windows = windows_of(problem, config.windows, within=config.within)
+            found = with_windows(found, windows)
             task.advance()
     took_s = time.monotonic() - begin_s
     run.write(
@@ -92,7 +91,7 @@ def estimate(config: NetworkEstimateConfig, run: Run, progress: Progress) -> Non
                 "n_draws": found.n_draws,
                 "n_in_windows": 0
                 if found.windows is None
-                else int(is_simulated(found.windows).sum()),
+                else int(found.windows.is_simulated.sum()),
             }
         ],
         part=0,
@@ -203,19 +202,20 @@ def _curve_rows(
     return rows
 
 
-def _window_curve(flows: FlowResults, name: str) -> list[dict[str, object]]:
+def _window_curve(windows: WindowedFlows, name: str) -> list[dict[str, object]]:
     """The distribution of a class by windows."""
-    mine, factors = class_band(flows, name, LEVELS.tolist())
-    told = np.quantile(flows.slowdown[mine], LEVELS, method="higher")
+    mine = windows.members(name)
+    factors = np.exp(windows.half(mine, LEVELS.tolist()))
+    told = np.quantile(windows.flows.slowdown[mine], LEVELS, method="higher")
     return [
         {
             "size_class": name,
             "share": float(share),
             "slowdown": float(value),
-            "low": float(max(value * low, 1.0)),
-            "high": float(value * high),
+            "low": float(max(value / factor, 1.0)),
+            "high": float(value * factor),
         }
-        for share, value, (low, high) in zip(LEVELS, told, factors, strict=True)
+        for share, value, factor in zip(LEVELS, told, factors, strict=True)
     ]
 
 

@@ -22,12 +22,7 @@ from midhaul.model.estimate import Estimate
 from midhaul.network.corrector.base import Correction, Corrector, pooled
 from midhaul.network.decomposition.pooling import N_PATHS
 from midhaul.network.estimate.sampling import draw_paths, look_at
-from midhaul.network.estimate.windows import (
-    by_windows,
-    class_band,
-    is_simulated,
-    windows_of,
-)
+from midhaul.network.estimate.windows import by_windows, windows_of
 from midhaul.network.slowdown import SIZE_CLASSES, WORDS, size_class
 
 if TYPE_CHECKING:
@@ -37,8 +32,8 @@ if TYPE_CHECKING:
 
     from midhaul.model import Flows, Topology
     from midhaul.network.estimate.sampling import Apply, LookedAt, SampledPaths
+    from midhaul.network.estimate.windows import WindowedFlows
     from midhaul.network.problem import NetworkProblem, Routes
-    from midhaul.network.simulator import FlowResults
     from midhaul.network.transports import Transport
 
 SHARES = (0.5, 0.95, 0.99, 0.999)
@@ -86,7 +81,7 @@ class NetworkEstimate(Shown):
     sampled: SampledPaths
     correction: Correction
     record: dict[str, Any] = field(default_factory=dict[str, Any])
-    windows: FlowResults | None = None
+    windows: WindowedFlows | None = None
 
     @property
     def p99(self) -> Estimate:
@@ -118,7 +113,7 @@ class NetworkEstimate(Shown):
             rows.append((WORDS[name], self.n_flows[name], *told))
         text = f"slowdowns by {counted(self.n_paths, 'path')}"
         if self.windows is not None:
-            n = int(is_simulated(self.windows).sum())
+            n = int(self.windows.is_simulated.sum())
             text = f"slowdowns by windows with {counted(n, 'flow')} packet by packet"
         elif share := self.outside.get("", 0.0):
             text += f"; {share:.0%} of the draws are outside of what training has seen"
@@ -191,26 +186,26 @@ def pool_paths(
     )
 
 
-def with_windows(found: NetworkEstimate, flows: FlowResults) -> NetworkEstimate:
+def with_windows(found: NetworkEstimate, windows: WindowedFlows) -> NetworkEstimate:
     """The same estimate with percentiles by windows of packets.
 
     Args:
         found: by paths and a corrector.
-        flows: what :func:`~midhaul.network.estimate.windows.windows_of` gave of the
+        windows: what :func:`~midhaul.network.estimate.windows.windows_of` gave of the
             same network.
 
     Returns:
-        The estimate, with intervals of what windows are off by.
+        The estimate, with intervals of what other windows might say.
     """
-    slowdown, fct_s = by_windows(flows, found.classes, found.shares)
-    _, factors = class_band(flows, "all", found.shares)
+    slowdown, fct_s = by_windows(windows, found.classes, found.shares)
+    half = windows.half(windows.members("all"), found.shares)
     return replace(
         found,
         slowdown=slowdown,
         fct_s=fct_s,
-        sampling=tuple(((factors[:, 1] - factors[:, 0]) / 2).tolist()),
+        sampling=tuple(np.expm1(half).tolist()),
         model=(0.0,) * len(found.shares),
-        windows=flows,
+        windows=windows,
     )
 
 
@@ -336,6 +331,7 @@ def estimate(  # noqa: PLR0913  most of it has a default
     corrector: Corrector | None = None,
     prefix: float = 0.0,
     windows: float = 0.0,
+    within: float = 0.1,
     switch_buffer_bytes: int = 0,
     apply: Apply = map,
 ) -> NetworkEstimate:
@@ -353,8 +349,11 @@ def estimate(  # noqa: PLR0913  most of it has a default
         corrector: tells what packets would say; the one that is shipped by default.
         prefix: share of the flows of a path that are simulated packet by packet to tell
             the corrector; 0: none.
-        windows: share of all flows that start in windows of time which are simulated
-            packet by packet; percentiles are by these then. 0: by the corrector.
+        windows: share of all flows that may start in windows of time which are
+            simulated packet by packet; percentiles are by these then. 0: by the
+            corrector.
+        within: how far the ends of the interval of the p99 may lie from it, as a share,
+            so that no more windows are simulated.
         switch_buffer_bytes: memory of each switch, as in a network problem.
         apply: does a function on each of several chunks of paths; in other processes,
             say.
@@ -378,6 +377,7 @@ def estimate(  # noqa: PLR0913  most of it has a default
         corrector=corrector,
         prefix=prefix,
         windows=windows,
+        within=within,
         apply=apply,
     )
 
@@ -389,6 +389,7 @@ def estimate_problem(
     corrector: Corrector | None = None,
     prefix: float = 0.0,
     windows: float = 0.0,
+    within: float = 0.1,
     apply: Apply = map,
 ) -> NetworkEstimate:
     """The same of a network problem; its seed draws the paths."""
@@ -404,4 +405,6 @@ def estimate_problem(
     looked = look_at(problem, sampled.paths, prefix=prefix, apply=apply)
     correction = corrector.predict([one.features for one in looked])
     found = pool_paths(problem, sampled, looked, correction, corrector, rng)
-    return with_windows(found, windows_of(problem, windows)) if windows else found
+    if not windows:
+        return found
+    return with_windows(found, windows_of(problem, windows, within=within))
