@@ -33,6 +33,8 @@ GOOD: tuple[bytes, ...] = (
     b"<annotation><size><width>8</width><height>8</height><depth>3</depth></size>"
     b"<object><name>a</name><difficult>0</difficult><bndbox><xmin>1</xmin>"
     b"<ymin>1</ymin><xmax>3</xmax><ymax>3</ymax></bndbox></object></annotation>",
+    b'{"id2label": {"0": "a", "1": "b"}, "model_type": "detr", "size": {"height": 8, '
+    b'"width": 8}, "image_mean": [0.5, 0.5, 0.5], "image_std": [0.5, 0.5, 0.5]}',
     b"0.5\n1.0\n2.5\n",
     b"1000\n1001\n1010\n",
     b'{"rates_bps": {"a/b": 1e6, "a/#": 2e5}}',

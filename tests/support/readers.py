@@ -47,6 +47,8 @@ from midhaul.traces import read_mahimahi
 from midhaul.vision.data.names import names_from_file
 from midhaul.vision.data.opening import open_dataset
 from midhaul.vision.detectors.card import read_card
+from midhaul.vision.detectors.recognition.facts import ModelFacts
+from midhaul.vision.detectors.recognition.said import what_is_said
 from midhaul.vision.detectors.recorded import read_recording
 from midhaul.vision.images.codecs import decode, size
 from midhaul.wire.message import unpack_answer, unpack_request
@@ -138,6 +140,24 @@ def put(file: Path, target: Path) -> None:
     target.symlink_to(file.resolve())
 
 
+def beside_a_model(file: Path) -> None:
+    """What lies beside a model and says how it is fed."""
+    folder = file.parent / "model"
+    folder.mkdir(exist_ok=True)
+    for name in ("config.json", "preprocessor_config.json", "metadata.yaml"):
+        put(file, folder / name)
+    texts = {"names": file.read_bytes()[:10_000].decode("utf-8", "replace")}
+    nothing = ModelFacts(
+        file=folder / "model.onnx",
+        kind="onnx",
+        inputs=(),
+        outputs=(),
+        metadata=texts,
+        run=lambda _: [],
+    )
+    what_is_said(nothing)
+
+
 def puffer_streams(file: Path, *, n_periods: tuple[int, int]) -> None:
     """Two days of send gaps."""
     folder = file.parent / "streams"
@@ -161,6 +181,7 @@ READERS: dict[str, Callable[[Path], object]] = {
     "experiment": experiment,
     "manifest": partial(run_folder, name="manifest.json"),
     "card": read_card,
+    "metadata of a model": beside_a_model,
     "coco": coco,
     "yolo labels": partial(yolo, suffix=".txt", is_names=False),
     "yolo names": partial(yolo, suffix=".yaml", is_names=True),

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from midhaul.vision.detectors.detector import Detector, load_detector
+from midhaul.vision.detectors.detector import Detector, assumptions, load_detector
 from midhaul.vision.judge.accuracy import Judgement, judge
 from midhaul.vision.judge.doubts import answer_tallies, limit_tallies, name_tallies
 
@@ -53,10 +53,10 @@ def evaluate(
         detector = load_detector(detector, threads=threads)
     if isinstance(detector, Mapping | Sequence):
         judged = judge(detector, dataset, rules, names)
-        name, known = "the detector", None
+        name, known, assumed = "the detector", None, ()
     else:
         judged = judge(answer(detector, dataset, advance), dataset, rules)
-        name, known = detector.name, detector.names
+        name, known, assumed = detector.name, detector.names, assumptions(detector)
     said = sorted({judged.names[n] for a in judged.answers for n in a.labels.tolist()})
     boxes = [truth.labels[~truth.is_crowd] for truth in judged.truths]
     shown = {judged.names[n] for labels in boxes for n in labels.tolist()}
@@ -71,7 +71,7 @@ def evaluate(
         *limit_tallies(judged.truths, judged.rules.max_detections, {}),
         *answer_tallies(judged, name),
     )
-    return replace(judged, tallies=(*dataset.tallies, *doubts))
+    return replace(judged, tallies=(*dataset.tallies, *assumed, *doubts))
 
 
 def answer(

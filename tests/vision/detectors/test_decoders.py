@@ -196,4 +196,12 @@ def test_a_number_without_a_label_is_refused() -> None:
 
 def test_every_family_is_tested_here() -> None:
     """A new decoder needs a test of its own."""
-    assert set(FAMILIES) == {"boxes", "fastestdet", "gfl", "yolo-fastestv2", "yolox"}
+    assert set(FAMILIES) == {
+        "boxes",
+        "dense",
+        "fastestdet",
+        "gfl",
+        "rows",
+        "yolo-fastestv2",
+        "yolox",
+    }

@@ -94,6 +94,7 @@ def tally_fit(
             )
         )
         for one in said:
+            run.tally(*one.tallies)
             if one.max_detections is not None:
                 limits[detector] = min(
                     one.max_detections, limits.get(detector, one.max_detections)

@@ -7,14 +7,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from midhaul.errors import ConfigError, choice_hint
-from midhaul.vision.detectors.card import read_card, stated_by, with_options
+from midhaul.vision.detectors.card import read_card, with_options
+from midhaul.vision.detectors.detector import Stated
 from midhaul.vision.detectors.onnx import OnnxDetector
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from midhaul.vision.detectors.card import Card
-    from midhaul.vision.detectors.detector import Stated
 
 _WEIGHTS = Path(str(resources.files("midhaul.vision"))) / "weights"
 
@@ -34,7 +34,8 @@ def stated(location: str, options: Mapping[str, str]) -> Stated:
 
     ConfigError if there is none of this name.
     """
-    return stated_by(_card(location, options))
+    card = _card(location, options)
+    return Stated(names=card.names, max_detections=card.max_detections)
 
 
 def load(
@@ -46,7 +47,8 @@ def load(
     """
     del seed
     card = _card(location, options)
-    return OnnxDetector(_WEIGHTS / f"{location}.onnx", card, threads=threads)
+    file = _WEIGHTS / f"{location}.onnx"
+    return OnnxDetector(file, card, threads=threads)
 
 
 def _card(name: str, options: Mapping[str, str]) -> Card:

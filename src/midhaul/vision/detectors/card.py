@@ -20,7 +20,6 @@ from pydantic import ConfigDict, Field, TypeAdapter, ValidationError, with_confi
 
 from midhaul import documents
 from midhaul.errors import ConfigError, DataError, choice_hint
-from midhaul.vision.detectors.detector import Stated, model_file
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -51,7 +50,12 @@ def coco91() -> tuple[str, ...]:
     return tuple("" if number in _UNUSED else next(names) for number in range(1, 91))
 
 
-Decoder = Literal["boxes", "fastestdet", "gfl", "yolo-fastestv2", "yolox"]
+Decoder = Literal[
+    "boxes", "dense", "fastestdet", "gfl", "rows", "yolo-fastestv2", "yolox"
+]
+Column = Literal[
+    "", "image", "label", "score", "x1", "y1", "x2", "y2", "cx", "cy", "w", "h"
+]
 _Colours = tuple[float, float, float]
 _Text = Annotated[str, Field(min_length=1)]
 
@@ -64,22 +68,33 @@ class Card:
     Attributes:
         name: what tables and charts call the detector.
         file: name of the model's file.
-        input_width: px; 0 when ``fit`` is ``as-is``.
-        input_height: px; 0 when ``fit`` is ``as-is``.
+        input_width: px; 0 when ``fit`` is ``as-is``; the longer side's most with
+            ``aspect``.
+        input_height: px; 0 when ``fit`` is ``as-is``; the shorter side with ``aspect``.
         layout: order of the input's axes; ``chw`` has no batch axis.
-        colour: order of the channels.
-        dtype: type of the input.
+        batch: images that the input holds; one is used, the others are zero.
+        other_inputs: what the model's other inputs are given: ones, or the size of the
+            input in px.
+        colour: order of the channels, or one channel of ``gray``.
+        dtype: type of the input; whole numbers are rounded and cut to its range.
         mean: taken off each channel, on 0..255, in the order of ``colour``.
         std: divides each channel after that.
-        fit: ``stretch`` changes the aspect, ``letterbox`` pads, ``as-is`` leaves it.
+        fit: ``stretch`` changes the aspect, ``letterbox`` pads, ``aspect`` keeps it
+            and has an input of any shape, ``as-is`` does not resize.
         letterbox_anchor: where in the letterbox the image lies.
         pad_value: of the letterbox's bars, 0..255.
         interpolation: of the resize.
         decoder: how outputs become boxes.
         outputs: names of the outputs in the order that the decoder takes; empty for
             the model's own order.
-        box_order: ``boxes`` only: order of the four numbers of a box.
-        box_unit: ``boxes`` only: px of the input, or fractions of it.
+        box_order: ``boxes`` and ``dense``: order of the four numbers of a box.
+        box_unit: ``boxes``, ``dense`` and ``rows``: px of the input, or fractions.
+        scores: ``dense`` only: chances as they are, or what makes chances of them.
+        objectness: ``dense`` only: whether a number between box and classes scales
+            all of them.
+        extra_values: ``dense`` only: numbers behind the classes that are not read.
+        columns: ``rows`` only: what each number of a row is; empty for what is not
+            read.
         strides: px per cell of each output grid.
         anchors: widths and heights in px, per stride; anchor-based decoders only.
         score_threshold: detections below are dropped before anything else.
@@ -100,18 +115,26 @@ class Card:
     input_width: Annotated[int, Field(ge=0, le=8192)]
     input_height: Annotated[int, Field(ge=0, le=8192)]
     layout: Literal["nchw", "nhwc", "chw"] = "nchw"
-    colour: Literal["rgb", "bgr"]
-    dtype: Literal["float32", "uint8"] = "float32"
+    batch: Annotated[int, Field(ge=1, le=1024)] = 1
+    other_inputs: dict[str, Literal["ones", "width-height", "height-width"]] = field(
+        default_factory=dict[str, Literal["ones", "width-height", "height-width"]]
+    )
+    colour: Literal["rgb", "bgr", "gray"]
+    dtype: Literal["float32", "float16", "uint8", "int8"] = "float32"
     mean: _Colours = (0.0, 0.0, 0.0)
     std: Annotated[_Colours, Field()] = (1.0, 1.0, 1.0)
-    fit: Literal["stretch", "letterbox", "as-is"] = "stretch"
+    fit: Literal["stretch", "letterbox", "aspect", "as-is"] = "stretch"
     letterbox_anchor: Literal["centre", "top-left"] = "centre"
     pad_value: Annotated[int, Field(ge=0, le=255)] = 0
     interpolation: Literal["nearest", "linear", "cubic", "area"] = "linear"
     decoder: Decoder
     outputs: tuple[str, ...] = ()
-    box_order: Literal["xyxy", "yxyx"] = "xyxy"
+    box_order: Literal["xyxy", "yxyx", "xywh", "cxcywh"] = "xyxy"
     box_unit: Literal["px", "fraction"] = "px"
+    scores: Literal["chances", "logits", "softmax"] = "chances"
+    objectness: bool = False
+    extra_values: Annotated[int, Field(ge=0)] = 0
+    columns: tuple[Column, ...] = ()
     strides: tuple[Annotated[int, Field(gt=0)], ...] = ()
     anchors: tuple[tuple[float, ...], ...] = ()
     score_threshold: Annotated[float, Field(ge=0, lt=1)] = 0.005
@@ -143,15 +166,19 @@ def read_card(file: Path | Traversable) -> Card:
 
     DataError if it is missing, no TOML, or does not fit; every mistake is named.
     """
+    return parse_card(card_values(file), where=str(file))
+
+
+def card_values(file: Path | Traversable) -> dict[str, Any]:
+    """The keys of a card, not checked; DataError if it is missing or no TOML."""
     try:
-        values = documents.parse_toml(file.read_text(encoding="utf-8"))
+        return documents.parse_toml(file.read_text(encoding="utf-8"))
     except OSError as error:
         message = f"model card {file} cannot be read: {error.strerror or error}"
         raise DataError(message, "name another one with ?card=FILE") from error
     except ValueError as error:
         message = f"model card {file} is not valid TOML: {error}"
         raise DataError(message, "see docs/explanation/detectors.md") from error
-    return parse_card(values, where=str(file))
 
 
 def parse_card(values: Mapping[str, Any], *, where: str) -> Card:
@@ -210,23 +237,6 @@ def with_options(card: Card, options: Mapping[str, str]) -> Card:
     return replace(card, max_detections=int(text))
 
 
-def card_at(
-    location: str, options: Mapping[str, str], *, kind: str
-) -> tuple[Path, Card]:
-    """The file of a model at a path, and its card, which ``card`` may name.
-
-    ConfigError if the path is not that of the kind; DataError if the model or the card
-    is missing or wrong.
-    """
-    file = model_file(location, kind=kind)
-    return file, with_options(find_card(file, options.get("card")), options)
-
-
-def stated_by(card: Card) -> Stated:
-    """What a card says of a detector's answers."""
-    return Stated(names=card.names, max_detections=card.max_detections)
-
-
 @functools.cache
 def shipped_cards() -> tuple[Card, ...]:
     """The cards that ship with midhaul, by name."""
@@ -257,8 +267,11 @@ def _contradictions(card: Card) -> list[str]:
     has_size = card.input_width > 0 and card.input_height > 0
     if has_size == (card.fit == "as-is"):
         found.append("input_width and input_height must be 0 with fit = as-is only")
-    if card.fit == "as-is" and card.decoder != "boxes":
-        found.append("fit = as-is needs decoder = boxes")
+    heads = ("boxes", "dense", "rows")
+    if card.fit in ("as-is", "aspect") and card.decoder not in heads:
+        found.append(f"fit = {card.fit} needs a decoder among {', '.join(heads)}")
+    if card.layout == "chw" and card.batch > 1:
+        found.append("layout = chw has no batch")
     if 0 in card.std:
         found.append("std must not hold 0")
     if not card.names or len(set(card.names)) != len(card.names):
@@ -274,4 +287,19 @@ def _contradictions(card: Card) -> list[str]:
         ("boxes", "labels", "scores")
     ):
         found.append("decoder boxes needs outputs = [boxes, labels, scores]")
+    if card.decoder == "rows":
+        found += _wrong_columns(card.columns)
     return found
+
+
+def _wrong_columns(columns: tuple[Column, ...]) -> list[str]:
+    named = [one for one in columns if one]
+    boxes = (
+        {"x1", "y1", "x2", "y2"}, {"cx", "cy", "w", "h"}, {"x1", "y1", "w", "h"}
+    )  # fmt: skip
+    sides = set(named) - {"image", "label", "score"}
+    if "score" in named and sides in boxes and len(set(named)) == len(named):
+        return []
+    return [
+        "decoder rows needs columns that name score and the four numbers of a box once"
+    ]

@@ -3,11 +3,13 @@
 A spec is ``kind:location?key=value&key=value``::
 
     builtin:NAME[?max_detections=N]                     shipped with midhaul
-    onnx:FILE[?card=FILE&max_detections=N]              ONNX Runtime
-    tflite:FILE[?card=FILE&max_detections=N]            TensorFlow Lite
+    onnx:FILE[?card=FILE&max_detections=N&KEY=VALUE]    ONNX Runtime
+    tflite:FILE[?card=FILE&max_detections=N&KEY=VALUE]  TensorFlow Lite
     torchvision:NAME[?weights=DEFAULT|none|FILE]        a builder of torchvision
     recorded:FILE?provider=NAME[&service_s=S&cv=X]      replays recorded detections
     null[?service_s=S&load_s=S]                         answers nothing
+
+KEY is one of a card's that fit into a line: ``labels=coco80``, ``colour=bgr``.
 """
 
 from __future__ import annotations
@@ -22,7 +24,7 @@ from midhaul.registry import Entry, Registry
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from midhaul.model import Detections
+    from midhaul.model import Detections, Tally
     from midhaul.vision.images.image import Pixels
 
 
@@ -81,11 +83,20 @@ class Stated:
     Attributes:
         names: its label set; None where only its answers tell.
         max_detections: how many boxes it gives an image at most; None if not known.
+        tallies: what was assumed of it.
     """
 
     names: tuple[str, ...] | None = None
     max_detections: int | None = None
+    tallies: tuple[Tally, ...] = ()
 
+
+CARD_OPTIONS = (
+    "labels", "colour", "mean", "std", "fit", "input_width", "input_height",
+    "box_order", "box_unit", "scores", "columns", "outputs", "first_label", "nms_iou",
+    "score_threshold",
+)  # fmt: skip
+"""Keys of a card that a spec may state; labels may be a file with a name a line."""
 
 _HERE = "midhaul.vision.detectors"
 _ONNX = (("onnxruntime", "detect"), ("cv2", "detect"))
@@ -102,13 +113,13 @@ RUNTIMES: Registry[Any] = Registry(
         "onnx": Entry(
             place=f"{_HERE}.onnx",
             needs=_ONNX,
-            options=("card", "max_detections"),
+            options=("card", "max_detections", *CARD_OPTIONS),
             example="onnx:model.onnx",
         ),
         "tflite": Entry(
             place=f"{_HERE}.tflite",
             needs=(("ai_edge_litert", "tflite"), ("cv2", "detect")),
-            options=("card", "max_detections"),
+            options=("card", "max_detections", *CARD_OPTIONS),
             example="tflite:model.tflite",
         ),
         "torchvision": Entry(
@@ -193,9 +204,13 @@ def short_name(spec: str) -> str:
     """
     parsed = parse_spec(spec)
     if parsed.kind in ("builtin", "onnx", "tflite"):
-        limit = parsed.options.get("max_detections")
+        words = [
+            f"{value} boxes" if key == "max_detections" else f"{key} {value}"
+            for key, value in parsed.options.items()
+            if key not in ("card", "labels")
+        ]
         name = PurePath(parsed.location).stem
-        return f"{name} ({limit} boxes)" if limit else name
+        return f"{name} ({', '.join(words)})" if words else name
     if parsed.kind == "recorded":
         return parsed.options.get("provider", PurePath(parsed.location).stem)
     weights = parsed.options.get("weights", "DEFAULT")
@@ -204,6 +219,11 @@ def short_name(spec: str) -> str:
     if parsed.kind == "torchvision" and weights != "DEFAULT":
         return f"{parsed.location} ({PurePath(weights).stem})"
     return parsed.location or parsed.kind
+
+
+def assumptions(detector: Detector) -> tuple[Tally, ...]:
+    """What was assumed of a detector, to stand beside its numbers; mostly nothing."""
+    return tuple(getattr(detector, "tallies", ()))
 
 
 def caveat(detector: Detector) -> str:

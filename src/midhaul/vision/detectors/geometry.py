@@ -56,13 +56,27 @@ class Geometry:
         return np.clip(found, 0, limit, dtype=np.float32)
 
 
+def input_size(card: Card, geometry: Geometry) -> tuple[float, float]:
+    """Width and height in px of a model's input for one image."""
+    if card.fit in ("stretch", "letterbox"):
+        return card.input_width, card.input_height
+    return (
+        round(geometry.width * geometry.scale_x),
+        round(geometry.height * geometry.scale_y),
+    )
+
+
 class InputBuffer:
-    """The input of one model, refilled for every image; one image at a time."""
+    """The input of one model, refilled for every image; one image at a time.
+
+    Where the model takes a batch, the other images of it stay zero.
+    """
 
     def __init__(self, card: Card) -> None:
         self._card = card
         self._canvas: np.ndarray | None = None
         self._array: np.ndarray | None = None
+        self._n_channels = 1 if card.colour == "gray" else 3
         if card.fit == "letterbox":
             shape = (card.input_height, card.input_width, 3)
             self._canvas = np.full(shape, card.pad_value, np.uint8)
@@ -74,13 +88,13 @@ class InputBuffer:
         """
         fitted, geometry = self._fit(pixels)
         height, width = fitted.shape[:2]
-        is_last = self._card.layout == "nhwc"
-        shape = (height, width, 3) if is_last else (3, height, width)
-        if self._array is None or self._array.shape != shape:
-            self._array = np.empty(shape, self._card.dtype)
-        self._convert(fitted, self._array)
-        batch = self._array if self._card.layout == "chw" else self._array[None]
-        return batch, geometry
+        n, is_last = self._n_channels, self._card.layout == "nhwc"
+        shape = (height, width, n) if is_last else (n, height, width)
+        if self._array is None or self._array.shape[1:] != shape:
+            self._array = np.zeros((self._card.batch, *shape), self._card.dtype)
+        self._convert(fitted, self._array[0])
+        is_single = self._card.layout == "chw"
+        return self._array[0] if is_single else self._array, geometry
 
     def _fit(self, pixels: Pixels) -> tuple[np.ndarray, Geometry]:
         card = self._card
@@ -89,12 +103,12 @@ class InputBuffer:
             return pixels, Geometry(width=width, height=height, scale_x=1, scale_y=1)
         how = _INTERPOLATION[card.interpolation]
         if self._canvas is None:
-            target = (card.input_width, card.input_height)
+            target = _target_size(card, width, height)
             geometry = Geometry(
                 width=width,
                 height=height,
-                scale_x=card.input_width / width,
-                scale_y=card.input_height / height,
+                scale_x=target[0] / width,
+                scale_y=target[1] / height,
             )
             return _resized(pixels, target, how), geometry
         ratio = min(card.input_width / width, card.input_height / height)
@@ -120,16 +134,34 @@ class InputBuffer:
     def _convert(self, fitted: np.ndarray, target: np.ndarray) -> None:
         """Reorder, cast and normalise channel by channel, without a temporary image."""
         card = self._card
-        for channel in range(3):
+        if card.colour == "gray":
+            fitted = cv2.cvtColor(fitted, cv2.COLOR_RGB2GRAY)[:, :, None]
+        is_whole = card.dtype in ("uint8", "int8")
+        for channel in range(self._n_channels):
             origin = 2 - channel if card.colour == "bgr" else channel
             plane = target[..., channel] if card.layout == "nhwc" else target[channel]
-            if card.dtype == "uint8":
-                plane[...] = fitted[:, :, origin]
-                continue
             mean, std = card.mean[channel], card.std[channel]
-            np.multiply(fitted[:, :, origin], np.float32(1 / std), out=plane)
-            if mean != 0:
-                plane -= np.float32(mean / std)
+            if card.dtype == "uint8" and (mean, std) == (0, 1):
+                plane[...] = fitted[:, :, origin]
+            elif is_whole or card.dtype == "float16":
+                wide = (fitted[:, :, origin] - np.float32(mean)) / np.float32(std)
+                if is_whole:
+                    ends = np.iinfo(card.dtype)
+                    wide = np.clip(np.rint(wide), ends.min, ends.max)
+                plane[...] = wide
+            else:
+                np.multiply(fitted[:, :, origin], np.float32(1 / std), out=plane)
+                if mean != 0:
+                    plane -= np.float32(mean / std)
+
+
+def _target_size(card: Card, width: int, height: int) -> tuple[int, int]:
+    """Width and height to which an image is resized, without bars."""
+    if card.fit != "aspect":
+        return card.input_width, card.input_height
+    short, long = min(width, height), max(width, height)
+    ratio = min(card.input_height / short, card.input_width / long)
+    return max(1, round(width * ratio)), max(1, round(height * ratio))
 
 
 def _resized(pixels: np.ndarray, size: tuple[int, int], how: int) -> np.ndarray:

@@ -1,0 +1,1 @@
+"""Decoders: from a network's outputs to candidate boxes, by family."""

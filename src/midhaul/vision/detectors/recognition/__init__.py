@@ -1,0 +1,1 @@
+"""Recognition of models: a card made of what a file says and shows."""
