@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, cast
 
 from midhaul.errors import ConfigError, PrerequisiteError, suggestion
@@ -90,8 +90,11 @@ class Kind:
         return tuple(metric.name for metric in metrics if metric.is_headline)
 
     def build_page(self, run: Run) -> Page:
-        """The report of a run."""
-        return self.load_report()(run)
+        """The report of a run, under its name where it has one."""
+        page, manifest = self.load_report()(run), run.manifest
+        title = f"{manifest.name} · {page.title}" if manifest.name else page.title
+        told = (page.subtitle, manifest.note, " ".join(f"#{t}" for t in manifest.tags))
+        return replace(page, title=title, subtitle=" · ".join(filter(None, told)))
 
     def load_report(self) -> Callable[[Run], Page]:
         """The function that makes a page from a run."""

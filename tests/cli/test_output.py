@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from midhaul.cli.check import extras
 from midhaul.cli.guard import EXTRAS
 from midhaul.cli.output import print_json, print_table, shown
-from midhaul.cli.show import age_text
+from midhaul.cli.runs import age_text
 from midhaul.model.display import number
 from midhaul.runs.progress import LineProgress
 

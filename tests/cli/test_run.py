@@ -101,13 +101,15 @@ def test_a_run_that_fails_before_its_first_row_can_be_read(
     assert said.code == 1
     assert f"nothing but the error is in {last()}" in said.err
     assert "failed" in midhaul("ls").out
-    shown = midhaul("show", "last")
+    name = last().name
+    assert "no finished run" in midhaul("show", "last").err
+    shown = midhaul("show", name)
     assert shown.code == 0
     assert "step 0 failed" in shown.out
-    compared = midhaul("compare", "last", "last")
+    compared = midhaul("compare", name, name)
     assert compared.code != 0
     assert "has nothing to compare: it is failed" in compared.err
-    assert midhaul("report", "last").code == 0
+    assert midhaul("report", name).code == 0
     again = midhaul("run", str(toy_file), "--set", "fail_at=0", "--resume")
     assert f"resuming {last()}" in again.err
 
@@ -121,7 +123,7 @@ def test_an_unforeseen_error_points_to_the_log(
     assert said.code == 70
     assert "the experiment failed: AttributeError" in said.err
     assert "Traceback" in (last() / "log.jsonl").read_text()
-    assert "AttributeError" in midhaul("show", "last", "--log").out
+    assert "AttributeError" in midhaul("show", last().name, "--log").out
 
 
 def hear_interrupts() -> None:

@@ -14,6 +14,7 @@ from midhaul.runs.listing import (
     find_run,
     list_runs,
     runs_of,
+    short_ids,
     unfinished,
 )
 from midhaul.runs.run import Run
@@ -49,8 +50,43 @@ def test_a_run_is_found_by_folder_id_prefix_and_last(
     tmp_path: Path, three: list[Run]
 ) -> None:
     """Every way to name a run leads to it."""
-    names = [str(three[2].dir), three[2].id, three[2].id[:13], "last"]
+    three[0].finish("done")
+    three[1].finish("done")
+    three[2].finish("failed")
+    names = [str(three[2].dir), three[2].id, three[2].id[:13]]
     assert {find_run(tmp_path, name).id for name in names} == {three[2].id}
+    assert find_run(tmp_path, "last").id == three[1].id
+
+
+def test_last_is_finished_or_not_there(tmp_path: Path, three: list[Run]) -> None:
+    """A run that was cut off is not meant; the message says that there is one."""
+    with pytest.raises(StoreError, match=r"no finished run .* is running") as caught:
+        find_run(tmp_path, "last")
+    assert three[2].id in caught.value.hint
+
+
+def test_a_run_is_found_by_its_name(tmp_path: Path) -> None:
+    """Of several, the newest; what it is called changes nothing that is found."""
+    times = (NOON, NOON + timedelta(hours=1))
+    named = ToyConfig(name="before", note="as it was", tags=("a",))
+    runs = [Run.create(tmp_path, NAME, named, clock=lambda t=t: t) for t in times]
+    assert find_run(tmp_path, "before").id == runs[1].id
+    manifest = Run.open(runs[0].dir).manifest
+    assert (manifest.note, manifest.tags) == ("as it was", ("a",))
+    assert named.hash() == ToyConfig().hash()
+
+
+def test_ids_are_as_short_as_they_can_be() -> None:
+    """The time is enough unless two runs began within a second."""
+    ids = ["20260102T120000Z-a-1", "20260102T120000Z-b-2", "20260102T130000Z-b-3"]
+    assert list(short_ids(ids).values()) == [
+        "20260102T120000Z-a",
+        "20260102T120000Z-b",
+        "20260102T130000Z",
+    ]
+    assert short_ids(["20260102T120000Z-a-1"]) == {
+        "20260102T120000Z-a-1": "20260102T120000Z"
+    }
 
 
 def test_a_name_that_fits_none_or_several_is_refused(

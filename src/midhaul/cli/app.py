@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 import midhaul
-from midhaul.cli import check, compare, models, network, run, serve, show
+from midhaul.cli import check, compare, models, network, run, runs, serve, show
 from midhaul.cli import models as new
 from midhaul.cli import run as demo
 from midhaul.cli.guard import Verbs
@@ -56,10 +56,12 @@ app.command()(new.new)
 app.command()(check.check)
 app.command()(run.run)
 app.command()(run.sweep)
-app.command()(show.ls)
+app.command()(runs.ls)
 app.command()(show.show)
 app.command()(compare.compare)
 app.command()(show.report)
+app.command()(runs.rm)
+app.command()(runs.gc)
 app.command()(check.doctor)
 app.add_typer(serve.app, name="serve")
 app.add_typer(serve.testbed_app, name="testbed")

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+RUNS = Path("runs")
+
 File = Annotated[
     Path,
     typer.Argument(help="The experiment file.", metavar="FILE", show_default=False),
@@ -39,12 +41,32 @@ Columns = Annotated[
 ]
 Open = Annotated[bool, typer.Option("--open", help="Open it in the browser.")]
 NoReport = Annotated[bool, typer.Option("--no-report", help="Write no report.")]
+CalledBy = Annotated[
+    str | None,
+    typer.Option(
+        "--name",
+        metavar="TEXT",
+        help="What to call the run: in ls, in its report, in place of its id.",
+    ),
+]
+
+
+def known_runs(incomplete: str) -> list[str]:
+    """Ids and names of the runs here that begin so, for the shell's completion."""
+    from midhaul.runs.listing import list_runs
+
+    found = [run.manifest for run in list_runs(RUNS)]
+    names = ["last", *(one.name for one in found if one.name), *(m.id for m in found)]
+    return [name for name in dict.fromkeys(names) if name.startswith(incomplete)]
+
+
 RunName = Annotated[
     str,
     typer.Argument(
         metavar="RUN",
-        help="A run: its folder, its id, the beginning of its id, or last.",
+        help="A run: its folder, its id, the beginning of its id, its name, or last.",
         show_default=False,
+        autocompletion=known_runs,
     ),
 ]
 Resume = Annotated[
@@ -55,4 +77,3 @@ Resume = Annotated[
         "begin a new one when there is none.",
     ),
 ]
-RUNS = Path("runs")

@@ -33,17 +33,18 @@ _MOST_BLOCKS = 8
 
 def width() -> int:
     """Characters in a line of the terminal."""
-    return shutil.get_terminal_size((_PAPER, 24)).columns if _is_seen() else _PAPER
+    return shutil.get_terminal_size((_PAPER, 24)).columns if is_seen() else _PAPER
 
 
-def _is_seen() -> bool:
+def is_seen() -> bool:
+    """Whether a terminal shows what is printed."""
     return sys.stdout.isatty()
 
 
 def print_text(text: str, indent: int = 0) -> None:
     """Print a sentence, folded at words on a terminal."""
     begin = " " * indent
-    room = max(_PAPER // 2, width()) if _is_seen() else sys.maxsize
+    room = max(_PAPER // 2, width()) if is_seen() else sys.maxsize
     print_line(
         textwrap.fill(
             text,
@@ -61,7 +62,7 @@ def print_facts(facts: Mapping[str, object]) -> None:
     key = max(map(len, facts), default=0)
     for name, value in facts.items():
         lines = [str(value)]
-        if _is_seen():
+        if is_seen():
             room = max(_PAPER // 2, width() - key - layout.GAP)
             lines = textwrap.wrap(
                 str(value), room, break_long_words=False, break_on_hyphens=False
@@ -91,7 +92,7 @@ def print_table(
     cells = [list(row) for row in rows]
     if wide:
         lines = layout.table(columns, cells)
-    elif _is_seen():
+    elif is_seen():
         lines = layout.table(columns, cells, width(), fold)
     else:
         lines = layout.tsv(columns, cells)

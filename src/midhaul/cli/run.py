@@ -9,7 +9,17 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 import typer
 
 from midhaul.cli.compare import GATE, Bound, Bounds, Strict, failures_of
-from midhaul.cli.options import RUNS, File, Json, NoReport, Open, Out, Resume, Set
+from midhaul.cli.options import (
+    RUNS,
+    CalledBy,
+    File,
+    Json,
+    NoReport,
+    Open,
+    Out,
+    Resume,
+    Set,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -26,6 +36,7 @@ def run(
     file: File,
     *,
     set_: Set = None,
+    name: CalledBy = None,
     out: Out = RUNS,
     resume: Resume = False,
     no_report: NoReport = False,
@@ -38,7 +49,7 @@ def run(
     from midhaul.cli.output import print_result, say
 
     bounds = [Bound.parse(text) for text in gate or ()]
-    done = run_file(file, set_ or (), out, resume=resume)
+    done = run_file(file, set_ or (), out, resume=resume, name=name)
     print_result(done, as_json=json, with_report=not no_report, open_it=open_)
     if strict or bounds:
         failures = failures_of(done, bounds)
@@ -49,7 +60,12 @@ def run(
 
 
 def run_file(
-    file: Path, overrides: Sequence[str], out: Path, *, resume: bool = False
+    file: Path,
+    overrides: Sequence[str],
+    out: Path,
+    *,
+    resume: bool = False,
+    name: str | None = None,
 ) -> Run:
     """Run an experiment file and return the finished run.
 
@@ -57,13 +73,24 @@ def run_file(
     """
     from midhaul import api
     from midhaul.cli.output import say
-    from midhaul.runs.experiment_file import Override
 
-    kind, config = api.prepare(file, [Override.parse(text) for text in overrides])
+    kind, config = api.prepare(file, _laid(overrides, name))
     experiment = kind.load_run()
     started = api.begin(kind, config, out, resume=resume, say=say)
     _perform(experiment, config, started)
     return started
+
+
+def _laid(overrides: Sequence[str], name: str | None) -> list[Override]:
+    """What is laid over a file: of ``--set``, and of ``--name``."""
+    from pathlib import Path
+
+    from midhaul.runs.experiment_file import Override
+
+    found = [Override.parse(text) for text in overrides]
+    if name is not None:
+        found.append(Override(key=("name",), value=name, folder=Path.cwd()))
+    return found
 
 
 def _perform(experiment: Any, config: Config, started: Run) -> None:
@@ -91,10 +118,12 @@ def _perform(experiment: Any, config: Config, started: Run) -> None:
     except (ModuleNotFoundError, MemoryError):
         raise
     except MidhaulError:
-        has = (
-            "what was measured before" if started.tables() else "nothing but the error"
-        )
-        say(f"{has} is in {started.dir}")
+        if not started.dir.exists():
+            say("nothing was begun: there is no folder of it")
+        elif started.tables():
+            say(f"what was measured before is in {started.dir}")
+        else:
+            say(f"nothing but the error is in {started.dir}")
         raise
     except Exception as error:
         message = f"the experiment failed: {type(error).__name__}: {error}"
@@ -111,6 +140,7 @@ def resume_command() -> str:
 def demo(
     *,
     set_: Set = None,
+    name: CalledBy = None,
     out: Out = RUNS,
     resume: Resume = False,
     open_: Open = False,
@@ -123,7 +153,7 @@ def demo(
 
     packaged = resources.files("midhaul.cli").joinpath("demo.toml")
     with resources.as_file(packaged) as file:
-        done = run_file(file, set_ or (), out, resume=resume)
+        done = run_file(file, set_ or (), out, resume=resume, name=name)
     print_result(done, as_json=json, with_report=True, open_it=open_)
 
 
@@ -161,6 +191,7 @@ def sweep(
     *,
     over: Over = None,
     set_: Set = None,
+    name: CalledBy = None,
     out: Out = RUNS,
     jobs: Jobs = 1,
     only: Only = None,
@@ -175,7 +206,7 @@ def sweep(
     from midhaul.machine.children import watched
     from midhaul.runs.sweep import run_sweep
 
-    kind, planned = _plan(file, set_ or (), over or (), only or ())
+    kind, planned = _plan(file, _laid(set_ or (), name), over or (), only or ())
     if list_:
         if json:
             output.print_json([dict(point.settings) for point in planned.chosen])
@@ -210,15 +241,14 @@ def sweep(
 
 
 def _plan(
-    file: Path, overrides: Sequence[str], over: Sequence[str], only: Sequence[str]
+    file: Path, laid: Sequence[Override], over: Sequence[str], only: Sequence[str]
 ) -> tuple[Kind, Sweep]:
     from midhaul.errors import ConfigError
     from midhaul.kinds import kind_of
-    from midhaul.runs.experiment_file import Override, read_file
+    from midhaul.runs.experiment_file import read_file
     from midhaul.runs.sweep import Sweep, points_of
 
     source = read_file(file)
-    laid = [Override.parse(text) for text in overrides]
     kind = kind_of(source, laid)
     axes = [parse_over(text) for text in over]
     points = points_of(source, kind.load_config(), laid, axes)

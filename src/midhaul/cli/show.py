@@ -1,4 +1,4 @@
-"""``midhaul ls``, ``show`` and ``report``: the runs there are, and what they found."""
+"""``midhaul show`` and ``report``: what a run found."""
 
 from __future__ import annotations
 
@@ -6,11 +6,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from midhaul.cli.options import RUNS, Columns, Json, Open, Out, Wide
+from midhaul.cli.options import RUNS, Columns, Json, Open, Out, Wide, known_runs
 
 if TYPE_CHECKING:
-    from datetime import timedelta
-
     import pyarrow as pa
 
     from midhaul.runs.run import Run
@@ -30,7 +28,9 @@ Limit = Annotated[
 Name = Annotated[
     str,
     typer.Argument(
-        metavar="[RUN]", help="A run: its folder, id, beginning of its id, or last."
+        metavar="[RUN]",
+        help="A run: its folder, id, beginning of its id, name, or last.",
+        autocompletion=known_runs,
     ),
 ]
 
@@ -144,8 +144,11 @@ def _show_run(run: Run, *, wide: bool, columns: list[str], as_json: bool) -> Non
         output.print_json({"run": plain, "rows": counts, "summary": summary.rows})
         return
     manifest = run.manifest
+    own = {"name": manifest.name, "note": manifest.note}
+    own["tags"] = ", ".join(manifest.tags)
     facts: dict[str, object] = {
         "run": run.dir,
+        **{key: value for key, value in own.items() if value},
         "kind": manifest.kind,
         "status": run.status,
         "created": f"{manifest.created:%Y-%m-%d %H:%M:%S} UTC",
@@ -167,73 +170,13 @@ def _show_run(run: Run, *, wide: bool, columns: list[str], as_json: bool) -> Non
     print_verdict(run.verdict, manifest.notes)
 
 
-def ls(
-    *,
-    out: Out = RUNS,
-    kind: Annotated[
-        str | None, typer.Option("--kind", help="Only runs of this kind.")
-    ] = None,
-    group: Annotated[
-        str | None, typer.Option("--group", help="Only runs of this sweep.")
-    ] = None,
-    json: Json = False,
-) -> None:
-    """List the runs, newest first."""
-    from midhaul.cli import output
-    from midhaul.runs.listing import damaged_runs, list_runs
-    from midhaul.runs.run import utc_now
-
-    runs = [
-        run
-        for run in reversed(list(list_runs(out)))
-        if kind in {None, run.manifest.kind} and group in {None, run.manifest.group}
-    ]
-    for text in damaged_runs(out).values():
-        output.say(f"left out: {text}")
-    if json:
-        output.print_json(
-            [
-                {**r.manifest.plain(), "status": r.status, "dir": str(r.dir)}
-                for r in runs
-            ]
-        )
-        return
-    if not runs:
-        output.say(f"no runs in {out}; begin with: midhaul demo")
-        return
-    now = utc_now()
-    columns = ["run", "kind", "status", "verdict", "age", "group", "point"]
-    output.print_table(columns, [_row(r, now - r.manifest.created) for r in runs])
-
-
-def _row(run: Run, age: timedelta) -> list[object]:
-    manifest = run.manifest
-    point = ", ".join(f"{k}={v}" for k, v in (manifest.point or {}).items())
-    return [
-        run.id,
-        manifest.kind,
-        run.status,
-        run.verdict_word,
-        age_text(age.total_seconds()),
-        manifest.group,
-        point or None,
-    ]
-
-
-def age_text(seconds: float) -> str:
-    """A time that has passed, in its largest unit."""
-    for unit, length in (("d", 86_400), ("h", 3600), ("min", 60)):
-        if seconds >= length:
-            return f"{seconds / length:.0f} {unit}"
-    return f"{max(seconds, 0):.0f} s"
-
-
 def report(
     names: Annotated[
         list[str],
         typer.Argument(
             metavar="RUN...",
-            help="Runs: folder, id, beginning of an id, or last.",
+            help="Runs: folder, id, beginning of an id, name, or last.",
+            autocompletion=known_runs,
             show_default=False,
         ),
     ],

@@ -21,6 +21,7 @@ from midhaul.errors import ConfigError
 from midhaul.runs.config_errors import config_error, mistakes
 
 _HASH_LENGTH = 12
+_LABELS = {"name", "note", "tags"}
 
 
 def plain_values(values: Mapping[str, Any], place: str = "") -> dict[str, Any]:
@@ -114,12 +115,27 @@ class Config(Section):
     seed: int = Field(
         default=0, ge=0, description="Seed of everything that is left to chance."
     )
+    name: str = Field(
+        default="",
+        max_length=80,
+        pattern=r"^[^\x00-\x1f/]*$",
+        description="What you call it: in `midhaul ls`, in the report's title, and in "
+        "place of a run's id.",
+    )
+    note: str = Field(default="", description="What you want to remember of it.")
+    tags: tuple[str, ...] = Field(
+        default=(), description="Words to find it by: `midhaul ls --tag WORD`."
+    )
 
     def plain(self) -> dict[str, Any]:
         """All keys, defaults included, as what JSON and TOML can hold."""
         return self.model_dump(mode="json")
 
     def hash(self) -> str:
-        """Twelve hex digits that change when any key does, defaults included."""
-        text = json.dumps(self.plain(), sort_keys=True, separators=(",", ":"))
+        """Twelve hex digits that change when any key does, defaults included.
+
+        Name, note and tags do not count: they change nothing of what is found.
+        """
+        plain = {k: v for k, v in self.plain().items() if k not in _LABELS}
+        text = json.dumps(plain, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()[:_HASH_LENGTH]

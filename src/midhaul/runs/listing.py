@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from dataclasses import dataclass
+from os.path import commonprefix
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -12,9 +13,10 @@ from midhaul.runs.manifest import NAME, code_version
 from midhaul.runs.run import Run
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 LAST = "last"
+_TIME_LENGTH = len("20260102T120000Z")
 
 
 def list_runs(root: Path, pattern: str = "*") -> Iterator[Run]:
@@ -46,7 +48,8 @@ def find_run(root: Path, name: str) -> Run:
 
     Args:
         root: the folder of all runs.
-        name: its folder, its id, the unique beginning of its id or ``last``.
+        name: its folder, its id, the unique beginning of its id, its name (then the
+            newest of that name) or ``last``, the newest that is finished.
 
     Raises:
         UnknownRunError: there is no such run, or more than one.
@@ -56,11 +59,14 @@ def find_run(root: Path, name: str) -> Run:
     ids = [
         folder.name for folder in sorted(root.glob("*")) if (folder / NAME).is_file()
     ]
-    found = ids[-1:] if name == LAST else [i for i in ids if i.startswith(name)]
-    if name in found:
-        found = [name]
+    if name == LAST:
+        return _last(root, ids)
+    found = [name] if name in ids else [i for i in ids if i.startswith(name)]
     if len(found) == 1:
         return Run.open(root / found[0])
+    named = [run for run in list_runs(root) if run.manifest.name == name]
+    if named and name:
+        return named[-1]
     if found:
         message = (
             f"{name!r} begins the ids of {len(found)} runs: {', '.join(found[:5])}"
@@ -68,9 +74,36 @@ def find_run(root: Path, name: str) -> Run:
         raise UnknownRunError(message, "give more of the id")
     near = nearest(name, ids)
     hint = f"did you mean {near}?" if near else f"midhaul ls --out {root}"
-    what = "no run" if name == LAST else f"no run {name!r}"
-    message = f"there is {what} in {root}"
+    message = f"there is no run {name!r} in {root}"
     raise UnknownRunError(message, hint)
+
+
+def _last(root: Path, ids: Sequence[str]) -> Run:
+    """The newest run that came to its end; one that was cut off is not meant."""
+    newest: Run | None = None
+    for one in reversed(ids):
+        with contextlib.suppress(StoreError):
+            run = Run.open(root / one)
+            newest = newest or run
+            if run.status == "done":
+                return run
+    if newest is None:
+        message = f"there is no run in {root}"
+        raise UnknownRunError(message, f"midhaul ls --out {root}")
+    message = f"there is no finished run in {root}: the newest is {newest.status}"
+    raise UnknownRunError(message, f"midhaul show {newest.id}")
+
+
+def short_ids(ids: Iterable[str]) -> dict[str, str]:
+    """The beginning of each id that no other has: all of its time, at least."""
+    known = sorted(ids)
+    found: dict[str, str] = {}
+    for place, one in enumerate(known):
+        beside = (*known[max(0, place - 1) : place], *known[place + 1 : place + 2])
+        alike = (commonprefix((one, other)) for other in beside)  # noqa: RUF071  no paths
+        n = max((len(text) + 1 for text in alike), default=0)
+        found[one] = one[: max(n, _TIME_LENGTH)]
+    return found
 
 
 def runs_of(root: Path, config_hash: str) -> list[Run]:

@@ -63,6 +63,9 @@ class Manifest(BaseModel):
     machine: dict[str, Any]
     group: str | None = None
     point: dict[str, Any] | None = None
+    name: str = ""
+    note: str = ""
+    tags: tuple[str, ...] = ()
     verdict: Verdict | None = None
     notes: tuple[str, ...] = ()
 

@@ -22,7 +22,13 @@ from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import connection
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
-from midhaul.errors import MidhaulError, StoreError
+from midhaul.errors import (
+    ConfigError,
+    DataError,
+    MidhaulError,
+    PrerequisiteError,
+    StoreError,
+)
 from midhaul.machine import children
 from midhaul.machine.children import end_with_parent, without_main
 from midhaul.runs.progress import Progress, SilentProgress
@@ -37,12 +43,16 @@ if TYPE_CHECKING:
 Experiment = Callable[[Any, Run, Progress], None]
 """What a kind does: fill a run as its config says, telling its progress."""
 
+_BAD_INPUT = (ConfigError, DataError, PrerequisiteError)
+"""What is met when models and data are opened: a run that never began."""
+
 
 def perform(experiment: Experiment, config: Any, run: Run, progress: Progress) -> None:
     """Let an experiment fill a run and write down how it ended.
 
     Raises:
-        MidhaulError: what the experiment met; the run is marked failed.
+        MidhaulError: what the experiment met; the run is marked failed. Where its input
+            was bad and nothing was written yet, its folder is gone.
         KeyboardInterrupt: the user stopped it; the run is marked interrupted.
     """
     with _logged(run):
@@ -57,6 +67,9 @@ def perform(experiment: Experiment, config: Any, run: Run, progress: Progress) -
             if children.was_interrupted():  # and a library has made this of it
                 _end(run, "interrupted", None)
                 raise KeyboardInterrupt from error
+            if isinstance(error, _BAD_INPUT) and run.is_empty:
+                run.remove()
+                raise
             _end(run, "failed", error)
             raise
         run.log("end", status="done")

@@ -144,6 +144,9 @@ class Run:
             machine=machine(),
             group=group,
             point=dict(point) if point is not None else None,
+            name=config.name,
+            note=config.note,
+            tags=config.tags,
         )
         folder = _new_folder(root, name)
         manifest = manifest.model_copy(update={"id": folder.name})
@@ -533,6 +536,26 @@ class Run:
         self._save_manifest()
         if self._lock is not None:
             self._lock.release()
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether it has neither tables nor other files of its experiment."""
+        files = self.dir / "files"
+        return not self.tables() and not (files.is_dir() and any(files.iterdir()))
+
+    def remove(self) -> None:
+        """Delete its folder with all that is in it.
+
+        Raises:
+            StoreError: a process is at it, or it cannot be deleted.
+        """
+        if self._lock is not None:
+            self._lock.release()
+        elif is_running(self.manifest):
+            message = f"run {self.id} is {_being_run(self.manifest.process)}"
+            raise StoreError(message, "wait for its end, or end it first")
+        with store.store_errors(self.dir):
+            shutil.rmtree(self.dir)
 
     def _save_manifest(self) -> None:
         self.save(NAME, json.dumps(self.manifest.plain(), indent=2) + "\n")

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from midhaul.errors import DataError, suggestion
 from midhaul.model import Estimate
 from midhaul.model.display import MOST_ROWS, Display, Shown, counted
-from midhaul.model.numbers import bounded, form_for
+from midhaul.model.numbers import NumberForm, bounded, form_for
 from midhaul.runs.tables import BOOL, FLOAT, INT, INT32, STRING, Column, Table
 
 if TYPE_CHECKING:
@@ -183,6 +183,24 @@ class Summary(Shown):
             lines.append([name, *(cells.get(m, "-") for m in shown)])
         return ["configuration", *map(self.label, shown)], lines
 
+    def headline_text(self, most: int = 2) -> str:
+        """The first metrics in a line: of one configuration, or from least to most."""
+        n = len(self.configurations)
+        parts: list[str] = []
+        for metric in self.shown_metrics[:most]:
+            mine = [r for r in self.rows if r["metric"] == metric]
+            known = [r for r in mine if r["value"] is not None]
+            if not known:
+                continue
+            text = estimate_text(known[0], self.declared.get(metric))
+            if n > 1:
+                form = form_of(known[0], self.declared.get(metric))
+                values = [row["value"] for row in known]
+                text = form.interval(min(values), max(values))
+            parts.append(f"{self.label(metric)} {text}")
+        of = f"{n} configurations: " if n > 1 and parts else ""
+        return of + ", ".join(parts)
+
     def _line(self) -> str:
         """How many metrics of how many configurations."""
         metrics = counted(len(self.metrics), "metric")
@@ -213,14 +231,19 @@ def estimate_texts(
     value, low, high = row["value"], row["low"], row["high"]
     if value is None:
         return "-", ""
-    form = form_for("{:.3g}", row["unit"] or "")
-    if metric is not None:
-        form = metric.number_form
+    form = form_of(row, metric)
     if bound := row.get("bound"):  # runs of before have no such column
         return bounded(form.text(value), bound), ""
     if low is None or high is None:
         return form.text(value), ""
     return form.estimate(value, low, high)
+
+
+def form_of(row: Mapping[str, Any], metric: Metric | None) -> NumberForm:
+    """How a row's numbers are written; by its unit where nobody declares it."""
+    if metric is not None:
+        return metric.number_form
+    return form_for(NumberForm().form, row["unit"] or "")
 
 
 def estimate_text(row: Mapping[str, Any], metric: Metric | None = None) -> str:
