@@ -11,6 +11,8 @@ from importlib import resources
 from typing import TYPE_CHECKING
 from xml.etree import ElementTree as ET
 
+from tests.support.family_table import MODELS
+
 from midhaul.vision.data.opening import open_dataset
 
 if TYPE_CHECKING:
@@ -137,6 +139,11 @@ def _model(folder: Path) -> None:
     (folder / "model.toml").write_text(card.replace(name, "model.onnx"), "utf-8")
 
 
+def _exported(folder: Path) -> None:
+    """``yolov8.onnx``, as Ultralytics exports it, of a network that is not one."""
+    next(one for one in MODELS if one.name == "yolov8").write(folder)
+
+
 def _killed_run(folder: Path) -> None:
     """``runs/`` with a run of ``long.toml`` that was killed after its first part."""
     command = [sys.executable, "-m", "midhaul", "run", "long.toml"]
@@ -155,6 +162,7 @@ GIFTS: dict[str, Callable[[Path], None]] = {
     "yolo": _yolo,
     "voc": _voc,
     "model": _model,
+    "exported": _exported,
     "killed run": _killed_run,
 }
 """What a page can ask for with ``<!-- given: NAME -->``."""

@@ -1,4 +1,4 @@
-"""``midhaul models``, the detectors known by name and their export; ``midhaul new``.
+"""``midhaul models``: detectors known by name, inspection, export; ``midhaul new``.
 
 ``midhaul new`` writes an experiment file to begin with.
 """
@@ -7,11 +7,14 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from midhaul.cli.options import Json
+
+if TYPE_CHECKING:
+    from midhaul.vision.detectors.recognition.inspection import Inspection
 
 
 def new(
@@ -57,7 +60,9 @@ def new(
     output.say(f"wrote {out}; run it with: midhaul run {out}")
 
 
-app = typer.Typer(help="List detectors, or export one to ONNX.", no_args_is_help=True)
+app = typer.Typer(
+    help="List detectors, inspect a model, or export one to ONNX.", no_args_is_help=True
+)
 
 Weights = Annotated[
     str, typer.Option("--weights", help="DEFAULT (downloads), none (random) or a file.")
@@ -101,3 +106,101 @@ def export(
         output.print_json({"file": str(file), "card": str(card)})
     else:
         output.print_line(f"{file}\n{card}")
+
+
+@app.command()
+def inspect(
+    model: Annotated[
+        str,
+        typer.Argument(
+            help="A model's file (.onnx, .tflite) or its spec.", show_default=False
+        ),
+    ],
+    *,
+    image: Annotated[
+        Path | None,
+        typer.Option(
+            "--image", metavar="FILE", help="Show it this, not a drawn scene."
+        ),
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", metavar="FILE", help="The picture to write.")
+    ] = None,
+    threshold: Annotated[
+        float, typer.Option("--threshold", help="Weaker boxes are not drawn.")
+    ] = 0.25,
+    json: Json = False,
+) -> None:
+    """Say how a model is fed and read: what is found, assumed and still to be said.
+
+    Boxes of one picture are drawn. Ends with 2 while something has to be said.
+    """
+    from midhaul.cli import output
+    from midhaul.errors import DataError
+    from midhaul.vision.detectors.recognition.inspection import inspect_model
+    from midhaul.vision.images.image import decode
+
+    pixels = None
+    if image is not None:
+        try:
+            pixels = decode(image.read_bytes(), where=str(image))
+        except OSError as error:
+            message = f"{image} cannot be read: {error.strerror or error}"
+            raise DataError(message, "name an image with --image") from error
+    seen = inspect_model(model, pixels)
+    picture = None
+    if seen.detections is not None:
+        file = Path(seen.spec.partition("?")[0].partition(":")[2])
+        picture = out or Path(f"{file.stem}-boxes.jpg")
+        _draw(seen, picture, threshold)
+    if json:
+        output.print_json(seen.plain() | {"picture": picture and str(picture)})
+    else:
+        _print_inspection(seen, picture, threshold)
+    if seen.asked:
+        raise typer.Exit(2)
+
+
+def _draw(seen: Inspection, file: Path, threshold: float) -> None:
+    import numpy as np
+
+    from midhaul.errors import ConfigError
+    from midhaul.vision.images.image import draw, jpeg
+
+    if seen.detections is None:
+        return
+    nobody = np.zeros((0, 4), np.float32)
+    try:
+        file.write_bytes(jpeg(draw(seen.pixels, nobody, seen.detections, threshold)))
+    except OSError as error:
+        message = f"cannot write {file}: {error.strerror or error}"
+        raise ConfigError(message, "choose another file with --out") from error
+
+
+def _print_inspection(seen: Inspection, picture: Path | None, threshold: float) -> None:
+    from midhaul.cli import output
+
+    parts = {
+        "inputs": seen.inputs,
+        "outputs": seen.outputs,
+        "stated": seen.stated,
+        "found": seen.found,
+        "assumed": seen.assumed,
+        "to be said": tuple(f"{key}: {what}" for key, what in seen.asked.items()),
+    }
+    output.print_line(f"{seen.spec}: {seen.family or 'by its card'}")
+    for title, lines in parts.items():
+        if lines:
+            output.print_line(title)
+            for line in lines:
+                output.print_line(f"  {line}")
+    if seen.detections is None:
+        output.say(
+            "write what is to be said into a card beside the model, or into ?KEY="
+        )
+        return
+    n_sure = int((seen.detections.scores >= threshold).sum())
+    n = len(seen.detections)
+    output.print_line(f"{n} boxes, {n_sure} of at least {threshold:g}: {picture}")
+    spec = f"'detectors=[\"{seen.spec}\"]'"
+    output.print_line(f"measure it: midhaul run accuracy.toml --set {spec}")

@@ -151,10 +151,13 @@ _MOST_SHOWN = 4
 def shown(value: object) -> str:
     """A value of a card in words, a long list by its length."""
     if isinstance(value, list | tuple):
-        items = [str(one) for one in cast("list[Any]", value)]
+        items = [shown(one) for one in cast("list[Any]", value)]
         if len(items) > 2 * _MOST_SHOWN:
             return f"{len(items)} of them, {', '.join(items[:_MOST_SHOWN])}, …"
         return f"[{', '.join(items)}]"
+    if isinstance(value, dict):
+        pairs = cast("dict[Any, Any]", value)
+        return ", ".join(f"{key}: {one}" for key, one in pairs.items())
     if isinstance(value, float):
         return f"{value:g}"
     return str(value)

@@ -46,33 +46,16 @@ def recognise(facts: ModelFacts, given: Mapping[str, Any]) -> Recognised:
     """Make the card of a model.
 
     Args:
-        facts: of the model; it is run on a picture, once or twice.
+        facts: of the model; it is run on a picture once.
         given: keys of a card that the user states.
 
     Raises:
         DataError: the model is no detector of a form that is known, or something is
             not said and has to be; the keys that say it are named.
     """
-    notes = Notes(given=given)
-    said = what_is_said(facts)
-    if said.task not in _TASKS:
-        message = f"{facts.file} is a model to {said.task}, not one that finds boxes"
-        raise DataError(message, "use a model whose task is detect")
-    image = find_image_input(facts, said, notes)
-    _stop_if_asked(facts, notes)
-    if "decoder" in given:
-        family = str(given["decoder"])
-    else:
-        family = recognise_head(_shown_once(facts, image, said, notes))
-    note_feeding(family, image, said, notes)
-    stem = facts.file.stem
-    notes.values |= {
-        "name": stem,
-        "file": facts.file.name,
-        "licence": said.licence or "unknown",
-        "source": said.source or "not stated",
-    }
-    _stop_if_asked(facts, notes)
+    family, notes = examine(facts, given)
+    if notes.asked:
+        raise _unsaid(facts, notes)
     card = parse_card(notes.values | dict(given), where=f"made for {facts.file}")
     return Recognised(
         card=card,
@@ -80,6 +63,33 @@ def recognise(facts: ModelFacts, given: Mapping[str, Any]) -> Recognised:
         found=tuple(notes.found),
         assumed=tuple(notes.assumed),
     )
+
+
+def examine(facts: ModelFacts, given: Mapping[str, Any]) -> tuple[str, Notes]:
+    """Family of a model, empty where unknown, and all that is found of its card.
+
+    DataError if the model is no detector of a form that is known.
+    """
+    notes = Notes(given=given)
+    said = what_is_said(facts)
+    if said.task not in _TASKS:
+        message = f"{facts.file} is a model to {said.task}, not one that finds boxes"
+        raise DataError(message, "use a model whose task is detect")
+    image = find_image_input(facts, said, notes)
+    if notes.asked:  # it cannot be shown a picture
+        return "", notes
+    if "decoder" in given:
+        family = str(given["decoder"])
+    else:
+        family = recognise_head(_shown_once(facts, image, said, notes))
+    note_feeding(family, image, said, notes)
+    notes.values |= {
+        "name": facts.file.stem,
+        "file": facts.file.name,
+        "licence": said.licence or "unknown",
+        "source": said.source or "not stated",
+    }
+    return family, notes
 
 
 def _shown_once(facts: ModelFacts, image: ImageInput, said: Said, notes: Notes) -> Seen:
@@ -125,15 +135,13 @@ _SHAPE_KEYS = frozenset(
 )
 
 
-def _stop_if_asked(facts: ModelFacts, notes: Notes) -> None:
-    """DataError if something has to be said by the user."""
-    if not notes.asked:
-        return
+def _unsaid(facts: ModelFacts, notes: Notes) -> DataError:
+    """The error of what has to be said by the user."""
     keys = "; ".join(f"{key} ({what})" for key, what in notes.asked.items())
     message = f"{facts.file} does not say all that is needed: {keys}"
     beside = facts.file.with_suffix(".toml").name
     hint = (
         f"write {' and '.join(notes.asked)} into {beside} beside it; a card may leave "
-        "out all that the file says"
+        f"out all that the file says (midhaul models inspect {facts.file})"
     )
-    raise DataError(message, hint)
+    return DataError(message, hint)

@@ -48,9 +48,7 @@ def recognised_at(
     kind or an option is wrong; DataError if the model is missing, its card is wrong, or
     something that is needed stands nowhere.
     """
-    file = model_file(location, kind=kind)
-    given, where = _stated_values(file, options)
-    given |= option_values(options)
+    file, given, where = stated_values(location, options, kind=kind)
     if all(key in given for key in REQUIRED):
         found = Recognised(card=parse_card(given, where=where))
     else:
@@ -106,16 +104,23 @@ def _value(key: str, text: str) -> Any:
     return text
 
 
-def _stated_values(
-    file: Path, options: Mapping[str, str]
-) -> tuple[dict[str, Any], str]:
-    """Keys that a card states, and where; none where there is no card."""
-    if "card" in options:
-        return dict(card_values(Path(options["card"]))), options["card"]
+def stated_values(
+    location: str, options: Mapping[str, str], *, kind: str
+) -> tuple[Path, dict[str, Any], str]:
+    """The file of a model, the keys of its card that are stated, and where.
+
+    Nothing is stated where there is no card. Errors as of :func:`recognised_at`.
+    """
+    file = model_file(location, kind=kind)
     beside = file.with_suffix(".toml")
-    if beside.is_file():
-        return dict(card_values(beside)), str(beside)
-    return dict(_shipped().get(file.name, {})), f"shipped for {file.name}"
+    if "card" in options:
+        given, where = dict(card_values(Path(options["card"]))), options["card"]
+    elif beside.is_file():
+        given, where = dict(card_values(beside)), str(beside)
+    else:
+        given = dict(_shipped().get(file.name, {}))
+        where = f"that ships for {file.name}" if given else "of no file"
+    return file, given | option_values(options), where
 
 
 @functools.cache
