@@ -248,7 +248,7 @@ class Reference:
                 parcel.is_marked = True
             elif waiting > least:
                 share = transport.ecn_share * ((waiting - least) / (most - least))
-                parcel.is_marked = draw(self.random) < share
+                parcel.is_marked |= draw(self.random) < share  # what is marked stays so
         if name == "hpcc":
             parcel.hops.append((self.now, link.sent_bytes, link.waiting, link.rate))
 
