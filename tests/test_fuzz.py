@@ -1,4 +1,4 @@
-"""A short search with drawn changes: readers and both servers bear what comes."""
+"""A short search with drawn changes: readers and servers bear what comes."""
 
 from __future__ import annotations
 
@@ -17,6 +17,8 @@ from tests.support.raw_http import (
     requests_to_a_federation,
 )
 from tests.support.readers import READERS, SUFFIXES, told
+from tests.support.served_memory import logged_memory
+from tests.support.served_memory import requests as requests_to_a_memory
 
 from midhaul.testbed.nodes.launcher import LocalLauncher
 from midhaul.testbed.nodes.settings import NodeSettings
@@ -74,3 +76,18 @@ def test_no_request_breaks_a_federation(tmp_path: Path) -> None:
             assert not problem_of(url, data), data[:500]
         assert is_healthy(url)
         assert "Traceback" not in log()
+
+
+def test_no_request_breaks_a_memory(tmp_path: Path) -> None:
+    """Nor does an odd state that it is to merge, which it would remember for good."""
+    rng, contents = random.Random(11), requests_to_a_memory(tmp_path)
+    with logged_memory(tmp_path) as (url, log):
+        for data in contents:
+            assert not problem_of(url, data), data[:500]
+        for _ in range(N_REQUESTS):
+            data = mutant(contents, rng)
+            assert not problem_of(url, data), data[:500]
+        assert is_healthy(url)
+        assert "Traceback" not in log()
+    with logged_memory(tmp_path) as (url, log):
+        assert is_healthy(url), log()

@@ -8,9 +8,9 @@ gets N seconds. Where atheris is installed (the group ``fuzz``), what the code g
 through steers the changes; with ``--blind``, or without atheris, they are drawn. What
 breaks a reader is kept in DIR.
 
-A node (``--only "served node"``) and a federation (``"served federation"``) get
-requests that were changed: any bytes end in a status or in a close, not in an error of
-its own, and it is healthy after them.
+A node (``--only "served node"``), a federation (``"served federation"``) and a memory
+(``"served memory"``) get requests that were changed: any bytes end in a status or in a
+close, not in an error of its own, and it is healthy after them.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ sys.path.insert(0, str(ROOT))
 LARGEST_BYTES = 20_000
 """Of a content from which the changes begin: large ones only cost time."""
 SLOW_S, MEMORY_MB = 20, 3000
-SERVERS = ("served node", "served federation")
+SERVERS = ("served node", "served federation", "served memory")
 
 
 def corpus() -> list[bytes]:
@@ -120,6 +120,7 @@ def server(name: str) -> Iterator[tuple[str, Callable[[], str], list[bytes]]]:
     """A server's URL, what it has written, and requests to begin with."""
     from tests.support import raw_http  # noqa: PLC0415
     from tests.support.federations import served_federation  # noqa: PLC0415
+    from tests.support.served_memory import logged_memory, requests  # noqa: PLC0415
 
     from midhaul.testbed.nodes.launcher import LocalLauncher  # noqa: PLC0415
     from midhaul.testbed.nodes.settings import NodeSettings  # noqa: PLC0415
@@ -129,11 +130,14 @@ def server(name: str) -> Iterator[tuple[str, Callable[[], str], list[bytes]]]:
             node = launcher.start(NodeSettings(name="edge", detector="null"), {})
             yield node.url, node.log, raw_http.requests()
         return
-    with (
-        tempfile.TemporaryDirectory() as folder,
-        served_federation(Path(folder)) as (url, log),
-    ):
-        yield url, log, raw_http.requests_to_a_federation()
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        if name == SERVERS[1]:
+            with served_federation(folder) as (url, log):
+                yield url, log, raw_http.requests_to_a_federation()
+            return
+        with logged_memory(folder) as (url, log):
+            yield url, log, requests(folder)
 
 
 def served(name: str, seconds: float, seed: int) -> Iterator[tuple[bytes, str]]:

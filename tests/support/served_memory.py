@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import json
+import random
 import subprocess
 import sys
 from contextlib import contextmanager
@@ -11,14 +13,22 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
+from tests.support.odd_states import odd_states
+from tests.support.raw_http import request
 
+from midhaul.errors import DataError
 from midhaul.memory.samples import Samples
+from midhaul.memory.serving.config import MemoryFile
+from midhaul.memory.serving.engine import ServedMemory
 from midhaul.memory.serving.messages import write_samples
+from midhaul.npz_state import write_state
 
 if TYPE_CHECKING:
     import signal
-    from collections.abc import Generator
+    from collections.abc import Callable, Generator
     from pathlib import Path
+
+    from midhaul.memory.predictors.base import Predictor
 
 N_CLASSES, N_INPUTS = 3, 4
 _SERVE = [sys.executable, "-m", "midhaul", "serve", "memory"]
@@ -136,3 +146,71 @@ def memory_of(folder: Path, text: str = "") -> Generator[MemoryProcess]:
     finally:
         service.process.kill()
         service.process.communicate()
+
+
+def no_model(data: bytes) -> Predictor:
+    """A loader that takes no model."""
+    message = f"{len(data)} bytes are no model"
+    raise DataError(message)
+
+
+def exported() -> dict[str, Any]:
+    """What another memory, which saw 30 samples of model 0, would be merged by."""
+    config = MemoryFile.model_validate(
+        {"bins": {"n_classes": N_CLASSES}, "memory": {"capacity": 20}}
+    )
+    engine = ServedMemory(config, no_model, lambda _: {})
+    engine.offer([stream(30, seed=1, begin=500)], 1.0)
+    return engine.exported()
+
+
+def requests(folder: Path) -> list[bytes]:
+    """Requests to a memory from which changes begin, odd states to merge among them."""
+    samples = stream(12)
+    columns = {
+        "x": samples.x.tolist(),
+        "y": [None, *samples.y.tolist()[1:]],
+        "prediction": samples.prediction.tolist(),
+        "time_s": samples.time_s.tolist(),
+        "group": samples.group.tolist(),
+        "model_version": [0] * 12,
+    }
+    labels = {name: columns[name][1:] for name in ("time_s", "group", "y")}
+    of_json = "content-type: application/json"
+    what = ("samples", "sketch", "export", "decision", "metrics", "info", "health")
+    found = [
+        *(request("GET", f"/{one}") for one in what),
+        *(request("POST", "/offer", arrow(stream(n))) for n in (0, 1, 12)),
+        request("POST", "/offer", json.dumps(columns).encode(), of_json),
+        request("POST", "/label", json.dumps(labels).encode(), of_json),
+        request("POST", "/decision"),
+        request("POST", "/retrained?version=1"),
+        request("POST", "/model?version=99", b"not ONNX"),
+    ]
+    states = [exported(), *(one for _, one in odd_states(exported(), random.Random(1)))]
+    for state in states:
+        file = folder / "state.npz"
+        with contextlib.suppress(TypeError, ValueError):  # what no file can hold
+            write_state(file, state)
+            found.append(request("POST", "/merge", file.read_bytes()))
+    return found
+
+
+@contextmanager
+def logged_memory(folder: Path) -> Generator[tuple[str, Callable[[], str]]]:
+    """A memory's URL, and what it has written."""
+    said, file = folder / "said.txt", folder / "memory.toml"
+    file.write_text(
+        f"port = 0\n[bins]\nn_classes = {N_CLASSES}\n[memory]\ncapacity = 20"
+    )
+    with said.open("wb") as log:
+        process = subprocess.Popen(
+            [*_SERVE, file], stdout=subprocess.PIPE, stderr=log, text=True
+        )
+        try:
+            assert process.stdout is not None
+            url = process.stdout.readline().partition("/offer")[0].partition(" ")[2]
+            yield url, lambda: said.read_text(errors="replace")
+        finally:
+            process.kill()
+            process.communicate()

@@ -11,7 +11,8 @@ from midhaul.errors import ConfigError, DataError
 from midhaul.memory.late_labels import matches
 from midhaul.memory.retraining.base import RetrainSituation
 from midhaul.memory.samples import Samples
-from midhaul.memory.selectors.base import Joinable, Relabelling
+from midhaul.memory.selectors.base import Joinable, Marking, Relabelling
+from midhaul.memory.selectors.pool import whole
 from midhaul.model.display import Display, Shown, counted
 
 if TYPE_CHECKING:
@@ -233,7 +234,7 @@ class SampleMemory(Shown):
                 f"{found[0]} by {found[1]}"
             )
             raise DataError(message, "start it with the settings that it was saved by")
-        try:
+        with whole("a state of a memory", "it was cut short or changed: use another"):
             rows = Samples(**state["rows"])
             rows.check()
             marks = np.array(state["marks"], np.float64)
@@ -243,11 +244,9 @@ class SampleMemory(Shown):
             self._rng.bit_generator.state = state["chance"]
             self.n_offered = int(state["n_offered"])
             is_whole = marks.shape == (len(rows), self.selector.n_marks)
-        except (KeyError, TypeError, ValueError) as error:
-            message = f"a state of a memory lacks or misstates {error}"
-            raise DataError(
-                message, "it was cut short or changed: use another"
-            ) from None
+            is_whole = is_whole and self.n_offered >= len(rows)
+            if is_whole and isinstance(self.selector, Marking):
+                self.selector.check_marks(marks)
         if len(rows):
             self._limit(rows)
         if not is_whole or len(rows) > self.selector.capacity:

@@ -145,6 +145,11 @@ class Samples(Shown):
                     f"shape {array.shape}"
                 )
                 raise DataError(message, "every array has a row for each sample")
+            if array.dtype != (wanted := _DTYPES.get(field.name, np.float64)):
+                message = (
+                    f"{field.name}: expected {np.dtype(wanted)}, found {array.dtype}"
+                )
+                raise DataError(message, "Samples.of() makes it of other numbers")
         is_finite = np.asarray(np.isfinite(self.x).all(axis=1))
         self._refuse(~is_finite, "x", "finite inputs")
         self._refuse(np.isinf(self.y), "y", "a finite output, or NaN for none yet")
@@ -207,6 +212,14 @@ class Samples(Shown):
         return Display(text=text)
 
 
+_DTYPES = {
+    "x": np.float32,
+    "prediction": np.float32,
+    "group": np.int64,
+    "cluster": np.int64,
+    "model_version": np.int64,
+}
+"""Of all columns that are no ``float64``."""
 _SLACK = 1e-3
 """By how much a distribution of single precision may miss one."""
 

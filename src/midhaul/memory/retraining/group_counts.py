@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from midhaul.errors import DataError
 from midhaul.model.display import Display, Shown, counted
 
 if TYPE_CHECKING:
@@ -107,13 +108,15 @@ class GroupCounts(Shown):
 
     @classmethod
     def from_state(cls, state: Arrays) -> GroupCounts:
-        """What :meth:`state` gave."""
-        return cls(
-            n=int(state["n"]),
-            group=_narrow(state["group"]),
-            cell=_narrow(state["cell"]),
-            count=_narrow(state["count"]),
-        )
+        """What :meth:`state` gave; DataError where it is none."""
+        n = int(state["n"])
+        group, cell, count = (state[name] for name in ("group", "cell", "count"))
+        is_whole = group.shape == cell.shape == count.shape == (len(group),)
+        least = min(int(one.min(initial=0)) for one in (group, cell, count))
+        if not is_whole or least < 0 or int(group.max(initial=-1)) >= n:
+            message = f"counts of {n} groups: found {len(group)} entries from {least}"
+            raise DataError(message, "the state was changed: use another")
+        return cls(n=n, group=_narrow(group), cell=_narrow(cell), count=_narrow(count))
 
     def _display(self) -> Display:
         return Display(

@@ -131,6 +131,15 @@ class Joinable(Protocol):
 
 
 @runtime_checkable
+class Marking(Protocol):
+    """A selector that reckons with marks, so that odd ones would mislead it."""
+
+    def check_marks(self, marks: Float64[np.ndarray, "n q"]) -> None:
+        """DataError where marks are none of its own, as those of a changed state."""
+        ...
+
+
+@runtime_checkable
 class Relabelling(Protocol):
     """A selector whose marks depend on outputs, which may come after the sample."""
 

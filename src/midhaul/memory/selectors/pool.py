@@ -6,6 +6,7 @@ stands here: the answer made of that, and how a state is read.
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,7 +15,7 @@ from midhaul.errors import ConfigError, DataError
 from midhaul.memory.selectors.base import Reason, SelectorChoice
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Generator, Sequence
 
     from jaxtyping import Bool, Float64, Int64
 
@@ -88,3 +89,13 @@ def check_state(state: Arrays, who: str, names: Sequence[str]) -> None:
             f"{', '.join(sorted(state)) or 'nothing'}"
         )
         raise DataError(message, "restore a state into what has written it")
+
+
+@contextlib.contextmanager
+def whole(what: str, hint: str) -> Generator[None]:
+    """DataError where a state that is read below lacks a part, or has an odd one."""
+    try:
+        yield
+    except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError) as one:
+        message = f"{what} lacks or misstates {one}"
+        raise DataError(message, hint) from None

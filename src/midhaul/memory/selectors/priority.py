@@ -219,6 +219,15 @@ class PrioritySampler:
         self._counts = self._counts - leaves * part + comes
         marks[rows, _CELL] = cells
 
+    def check_marks(self, marks: Float64[np.ndarray, "n q"]) -> None:
+        """DataError where a number, a limit or a cell is none."""
+        number, limit, cell = marks.T
+        is_cell = (cell >= 0) & (cell < self.cells.n) & (cell == np.floor(cell))
+        is_good = (number > 0) & (number < 1) & (limit > 0) & is_cell
+        if not is_good.all():
+            message = f"marks of {self.name}: found {marks[~is_good][0]}"
+            raise DataError(message, "the state was changed, or is of other bins")
+
     def rates(self) -> Float64[np.ndarray, " c"]:
         """The rate of each cell, so that those of all samples sum to about one."""
         counts = self._counts
@@ -250,12 +259,14 @@ class PrioritySampler:
 
     def _check(self, state: Arrays) -> None:
         check_state(state, self.name, ("counts", "now_s", "version"))
-        if state["counts"].shape != self._counts.shape:
-            message = (
-                f"expected counts of {self.cells.n} cells, found "
-                f"{state['counts'].shape}"
-            )
+        counts = np.array(state["counts"], np.float64)
+        if counts.shape != self._counts.shape:
+            message = f"expected counts of {self.cells.n} cells, found {counts.shape}"
             raise DataError(message, "the state is of a memory with other bins")
+        is_count = np.isfinite(counts) & (counts >= 0)
+        if not is_count.all() or np.isnan(float(state["now_s"])):
+            message = f"expected counts of at least 0 and a time, found {state}"
+            raise DataError(message, "the state was changed: use another")
 
     def _recount(self, kept: Samples, marks: np.ndarray, new: Samples) -> None:
         """Count anew what is in memory when another model has looked at it.

@@ -21,6 +21,7 @@ import numpy as np
 from midhaul.errors import DataError
 from midhaul.memory.samples import Samples, concatenate
 from midhaul.memory.selectors.base import Joinable
+from midhaul.memory.selectors.pool import whole
 from midhaul.memory.selectors.priority import PrioritySampler
 from midhaul.memory.serving.messages import LateLabels, Piece, read_labels, read_samples
 from midhaul.memory.serving.since_decision import SinceDecision
@@ -272,19 +273,18 @@ class ServedMemory:
         try:
             state = self._read_state(piece.data)
             other = self._other(state)
-            gateway, n_offered = str(state["gateway"]), other.memory.n_offered
-            self._check_other(gateway, other)
+            self._check_other(other)
             self.memory.merge(other.memory)
         except DataError as error:
             raise Refused(_BAD, "bad-merge", error.message) from None
         if self.version == _NO_VERSION:
             self.version = other.version
         self.n_inputs = self.n_inputs or other.n_inputs
-        self.merged[gateway] = n_offered
+        self.merged[other.gateway] = other.memory.n_offered
         self.merged.update(other.merged)
         self.counts["n_merged"] += 1
         return {
-            "gateway": gateway,
+            "gateway": other.gateway,
             "n_samples": len(self.memory),
             "n_offered": self.memory.n_offered,
         }
@@ -343,14 +343,14 @@ class ServedMemory:
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Go on from a state; DataError if it is of another version or memory."""
-        check_head(state, self.config.settled())
-        try:
+        with whole("a state of a served memory", "it was cut short: use another"):
+            check_head(state, self.config.settled())
             self.memory.restore(state["memory"])
             self.since.restore(state["since"])
             self.uploads.restore(state["uploads"])
             self.gateway = str(state["gateway"])
             self.version = int(state["version"])
-            self.n_inputs = state["n_inputs"]
+            self.n_inputs = _width(state)
             self._model_bytes = state["model"].tobytes()
             self._model = self._load(self._model_bytes) if self._model_bytes else None
             trained = state["trained"]
@@ -359,11 +359,6 @@ class ServedMemory:
             self.counts = Counter(state["counts"])
             self.decision = state["decision"]
             self._latest_s = float(state["latest_s"])
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
-            message = f"a state of a served memory lacks or misstates {error}"
-            raise DataError(
-                message, "it was cut short or changed: use another"
-            ) from None
 
     def _offered(self, new: Samples, now_s: float) -> OfferOutcome:
         offered = self.memory.offer(new)
@@ -484,34 +479,34 @@ class ServedMemory:
         """Another memory from its state, which may hold more or less than this one."""
         settings = self.config.settled()
         found = ServedMemory(self.config, self._load, self._read_state)
-        head = dict(state.get("settings") or {})
-        theirs = dict(head.get("memory") or {})
-        if theirs.get("selector") == self.config.memory.selector:
-            mine = settings["memory"]
-            theirs |= {key: mine.get(key) for key in ("capacity", "capacity_bytes")}
-            theirs = {key: one for key, one in theirs.items() if one is not None}
-        # What a rule and a period are told is each gateway's own business.
-        same = {**settings, "memory": theirs}
-        same |= {key: head.get(key) for key in ("bins", "seed")}
-        check_head({**state, "settings": same}, settings)
-        try:
+        with whole("a state of a served memory", "export it again"):
+            head = dict(state.get("settings") or {})
+            theirs = dict(head.get("memory") or {})
+            if theirs.get("selector") == self.config.memory.selector:
+                mine = settings["memory"]
+                theirs |= {key: mine.get(key) for key in ("capacity", "capacity_bytes")}
+                theirs = {key: one for key, one in theirs.items() if one is not None}
+            # What a rule and a period are told is each gateway's own business.
+            same = {**settings, "memory": theirs}
+            same |= {key: head.get(key) for key in ("bins", "seed")}
+            check_head({**state, "settings": same}, settings)
             memory = {**state["memory"], "of_rule": found._rule_state()}
             found.memory.capacity_bytes = None
             found.memory.selector.capacity = max(len(memory["marks"]), 1)
             found.memory.restore(memory)
-            found.version, found.n_inputs = int(state["version"]), state["n_inputs"]
+            found.version, found.n_inputs = int(state["version"]), _width(state)
+            found.gateway = str(state["gateway"])
             found.merged = {str(k): int(v) for k, v in state["merged"].items()}
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
-            message = f"a state of a served memory lacks or misstates {error}"
-            raise DataError(message, "export it again") from None
         return found
 
     def _rule_state(self) -> dict[str, Any]:
         return {} if self.memory.rule is None else dict(self.memory.rule.state())
 
-    def _check_other(self, gateway: str, other: ServedMemory) -> None:
+    def _check_other(self, other: ServedMemory) -> None:
         """Refuse what cannot be merged, or would be counted twice."""
-        seen = {*self.merged, self.gateway} & {*other.merged, gateway}
+        if len(other.memory):
+            self._check_width(other.memory.get())
+        seen = {*self.merged, self.gateway} & {*other.merged, other.gateway}
         if seen:
             text = f"what gateway {min(seen)} saw is in this memory already"
             raise Refused(_CLASH, "merged-before", text)
@@ -524,6 +519,12 @@ class ServedMemory:
 
 
 _NOTHING = OfferOutcome(fates=np.zeros(0, np.int8), reasons=np.zeros(0, np.int8))
+
+
+def _width(state: Mapping[str, Any]) -> int | None:
+    """Inputs of a sample, as a state says it."""
+    found = state["n_inputs"]
+    return None if found is None else int(found)
 
 
 def check_head(state: Mapping[str, Any], settings: Mapping[str, Any]) -> None:
