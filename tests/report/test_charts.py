@@ -116,3 +116,16 @@ def test_colours_follow_the_names() -> None:
     alone = svg(charts.over_time(second, VALUE, OTHER, SERIES))
     line = re.compile(r'series: two"[^>]*"line mark"[^>]* stroke="(#\w+)"')
     assert line.findall(both) == line.findall(alone) != []
+
+
+def test_whole_numbers_have_no_ticks_between_them() -> None:
+    """Three days are 1, 2 and 3, and none is day 1.5."""
+    rows = [row | {"day": row["chosen"] + 1} for row in ROWS]
+    rows = [row | dict.fromkeys(("v", "v_low", "v_high"), 9.0) for row in rows]
+    ticks = {}
+    for is_count in (True, False):
+        day = Axis("day", "day", is_count=is_count)
+        said = svg(charts.lines(rows, day, VALUE, SERIES))
+        ticks[is_count] = set(re.findall(r">([123](?:\.\d+)?)<", said))
+    assert ticks[True] == {"1", "2", "3"}
+    assert ticks[False] > ticks[True]

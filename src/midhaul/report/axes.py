@@ -38,6 +38,7 @@ class Axis:
         order: the categories in order; None for a number.
         is_log: True for a logarithmic scale.
         from_zero: True where the scale must begin at zero.
+        is_count: True where nothing lies between whole numbers, so that no tick does.
     """
 
     field: str
@@ -46,6 +47,7 @@ class Axis:
     order: tuple[str, ...] | None = None
     is_log: bool = False
     from_zero: bool = False
+    is_count: bool = False
 
     @property
     def scale(self) -> alt.Scale:
@@ -158,10 +160,17 @@ def across(axis: Axis) -> alt.X:
         return alt.X(
             axis.field, type="nominal", title=axis.title, sort=order, axis=look
         )
-    look = alt.Axis(format=TICKS, tickCount=8)
+    ticks = alt.ExprRef(expr=_WHOLE) if axis.is_count else alt.Undefined
+    look = alt.Axis(format=TICKS, tickCount=8, values=ticks)
     return alt.X(
         axis.field, type="quantitative", title=axis.title, scale=axis.scale, axis=look
     )
+
+
+_FIRST, _LAST = "domain('x')[0]", "domain('x')[1]"
+_WHOLE = (
+    f"sequence(ceil({_FIRST}), {_LAST} + 1e-9, max(1, ceil(({_LAST} - {_FIRST}) / 10)))"
+)
 
 
 def upwards(axis: Axis) -> alt.Y:

@@ -132,7 +132,7 @@ def _by_day(view: View) -> PageSection | None:
         if not rows:
             figures.append(f"{title}: nothing is known of it.")
             continue
-        chart = lines(rows, Axis("number", "day"), Axis("value", axis), view.series)
+        chart = lines(rows, _DAY, Axis("value", axis), view.series)
         caption = "Lines are 95 % intervals by viewer; each day has viewers of its own."
         figures.append(Figure(title=title, chart=chart, caption=caption))
     return PageSection(title="Day by day", items=gather(figures))
@@ -153,16 +153,14 @@ def _shifts(view: View) -> PageSection | None:
         for row in found
     ]
     series = Series("what", "of", tuple(_WORDS.values()))
-    chart = lines(
-        rows, Axis("number", "day"), Axis("jsd", "Jensen-Shannon distance"), series
-    )
+    chart = lines(rows, _DAY, Axis("jsd", "Jensen-Shannon distance"), series)
     caption = "From the first day: 0 is the same distribution, 1 has nothing in common."
     table = DataTable(
         title="Samples by day",
         columns=("day", "of", "samples", "mean", "median", "99 %", "JSD", "moved by"),
         rows=tuple(
             (
-                row["day"],
+                row["day"].partition("T")[0],
                 _WORDS[row["what"]],
                 Cell(f"{row['n']:,}", row["n"]),
                 *(_plain(row[key]) for key in _COLUMNS),
@@ -177,3 +175,4 @@ def _shifts(view: View) -> PageSection | None:
 
 
 _COLUMNS = ("mean", "median", "p99", "jsd", "wasserstein")
+_DAY = Axis("number", "day", is_count=True)

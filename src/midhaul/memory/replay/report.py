@@ -148,6 +148,7 @@ def _fronts(view: View) -> list[Figure]:
     return found
 
 
+_PERIOD = Axis("period", "period", is_count=True)
 _PERIODS = """
     SELECT configuration, period, avg(smoothed_mean) AS mean, avg(smoothed_p1) AS p1,
     sum(retrained::INT)::BIGINT AS retrained, count(*) AS n, avg(value) AS value,
@@ -191,7 +192,7 @@ def _curve(
         return ""
     return Figure(
         title=title,
-        chart=lines(drawn, Axis("period", "period"), Axis("value", axis), view.series),
+        chart=lines(drawn, _PERIOD, Axis("value", axis), view.series),
         caption="Smoothed predictions for a period by what was learnt before it; "
         "mean of the repetitions.",
     )
@@ -210,7 +211,7 @@ def _trainings(rows: Sequence[Mapping[str, Any]], view: View) -> Figure | str:
         title="Trainings",
         chart=lines(
             drawn,
-            Axis("period", "period"),
+            _PERIOD,
             Axis("share", "repetitions that trained (%)", from_zero=True),
             view.series,
         ),
@@ -230,7 +231,7 @@ def _coverage(rows: Sequence[Mapping[str, Any]], view: View) -> Figure:
         title="Coverage of sample space",
         chart=lines(
             drawn,
-            Axis("period", "period"),
+            _PERIOD,
             Axis("n", "cells with a sample", from_zero=True),
             view.series,
         ),
@@ -251,7 +252,7 @@ def _density(rows: Sequence[Mapping[str, Any]], view: View) -> Figure:
         title="Density of memory",
         chart=lines(
             drawn,
-            Axis("period", "period"),
+            _PERIOD,
             Axis("share", "share in the same cell", from_zero=True),
             view.series,
         ),
@@ -331,7 +332,7 @@ def _composition(
         title=f"Memory of {name}",
         chart=area(
             drawn,
-            Axis("period", "period"),
+            _PERIOD,
             Axis("n", "samples", from_zero=True),
             Series("came_in", "came in period", names),
         ),
