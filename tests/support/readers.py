@@ -50,6 +50,7 @@ from midhaul.vision.detectors.card import read_card
 from midhaul.vision.detectors.recognition.facts import ModelFacts
 from midhaul.vision.detectors.recognition.said import what_is_said
 from midhaul.vision.detectors.recorded import read_recording
+from midhaul.vision.detectors.replay import load as replayed
 from midhaul.vision.images.codecs import decode, size
 from midhaul.wire.message import unpack_answer, unpack_request
 
@@ -188,6 +189,9 @@ READERS: dict[str, Callable[[Path], object]] = {
     "names": names_from_file,
     "voc": voc,
     "detections": lambda file: read_recording(file, None),
+    "replayed results": lambda file: replayed(
+        str(file), {"names": "coco91"}, threads=1, seed=0
+    ),
     "picture": partial(of_bytes, parse=lambda data: decode(data, where="picture")),
     "picture size": partial(of_bytes, parse=lambda data: size(data, where="picture")),
     "node": NodeFile.read,
@@ -253,6 +257,7 @@ SUFFIXES: dict[str, tuple[str, ...]] = {
     "stream of Puffer": (".parquet",),
     "stream of downloads": (".parquet",),
     "yolo names": (".yaml",),
+    "replayed results": (".json", ".csv"),
     "names": (".txt", ".names"),
 }
 

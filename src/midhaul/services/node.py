@@ -106,7 +106,7 @@ def load_and_warm(settings: NodeSettings) -> Detector | None:
     detector = load_detector(
         settings.detector, threads=settings.threads, seed=settings.seed
     )
-    if parse_spec(settings.detector).kind != "recorded":
+    if parse_spec(settings.detector).kind not in ("recorded", "replay"):
         try:
             detector.detect(np.full(_WARM_PX, 127, np.uint8))
         except MidhaulError:

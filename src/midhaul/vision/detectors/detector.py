@@ -7,6 +7,8 @@ A spec is ``kind:location?key=value&key=value``::
     tflite:FILE[?card=FILE&max_detections=N&KEY=VALUE]  TensorFlow Lite
     torchvision:NAME[?weights=DEFAULT|none|FILE]        a builder of torchvision
     recorded:FILE?provider=NAME[&service_s=S&cv=X]      replays recorded detections
+    replay:FILE[?names=FILE&missing=empty]              what another program answered
+    python:MODULE:FACTORY[?KEY=VALUE]                   a detector of your own
     null[?service_s=S&load_s=S]                         answers nothing
 
 KEY is one of a card's that fit into a line: ``labels=coco80``, ``colour=bgr``.
@@ -98,6 +100,9 @@ CARD_OPTIONS = (
 )  # fmt: skip
 """Keys of a card that a spec may state; labels may be a file with a name a line."""
 
+ANY_OPTION = "*"
+"""Stands for every option of a runtime that hands them on."""
+
 _HERE = "midhaul.vision.detectors"
 _ONNX = (("onnxruntime", "detect"), ("cv2", "detect"))
 
@@ -133,6 +138,16 @@ RUNTIMES: Registry[Any] = Registry(
             options=("provider", "service_s", "cv"),
             example="recorded:detections.parquet?provider=NAME",
         ),
+        "replay": Entry(
+            place=f"{_HERE}.replay",
+            options=("names", "missing"),
+            example="replay:predictions.json?names=coco91",
+        ),
+        "python": Entry(
+            place=f"{_HERE}.python",
+            options=(ANY_OPTION,),
+            example="python:package.module:factory",
+        ),
         "null": Entry(
             place=f"{_HERE}.null", options=("service_s", "load_s"), example="null"
         ),
@@ -155,7 +170,7 @@ def parse_spec(spec: str) -> DetectorSpec:
     options: dict[str, str] = {}
     for pair in query.split("&") if has_options else ():
         key, equals, value = pair.partition("=")
-        if key not in runtime.options:
+        if key not in runtime.options and ANY_OPTION not in runtime.options:
             message = f"unknown option {key!r} of detector {spec!r}"
             raise ConfigError(message, choice_hint(key, runtime.options))
         if not equals or not value or key in options:
@@ -203,11 +218,11 @@ def short_name(spec: str) -> str:
     ConfigError if the spec is wrong.
     """
     parsed = parse_spec(spec)
-    if parsed.kind in ("builtin", "onnx", "tflite"):
+    if parsed.kind in ("builtin", "onnx", "tflite", "replay"):
         words = [
             f"{value} boxes" if key == "max_detections" else f"{key} {value}"
             for key, value in parsed.options.items()
-            if key not in ("card", "labels")
+            if key not in ("card", "labels", "names", "missing")
         ]
         name = PurePath(parsed.location).stem
         return f"{name} ({', '.join(words)})" if words else name
@@ -218,7 +233,7 @@ def short_name(spec: str) -> str:
         return f"{parsed.location} (random weights)"
     if parsed.kind == "torchvision" and weights != "DEFAULT":
         return f"{parsed.location} ({PurePath(weights).stem})"
-    return parsed.location or parsed.kind
+    return PurePath(parsed.location).name or parsed.kind
 
 
 def assumptions(detector: Detector) -> tuple[Tally, ...]:
