@@ -35,7 +35,7 @@ from midhaul.memory.sample_memory import SampleMemory
 from midhaul.memory.samples import Bins, Samples
 from midhaul.memory.selectors.priority import PrioritySampler
 from midhaul.memory.selectors.reservoir import Reservoir
-from midhaul.memory.selectors.score import ConfidenceSelector
+from midhaul.memory.selectors.score import ScoreSelector
 from midhaul.vision.images import decode
 from midhaul.vision.judge.average_precision import average_precision
 from midhaul.vision.judge.coco_scores import coco_scores
@@ -273,7 +273,9 @@ def uploads(
             ),
             "random": (Reservoir(capacity=n_kept), by_novelty, bins),
             "uncertainty": (
-                ConfidenceSelector(capacity=n_kept, bins=SURE, temperature=1e-3),
+                ScoreSelector(
+                    capacity=n_kept, bins=SURE, of="confidence", temperature=1e-3
+                ),
                 by_score,
                 SURE,
             ),

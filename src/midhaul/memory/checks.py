@@ -100,7 +100,8 @@ def check_selector(
     _check_weights(make, bins, claims)
 
 
-def _demand(*, is_met: bool, expected: str, found: object) -> None:
+def demand(*, is_met: bool, expected: str, found: object) -> None:
+    """ValueError with what was expected where it is not met."""
     if not is_met:
         message = f"expected {expected}, found {found}"
         raise ValueError(message)
@@ -127,7 +128,7 @@ class _Followed:
                 )
                 for f in fields(Samples)
             )
-            _demand(is_met=same, expected=f"{who} to leave the {name} alone", found="")
+            demand(is_met=same, expected=f"{who} to leave the {name} alone", found="")
         n, m = len(kept), len(new)
         for name, wanted, shape in (
             ("keep", (n,), found.keep.shape),
@@ -135,16 +136,16 @@ class _Followed:
             ("reasons", (m,), found.reasons.shape),
             ("marks", (m, self.selector.n_marks), found.marks.shape),
         ):
-            _demand(is_met=shape == wanted, expected=f"{name} of {wanted}", found=shape)
+            demand(is_met=shape == wanted, expected=f"{name} of {wanted}", found=shape)
         is_reason = (found.reasons != Reason.DROPPED) & (found.reasons != Reason.NOISE)
-        _demand(
+        demand(
             is_met=bool((is_reason == found.take).all()),
             expected="a reason to keep for what is kept and for nothing else",
             found=found.reasons,
         )
         self.kept = _joined(kept.take(found.keep), new.take(found.take))
         self.marks = np.concatenate([self.marks[found.keep], found.marks[found.take]])
-        _demand(
+        demand(
             is_met=len(self.kept) <= self.selector.capacity,
             expected=f"at most {self.selector.capacity} samples",
             found=len(self.kept),
@@ -170,8 +171,8 @@ def _check_capacity(
 ) -> None:
     """The limit, the filling, and that the same question has one answer."""
     selector = make(capacity)
-    _demand(is_met=bool(selector.name), expected="a name", found=selector.name)
-    _demand(
+    demand(is_met=bool(selector.name), expected="a name", found=selector.name)
+    demand(
         is_met=selector.capacity == capacity,
         expected=f"a capacity of {capacity}",
         found=selector.capacity,
@@ -180,7 +181,7 @@ def _check_capacity(
     n_seen = 0
     for new in check_stream(bins, _OFFERS):
         first, second = one.offer(new), other.offer(new)
-        _demand(
+        demand(
             is_met=np.array_equal(first, second),
             expected=f"{selector.name} to choose the same with the same seed",
             found="another choice",
@@ -189,7 +190,7 @@ def _check_capacity(
         n_kept = 0 if one.kept is None else len(one.kept)
         if claims.fills:
             wanted = min(n_seen, capacity)
-            _demand(
+            demand(
                 is_met=n_kept == wanted,
                 expected=f"{wanted} of {n_seen} samples kept by {selector.name}",
                 found=n_kept,
@@ -201,14 +202,14 @@ def _check_lowered(make: MakeSelector, capacity: int, bins: Bins) -> None:
     one, lowered = _Followed(make(capacity)), _Followed(make(3 * capacity))
     lowered.selector.capacity = capacity
     for new in check_stream(bins, _OFFERS):
-        _demand(
+        demand(
             is_met=np.array_equal(one.offer(new), lowered.offer(new)),
             expected=f"{one.selector.name} to choose by a capacity that was lowered",
             found="another choice",
         )
 
 
-def _saved(state: Arrays) -> Arrays:
+def read_back(state: Arrays) -> Arrays:
     """A state as it is read from a file, which may hold no pickles."""
     file = io.BytesIO()
     arrays: dict[str, Any] = {name: np.asarray(one) for name, one in state.items()}
@@ -226,12 +227,12 @@ def _check_state(make: MakeSelector, capacity: int, bins: Bins) -> None:
         for new in stream[:cut]:
             one.offer(new)
         other = _Followed(make(capacity))
-        other.selector.restore(_saved(one.selector.state()))
+        other.selector.restore(read_back(one.selector.state()))
         other.kept = None if one.kept is None else _copied(one.kept)
         other.marks = one.marks.copy()
         other.rng.bit_generator.state = one.rng.bit_generator.state
         for new in stream[cut:]:
-            _demand(
+            demand(
                 is_met=np.array_equal(one.offer(new), other.offer(new)),
                 expected=f"{one.selector.name} to go on as before it was restored",
                 found="another choice",
@@ -278,9 +279,9 @@ def _check_what_is_missing(
         try:
             followed.offer(new)
         except DataError:
-            _demand(is_met=needed, expected=f"no need of {what}", found="a DataError")
+            demand(is_met=needed, expected=f"no need of {what}", found="a DataError")
         else:
-            _demand(
+            demand(
                 is_met=not needed,
                 expected=f"a DataError of {followed.selector.name} without {what}",
                 found="a choice",
@@ -299,7 +300,7 @@ def _check_weights(make: MakeSelector, bins: Bins, claims: SelectorClaims) -> No
         weighted = memory.weighted()
         if weighted is None:
             return
-        _demand(
+        demand(
             is_met=bool((weighted.weight > 0).all() and len(weighted) == len(memory)),
             expected="a weight above 0 for each sample in memory",
             found=weighted.weight,
@@ -315,7 +316,7 @@ def _check_weights(make: MakeSelector, bins: Bins, claims: SelectorClaims) -> No
         )
     error = sums.mean(axis=0)
     allowed = _Z * sums.std(axis=0) / np.sqrt(_N_STREAMS) + 1e-6
-    _demand(
+    demand(
         is_met=bool((np.abs(error) <= allowed).all()),
         expected=f"weights that sum to the stream within {allowed}",
         found=error,

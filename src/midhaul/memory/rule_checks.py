@@ -7,21 +7,20 @@ been.
 
 from __future__ import annotations
 
-import io
 from dataclasses import dataclass, fields, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from midhaul.errors import DataError
-from midhaul.memory.checks import check_stream
+from midhaul.memory.checks import check_stream, demand, read_back
 from midhaul.memory.retraining.base import RetrainSituation
 from midhaul.memory.samples import Samples, concatenate
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from midhaul.memory.retraining.base import Arrays, RetrainDecision, RetrainRule
+    from midhaul.memory.retraining.base import RetrainDecision, RetrainRule
     from midhaul.memory.samples import Bins
 
     MakeRule = Callable[[], RetrainRule]
@@ -83,12 +82,6 @@ def check_rule(make: MakeRule, bins: Bins, claims: RuleClaims | None = None) -> 
     _check_what_is_missing(make, bins, claims)
 
 
-def _demand(*, is_met: bool, expected: str, found: object) -> None:
-    if not is_met:
-        message = f"expected {expected}, found {found}"
-        raise ValueError(message)
-
-
 def _followed(
     rule: RetrainRule, situations: Sequence[RetrainSituation]
 ) -> list[RetrainDecision]:
@@ -103,36 +96,36 @@ def _followed(
 
 def _check_answers(make: MakeRule, bins: Bins, claims: RuleClaims) -> None:
     rule = make()
-    _demand(is_met=bool(rule.name), expected="a name", found=rule.name)
+    demand(is_met=bool(rule.name), expected="a name", found=rule.name)
     situations, untouched = check_situations(bins), check_situations(bins)
     found = _followed(rule, situations)
     again = _followed(make(), untouched)
-    _demand(
+    demand(
         is_met=_told(found) == _told(again),
         expected=f"{rule.name} to answer the same question in one way",
         found="another answer",
     )
-    _demand(
+    demand(
         is_met=found[0].retrain,
         expected=f"yes of {rule.name} before the first training",
         found=found[0],
     )
     for one in found:
-        _demand(is_met=bool(one.why), expected="a reason", found=one)
-        _demand(
+        demand(is_met=bool(one.why), expected="a reason", found=one)
+        demand(
             is_met=bool(np.isnan(one.p_value)) or 0 <= one.p_value <= 1,
             expected="a p-value from 0 to 1, or none",
             found=one,
         )
         if not np.isnan(one.value) and not np.isnan(one.threshold):
-            _demand(
+            demand(
                 is_met=one.retrain == (one.value >= one.threshold),
                 expected="to retrain from the threshold on",
                 found=one,
             )
     if claims.knows_p:
         last = found[_CHANGES_AT - 1]
-        _demand(is_met=last.p_value > 0, expected="a p-value", found=last)
+        demand(is_met=last.p_value > 0, expected="a p-value", found=last)
     for now, before in zip(situations, check_situations(bins), strict=True):
         for name in ("new", "memory"):
             same = all(
@@ -142,9 +135,7 @@ def _check_answers(make: MakeRule, bins: Bins, claims: RuleClaims) -> None:
                 )
                 for f in fields(Samples)
             )
-            _demand(
-                is_met=same, expected=f"{rule.name} to leave {name} alone", found=""
-            )
+            demand(is_met=same, expected=f"{rule.name} to leave {name} alone", found="")
 
 
 def _told(decisions: Sequence[RetrainDecision]) -> list[str]:
@@ -155,8 +146,8 @@ def _check_state(make: MakeRule, bins: Bins) -> None:
     for cut in range(_N_PERIODS):
         one, other = make(), make()
         _followed(one, check_situations(bins)[:cut])
-        other.restore(_saved(one.state()))
-        _demand(
+        other.restore(read_back(one.state()))
+        demand(
             is_met=_told(_followed(one, check_situations(bins)[cut:]))
             == _told(_followed(other, check_situations(bins)[cut:])),
             expected=f"{one.name} to go on as before it was restored at {cut}",
@@ -169,16 +160,6 @@ def _check_state(make: MakeRule, bins: Bins) -> None:
         return
     message = f"{rule.name} takes a state that is not its own"
     raise ValueError(message)
-
-
-def _saved(state: Arrays) -> Arrays:
-    """A state as it is read from a file, which may hold no pickles."""
-    file = io.BytesIO()
-    arrays: dict[str, Any] = {name: np.asarray(one) for name, one in state.items()}
-    np.savez(file, allow_pickle=False, **arrays)
-    file.seek(0)
-    with np.load(file, allow_pickle=False) as read:
-        return {name: read[name] for name in read.files}
 
 
 def _check_what_is_missing(make: MakeRule, bins: Bins, claims: RuleClaims) -> None:
@@ -198,9 +179,9 @@ def _check_what_is_missing(make: MakeRule, bins: Bins, claims: RuleClaims) -> No
             rule.decide(replace(now, new=new))
             rule.decide(replace(now, new=new))
         except DataError:
-            _demand(is_met=is_refused, expected=f"no need of {what}", found="DataError")
+            demand(is_met=is_refused, expected=f"no need of {what}", found="DataError")
         else:
-            _demand(
+            demand(
                 is_met=not is_refused,
                 expected=f"a DataError of {rule.name} without {what}",
                 found="a decision",

@@ -40,7 +40,7 @@ def serve(file: Path) -> None:
         FederationApplication,
     )
     from midhaul.services.federation_metrics import Metrics  # noqa: PLC0415
-    from midhaul.services.server import listen, server_of  # noqa: PLC0415
+    from midhaul.services.server import listen, server_of, url_of  # noqa: PLC0415
 
     signal.signal(signal.SIGTERM, _leave)
     allow_connections()
@@ -52,12 +52,10 @@ def serve(file: Path) -> None:
         server.should_exit = True
 
     def say() -> None:
-        host, port = listening.getsockname()[:2]
-        host = f"[{host}]" if ":" in host else host
         asked = ", ".join(federation.providers)
         how = federation.knowledge.policy.name
         sys.stdout.write(
-            f"{config.name}: http://{host}:{port}/detect asks {asked} ({how})\n"
+            f"{config.name}: {url_of(listening)}/detect asks {asked} ({how})\n"
         )
         sys.stdout.flush()
 

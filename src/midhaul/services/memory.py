@@ -52,7 +52,7 @@ def serve(file: Path) -> None:
         MemoryApplication,
     )
     from midhaul.services.memory_metrics import MemoryMetrics  # noqa: PLC0415
-    from midhaul.services.server import listen, server_of  # noqa: PLC0415
+    from midhaul.services.server import listen, server_of, url_of  # noqa: PLC0415
 
     signal.signal(signal.SIGTERM, _leave)
     sys.setswitchinterval(_SWITCH_S)
@@ -81,10 +81,8 @@ def serve(file: Path) -> None:
         listening = listen(config.name, config.host, config.port)
 
         def say() -> None:
-            host, port = listening.getsockname()[:2]
-            host = f"[{host}]" if ":" in host else host
             what = f"{config.memory.selector}, {config.retrain.rule}"
-            sys.stdout.write(f"{config.name}: http://{host}:{port}/offer ({what})\n")
+            sys.stdout.write(f"{config.name}: {url_of(listening)}/offer ({what})\n")
             sys.stdout.flush()
 
         application: Any = MemoryApplication(

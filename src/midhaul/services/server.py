@@ -84,6 +84,13 @@ def listen(name: str, host: str, port: int) -> socket.socket:
     return listening
 
 
+def url_of(listening: socket.socket) -> str:
+    """Where a socket is reached."""
+    host, port = listening.getsockname()[:2]
+    host = f"[{host}]" if ":" in host else host
+    return f"http://{host}:{port}"
+
+
 class PacedServer(uvicorn.Server):
     """Uvicorn's server on sockets that it is given, with its own way to accept.
 

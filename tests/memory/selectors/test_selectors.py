@@ -26,8 +26,7 @@ from midhaul.memory.selectors.forgetting import ForgettingReservoir, HalfLifeRes
 from midhaul.memory.selectors.jtt import JustTrainTwice
 from midhaul.memory.selectors.lars import Lars, going_shares, replace_by_loss
 from midhaul.memory.selectors.score import (
-    ConfidenceSelector,
-    LossSelector,
+    ScoreSelector,
     softmax_kept,
 )
 from midhaul.memory.selectors.stalled import StalledSessions
@@ -270,11 +269,11 @@ def test_loss_and_confidence_keep_what_they_are_named_after() -> None:
     (new,) = check_stream(BINS, (200,))
     for selector, value in (
         (
-            LossSelector(capacity=20, bins=BINS, temperature=1e-6),
+            ScoreSelector(capacity=20, bins=BINS, of="loss", temperature=1e-6),
             -new.prediction[np.arange(200), BINS.of(new.y)],
         ),
         (
-            ConfidenceSelector(capacity=20, bins=BINS, temperature=1e-6),
+            ScoreSelector(capacity=20, bins=BINS, of="confidence", temperature=1e-6),
             -new.prediction.max(axis=1),
         ),
     ):

@@ -55,7 +55,7 @@ def test_any_state_is_restored_or_refused() -> None:
     for begin in (0, 30):
         _offered(before, begin)
         before.decide()
-    n_refused = 0
+    n_refused = n_restored = 0
     for _, state in odd_states(before.state(), random.Random(3), n=1):
         engine = _engine()
         try:
@@ -65,7 +65,8 @@ def test_any_state_is_restored_or_refused() -> None:
             continue
         _offered(engine, 1000)
         engine.decide()
-    assert n_refused > 50
+        n_restored += 1
+    assert min(n_refused, n_restored) > 20
 
 
 def test_marks_of_a_cell_that_there_is_not_are_refused() -> None:

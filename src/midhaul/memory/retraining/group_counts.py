@@ -112,8 +112,11 @@ class GroupCounts(Shown):
         n = int(state["n"])
         group, cell, count = (state[name] for name in ("group", "cell", "count"))
         is_whole = group.shape == cell.shape == count.shape == (len(group),)
-        least = min(int(one.min(initial=0)) for one in (group, cell, count))
-        if not is_whole or least < 0 or int(group.max(initial=-1)) >= n:
+        least = min(
+            (int(one.min()) for one in (group, cell, count) if one.size), default=0
+        )
+        is_within = not group.size or int(group.max()) < n
+        if not is_whole or not is_within or least < 0:
             message = f"counts of {n} groups: found {len(group)} entries from {least}"
             raise DataError(message, "the state was changed: use another")
         return cls(n=n, group=_narrow(group), cell=_narrow(cell), count=_narrow(count))

@@ -72,11 +72,13 @@ SELECTORS: Registry[Callable[..., Selector]] = Registry(
             place=f"{_HERE}.balanced:BalancedReservoir", options=("capacity", "bins")
         ),
         "loss": Entry(
-            place=f"{_HERE}.score:LossSelector",
+            place=f"{_HERE}.score:ScoreSelector",
+            fixed={"of": "loss"},
             options=("capacity", "bins", "temperature"),
         ),
         "confidence": Entry(
-            place=f"{_HERE}.score:ConfidenceSelector",
+            place=f"{_HERE}.score:ScoreSelector",
+            fixed={"of": "confidence"},
             options=("capacity", "bins", "temperature"),
         ),
         "committee": Entry(

@@ -18,7 +18,7 @@ memory.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
@@ -61,13 +61,15 @@ def softmax_kept(
     return smallest(score / temperature + noise, capacity)
 
 
-class LossSelector:
-    """Samples with a high loss stay.
+class ScoreSelector:
+    """Samples of a high score stay: a high loss, or a model that is not sure.
 
     Args:
         capacity: samples at most.
         bins: of outputs and predictions.
-        temperature: in nats; large ones keep at random.
+        of: what the score is; for ``confidence`` outputs need not be known.
+        temperature: of it, nats of loss or the largest probability; large ones keep at
+            random.
 
     Raises:
         ConfigError: the temperature is not above 0.
@@ -75,25 +77,40 @@ class LossSelector:
 
     n_marks = 0
     weighs_training = False
-    name = "loss"
 
-    def __init__(self, *, capacity: int, bins: Bins, temperature: float = 10.0) -> None:
+    def __init__(
+        self,
+        *,
+        capacity: int,
+        bins: Bins,
+        of: Literal["loss", "confidence"],
+        temperature: float | None = None,
+    ) -> None:
+        temperature = _TEMPERATURES[of] if temperature is None else temperature
         check_above("temperature", temperature)
         self.capacity = capacity
         self.bins = bins
+        self.of = of
         self.temperature = temperature
+
+    @property
+    def name(self) -> str:
+        """What configs and tables call it."""
+        return self.of
 
     def choose(
         self, kept: Samples, marks: np.ndarray, new: Samples, rng: np.random.Generator
     ) -> SelectorChoice:
-        """Drop by the softmax of minus the loss, as the present model has it."""
+        """Drop by the softmax of minus the score, as the present model has it."""
         del marks
+        check_predictions(new, self.bins, f"selector {self.name}")
         score = np.concatenate(
             [np.zeros(0), *(self._score(part) for part in (kept, new) if len(part))]
         )
         is_in = softmax_kept(score, self.capacity, self.temperature, rng)
         room = min(self.capacity - len(kept), len(new))
-        return choice_of(is_in, np.zeros((len(new), 0)), Reason.HIGH_LOSS, room=room)
+        reason = Reason.HIGH_LOSS if self.of == "loss" else Reason.UNSURE
+        return choice_of(is_in, np.zeros((len(new), 0)), reason, room=room)
 
     def weights(self, kept: Samples, marks: np.ndarray) -> None:
         """None: the chance is not known."""
@@ -108,51 +125,9 @@ class LossSelector:
         check_state(state, self.name, ())
 
     def _score(self, samples: Samples) -> np.ndarray:
-        return -losses(samples, self.bins, f"selector {self.name}")
+        if self.of == "loss":
+            return -losses(samples, self.bins, f"selector {self.name}")
+        return samples.prediction.max(axis=1).astype(np.float64)
 
 
-class ConfidenceSelector:
-    """Samples of which the model is least sure stay; outputs need not be known.
-
-    Args:
-        capacity: samples at most.
-        bins: of predictions.
-        temperature: of the largest probability; large ones keep at random.
-
-    Raises:
-        ConfigError: the temperature is not above 0.
-    """
-
-    n_marks = 0
-    weighs_training = False
-    name = "confidence"
-
-    def __init__(self, *, capacity: int, bins: Bins, temperature: float = 0.1) -> None:
-        check_above("temperature", temperature)
-        self.capacity = capacity
-        self.bins = bins
-        self.temperature = temperature
-
-    def choose(
-        self, kept: Samples, marks: np.ndarray, new: Samples, rng: np.random.Generator
-    ) -> SelectorChoice:
-        """Drop by the softmax of the largest probability."""
-        del marks
-        check_predictions(new, self.bins, f"selector {self.name}")
-        both = [part.prediction.max(axis=1) for part in (kept, new) if len(part)]
-        score = np.concatenate([np.zeros(0), *both])
-        is_in = softmax_kept(score, self.capacity, self.temperature, rng)
-        room = min(self.capacity - len(kept), len(new))
-        return choice_of(is_in, np.zeros((len(new), 0)), Reason.UNSURE, room=room)
-
-    def weights(self, kept: Samples, marks: np.ndarray) -> None:
-        """None: the chance is not known."""
-        del kept, marks
-
-    def state(self) -> Arrays:
-        """Nothing."""
-        return {}
-
-    def restore(self, state: Arrays) -> None:
-        """Go on from a state."""
-        check_state(state, self.name, ())
+_TEMPERATURES = {"loss": 10.0, "confidence": 0.1}
