@@ -22,8 +22,10 @@ CONFIG = MemoryFile.model_validate(
 )
 
 
-def _engine(state: Mapping[str, Any] | None = None) -> ServedMemory:
-    return ServedMemory(CONFIG, no_model, lambda _: state or {})
+def _engine(
+    state: Mapping[str, Any] | None = None, config: MemoryFile = CONFIG
+) -> ServedMemory:
+    return ServedMemory(config, no_model, lambda _: state or {})
 
 
 def _offered(engine: ServedMemory, begin: int) -> Any:
@@ -79,3 +81,27 @@ def test_marks_of_a_cell_that_there_is_not_are_refused() -> None:
         found = _engine(state)
         with pytest.raises(Refused, match="marks of priority"):
             found.merge(Piece(data=b"", is_json=False))
+
+
+def test_gateways_of_other_limits_are_merged() -> None:
+    """One of so many bytes takes in one of so many samples, and stays within them."""
+    memory = {"capacity_bytes": 1500}
+    config = MemoryFile.model_validate({"bins": {"n_classes": 3}, "memory": memory})
+    engine = _engine(exported(), config)
+    _offered(engine, 0)
+    n_before = len(engine.memory)
+    assert engine.merge(Piece(data=b"", is_json=False))["n_offered"] == 60
+    assert len(engine.memory) == n_before == 1500 // (4 * (4 + 3) + 8 * (6 + 3))
+
+
+def test_a_sample_for_which_there_are_no_bytes_is_refused() -> None:
+    """It is told, nothing is kept, and the next one is told as well."""
+    memory = {"capacity_bytes": 90}
+    config = MemoryFile.model_validate({"bins": {"n_classes": 3}, "memory": memory})
+    engine = _engine(config=config)
+    for begin in (0, 30):
+        found = _offered(engine, begin)
+        assert isinstance(found, Refused)
+        assert (found.status, found.reason) == (400, "unfit")
+        assert "room for 0 samples of 100 bytes" in found.text
+    assert engine.memory.n_offered == 0
