@@ -9,9 +9,12 @@ A spec is ``kind:location?key=value&key=value``::
     recorded:FILE?provider=NAME[&service_s=S&cv=X]      replays recorded detections
     replay:FILE[?names=FILE&missing=empty]              what another program answered
     python:MODULE:FACTORY[?KEY=VALUE]                   a detector of your own
+    openvino:FILE[?card=FILE&max_detections=N&KEY=VALUE] OpenVINO
     null[?service_s=S&load_s=S]                         answers nothing
 
-KEY is one of a card's that fit into a line: ``labels=coco80``, ``colour=bgr``.
+KEY is one of a card's that fit into a line: ``labels=coco80``, ``colour=bgr``. Of onnx
+there are ``provider`` (``cpu``, ``cuda``, ``openvino``, …) and ``precision`` (``fp32``,
+``int8-dynamic``, and ``int8`` with ``calibration=DIR``) as well.
 """
 
 from __future__ import annotations
@@ -118,7 +121,10 @@ RUNTIMES: Registry[Any] = Registry(
         "onnx": Entry(
             place=f"{_HERE}.onnx",
             needs=_ONNX,
-            options=("card", "max_detections", *CARD_OPTIONS),
+            options=(
+                *("card", "max_detections", "provider", "precision", "calibration"),
+                *CARD_OPTIONS,
+            ),
             example="onnx:model.onnx",
         ),
         "tflite": Entry(
@@ -126,6 +132,12 @@ RUNTIMES: Registry[Any] = Registry(
             needs=(("ai_edge_litert", "tflite"), ("cv2", "detect")),
             options=("card", "max_detections", *CARD_OPTIONS),
             example="tflite:model.tflite",
+        ),
+        "openvino": Entry(
+            place=f"{_HERE}.openvino",
+            needs=(("openvino", "openvino"), ("cv2", "detect")),
+            options=("card", "max_detections", *CARD_OPTIONS),
+            example="openvino:model.xml",
         ),
         "torchvision": Entry(
             place=f"{_HERE}.torchvision",
@@ -218,12 +230,14 @@ def short_name(spec: str) -> str:
     ConfigError if the spec is wrong.
     """
     parsed = parse_spec(spec)
-    if parsed.kind in ("builtin", "onnx", "tflite", "replay"):
+    if parsed.kind in ("builtin", "onnx", "tflite", "openvino", "replay"):
         words = [
-            f"{value} boxes" if key == "max_detections" else f"{key} {value}"
+            _word(key, value)
             for key, value in parsed.options.items()
-            if key not in ("card", "labels", "names", "missing")
+            if key not in ("card", "labels", "names", "missing", "calibration")
         ]
+        if parsed.kind == "openvino":
+            words.append("OpenVINO")
         name = PurePath(parsed.location).stem
         return f"{name} ({', '.join(words)})" if words else name
     if parsed.kind == "recorded":
@@ -236,6 +250,13 @@ def short_name(spec: str) -> str:
     return PurePath(parsed.location).name or parsed.kind
 
 
+def _word(key: str, value: str) -> str:
+    """An option in a name."""
+    if key == "max_detections":
+        return f"{value} boxes"
+    return value if key in ("provider", "precision") else f"{key} {value}"
+
+
 def assumptions(detector: Detector) -> tuple[Tally, ...]:
     """What was assumed of a detector, to stand beside its numbers; mostly nothing."""
     return tuple(getattr(detector, "tallies", ()))
@@ -246,7 +267,11 @@ def caveat(detector: Detector) -> str:
     return str(getattr(detector, "caveat", ""))
 
 
-_SUFFIXES = {"onnx": ".onnx", "tflite": ".tflite"}
+_SUFFIXES = {
+    "onnx": (".onnx",),
+    "tflite": (".tflite",),
+    "openvino": (".xml", ".onnx"),
+}
 
 
 def model_file(location: str, *, kind: str) -> Path:
@@ -256,14 +281,15 @@ def model_file(location: str, *, kind: str) -> Path:
     file.
     """
     file = Path(location)
-    if file.suffix.lower() != _SUFFIXES[kind]:
-        message = f"{kind}: needs a file that ends in .{kind}, found {location}"
-        meant = [one for one, end in _SUFFIXES.items() if end == file.suffix.lower()]
+    if file.suffix.lower() not in _SUFFIXES[kind]:
+        ends = " or ".join(_SUFFIXES[kind])
+        message = f"{kind}: needs a file that ends in {ends}, found {location}"
+        meant = [one for one, ends in _SUFFIXES.items() if file.suffix.lower() in ends]
         hint = f"did you mean {meant[0]}:{location}?" if meant else ""
         raise ConfigError(message, hint)
     if not file.is_file():
         message = f"model file {file} does not exist"
-        raise DataError(message, f"give the path of a .{kind} file")
+        raise DataError(message, f"give the path of a {_SUFFIXES[kind][0]} file")
     return file
 
 

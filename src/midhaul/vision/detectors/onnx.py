@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
 import onnxruntime as ort
 
-from midhaul.errors import DataError
+from midhaul.errors import DataError, PrerequisiteError
 from midhaul.vision.detectors.outputs import CardDetector
+from midhaul.vision.detectors.quantised import check_precision, quantised_file
 from midhaul.vision.detectors.recognition.facts import ModelFacts, TensorFact
 from midhaul.vision.detectors.recognition.feeding import fill_others
 from midhaul.vision.detectors.recognition.stating import recognised_at, stated_by
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-    from pathlib import Path
 
     from midhaul.model import Tally
     from midhaul.vision.detectors.card import Card
@@ -32,10 +34,18 @@ _TYPES = {
     "tensor(bool)": "bool",
 }
 _LOG_ERRORS_ONLY = 3
+_CPU = "CPUExecutionProvider"
+_PACKAGES = {
+    "cuda": "onnxruntime-gpu",
+    "tensorrt": "onnxruntime-gpu",
+    "openvino": "onnxruntime-openvino",
+    "dml": "onnxruntime-directml",
+}
+"""Builds of ONNX Runtime that bring a provider."""
 
 
 class OnnxDetector(CardDetector):
-    """A model run by ONNX Runtime on the CPU; takes one image at a time.
+    """A model run by ONNX Runtime; takes one image at a time.
 
     Its threads are those of one operator; they sleep between operators, because
     spinning threads take the CPU from the other nodes of a machine. DataError if the
@@ -43,11 +53,17 @@ class OnnxDetector(CardDetector):
     """
 
     def __init__(
-        self, file: Path, card: Card, *, threads: int, tallies: tuple[Tally, ...] = ()
+        self,
+        file: Path,
+        card: Card,
+        *,
+        threads: int,
+        tallies: tuple[Tally, ...] = (),
+        provider: str = "cpu",
     ) -> None:
         cv2.setNumThreads(threads)
         super().__init__(card, tallies)
-        self._session = open_session(str(file), file, threads)
+        self._session = open_session(str(file), file, threads, provider)
         self._input = self._check_input(file)
         known = [str(output.name) for output in self._session.get_outputs()]
         self._names = self._check_outputs(known, file)
@@ -103,8 +119,25 @@ def load(
 ) -> OnnxDetector:
     """Load the model at a path; errors as of :func:`recognised_at`."""
     del seed
+    provider = options.get("provider", "cpu")
+    precision, calibration = (
+        options.get("precision", "fp32"),
+        options.get("calibration"),
+    )
+    check_precision(precision, calibration)
     file, found = recognised_at(location, options, kind="onnx", look=look)
-    return OnnxDetector(file, found.card, threads=threads, tallies=found.tallies)
+    card, name = found.card, "input"
+    if precision != "fp32":
+        first = open_session(str(file), file, threads).get_inputs()
+        name = next(one.name for one in first if one.name not in card.other_inputs)
+        folder = None if calibration is None else Path(calibration)
+        file = quantised_file(file, precision, card, name, folder)
+    words = [one for one in (precision, provider) if one not in ("fp32", "cpu")]
+    if words:
+        card = replace(card, name=f"{card.name} ({', '.join(words)})")
+    return OnnxDetector(
+        file, card, threads=threads, tallies=found.tallies, provider=provider
+    )
 
 
 def look(file: Path) -> ModelFacts:
@@ -138,17 +171,48 @@ def _tensor(found: Any) -> TensorFact:
     )
 
 
-def open_session(model: str | bytes, file: Path, threads: int) -> Any:
-    """A session of a model, by its path or its bytes; DataError names ``file``."""
+def open_session(
+    model: str | bytes, file: Path, threads: int, provider: str = "cpu"
+) -> Any:
+    """A session of a model, by its path or its bytes, on an execution provider.
+
+    DataError names ``file`` if it is no model. PrerequisiteError if this ONNX Runtime
+    has no such provider, or the provider cannot be used here, or it lacks an operator
+    of the model: nothing runs on the CPU that was meant to run elsewhere.
+    """
+    wanted = _provider(provider)
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     options.log_severity_level = _LOG_ERRORS_ONLY
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.add_session_config_entry("session.inter_op.allow_spinning", "0")
+    if wanted != _CPU:
+        options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
     try:
-        return ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+        session = ort.InferenceSession(model, options, providers=[wanted])
     except Exception as error:  # the library's own errors share no public base
         first = str(error).splitlines()[0] if str(error) else type(error).__name__
+        if wanted != _CPU:
+            message = f"{file} cannot be run by {wanted}: {first}"
+            raise PrerequisiteError(message, "use provider=cpu, or mend it") from error
         message = f"{file} is not a model that ONNX Runtime can load: {first}"
         raise DataError(message, "export or fetch the model again") from error
+    if wanted not in session.get_providers():
+        message = f"{wanted} could not be used, and ONNX Runtime would take the CPU"
+        raise PrerequisiteError(message, "see its libraries and drivers")
+    return session
+
+
+def _provider(name: str) -> str:
+    """ONNX Runtime's name of a provider; PrerequisiteError if it is not there."""
+    known = {one.removesuffix("ExecutionProvider").lower(): one for one in
+             ort.get_available_providers()}  # fmt: skip
+    if name in known:
+        return known[name]
+    message = (
+        f"this ONNX Runtime has no provider {name!r}, but {', '.join(sorted(known))}"
+    )
+    package = _PACKAGES.get(name)
+    hint = f"pip install {package} in place of onnxruntime" if package else ""
+    raise PrerequisiteError(message, hint or "choose one of those")
