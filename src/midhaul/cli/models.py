@@ -1,4 +1,4 @@
-"""``midhaul models``: detectors known by name, inspection, export; ``midhaul new``.
+"""``midhaul models``: detectors by name, inspection, formats, export; ``midhaul new``.
 
 ``midhaul new`` writes an experiment file to begin with.
 """
@@ -14,7 +14,10 @@ import typer
 from midhaul.cli.options import Json
 
 if TYPE_CHECKING:
+    from numpy.random import Generator
+
     from midhaul.vision.detectors.recognition.inspection import Inspection
+    from midhaul.vision.format_benchmark import FormatResult
 
 
 def new(
@@ -61,7 +64,8 @@ def new(
 
 
 app = typer.Typer(
-    help="List detectors, inspect a model, or export one to ONNX.", no_args_is_help=True
+    help="List detectors, inspect a model, compare its formats, or export one.",
+    no_args_is_help=True,
 )
 
 Weights = Annotated[
@@ -204,3 +208,71 @@ def _print_inspection(seen: Inspection, picture: Path | None, threshold: float) 
     output.print_line(f"{n} boxes, {n_sure} of at least {threshold:g}: {picture}")
     spec = f"'detectors=[\"{seen.spec}\"]'"
     output.print_line(f"measure it: midhaul run accuracy.toml --set {spec}")
+
+
+@app.command()
+def benchmark(
+    model: Annotated[
+        str,
+        typer.Argument(
+            help="A model's file, perhaps with options: own.onnx?labels=names.txt.",
+            show_default=False,
+        ),
+    ],
+    *,
+    annotations: Annotated[
+        Path | None,
+        typer.Option("--annotations", metavar="FILE", help="COCO JSON to judge by."),
+    ] = None,
+    images: Annotated[
+        Path | None,
+        typer.Option("--images", metavar="DIR", help="Its images; drawn scenes else."),
+    ] = None,
+    n_images: Annotated[
+        int, typer.Option("--n-images", help="How many, drawn by the seed 0.")
+    ] = 50,
+    calibration: Annotated[
+        Path | None,
+        typer.Option("--calibration", metavar="DIR", help="Images for static int8."),
+    ] = None,
+    threads: Annotated[int, typer.Option("--threads", help="Of each runtime.")] = 1,
+    json: Json = False,
+) -> None:
+    """Compare one model by every runtime and precision: AP, time and size."""
+    from midhaul.cli import output
+    from midhaul.vision.data.opening import open_dataset
+    from midhaul.vision.format_benchmark import benchmark_formats, formats_of
+
+    formats = formats_of(model, calibration)
+    if annotations is None:
+        dataset = open_dataset("builtin", n_images=n_images)
+    else:
+        where = images or annotations.parent
+        dataset = open_dataset("coco", images=where, annotations=annotations)
+    dataset = dataset.sample(n_images, _chance())
+    results, verdict = benchmark_formats(formats, dataset, threads=threads)
+    if json:
+        rows = [asdict(one) for one in results]
+        notes = [tally.sentence for tally in verdict.tallies]
+        output.print_json({"formats": rows, "counted": notes})
+        return
+    columns = ["runtime", "precision", "AP", "AP50", "ms", "25-75 %", "kB", "why not"]
+    output.print_table(columns, [_format_row(one) for one in results])
+    for tally in verdict.tallies:
+        output.print_line(tally.sentence)
+
+
+def _chance() -> Generator:
+    import numpy as np
+
+    return np.random.default_rng(0)
+
+
+def _format_row(one: FormatResult) -> list[str]:
+    if one.median_ms is None or one.ap is None or one.ap50 is None:
+        return [one.runtime, one.precision, "", "", "", "", "", one.why_not]
+    spread = f"{one.low_ms:.1f}-{one.high_ms:.1f}"
+    size = "" if one.size_bytes is None else f"{one.size_bytes / 1e3:,.0f}"
+    ap, ap50 = f"{one.ap:.3f}", f"{one.ap50:.3f}"
+    ms = f"{one.median_ms:.1f}"
+    return [one.runtime, one.precision, ap, ap50, ms, spread, size, ""]

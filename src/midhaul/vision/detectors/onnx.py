@@ -62,7 +62,7 @@ class OnnxDetector(CardDetector):
         provider: str = "cpu",
     ) -> None:
         cv2.setNumThreads(threads)
-        super().__init__(card, tallies)
+        super().__init__(file, card, tallies)
         self._session = open_session(str(file), file, threads, provider)
         self._input = self._check_input(file)
         known = [str(output.name) for output in self._session.get_outputs()]

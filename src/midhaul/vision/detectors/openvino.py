@@ -37,7 +37,7 @@ class OpenvinoDetector(CardDetector):
         self, file: Path, card: Card, *, threads: int, tallies: tuple[Tally, ...] = ()
     ) -> None:
         cv2.setNumThreads(threads)
-        super().__init__(card, tallies)
+        super().__init__(file, card, tallies)
         self._model = _compiled(file, threads)
         facts = [_tensor(one) for one in self._model.inputs]
         self._others = [one for one in facts if one.name in card.other_inputs]

@@ -170,12 +170,15 @@ def first_image(outputs: Sequence[np.ndarray], card: Card) -> Sequence[np.ndarra
 class CardDetector(ABC):
     """A model that is fed and read as its card says; takes one image at a time.
 
-    ``tallies`` is what of the card was assumed.
+    ``file`` is what the model is read from, and ``tallies`` what of the card was
+    assumed.
     """
 
-    def __init__(self, card: Card, tallies: tuple[Tally, ...] = ()) -> None:
+    def __init__(self, file: Path, card: Card, tallies: tuple[Tally, ...] = ()) -> None:
         self._card = card
         self.tallies = tallies
+        files = (file, file.with_suffix(".bin")) if file.suffix == ".xml" else (file,)
+        self.size_bytes = sum(one.stat().st_size for one in files if one.is_file())
         self._buffer = InputBuffer(card)
         self._decoder = OutputDecoder(card)
         self.name = card.name

@@ -32,7 +32,7 @@ class TfliteDetector(CardDetector):
         self, file: Path, card: Card, *, threads: int, tallies: tuple[Tally, ...] = ()
     ) -> None:
         cv2.setNumThreads(threads)
-        super().__init__(card, tallies)
+        super().__init__(file, card, tallies)
         self._interpreter = _interpreter(file, threads)
         self._input = self._check_input(file)
         details = self._interpreter.get_output_details()
