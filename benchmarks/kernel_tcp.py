@@ -1,9 +1,10 @@
 """How near do simulated TCP flows come to those of this machine's own kernel?
 
 Cubic, Reno and BBR over a link of 5 to 50 Mbit/s and 5 to 60 ms one way, 1 to 20 flows
-at a time, and cameras that upload images: the same flows as connections between network
-namespaces, and simulated packet by packet, with the rules of Linux and with those of
-ns-3; fluid beside. Needs root; takes as long as the network does.
+at a time, cameras that upload images, and ten gateways whose uplinks are their own, so
+that their kernels know the queue (TCP small queues): the same flows as connections
+between network namespaces, and simulated packet by packet, with the rules of Linux and
+with those of ns-3; fluid beside. Needs root; takes as long as the network does.
 
 A kernel is no generator of equal runs: where flows lose packets, a tenth of a
 millisecond decides who loses which. So each case runs often in the kernel, and more
@@ -41,6 +42,9 @@ LINUX = TcpTransport(congestion="cubic", stack="linux")
 NS3 = TcpTransport(congestion="cubic", stack="ns3")
 SECONDS = 6.0  # that the flows of a case would need if the link were always full
 CAMERA_S = 12.0
+N_GATEWAYS, UPLOAD_S = 10, 6.0
+UPLOADS = ((120_000, 0.4, 0.4), (1_500_000, 0.8, 0.2))
+"""Mean bytes, sigma of the logarithm, share of an uplink: images, and recordings."""
 PLENTY = 1 << 40
 BARS = np.array([0.05, 0.15])  # of p50 and p99
 WIDTH_OF_SPREAD = 1 / 1.106
@@ -113,6 +117,7 @@ class Case:
         delay_ms: of the link, one way.
         n_flows: of one size, that start within half a second.
         is_cameras: instead, cameras that send an image now and then.
+        is_uplinks: instead, ten gateways with such a link each, and what they upload.
     """
 
     name: str
@@ -120,6 +125,7 @@ class Case:
     delay_ms: float
     n_flows: int = 1
     is_cameras: bool = False
+    is_uplinks: bool = False
 
     def problem(self, transport: TcpTransport) -> NetworkProblem:
         """A host, a router and a host; the link behind the router is slow.
@@ -127,6 +133,8 @@ class Case:
         So the queue is the router's, and not one that the sender's own kernel knows.
         Its buffer is what the link carries in a round trip, and 50 packets at least.
         """
+        if self.is_uplinks:
+            return self._uplinks(transport)
         rate_bps, delay_s = self.rate_mbps * 1e6, self.delay_ms / 1e3
         in_flight = int(rate_bps * 2 * delay_s / 8 / 1502)
         slow = {
@@ -149,6 +157,50 @@ class Case:
             routes=Routes(
                 offsets=np.arange(0, 2 * n + 1, 2),
                 links=np.tile(np.array([0, 1], np.int32), n),
+            ),
+            transports=(transport,),
+        )
+
+    def _uplinks(self, transport: TcpTransport) -> NetworkProblem:
+        """Gateways that send images and, now and then, recordings, to a load of 0.6."""
+        rng = np.random.default_rng(SEED)
+        slow = {"rate_bps": self.rate_mbps * 1e6, "delay_s": self.delay_ms / 1e3}
+        links: list[Link] = []
+        sources: list[int] = []
+        sizes: list[float] = []
+        for gateway in range(N_GATEWAYS):
+            queue = LinkQueue(max_packets=200)
+            links += [
+                Link(source=f"g{gateway}", target="r", queue=queue, **slow),
+                Link(source="r", target=f"g{gateway}", queue=queue, **slow),
+            ]
+            for mean_bytes, sigma, share in UPLOADS:
+                each_s = mean_bytes * 8 / (share * slow["rate_bps"])
+                n = rng.poisson(UPLOAD_S / each_s)
+                mean = np.log(mean_bytes) - sigma**2 / 2
+                sizes += rng.lognormal(mean, sigma, n).tolist()
+                sources += [gateway] * n
+        links += [
+            Link(source="r", target="cloud", rate_bps=1e9, delay_s=0.0005),
+            Link(source="cloud", target="r", rate_bps=1e9, delay_s=0.0005),
+        ]
+        n = len(sizes)
+        starts = rng.random(n) * UPLOAD_S * 1e9
+        order = np.argsort(starts)
+        source = np.array(sources, np.int32)[order]
+        last = np.full(n, 2 * N_GATEWAYS, np.int32)
+        names = tuple(f"g{gateway}" for gateway in range(N_GATEWAYS))
+        return NetworkProblem(
+            topology=Topology(nodes=(*names, "r", "cloud"), links=tuple(links)),
+            flows=Flows(
+                source=source,
+                target=np.full(n, N_GATEWAYS + 1, np.int32),
+                size_bytes=np.array(sizes).astype(np.int64)[order],
+                start_ns=starts.astype(np.int64)[order],
+            ),
+            routes=Routes(
+                offsets=np.arange(0, 2 * n + 1, 2),
+                links=np.stack([2 * source, last], axis=1).ravel(),
             ),
             transports=(transport,),
         )
@@ -190,14 +242,15 @@ CASES = (
     Case(name="twenty flows", rate_mbps=50, delay_ms=20, n_flows=20),
     Case(name="cameras", rate_mbps=20, delay_ms=20, is_cameras=True),
     Case(name="cameras", rate_mbps=50, delay_ms=60, is_cameras=True),
+    Case(name="ten uplinks", rate_mbps=20, delay_ms=4, is_uplinks=True),
 )
-QUICK = (CASES[1], CASES[5], CASES[8])
+QUICK = (CASES[1], CASES[5], CASES[8], CASES[10])
 
 
 def main() -> int:
     """Judge, simulate, print the figures, and fail when one is short."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="three cases")
+    parser.add_argument("--quick", action="store_true", help="four cases")
     parser.add_argument("--cases", type=int, nargs="+", help="these, by number")
     parser.add_argument(
         "--congestion", default="cubic", choices=("cubic", "linux-reno", "bbr")

@@ -44,6 +44,8 @@ class TcpTransport:
         linger_s: for how long an end that has closed still answers.
         is_paced: true where segments are spread over the round trip.
         has_hystart: whether slow start of Cubic ends at the first signs of a queue.
+        has_ecn: whether queues may mark instead of dropping, with the ways of Linux;
+            those of DCTCP always may.
         stack: whose details are followed: those of ns-3.37, or of Linux.
 
     Raises:
@@ -60,6 +62,7 @@ class TcpTransport:
     linger_s: Annotated[float, Ge(0), Le(1e6)] = 0.001
     is_paced: bool = False
     has_hystart: bool = True
+    has_ecn: bool = False
     stack: Literal["ns3", "linux"] = "ns3"
 
     def __post_init__(self) -> None:

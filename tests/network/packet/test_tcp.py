@@ -250,8 +250,8 @@ def queued(**queue: Any) -> dict[str, Topology]:
     [
         ({"transports": (RdmaTransport(),)}, "TCP only"),
         (
-            {"transports": (TcpTransport(congestion="dctcp", stack="linux"),)},
-            "ways of ns-3 only",
+            {"transports": (TcpTransport(has_ecn=True),)},
+            "ways of Linux only",
         ),
         (
             {"topology": Topology(nodes=("a", "b"), links=two_nodes().links[:1])},

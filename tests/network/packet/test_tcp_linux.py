@@ -310,7 +310,7 @@ def test_bbr_keeps_the_queue_short_and_the_link_full() -> None:
 
 
 @pytest.mark.parametrize(
-    "congestion_control", ["newreno", "linux-reno", "cubic", "bbr"]
+    "congestion_control", ["newreno", "linux-reno", "cubic", "bbr", "dctcp"]
 )
 def test_it_is_a_simulator(congestion_control: str) -> None:
     """The conformance suite; a flow alone has slow start above its ideal time."""

@@ -163,8 +163,9 @@ FIFO, RED, CODEL, FQ_CODEL = range(4)
 N_P = P_BLOCK + 6
 
 FIN, SYN, RST, ACK, ECE, CWR = 1, 2, 4, 16, 64, 128
-ECT, CE, BACK, DSACK = 256, 512, 1024, 2048
-"""BACK is the way from the receiver to the sender; DSACK says that data came twice."""
+ECT, CE, BACK, DSACK, AT_HOST = 256, 512, 1024, 2048, 4096
+"""BACK is the way from the receiver to the sender; DSACK says that data came twice;
+AT_HOST that its host has not sent it yet, and counts it (with the ways of Linux)."""
 
 # ---- a connection: what both ends share, the sender (0), the receiver (1) ------------
 (
@@ -305,6 +306,11 @@ C_LINUX = C_ALGORITHM + 64
     U_USAGE_I,
     U_LOST_EVER,
     U_NEXT_T,
+    # its own host: what waits there, and whether it waits for that
+    U_AT_HOST,
+    U_IS_HELD,
+    # marks: whether the next segment says that the window shrinks
+    U_SAYS_CWR,
     # of the ACK that is taken in
     U_SAW,
     U_DELIVERED,
@@ -325,14 +331,21 @@ C_LINUX = C_ALGORITHM + 64
     U_ACKS_SEQ,
     U_TRIP,
     U_GROWN,
-) = range(42)
-N_C = C_LINUX + 48
+    U_ECHOES,
+    U_ACK_NOW,
+    U_SAW_ECT,
+    U_WAS_MARKED,
+    U_MARK_RCV,
+) = range(50)
+N_C = C_LINUX + 56
 
 CLOSED, LISTEN, SYN_SENT, SYN_RCVD, ESTABLISHED = range(5)
 CLOSE_WAIT, LAST_ACK, FIN_WAIT_1, FIN_WAIT_2, CLOSING, TIME_WAIT = range(5, 11)
 CA_OPEN, CA_DISORDER, CA_CWR, CA_RECOVERY, CA_LOSS = range(5)
 ECN_OFF, ECN_IDLE, ECN_CE, ECN_SENDING, ECN_ECE, ECN_CWR = range(6)
 NEWRENO, LINUX_RENO, CUBIC, DCTCP, BBR = range(5)
+ECT_ALL, ECT_NEW = 1, 2
+"""Which packets can be marked: all (DCTCP), or data that are new (RFC 3168)."""
 
 SACKED_BIT, LOST_BIT, RETRANS_BIT, HELD_BIT, HISTORY_BIT, AGAIN_BIT = 1, 2, 4, 8, 16, 32
 """Flags of a segment, in the first cell of its place in the ring."""
@@ -350,8 +363,9 @@ SACKED_BIT, LOST_BIT, RETRANS_BIT, HELD_BIT, HISTORY_BIT, AGAIN_BIT = 1, 2, 4, 8
     T_HYSTART,
     T_LINGER,
     T_LINUX,
-) = range(11)
-N_T = 11
+    T_ECN,
+) = range(12)
+N_T = 12
 
 # ---- a flow, in ``f`` ----------------------------------------------------------------
 (
@@ -377,6 +391,9 @@ F_WATCHED, F_OVER = 1, 2
 # ---- kinds of events -----------------------------------------------------------------
 ARRIVE, FREE, WAKE, FORK, CONNECTED, SEND, PACE = range(7)
 SENDER_TIMER, RECEIVER_TIMER, DELAYED_ACK, SENDER_WAIT, RECEIVER_WAIT, BEGIN = range(6)
+
+BUFFER_BYTES = 832
+"""What Linux counts for a segment beside its payload (6.18, as it says of a socket)."""
 
 ROW = 6
 """Cells of a row of a timeline: time, flow, window, rate, in flight, acknowledged."""
@@ -415,9 +432,27 @@ def take_packet(m: Cells) -> int:
     return p
 
 
+@compiled
+def leave_host(m: Cells, h: Heap, p: int) -> None:
+    """Let a segment be no longer at its sender's host, which may wait for that."""
+    c = m[p + P_CONN]
+    u = c + C_LINUX
+    m[p + P_FLAGS] &= ~AT_HOST
+    m[u + U_AT_HOST] -= m[p + P_LEN] + BUFFER_BYTES
+    if m[u + U_IS_HELD] != 0:
+        m[u + U_IS_HELD] = 0
+        if m[c + C_ALIVE] != 0 and m[c + C_SEND_ORDER] == 0:
+            order = order_for(m, SEND, c)
+            m[c + C_SEND_ORDER] = order
+            m[c + C_EVENTS] += 1
+            push(h, m, m[G_NOW], order)
+
+
 @inlined
-def drop_packet(m: Cells, p: int) -> None:
+def drop_packet(m: Cells, h: Heap, p: int) -> None:
     """Forget a packet, and that it was under way."""
+    if m[p + P_FLAGS] & AT_HOST:
+        leave_host(m, h, p)
     m[m[p + P_CONN] + C_PACKETS] -= 1
     m[p + P_NEXT] = m[G_PACKET_FREE]
     m[G_PACKET_FREE] = p

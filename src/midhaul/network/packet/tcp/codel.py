@@ -73,7 +73,7 @@ from midhaul.network.packet.tcp.arena import (
 )
 
 if TYPE_CHECKING:
-    from midhaul.network.packet.tcp.arena import Cells
+    from midhaul.network.packet.tcp.arena import Cells, Heap
 
 N_QUEUES = 1024
 MIN_BYTES = 1500
@@ -142,7 +142,7 @@ def _may_drop(m: Cells, link: int, q: int, d: int, p: int) -> bool:
 
 
 @compiled
-def _mark_or_drop(m: Cells, f: Cells, link: int, p: int) -> bool:
+def _mark_or_drop(m: Cells, h: Heap, f: Cells, link: int, p: int) -> bool:
     """Mark a packet, or drop it where it cannot be; True where it was marked."""
     if m[link + L_HAS_ECN] != 0 and m[p + P_FLAGS] & (ECT | CE) != 0:
         m[p + P_FLAGS] |= CE
@@ -150,12 +150,12 @@ def _mark_or_drop(m: Cells, f: Cells, link: int, p: int) -> bool:
         f[m[m[p + P_CONN] + C_FLOW] * N_F + F_MARKED] += 1
         return True
     m[link + L_DROPS] += 1
-    drop_packet(m, p)
+    drop_packet(m, h, p)
     return False
 
 
 @compiled
-def _take(m: Cells, f: Cells, link: int, q: int, d: int, head: int) -> int:
+def _take(m: Cells, h: Heap, f: Cells, link: int, q: int, d: int, head: int) -> int:
     """The next packet by CoDel, after those that it drops."""
     p = _pop(m, link, q, head)
     if p == 0:
@@ -170,7 +170,7 @@ def _take(m: Cells, f: Cells, link: int, q: int, d: int, head: int) -> int:
         while m[d + D_DROPPING] != 0 and now >= m[d + D_NEXT]:
             m[d + D_COUNT] += 1
             m[d + D_ROOT] = _root(m[d + D_ROOT], m[d + D_COUNT])
-            if _mark_or_drop(m, f, link, p):
+            if _mark_or_drop(m, h, f, link, p):
                 m[d + D_NEXT] = _next_drop(now, interval, m[d + D_ROOT])
                 return p
             p = _pop(m, link, q, head)
@@ -179,7 +179,7 @@ def _take(m: Cells, f: Cells, link: int, q: int, d: int, head: int) -> int:
             else:
                 m[d + D_DROPPING] = 0
     elif may_drop:
-        if not _mark_or_drop(m, f, link, p):
+        if not _mark_or_drop(m, h, f, link, p):
             p = _pop(m, link, q, head)
             _may_drop(m, link, q, d, p)
         m[d + D_DROPPING] = 1
@@ -196,9 +196,9 @@ def _take(m: Cells, f: Cells, link: int, q: int, d: int, head: int) -> int:
 
 
 @compiled
-def codel_take(m: Cells, f: Cells, link: int) -> int:
+def codel_take(m: Cells, h: Heap, f: Cells, link: int) -> int:
     """The next packet of a link with one queue; 0 where none is left."""
-    return _take(m, f, link, 0, link + L_CODEL, link + L_HEAD)
+    return _take(m, h, f, link, 0, link + L_CODEL, link + L_HEAD)
 
 
 @merged
@@ -232,7 +232,7 @@ def _leave(m: Cells, head: int) -> None:
 
 
 @merged
-def _drop_longest(m: Cells, link: int) -> None:
+def _drop_longest(m: Cells, h: Heap, link: int) -> None:
     """Drop up to half of the queue that holds most bytes."""
     most, longest = 0, m[link + L_FAIR_FIRST]
     q = longest
@@ -245,14 +245,14 @@ def _drop_longest(m: Cells, link: int) -> None:
         p = _pop(m, link, longest, longest + Q_HEAD)
         dropped += m[p + P_SIZE] - 2
         m[link + L_DROPS] += 1
-        drop_packet(m, p)
+        drop_packet(m, h, p)
         n += 1
         if n >= BATCH or dropped >= most >> 1:
             return
 
 
 @compiled
-def fair_add(m: Cells, f: Cells, link: int, p: int) -> None:
+def fair_add(m: Cells, h: Heap, f: Cells, link: int, p: int) -> None:
     """Let a packet join the queue of its flow."""
     side = F_HASH_BACK if m[p + P_FLAGS] & BACK else F_HASH
     index = f[m[m[p + P_CONN] + C_FLOW] * N_F + side]
@@ -268,7 +268,7 @@ def fair_add(m: Cells, f: Cells, link: int, p: int) -> None:
     if m[q + Q_N] + 1 > m[link + L_MAX_N]:
         m[link + L_WAITING] -= m[p + P_SIZE]
         m[link + L_DROPS] += 1
-        drop_packet(m, p)
+        drop_packet(m, h, p)
         return
     size = m[p + P_SIZE] - 2
     m[p + P_NEXT] = 0
@@ -282,11 +282,11 @@ def fair_add(m: Cells, f: Cells, link: int, p: int) -> None:
     m[link + L_N] += 1
     m[link + L_BYTES] += size
     if m[link + L_N] > m[link + L_MAX_N]:
-        _drop_longest(m, link)
+        _drop_longest(m, h, link)
 
 
 @compiled
-def fair_take(m: Cells, f: Cells, link: int) -> int:
+def fair_take(m: Cells, h: Heap, f: Cells, link: int) -> int:
     """The next packet of a link with a queue for each flow; 0 where none is left."""
     new, old = link + L_NEW_HEAD, link + L_OLD_HEAD
     while True:
@@ -308,7 +308,7 @@ def fair_take(m: Cells, f: Cells, link: int) -> int:
                 q = 0
         if q == 0:
             return 0
-        p = _take(m, f, link, q, q + Q_CODEL, q + Q_HEAD)
+        p = _take(m, h, f, link, q, q + Q_CODEL, q + Q_HEAD)
         if p != 0:
             m[q + Q_DEFICIT] -= m[p + P_SIZE] - 2
             return p

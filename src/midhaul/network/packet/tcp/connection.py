@@ -433,7 +433,7 @@ def deliver(  # noqa: C901, PLR0912
         else:
             send_empty(m, mf, h, t, tm, f, c, end, ACK)
         return
-    if m[c + C_ECT] != 0:
+    if m[c + C_ECT] != 0 and m[c + C_LINUX + U_IS_LINUX] == 0:
         note_mark(m, mf, h, t, tm, f, c, end, p)
     state = m[c + C_STATE + end]
     if state == ESTABLISHED and flags & CWR and flags & RST == 0:  # noqa: SIM102

@@ -57,6 +57,7 @@ from midhaul.network.packet.tcp.arena import (
     ECN_OFF,
     ECN_SENDING,
     ECT,
+    ECT_ALL,
     F_FLAGS,
     F_OVER,
     FIN,
@@ -276,7 +277,7 @@ def send_empty(  # noqa: C901, PLR0913, PLR0917
                 size += LINUX_BLOCKS_BYTES
         m[c + C_HIGH_TX_ACK + end] = max(m[c + C_HIGH_TX_ACK + end], ack)
     m[p + P_SIZE] = size
-    emit(m, mf, h, f, p, c, end, flags | (ECT if m[c + C_ECT] != 0 else 0))
+    emit(m, mf, h, f, p, c, end, flags | (ECT if m[c + C_ECT] == ECT_ALL else 0))
     kind = SENDER_TIMER if end == 0 else RECEIVER_TIMER
     if flags & (SYN | FIN) and not is_set(m, c, kind):
         m[c + C_KIND + end] = RESEND_SYN if flags & SYN else RESEND_FIN

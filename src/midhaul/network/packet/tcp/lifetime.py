@@ -41,6 +41,8 @@ from midhaul.network.packet.tcp.arena import (
     CWR,
     DCTCP,
     ECE,
+    ECT_ALL,
+    ECT_NEW,
     F_BEGAN,
     F_FIRST,
     F_FLAGS,
@@ -57,6 +59,7 @@ from midhaul.network.packet.tcp.arena import (
     SYN,
     SYN_SENT,
     T_CONGESTION,
+    T_ECN,
     T_LINUX,
     T_PACED,
     T_SEGMENT,
@@ -114,7 +117,8 @@ def begin_flow(
     m[c + C_MSS] = mss
     m[c + C_END] = 1 + f[at + F_SIZE]
     m[c + C_SEGMENTS] = (f[at + F_SIZE] + mss - 1) // mss
-    m[c + C_ECT] = 1 if m[transport + T_CONGESTION] == DCTCP else 0
+    m[c + C_ECT] = ECT_ALL if m[transport + T_CONGESTION] == DCTCP else ECT_NEW
+    m[c + C_ECT] *= m[transport + T_ECN]
     m[c + C_WATCHED] = 1 if f[at + F_FLAGS] & F_WATCHED else 0
     is_linux = m[transport + T_LINUX] != 0
     m[c + C_LINUX + U_IS_LINUX] = 1 if is_linux else 0

@@ -15,6 +15,7 @@ import numpy as np
 
 from midhaul.network.packet.tcp.arena import (
     ARRIVE,
+    AT_HOST,
     C_FLOW,
     CE,
     CODEL,
@@ -78,6 +79,7 @@ from midhaul.network.packet.tcp.arena import (
     drop_packet,
     entry,
     inlined,
+    leave_host,
     merged,
     order_for,
     push,
@@ -164,6 +166,8 @@ def start_sending(m: Cells, h: Heap, link: int, p: int) -> None:
     """Begin to send a packet on a link that is free."""
     if m[link + L_CHANGE] < m[link + L_CHANGES_END]:
         change_rate(m, link)
+    if m[p + P_FLAGS] & AT_HOST:
+        leave_host(m, h, p)
     now = m[G_NOW]
     size = m[p + P_SIZE]
     takes = time_on(m, link, size)
@@ -178,7 +182,7 @@ def start_sending(m: Cells, h: Heap, link: int, p: int) -> None:
         arrival = _lose_or_delay(m, link, arrival)
         if arrival < 0:
             m[link + L_DROPS] += 1
-            drop_packet(m, p)
+            drop_packet(m, h, p)
             return
     order = order_for(m, ARRIVE, link)
     m[p + P_T] = arrival
@@ -251,12 +255,12 @@ def _red_keeps(m: Cells, mf: FloatCells, f: Cells, link: int, p: int) -> bool:
 
 
 @merged
-def _add(m: Cells, mf: FloatCells, f: Cells, link: int, p: int) -> None:
+def _add(m: Cells, mf: FloatCells, h: Heap, f: Cells, link: int, p: int) -> None:
     """Let a packet join the queue discipline, if that takes it."""
     kind = m[link + L_KIND]
     if kind == RED and not _red_keeps(m, mf, f, link, p):
         m[link + L_DROPS] += 1
-        drop_packet(m, p)
+        drop_packet(m, h, p)
         return
     size = m[p + P_SIZE] - 2
     if kind <= CODEL and (
@@ -264,14 +268,14 @@ def _add(m: Cells, mf: FloatCells, f: Cells, link: int, p: int) -> None:
         or m[link + L_BYTES] + size > m[link + L_MAX_BYTES]
     ):
         m[link + L_DROPS] += 1
-        drop_packet(m, p)
+        drop_packet(m, h, p)
         return
     waiting = m[link + L_WAITING] + m[p + P_SIZE]
     m[link + L_WAITING] = waiting
     m[link + L_MOST] = max(m[link + L_MOST], waiting)
     m[p + P_QUEUED] = m[G_NOW]
     if kind > CODEL:
-        fair_add(m, f, link, p)
+        fair_add(m, h, f, link, p)
         return
     m[p + P_NEXT] = 0
     if m[link + L_N] == 0:
@@ -303,7 +307,7 @@ def run_queue(m: Cells, h: Heap, f: Cells, link: int) -> None:
             to_device(m, h, link, take_first(m, link))
         return
     while m[link + L_DEVICE] == 0:
-        p = codel_take(m, f, link) if kind == CODEL else fair_take(m, f, link)
+        p = codel_take(m, h, f, link) if kind == CODEL else fair_take(m, h, f, link)
         if p == 0:
             return
         to_device(m, h, link, p)
@@ -321,7 +325,7 @@ def send_on(m: Cells, mf: FloatCells, h: Heap, f: Cells, link: int, p: int) -> N
         if m[link + L_MAX_N] > 0 and m[p + P_SIZE] - 2 <= m[link + L_MAX_BYTES]:
             to_device(m, h, link, p)
             return
-    _add(m, mf, f, link, p)
+    _add(m, mf, h, f, link, p)
     run_queue(m, h, f, link)
 
 

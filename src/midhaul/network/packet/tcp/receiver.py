@@ -70,6 +70,7 @@ from midhaul.network.packet.tcp.linux.acks import (
     acknowledge_late,
     came_twice,
 )
+from midhaul.network.packet.tcp.linux.marks import take_mark
 from midhaul.network.packet.tcp.scoreboard import length_of
 
 if TYPE_CHECKING:
@@ -215,6 +216,7 @@ def receive_data(
             send_empty(m, mf, h, t, tm, f, c, 1, ACK)
             return
     if is_linux:
+        take_mark(m, mf, h, t, tm, f, c, p)
         acknowledge_data(m, mf, h, t, tm, f, c, expected, length)
         return
     if m[c + C_HELD] > 0 or now_expected > expected + length:

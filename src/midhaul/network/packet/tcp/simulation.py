@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from midhaul.network.problem import NetworkProblem
 
-VERSION = 4
+VERSION = 5
 _STATE = ("m", "h", "t", "tm", "f", "rows", "samples")
 _HEAP, _ROWS = 1024, 1024
 

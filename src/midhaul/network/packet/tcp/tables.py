@@ -11,7 +11,6 @@ from midhaul.errors import ConfigError
 from midhaul.network.packet.tcp import arena as a
 from midhaul.network.packet.tcp.bbr import CYCLE
 from midhaul.network.packet.tcp.codel import FIRST_ROOT, N_QUEUES
-from midhaul.network.packet.tcp.linux import KNOWN, is_simulated
 from midhaul.network.packet.tcp.random import stream_state
 from midhaul.network.problem import link_table
 from midhaul.network.transports import TcpTransport, framing
@@ -45,19 +44,18 @@ def check_tcp(problem: NetworkProblem) -> None:
     """Refuse what the TCP simulator cannot do.
 
     Raises:
-        ConfigError: a transport is not TCP, or is DCTCP as Linux has it; a link has
-            no way back for ACKs, a rate that is not above 0, or a queue that cannot
-            work.
+        ConfigError: a transport is not TCP, or has ECN with the ways of ns-3; a link
+            has no way back for ACKs, a rate that is not above 0, or a queue that
+            cannot work.
     """
     for transport in problem.transports:
         if not isinstance(transport, TcpTransport):
             message = "expected transports of TCP only, found one of RDMA"
             raise ConfigError(message, "simulate flows of RDMA apart")
         name = transport.congestion
-        if transport.stack == "linux" and not is_simulated(name):
-            message = f"the TCP simulator has {name} with the ways of ns-3 only"
-            others = ", ".join(KNOWN)
-            raise ConfigError(message, f'set stack = "ns3", or take one of {others}')
+        if transport.has_ecn and transport.stack != "linux" and name != "dctcp":
+            message = f"the TCP simulator has ECN of {name} with the ways of Linux only"
+            raise ConfigError(message, 'set stack = "linux", or leave has_ecn away')
     hops = np.diff(problem.routes.offsets)
     if len(hops) and int(hops.min()) < 1:
         message = (
@@ -205,6 +203,7 @@ def _fill_transport(m: Cells, at: int, transport: TcpTransport) -> None:
     m[at + a.T_HYSTART] = transport.has_hystart
     m[at + a.T_LINGER] = round(transport.linger_s * 1e9)
     m[at + a.T_LINUX] = transport.stack == "linux"
+    m[at + a.T_ECN] = transport.has_ecn or transport.congestion == "dctcp"
 
 
 def _draws() -> list[int]:

@@ -27,15 +27,18 @@ from midhaul.network.packet.tcp.arena import (
     C_TRANSPORT,
     DELAYED_ACK,
     DSACK,
+    ECE,
     G_NOW,
     T_ACK_DELAY,
     T_ACKS_EVERY,
     T_MIN_RTO,
+    U_ACK_NOW,
     U_ACKED,
     U_ACKS_HELD,
     U_ACKS_SEQ,
     U_ATO,
     U_DATA_T,
+    U_ECHOES,
     U_GROWN,
     U_QUICK,
     U_TRIP,
@@ -85,6 +88,9 @@ def acknowledge(
     """Send an ACK now."""
     u = c + C_LINUX
     m[u + U_ACKED] = m[c + C_RCV + 1]
+    m[u + U_ACK_NOW] = 0
+    if m[u + U_ECHOES] != 0:
+        flags |= ECE
     if m[u + U_QUICK] > 0:
         m[u + U_QUICK] -= 1
         if m[u + U_QUICK] == 0:
@@ -146,7 +152,8 @@ def acknowledge_data(  # noqa: PLR0913, PLR0917
     has_hole = m[c + C_HELD] > 0
     is_filled = rcv > expected + length and not has_hole
     most = (m[transport + T_ACKS_EVERY] - 1) * m[c + C_MSS]
-    if rcv - m[u + U_ACKED] > most or m[u + U_QUICK] > 0 or is_filled:
+    is_due = m[u + U_QUICK] > 0 or m[u + U_ACK_NOW] != 0
+    if rcv - m[u + U_ACKED] > most or is_due or is_filled:
         acknowledge(m, mf, h, t, tm, f, c, 0)
         return
     if not has_hole:

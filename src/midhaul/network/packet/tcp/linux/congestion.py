@@ -35,6 +35,7 @@ from midhaul.network.packet.tcp.arena import (
     C_UNA_I,
     CA_LOSS,
     CUBIC,
+    DCTCP,
     G_NOW,
     T_HYSTART,
     U_IS_LIMITED,
@@ -45,6 +46,7 @@ from midhaul.network.packet.tcp.arena import (
     merged,
 )
 from midhaul.network.packet.tcp.linux.bbr import begin_bbr, note_loss, save_window
+from midhaul.network.packet.tcp.linux.dctcp import begin_marks, shrunk_by_marks
 
 if TYPE_CHECKING:
     from midhaul.network.packet.tcp.arena import Cells
@@ -126,6 +128,8 @@ def forget(m: Cells, c: int) -> None:
             note_loss(m, c, CA_LOSS)
         else:
             begin_bbr(m, c)
+    if m[c + C_CONGESTION] == DCTCP and m[c + C_CONG] != CA_LOSS:
+        begin_marks(m, c)
     if m[c + C_CONGESTION] != CUBIC:
         return
     for i in range(Q_ROUND_T):
@@ -212,6 +216,8 @@ def shrunk(m: Cells, c: int) -> int:
     if m[c + C_CONGESTION] == BBR:
         save_window(m, c)
         return m[c + C_LINUX + U_THRESHOLD]
+    if m[c + C_CONGESTION] == DCTCP:
+        return shrunk_by_marks(m, c)
     if m[c + C_CONGESTION] != CUBIC:
         return max(window >> 1, 2)
     q = c + C_ALGORITHM

@@ -76,6 +76,7 @@ DUPLICATES = 3
 RETRIES = 15
 """Time-outs in a row, after which a connection is given up."""
 MOVED, SACKED, ORIGINAL, RESENT, SETS_TIMER, LOST_AGAIN, TWICE = 1, 2, 4, 8, 16, 32, 64
+ECHO = 128
 """What was seen in an ACK."""
 
 

@@ -4,7 +4,7 @@ RFC 6937 (PRR), 8985 (the answer to a probe) and 5682 (F-RTO). Numbered differen
 
 1. PRR sends what was delivered and one more where nothing more is found lost, below the
    threshold; it begins from the window, not from what is under way.
-2. Left out: undoing by DSACK and by time stamps, ECN.
+2. Left out: undoing by DSACK and by time stamps.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from midhaul.network.packet.tcp.arena import (
     C_CONG,
     C_CONGESTION,
     C_COUNT,
+    C_ECT,
     C_LINUX,
     C_LOST,
     C_PRR_DELIVERED,
@@ -27,10 +28,12 @@ from midhaul.network.packet.tcp.arena import (
     C_SEGMENTS,
     C_SENT_I,
     C_UNA_I,
+    CA_CWR,
     CA_DISORDER,
     CA_LOSS,
     CA_OPEN,
     CA_RECOVERY,
+    DCTCP,
     LOST_BIT,
     U_HAS_FRTO,
     U_PRIOR,
@@ -39,6 +42,7 @@ from midhaul.network.packet.tcp.arena import (
     U_PROBE_I,
     U_RACK_MOVED,
     U_SAW,
+    U_SAYS_CWR,
     U_THRESHOLD,
     U_WINDOW,
     compiled,
@@ -50,7 +54,9 @@ from midhaul.network.packet.tcp.linux.bbr import note_undo
 from midhaul.network.packet.tcp.linux.congestion import (
     shrunk,
 )
+from midhaul.network.packet.tcp.linux.dctcp import halved
 from midhaul.network.packet.tcp.linux.loss import (
+    ECHO,
     LOST_AGAIN,
     MOVED,
     ORIGINAL,
@@ -70,7 +76,7 @@ NOTHING, LOST_ONES, NEW_ONES = range(3)
 @inlined
 def is_shrinking(m: Cells, c: int) -> bool:
     """Whether PRR leads the window."""
-    return m[c + C_CONG] == CA_RECOVERY
+    return m[c + C_CONG] in (CA_CWR, CA_RECOVERY)
 
 
 @compiled
@@ -94,6 +100,15 @@ def _begin_shrinking(m: Cells, c: int) -> None:
     m[c + C_PRR_DELIVERED] = 0
     m[c + C_PRR_OUT] = 0
     m[u + U_THRESHOLD] = shrunk(m, c)
+    m[u + U_SAYS_CWR] = 1 if m[c + C_ECT] != 0 else 0
+
+
+@compiled
+def shrink_for_mark(m: Cells, c: int) -> None:
+    """Something was marked, or found its host full: once a window, let it shrink."""
+    if m[c + C_CONG] < CA_CWR:
+        _begin_shrinking(m, c)
+        m[c + C_CONG] = CA_CWR
 
 
 @compiled
@@ -101,6 +116,8 @@ def recover(m: Cells, c: int) -> None:
     """Enter recovery."""
     if not is_shrinking(m, c):
         _begin_shrinking(m, c)
+    if m[c + C_CONGESTION] == DCTCP and m[c + C_CONG] != CA_RECOVERY:
+        m[c + C_LINUX + U_THRESHOLD] = halved(m, c)
     m[c + C_CONG] = CA_RECOVERY
 
 
@@ -168,7 +185,9 @@ def alert(m: Cells, t: Heap, tm: Cells, c: int) -> int:
     """Find losses and the new state; what is to be sent beside new segments."""
     u = c + C_LINUX
     cong = m[c + C_CONG]
-    if cong == CA_RECOVERY and m[c + C_UNA_I] >= m[c + C_RECOVER]:
+    # shrinking for a mark ends with what was sent after it, which says so
+    beyond = 1 if cong == CA_CWR else 0
+    if is_shrinking(m, c) and m[c + C_UNA_I] >= m[c + C_RECOVER] + beyond:
         if m[c + C_CONGESTION] != BBR:
             m[u + U_WINDOW] = m[u + U_THRESHOLD]
         cong = m[c + C_CONG] = CA_OPEN
@@ -185,7 +204,10 @@ def alert(m: Cells, t: Heap, tm: Cells, c: int) -> int:
     else:
         find_lost(m, t, tm, c)
     if m[c + C_LOST] == 0:
-        _keep_open(m, c)
+        if m[u + U_SAW] & ECHO:
+            shrink_for_mark(m, c)
+        if m[c + C_CONG] != CA_CWR:
+            _keep_open(m, c)
         return then
     recover(m, c)
     return LOST_ONES

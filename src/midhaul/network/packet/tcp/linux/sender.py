@@ -7,9 +7,10 @@ Windows and counts are segments. What ``timers``, ``loss``, ``recovery`` and
    finer rule).
 2. The pace of BBR, and of others where it is asked for, is the sender's own: a segment
    goes when the one before has had its time, of which half is waived after a delay.
-3. Left out: thin streams, windows of receivers and buffers of sockets, which never
-   bound a sender here, and the bound on its own host's queue (TSQ), as a segment takes
-   as long in either place.
+3. A sender that has nothing under way and finds its host's queue full tries again
+   after a time-out, then each half second.
+4. Left out: thin streams, windows of receivers and buffers of sockets, which never
+   bound a sender here.
 """
 
 from __future__ import annotations
@@ -19,13 +20,16 @@ from typing import TYPE_CHECKING
 from midhaul.network.packet.tcp.arena import (
     ACK,
     AGAIN_BIT,
+    AT_HOST,
     BBR,
+    BUFFER_BYTES,
     C_ALIVE,
     C_APP_SENT,
     C_CONG,
     C_CONGESTION,
     C_COUNT,
     C_CWND,
+    C_ECT,
     C_END,
     C_EVENTS,
     C_FLOW,
@@ -54,7 +58,12 @@ from midhaul.network.packet.tcp.arena import (
     CA_OPEN,
     CA_RECOVERY,
     CLOSED,
+    CWR,
+    DCTCP,
     DSACK,
+    ECE,
+    ECT,
+    ECT_ALL,
     ESTABLISHED,
     F_RETRANSMITTED,
     FIN,
@@ -76,6 +85,7 @@ from midhaul.network.packet.tcp.arena import (
     SACKED_BIT,
     T_WINDOW,
     TIME_WAIT,
+    U_AT_HOST,
     U_DELIVERED,
     U_FIRST_T,
     U_HAS_FRTO,
@@ -96,6 +106,7 @@ from midhaul.network.packet.tcp.arena import (
     U_SACK_FIRST_T,
     U_SACK_LAST_T,
     U_SAW,
+    U_SAYS_CWR,
     U_SRTT,
     U_SYN_T,
     U_THRESHOLD,
@@ -124,7 +135,9 @@ from midhaul.network.packet.tcp.linux.congestion import (
     grow,
     shrunk,
 )
+from midhaul.network.packet.tcp.linux.dctcp import follow_marks, halved
 from midhaul.network.packet.tcp.linux.loss import (
+    ECHO,
     MOVED,
     RETRIES,
     SACKED,
@@ -146,7 +159,9 @@ from midhaul.network.packet.tcp.linux.recovery import (
     probe_answered,
     recover,
     reduce,
+    shrink_for_mark,
 )
+from midhaul.network.packet.tcp.linux.small_queues import is_held_back, is_refused
 from midhaul.network.packet.tcp.linux.timers import (
     MOST_RTO,
     PROBE,
@@ -168,6 +183,8 @@ from midhaul.network.packet.tcp.scoreboard import (
 if TYPE_CHECKING:
     from midhaul.network.packet.tcp.arena import Cells, FloatCells, Heap
 
+REFUSED, AGAIN_NS = REORDER + 1, 500_000_000
+"""What the timer is set for where the host's queue was full; the wait after that."""
 UNPACED = 10
 """Segments that are sent before pacing begins."""
 
@@ -178,7 +195,7 @@ def show(m: Cells, c: int) -> None:
     u = c + C_LINUX
     window = m[u + U_WINDOW]
     m[c + C_CWND] = window * m[c + C_MSS]
-    if m[c + C_PACING] != 0 and m[c + C_CONGESTION] != BBR:
+    if m[c + C_CONGESTION] != BBR:
         tenths = 20 if window < m[u + U_THRESHOLD] // 2 else 12
         bits = max(window, m[c + C_SENT_I] - m[c + C_UNA_I]) * m[c + C_MSS] * 8
         m[c + C_PACE_RATE] = bits * tenths * 100_000_000 // m[u + U_SRTT]
@@ -216,6 +233,12 @@ def _transmit(
     """Send a segment, for the first time or again."""
     u, now = c + C_LINUX, m[G_NOW]
     size = length_of(m, c, i)
+    flags = ACK | AT_HOST
+    if m[c + C_ECT] == ECT_ALL or (m[c + C_ECT] != 0 and i >= m[c + C_SENT_I]):
+        flags |= ECT
+    if m[u + U_SAYS_CWR] != 0 and i >= m[c + C_SENT_I]:
+        m[u + U_SAYS_CWR] = 0
+        flags |= CWR
     seq = 1 + i * m[c + C_MSS]
     is_first = m[c + C_SENT_I] == m[c + C_UNA_I]
     if i < m[c + C_SENT_I]:
@@ -230,7 +253,6 @@ def _transmit(
     if m[c + C_PACING] != 0 and m[c + C_SENT_I] >= UNPACED:
         takes = size * 8_000_000_000 // max(m[c + C_PACE_RATE], 1)
         m[u + U_NEXT_T] = now + takes - min(takes // 2, now - m[u + U_NEXT_T])
-    flags = ACK
     if seq + size == m[c + C_END]:
         flags |= FIN
         if m[c + C_STATE] == ESTABLISHED:
@@ -243,6 +265,7 @@ def _transmit(
     m[p + P_BLOCKS] = 0
     m[c + C_HIGH] = max(m[c + C_HIGH], seq + size)
     m[c + C_NXT] = m[c + C_HIGH]
+    m[u + U_AT_HOST] += size + BUFFER_BYTES
     emit(m, mf, h, f, p, c, 0, flags)
 
 
@@ -274,7 +297,7 @@ def _note_usage(m: Cells, c: int) -> None:
 
 
 @compiled
-def send_new(  # noqa: C901
+def send_new(  # noqa: C901, PLR0912
     m: Cells,
     mf: FloatCells,
     h: Heap,
@@ -294,6 +317,14 @@ def send_new(  # noqa: C901
         if _has_to_wait(m, h, c):
             break
         if under_way(m, c) >= m[u + U_WINDOW] and not is_probe:
+            break
+        size = length_of(m, c, m[c + C_SENT_I])
+        if is_held_back(m, c, size, 0):
+            break
+        if is_refused(m, f, c, size):
+            shrink_for_mark(m, c)
+            if m[c + C_SENT_I] == m[c + C_UNA_I]:
+                set_wait(m, t, tm, c, REFUSED, m[u + U_RTO])
             break
         is_first = m[c + C_SENT_I] == m[c + C_UNA_I]
         _transmit(m, mf, h, f, c, m[c + C_SENT_I])
@@ -328,6 +359,12 @@ def _send_lost(
         at = segment_at(m, c, i)
         if m[at] & (LOST_BIT | SACKED_BIT | RETRANS_BIT) != LOST_BIT:
             continue
+        size = length_of(m, c, i)
+        if is_held_back(m, c, size, 1):
+            break
+        if is_refused(m, f, c, size):
+            shrink_for_mark(m, c)
+            break
         m[at] |= RETRANS_BIT
         m[c + C_RETRANS] += 1
         _transmit(m, mf, h, f, c, i)
@@ -377,6 +414,8 @@ def receive_linux(  # noqa: C901
     if ack < m[c + C_UNA]:
         return
     m[u + U_SAW] = TWICE if m[p + P_FLAGS] & DSACK else 0
+    if m[p + P_FLAGS] & ECE and m[c + C_ECT] != 0:
+        m[u + U_SAW] |= ECHO
     m[u + U_DELIVERED] = 0
     m[u + U_FIRST_T] = m[u + U_SACK_FIRST_T] = UNKNOWN
     m[u + U_SACK_LAST_T] = -1
@@ -388,11 +427,14 @@ def receive_linux(  # noqa: C901
         take_block(m, c, m[at], m[at + 1])
     if ack > m[c + C_UNA]:
         forget_acked(m, c, ack)
+    if m[c + C_CONGESTION] == DCTCP:
+        follow_marks(m, c, m[u + U_SAW] & ECHO != 0)
     measure(m, c, m[p + P_ECHO])
     if m[u + U_PROBE_I] >= 0:
         probe_answered(m, c)
     then = NOTHING
-    if m[c + C_CONG] != CA_OPEN or m[u + U_SAW] & (SACKED | TWICE | MOVED) != MOVED:
+    odd = m[u + U_SAW] & (SACKED | TWICE | MOVED | ECHO)
+    if m[c + C_CONG] != CA_OPEN or odd != MOVED:
         then = alert(m, t, tm, c)
     if m[u + U_SAW] & SETS_TIMER and not probe_later(m, t, tm, c, m[u + U_RTO]):
         wait_for_ack(m, t, tm, c)
@@ -445,12 +487,15 @@ def _time_out(
             threshold = max(threshold, (window >> 1) + (window >> 2))
         m[u + U_PRIOR_THRESHOLD] = threshold
         m[u + U_THRESHOLD] = shrunk(m, c)
+        if m[c + C_CONGESTION] == DCTCP:
+            m[u + U_THRESHOLD] = halved(m, c)
     m[u + U_WINDOW] = under_way(m, c) + 1
     m[c + C_COUNT] = 0
     m[c + C_CONG] = CA_LOSS
     forget(m, c)
     m[c + C_RECOVER] = m[c + C_SENT_I]
     m[u + U_PROBE_I] = -1
+    m[u + U_SAYS_CWR] = 1 if m[c + C_ECT] != 0 else 0
     m[u + U_HAS_FRTO] = 1 if cong < CA_RECOVERY or m[u + U_TIME_OUTS] > 0 else 0
     m[u + U_TIME_OUTS] += 1
     at = segment_at(m, c, head)
@@ -462,13 +507,28 @@ def _time_out(
     set_wait(m, t, tm, c, TIME_OUT, m[u + U_RTO])
 
 
+@merged
+def _try_again(
+    m: Cells, mf: FloatCells, h: Heap, t: Heap, tm: Cells, f: Cells, c: int
+) -> None:
+    """The host's queue was full: see whether it still is."""
+    m[c + C_KIND] = TIME_OUT
+    send_new(m, mf, h, t, tm, f, c, False)  # noqa: FBT003
+    if m[c + C_KIND] == REFUSED:
+        set_wait(m, t, tm, c, REFUSED, AGAIN_NS)
+
+
 @compiled
-def ring_linux(
+def ring_linux(  # noqa: C901
     m: Cells, mf: FloatCells, h: Heap, t: Heap, tm: Cells, f: Cells, c: int
 ) -> None:
     """The timer of a sender rings."""
     u, kind = c + C_LINUX, m[c + C_KIND]
-    if m[c + C_STATE] in (CLOSED, TIME_WAIT) or m[c + C_UNA_I] >= m[c + C_SENT_I]:
+    if m[c + C_STATE] in (CLOSED, TIME_WAIT):
+        return
+    if m[c + C_UNA_I] >= m[c + C_SENT_I]:
+        if kind == REFUSED:
+            _try_again(m, mf, h, t, tm, f, c)
         return
     if kind == PROBE:
         _probe(m, mf, h, t, tm, f, c)

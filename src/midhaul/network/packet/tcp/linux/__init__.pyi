@@ -1,1 +1,0 @@
-from .known import KNOWN as KNOWN, is_simulated as is_simulated
