@@ -4,10 +4,12 @@ Scenarios that training never saw, each simulated packet by packet: errors of th
 slowdown of what is shipped and of windows of packets, by transport, in groups and by
 class of size, beside the fluid, the simulation of the first flows alone, and other
 flows of the same law (the noise floor); pairs that are told in the right order; and 500
-paths of a fabric with 200,000 flows against simulating all of its packets.
+paths of a fabric with 200,000 flows against simulating all of its packets, against
+windows of it, and against ns-3 on some of these paths (apt-get install libns3-dev g++).
 
     python benchmarks/estimate.py [--quick] [--scenarios N] [--flows N] [--most-hops N]
         [--windows SHARE] [--within SHARE] [--corrector FILE] [--jobs N] [--seed N]
+        [--ns3 PATHS] [--only speed]
 """
 
 from __future__ import annotations
@@ -25,11 +27,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from midhaul.errors import PrerequisiteError
+from midhaul.model import LinkQueue
 from midhaul.network import (
     Cable,
     FlowLaw,
     NetworkProblem,
     RdmaTransport,
+    TcpTransport,
     clos,
     draw_flows,
     load_corrector,
@@ -41,15 +46,17 @@ from midhaul.network.corrector.scenarios import (
     ScenarioAmount,
     draw_scenario,
 )
+from midhaul.network.decomposition.crossed import WholeFlows
 from midhaul.network.estimate.pooling import estimate_problem
-from midhaul.network.estimate.windows import MOST_LOSING, windows_of
+from midhaul.network.estimate.windows import windows_of
+from midhaul.network.judges.ns3.simulator import Ns3Simulator
 from midhaul.network.packet.simulator import PacketSimulator
 from midhaul.network.slowdown import SIZE_CLASSES, size_class
 from midhaul.network.train.dataset import TrainingRows, rows_of, stacked_rows
 from midhaul.network.train.judging import ALL, FEWEST, card, level, wasserstein
 from midhaul.network.train.learning import ends, tell
 from midhaul.network.train.truth import scenario_truth
-from midhaul.network.work import packet_hops
+from midhaul.network.work import packet_hops, work_off
 from midhaul.network.workload import LognormalArrivals
 from midhaul.runs.perform import parallel
 
@@ -57,10 +64,15 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from midhaul.network.corrector.fitted import FittedCorrector
+    from midhaul.network.estimate.pooling import NetworkEstimate
+    from midhaul.network.transports import Transport
 
 SEED = 777
 P99 = level(0.99)
 SHARES = (0.5, 0.95, 0.99, 0.999)
+FEW_LOSING = 0.01
+"""Share of flows in windows that lost packets, above which many have."""
+
 SLACK = 0.002
 """By what a logarithm may leave an interval: percentiles are read between levels."""
 OPEN = float("inf")
@@ -100,27 +112,33 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=SEED)
     parser.add_argument("--corrector", type=Path, help="the shipped one by default")
     parser.add_argument("--jobs", type=int, default=min(2, os.cpu_count() or 1))
+    parser.add_argument("--ns3", type=int, default=2, help="paths; 0: none")
+    parser.add_argument("--only", choices=("errors", "speed"), help="one part")
     options = parser.parse_args()
     n = 45 if options.quick else options.scenarios
     flows = 1500 if options.quick else options.flows
     corrector = load_corrector(options.corrector)
     print(f"corrector: {corrector.record.get('n_scenarios')} scenarios")
     figures = Figures(is_quick=options.quick)
-    work = partial(
-        judged,
-        seed=options.seed,
-        flows=flows,
-        share=options.windows,
-        within=options.within,
-        most_hops=options.most_hops,
-    )
-    with ProcessPoolExecutor(options.jobs, mp_context=get_context("spawn")) as pool:
-        found = [one for one in pool.map(work, range(n)) if one is not None]
-    say_errors(figures, corrector, found)
-    say_windows(figures, found)
-    say_speed(
-        figures, corrector, options.jobs, n_flows=8000 if options.quick else 200_000
-    )
+    if options.only != "speed":
+        work = partial(
+            judged,
+            seed=options.seed,
+            flows=flows,
+            share=options.windows,
+            within=options.within,
+            most_hops=options.most_hops,
+        )
+        context = get_context("spawn")
+        with ProcessPoolExecutor(options.jobs, mp_context=context) as pool:
+            found = [one for one in pool.map(work, range(n)) if one is not None]
+        say_errors(figures, corrector, found)
+        say_windows(figures, found)
+    if options.only != "errors":
+        n_flows = 8000 if options.quick else 200_000
+        say_speed(figures, corrector, options.jobs, n_flows)
+        if options.ns3:
+            say_ns3(figures, corrector, options.jobs, n_flows, options.ns3)
     return int(figures.is_short)
 
 
@@ -270,7 +288,7 @@ def say_windows(figures: Figures, found: Sequence[Judged]) -> None:
 
     everything = np.ones(len(rows), np.bool_)
     print("windows                  n   mean  median    p90   worst    bias  covered")
-    few: np.ndarray = np.array([one.losing <= MOST_LOSING for one in found])
+    few: np.ndarray = np.array([one.losing <= FEW_LOSING for one in found])
     masks: dict[str, np.ndarray] = {"all": everything, "few losses": few}
     masks["losses"] = np.logical_not(few)
     masks |= {name: rows.transport == i for i, name in enumerate(NAMES)}
@@ -325,49 +343,110 @@ def order(rows: TrainingRows, logs: np.ndarray) -> float:
 def say_speed(
     figures: Figures, corrector: FittedCorrector, jobs: int, n_flows: int
 ) -> None:
-    """500 paths of a fabric of 256 hosts, and all of its packets."""
+    """500 paths of a fabric of 256 hosts, windows of it, and all of its packets."""
     problem = fabric(n_flows)
+    told, took_s = of_paths(problem, corrector, jobs)
+    simulation = PacketSimulator().begin(problem)
+    begin_s = time.monotonic()
+    work_off(simulation)
+    packet_s = time.monotonic() - begin_s
+    p99 = float(np.quantile(simulation.results().slowdown, 0.99))
+    begin_s = time.monotonic()
+    found = windows_of(problem, 0.5)
+    windows_s = time.monotonic() - begin_s
+    windows_p99 = float(np.quantile(found.flows.slowdown, 0.99))
+    half = float(np.expm1(found.half(found.members("all"), (0.99,))[0]))
+    print(
+        f"fabric of 256 hosts, {n_flows:,} flows, {told.n_paths} paths: p99 {p99:.3f} "
+        f"by packets, {told.p99.value:.3f} ({told.p99.low:.3f} to {told.p99.high:.3f}) "
+        f"estimated, {windows_p99:.3f} within {half:.0%} by windows with "
+        f"{found.is_simulated.mean():.0%} of the flows"
+    )
+    figures.say("estimate_s", took_s, "s", 20)
+    figures.say("packets_over_estimate", packet_s / took_s, "x")
+    figures.say("fabric_p99_error", abs(told.p99.value / p99 - 1), "-")
+    figures.say("packets_over_windows", packet_s / windows_s, "x")
+    figures.say("fabric_windows_p99_error", abs(windows_p99 / p99 - 1), "-")
+
+
+def of_paths(
+    problem: NetworkProblem, corrector: FittedCorrector, jobs: int
+) -> tuple[NetworkEstimate, float]:
+    """An estimate by 500 paths, and the seconds that it took."""
 
     def apply(work: Callable[[Any], Any], chunks: Sequence[Any]) -> list[Any]:
         found = dict(parallel(work, chunks, jobs=jobs))
         return [found[place] for place in range(len(chunks))]
 
-    estimate_problem(fabric(500), n_paths=4, corrector=corrector)  # loads the kernels
+    is_tcp = isinstance(problem.transports[0], TcpTransport)
+    few = fabric(500, is_tcp=is_tcp)
+    estimate_problem(few, n_paths=4, corrector=corrector)  # loads the kernels
     begin_s = time.monotonic()
     told = estimate_problem(problem, n_paths=500, corrector=corrector, apply=apply)
-    took_s = time.monotonic() - begin_s
-    simulation = PacketSimulator().begin(problem)
-    begin_s = time.monotonic()
-    while not simulation.advance(1_000_000):
-        pass
-    packet_s = time.monotonic() - begin_s
-    p99 = float(np.quantile(simulation.results().slowdown, 0.99))
-    print(
-        f"fabric of 256 hosts, {n_flows:,} flows, {told.n_paths} paths: p99 {p99:.3f} "
-        f"by packets, {told.p99.value:.3f} ({told.p99.low:.3f} to {told.p99.high:.3f}) "
-        f"estimated"
-    )
-    figures.say("estimate_s", took_s, "s", 20)
-    figures.say("packets_over_estimate", packet_s / took_s, "x")
-    figures.say("fabric_p99_error", abs(told.p99.value / p99 - 1), "-")
+    return told, time.monotonic() - begin_s
 
 
-def fabric(n_flows: int) -> NetworkProblem:
+def say_ns3(
+    figures: Figures, corrector: FittedCorrector, jobs: int, n_flows: int, n: int
+) -> None:
+    """The same fabric with TCP's DCTCP, and ns-3 on some of the paths."""
+    problem = fabric(n_flows, is_tcp=True)
+    told, took_s = of_paths(problem, corrector, jobs)
+    whole = WholeFlows(problem)
+    seconds: dict[str, list[float]] = {"ns3": [], "packets": []}
+    simulators = {"ns3": Ns3Simulator(), "packets": PacketSimulator()}
+    for links in told.sampled.paths[:n]:
+        part = whole.cross(links).problem()
+        fct_ns: list[np.ndarray] = []
+        for name, simulator in simulators.items():
+            begin_s = time.monotonic()
+            try:
+                simulation = simulator.begin(part)
+            except PrerequisiteError as error:
+                print(f"no ns-3: {error}")
+                return
+            work_off(simulation)
+            seconds[name].append(time.monotonic() - begin_s)
+            fct_ns.append(simulation.results().fct_ns)
+        equal = np.mean(np.abs(fct_ns[0] - fct_ns[1]) <= 2)  # noqa: PLR2004
+        print(
+            f"path of {len(links)} links, {len(part.flows):,} flows: ns-3 "
+            f"{seconds['ns3'][-1]:.1f} s, packets {seconds['packets'][-1]:.2f} s, "
+            f"{equal:.2%} of the flows equal"
+        )
+    each_s = took_s / told.n_paths
+    figures.say("estimate_tcp_s", took_s, "s", 20)
+    for name, spent_s in seconds.items():
+        ratio = float(np.mean(spent_s)) / each_s
+        figures.say(f"{name}_of_paths_over_estimate", ratio, "x")
+
+
+def fabric(n_flows: int, *, is_tcp: bool = False) -> NetworkProblem:
     """32 racks of 8 hosts, WebServer's sizes, in bursts, a load of a half."""
-    inner = Cable(rate_bps=40e9)
+    marks = LinkQueue(discipline="red", mark_from=10.0, mark_all_from=10.0)
+    queue = marks if is_tcp else LinkQueue()
+    inner = Cable(rate_bps=40e9, queue=queue)
     topology = clos(
         n_pods=2,
         n_racks=16,
         n_hosts=8,
         n_planes=2,
         n_spines=16,
-        access=Cable(rate_bps=10e9),
+        access=Cable(rate_bps=10e9, queue=queue),
         fabric=inner,
         spine=inner,
     )
-    transport = RdmaTransport(
+    transport: Transport = RdmaTransport(
         congestion="dctcp", window_bytes=18_000, max_rate_bps=10e9
     )
+    if is_tcp:
+        transport = TcpTransport(
+            congestion="dctcp",
+            segment_bytes=1000,
+            min_timeout_s=0.005,
+            connect_timeout_s=0.01,
+            acks_every=1,
+        )
     law = FlowLaw(
         sizes=published_sizes("webserver"),
         arrivals=LognormalArrivals(sigma=2.0),

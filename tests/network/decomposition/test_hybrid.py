@@ -23,7 +23,11 @@ from midhaul.network import (
 from midhaul.network.checks import SimulatorClaims, check_simulator
 from midhaul.network.decomposition import HybridSimulator
 from midhaul.network.decomposition.hot_deck import nearest_donors
-from midhaul.network.decomposition.hybrid import most_windows, time_window
+from midhaul.network.decomposition.hybrid import (
+    most_windows,
+    round_trip_ns,
+    time_window,
+)
 from midhaul.network.decomposition.window_draws import draw_by_turns, drawn_windows
 from midhaul.network.fluid import FluidSimulator
 from midhaul.network.packet.simulator import PacketSimulator
@@ -189,7 +193,22 @@ def test_a_window_begins_with_what_is_under_way() -> None:
     assert window.is_judged.tolist() == [False, True, True]
     left = window.problem.flows.size_bytes[0] / 1_000_000
     assert left == pytest.approx(1 - 500_000 / whole.fct_ns[0], abs=0.01)
-    assert window.problem.flows.start_ns.tolist() == [499_875, 500_000, 501_000]
+    # It joins in the middle of the first half of as long as the window lasts.
+    assert window.problem.flows.start_ns.tolist() == [499_250, 500_000, 501_000]
+
+
+def test_what_is_before_a_window_lasts_round_trips() -> None:
+    """Thirty of them, if the window is that long; a quarter of it at least."""
+    problem = on_a_line([12e9], [(0, 1)] * 3, [10**7, 1000, 1000], [0, 10**6, 0])
+    each_ns = round_trip_ns(problem)
+    assert each_ns == pytest.approx(1000 + 2 * problem.topology.links[0].delay_s * 1e9)
+    whole = _run(problem, FluidSimulator())
+    for length_ns, before in ((10_000, 1.0), (100_000, 0.3), (1_000_000, 0.25)):
+        starts = np.array([0, 2_000_000, 2_000_000 + length_ns])
+        moved = replace(problem, flows=replace(problem.flows, start_ns=starts))
+        window = time_window(moved, whole, int(starts[1]), int(starts[2]))
+        joined_ns = 2_000_000 - window.problem.flows.start_ns[0]
+        assert joined_ns == pytest.approx(0.75 * before * length_ns, abs=1)
 
 
 def test_slow_windows_are_drawn_more_often() -> None:

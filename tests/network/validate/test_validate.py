@@ -13,6 +13,7 @@ from tests.network.fake_simulator import FakeSimulation, FakeSimulator
 
 from midhaul.errors import ConfigError
 from midhaul.kinds import KINDS
+from midhaul.network.decomposition.hybrid import round_trip_ns
 from midhaul.network.problem import link_table
 from midhaul.network.simulate.inputs import case_of
 from midhaul.network.simulators import SIMULATORS
@@ -136,13 +137,14 @@ def test_paths_stand_beside_each_other_and_take_turns() -> None:
 
 
 def test_a_window_begins_with_what_is_under_way() -> None:
-    """A quarter of its length before it; only its own flows are judged."""
+    """Round trips or a quarter of it before it; only its own flows are judged."""
     whole = case_of(read()).problem
     start = whole.flows.start_ns
     begin, length = int(start[300]), int(start[600] - start[300])
     parts = checked_window(whole, begin / 1e9, length / 1e9)
     mine, own = parts.problem.flows.start_ns, parts.is_judged
-    first = begin - length // 4
+    first = begin - int(max(length / 4, min(30 * round_trip_ns(whole), length)))
+    assert first < begin - length // 4
     assert mine.min() >= first - 1
     assert own.sum() == np.sum((start >= begin) & (start < begin + length))
     assert begin <= mine[own].min() <= mine[own].max() < begin + length

@@ -61,6 +61,12 @@ _VERSION = 2
 _LEAD, _BEHIND = 0.25, 0.1
 """Of the length of a window: what is simulated before and behind it, not judged."""
 
+_ROUND_TRIPS = 30
+"""What is simulated before a window lasts so many, or as long as the window does."""
+
+_JOINED = 0.5
+"""Share of that time in which what is under way joins; in the rest it settles."""
+
 _ENDED = 0.9
 """Share of the flows of a window that the fluid has ended when arrivals stop."""
 
@@ -78,6 +84,8 @@ _QUANTUM = 50_000
 
 _FLUID_WORK = 0.2
 """Share of the work that the fluid is, about."""
+
+_FULL_BYTES = 1500
 
 _COUNTED = ("n_dropped", "n_marked", "paused_ns")
 
@@ -409,6 +417,14 @@ class HybridSimulation:
         ).copy()
 
 
+def round_trip_ns(problem: NetworkProblem) -> float:
+    """A long round trip of a full packet: nine of ten flows have a shorter one."""
+    table, routes = link_table(problem.topology), problem.routes
+    each_ns = 2 * table.delay_ns + 8e9 * _FULL_BYTES / table.rate_bps
+    ways_ns = np.add.reduceat(each_ns[routes.links], routes.offsets[:-1])
+    return float(np.quantile(ways_ns, 0.9))
+
+
 def most_windows(problem: NetworkProblem) -> int:
     """How many windows there can be that are long beside what TCP remembers."""
     timeouts_s = [
@@ -439,12 +455,13 @@ def time_window(
     is_own = (starts_ns >= begin_ns) & (starts_ns <= end_ns)
     most_ns = np.quantile(ends_ns[is_own], _ENDED, method="higher")
     last_ns = max(end_ns + int(_BEHIND * length_ns), int(most_ns))
-    first_ns = max(begin_ns - int(_LEAD * length_ns), 0)
+    settles_ns = min(_ROUND_TRIPS * round_trip_ns(problem), length_ns)
+    first_ns = max(begin_ns - int(max(_LEAD * length_ns, settles_ns)), 0)
     is_there = (starts_ns >= first_ns) & (starts_ns <= last_ns)
     rest = np.flatnonzero((starts_ns < first_ns) & (ends_ns > first_ns))
     # One after the other, as all of them at once would be a burst that never was.
     share = (np.arange(len(rest)) + 0.5) / max(len(rest), 1)
-    joins_ns = first_ns + (share * (begin_ns - first_ns)).astype(np.int64)
+    joins_ns = first_ns + (_JOINED * share * (begin_ns - first_ns)).astype(np.int64)
     left = (ends_ns[rest] - joins_ns) / np.maximum(whole.fct_ns[rest], 1)
     rest, joins_ns, left = rest[left > 0], joins_ns[left > 0], left[left > 0]
     is_there[rest] = True
