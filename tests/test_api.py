@@ -189,7 +189,7 @@ def test_an_interrupted_run_is_resumed() -> None:
     with pytest.raises(KeyboardInterrupt):
         api.run(config, progress=progress)
     assert "resume=True" in progress.said[-1]
-    begun = api.open_run()
+    begun = api.runs()[0]
     assert begun.status == "interrupted"
     assert 0 < begun.table("steps").num_rows < 6
     done = api.run(config, resume=True, quiet=True)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, cast, overload
 
 import numpy as np
 
-from midhaul.errors import ConfigError, StoreError, require
+from midhaul.errors import ConfigError, StoreError, require, suggestion
 from midhaul.kinds import KINDS, kind_named, load_experiment, presented
 from midhaul.model.display import MOST_ROWS, Display, Shown, counted, number
 from midhaul.runs.config import Config
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from midhaul.kinds import Kind
+    from midhaul.model.estimate import MetricSamples
     from midhaul.runs.experiment_file import ExperimentFile
     from midhaul.runs.progress import Progress
 
@@ -318,6 +319,9 @@ def compare(
     *,
     seed: int = 0,
     out: str | os.PathLike[str] = RUNS,
+    metrics: Sequence[str] = (),
+    configurations: Sequence[str] = (),
+    progress: Progress | None = None,
 ) -> Comparison:
     """Compare two runs metric by metric: better, worse, a tie, or cannot tell.
 
@@ -326,10 +330,14 @@ def compare(
         second: the run that is judged.
         seed: of the resampling.
         out: the folder of all runs.
+        metrics: only these; all where there are none.
+        configurations: only these, by their names or the beginnings of them.
+        progress: where to tell how far it is.
 
     Raises:
         UnknownRunError: there is no such run.
-        ConfigError: nothing here knows a run's kind.
+        ConfigError: nothing here knows a run's kind, the runs are of two, or they
+            share no such metric or configuration.
         StoreError: a table is damaged, or one of them failed before it had any.
     """
     a, b = (x if isinstance(x, Run) else open_run(x, out=out) for x in (first, second))
@@ -337,14 +345,55 @@ def compare(
         if not run.tables():
             message = f"run {run.id} has nothing to compare: it is {run.status}"
             raise StoreError(message, f"midhaul show {run.id}")
-    one, two = (kind_named(run.manifest.kind).samples_of(run) for run in (a, b))
+    if a.manifest.kind != b.manifest.kind:
+        message = (
+            f"{a.id} is a run of {a.manifest.kind}, {b.id} one of {b.manifest.kind}: "
+            "only runs of one kind can be compared"
+        )
+        raise ConfigError(message, f"midhaul ls --kind {a.manifest.kind}")
+    told = progress or SilentProgress()
+    with told.task("reading runs", 2) as task:
+        found: list[list[MetricSamples]] = []
+        for run in (a, b):
+            samples = kind_named(run.manifest.kind).samples_of(run)
+            found.append(_asked(samples, metrics, configurations))
+            task.advance()
+    one, two = found
+    with told.task("comparing metrics", len(one)) as task:
+        rng = np.random.default_rng(seed)
+        compared = compare_samples(one, two, rng, advance=task.advance)
     return Comparison(
         first=a.id,
         second=b.id,
-        metrics=tuple(compare_samples(one, two, np.random.default_rng(seed))),
+        metrics=tuple(compared),
         differences=tuple(differences(a, b)),
         doubts=(*a.doubts, *b.doubts),
     )
+
+
+def _asked(
+    samples: Sequence[MetricSamples],
+    metrics: Sequence[str],
+    configurations: Sequence[str],
+) -> list[MetricSamples]:
+    """The metrics that are asked for; ConfigError for a name that none has."""
+    known = list(dict.fromkeys(one.metric for one in samples))
+    for name in metrics:
+        if name not in known:
+            message = f"there is no metric {name!r} to compare{suggestion(name, known)}"
+            raise ConfigError(message, f"there are: {', '.join(known) or 'none'}")
+    names = list(dict.fromkeys(one.configuration for one in samples))
+    for name in configurations:
+        if not any(one.startswith(name) for one in names):
+            near = suggestion(name, names)
+            message = f"there is no configuration {name!r}{near}"
+            raise ConfigError(message, f"there are: {', '.join(names) or 'none'}")
+    return [
+        one
+        for one in samples
+        if (not metrics or one.metric in metrics)
+        and (not configurations or one.configuration.startswith(tuple(configurations)))
+    ]
 
 
 def _file_of(source: Source) -> ExperimentFile:

@@ -44,6 +44,36 @@ def test_the_second_run_is_judged_next_to_the_first(
     assert "same code, config" in same
 
 
+def test_what_changed_comes_first_and_the_rest_on_demand(
+    midhaul: Midhaul, two: tuple[str, str]
+) -> None:
+    """Ties are counted; --metric and --configuration narrow what is compared."""
+    lines = midhaul("compare", *two).out.splitlines()
+    told = next(line.split("\t") for line in lines if line.startswith("all\t"))
+    assert told[1:5] == ["mean_s", "6.5 s", "7.15 s", "+10 % (+10 to +10)"]
+    assert "1 comparison: 1 worse" in lines
+    same = midhaul("compare", two[0], two[0])
+    assert "all\t" not in same.out
+    assert "1 tie; --all prints the other 1" in same.out
+    assert "all\t" in midhaul("compare", two[0], two[0], "--all").out
+    named = midhaul("compare", *two, "--metric", "mean_s", "--configuration", "al")
+    assert "1 worse" in named.out
+    wrong = midhaul("compare", *two, "--metric", "mean")
+    assert (wrong.code, "did you mean 'mean_s'" in wrong.err) == (2, True)
+    assert midhaul("compare", *two, "--configuration", "x").code == 2
+
+
+def test_runs_of_two_kinds_are_not_compared(
+    midhaul: Midhaul, two: tuple[str, str]
+) -> None:
+    """One sentence says why."""
+    file = next(Path().glob(f"**/{two[0]}/manifest.json"))
+    file.write_text(file.read_text().replace('"toy.count"', '"testbed.measure"'))
+    said = midhaul("compare", *two)
+    assert said.code == 2
+    assert "only runs of one kind can be compared" in said.err
+
+
 @pytest.mark.parametrize(
     ("gate", "code", "code_back"),
     [

@@ -9,14 +9,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from midhaul.cli.options import RUNS, Json, Out, RunName
+from midhaul.cli.options import RUNS, Json, Out, RunName, Wide
+from midhaul.model.numbers import bounded, digits, form_for
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from midhaul.api import Comparison
-    from midhaul.model import Estimate
     from midhaul.runs.listing import ConfigDifference
+    from midhaul.runs.metric import Metrics
     from midhaul.runs.run import Run
     from midhaul.stats.compare import MetricComparison
 
@@ -194,16 +195,45 @@ def compare(
     second: RunName,
     *,
     gate: Gates = None,
+    metric: Annotated[
+        list[str] | None,
+        typer.Option("--metric", help="Only this metric; may be repeated."),
+    ] = None,
+    configuration: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--configuration",
+            metavar="NAME",
+            help="Only configurations whose names begin so; may be repeated.",
+        ),
+    ] = None,
+    all_: Annotated[
+        bool, typer.Option("--all", help="Print ties and what cannot be told, too.")
+    ] = False,
     seed: Seed = 0,
+    wide: Wide = False,
     out: Out = RUNS,
     json: Json = False,
 ) -> None:
-    """Compare two runs metric by metric: better, worse, a tie, or cannot tell."""
+    """Compare two runs metric by metric: better, worse, a tie, or cannot tell.
+
+    What changed comes first. What is asked for by --metric and --configuration is all
+    that the p values are corrected for.
+    """
     from midhaul import api
     from midhaul.cli import output
+    from midhaul.cli.progress import shown_progress
 
     gates = [Gate.parse(text) for text in gate or ()]
-    found = api.compare(first, second, seed=seed, out=out)
+    runs = [api.open_run(name, out=out) for name in (first, second)]
+    with shown_progress() as progress:
+        found = api.compare(
+            *runs,
+            seed=seed,
+            metrics=metric or (),
+            configurations=configuration or (),
+            progress=progress if output.stderr().is_terminal else None,
+        )
     failures = [*(found.doubts if gates else ()), *judge(gates, found.metrics)]
     if json:
         output.print_json(
@@ -216,10 +246,12 @@ def compare(
             }
         )
     else:
-        _print_differences(found.differences)
-        _print_comparisons(found)
+        for place, one in zip(("first", "second"), runs, strict=True):
+            output.print_text(f"{place:6}  {one.id}  {one.manifest.name}".rstrip())
+        _print_differences(found.differences, wide=wide)
+        _print_comparisons(found, runs[0], show_all=all_, wide=wide)
         for text in found.doubts:
-            output.print_line(text)
+            output.print_text(text)
     for text in failures:
         output.say(f"gate: {text}")
     if failures:
@@ -244,53 +276,100 @@ def judge(gates: Sequence[Gate], found: Sequence[MetricComparison]) -> list[str]
     return [text for text in texts if text is not None]
 
 
-def _print_differences(unlike: Sequence[ConfigDifference]) -> None:
+def _print_differences(unlike: Sequence[ConfigDifference], *, wide: bool) -> None:
     from midhaul.cli import output
 
     if not unlike:
         output.print_line("same code, config, libraries and machine")
         return
     rows = [[one.about, one.key, one.first, one.second] for one in unlike]
-    output.print_table(["differs", "key", "first", "second"], rows)
+    heads = ["differs", "key", "first", "second"]
+    output.print_table(heads, rows, fold=set(heads[1:]), wide=wide)
 
 
-def _print_comparisons(found: Comparison) -> None:
+_CHANGED = ("worse", "better")
+
+
+def _print_comparisons(
+    found: Comparison, of: Run, *, show_all: bool, wide: bool
+) -> None:
+    """What changed first, the rest on demand; how many of each there are."""
     from midhaul.cli import output
+    from midhaul.model.display import counted
 
     if not found.metrics:
         output.print_line("the runs share no metric of the same configuration")
         return
-    rows = [
-        [
-            one.configuration,
-            one.metric,
-            _bounded(one.first, one.bounds[0]),
-            _bounded(one.second, one.bounds[1]),
-            one.difference.unit,
-            _interval(one.difference),
-            _interval(one.ratio),
-            one.p_value,
-            one.result,
-        ]
-        for one in found.metrics
-    ]
-    columns = ["configuration", "metric", "first", "second", "unit", "second - first"]
-    output.print_table([*columns, "second / first", "p (Holm)", "result"], rows)
+    order = {"worse": 0, "better": 1, "cannot tell": 2, "unknown": 3, "tie": 4}
+    ranked = sorted(found.metrics, key=lambda one: order[one.result])
+    shown = [one for one in ranked if show_all or one.result in _CHANGED]
+    if shown:
+        output.print_line()
+        declared = {} if of.presenter is None else of.presenter.load_metrics()
+        _print_table(shown, declared, wide=wide)
+    counts = {
+        word: sum(one.result == word for one in ranked)
+        for word in order
+        if any(one.result == word for one in ranked)
+    }
+    words = ", ".join(f"{n} {word}" for word, n in counts.items())
+    told = f"{counted(len(ranked), 'comparison')}: {words}"
+    left = len(ranked) - len(shown)
+    output.print_text(told + (f"; --all prints the other {left}" if left else ""))
     for text in found.reasons():
-        output.print_line(text)
+        output.print_text(text)
     if any(not one.is_paired for one in found.metrics):
-        output.print_line("some metrics share no units: compared without pairing")
+        output.print_text("some metrics share no units: compared without pairing")
 
 
-def _bounded(value: float, bound: str | None) -> object:
-    from midhaul.model.display import number
-    from midhaul.model.estimate import SIGNS
+def _print_table(
+    shown: Sequence[MetricComparison], declared: Metrics, *, wide: bool
+) -> None:
+    from midhaul.cli import output
 
-    return f"{SIGNS[bound]} {number(value)}" if bound else value
+    rows: list[list[object]] = []
+    for one in shown:
+        known = declared.get(one.metric)
+        form = known.number_form if known else form_for("{:.3g}", one.difference.unit)
+        rows.append(
+            [
+                one.configuration,
+                one.metric,
+                bounded(form.text(one.first), one.bounds[0]),
+                bounded(form.text(one.second), one.bounds[1]),
+                _change(one),
+                _p_text(one.p_value),
+                one.result,
+            ]
+        )
+    heads = [
+        "configuration",
+        "metric",
+        "first",
+        "second",
+        "change",
+        "p (Holm)",
+        "result",
+    ]
+    heads.append("result")
+    output.print_table(heads, rows, fold={"configuration", "metric"}, wide=wide)
 
 
-def _interval(estimate: Estimate) -> str:
-    from midhaul.model.display import number
+def _change(one: MetricComparison) -> str:
+    """The ratio as a change with its interval; the difference where there is none."""
+    if math.isfinite(one.ratio.value):
+        value, low, high = (
+            (end - 1) * 100 for end in (one.ratio.value, one.ratio.low, one.ratio.high)
+        )
+        ends = f" ({digits(low, 2, '+')} to {digits(high, 2, '+')})"
+        return f"{digits(value, 2, '+')} %" + (ends if math.isfinite(low) else "")
+    if math.isnan(one.difference.value):
+        return "-"
+    return digits(one.difference.value, 2, "+")
 
-    ends = f"[{number(estimate.low)}, {number(estimate.high)}]"
-    return f"{number(estimate.value)} {ends}"
+
+def _p_text(p_value: float) -> str:
+    least = 0.001
+    if math.isnan(p_value):
+        return "-"
+    return f"< {least}" if p_value < least else f"{p_value:.3f}"

@@ -17,6 +17,7 @@ statistic spreads. The ends are percentiles of the replicates, with two amendmen
 from __future__ import annotations
 
 import math
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from statistics import NormalDist
 from typing import TYPE_CHECKING
@@ -35,6 +36,12 @@ if TYPE_CHECKING:
 
 _CHUNK = 4_000_000
 """Weights drawn at once."""
+
+_MOST_HELD = 5 * _CHUNK
+"""Weights that are held for the next statistic."""
+
+_WORTH_A_THREAD = 50_000
+"""Weights from which two statistics are taken side by side."""
 
 _FEWEST_UNITS = 2
 """An interval needs a spread."""
@@ -168,6 +175,102 @@ def independent_bootstrap(
     return Difference(estimate=estimate, p_value=p_value)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ComparedStatistics:
+    """Two statistics beside each other.
+
+    Attributes:
+        difference: second less first.
+        ratio: second over first, where it exists.
+        values: of the two.
+    """
+
+    difference: Difference
+    ratio: Estimate
+    values: tuple[float, float]
+
+
+class Resamples:
+    """Weights of resamples, drawn once for all statistics of as many units.
+
+    They are held as long as they are asked for in a row, and where memory allows.
+    """
+
+    def __init__(self, rng: np.random.Generator, n_resamples: int) -> None:
+        """Draw from a source of chance when asked."""
+        self.n = n_resamples
+        self._rng = rng
+        self._groups: tuple[int, ...] = ()
+        self._held: list[Float64[np.ndarray, "b n"]] = []
+
+    def of(self, groups: tuple[int, ...]) -> Iterator[Float64[np.ndarray, "b n"]]:
+        """The weights of groups of units, in chunks."""
+        if groups == self._groups:
+            yield from self._held
+            return
+        drawn = _draw(groups, self._rng, self.n)
+        if self.n * sum(groups) > _MOST_HELD:
+            yield from drawn
+            return
+        self._groups, self._held = groups, list(drawn)
+        yield from self._held
+
+
+def compared_bootstrap(
+    first: Statistic,
+    second: Statistic,
+    n_units: tuple[int, ...],
+    resamples: Resamples,
+    *,
+    level: float = 0.95,
+    spread: float = 1.0,
+) -> ComparedStatistics:
+    """Two statistics, their difference and their ratio, of the same resamples.
+
+    Of one group of units both are statistics; of two groups, each of its own.
+    """
+    both = (first, second)
+    counts = n_units * (3 - len(n_units))
+
+    def values_of(weights: Float64[np.ndarray, "b n"]) -> list[np.ndarray]:
+        own = [weights, weights]
+        if len(n_units) > 1:
+            own = [weights[:, : n_units[0]], weights[:, n_units[0] :]]
+        if weights.size < _WORTH_A_THREAD:
+            return [f(w) for f, w in zip(both, own, strict=True)]
+        return list(threads.map(lambda f, w: f(w), both, own))
+
+    if 0 in n_units:
+        ones = [
+            float(f(np.ones((1, n)))[0]) if n else math.nan
+            for f, n in zip(both, counts, strict=True)
+        ]
+        nothing = _estimate(math.nan, np.zeros(0), n_units, level, "")
+        difference = Difference(estimate=nothing, p_value=math.nan)
+        values = (ones[0], ones[1])
+        return ComparedStatistics(difference=difference, ratio=nothing, values=values)
+    one, two = (float(f(np.ones((1, n)))[0]) for f, n in zip(both, counts, strict=True))
+    with ThreadPoolExecutor(2) as threads:
+        parts = [values_of(weights) for weights in resamples.of(n_units)]
+    a, b = (np.concatenate(column) for column in zip(*parts, strict=True))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        ratios = b / a
+        ratio = float(np.float64(two) / np.float64(one))
+    ratios[~np.isfinite(ratios)] = np.nan
+    apart = _around(two - one, b - a, n_units, resamples.n, spread)
+    over = _around(ratio, ratios, n_units, resamples.n, spread)
+    if not math.isfinite(ratio):
+        ratio, over = math.nan, np.zeros(0)
+    return ComparedStatistics(
+        difference=Difference(
+            estimate=_estimate(two - one, apart, n_units, level, ""),
+            p_value=_p_value(two - one, apart, n_units),
+        ),
+        ratio=_estimate(ratio, over, n_units, level, ""),
+        values=(one, two),
+    )
+
+
 def _replicate(
     statistic: Statistic,
     n_units: tuple[int, ...],
@@ -181,11 +284,22 @@ def _replicate(
     value = float(statistic(np.ones((1, sum(n_units))))[0])
     parts = [statistic(w) for w in _draw(n_units, rng, n_resamples)]
     replicates = np.concatenate(parts) if parts else np.zeros(0)
+    return value, _around(value, replicates, n_units, n_resamples, spread)
+
+
+def _around(
+    value: float,
+    replicates: Float64[np.ndarray, " b"],
+    n_units: tuple[int, ...],
+    n_resamples: int,
+    spread: float,
+) -> Float64[np.ndarray, " b"]:
+    """Replicates moved around the value, and spread; none where too few exist."""
     known = replicates[~np.isnan(replicates)]
     is_too_few = min(n_units) < _FEWEST_UNITS or 2 * len(known) <= n_resamples
     if is_too_few or math.isnan(value):
-        return value, np.zeros(0)
-    return value, value + spread * (known - float(known.mean()))
+        return np.zeros(0)
+    return value + spread * (known - float(known.mean()))
 
 
 def _draw(

@@ -27,16 +27,16 @@ A tie is only called where a difference could have been found. It cannot be told
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
 from midhaul.model.estimate import AT_LEAST
-from midhaul.stats.bootstrap import bootstrap, independent_bootstrap, paired_bootstrap
+from midhaul.stats.bootstrap import Resamples, bootstrap, compared_bootstrap
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from jaxtyping import Float64
 
@@ -91,13 +91,6 @@ _LEAST_RATIO, _MOST_RATIO = 0.5, 2.0
 """A tie leaves less room than that."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Resampling:
-    n_resamples: int
-    level: float
-    spread: float
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MetricComparison:
     """One metric of one configuration in two runs.
@@ -142,14 +135,18 @@ def compare(
     rng: np.random.Generator,
     *,
     level: float = 0.95,
+    advance: Callable[[], None] | None = None,
 ) -> list[MetricComparison]:
     """Compare every metric that two runs share.
+
+    The resamples are the same for all metrics of the same number of units.
 
     Args:
         first: metrics of the run that is the measure.
         second: metrics of the run that is judged.
         rng: the source of chance.
         level: confidence of the intervals; one minus it is the bound on p values.
+        advance: called after each of the comparisons.
 
     Returns:
         One comparison per metric and configuration that both have, in the order of
@@ -162,7 +159,12 @@ def compare(
         if (key := (one.metric, one.configuration)) in others
     ]
     bound = 1 - level
-    found = [_compare(one, two, rng, _N_RESAMPLES, level) for one, two in pairs]
+    resamples = Resamples(rng, _N_RESAMPLES)
+    found: list[MetricComparison] = []
+    for one, two in pairs:
+        found.append(_compare(one, two, rng, resamples, level))
+        if advance is not None:
+            advance()
     adjusted = holm([one.p_value for one in found])
     judged: list[MetricComparison] = []
     for one, two, p in zip(found, pairs, adjusted, strict=True):
@@ -176,24 +178,24 @@ def _compare(
     one: MetricSamples,
     two: MetricSamples,
     rng: np.random.Generator,
-    n_resamples: int,
+    resamples: Resamples,
     level: float,
 ) -> MetricComparison:
-    shared = sorted(set(one.units) & set(two.units))
+    others = set(two.units)
+    shared = [unit for unit in one.units if unit in others]
     is_paired = len(shared) >= _FEWEST_SHARED
     one, two = _alike(one, two)
     with np.errstate(divide="ignore", invalid="ignore"):
         if is_paired:
             a, b = _over(one, shared), _over(two, shared)
             n = (len(shared), len(shared))
-            resample = _Resampling(n_resamples, level, _spread(one, two, n))
-            difference, ratio, p = _paired(a, b, n[0], rng, resample)
         else:
             a, b = one.statistic, two.statistic
             n = (len(one.units), len(two.units))
-            resample = _Resampling(n_resamples, level, _spread(one, two, n))
-            difference, ratio, p = _unpaired(a, b, n, rng, resample)
-        values = [float(f(np.ones((1, m)))[0]) for f, m in zip((a, b), n, strict=True)]
+        spread = _spread(one, two, n)
+        groups = n[:1] if is_paired else n
+        both = compared_bootstrap(a, b, groups, resamples, level=level, spread=spread)
+        values = both.values
         known = (one.known_below, two.known_below)
         opens = [
             math.isfinite(k) and bootstrap(f, m, rng).high >= k
@@ -205,9 +207,9 @@ def _compare(
         configuration=one.configuration,
         first=values[0],
         second=values[1],
-        difference=replace(difference, unit=one.unit),
-        ratio=ratio,
-        p_value=p,
+        difference=replace(both.difference.estimate, unit=one.unit),
+        ratio=both.ratio,
+        p_value=both.difference.p_value,
         is_paired=is_paired,
         n=n,
         better=one.better,
@@ -242,6 +244,8 @@ def _alike(
 
 def _over(samples: MetricSamples, shared: Sequence[str]) -> Statistic:
     """A statistic of some of the units, in that order; the others weigh nothing."""
+    if tuple(shared) == samples.units:
+        return samples.statistic
     places = {unit: index for index, unit in enumerate(samples.units)}
     index = np.array([places[unit] for unit in shared])
 
@@ -251,39 +255,6 @@ def _over(samples: MetricSamples, shared: Sequence[str]) -> Statistic:
         return samples.statistic(spread)
 
     return statistic
-
-
-def _paired(
-    a: Statistic, b: Statistic, n: int, rng: np.random.Generator, resample: _Resampling
-) -> tuple[Estimate, Estimate, float]:
-    found = paired_bootstrap(b, a, n, rng, **asdict(resample))
-
-    def ratio_of(weights: Float64[np.ndarray, "b n"]) -> Float64[np.ndarray, " b"]:
-        return _finite(b(weights) / a(weights))
-
-    ratio = bootstrap(ratio_of, n, rng, **asdict(resample))
-    return found.estimate, ratio, found.p_value
-
-
-def _unpaired(
-    a: Statistic,
-    b: Statistic,
-    n: tuple[int, int],
-    rng: np.random.Generator,
-    resample: _Resampling,
-) -> tuple[Estimate, Estimate, float]:
-    turned = (n[1], n[0])
-    found = independent_bootstrap(b, a, turned, rng, **asdict(resample))
-
-    def ratio_of(weights: Float64[np.ndarray, "b n"]) -> Float64[np.ndarray, " b"]:
-        return _finite(b(weights[:, : n[1]]) / a(weights[:, n[1] :]))
-
-    ratio = bootstrap(ratio_of, turned, rng, **asdict(resample))
-    return found.estimate, ratio, found.p_value
-
-
-def _finite(values: Float64[np.ndarray, " b"]) -> Float64[np.ndarray, " b"]:
-    return np.where(np.isfinite(values), values, np.nan)
 
 
 def _result(
