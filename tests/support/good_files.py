@@ -8,6 +8,12 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from midhaul.memory.samples import Samples
+from midhaul.memory.serving.messages import write_samples
+
+_SAMPLES = Samples.of(
+    np.eye(2), np.array([0, 2]), prediction=np.full((2, 2), 0.5), group=np.zeros(2)
+)
 _EXAMPLES = Path(__file__).parents[2] / "examples"
 
 
@@ -35,6 +41,12 @@ GOOD: tuple[bytes, ...] = (
     b"<ymin>1</ymin><xmax>3</xmax><ymax>3</ymax></bndbox></object></annotation>",
     b'{"id2label": {"0": "a", "1": "b"}, "model_type": "detr", "size": {"height": 8, '
     b'"width": 8}, "image_mean": [0.5, 0.5, 0.5], "image_std": [0.5, 0.5, 0.5]}',
+    b'{"shapes": [{"label": "a", "points": [[1, 1], [3, 3]], "shape_type": "rectangle"}'
+    b'], "imagePath": "a.png", "imageWidth": 8, "imageHeight": 8}',
+    b'[{"image": "a.png", "annotations": [{"label": "a", "coordinates": {"x": 2, '
+    b'"y": 2, "width": 2, "height": 2}}]}]',
+    b'<annotations><image name="a.png" width="8" height="8"><box label="a" xtl="1" '
+    b'ytl="1" xbr="3" ybr="3"/></image></annotations>',
     b"0.5\n1.0\n2.5\n",
     b"1000\n1001\n1010\n",
     b'{"rates_bps": {"a/b": 1e6, "a/#": 2e5}}',
@@ -64,5 +76,9 @@ GOOD: tuple[bytes, ...] = (
     b"3000000000,a=,0,1,abc,180180,x,40000,0.97,10,0,20000,30000,150000,1.0,0.1\n",
     b'7 {"abr_name": "fugu_feb", "abr": "puffer_ttp_cl", "cc": "bbr"}\n',
     b"abr,day,ssim_db,variation_db,stall_s,play_s\na,1,12.5,0.5,1.5,100\n",
+    write_samples(_SAMPLES, {}),
+    b'{"x": [[1, 2]], "y": [null], "time_s": [1.5], "group": [3]}',
+    b'{"time_s": [1.5], "group": [3], "y": [0.5]}',
+    b"port = 0\n[bins]\nn_classes = 3\n[memory]\ncapacity = 5\n",
     b"CLIENT_RANDOM " + b"0" * 64 + b" " + b"1" * 96 + b"\n",
 )  # fmt: skip

@@ -23,6 +23,9 @@ from midhaul.federation.recordings.source import RecordingSource, open_recording
 from midhaul.federation.recordings.vocabulary import read_vocabulary
 from midhaul.federation.serving.config import read_federation
 from midhaul.kinds import load_experiment
+from midhaul.memory.serving import messages
+from midhaul.memory.serving.config import read_memory_file
+from midhaul.memory.serving.journal import read_journal
 from midhaul.memory.sources.puffer import read_day
 from midhaul.memory.sources.streams import PUFFER_DAYS, cellular_stream, puffer_stream
 from midhaul.memory.sources.table import SampleColumns, read_samples, table_stream
@@ -70,6 +73,17 @@ def experiment(file: Path) -> None:
 def coco(file: Path) -> None:
     """Annotations in COCO's layout."""
     open_dataset("coco", images=file.parent, annotations=file)
+
+
+def marked(file: Path, *, kind: Any) -> None:
+    """Annotations of other tools, beside an image."""
+    folder = file.parent / f"marked-{kind}"
+    folder.mkdir(exist_ok=True)
+    picture(folder / "a.png")
+    target = folder / "a.json" if kind == "labelme" else folder / "file"
+    put(file, target)
+    annotations = folder if kind == "labelme" else target
+    open_dataset(kind, images=folder, annotations=annotations)
 
 
 def yolo(file: Path, *, suffix: str, is_names: bool) -> None:
@@ -176,6 +190,11 @@ def flows_of_runs(file: Path, *, pattern: Any) -> None:
     traffic_stream([file.parent / "run"] * 3, pattern=pattern)
 
 
+def body(file: Path, *, read: Callable[..., object], is_json: bool) -> None:
+    """What a memory is sent."""
+    read(messages.Piece(data=file.read_bytes(), is_json=is_json), most=1000)
+
+
 _TWO_NODES = Topology(nodes=("a", "b"), links=(Link(source="a", target="b"),))
 
 READERS: dict[str, Callable[[Path], object]] = {
@@ -187,6 +206,10 @@ READERS: dict[str, Callable[[Path], object]] = {
     "yolo labels": partial(yolo, suffix=".txt", is_names=False),
     "yolo names": partial(yolo, suffix=".yaml", is_names=True),
     "names": names_from_file,
+    **{
+        kind: partial(marked, kind=kind)
+        for kind in ("labelme", "createml", "cvat", "table")
+    },
     "voc": voc,
     "detections": lambda file: read_recording(file, None),
     "replayed results": lambda file: replayed(
@@ -235,6 +258,11 @@ READERS: dict[str, Callable[[Path], object]] = {
         table_stream, columns=SampleColumns(x=("size_bytes",), y="start_ns")
     ),
     "flows as samples": partial(flows_of_runs, pattern="periodic"),
+    "batch in Arrow": partial(body, read=messages.read_samples, is_json=False),
+    "batch in JSON": partial(body, read=messages.read_samples, is_json=True),
+    "labels in JSON": partial(body, read=messages.read_labels, is_json=True),
+    "memory": read_memory_file,
+    "journal of a memory": read_journal,
     "schemes": read_schemes,
     "viewings": read_viewings,
     "stream of Puffer": partial(puffer_streams, n_periods=(1, 1)),

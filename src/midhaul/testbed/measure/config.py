@@ -34,16 +34,16 @@ class DataConfig(Section):
     kind: DatasetKind = setting("builtin", "Format of the data set.")
     images: Path | None = setting(
         None,
-        "Folder of the images (coco, yolo, voc), or the data.yaml of Ultralytics "
+        "Folder of the images (all but builtin), or the data.yaml of Ultralytics "
         "(yolo).",
     )
     annotations: Path | None = setting(
         None,
-        "COCO JSON file, or folder of YOLO labels or VOC XML files; those are found "
-        "beside the images where it is not given.",
+        "File of COCO, CreateML, CVAT or a table, or folder of YOLO labels, LabelMe or "
+        "VOC files; folders are found beside the images where none is given.",
     )
     names: tuple[str, ...] = setting(
-        (), "Labels of a YOLO folder, in the order of their numbers."
+        (), "Labels of a YOLO folder, in the order of their numbers; else those used."
     )
     select: Path | None = setting(
         None, "File with one image name a line, to use only those (yolo, voc)."
@@ -51,7 +51,7 @@ class DataConfig(Section):
     on_size_mismatch: Literal["error", "rescale"] = setting(
         "error",
         "What becomes of images that have the shape that their annotations say and "
-        "another size: an error, or boxes are rescaled and counted (coco, voc).",
+        "another size: an error, or boxes are rescaled and counted (not yolo).",
     )
     on_bad_item: OnBadItem = setting(
         "error",
@@ -71,8 +71,9 @@ class DataConfig(Section):
         if self.kind != "builtin" and self.images is None:
             message = f"data of kind {self.kind} needs images"
             raise ValueError(message)
-        if self.kind == "coco" and self.annotations is None:
-            message = "data of kind coco needs annotations"
+        by_file = ("coco", "createml", "cvat", "table")
+        if self.kind in by_file and self.annotations is None:
+            message = f"data of kind {self.kind} needs annotations"
             raise ValueError(message)
         return self
 

@@ -17,7 +17,9 @@ if TYPE_CHECKING:
 
     from midhaul.model import GroundTruth
 
-DatasetKind: TypeAlias = Literal["builtin", "coco", "yolo", "voc"]
+DatasetKind: TypeAlias = Literal[
+    "builtin", "coco", "yolo", "voc", "labelme", "createml", "cvat", "table"
+]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)

@@ -31,12 +31,15 @@ def open_dataset(  # noqa: PLR0913 - one for each key of the section
 
     Args:
         kind: ``coco`` (one JSON file), ``yolo`` (a text file per image), ``voc`` (an
-            XML file per image) or ``builtin`` (scenes that midhaul draws itself).
+            XML file per image), ``labelme`` (a JSON file per image), ``createml`` (one
+            JSON file), ``cvat`` (one XML file of CVAT's), ``table`` (a Parquet file of
+            boxes) or ``builtin`` (scenes that midhaul draws itself).
         images: folder of the images; for yolo and voc also the folder above it, for
             yolo also the ``data.yaml`` of Ultralytics.
         annotations: coco: the JSON file. yolo: folder of the label files, by default
             ``labels`` beside ``images``. voc: folder of the XML files, by default
-            ``Annotations`` beside ``JPEGImages``.
+            ``Annotations`` beside ``JPEGImages``. labelme: folder of the JSON files, by
+            default that of the images. createml, cvat, table: the file.
         names: the label set, or a file that holds it; yolo: by default the
             ``data.yaml``, ``classes.txt`` or ``obj.names`` near the labels. voc: by
             default the names found, sorted.
@@ -45,7 +48,7 @@ def open_dataset(  # noqa: PLR0913 - one for each key of the section
         n_images: builtin: how many scenes.
         seed: builtin: which scenes.
         split: builtin: from which part scenes come.
-        on_size_mismatch: coco and voc: what becomes of images that have the shape
+        on_size_mismatch: all but yolo: what becomes of images that have the shape
             that their annotations say and another size; ``rescale`` their boxes, or
             call it an ``error``.
         voc_origin: voc: number of the first pixel of a row, 1 as the VOC devkit has
@@ -78,6 +81,17 @@ def open_dataset(  # noqa: PLR0913 - one for each key of the section
         from midhaul.vision.data.yolo import read_yolo  # noqa: PLC0415 - only what is used
 
         return read_yolo(folder, labels, names=names, select=listed, faults=faults)
+    if kind != "voc":
+        from midhaul.vision.data.marked import read_marked  # noqa: PLC0415 - as above
+
+        return read_marked(
+            kind,
+            folder,
+            labels,
+            names=names,
+            on_size_mismatch=on_size_mismatch,
+            faults=faults,
+        )
     from midhaul.vision.data.voc import read_voc  # noqa: PLC0415 - only what is used
 
     return read_voc(

@@ -153,7 +153,7 @@ def read_voc(
     stated = StatedSizes(on_size_mismatch)
     for i, path in paths.items():
         try:
-            root = _parse(files[i])
+            root = parse_xml(files[i], "annotation", "Pascal VOC's XML files")
             drawn[i] = stated.add(i, path, _stated(root, files[i]), str(files[i]))
             roots[i] = root
         except DataError as error:
@@ -233,8 +233,11 @@ def _unlabelled(
     ]
 
 
-def _parse(file: Path) -> Element:
-    """The root of an XML file; a file that declares entities is refused."""
+def parse_xml(file: Path, root_tag: str, what: str) -> Element:
+    """The root of an XML file, which has a tag; one that declares entities is refused.
+
+    DataError if the file is something else; ``what`` says what it should hold.
+    """
 
     def refuse(*_: object) -> None:
         message = f"{file} declares a document type, which a label file never needs"
@@ -253,9 +256,9 @@ def _parse(file: Path) -> Element:
         message = f"expected XML in {file}, found something else: {error}"
         raise DataError(message, "download or export the file again") from error
     root = builder.close()
-    if root.tag != "annotation":
-        message = f"expected <annotation> in {file}, found <{root.tag}>"
-        raise DataError(message, "set data.annotations to Pascal VOC's XML files")
+    if root.tag != root_tag:
+        message = f"expected <{root_tag}> in {file}, found <{root.tag}>"
+        raise DataError(message, f"set data.annotations to {what}")
     return root
 
 

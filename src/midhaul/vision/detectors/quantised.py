@@ -3,8 +3,8 @@
 *Dynamic* has weights of 8 bits, and finds the range of every activation while it runs.
 *Static* has activations of 8 bits too, whose ranges were seen on calibration images;
 quantised are convolutions and products of matrices, with a scale for each channel of
-their weights. Weights have 7 bits there, because sums of products of full 8 bits
-overflow 16 bits on processors without VNNI.
+their weights from operator set 13 on. Weights have 7 bits there, because sums of
+products of full 8 bits overflow 16 bits on processors without VNNI.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 PRECISIONS = ("fp32", "int8-dynamic", "int8")
 N_CALIBRATION = 32
 """Images that ranges are taken from, the first of the folder."""
+_PER_CHANNEL_OPSET = 13
 _STATIC_TYPES = ("Conv", "Gemm", "MatMul")
 
 
@@ -93,8 +94,15 @@ class _Pictures:
         return next(self._feeds, None)
 
 
+def _has_axes(model: Any) -> bool:
+    """Whether scales can differ by channel: the operator set has an axis for them."""
+    versions = [one.version for one in model.opset_import if not one.domain]
+    return max(versions, default=0) >= _PER_CHANNEL_OPSET
+
+
 def _quantise(file: Path, kept: Path, precision: str, pictures: _Pictures) -> None:
-    require("onnx", "learn")
+    onnx: Any = require("onnx", "learn")
+    runtime: Any = require("onnxruntime", "detect")
     library: Any = require("onnxruntime.quantization", "detect")
     shapes: Any = require("onnxruntime.quantization.shape_inference", "detect")
     with tempfile.TemporaryDirectory(dir=kept.parent) as folder:
@@ -107,7 +115,7 @@ def _quantise(file: Path, kept: Path, precision: str, pictures: _Pictures) -> No
                     str(made),
                     pictures,
                     op_types_to_quantize=list(_STATIC_TYPES),
-                    per_channel=True,
+                    per_channel=_has_axes(onnx.load(ready, load_external_data=False)),
                     reduce_range=True,
                     activation_type=library.QuantType.QUInt8,
                     weight_type=library.QuantType.QInt8,
@@ -116,6 +124,7 @@ def _quantise(file: Path, kept: Path, precision: str, pictures: _Pictures) -> No
                 library.quantize_dynamic(
                     str(ready), str(made), weight_type=library.QuantType.QUInt8
                 )
+            runtime.InferenceSession(str(made), providers=["CPUExecutionProvider"])
         except DataError:
             raise
         except Exception as error:  # the library's errors share no public base

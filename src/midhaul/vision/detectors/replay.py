@@ -231,11 +231,11 @@ def _read_texts(
 def _read_csv(path: Path) -> Iterator[ReplayRow]:
     text = io.StringIO(read_bytes(path).decode("utf-8-sig", "replace"), newline="")
     reader = csv.DictReader(text)
-    missing = [one for one in _COLUMNS if one not in (reader.fieldnames or ())]
-    if missing:
-        message = f"{path} should have the columns {', '.join(_COLUMNS)}"
-        raise DataError(message, f"it has no {', '.join(missing)}")
     try:
+        missing = [one for one in _COLUMNS if one not in (reader.fieldnames or ())]
+        if missing:
+            message = f"{path} should have the columns {', '.join(_COLUMNS)}"
+            raise DataError(message, f"it has no {', '.join(missing)}")  # noqa: TRY301
         for number, line in enumerate(reader, 2):
             where = f"{path}, line {number}"
             numbers = [_number(line[key], where) for key in _COLUMNS[2:]]
