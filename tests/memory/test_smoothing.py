@@ -48,6 +48,20 @@ def test_what_is_too_sure_is_smoothed_on_new_predictions_too() -> None:
     assert log_scores(smoothing.smoothed(prediction), came).mean() > raw + 0.2
 
 
+def test_what_comes_instead_is_learnt_bin_by_bin() -> None:
+    """Who expects one bin is sometimes wrong in the same way, whoever is as sure."""
+    rng = np.random.default_rng(2)
+    mode = rng.integers(21, size=12_000)
+    came = np.where(rng.random(12_000) < 0.1, (7 * mode + 3) % 21, mode)
+    prediction = np.full((12_000, 21), 0.001 / 20, np.float32)
+    prediction[np.arange(12_000), mode] = 0.999
+    past, now = slice(0, 6000), slice(6000, None)
+    smoothing = Smoothing.fitted(prediction[past], came[past])
+    scores = log_scores(smoothing.smoothed(prediction[now]), came[now])
+    assert np.quantile(scores, 0.01) > np.log(0.05)
+    assert scores.mean() > 0.9 * np.log(0.9) + 0.1 * np.log(0.1) - 0.1
+
+
 def test_before_anything_is_known_only_the_least_is_mixed() -> None:
     """Without a past there is the bound alone; a share of 1 would be no prediction."""
     prediction, _ = _sure(10, 0.0)

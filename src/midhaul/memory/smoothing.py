@@ -7,9 +7,11 @@ come: for each level of confidence the shares of four parts are those of maximum
 likelihood, found by expectation maximisation (Dempster, Laird and Rubin 1977, the
 mixture whose components are known).
 
-The parts are the prediction itself, the same flattened (its square root), what came at
-that level of confidence, and the uniform distribution, which never has less than
-``least``.
+The parts are the prediction itself, the same flattened (its square root), what came
+when the same bin was expected at that level of confidence, and the uniform
+distribution, which never has less than ``least``. Bins that were seldom expected at a
+level have what came at the level as a whole: as much as :data:`LIKE_ITS_LEVEL`
+predictions.
 """
 
 from __future__ import annotations
@@ -30,6 +32,7 @@ N_LEVELS = 6
 LEAST_UNIFORM = 0.02
 """The least share of the uniform distribution: with 21 bins no score is below -6.96."""
 
+LIKE_ITS_LEVEL = 20.0
 _N_ROUNDS = 60
 _PRIOR = 1.0
 
@@ -41,12 +44,12 @@ class Smoothing:
     Attributes:
         limits: ``(l - 1,)`` largest shares of a bin that part the levels, rising.
         shares: ``(l, 4)`` of each part.
-        came: ``(l, k)`` what came at each level.
+        came: ``(l, k, k)`` what came at each level where each bin was expected.
     """
 
     limits: Float64[np.ndarray, " l1"]
     shares: Float64[np.ndarray, "l 4"]
-    came: Float64[np.ndarray, "l k"]
+    came: Float64[np.ndarray, "l k k"]
 
     @classmethod
     def fitted(
@@ -69,15 +72,16 @@ class Smoothing:
         most = prediction.max(axis=1)
         limits = np.quantile(most, np.arange(1, N_LEVELS) / N_LEVELS).astype(np.float64)
         level = np.searchsorted(limits, most, side="right")
-        came = np.full((N_LEVELS, k), _PRIOR / k)
-        np.add.at(came, (level, bin_of), 1.0)
-        came /= came.sum(axis=1, keepdims=True)
+        mode = prediction.argmax(axis=1)
+        of_level = np.full((N_LEVELS, k), _PRIOR / k)
+        np.add.at(of_level, (level, bin_of), 1.0)
+        of_level /= of_level.sum(axis=1, keepdims=True)
+        came = np.tile(LIKE_ITS_LEVEL * of_level[:, None], (1, k, 1))
+        np.add.at(came, (level, mode, bin_of), 1.0)
+        came /= came.sum(axis=2, keepdims=True)
+        given = _given(prediction, bin_of, came[level, mode, bin_of])
         shares = np.array(
-            [
-                _mixed_shares(_given(prediction[at], bin_of[at], came[one]), least)
-                for one in range(N_LEVELS)
-                for at in [np.flatnonzero(level == one)]
-            ]
+            [_mixed_shares(given[level == one], least) for one in range(N_LEVELS)]
         )
         return cls(limits=limits, shares=shares, came=came)
 
@@ -87,7 +91,7 @@ class Smoothing:
         return cls(
             limits=np.zeros(0),
             shares=np.array([[1 - least, 0, 0, least]]),
-            came=np.full((1, k), 1 / k),
+            came=np.full((1, k, k), 1 / k),
         )
 
     def smoothed(
@@ -98,7 +102,8 @@ class Smoothing:
         share = self.shares[level].astype(np.float32)
         k = prediction.shape[1]
         found = share[:, :1] * prediction + share[:, 1:2] * _flat(prediction)
-        found += share[:, 2:3] * self.came.astype(np.float32)[level]
+        mode = prediction.argmax(axis=1)
+        found += share[:, 2:3] * self.came.astype(np.float32)[level, mode]
         return found + share[:, 3:] / np.float32(k)
 
 
@@ -108,14 +113,14 @@ def _flat(prediction: np.ndarray) -> np.ndarray:
 
 
 def _given(prediction: np.ndarray, bin_of: np.ndarray, came: np.ndarray) -> np.ndarray:
-    """``(n, 4)`` what each part gave to the bin that came."""
+    """``(n, 4)`` what each part gave to the bin that came; ``came`` is its third."""
     rows = np.arange(len(bin_of))
     k = prediction.shape[1]
     return np.stack(
         [
             prediction[rows, bin_of],
             _flat(prediction)[rows, bin_of],
-            came[bin_of],
+            came,
             np.full(len(bin_of), 1 / k),
         ],
         axis=1,
