@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     MakeRule = Callable[[], RetrainRule]
 
 _N_PERIODS = 6
-_N_SAMPLES = 600
+_N_SAMPLES = 300
 _CHANGES_AT = 4
 
 

@@ -196,8 +196,8 @@ def test_a_training_that_costs_too_much_is_not_done(tmp_path: Path) -> None:
             {"rule": "loss", "name": "cheap", "worth": {"cost": 0.0}},
             {"rule": "loss", "name": "dear", "worth": {"cost": 1e9}},
         ],
-        "stream": {"kind": "drawn", "n_periods": 4, "n_sessions": 20},
-        "fit": {"n_steps": 100},
+        "stream": {"kind": "drawn", "n_periods": 4, "n_sessions": 10},
+        "fit": {"n_steps": 40},
         "n_seeds": 1,
     }
     run = midhaul.run({"kind": "memory.compare", **SMALL, **several}, out=tmp_path)
