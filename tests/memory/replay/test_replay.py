@@ -284,7 +284,7 @@ def test_traffic_of_simulated_networks_is_replayed(tmp_path: Path) -> None:
             "seed": seed,
             "simulator": "fluid",
             "topology": {"kind": "star", "counts": {"n_hosts": 3}},
-            "flows": [{"rate_hz": 200.0, "n_flows": 600}],
+            "flows": [{"rate_hz": 200.0, "n_flows": 300}],
         }
         folders.append(midhaul.run(simulated, out=tmp_path / f"net{seed}").dir)
     stream = {"kind": "traffic", "runs": folders, "shift": "incremental"}
