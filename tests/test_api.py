@@ -201,7 +201,7 @@ def test_a_failed_run_keeps_what_it_has() -> None:
     """The error of the experiment comes through, and the run tells of it."""
     with pytest.raises(NodeError, match="step 1 failed"):
         api.run(ToyConfig(fail_at=1), quiet=True)
-    run = api.open_run("last")
+    run = api.runs()[0]
     assert run.status == "failed"
     assert "step 1 failed" in repr(run)
 

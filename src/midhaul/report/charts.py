@@ -30,7 +30,7 @@ from midhaul.report.axes import (
 from midhaul.report.theme import FAINT, INK, WIDTH
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from jaxtyping import Float64
 
@@ -178,11 +178,48 @@ def pareto(points: Sequence[tuple[float, ...]]) -> list[bool]:
     ]
 
 
+_IS_BEST = "datum.on_front"
+_HEIGHT = 340
+_FEW_MARKS = 8
+"""So many marks all have their names; of more, those that no other beats."""
+_LETTER_PX, _LINE_PX = 6.2, 13
+"""Room that a name takes beside its mark."""
+
+
+def _named(rows: Rows, x: Axis, y: Axis, name: Axis) -> list[Mapping[str, Any]]:
+    """The rows whose names have room beside their marks, the highest first."""
+    every = len(rows) <= _FEW_MARKS
+    places = _scaled([float(row[x.field]) for row in rows], x, WIDTH)
+    heights = _scaled([float(row[y.field]) for row in rows], y, _HEIGHT)
+    ranked = sorted(zip(rows, places, heights, strict=True), key=lambda one: -one[2])
+    taken: list[tuple[float, float, float]] = []
+    kept: list[Mapping[str, Any]] = []
+    for row, left, height in ranked:
+        if not (every or row["on_front"]):
+            continue
+        right = left + _LETTER_PX * len(str(row[name.field]))
+        if all(
+            right < other[0] or other[1] < left or abs(height - other[2]) > _LINE_PX
+            for other in taken
+        ):
+            taken.append((left, right, height))
+            kept.append({field: row[field] for field in (x.field, y.field, name.field)})
+    return kept
+
+
+def _scaled(values: list[float], axis: Axis, length: int) -> list[float]:
+    """Numbers as places along an axis of some px."""
+    if axis.is_log:
+        values = [math.log(value) for value in values]
+    low, high = min(values), max(values)
+    return [(value - low) / ((high - low) or 1.0) * length for value in values]
+
+
 def front(rows: Rows, x: Axis, y: Axis, name: Axis, series: Series) -> Chart:
     """Marks of a trade-off, with a line through those that no other mark beats.
 
     ``x`` should be small, ``y`` large; ``on_front`` is true where nothing is better in
-    both. A mark is called ``name`` in its tooltip.
+    both. A mark is called ``name``, beside it and in its tooltip.
     """
     click = legend_click(series)
     best = chart_of([row for row in rows if row["on_front"]])
@@ -190,7 +227,7 @@ def front(rows: Rows, x: Axis, y: Axis, name: Axis, series: Series) -> Chart:
         interpolate="step-after", color="#7b8794", strokeDash=[5, 3]
     ).encode(x=across(x), y=upwards(y), order=alt.Order(x.field, type="quantitative"))
     base = chart_of(rows).encode(x=across(x), y=upwards(y))
-    ring = base.transform_filter("datum.on_front").mark_point(
+    ring = base.transform_filter(_IS_BEST).mark_point(
         size=170, filled=False, color=INK, strokeWidth=1.2
     )
     coloured = base.encode(color=series.colour(), opacity=dimmed(click))
@@ -201,8 +238,11 @@ def front(rows: Rows, x: Axis, y: Axis, name: Axis, series: Series) -> Chart:
     wide = interval(rows, coloured, "x", x, width=1)
     high = interval(rows, coloured, "y", y, width=1)
     signs = (*bounds(rows, coloured, x), *bounds(rows, coloured, y))
-    layers = (line, *wide, *high, ring, *signs, marks.add_params(click))
-    return alt.layer(*layers).properties(width=WIDTH, height=340)
+    named = chart_of(_named(rows, x, y, name)).encode(x=across(x), y=upwards(y))
+    names = named.mark_text(align="left", dx=9, dy=-8, fontSize=11, color=INK)
+    names = names.encode(text=alt.Text(name.field, type="nominal"))
+    layers = (line, *wide, *high, ring, *signs, names, marks.add_params(click))
+    return alt.layer(*layers).properties(width=WIDTH, height=_HEIGHT)
 
 
 def over_time(

@@ -23,6 +23,13 @@
     document.documentElement.dataset.charts = "drawn";
   }
 
+  function hint() {
+    for (const box of document.querySelectorAll(".scroll")) {
+      const text = box.parentElement.querySelector(".hint");
+      if (text) text.hidden = box.scrollWidth <= box.clientWidth + 1;
+    }
+  }
+
   function orderOf(row, column) {
     const cell = row.cells[column];
     const text = cell.dataset.order ?? cell.textContent;
@@ -83,5 +90,7 @@
   for (const form of document.querySelectorAll("form.controls")) {
     form.addEventListener("submit", (event) => event.preventDefault());
   }
+  hint();
+  window.addEventListener("resize", hint);
   draw();
 })();

@@ -14,6 +14,7 @@ from midhaul.report.axes import Axis, Series
 from midhaul.report.charts import bars
 from midhaul.report.numbers import bounded, size_text
 from midhaul.report.page import Code, DataTable, Notice, Page, PageSection
+from midhaul.report.ties import best_and_ties
 from midhaul.runs.summary import SUMMARY
 
 if TYPE_CHECKING:
@@ -116,11 +117,11 @@ def headline(
             if of in ("", name)
             if (row := view.metric(number, metric)) is not None
         ]
-        # A bound is not the best while there is a number that is known.
-        found = [pair for pair in found if not pair[0]["bound"]] or found
         if found:
-            best = max if declared.better == "higher" else min
-            row, name = best(found, key=lambda pair: pair[0]["value"])
+            tied = best_and_ties(found, declared.better)
+            row, name = tied[0]
+            if len(tied) > 1:
+                name = f"{len(tied)} equal within intervals"
             text = bounded(declared.number_form.text(row["value"]), row["bound"])
             numbers.append((title, text, name if len(view.names) > 1 else ""))
     return Headline(numbers=tuple(numbers)) if numbers else ""

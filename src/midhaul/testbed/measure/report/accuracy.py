@@ -453,10 +453,21 @@ def tradeoffs(view: GridView) -> PageSection | None:
         "configuration beats in both directions; everything right of it and below is "
         "a worse deal. Marks whose intervals overlap may change places in another run."
     )
-    items = [_front(view, price) for price in _PRICES]
+    first = first_front(view)
+    shown = "" if isinstance(first, str) else first.title
+    drawn = [_front(view, price) for price in _PRICES]
+    items = [one for one in drawn if isinstance(one, str) or one.title != shown]
     return PageSection(
         title="Trade-offs", text=text, items=gather([*items, _best_table(view)])
     )
+
+
+def first_front(view: GridView) -> Figure | str:
+    """The trade-off that a page begins with: the first price that the run has."""
+    if not view.knows("f1") or len(view.configurations) == 1:
+        return ""
+    drawn = (_front(view, price) for price in _PRICES)
+    return next((one for one in drawn if not isinstance(one, str)), "")
 
 
 def undoubted(

@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 from midhaul.report import Cell, DataTable, Headline, Notice, PageSection
 from midhaul.report.numbers import duration, duration_text, percent, rate
+from midhaul.report.ties import best_and_ties, recommendation
 from midhaul.report.view import gather, nothing_yet, summary_cell
 from midhaul.testbed.measure import tables
 from midhaul.testbed.measure.metrics import METRICS
+from midhaul.testbed.measure.report.accuracy import first_front
 
 if TYPE_CHECKING:
     from midhaul.report import Item
@@ -171,10 +173,51 @@ def overview(view: GridView) -> PageSection:
     if not view.configurations:
         text = "This run has written no configuration yet, so there is nothing to show."
         return nothing_yet(text)
+    items += [_recommendation(view), first_front(view)]
     if numbers := _numbers(view):
         items.append(Headline(numbers=tuple(numbers)))
     items.append(_table(view))
     return PageSection(title="Overview", items=gather(items))
+
+
+_PRICES = (
+    ("fastest", "latency_p50_s"),
+    ("smallest on the wire", "prepared_bytes"),
+    ("cheapest", "usd_per_1000"),
+)
+
+
+def _recommendation(view: GridView) -> Notice | str:
+    """What to take, and what to try next; nothing where one was measured."""
+    rows = _by_name(view, "f1")
+    if len(rows) < 2:  # noqa: PLR2004  nothing to choose from
+        return ""
+    tied = best_and_ties([(row, name) for name, row in rows.items()], "higher")
+    prices = [
+        (word, METRICS[name], _by_name(view, name))
+        for word, name in _PRICES
+        if view.knows(name)
+    ]
+    text = recommendation(METRICS["f1"], tied, prices)
+    verdict = view.run.verdict
+    tries: list[str] = []
+    if verdict is not None and not verdict.is_valid:
+        tries.append(verdict.advice[0])
+    if len(tied) > 1 and (n := tied[0][0]["n"]):
+        tries.append(
+            f"Four times the {n:,} images halve the intervals, and tell more of them "
+            "apart."
+        )
+    if len(tied) == len(rows) and view.knows("prepared_bytes"):
+        tries.append("Nothing lost accuracy yet: vary `encode` and `resize` further.")
+    if tries:
+        text += "\n\n**To try next.** " + " ".join(dict.fromkeys(tries))
+    return Notice(text=text)
+
+
+def _by_name(view: GridView, metric: str) -> dict[str, Any]:
+    found = ((c.name, view.metric(c, metric)) for c in view.configurations)
+    return {name: row for name, row in found if row is not None}
 
 
 def _numbers(view: GridView) -> list[tuple[str, str, str]]:
@@ -190,14 +233,13 @@ def _numbers(view: GridView) -> list[tuple[str, str, str]]:
     for title, name, unit in wanted:
         metric = METRICS[name]
         found = [(m, c) for c in view.configurations if (m := view.metric(c, name))]
-        # A bound is not the best while there is a number that is known.
-        found = [pair for pair in found if not pair[0]["bound"]] or found
         if found:
-            pick = max if metric.better == "higher" else min
-            m, c = pick(found, key=lambda pair: pair[0]["value"])
+            tied = best_and_ties([(m, c.name) for m, c in found], metric.better)
+            m, best = tied[0]
             kind = " (model)" if m["is_model"] else ""
+            who = best if len(tied) == 1 else f"{len(tied)} equal within intervals"
             if cell := summary_cell(m, metric, unit):
-                remark = "; ".join(filter(None, (cell.note, c.name)))
+                remark = "; ".join(filter(None, (cell.note, who)))
                 numbers.append((title + kind, cell.text, remark))
     return numbers + _counts(view)
 
