@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 import midhaul
-from midhaul.cli import check, compare, models, network, run, runs, serve, show
+from midhaul.cli import check, compare, export, models, network, run, runs, serve, show
 from midhaul.cli import models as new
 from midhaul.cli import run as demo
 from midhaul.cli.guard import Verbs
@@ -60,6 +60,7 @@ app.command()(runs.ls)
 app.command()(show.show)
 app.command()(compare.compare)
 app.command()(show.report)
+app.command()(export.export)
 app.command()(runs.rm)
 app.command()(runs.gc)
 app.command()(check.doctor)
