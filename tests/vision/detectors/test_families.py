@@ -181,6 +181,23 @@ def test_queries_of_a_softmax_answer_their_best_class_alone(tmp_path: Path) -> N
     assert found.scores == pytest.approx(expected, abs=1e-5)
 
 
+def test_queries_are_never_suppressed(tmp_path: Path) -> None:
+    """Not even where their number is that of the cells of a grid, as 30 is here."""
+    boxes, logits = queries(30, 4, scores="softmax")
+    for beside in (BY_NAME["detr-hf"].beside, {}):
+        model = dataclasses.replace(
+            BY_NAME["detr-hf"],
+            inputs=IMAGE,
+            beside=beside,
+            options="?labels=NAMES",
+            make=lambda: {"logits": logits, "pred_boxes": boxes},
+        )
+        folder = tmp_path / str(len(beside))
+        folder.mkdir()
+        card = recognised(spec_of(model, folder)).card
+        assert (card.scores, card.nms_iou) == ("softmax", 1)
+
+
 BARE = FamilyModel(
     name="bare", family="", make=lambda: {"out": rows("image x1 y1 x2 y2 label score")}
 )

@@ -85,6 +85,24 @@ def test_eight_bits_answer_nearly_the_same(
     assert kept.stat().st_mtime_ns == made
 
 
+def test_old_operator_sets_have_a_scale_for_each_channel_too(
+    network: str, tmp_path: Path
+) -> None:
+    """The model is converted to a set that can say them."""
+    file = tmp_path / "conv.onnx"
+    model = onnx.load(file)
+    model.opset_import[0].version = 11
+    onnx.save(model, file)
+    load_detector(f"{network}&precision=int8&calibration={tmp_path / 'pictures'}")
+    (kept,) = (tmp_path / "cache/midhaul/quantised").glob("*.onnx")
+    sizes = {
+        numpy_helper.to_array(one).size
+        for one in onnx.load(kept).graph.initializer
+        if "w_scale" in one.name
+    }
+    assert sizes == {5 + len(NAMES)}
+
+
 def test_static_quantisation_needs_pictures(network: str, tmp_path: Path) -> None:
     """They are asked for by their option, and no others take them."""
     with pytest.raises(ConfigError, match="needs a folder") as error:

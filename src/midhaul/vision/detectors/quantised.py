@@ -100,6 +100,17 @@ def _has_axes(model: Any) -> bool:
     return max(versions, default=0) >= _PER_CHANNEL_OPSET
 
 
+def _with_axes(onnx: Any, model: Any) -> Any:
+    """The model in an operator set whose scales have axes, where it can be."""
+    if _has_axes(model):
+        return model
+    converter: Any = require("onnx.version_converter", "learn")
+    try:
+        return converter.convert_version(model, _PER_CHANNEL_OPSET)
+    except (RuntimeError, ValueError, onnx.checker.ValidationError):
+        return model
+
+
 def _quantise(file: Path, kept: Path, precision: str, pictures: _Pictures) -> None:
     onnx: Any = require("onnx", "learn")
     runtime: Any = require("onnxruntime", "detect")
@@ -108,7 +119,8 @@ def _quantise(file: Path, kept: Path, precision: str, pictures: _Pictures) -> No
     with tempfile.TemporaryDirectory(dir=kept.parent) as folder:
         ready, made = Path(folder) / "ready.onnx", Path(folder) / "made.onnx"
         try:
-            shapes.quant_pre_process(str(file), str(ready), skip_symbolic_shape=True)
+            onnx.save(_with_axes(onnx, onnx.load(file)), ready)
+            shapes.quant_pre_process(str(ready), str(ready), skip_symbolic_shape=True)
             if precision == "int8":
                 library.quantize_static(
                     str(ready),

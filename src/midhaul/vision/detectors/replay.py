@@ -18,6 +18,7 @@ from __future__ import annotations
 import csv
 import io
 import math
+import os
 from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -143,7 +144,8 @@ def load(
         message = f"option missing must be error or empty, found {missing!r}"
         raise ConfigError(message, choice_hint(missing, ("error", "empty")))
     empty: tuple[str, ...] = ()
-    if path.is_dir():
+    is_folder = os.path.isdir(path)  # noqa: PTH112  a name that cannot be one is none
+    if is_folder:
         known = _names_of(options.get("names"), path)
         rows, empty = _read_texts(path, known)
     elif path.suffix.lower() == ".json":
@@ -160,7 +162,7 @@ def load(
         path.stem,
         rows,
         labels,
-        is_share=path.is_dir(),
+        is_share=is_folder,
         missing_is_empty=missing == "empty",
         empty=empty,
     )
@@ -235,7 +237,7 @@ def _read_csv(path: Path) -> Iterator[ReplayRow]:
         missing = [one for one in _COLUMNS if one not in (reader.fieldnames or ())]
         if missing:
             message = f"{path} should have the columns {', '.join(_COLUMNS)}"
-            raise DataError(message, f"it has no {', '.join(missing)}")  # noqa: TRY301
+            raise DataError(message, f"it has no {', '.join(missing)}")
         for number, line in enumerate(reader, 2):
             where = f"{path}, line {number}"
             numbers = [_number(line[key], where) for key in _COLUMNS[2:]]

@@ -198,7 +198,8 @@ def _boxes_and_classes(seen: Seen) -> str:
 def _note_scores(seen: Seen, table: np.ndarray, n: int, *, is_by_column: bool) -> str:
     """What makes chances of the classes, and the family that follows from it."""
     notes, said = seen.notes, seen.said.family.replace("-", "_")
-    is_grid = cells_of(n, seen.width, seen.height) is not None
+    are_queries = bool(said) or "logits" in notes.values.get("outputs", [])
+    is_grid = not are_queries and cells_of(n, seen.width, seen.height) is not None
     scores = scores_of(table)
     family = ("paddle" if is_by_column else "yolo-nas") if is_grid else "rt-detr"
     if scores == "chances":
