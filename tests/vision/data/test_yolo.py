@@ -197,3 +197,19 @@ def test_bad_images(folder: Path) -> None:
     (folder / "images" / "b.png").write_text("no image")
     with pytest.raises(DataError, match=r"expected an image in .*b\.png"):
         read(folder)
+
+
+def test_the_folder_of_a_data_yaml_is_enough(folder: Path) -> None:
+    """Where parts lie beside each other, the file says which one is meant."""
+    root = folder / "export"
+    (root / "train").mkdir(parents=True)
+    for kind in ("images", "labels"):
+        (folder / kind).rename(root / "train" / kind)
+        (root / "valid" / kind).mkdir(parents=True)
+    (root / "valid" / "images" / "z.jpg").write_bytes(jpeg(SIZE))
+    (root / "valid" / "labels" / "z.txt").write_text("1 0.5 0.5 0.2 0.5\n")
+    text = "names: [person, car]\ntrain: ../train/images\nval: ../valid/images\n"
+    (root / "data.yaml").write_text(text)
+    dataset = read(root)
+    assert dataset.image_ids == ("z",)
+    assert dataset.names == ("person", "car")

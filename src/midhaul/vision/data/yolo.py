@@ -136,14 +136,16 @@ def read_yolo(
 
     ``images`` is their folder, or the folder above ``images`` and ``labels``, or the
     ``data.yaml`` that names it (its ``val``, else ``test``, else ``train``) and the
-    classes. ``labels`` is laid out like it; by default it is found by replacing the
-    last ``images`` in the path by ``labels``. ``names`` is the label set in the order
-    of its numbers, or a file that holds it (a ``data.yaml``, or one name per line); by
-    default looked for near the labels. ``select`` is a file with one image per line.
-    ``faults`` takes in mistakes of single images; without it, all are a DataError with
-    file, place and the way to mend it.
+    classes, or the folder with that file. ``labels`` is laid out like it; by default it
+    is found by replacing the last ``images`` in the path by ``labels``. ``names`` is
+    the label set in the order of its numbers, or a file that holds it (a ``data.yaml``,
+    or one name per line); by default looked for near the labels. ``select`` is a file
+    with one image per line. ``faults`` takes in mistakes of single images; without it,
+    all are a DataError with file, place and the way to mend it.
     """
     faults = faults or Faults()
+    if names is None and select is None and labels is None:
+        images = _listing_in(images)
     if images.suffix.lower() in YAML and images.is_file():
         file, (images, listed) = images, yaml_images(images)
         names, select = names or file, select or listed
@@ -190,6 +192,14 @@ def read_yolo(
             *faults.tallies(len(paths)),
         ),
     )
+
+
+def _listing_in(folder: Path) -> Path:
+    """The ``data.yaml`` in a folder that has no images of its own; else the folder."""
+    if (folder / "images").is_dir():
+        return folder
+    files = (folder / name for name in _NAME_FILES if name.endswith((".yaml", ".yml")))
+    return next((file for file in files if file.is_file()), folder)
 
 
 def _unpaired(paths: dict[str, Path], folder: Path, *, has_all: bool) -> list[Tally]:

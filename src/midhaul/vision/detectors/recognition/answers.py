@@ -64,20 +64,20 @@ class Answered:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Cells:
+class GridCells:
     """How many places a network looks at for an input, by the strides of its grids."""
 
     strides: tuple[int, ...]
     anchors: int
 
 
-def cells_of(n: int, width: int, height: int) -> Cells | None:
+def cells_of(n: int, width: int, height: int) -> GridCells | None:
     """Whose grids have that many places together; None if nobody's."""
     for strides in _STRIDES:
         cells = sum(-(-width // one) * -(-height // one) for one in strides)
         for anchors in (1, 3):
             if n == cells * anchors:
-                return Cells(strides=strides, anchors=anchors)
+                return GridCells(strides=strides, anchors=anchors)
     return None
 
 

@@ -104,7 +104,7 @@ class Recognised:
 
 
 @dataclass(slots=True, kw_only=True)
-class Notes:
+class CardNotes:
     """Keys of a card as they are found, assumed or asked for.
 
     Attributes:

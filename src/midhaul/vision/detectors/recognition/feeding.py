@@ -17,7 +17,11 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from midhaul.vision.detectors.card import Card
-    from midhaul.vision.detectors.recognition.facts import ModelFacts, Notes, TensorFact
+    from midhaul.vision.detectors.recognition.facts import (
+        CardNotes,
+        ModelFacts,
+        TensorFact,
+    )
     from midhaul.vision.detectors.recognition.said import Said
 
 _CHANNELS = (1, 3)
@@ -92,7 +96,7 @@ class ImageInput:
     is_last: bool
 
 
-def find_image_input(facts: ModelFacts, said: Said, notes: Notes) -> ImageInput:
+def find_image_input(facts: ModelFacts, said: Said, notes: CardNotes) -> ImageInput:
     """Which input takes the image, its layout, type, size and batch.
 
     DataError if none or several could.
@@ -129,7 +133,7 @@ def find_image_input(facts: ModelFacts, said: Said, notes: Notes) -> ImageInput:
     return ImageInput(fact=fact, is_last=is_last)
 
 
-def note_feeding(family: str, image: ImageInput, said: Said, notes: Notes) -> None:
+def note_feeding(family: str, image: ImageInput, said: Said, notes: CardNotes) -> None:
     """How the image is coloured, normalised and fitted."""
     notes.find(said.feeding_from, **said.feeding)
     quantises = image.fact.scale > 0
@@ -195,13 +199,15 @@ def _is_image(fact: TensorFact) -> bool:
     return any(one in _CHANNELS for one in fixed) or len(fixed) < len(("c", "w"))
 
 
-def _note_batch(batch: int | None, notes: Notes) -> None:
+def _note_batch(batch: int | None, notes: CardNotes) -> None:
     if batch is not None and batch > 1:
         why = "shape of the input; its other images are left zero"
         notes.find(why, batch=batch)
 
 
-def _note_size(fact: TensorFact, said: Said, notes: Notes, *, is_last: bool) -> None:
+def _note_size(
+    fact: TensorFact, said: Said, notes: CardNotes, *, is_last: bool
+) -> None:
     """Width and height of the input, by its shape or what is said."""
     height, width = fact.shape[-3:-1] if is_last else fact.shape[-2:]
     if "fit" in notes.given and notes.given["fit"] == "as-is":
@@ -222,7 +228,7 @@ def _note_size(fact: TensorFact, said: Said, notes: Notes, *, is_last: bool) -> 
         notes.ask("input_height", f"px; {why}")
 
 
-def _note_others(facts: ModelFacts, image: TensorFact, notes: Notes) -> None:
+def _note_others(facts: ModelFacts, image: TensorFact, notes: CardNotes) -> None:
     """What the inputs beside the image are given."""
     others = [one for one in facts.inputs if one is not image]
     known = {
@@ -236,7 +242,7 @@ def _note_others(facts: ModelFacts, image: TensorFact, notes: Notes) -> None:
         notes.find("names of the inputs", other_inputs=known)
 
 
-def _note_bytes(dtype: str, notes: Notes) -> None:
+def _note_bytes(dtype: str, notes: CardNotes) -> None:
     """An input of whole numbers that no scale belongs to."""
     if dtype == "uint8":
         why = "an input of bytes takes pixels as they are"
@@ -248,7 +254,7 @@ def _note_bytes(dtype: str, notes: Notes) -> None:
 
 
 def _note_quantised(
-    fact: TensorFact, usual: dict[str, Any], family: str, notes: Notes
+    fact: TensorFact, usual: dict[str, Any], family: str, notes: CardNotes
 ) -> None:
     """The usual normalisation, then what quantisation makes of it."""
     pairs = list(zip(usual.pop("mean"), usual.pop("std"), strict=True))

@@ -16,7 +16,7 @@ from midhaul.vision.detectors.card import Card, parse_card
 from midhaul.vision.detectors.geometry import InputBuffer
 from midhaul.vision.detectors.outputs import first_image
 from midhaul.vision.detectors.recognition.answers import Answered, picture
-from midhaul.vision.detectors.recognition.facts import Notes, Recognised
+from midhaul.vision.detectors.recognition.facts import CardNotes, Recognised
 from midhaul.vision.detectors.recognition.feeding import (
     fill_others,
     find_image_input,
@@ -65,12 +65,12 @@ def recognise(facts: ModelFacts, given: Mapping[str, Any]) -> Recognised:
     )
 
 
-def examine(facts: ModelFacts, given: Mapping[str, Any]) -> tuple[str, Notes]:
+def examine(facts: ModelFacts, given: Mapping[str, Any]) -> tuple[str, CardNotes]:
     """Family of a model, empty where unknown, and all that is found of its card.
 
     DataError if the model is no detector of a form that is known.
     """
-    notes = Notes(given=given)
+    notes = CardNotes(given=given)
     said = what_is_said(facts)
     if said.task not in _TASKS:
         message = f"{facts.file} is a model to {said.task}, not one that finds boxes"
@@ -92,7 +92,9 @@ def examine(facts: ModelFacts, given: Mapping[str, Any]) -> tuple[str, Notes]:
     return family, notes
 
 
-def _shown_once(facts: ModelFacts, image: ImageInput, said: Said, notes: Notes) -> Seen:
+def _shown_once(
+    facts: ModelFacts, image: ImageInput, said: Said, notes: CardNotes
+) -> Seen:
     """Show the picture, fed in a way that fits the input's shape at least."""
     known = notes.values | {k: v for k, v in notes.given.items() if k in _SHAPE_KEYS}
     mean, std = (0.0, 255.0) if image.fact.dtype.startswith("float") else (0.0, 1.0)
@@ -135,7 +137,7 @@ _SHAPE_KEYS = frozenset(
 )
 
 
-def _unsaid(facts: ModelFacts, notes: Notes) -> DataError:
+def _unsaid(facts: ModelFacts, notes: CardNotes) -> DataError:
     """The error of what has to be said by the user."""
     keys = "; ".join(f"{key} ({what})" for key, what in notes.asked.items())
     message = f"{facts.file} does not say all that is needed: {keys}"

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from midhaul.vision.detectors.recognition.answers import Answered
-    from midhaul.vision.detectors.recognition.facts import ModelFacts, Notes
+    from midhaul.vision.detectors.recognition.facts import CardNotes, ModelFacts
     from midhaul.vision.detectors.recognition.said import Said
 
 
@@ -31,7 +31,7 @@ class Seen:
     answers: Sequence[Answered]
     width: int
     height: int
-    notes: Notes
+    notes: CardNotes
 
     @property
     def n_names(self) -> int | None:

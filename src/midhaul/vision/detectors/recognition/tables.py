@@ -16,7 +16,7 @@ from midhaul.vision.detectors.recognition.answers import (
 from midhaul.vision.detectors.recognition.labels import note_labels
 
 if TYPE_CHECKING:
-    from midhaul.vision.detectors.recognition.answers import Answered, Cells
+    from midhaul.vision.detectors.recognition.answers import Answered, GridCells
     from midhaul.vision.detectors.recognition.seen import Seen
 
 _SIDES = 4
@@ -181,7 +181,7 @@ def _places(seen: Seen, one: Answered) -> str:
     )
 
 
-def _fastestv2(seen: Seen, one: Answered, table: np.ndarray, cells: Cells) -> str:
+def _fastestv2(seen: Seen, one: Answered, table: np.ndarray, cells: GridCells) -> str:
     """Three anchors that share their classes, strides of 16 and 32."""
     n_classes = table.shape[1] - _ANCHORS * (_SIDES + 1)
     if cells.strides != (16, 32) or cells.anchors != 1:
@@ -201,7 +201,9 @@ def _fastestv2(seen: Seen, one: Answered, table: np.ndarray, cells: Cells) -> st
     return "yolo-fastestv2"
 
 
-def _nanodet_plus(seen: Seen, one: Answered, table: np.ndarray, cells: Cells) -> str:
+def _nanodet_plus(
+    seen: Seen, one: Answered, table: np.ndarray, cells: GridCells
+) -> str:
     """Classes and distributions of all strides in one table."""
     n_classes = table.shape[1] - _BINS
     if cells.strides != (8, 16, 32, 64) or n_classes != (seen.n_names or 80):
@@ -218,7 +220,12 @@ def _nanodet_plus(seen: Seen, one: Answered, table: np.ndarray, cells: Cells) ->
 
 
 def _note_places(
-    seen: Seen, one: Answered, table: np.ndarray, cells: Cells, *, is_by_column: bool
+    seen: Seen,
+    one: Answered,
+    table: np.ndarray,
+    cells: GridCells,
+    *,
+    is_by_column: bool,
 ) -> str:
     notes = seen.notes
     n_behind = table.shape[1] - _SIDES
@@ -260,7 +267,7 @@ def _note_places(
 
 
 def _has_objectness(
-    seen: Seen, n_behind: int, cells: Cells, *, is_by_column: bool
+    seen: Seen, n_behind: int, cells: GridCells, *, is_by_column: bool
 ) -> bool | None:
     """Whether a number of a place scales its classes; None if that is unclear."""
     if "objectness" in seen.notes.given:
