@@ -119,7 +119,8 @@ def begin(
     """A new run of a config, or its newest unfinished one.
 
     StoreError if the folder cannot be written, or if another process is at the run that
-    would be resumed.
+    would be resumed. Models and data are opened first: where that fails there is no
+    folder.
     """
     if resume:
         key = config.hash()
@@ -129,6 +130,7 @@ def begin(
             say(f"resuming {old.dir}")
             return resumed
         say("no unfinished run of this config by this code: beginning a new one")
+    kind.open_inputs(config)
     started = presented(Run.create(out, kind.name, config))
     say(f"run {started.dir}")
     return started

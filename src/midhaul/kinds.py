@@ -75,6 +75,16 @@ class Kind:
                 raise self._lacks(library)
         return self._part("experiment", self.verb)
 
+    def open_inputs(self, config: Config) -> None:
+        """Open the models and the data of a config, where the kind can beforehand.
+
+        A MidhaulError says what is missing, before there is a run to fail.
+        """
+        if (
+            opened := getattr(self._file("experiment"), "open_inputs", None)
+        ) is not None:
+            opened(config)
+
     def load_tables(self) -> tuple[Table, ...]:
         """The tables it writes."""
         return self._part("tables", f"{self.verb.upper()}_TABLES", "TABLES")

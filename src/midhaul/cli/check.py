@@ -11,6 +11,7 @@ import sys
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 from importlib import metadata
+from json import dumps, loads
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -19,7 +20,7 @@ import typer
 from midhaul.cli.options import RUNS, Json, Out
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from midhaul.runs.config import Config
     from midhaul.vision.checking import Checked
@@ -202,11 +203,22 @@ class Check:
     fix: str = ""
 
 
-def doctor(*, out: Out = RUNS, json: Json = False) -> None:
-    """Say what is installed and reachable, and what mends what is not."""
+def doctor(
+    *,
+    out: Out = RUNS,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="Do not import what is installed.")
+    ] = False,
+    json: Json = False,
+) -> None:
+    """Say what is installed and reachable, and what mends what is not.
+
+    Every library is imported once, as one that is there may still be broken.
+    """
     from midhaul.cli import output
 
-    checks = [*_system(out), *_extras(), *_tools(), _ns3(), _namespaces()]
+    checks = [*_system(out), *_extras(is_tried=not quick), *_tools(), _ns3()]
+    checks.append(_namespaces())
     if json:
         output.print_json([asdict(check) for check in checks])
         return
@@ -278,16 +290,85 @@ def _cgroup() -> Check:
     return Check("cgroup v2", "note", "read only", fix)
 
 
-def _extras() -> Iterator[Check]:
+def _extras(*, is_tried: bool) -> Iterator[Check]:
     needs = extras()
+    every = {name for names in needs.values() for name in names}
+    broken = unimportable(modules_of(every)) if is_tried else {}
     for extra, names in needs.items():
         missing = [name for name in names if not _is_installed(name)]
         what = f"extra {extra}"
         if missing:
             found = f"not installed: {', '.join(missing)}"
             yield Check(what, "missing", found, f"pip install 'midhaul[{extra}]'")
+        elif bad := [name for name in names if name in broken]:
+            found = "; ".join(
+                f"{name} cannot be imported: {broken[name]}" for name in bad
+            )
+            fix = f"pip install --force-reinstall {' '.join(bad)}"
+            yield Check(what, "missing", found, fix)
         else:
-            yield Check(what, "ok", f"{len(names)} libraries installed")
+            done = "imported" if is_tried else "installed"
+            yield Check(what, "ok", f"{len(names)} libraries {done}")
+
+
+_TRY = """
+import importlib, json, sys
+for name, modules in json.loads(sys.argv[1]).items():
+    try:
+        for module in modules:
+            importlib.import_module(module)
+        print(json.dumps([name, ""]), flush=True)
+    except BaseException as error:
+        print(json.dumps([name, f"{type(error).__name__}: {error}"[:200]]), flush=True)
+"""
+_LONGEST_TRY_S = 300
+
+
+def modules_of(names: Iterable[str]) -> dict[str, list[str]]:
+    """The modules that installed libraries bring: those of their names, or all."""
+    brought: dict[str, list[str]] = {}
+    for module, owners in metadata.packages_distributions().items():
+        for owner in owners:
+            brought.setdefault(_plain_name(owner), []).append(module)
+    found: dict[str, list[str]] = {}
+    for name in names:
+        public = [m for m in brought.get(_plain_name(name), []) if m.isidentifier()]
+        public = [module for module in public if not module.startswith("_")]
+        own = [m for m in public if _plain_name(m) == _plain_name(name)]
+        if public:
+            found[name] = own or public
+    return found
+
+
+def _plain_name(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def unimportable(modules: Mapping[str, list[str]]) -> dict[str, str]:
+    """Why libraries cannot be imported, each tried in a process of its own kind.
+
+    One that takes the process down is the first that it did not answer for.
+    """
+    waiting, found = dict(modules), dict[str, str]()
+    while waiting:
+        done = subprocess.run(  # noqa: S603  this interpreter
+            [sys.executable, "-W", "ignore", "-c", _TRY, dumps(waiting)],
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=_LONGEST_TRY_S,
+        )
+        told = [line for line in done.stdout.splitlines() if line.startswith('["')]
+        for line in told:
+            name, error = loads(line)
+            waiting.pop(name, None)
+            if error:
+                found[name] = error
+        if waiting:
+            name = next(iter(waiting))
+            found[name] = f"the process ended with {done.returncode}"
+            del waiting[name]
+    return found
 
 
 def extras() -> dict[str, list[str]]:

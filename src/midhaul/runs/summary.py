@@ -153,14 +153,17 @@ class Summary(Shown):
     ) -> dict[str, list[tuple[str, str, str, str]]]:
         """Label, value, interval and name of metrics, by the configuration's name.
 
-        They are those of the headline, unless some are named.
+        They are those of the headline, unless some are named. What stated coefficients
+        or a drawn example make is marked as a model.
         """
         shown = self.shown_metrics if metrics is None else metrics
-        found: dict[str, dict[str, tuple[str, str]]] = {}
+        found: dict[str, dict[str, tuple[str, str, str]]] = {}
         for row in self.rows:
-            found.setdefault(name_of(row), {})[row["metric"]] = self.texts(row)
+            metric = row["metric"]
+            label = self.label(metric) + (" (model)" if row.get("is_model") else "")
+            found.setdefault(name_of(row), {})[metric] = (label, *self.texts(row))
         return {
-            name: [(self.label(m), *texts[m], m) for m in shown if m in texts]
+            name: [(*texts[m], m) for m in shown if m in texts]
             for name, texts in found.items()
         }
 

@@ -48,6 +48,8 @@ def plan(config: PlanConfig, run: Run, progress: Progress) -> None:
     run.tally(*found.tallies)
     for text in found.notes:
         run.note(text)
+    if not config.analytics:
+        run.note(_DRAWN)
     for analytic in problem.analytics:
         cloud_curve_of(analytic)
     rows = tables.curve_rows(problem.analytics)
@@ -67,7 +69,7 @@ def plan(config: PlanConfig, run: Run, progress: Progress) -> None:
         _write_prices(config, problem, first, run, progress)
     if config.with_export:
         _export(config, problem, first, found.private, run)
-    run.verdict = _verdict(problem, first)
+    run.verdict = _verdict(problem, first, run)
 
 
 def _planner(name: str, config: PlanConfig, n_analytics: int) -> JointPlanner:
@@ -121,6 +123,11 @@ def _plan_metrics(
     return rows + decided_rows(number, values, len(weights))
 
 
+_DRAWN = "No analytics are listed: these are drawn by midhaul, and nobody's."
+_MOST_PRICES = 3
+"""Of all resources, those whose prices stand beside the verdict; the table has all."""
+
+
 def _write_prices(
     config: PlanConfig,
     problem: PlacementProblem,
@@ -147,6 +154,9 @@ def _write_prices(
     run.write(tables.PRICES, rows, part=_PART)
     for price in found:
         progress.note(price.sentence)
+    dearest = sorted(found, key=lambda price: -price.gain)[:_MOST_PRICES]
+    for price in dearest:
+        run.note(price.sentence)
 
 
 def _export(
@@ -178,15 +188,22 @@ def _export(
     run.tally(cut_rates(plan, site), *peer_tallies(plan, site))
 
 
-def _verdict(problem: PlacementProblem, first: JointPlan) -> Verdict:
-    if first.status == "timed_out":
-        reason = (
-            f"The search for {len(problem.analytics)} analytics was stopped by its "
-            f"time limit; the plan may lack up to {first.gap:.1%} to the best one."
-        )
-        advice = "Raise time_limit_s, or plan with joint-lagrangian."
-        return Verdict(reasons=(reason,), advice=(advice,))
-    return Verdict()
+def _verdict(problem: PlacementProblem, first: JointPlan, run: Run) -> Verdict:
+    """A plan is what it is: one with a proven gap is valid, and says the gap.
+
+    One that was cut off without any bound may be anything.
+    """
+    if first.status != "timed_out":
+        return Verdict()
+    cut = (
+        f"The search for {len(problem.analytics)} analytics was stopped by its time "
+        "limit"
+    )
+    if math.isfinite(first.bound):
+        run.note(f"{cut}; the plan is proven to lack at most {first.gap:.1%}.")
+        return Verdict()
+    advice = "Raise time_limit_s, or plan with joint-lagrangian."
+    return Verdict(reasons=(f"{cut}, and no bound is known.",), advice=(advice,))
 
 
 _EXACT_STREAMS = 1000
@@ -199,6 +216,8 @@ def allocate(config: AllocateConfig, run: Run, progress: Progress) -> None:
     A MidhaulError names what cannot be read.
     """
     analytics = _streams(config)
+    if not config.analytics:
+        run.note(_DRAWN)
     curves = [cloud_curve_of(analytic) for analytic in analytics]
     weights = [analytic.weight for analytic in analytics]
     demands = Demands.of([a.name for a in analytics], weights, curves)

@@ -136,9 +136,32 @@ def accuracy(config: AccuracyConfig, run: Run, progress: Progress) -> None:
 
     MidhaulError if an image or a detector cannot be loaded, or a detector fails.
     """
-    dataset = dataset_of(config.data, config.seed)
+    dataset = _opened(config, run)
     _answer_and_judge(config, accuracy_configurations(config), dataset, run, progress)
     run.verdict = Verdict()
+
+
+def open_inputs(config: AccuracyConfig | TestbedConfig) -> None:
+    """Open the data set and every detector that a config names, as far as they say.
+
+    DataError if a file is missing or holds something else; PrerequisiteError if a
+    library is missing.
+    """
+    dataset_of(config.data, config.seed)
+    specs: list[object] = [*getattr(config, "detectors", ())]
+    specs += [node.detector for node in getattr(config, "nodes", ()) if node.detector]
+    for spec in dict.fromkeys(map(str, specs)):
+        stated(spec)
+
+
+def _opened(config: AccuracyConfig | MeasureConfig, run: Run) -> Dataset:
+    """The data set; that midhaul draws it stands beside the verdict."""
+    if config.data.kind == "builtin":
+        run.note(
+            "The images are scenes that midhaul draws: what is found on them holds for "
+            "nobody's camera."
+        )
+    return dataset_of(config.data, config.seed)
 
 
 def accuracy_configurations(config: AccuracyConfig) -> tuple[Configuration, ...]:
@@ -170,7 +193,7 @@ def measure(config: MeasureConfig, run: Run, progress: Progress) -> None:
 
     MidhaulError if an image or a detector cannot be loaded, or nodes do not live.
     """
-    dataset = dataset_of(config.data, config.seed)
+    dataset = _opened(config, run)
     configurations = configurations_of(config)
     detections, judged = _answer_and_judge(
         config, configurations, dataset, run, progress
