@@ -238,7 +238,7 @@ MODELS = (
         name="paddle-nms", family="paddle", inputs=_PADDLE,
         options="?labels=NAMES&mean=0&std=255",
         make=lambda: {
-            "multiclass_nms3_0.tmp_0": rows("score label x1 y1 x2 y2"),
+            "multiclass_nms3_0.tmp_0": rows("label score x1 y1 x2 y2"),
             "multiclass_nms3_0.tmp_2": np.array([2], np.int32),
         },
     ),
