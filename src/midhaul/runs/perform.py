@@ -67,12 +67,18 @@ def perform(experiment: Experiment, config: Any, run: Run, progress: Progress) -
             if children.was_interrupted():  # and a library has made this of it
                 _end(run, "interrupted", None)
                 raise KeyboardInterrupt from error
-            if isinstance(error, _BAD_INPUT) and run.is_empty:
+            if isinstance(error, _BAD_INPUT) and _is_empty(run):
                 run.remove()
                 raise
             _end(run, "failed", error)
             raise
         run.log("end", status="done")
+
+
+def _is_empty(run: Run) -> bool:
+    """Whether it has neither tables nor other files of its experiment."""
+    files = run.dir / "files"
+    return not run.tables() and not (files.is_dir() and any(files.iterdir()))
 
 
 def in_words(error: Exception) -> str:

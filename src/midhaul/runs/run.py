@@ -411,10 +411,7 @@ class Run:
         heads, lines = self.summary.lines()
         shown = [heads, *lines[:_MOST_LINES]] if lines else []
         widths = [max(map(len, column)) for column in zip(*shown, strict=True)]
-        rows = [
-            "  ".join(c.ljust(w) for c, w in zip(line, widths, strict=True)).rstrip()
-            for line in shown
-        ]
+        rows = ["  ".join(map(str.ljust, line, widths)).rstrip() for line in shown]
         n_more = len(lines) - _MOST_LINES
         rows += [f"and {n_more:,} more"] if n_more > 0 else []
         return "\n  ".join([f"Run({self._line()})", *self._said(), *rows])
@@ -537,18 +534,8 @@ class Run:
         if self._lock is not None:
             self._lock.release()
 
-    @property
-    def is_empty(self) -> bool:
-        """Whether it has neither tables nor other files of its experiment."""
-        files = self.dir / "files"
-        return not self.tables() and not (files.is_dir() and any(files.iterdir()))
-
     def remove(self) -> None:
-        """Delete its folder with all that is in it.
-
-        Raises:
-            StoreError: a process is at it, or it cannot be deleted.
-        """
+        """Delete its folder; StoreError if a process is at it, or it cannot be."""
         if self._lock is not None:
             self._lock.release()
         elif is_running(self.manifest):
