@@ -25,7 +25,7 @@ PACKAGES = [
     ".".join(file.parent.relative_to(SOURCE).parts)
     for file in sorted(SOURCE.rglob("__init__.py"))
 ]
-NOT_FOR_PYTHON = {"midhaul.cli"}
+NOT_FOR_PYTHON = {"midhaul.cli", "midhaul.network.packet.tcp.linux"}
 FACADES = [name for name in PACKAGES if name not in NOT_FOR_PYTHON]
 AREAS = ("deploy", "federation", "testbed")
 

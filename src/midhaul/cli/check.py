@@ -34,6 +34,10 @@ class DataKind(StrEnum):
     coco = "coco"
     yolo = "yolo"
     voc = "voc"
+    labelme = "labelme"
+    createml = "createml"
+    cvat = "cvat"
+    table = "table"
 
 
 def check(
@@ -55,7 +59,7 @@ def check(
     images: Annotated[
         Path | None,
         typer.Option(
-            "--images", metavar="DIR", help="Folder of the images of a COCO file."
+            "--images", metavar="DIR", help="Folder of the images of a file of labels."
         ),
     ] = None,
     json: Json = False,

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from midhaul.cli.options import RUNS, Json, Out, RunName, Wide
-from midhaul.model.numbers import bounded, digits, form_for
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -326,6 +325,7 @@ def _print_table(
     shown: Sequence[MetricComparison], declared: Metrics, *, wide: bool
 ) -> None:
     from midhaul.cli import output
+    from midhaul.model.numbers import bounded, form_for
 
     rows: list[list[object]] = []
     for one in shown:
@@ -351,12 +351,13 @@ def _print_table(
         "p (Holm)",
         "result",
     ]
-    heads.append("result")
     output.print_table(heads, rows, fold={"configuration", "metric"}, wide=wide)
 
 
 def _change(one: MetricComparison) -> str:
     """The ratio as a change with its interval; the difference where there is none."""
+    from midhaul.model.numbers import digits
+
     if math.isfinite(one.ratio.value):
         value, low, high = (
             (end - 1) * 100 for end in (one.ratio.value, one.ratio.low, one.ratio.high)

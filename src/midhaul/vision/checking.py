@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
 from midhaul.errors import DataError, MidhaulError
-from midhaul.vision.data.dataset import DataFault, Faults
+from midhaul.vision.data.dataset import KINDS_OF_A_FILE, DataFault, Faults
 from midhaul.vision.data.files import list_images, read_bytes, read_json, unread_images
 from midhaul.vision.data.opening import open_dataset
 from midhaul.vision.data.yolo import YAML
@@ -66,7 +66,7 @@ def check_path(
         raise DataError(message, "name a data set, a model or an experiment file")
     if path.suffix.lower() in _MODELS:
         return check_model(f"{_MODELS[path.suffix.lower()]}:{path}")
-    if path.suffix.lower() == ".parquet":
+    if path.suffix.lower() == ".parquet" and kind != "table":
         return _check_recording(path)
     target = _target(path, kind, images)
     if target is None:
@@ -184,6 +184,11 @@ def _target(
     path: Path, kind: DatasetKind | None, images: Path | None
 ) -> CheckTarget | None:
     """What a path is; None for a folder of images alone."""
+    if kind in KINDS_OF_A_FILE and kind != "coco":
+        folder = images or _images_of(path)
+        return CheckTarget(kind=kind, images=folder, annotations=path)
+    if kind == "labelme":
+        return CheckTarget(kind=kind, images=images or path, annotations=path)
     if path.is_file():
         return _of_file(path, images)
     kinds: dict[DatasetKind, Callable[[], CheckTarget | None]] = {

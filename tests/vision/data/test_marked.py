@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 from midhaul.errors import DataError
+from midhaul.vision.checking import check_path
 from midhaul.vision.data.opening import open_dataset
 
 if TYPE_CHECKING:
@@ -175,3 +176,15 @@ def test_labels_outside_of_the_names_are_a_mistake(tmp_path: Path) -> None:
         opened(tmp_path, "table", file, names=["car"])
     with pytest.raises(DataError, match="needs its file"):
         open_dataset("cvat", images=tmp_path / "images")
+
+
+@pytest.mark.parametrize("kind", MAKERS)
+def test_each_format_can_be_checked(tmp_path: Path, kind: Any) -> None:
+    """A good set is clean; a label file that is cut short is a fault."""
+    target = MAKERS[kind](tmp_path)
+    opened(tmp_path, kind, target)
+    images = tmp_path / "images"
+    assert check_path(target, kind=kind, images=images).faults == ()
+    file = min(target.iterdir()) if target.is_dir() else target
+    file.write_bytes(file.read_bytes()[:40])
+    assert check_path(target, kind=kind, images=images).faults

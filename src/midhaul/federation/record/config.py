@@ -10,23 +10,23 @@ from pydantic import model_validator
 from midhaul.federation.serving.config import AskedConfig
 from midhaul.runs.config import Config, Section, setting
 from midhaul.runs.spec import Spec
-from midhaul.vision.data.dataset import DatasetKind, OnBadItem
+from midhaul.vision.data.dataset import KINDS_OF_A_FILE, DatasetKind, OnBadItem
 
 
 class RecordImagesConfig(Section):
     """The image set that is sent."""
 
     kind: DatasetKind = setting("builtin", "Format of the data set.")
-    images: Path | None = setting(None, "Folder of the images (coco, yolo, voc).")
+    images: Path | None = setting(None, "Folder of the images (all but builtin).")
     annotations: Path | None = setting(
         None,
-        "COCO's JSON file, or the folder of labels where it is not beside the images.",
+        "File of COCO, CreateML, CVAT or a table, or the folder of labels where it is "
+        "not beside the images.",
     )
     on_size_mismatch: Literal["error", "rescale"] = setting(
         "error",
         "What becomes of images that have the shape that their annotations "
-        "say and another size: an error, or boxes are rescaled and counted (coco, "
-        "voc).",
+        "say and another size: an error, or boxes are rescaled and counted (not yolo).",
     )
     on_bad_item: OnBadItem = setting(
         "error",
@@ -46,8 +46,8 @@ class RecordImagesConfig(Section):
         if self.kind != "builtin" and self.images is None:
             message = f"data of kind {self.kind} need the key images"
             raise ValueError(message)
-        if self.kind == "coco" and self.annotations is None:
-            message = "data of kind coco need the key annotations"
+        if self.kind in KINDS_OF_A_FILE and self.annotations is None:
+            message = f"data of kind {self.kind} need the key annotations"
             raise ValueError(message)
         return self
 

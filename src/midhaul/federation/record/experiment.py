@@ -40,6 +40,7 @@ from midhaul.machine.coroutines import run_coroutine
 from midhaul.model import Verdict
 from midhaul.vision.data.dataset import Faults
 from midhaul.vision.data.opening import open_dataset
+from midhaul.vision.detectors.detector import stated
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -183,6 +184,10 @@ def record(config: RecordConfig, run: Run, progress: Progress) -> None:
     """
     dataset = _dataset(config)
     run.tally(*dataset.tallies)
+    for one in config.providers:
+        kind, _, detector = str(one.spec).partition(":")
+        if kind == "local":
+            run.tally(*stated(detector).tallies)
     prices = prices_of_file(config.providers)
     asked = [_asked(one, config.seed) for one in config.providers]
     schedule = config.schedule

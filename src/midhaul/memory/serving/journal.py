@@ -52,7 +52,7 @@ class OperationJournal:
             self._write([_HEAD])
             os.fsync(self._descriptor)
             sync_folder(file.parent)
-        except OSError as error:
+        except (OSError, ValueError) as error:  # a name with a null byte
             message = f"the journal {file} cannot be made: {error}"
             raise StoreError(message, "look at the disk, or choose another") from error
 
@@ -135,7 +135,7 @@ def read_journal(file: Path) -> JournalRead:
     """Read a journal; DataError if it is none, or whole records stand behind damage."""
     try:
         data = file.read_bytes()
-    except OSError as error:
+    except (OSError, ValueError) as error:  # a name with a null byte
         message = f"the journal {file} cannot be read: {error}"
         raise DataError(message, "mend the disk") from error
     if not data.startswith(_HEAD):

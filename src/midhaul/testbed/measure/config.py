@@ -14,7 +14,7 @@ from midhaul.runs.config import Config, Section, setting
 from midhaul.runs.section import key
 from midhaul.runs.spec import Spec
 from midhaul.testbed.nodes.settings import Forward, NodeSettings
-from midhaul.vision.data.dataset import DatasetKind, OnBadItem
+from midhaul.vision.data.dataset import KINDS_OF_A_FILE, DatasetKind, OnBadItem
 from midhaul.wire.limits import ServerLimits
 
 Encode = Annotated[
@@ -71,8 +71,7 @@ class DataConfig(Section):
         if self.kind != "builtin" and self.images is None:
             message = f"data of kind {self.kind} needs images"
             raise ValueError(message)
-        by_file = ("coco", "createml", "cvat", "table")
-        if self.kind in by_file and self.annotations is None:
+        if self.kind in KINDS_OF_A_FILE and self.annotations is None:
             message = f"data of kind {self.kind} needs annotations"
             raise ValueError(message)
         return self

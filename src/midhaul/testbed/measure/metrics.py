@@ -59,7 +59,7 @@ _TIMES = metric_table(
     """
     latency_mean_s: mean of planned send to answer decoded
     latency_p50_s, "median latency" as duration: median of the same
-    latency_p90_s, "latency p90" as duration: 90th percentile, as far as the requests carry it
+    latency_p90_s, "latency p90" as duration: 90th percentile, where requests carry it
     latency_p99_s, "latency p99" as duration: 99th percentile
     latency_p999_s: 99.9th percentile
     service_p50_s: median of actual send to answer decoded

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 DatasetKind: TypeAlias = Literal[
     "builtin", "coco", "yolo", "voc", "labelme", "createml", "cvat", "table"
 ]
+KINDS_OF_A_FILE: tuple[DatasetKind, ...] = ("coco", "createml", "cvat", "table")
+"""Kinds whose annotations are one file."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)

@@ -1,1 +1,7 @@
 """Decoders: from a network's outputs to candidate boxes, by family."""
+
+from __future__ import annotations
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
