@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from rich.cells import cell_len
 
@@ -21,6 +21,11 @@ def _letters(text: str) -> str:
     return "".join(sorted(c for c in text if c.isalpha()))
 
 
+@example(
+    (["a" * 12, "a" * 8, "aaa", "a" * 12, "a"], [[*[""] * 4, "aaaaaaaaa日日日"]]),
+    57,
+    True,
+)
 @given(TABLES, st.integers(40, 120), st.booleans())
 def test_nothing_is_cut_and_nothing_is_wider_than_the_terminal(
     drawn: tuple[list[str], list[list[str]]],

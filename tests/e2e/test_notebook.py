@@ -84,7 +84,7 @@ def test_a_cell_is_stopped_and_its_run_resumed(cell: Cell) -> None:
     said = cell("midhaul.run(config)", stop_at="measuring cells")
     assert "resume=True continues there" in said
     assert said.endswith("KeyboardInterrupt")
-    assert cell("midhaul.open_run().status") == "'interrupted'"
+    assert cell("midhaul.runs()[0].status") == "'interrupted'"
     assert cell(CHILDREN) == "[]"
     shown = cell("midhaul.run(config, resume=True)")
     assert "resuming" in shown

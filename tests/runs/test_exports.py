@@ -71,7 +71,7 @@ def test_mlflow_keeps_numbers_and_verdict(
     run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its own client reads them back from its file store."""
-    mlflow = pytest.importorskip("mlflow", reason="MLflow is not installed")
+    mlflow = pytest.importorskip("mlflow", reason="compared where MLflow is at hand")
     monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
     uri = f"file:{tmp_path / 'store'}"
     assert to_mlflow(run, uri) == 1

@@ -8,10 +8,9 @@ nothing for no value.
 
 from __future__ import annotations
 
-import textwrap
 from typing import TYPE_CHECKING
 
-from rich.cells import cell_len
+from rich.cells import cell_len, chop_cells
 
 from midhaul.model.display import number
 
@@ -142,12 +141,21 @@ def _row(
 
 
 def _wrapped(text: str, width: int) -> list[str]:
+    """Lines folded at blanks; a word that is wider than a line is broken."""
     found: list[str] = []
     for line in text.splitlines() or [""]:
         if _width(line) <= width:
             found.append(line)
-        else:
-            found += textwrap.wrap(line, width, break_on_hyphens=False)
+            continue
+        row = ""
+        for word in line.split():
+            if row and _width(f"{row} {word}") <= width:
+                row = f"{row} {word}"
+                continue
+            found += [row] if row else []
+            *full, row = chop_cells(word, width)
+            found += full
+        found.append(row)
     return found
 
 

@@ -54,7 +54,9 @@ def test_yolo_is_read_as_ultralytics_reads_it(
     has_objectness: bool,  # noqa: FBT001
 ) -> None:
     """With every class of a place, as its validation does."""
-    nms: Any = pytest.importorskip("ultralytics.utils.nms")
+    nms: Any = pytest.importorskip(
+        "ultralytics.utils.nms", reason="compared where Ultralytics is at hand"
+    )
     torch: Any = pytest.importorskip("torch")
     rng = np.random.default_rng(7)
     table = places(3, anchors=3 if has_objectness else 1, objectness=has_objectness)
@@ -80,7 +82,7 @@ def test_yolo_is_read_as_ultralytics_reads_it(
 @pytest.mark.parametrize("kind", PROCESSORS)
 def test_queries_are_read_as_transformers_reads_them(tmp_path: Path, kind: str) -> None:
     """A softmax with nothing for DETR, sigmoids for RT-DETR."""
-    pytest.importorskip("transformers")
+    pytest.importorskip("transformers", reason="compared where it is at hand")
     torch: Any = pytest.importorskip("torch")
     importlib.import_module("tests.support.torchvision_shim").install()
     module: Any = importlib.import_module(PROCESSORS[kind])

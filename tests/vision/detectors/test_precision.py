@@ -142,7 +142,7 @@ def test_a_provider_that_lacks_operators_is_no_cpu(network: str) -> None:
 @pytest.mark.parametrize("name", ["yolov8", "yolo11-half", "detr-hf", "efficientdet"])
 def test_openvino_answers_as_onnx_runtime(tmp_path: Path, name: str) -> None:
     """The same file, recognised and read the same."""
-    pytest.importorskip("openvino")
+    pytest.importorskip("openvino", reason="compared where OpenVINO is at hand")
     names = tmp_path / "names"
     names.write_text(NAMES_TEXT)
     options = BY_NAME[name].options.replace("NAMES", str(names))
@@ -158,7 +158,7 @@ def test_openvino_answers_as_onnx_runtime(tmp_path: Path, name: str) -> None:
 
 def test_a_file_that_is_no_model_of_openvino_is_refused(tmp_path: Path) -> None:
     """The error names it."""
-    pytest.importorskip("openvino")
+    pytest.importorskip("openvino", reason="compared where OpenVINO is at hand")
     file = tmp_path / "a.xml"
     file.write_text("<net/>")
     with pytest.raises(DataError, match=r"a\.xml is not a model"):
