@@ -22,11 +22,11 @@ def _letters(text: str) -> str:
 
 
 @example(
-    (["a" * 12, "a" * 8, "aaa", "a" * 12, "a"], [[*[""] * 4, "aaaaaaaaa日日日"]]),
-    57,
-    True,
+    drawn=(["a" * 12, "a" * 8, "aaa", "a" * 12, "a"], [[*[""] * 4, "aaaaaaaaa日日日"]]),
+    width=57,
+    may_fold=True,
 )
-@given(TABLES, st.integers(40, 120), st.booleans())
+@given(drawn=TABLES, width=st.integers(40, 120), may_fold=st.booleans())
 def test_nothing_is_cut_and_nothing_is_wider_than_the_terminal(
     drawn: tuple[list[str], list[list[str]]],
     width: int,
