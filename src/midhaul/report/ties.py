@@ -63,7 +63,7 @@ def recommendation(
     more = f" and {len(names) - _MOST_NAMES} more" if len(names) > _MOST_NAMES else ""
     text = (
         f"**{len(names)} configurations are equal within the intervals** of their "
-        f"{metric.label}, the highest of {of}: {', '.join(names[:_MOST_NAMES])}{more}."
+        f"{metric.label}, the highest of {of}: {'; '.join(names[:_MOST_NAMES])}{more}."
     )
     for word, price, rows in prices:
         mine = [(rows[name], name) for name in names if name in rows]
