@@ -17,6 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 from tests.support.fake_vendors import Vendor, serve
+from tests.support.family_table import MODELS
 
 from midhaul.errors import ConfigError, StoreError
 from midhaul.federation.money.budget import BudgetGuard, Budgets
@@ -48,6 +49,7 @@ from midhaul.report import render
 from midhaul.runs.progress import SilentProgress
 from midhaul.runs.run import Run
 from midhaul.runs.spec import Spec
+from midhaul.vision.detectors.detector import stated
 from midhaul.wire.message import pack_answer
 
 if TYPE_CHECKING:
@@ -393,6 +395,20 @@ def test_free_calls_of_a_price_list_are_counted(tmp_path: Path) -> None:
     (row,) = run.read(tables.CONFIGURATIONS).to_pylist()
     assert row["price_usd"] == pytest.approx(0.00225)
     assert row["n_free"] == 6
+
+
+def test_what_is_assumed_of_a_detector_stands_beside_the_verdict(
+    tmp_path: Path,
+) -> None:
+    """A model without a card is asked like another, and told what it lacks."""
+    (model,) = (model for model in MODELS if model.name == "yolov8")
+    file = model.write(tmp_path / model.name)
+    spec = Spec(f"local:onnx:{file}")
+    run = run_of(tmp_path, config_of(AskedConfig(spec=spec, name="y", price_usd=0.0)))
+    assumed = stated(f"onnx:{file}").tallies
+    assert assumed
+    assert run.verdict is not None
+    assert {tally.sentence for tally in assumed} <= set(run.verdict.remarks)
 
 
 def test_a_provider_has_one_price_and_one_name() -> None:

@@ -30,6 +30,7 @@ from midhaul.deploy.live.tables import (
 from midhaul.errors import PrerequisiteError
 from midhaul.machine.coroutines import run_coroutine
 from midhaul.model import Tally, Verdict
+from midhaul.vision.detectors.detector import stated
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -52,6 +53,7 @@ def live(config: LiveConfig, run: Run, progress: Progress) -> None:
     that is missing: root, programs and libraries.
     """
     check_machine()
+    run.tally(*stated(str(config.workload.detector)).tallies)
     finished = _keep_finished(run)
     if finished:
         progress.note(
